@@ -1,0 +1,216 @@
+"""Take the place of :mod:`multiprocessing`, with a Pool on persistent workers.
+
+``from pool import Pool`` replaces ``from multiprocessing import Pool``, and ``import pool as
+multiprocessing`` replaces the whole module. Names of our own are imported when they are first
+asked for; every other public name is the standard module's.
+
+Guarantees: importing this package imports neither `multiprocessing` nor any third-party module,
+and asking for ``Pool`` does not either. That start-up time is paid by every program and by every
+worker, so this file knows names only, never what stands behind them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__version__ = "0.1.0"
+
+# `typing` takes several milliseconds to import; type checkers treat this name as true.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprocessing import (
+        Array,
+        AuthenticationError,
+        Barrier,
+        BoundedSemaphore,
+        BufferTooShort,
+        Condition,
+        Event,
+        JoinableQueue,
+        Lock,
+        Manager,
+        Pipe,
+        Process,
+        ProcessError,
+        Queue,
+        RawArray,
+        RawValue,
+        RLock,
+        Semaphore,
+        SimpleQueue,
+        TimeoutError,
+        Value,
+        active_children,
+        allow_connection_pickling,
+        current_process,
+        freeze_support,
+        get_all_start_methods,
+        get_logger,
+        get_start_method,
+        log_to_stderr,
+        parent_process,
+        reducer,
+        set_executable,
+    )
+    from multiprocessing.pool import ThreadPool
+    from typing import Any
+
+    from ._context import get_context, set_forkserver_preload, set_start_method
+    from ._cpus import cpu_count
+    from ._errors import (
+        InvalidTransition,
+        PoolError,
+        PoolTerminated,
+        StartError,
+        TaskCancelled,
+        TaskTimeout,
+        WorkerDied,
+    )
+    from ._faces._pool import Pool
+    from ._pickling import CannotSend
+
+# The standard module's own `__all__`, and ours. Written out, because to compute it
+# `multiprocessing` would have to be imported.
+__all__ = [
+    "Array",
+    "AuthenticationError",
+    "Barrier",
+    "BoundedSemaphore",
+    "BufferTooShort",
+    "CannotSend",
+    "Condition",
+    "Event",
+    "InvalidTransition",
+    "JoinableQueue",
+    "Lock",
+    "Manager",
+    "Pipe",
+    "Pool",
+    "PoolError",
+    "PoolTerminated",
+    "Process",
+    "ProcessError",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
+    "Semaphore",
+    "SimpleQueue",
+    "StartError",
+    "TaskCancelled",
+    "TaskTimeout",
+    "ThreadPool",
+    "TimeoutError",
+    "Value",
+    "WorkerDied",
+    "active_children",
+    "allow_connection_pickling",
+    "cpu_count",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_logger",
+    "get_start_method",
+    "log_to_stderr",
+    "parent_process",
+    "reducer",
+    "set_executable",
+    "set_forkserver_preload",
+    "set_start_method",
+]
+
+# Where the names live that are not `multiprocessing`'s.
+_HOMES = {
+    "CannotSend": "pool._pickling",
+    "InvalidTransition": "pool._errors",
+    "Pool": "pool._faces._pool",
+    "PoolError": "pool._errors",
+    "PoolTerminated": "pool._errors",
+    "StartError": "pool._errors",
+    "TaskCancelled": "pool._errors",
+    "TaskTimeout": "pool._errors",
+    "ThreadPool": "multiprocessing.pool",
+    "WorkerDied": "pool._errors",
+    "cpu_count": "pool._cpus",
+    "get_context": "pool._context",
+    "set_forkserver_preload": "pool._context",
+    "set_start_method": "pool._context",
+}
+
+_SUBMODULES = ("dummy", "pool")
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is not None:
+        value = getattr(_imported(home), name)
+    elif name in _SUBMODULES:
+        value = _imported("pool." + name)
+    elif name.startswith("_"):
+        # Private names are nobody's business, and probing for one must not import anything.
+        raise AttributeError(
+            f"module 'pool' has no attribute {name!r}", name=name, obj=sys.modules[__name__]
+        )
+    else:
+        # Not kept: a program that patches `multiprocessing` is to see its patch here.
+        return _standard(name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})
+
+
+def _imported(module: str) -> Any:
+    __import__(module)
+    return sys.modules[module]
+
+
+def _standard(name: str) -> Any:
+    """Return a public attribute or a submodule of the standard module."""
+    try:
+        return getattr(_imported("multiprocessing"), name)
+    except AttributeError:
+        pass
+    submodule = "multiprocessing." + name
+    try:
+        return _imported(submodule)
+    except ModuleNotFoundError as error:
+        if error.name != submodule:
+            raise
+    raise AttributeError(
+        f"neither module 'pool' nor module 'multiprocessing' has an attribute {name!r}",
+        name=name,
+        obj=sys.modules[__name__],
+    )
+
+
+def _require_own_store() -> None:
+    """Make sure that ``import store`` finds the package that was installed with this one.
+
+    Raises
+    ------
+    ImportError
+        If another module of that name comes first on `sys.path`; it names the file.
+    """
+    import store
+
+    own = os.path.join(os.path.dirname(os.path.dirname(__file__)), "store")
+    found = getattr(store, "__file__", None) or str(next(iter(store.__path__), "?"))
+    folder = os.path.dirname(found) if found.endswith((".py", ".pyc")) else found
+    # One folder can be reached by two spellings; only then is the file system asked.
+    if folder == own or (os.path.isdir(own) and os.path.samefile(folder, own)):
+        return
+    raise ImportError(
+        f"'import store' finds {found}, which stands in the way of the package 'store' that "
+        f"'pool' needs and that is installed with it in {own}; rename that file or folder, or "
+        f"take its place off sys.path",
+        name="store",
+        path=found,
+    )
+
+
+_require_own_store()

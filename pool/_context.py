@@ -1,0 +1,223 @@
+"""Hand out start-method contexts whose ``Pool`` is ours, and tell which method a Pool is to use.
+
+A context wraps the standard one of the same name and passes every other attribute on to it, so
+that locks, queues and processes made from it are the standard's.
+
+Choosing a start method means the same as in the standard, with one method more: "default", which
+is meant where nobody chose. Its workers come from a clean server process and inherit nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from multiprocessing.context import BaseContext
+    from typing import Any
+
+    from ._faces._pool import Pool as PoolType
+
+__all__ = [
+    "Context",
+    "get_context",
+    "preload_names",
+    "set_forkserver_preload",
+    "set_start_method",
+    "start_method_for",
+]
+
+METHODS = ("fork", "spawn", "forkserver")
+
+# The standard context that `set_start_method` of this module chose last. Needed because the
+# standard's state does not tell "fork was chosen" from "fork was taken because somebody made a
+# lock": both leave the same object in the same place.
+_chosen: Any = None
+
+_contexts: dict[str, Context] = {}
+
+
+class Context:
+    """Stand for a standard context, with our Pool in place of its own.
+
+    Parameters
+    ----------
+    standard : multiprocessing.context.BaseContext
+        What every attribute except `Pool`, `cpu_count` and `get_context` comes from.
+    method : {"default", "fork", "spawn", "forkserver"}
+        How the Pools made from this context start their workers.
+    """
+
+    def __init__(self, standard: BaseContext, method: str) -> None:
+        self._standard = standard
+        self._method = method
+
+    # Callers that check for a standard context (torch's DataLoader does) find one.
+    @property
+    def __class__(self) -> type[Any]:
+        return type(self._standard)
+
+    @__class__.setter
+    def __class__(self, value: type[Any]) -> None:
+        raise TypeError("the class of a context cannot be changed")
+
+    def Pool(  # noqa: N802 - the standard's spelling
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        **options: Any,
+    ) -> PoolType:
+        """Return a Pool that starts its workers by this context's method.
+
+        Parameters
+        ----------
+        processes, initializer, initargs, maxtasksperchild
+            As for `pool.Pool`.
+        **options
+            What `pool.Pool` takes beyond the standard.
+        """
+        from . import Pool
+
+        return Pool(processes, initializer, initargs, maxtasksperchild, context=self, **options)
+
+    def cpu_count(self) -> int:
+        """Return how many CPUs the machine has."""
+        from ._cpus import cpu_count
+
+        return cpu_count()
+
+    def get_context(self, method: str | None = None) -> Context:
+        """Return this context, or the one of another start method."""
+        return self if method is None else get_context(method)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # Looked up by copy and pickle before `_standard` is there.
+            raise AttributeError(name)
+        return getattr(self._standard, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return get_context, (None if self._method == "default" else self._method,)
+
+    def __repr__(self) -> str:
+        return f"<pool context {self._method!r}>"
+
+
+def get_context(method: str | None = None) -> Context:
+    """Return the context of a start method, whose ``Pool`` is ours.
+
+    Parameters
+    ----------
+    method : {"fork", "spawn", "forkserver"}, optional
+        None stands for what `set_start_method` chose, or our default where it did not.
+
+    Raises
+    ------
+    ValueError
+        If this platform has no such method.
+    """
+    import multiprocessing
+
+    name = method or start_method_for(None)
+    context = _contexts.get(name)
+    if context is None:
+        standard = multiprocessing.get_context(method)
+        context = _contexts[name] = Context(standard, name)
+    return context
+
+
+def set_start_method(method: str | None, force: bool = False) -> None:
+    """Choose how processes are started from now on, Pools included.
+
+    Parameters
+    ----------
+    method : {"fork", "spawn", "forkserver"} or None
+        None (with `force`) takes an earlier choice back.
+    force : bool
+        Replace an earlier choice, instead of raising `RuntimeError`.
+    """
+    global _chosen
+    import multiprocessing
+
+    multiprocessing.set_start_method(method, force)
+    _chosen = _actual_context()
+
+
+def start_method_for(context: object) -> str:
+    """Return the method that a Pool is to start its workers by.
+
+    Parameters
+    ----------
+    context : Context, multiprocessing context, or None
+        The Pool's `context` argument.
+
+    Returns
+    -------
+    {"default", "fork", "spawn", "forkserver"}
+        "default" if neither a context nor `set_start_method` named one.
+
+    Raises
+    ------
+    ValueError
+        If the context's method is none of these.
+    """
+    # `type`, not `isinstance`: a Context says that it is a standard one.
+    if type(context) is Context:
+        return context._method
+    if context is None or context is _standard_attribute("_default_context"):
+        return _chosen_method()
+    method = getattr(context, "get_start_method", lambda: None)()
+    if method not in METHODS:
+        raise ValueError(
+            f"cannot start workers by context {context!r} (start method {method!r}); give a "
+            f"context made by get_context with one of {', '.join(METHODS)}, or none"
+        )
+    return str(method)
+
+
+def _chosen_method() -> str:
+    actual = _actual_context()
+    if actual is None:
+        return "default"
+    initial = getattr(_standard_attribute("_default_context"), "_default_context", None)
+    if actual is initial and actual is not _chosen:
+        return "default"
+    return str(actual.get_start_method())
+
+
+def _actual_context() -> Any:
+    return getattr(_standard_attribute("_default_context"), "_actual_context", None)
+
+
+def _standard_attribute(name: str) -> Any:
+    # If nobody imported the standard module, nobody chose anything there; finding that out
+    # must not cost an import.
+    return getattr(sys.modules.get("multiprocessing.context"), name, None)
+
+
+def set_forkserver_preload(module_names: list[str]) -> None:
+    """Name modules that the servers which fork workers import beforehand.
+
+    Holds for Pools made from now on, and for the standard module's "forkserver" method.
+
+    Parameters
+    ----------
+    module_names : list of str
+        Importable names. "__main__" has no effect on Pools: workers never run the main module.
+    """
+    import multiprocessing
+
+    multiprocessing.set_forkserver_preload(module_names)
+
+
+def preload_names() -> list[str]:
+    """Return the modules that `set_forkserver_preload` named, without "__main__".
+
+    Empty, without importing anything, if nobody has used the standard forkserver module.
+    """
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    names = getattr(server, "_preload_modules", None) or ()
+    return [name for name in names if name != "__main__"]

@@ -1,0 +1,204 @@
+"""Define what goes wrong in a Pool.
+
+::
+
+    multiprocessing.ProcessError
+    ├── PoolError                      everything of ours
+    │   ├── StartError                 workers cannot be started
+    │   ├── WorkerDied                 a worker ended while it ran a task
+    │   ├── TaskTimeout                a task ran longer than `timeout`    (+ TimeoutError)
+    │   ├── TaskCancelled              a job was cancelled    (+ concurrent.futures.CancelledError)
+    │   ├── PoolTerminated             a Pool was terminated under its jobs
+    │   └── InvalidTransition          a bug of this library: the scheduler was misled
+    └── TimeoutError                   the standard's: waiting for a result took too long
+
+Each class also inherits what callers of the standard classes catch today. Errors carry fields, and
+survive pickling with them: what is raised in a nested Pool crosses a process boundary.
+
+Importing this takes `multiprocessing` and `concurrent.futures`, so the rest of the package does it
+only when something goes wrong.
+"""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import CancelledError
+from multiprocessing import ProcessError
+from multiprocessing import TimeoutError as _StandardTimeout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "InvalidTransition",
+    "PoolError",
+    "PoolTerminated",
+    "StartError",
+    "TaskCancelled",
+    "TaskTimeout",
+    "WorkerDied",
+]
+
+
+class PoolError(ProcessError):
+    """Stand above every error that a Pool makes itself (a task's own errors come as they are)."""
+
+
+class StartError(PoolError):
+    """Say that workers cannot be started, and why."""
+
+
+class WorkerDied(PoolError):
+    """Say that a worker ended, and what it was doing.
+
+    Parameters
+    ----------
+    worker_id : int
+        Never used again, unlike `pid`.
+    pid : int
+    exitcode : int or None
+        What the process exited with, negative for a signal; None if it is not known.
+    doing : str, optional
+        "while running task 17 (render.tile)", "while starting".
+
+    Attributes
+    ----------
+    worker_id, pid, exitcode, doing
+        As given.
+    task : str or None
+        The task it ran, from `doing`: "task 17 (render.tile)"; None if it ran none.
+    signal : str or None
+        Name of the signal that ended it.
+    cause, remedy : str
+        What usually leads to this, and what can be done.
+    """
+
+    def __init__(
+        self, worker_id: int, pid: int, exitcode: int | None, doing: str | None = None
+    ) -> None:
+        self.worker_id = worker_id
+        self.pid = pid
+        self.exitcode = exitcode
+        self.doing = doing
+        self.task = doing[len(_RUNNING) :] if doing and doing.startswith(_RUNNING) else None
+        self.signal = _signal_name(exitcode)
+        self.cause, self.remedy = _explain(exitcode, self.signal)
+        end = _describe(exitcode, self.signal) + (f" {doing}" if doing else "")
+        super().__init__(f"worker {worker_id} (pid {pid}) {end}; {self.cause}; {self.remedy}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # BaseException would call the class with `args`, which here is the finished message.
+        return type(self), (self.worker_id, self.pid, self.exitcode, self.doing), self.__dict__
+
+
+class TaskTimeout(_StandardTimeout, PoolError):
+    """Say that a task was ended because it ran longer than the call's `timeout`.
+
+    Attributes
+    ----------
+    seconds : float or None
+        The limit.
+    task : str or None
+        Which task it was.
+    """
+
+    def __init__(
+        self,
+        message: str = "a task ran longer than its timeout",
+        *,
+        seconds: float | None = None,
+        task: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.task = task
+
+
+class TaskCancelled(CancelledError, PoolError):
+    """Say that a job was cancelled before this task of it was done.
+
+    Attributes
+    ----------
+    task : str or None
+        Which task it was; None for the whole job.
+    """
+
+    def __init__(self, message: str = "the job was cancelled", *, task: str | None = None) -> None:
+        super().__init__(message)
+        self.task = task
+
+
+class PoolTerminated(PoolError):
+    """Say that a Pool was terminated, or lost, before a job was done."""
+
+
+class InvalidTransition(PoolError):
+    """Say that the scheduler was told something that cannot happen in the state it is in."""
+
+
+_RUNNING = "while running "
+
+
+def _signal_name(exitcode: int | None) -> str | None:
+    if exitcode is None or exitcode >= 0:
+        return None
+    try:
+        return signal.Signals(-exitcode).name
+    except ValueError:
+        return f"signal {-exitcode}"
+
+
+def _describe(exitcode: int | None, name: str | None) -> str:
+    if exitcode is None:
+        return "ended"
+    return f"was killed by {name}" if name else f"exited with code {exitcode}"
+
+
+_CRASH = (
+    "a bug in compiled code, or a corrupt input to it, is the usual cause",
+    "run the task with `python -X faulthandler` to see where, or give `retries` if it is rare",
+)
+_STOPPED = (
+    "another process (a job scheduler, an operator) stopped it",
+    "give `retries` if such a task may run again",
+)
+
+# What to tell for each way to die; anything else gets the general answer below.
+_EXPLANATIONS = {
+    "SIGKILL": (
+        "out of memory is the usual cause",
+        "lower `processes` or `chunksize`, or give `retries` if such a task may run again",
+    ),
+    "SIGSEGV": _CRASH,
+    "SIGBUS": (
+        "full shared memory or a bug in compiled code is the usual cause",
+        "free space in /dev/shm, or run the task with `python -X faulthandler` to see where",
+    ),
+    "SIGILL": _CRASH,
+    "SIGFPE": _CRASH,
+    "SIGABRT": _CRASH,
+    "SIGTERM": _STOPPED,
+    "SIGHUP": _STOPPED,
+    "SIGINT": _STOPPED,
+    "SIGXCPU": (
+        "it used up its limit of CPU time",
+        "raise `ulimit -t`, or make the items smaller",
+    ),
+}
+
+
+def _explain(exitcode: int | None, name: str | None) -> tuple[str, str]:
+    """Return the likely cause of such an end, and a remedy."""
+    if name is not None:
+        unknown = ("somebody sent it that signal", "give `retries` if such a task may run again")
+        return _EXPLANATIONS.get(name, unknown)
+    if exitcode is None:
+        return (
+            "its exit code is not known, because something else in this program waited for it",
+            "do not wait for processes of others with `os.wait` or by ignoring SIGCHLD",
+        )
+    return (
+        "the task, or a library it uses, called os._exit or the like",
+        "raise an exception instead of exiting",
+    )

@@ -1,0 +1,1 @@
+"""What users touch: the Pool, its results and its options."""

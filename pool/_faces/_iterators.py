@@ -1,0 +1,294 @@
+"""The iterators of ``imap`` and ``imap_unordered``: lazy at both ends.
+
+Input is read ahead by a bounded window only, and the window moves as results are taken.
+So an endless input works, and memory stays flat however slow the consumer is. Nothing is
+lost by that: when the iterator is dropped, or the pool is joined, the rest of the input
+is worked off as in `multiprocessing`, where tasks run whether or not anybody looks.
+"""
+
+from __future__ import annotations
+
+import _thread
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self
+
+    from pool._faces._progress import Progress
+    from pool._local._engine import LocalEngine
+
+#: Items that may be out or waiting to be taken, at most; and in bytes of pickled input.
+WINDOW_ITEMS = 4096
+WINDOW_NBYTES = 32 << 20
+
+#: Seconds of work that the window should hold for each worker.
+WINDOW_WORK = 20e-3
+
+
+class _Raised:
+    """An outcome that is an exception; a value can never be taken for it."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Window:
+    """How many chunks may be ahead of the consumer.
+
+    Parameters
+    ----------
+    processes, chunksize : int
+    """
+
+    __slots__ = ("_largest", "_smallest", "size")
+
+    def __init__(self, processes: int, chunksize: int) -> None:
+        self._smallest = 4 * processes
+        self._largest = max(self._smallest, WINDOW_ITEMS // chunksize)
+        self.size = self._smallest
+
+    def adapt(self, seconds_per_chunk: float | None, processes: int) -> None:
+        """Size it by the measured run time of one chunk."""
+        if seconds_per_chunk:
+            wanted = int(WINDOW_WORK * processes / seconds_per_chunk)
+            self.size = max(self._smallest, min(wanted, self._largest))
+
+
+class Flow:
+    """The sink of a lazy job: orders outcomes, and opens the input as they are taken.
+
+    Parameters
+    ----------
+    engine : LocalEngine
+    ordered : bool
+        Hand out in the order of the input.
+    window : Window
+    """
+
+    def __init__(self, engine: LocalEngine, ordered: bool, window: Window) -> None:
+        self.engine = engine
+        self.window = window
+        self.ready: deque[Any] = deque()
+        self.finished = False
+        self.job_id = 0
+        self.cost_key: Any = None
+        self.progress: Progress | None = None
+        #: Called with how many chunks may be read in all; None: without limit.
+        self.open: Callable[[int | None], None] | None = None
+        self._ordered = ordered
+        self._parts: dict[int, tuple[list[Any], bool]] = {}
+        self._next = 0
+        self._taken = 0
+        self._opened = window.size
+        self._abandoned = False
+        self._unlimited = False
+        self._unreported = 0
+        self._tail: list[Any] = []
+
+    # ------------------------------------------------------------------ from the driver
+
+    def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
+        self._unreported += len(values)
+        if self._abandoned:
+            self._taken += len(values)
+        elif not self._ordered:
+            self._put(values, failed)
+        elif start == self._next:
+            self._next += len(values)
+            self._put(values, failed)
+            while self._parts and (part := self._parts.pop(self._next, None)) is not None:
+                self._next += len(part[0])
+                self._put(*part)
+        else:
+            self._parts[start] = (values, failed)
+        return self._abandoned or self.progress is not None
+
+    def _put(self, values: list[Any], failed: bool) -> None:
+        if failed:
+            self.ready.append((_Raised(values[0]),))
+        else:
+            self.ready.extend(values)
+
+    def end_with(self, error: BaseException) -> None:
+        """Raise `error`, of the input, after the results of what was read before it."""
+        self._tail.append((_Raised(error),))
+
+    def finish(self) -> bool:
+        self.ready.extend(self._tail)
+        self.finished = True
+        return self.progress is not None
+
+    def abort(self, error: BaseException) -> bool:
+        self.ready.append((_Raised(error),))
+        self.finished = True
+        return self.progress is not None
+
+    def call_back(self) -> None:
+        if self._abandoned:
+            self.widen()
+        if self.progress is not None:
+            done, self._unreported = self._unreported, 0
+            self.progress.update(done)
+            if self.finished:
+                self.progress.close()
+
+    # ------------------------------------------------------------------ from the consumer
+
+    def taken(self, chunks: int) -> None:
+        """Note that the consumer took chunks; read on when a quarter of the window is free."""
+        self._taken += chunks
+        if self._opened - self._taken <= self.window.size * 3 // 4:
+            self.widen()
+
+    def widen(self) -> None:
+        """Let the input go on as far as the window reaches."""
+        if self._unlimited or self.open is None:
+            return
+        self.window.adapt(
+            self.engine.scheduler.costs.seconds(self.cost_key), self.engine.scheduler.processes
+        )
+        limit = self._taken + self.window.size
+        if limit > self._opened:
+            self._opened = limit
+            self.open(limit)
+
+    def lift(self) -> None:
+        """Read the rest without waiting for a consumer."""
+        if not self._unlimited and self.open is not None:
+            self._unlimited = True
+            self.open(None)
+
+    def abandon(self) -> None:
+        """Nobody will look at the results; work the input off all the same."""
+        self._abandoned = True
+        self._taken += len(self.ready) + sum(len(part[0]) for part in self._parts.values())
+        self.ready.clear()
+        self._parts.clear()
+        if not self.finished:
+            self.widen()
+            self.engine.attend()
+
+    def is_ready(self) -> bool:
+        """Return whether `next` would not have to wait."""
+        return bool(self.ready) or self.finished
+
+
+class IMapIterator:
+    """Iterate over the results of ``imap``.
+
+    Returned by `Pool.imap` and `Pool.imap_unordered`; not made by users. Any number of
+    threads may take from it.
+    """
+
+    __slots__ = ("__weakref__", "_chunk", "_flow", "_lock", "_pool", "_single")
+
+    def __init__(self, pool: object, flow: Flow, chunksize: int) -> None:
+        self._pool = pool
+        self._flow = flow
+        self._chunk: Any = iter(())
+        self._single = chunksize == 1
+        self._lock = _thread.allocate_lock()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if self._single:
+            flow = self._flow
+            try:
+                chunk = flow.ready.popleft()
+            except IndexError:
+                return self.next()
+            flow._taken += 1
+            if flow._opened - flow._taken <= flow.window.size * 3 // 4:
+                flow.widen()
+            value = chunk[0]
+            if value.__class__ is _Raised:
+                raise value.error
+            return value
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Any:
+        """Return the next result.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        StopIteration
+            After the last one.
+        multiprocessing.TimeoutError
+            If it has not arrived in time.
+        """
+        flow = self._flow
+        while True:
+            with self._lock:
+                for value in self._chunk:
+                    if value.__class__ is _Raised:
+                        if not self._single:
+                            self._exhaust()
+                        raise value.error
+                    return value
+                if flow.ready:
+                    self._chunk = iter(flow.ready.popleft())
+                    flow.taken(1)
+                    continue
+                if flow.finished:
+                    raise StopIteration
+            try:
+                arrived = flow.engine.wait(flow.is_ready, timeout)
+            except KeyboardInterrupt:
+                from pool._errors import TaskCancelled
+
+                flow.engine.cancel(flow.job_id, TaskCancelled("interrupted by Ctrl-C"))
+                raise
+            if not arrived:
+                from multiprocessing import TimeoutError
+
+                raise TimeoutError
+
+    def _exhaust(self) -> None:
+        """End after an error, as the standard's generator over chunks does."""
+        self._chunk = iter(())
+        self._flow.abandon()
+        self._flow = _Ended(self._flow)  # type: ignore[assignment]
+
+    def cancel(self) -> bool:
+        """Cancel what has not been computed; False if everything was."""
+        from pool._errors import TaskCancelled
+
+        return self._flow.engine.cancel(self._flow.job_id, TaskCancelled("imap was cancelled"))
+
+    def __del__(self) -> None:
+        try:
+            self._flow.abandon()
+        except Exception:
+            return  # the interpreter is going down
+
+    def __repr__(self) -> str:
+        flow = self._flow
+        state = "finished" if flow.finished else "running"
+        return f"<{type(self).__name__} {flow.job_id}: {state}, {len(flow.ready)} ready>"
+
+
+class _Ended:
+    """A flow that has nothing more."""
+
+    finished = True
+    ready: deque[Any] = deque()
+
+    def __init__(self, flow: Flow) -> None:
+        self.engine = flow.engine
+        self.job_id = flow.job_id
+
+    def abandon(self) -> None:
+        """Nothing is left to abandon."""
+
+

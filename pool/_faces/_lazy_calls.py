@@ -1,0 +1,92 @@
+"""Start the lazy calls of `Pool`: imap, imap_unordered and their starred forms."""
+
+from __future__ import annotations
+
+from pool._faces._iterators import Flow, IMapIterator, Window
+from pool._local._lazy import Fed, Windowed
+from pool._pickling import CannotSend, dumps_function
+from pool._transport._messages import CAUGHT, MAP, STAR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from pool._faces._options import Label, Options
+    from pool._faces._pool import Pool
+
+
+def start_imap(
+    pool: Pool,
+    label: Label,
+    func: Callable[..., Any],
+    iterable: Iterable[Any],
+    chunksize: int,
+    mode: int,
+    ordered: bool,
+    chosen: Options | None,
+) -> IMapIterator:
+    """Submit a lazy job and return the iterator over its results.
+
+    Parameters are those of `Pool.imap`; `mode` is MAP or STAR.
+    """
+    timeout, retries = None, 0
+    progress = None
+    if chosen is not None:
+        timeout, retries = chosen.timeout, chosen.retries
+        if chosen.single:
+            chunksize = 1
+        if chosen.seed is not None:
+            func, iterable, mode = _seeded(func, iterable, mode, chosen.seed)
+        if chosen.return_exceptions:
+            mode |= CAUGHT
+        if chosen.progress:
+            progress = _progress(chosen, iterable, label)
+    engine = pool._engine
+    try:
+        function = engine.function(dumps_function(func))
+    except CannotSend as error:
+        from pool._faces._inherit import hold_function
+
+        engine, func = pool._inheriting(error, hold_function(func))
+        function = engine.function(dumps_function(func))
+    window = Window(pool._processes, chunksize)
+    flow = Flow(engine, ordered, window)
+    flow.progress = progress
+    flow.cost_key = (function.function_id, chunksize)
+    source: Windowed | Fed
+    if iterable.__class__ in (list, tuple, range):
+        items = list(iterable) if iterable.__class__ is list else iterable
+        source = Windowed(items, chunksize, label.item, window.size)  # type: ignore[arg-type]
+    else:
+        source = Fed(
+            iter(iterable), chunksize, label.item, window.size, 2 * pool._processes, flow.end_with
+        )
+    source.engine = engine
+    flow.open = source.open
+    engine.lazies.add(flow)
+    job_id = engine.submit(function, mode, source, flow, label, timeout, retries)
+    flow.job_id = source.job_id = job_id
+    if isinstance(source, Fed):
+        source.start()
+    return IMapIterator(pool, flow, chunksize)
+
+
+def _seeded(
+    func: Callable[..., Any], iterable: Iterable[Any], mode: int, seed: Any
+) -> tuple[Callable[..., Any], Iterable[Any], int]:
+    from pool._faces._seeding import SeededCall, seed_sequence
+
+    root = seed_sequence(seed)
+    assert root is not None
+    return SeededCall(func, root, mode == STAR), enumerate(iterable), MAP
+
+
+def _progress(chosen: Options, iterable: Iterable[Any], label: Label) -> Any:
+    from pool._faces._progress import make_progress
+
+    try:
+        total: int | None = len(iterable)  # type: ignore[arg-type]
+    except TypeError:
+        total = None
+    return make_progress(chosen.progress, total, str(label))

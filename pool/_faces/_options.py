@@ -1,0 +1,115 @@
+"""The keyword arguments that every method of `Pool` takes beyond the standard's."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._faces._progress import ProgressEvent
+
+NAMES = ("timeout", "retries", "return_exceptions", "progress", "seed")
+
+
+class Options:
+    """What a call asked for beyond the standard.
+
+    Parameters
+    ----------
+    timeout : float, optional
+        Seconds for each item; the worker that exceeds it is replaced.
+    retries : int
+        How often an item may be run again after an exception, a timeout or the death of
+        its worker.
+    return_exceptions : bool
+        Give exceptions in place of values instead of raising the first one.
+    progress : bool or callable
+    seed : int, SeedSequence or None
+    """
+
+    __slots__ = NAMES
+
+    def __init__(
+        self,
+        timeout: float | None = None,
+        retries: int = 0,
+        return_exceptions: bool = False,
+        progress: bool | Callable[[ProgressEvent], object] | None = None,
+        seed: Any = None,
+    ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
+        if retries.__class__ is bool or not isinstance(retries, int) or retries < 0:
+            raise ValueError(f"retries must be an int of 0 or more, not {retries!r}")
+        self.timeout = timeout
+        self.retries = retries
+        self.return_exceptions = bool(return_exceptions)
+        self.progress = progress
+        self.seed = seed
+
+    @property
+    def single(self) -> bool:
+        """Whether items have to be tasks of their own, whatever the chunk size."""
+        return self.timeout is not None or self.retries > 0
+
+
+def options(given: dict[str, Any]) -> Options | None:
+    """Return the options among keyword arguments, None if there are none.
+
+    Raises
+    ------
+    TypeError
+        Naming the argument that no method of the standard, nor of ours, knows.
+    """
+    if not given:
+        return None
+    for name in given:
+        if name not in NAMES:
+            raise TypeError(
+                f"unexpected keyword argument {name!r}; beyond the standard's there are "
+                + ", ".join(NAMES)
+            )
+    return Options(**given)
+
+
+def name_of(function: object) -> str:
+    """Return how error messages call a function."""
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        inner = getattr(function, "func", None)  # a partial
+        return name_of(inner) if inner is not None else type(function).__qualname__
+    module = getattr(function, "__module__", None)
+    return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
+
+
+class Label:
+    """Name items of one call: ``item 17 of map(render.tile)``.
+
+    Parameters
+    ----------
+    method : str
+    function : callable
+    """
+
+    __slots__ = ("_function", "_method")
+
+    def __init__(self, method: str, function: object) -> None:
+        self._method = method
+        self._function = function
+
+    def __call__(self, first: int, last: int) -> str:
+        """Name items first..last."""
+        call = str(self)
+        if self._method.startswith("apply"):
+            return call
+        if first == last:
+            return f"item {first} of {call}"
+        return f"items {first} to {last} of {call}"
+
+    def item(self, index: int) -> str:
+        """Name one item of the input."""
+        return self(index, index)
+
+    def __str__(self) -> str:
+        return f"{self._method}({name_of(self._function)})"

@@ -1,0 +1,579 @@
+"""`Pool`: the class of `multiprocessing.pool`, on persistent actor workers."""
+
+from __future__ import annotations
+
+import os
+
+from pool._faces._options import Label, options
+from pool._faces._results import AsyncResult, MapResult
+from pool._local._engine import LocalEngine
+from pool._local._jobs import Items, OneCall
+from pool._pickling import CannotSend, dumps_function, dumps_to_worker, register_reducer
+from pool._transport._messages import CALL, CAUGHT, MAP, STAR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, Self
+
+    from pool._faces._iterators import IMapIterator
+    from pool._faces._options import Options
+    from pool._local._jobs import Function
+
+RUN = "RUN"
+CLOSE = "CLOSE"
+TERMINATE = "TERMINATE"
+
+
+class Pool:
+    """Worker processes to which calls are handed out.
+
+    A drop-in for `multiprocessing.Pool`. Functions may be lambdas, closures, bound
+    methods or defined in ``__main__``; no main guard is needed.
+
+    Parameters
+    ----------
+    processes : int, optional
+        How many; the CPUs that this process may use by default.
+    initializer : callable, optional
+        Called as ``initializer(*initargs)`` in each worker when it starts. If it raises,
+        every call on the pool raises that exception.
+    initargs : iterable
+    maxtasksperchild : int, optional
+        Tasks (chunks of a map) after which a worker is replaced by a fresh one.
+    context : optional
+        From `get_context`, or the name of a start method. By default workers are forked
+        from a clean server process and inherit nothing but the working directory,
+        environment and ``sys.path``.
+    blas_threads : int, optional
+        Threads of BLAS and OpenMP libraries in each worker; CPUs divided by workers by
+        default.
+
+    Notes
+    -----
+    Beyond the standard, every method that runs tasks takes these keyword arguments:
+
+    timeout : float
+        Seconds for each item. The worker is replaced and the item raises
+        `multiprocessing.TimeoutError`; the others are not touched.
+    retries : int
+        Times that an item is run again after an exception or the death of its worker.
+    return_exceptions : bool
+        Give exceptions in place of values.
+    progress : bool or callable
+        Show a bar, or call with a `ProgressEvent` from time to time.
+    seed : int
+        The same random numbers (`random` and numpy) for each item, whatever the number
+        of workers and the chunk size.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        context: Any = None,
+        *,
+        blas_threads: int | None = None,
+    ) -> None:
+        self._state = "INIT"
+        if processes is None:
+            from pool._cpus import usable_cpus
+
+            processes = usable_cpus()
+        if processes < 1:
+            raise ValueError("Number of processes must be at least 1")
+        if maxtasksperchild is not None and (
+            not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
+        ):
+            raise ValueError("maxtasksperchild must be a positive int or None")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if blas_threads is not None and blas_threads < 1:
+            raise ValueError(f"blas_threads must be at least 1, not {blas_threads}")
+        self._processes = processes
+        self._initializer = initializer
+        self._initargs = tuple(initargs)
+        self._maxtasksperchild = maxtasksperchild
+        self._method = _start_method(context)
+        self._blas_threads = blas_threads
+        self._sides: list[LocalEngine] = []
+        self._current: LocalEngine | None = None
+        if not _in_worker():
+            self._current = self._new_engine(self._method)
+        self._state = RUN
+
+    def _new_engine(self, method: str) -> LocalEngine:
+        from pool._context import preload_names
+
+        return LocalEngine(
+            self._processes,
+            self._initializer,
+            self._initargs,
+            self._maxtasksperchild,
+            "forkserver" if method == "default" else method,
+            self._blas_threads or _share(self._processes),
+            preload_names(),
+        )
+
+    @property
+    def _engine(self) -> LocalEngine:
+        """The engine; a new one after a fork or a crash, and at first use in a worker."""
+        engine = self._current
+        if engine is None or not engine.usable:
+            if engine is not None:
+                engine.dispose()
+            engine = self._current = self._new_engine(self._method)
+        return engine
+
+    # ------------------------------------------------------------------ one call
+
+    def apply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] = {},  # noqa: B006 - the standard's signature; never changed
+        **extra: Any,
+    ) -> Any:
+        """Call ``func(*args, **kwds)`` in a worker and return its result."""
+        result = self._call("apply", func, args, kwds, None, None, extra, awaited=True)
+        return self._await(result)
+
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] = {},  # noqa: B006 - as above
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        **extra: Any,
+    ) -> AsyncResult:
+        """Call ``func(*args, **kwds)`` in a worker and return an `AsyncResult` at once."""
+        return self._call("apply_async", func, args, kwds, callback, error_callback, extra)
+
+    def _call(
+        self,
+        method: str,
+        func: Callable[..., Any],
+        args: Iterable[Any],
+        kwds: Mapping[str, Any],
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        extra: dict[str, Any],
+        awaited: bool = False,
+    ) -> AsyncResult:
+        self._check_running()
+        chosen = options(extra) if extra else None
+        args = tuple(args)
+        if chosen is not None and chosen.seed is not None:
+            func = _seeded_call(func, chosen.seed)
+        label = Label(method, func)
+        engine = self._engine
+        try:
+            function, blobs = _encode_call(engine, func, args, kwds)
+        except CannotSend as error:
+            from pool._faces._inherit import hold_call
+
+            engine, func = self._inheriting(error, hold_call(func, args, kwds))
+            function, blobs = _encode_call(engine, func, (), {})
+        result = AsyncResult(self, engine, callback, error_callback)
+        mode = CALL
+        timeout, retries = None, 0
+        if chosen is not None:
+            timeout, retries = chosen.timeout, chosen.retries
+            if chosen.return_exceptions:
+                mode |= CAUGHT
+            if chosen.progress:
+                result._progress = _progress(chosen, 1, label)
+        result._job_id = engine.submit(
+            function, mode, OneCall(blobs), result, label, timeout, retries, awaited
+        )
+        return result
+
+    def _await(self, result: AsyncResult) -> Any:
+        """Get the result of a synchronous call; Ctrl-C cancels it, for nobody else can."""
+        try:
+            return result.get()
+        except KeyboardInterrupt:
+            if not result._done:
+                result.cancel()
+            raise
+
+    # ------------------------------------------------------------------ maps
+
+    def map(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        **extra: Any,
+    ) -> list[Any]:
+        """Apply `func` to each element of `iterable` and return the list of results."""
+        result = self._map("map", func, iterable, chunksize, MAP, None, None, extra, True)
+        return self._await(result)  # type: ignore[no-any-return]
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        **extra: Any,
+    ) -> MapResult:
+        """Do as `map`, but return a `MapResult` at once."""
+        return self._map(
+            "map_async", func, iterable, chunksize, MAP, callback, error_callback, extra
+        )
+
+    def starmap(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        **extra: Any,
+    ) -> list[Any]:
+        """Do as `map`, with each element unpacked as arguments: ``func(*element)``."""
+        result = self._map("starmap", func, iterable, chunksize, STAR, None, None, extra, True)
+        return self._await(result)  # type: ignore[no-any-return]
+
+    def starmap_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        **extra: Any,
+    ) -> MapResult:
+        """Do as `starmap`, but return a `MapResult` at once."""
+        return self._map(
+            "starmap_async", func, iterable, chunksize, STAR, callback, error_callback, extra
+        )
+
+    def _map(
+        self,
+        method: str,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        mode: int,
+        callback: Callable[[list[Any]], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        extra: dict[str, Any],
+        awaited: bool = False,
+    ) -> MapResult:
+        self._check_running()
+        chosen = options(extra) if extra else None
+        items = _sequence(iterable, awaited)
+        length = len(items)
+        if chunksize is None:
+            chunksize, left = divmod(length, self._processes * 4)
+            if left:
+                chunksize += 1
+        elif chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        label = Label(method, func)
+        if chosen is not None:
+            if chosen.single:
+                chunksize = 1
+            if chosen.seed is not None:
+                func, items, mode = _seeded_map(func, items, mode, chosen.seed)
+        chunksize = max(1, chunksize)
+        engine, function, items, mode = self._sendable(func, items, mode, chunksize)
+        result = MapResult(self, engine, chunksize, length, callback, error_callback)
+        timeout, retries = None, 0
+        if chosen is not None:
+            timeout, retries = chosen.timeout, chosen.retries
+            if chosen.return_exceptions:
+                mode |= CAUGHT
+            if chosen.progress:
+                result._progress = _progress(chosen, length, label)
+        source = Items(items, chunksize, label.item)
+        result._job_id = engine.submit(
+            function, mode, source, result, label, timeout, retries, awaited
+        )
+        return result
+
+    def _sendable(
+        self, func: Callable[..., Any], items: Sequence[Any], mode: int, chunksize: int
+    ) -> tuple[LocalEngine, Function, Sequence[Any], int]:
+        """Return engine, function, items and mode such that workers can have them.
+
+        Usually those given. If the function or the first item cannot be pickled, workers
+        inherit function and items, and are sent indices.
+        """
+        engine = self._engine
+        try:
+            function = engine.function(dumps_function(func))
+            if items.__class__ is not range and len(items):
+                dumps_to_worker(items[0])
+        except CannotSend as error:
+            from pool._faces._inherit import hold_map
+
+            engine, func = self._inheriting(error, hold_map(func, items, mode))
+            items, mode = range(len(items)), MAP
+            function = engine.function(dumps_function(func))
+        return engine, function, items, mode
+
+    def _inheriting(self, error: CannotSend, held: Any) -> tuple[LocalEngine, Any]:
+        """Return an engine whose workers inherit what `held` holds, for one job."""
+        if not hasattr(os, "fork"):
+            raise error
+        for side in list(self._sides):
+            if not side.driver.outstanding:
+                side.dispose()
+                self._sides.remove(side)
+        engine = self._new_engine("fork")
+        self._sides.append(engine)
+        return engine, held
+
+    # ------------------------------------------------------------------ iterators
+
+    def imap(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        **extra: Any,
+    ) -> IMapIterator:
+        """Iterate over the results of `func` in the order of `iterable`, lazily.
+
+        `iterable` is read ahead by a bounded number of items only.
+        """
+        return self._imap("imap", func, iterable, chunksize, MAP, True, extra)
+
+    def imap_unordered(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        **extra: Any,
+    ) -> IMapIterator:
+        """Iterate over the results of `func` as they come, lazily."""
+        return self._imap("imap_unordered", func, iterable, chunksize, MAP, False, extra)
+
+    def istarmap(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int = 1,
+        **extra: Any,
+    ) -> IMapIterator:
+        """Do as `imap`, with each element unpacked as arguments."""
+        return self._imap("istarmap", func, iterable, chunksize, STAR, True, extra)
+
+    def istarmap_unordered(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int = 1,
+        **extra: Any,
+    ) -> IMapIterator:
+        """Do as `imap_unordered`, with each element unpacked as arguments."""
+        return self._imap("istarmap_unordered", func, iterable, chunksize, STAR, False, extra)
+
+    def _imap(
+        self,
+        method: str,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+        mode: int,
+        ordered: bool,
+        extra: dict[str, Any],
+    ) -> IMapIterator:
+        self._check_running()
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        from pool._faces._lazy_calls import start_imap
+
+        chosen = options(extra) if extra else None
+        return start_imap(
+            self, Label(method, func), func, iterable, chunksize, mode, ordered, chosen
+        )
+
+    # ------------------------------------------------------------------ life
+
+    def close(self) -> None:
+        """Accept no more work; workers end when what was submitted is done."""
+        if self._state == RUN:
+            self._state = CLOSE
+            for engine in self._engines():
+                engine.close()
+
+    def terminate(self) -> None:
+        """End the workers at once, without completing outstanding work."""
+        self._state = TERMINATE
+        for engine in self._engines():
+            engine.terminate()
+
+    def join(self) -> None:
+        """Wait for the workers to end, after `close` or `terminate`."""
+        if self._state == RUN:
+            raise ValueError("Pool is still running")
+        if self._state not in (CLOSE, TERMINATE):
+            raise ValueError("In unknown state")
+        for engine in self._engines():
+            engine.join()
+
+    def _engines(self) -> list[LocalEngine]:
+        engines = list(self._sides)
+        if self._current is not None and self._current.usable:
+            engines.append(self._current)
+        return engines
+
+    def _check_running(self) -> None:
+        if self._state != RUN:
+            raise ValueError("Pool not running")
+
+    def __enter__(self) -> Self:
+        self._check_running()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.terminate()
+
+    def __del__(self) -> None:
+        try:
+            if self._state == RUN:
+                import warnings
+
+                warnings.warn(
+                    f"unclosed running multiprocessing pool {self!r}",
+                    ResourceWarning,
+                    source=self,
+                    stacklevel=2,
+                )
+            self.terminate()
+        except Exception:
+            return  # never made, or the interpreter is going down
+
+    # ------------------------------------------------------------------ seeing
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the pool is doing, as plain values.
+
+        Returns
+        -------
+        dict
+            ``processes``, ``start_method``, ``state``, ``jobs`` (outstanding calls),
+            ``queued`` (tasks not sent), ``tasks_done``, ``tasks_failed``, ``restarts``
+            (workers replaced after they died) and ``workers``: for each one
+            ``worker_id``, ``pid``, ``state`` and ``tasks_done``.
+        """
+        from pool._faces._stats import stats
+
+        return stats(self)
+
+    @property
+    def _pool(self) -> list[Any]:
+        """The workers, as far as programs look at the standard's private list."""
+        from pool._faces._stats import worker_views
+
+        return worker_views(self)
+
+    def __repr__(self) -> str:
+        cls = self.__class__
+        return (
+            f"<{cls.__module__}.{cls.__qualname__} state={self._state} "
+            f"pool_size={self._processes}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from pool._faces._html import pool_html
+
+        return pool_html(self.stats())
+
+
+def _start_method(context: Any) -> str:
+    if context is None:
+        import sys
+
+        # Nobody can have chosen a start method without importing this.
+        if "multiprocessing.context" not in sys.modules and "pool._context" not in sys.modules:
+            return "default"
+    from pool._context import start_method_for
+
+    return start_method_for(context)
+
+
+def _in_worker() -> bool:
+    """Whether this is a worker: its pools start when they are used first.
+
+    A module that makes a pool when it is imported is imported by workers too.
+    """
+    import sys
+
+    return "pool._workers._boot" in sys.modules
+
+
+def _share(processes: int) -> int:
+    """Return how many BLAS threads each worker may have."""
+    from pool._cpus import usable_cpus
+
+    return max(1, usable_cpus() // processes)
+
+
+def _encode_call(
+    engine: LocalEngine, func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str, Any]
+) -> tuple[Function | None, list[Any]]:
+    payload = dumps_function(func)
+    if payload.stateless:
+        encoded = dumps_to_worker((args, dict(kwds)))
+        return engine.function(payload), [encoded.data, *encoded.buffers]
+    # What the function holds may be among the arguments too: one pickle keeps that.
+    encoded = dumps_to_worker((func, args, dict(kwds)))
+    return None, [encoded.data, *encoded.buffers]
+
+
+def _sequence(iterable: Iterable[Any], awaited: bool) -> Sequence[Any]:
+    kind = iterable.__class__
+    if kind is range or kind is tuple or (kind is list and awaited):
+        return iterable  # type: ignore[return-value]
+    # A snapshot: the caller goes on and may change its list.
+    return list(iterable)
+
+
+def _seeded_call(func: Callable[..., Any], seed: Any) -> Callable[..., Any]:
+    from functools import partial
+
+    from pool._faces._seeding import SeededCall, seed_sequence
+
+    root = seed_sequence(seed)
+    assert root is not None
+    return partial(_call_seeded, SeededCall(partial(_apply, func), root))
+
+
+def _apply(func: Callable[..., Any], call: tuple[Any, Any]) -> Any:
+    return func(*call[0], **call[1])
+
+
+def _call_seeded(seeded: Callable[..., Any], *args: Any, **kwds: Any) -> Any:
+    return seeded((0, (args, kwds)))
+
+
+def _seeded_map(
+    func: Callable[..., Any], items: Sequence[Any], mode: int, seed: Any
+) -> tuple[Callable[..., Any], Sequence[Any], int]:
+    from pool._faces._seeding import SeededCall, seed_sequence
+
+    root = seed_sequence(seed)
+    assert root is not None
+    return SeededCall(func, root, mode == STAR), list(enumerate(items)), MAP
+
+
+def _progress(chosen: Options, total: int | None, label: Label) -> Any:
+    from pool._faces._progress import make_progress
+
+    return make_progress(chosen.progress, total, str(label))
+
+
+def _reduce_pool(pool: Pool) -> tuple[Any, ...]:
+    from pool._faces._handles import reduce_pool
+
+    return reduce_pool(pool)
+
+
+register_reducer(Pool, _reduce_pool)

@@ -1,0 +1,238 @@
+"""Result handles of `Pool`: what `multiprocessing.pool` calls AsyncResult and MapResult."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._faces._progress import Progress
+    from pool._local._engine import LocalEngine
+
+
+class AsyncResult:
+    """The result of one call, perhaps not there yet.
+
+    Returned by the ``*_async`` methods of `Pool`; not made by users.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_callback",
+        "_done",
+        "_engine",
+        "_error_callback",
+        "_job_id",
+        "_pool",
+        "_progress",
+        "_success",
+        "_value",
+    )
+
+    def __init__(
+        self,
+        pool: object,
+        engine: LocalEngine,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        # Keeps the pool alive: `Pool().apply_async(...)` must not lose its workers.
+        self._pool = pool
+        self._engine = engine
+        self._callback = callback
+        self._error_callback = error_callback
+        self._done = False
+        self._success = True
+        self._value: Any = None
+        self._job_id = 0
+        self._progress: Progress | None = None
+
+    def _is_done(self) -> bool:
+        return self._done
+
+    def ready(self) -> bool:
+        """Return whether the call has completed."""
+        if not self._done:
+            self._engine.attend()
+        return self._done
+
+    def successful(self) -> bool:
+        """Return whether the call completed without raising an exception.
+
+        Raises
+        ------
+        ValueError
+            If the result is not ready.
+        """
+        if not self.ready():
+            raise ValueError(f"{self!r} not ready")
+        return self._success
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the result is available or `timeout` seconds have passed."""
+        if not self._done:
+            self._engine.wait(self._is_done, timeout)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Return the result when it arrives.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        multiprocessing.TimeoutError
+            If it has not arrived by then.
+        BaseException
+            What the call raised, with the worker's traceback as ``__cause__``.
+        """
+        if not self._done and not self._engine.wait(self._is_done, timeout):
+            from multiprocessing import TimeoutError
+
+            raise TimeoutError
+        if self._success:
+            return self._value
+        raise self._value
+
+    def cancel(self) -> bool:
+        """Cancel the call: what has not begun never will, what runs is interrupted.
+
+        A running task gets a KeyboardInterrupt; a worker that does not answer within a
+        second is replaced.
+
+        Returns
+        -------
+        bool
+            False if the call had completed.
+        """
+        from pool._errors import TaskCancelled
+
+        return self._engine.cancel(self._job_id, TaskCancelled(f"{self!r} was cancelled"))
+
+    def __repr__(self) -> str:
+        if not self._done:
+            state = "pending"
+        elif self._success:
+            state = "done"
+        else:
+            state = f"failed with {type(self._value).__name__}"
+        return f"<{type(self).__name__} {self._job_id}: {state}>"
+
+    # ------------------------------------------------------------------ from the driver
+
+    def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
+        self._value = values[0]
+        self._success = not failed
+        return False
+
+    def finish(self) -> bool:
+        if self._callback is None and self._error_callback is None and self._progress is None:
+            self._done = True
+            return False
+        return True
+
+    def abort(self, error: BaseException) -> bool:
+        self._value = error
+        self._success = False
+        return self.finish()
+
+    def call_back(self) -> None:
+        """Call the user's callbacks, then let waiting threads go on."""
+        callback = self._callback if self._success else self._error_callback
+        self._callback = self._error_callback = None
+        try:
+            if self._progress is not None:
+                self._report()
+            if callback is not None:
+                callback(self._value)
+        except Exception as error:
+            # As if raised in a thread of its own: told, and nobody else suffers.
+            sys.unraisablehook(_Unraisable(error, callback))
+        finally:
+            self._done = True
+
+    def _report(self) -> None:
+        assert self._progress is not None
+        self._progress.update(1)
+        self._progress.close()
+
+
+class MapResult(AsyncResult):
+    """The result of a ``map``: a list with one value for each item."""
+
+    __slots__ = ("_chunksize", "_error", "_first_failed", "_received", "_reported", "_whole")
+
+    def __init__(
+        self,
+        pool: object,
+        engine: LocalEngine,
+        chunksize: int,
+        length: int,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        super().__init__(pool, engine, callback, error_callback)
+        self._chunksize = chunksize
+        self._value = [None] * length
+        self._first_failed = -1
+        self._received = 0
+        self._reported = 0
+        self._whole = False
+
+    def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
+        size = self._chunksize
+        self._received += len(values) * size
+        if failed:
+            # Of several failures the first by position is raised: the same one each time.
+            if self._first_failed < 0 or start < self._first_failed:
+                self._first_failed = start
+                self._error = values[0]
+        elif size == 1:
+            self._value[start : start + len(values)] = [value for (value,) in values]
+        else:
+            for number, chunk in enumerate(values, start):
+                self._value[number * size : (number + 1) * size] = chunk
+        return self._progress is not None
+
+    def finish(self) -> bool:
+        if self._first_failed >= 0:
+            self._success = False
+            self._value = self._error
+        self._whole = True
+        return super().finish()
+
+    def abort(self, error: BaseException) -> bool:
+        self._first_failed = 0
+        self._error = error
+        return self.finish()
+
+    def call_back(self) -> None:
+        if self._whole:
+            super().call_back()
+        elif self._progress is not None:
+            self._report()
+
+    def _report(self) -> None:
+        progress = self._progress
+        assert progress is not None
+        received = self._received
+        progress.update(received - self._reported)
+        self._reported = received
+        if self._whole:
+            progress.close() if self._success else progress.fail()
+
+
+class _Unraisable:
+    """What `sys.unraisablehook` wants to know about an exception of a callback."""
+
+    def __init__(self, error: BaseException, callback: object) -> None:
+        self.exc_type = type(error)
+        self.exc_value = error
+        self.exc_traceback = error.__traceback__
+        self.err_msg = "Exception ignored in callback of a pool"
+        self.object = callback

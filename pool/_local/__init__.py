@@ -1,0 +1,1 @@
+"""Run jobs on this machine: a scheduler that decides and a driver that does."""

@@ -1,0 +1,624 @@
+"""The only place of the local engine that does I/O.
+
+It turns what arrives (answers of workers, exits, user calls, deadlines) into events for
+the scheduler and carries out the commands that come back.
+
+Any thread may post an event: it appends to a deque and then tries the lock; whoever holds
+the lock empties the deque. So nobody waits for the lock in order to submit, and a signal
+handler or a finalizer that interrupts the holder cannot deadlock.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import _thread
+import os
+import select
+from collections import deque
+from time import monotonic
+
+from pool._local import _events as ev
+from pool._local._interrupts import Shield
+from pool._local._peers import Peer, Sent, decode, decode_stream
+from pool._local._scheduler import Scheduler
+from pool._transport._channel import socket_pair
+from pool._transport._journal import JournalFile
+from pool._transport._messages import DONE, EXIT, EXITED, READY, REFUSED, RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._local._jobs import Function, Job, Sink
+    from pool._workers._launcher import Launcher
+
+_DONTWAIT = _socket.MSG_DONTWAIT
+_get_ident = _thread.get_ident
+
+#: Functions kept in the workers beyond their job, for calls that repeat.
+FUNCTIONS_KEPT = 256
+
+
+class Driver:
+    """Carry out what the scheduler decides.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+    launcher : callable
+        ``launcher(journal fd) -> Launcher``.
+    """
+
+    def __init__(self, scheduler: Scheduler, launcher: Callable[[int], Launcher]) -> None:
+        self.scheduler = scheduler
+        self.jobs: dict[int, Job] = {}
+        self.peers: dict[int, Peer] = {}
+        #: Ends every job if set: why no worker can be had.
+        self.failure: BaseException | None = None
+        #: The books may be wrong: nothing will finish any more.
+        self.crashed = False
+        self.closed = False
+        self._inbox: deque[ev.Event] = deque()
+        self._lock = _thread.allocate_lock()
+        self._holder = 0
+        self._shield = Shield()
+        self._buffer = bytearray(64 * 1024)
+        self._calling: list[Sink] = []
+        self._functions: dict[bytes, Function] = {}
+        self._forgets: dict[int, list[int]] = {}
+        self._unlaunched: list[int] = []
+        self._last_exit: tuple[Peer, int] | None = None
+        self._connect = launcher
+        self._handlers: dict[type[Any], Callable[[Any], None]] = {
+            ev.StartWorker: self._start_worker,
+            ev.StopWorker: self._stop_worker,
+            ev.KillWorker: self._kill_worker,
+            ev.Send: self._send,
+            ev.Reclaim: self._reclaim,
+            ev.Interrupt: self._interrupt,
+            ev.FailChunk: self._fail_chunk,
+            ev.FinishJob: self._finish_job,
+            ev.AbortJobs: self._abort_jobs,
+        }
+        self._journal = JournalFile(max(64, 4 * scheduler.processes))
+        try:
+            self._launcher = launcher(self._journal.fd)
+        except BaseException:
+            self._journal.close()
+            raise
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._control = self._launcher.channel.fileno()
+        self._epoll.register(self._control, select.EPOLLIN)
+        self._by_fd: dict[int, Peer] = {}
+        #: When somebody last looked at the sockets.
+        self.looked = 0.0
+
+    # ------------------------------------------------------------------ events in
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether any job has not finished."""
+        return bool(self.jobs or self._inbox)
+
+    @property
+    def held_here(self) -> bool:
+        """Whether this very thread is inside the driver, further up its stack."""
+        return self._holder == _get_ident()
+
+    def post(self, event: ev.Event) -> None:
+        """Hand in an event from any thread; never waits."""
+        self._inbox.append(event)
+        # Look again after each release: an event that came while the lock was held by
+        # somebody who had just emptied the deque would wait for the next one.
+        while self._inbox and not self.closed:
+            shielded = self._shield.raised()
+            try:
+                if not self._lock.acquire(False):
+                    return
+                self._holder = _get_ident()
+                try:
+                    self._drain()
+                except BaseException as error:
+                    self._crash(error)
+                    raise
+                finally:
+                    self._holder = 0
+                    self._lock.release()
+            finally:
+                if shielded:
+                    self._shield.lower()
+
+    def wake(self) -> None:
+        """Make the thread that sleeps in `step` look around."""
+        try:
+            os.eventfd_write(self._wake, 1)
+        except OSError:
+            return  # closed meanwhile
+
+    def step(self, patience: float | None) -> None:
+        """Sleep until something happens, and deal with it.
+
+        Parameters
+        ----------
+        patience : float, optional
+            Seconds to sleep at most.
+        """
+        deadline = self.scheduler.next_deadline()
+        if deadline is not None:
+            left = max(0.0, deadline - monotonic())
+            patience = left if patience is None else min(patience, left)
+        ready = self._epoll.poll(patience, 64)
+        shielded = self._shield.raised()
+        try:
+            with self._lock:
+                self._holder = _get_ident()
+                try:
+                    self._on_ready(ready)
+                    if deadline is not None and deadline <= monotonic():
+                        self._inbox.append(ev.DeadlinePassed())
+                    self._drain()
+                except BaseException as error:
+                    self._crash(error)
+                    raise
+                finally:
+                    self._holder = 0
+        finally:
+            if shielded:
+                self._shield.lower()
+        if self._calling:
+            self.call_back()
+
+    def call_back(self) -> None:
+        """Run callbacks that are due, without any lock held."""
+        while self._calling:
+            try:
+                sink = self._calling.pop(0)
+            except IndexError:
+                return  # another thread took the last one
+            sink.call_back()
+
+    def _on_ready(self, ready: list[tuple[int, int]]) -> None:
+        self.looked = monotonic()
+        for fd, _ in ready:
+            peer = self._by_fd.get(fd)
+            if peer is not None:
+                self._receive(peer)
+            elif fd == self._control:
+                self._on_control()
+            elif fd == self._wake:
+                try:
+                    os.eventfd_read(fd)
+                except BlockingIOError:
+                    continue  # another thread was quicker
+
+    def _drain(self) -> None:
+        inbox = self._inbox
+        while inbox:
+            self._handle(inbox.popleft())
+
+    def _handle(self, event: ev.Event) -> None:
+        for command in self.scheduler.handle(event, monotonic()):
+            handler = self._handlers.get(command.__class__)
+            if handler is not None:
+                handler(command)
+
+    def _crash(self, error: BaseException) -> None:
+        """Give up in good order after an error that is ours, or came from a signal handler.
+
+        The books may be half written, so nothing can be trusted to finish; but nobody
+        must wait for it either.
+        """
+        self.crashed = True
+        if self.failure is None:
+            from pool._errors import PoolTerminated
+
+            self.failure = PoolTerminated(
+                f"the pool was interrupted by {type(error).__name__}: {error}; "
+                "its outstanding work is lost, later calls start new workers"
+            )
+        self._inbox.clear()
+        for job_id in list(self.jobs):
+            self._abort(job_id)
+        self.wake()
+
+    # ------------------------------------------------------------------ what arrives
+
+    def _receive(self, peer: Peer) -> None:
+        """Take all messages that a worker has sent so far."""
+        try:
+            while True:
+                head, blobs = peer.channel.receive(_DONTWAIT)
+                self._on_message(peer, head, blobs)
+        except (BlockingIOError, EOFError, ConnectionError):
+            return
+
+    def _on_message(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
+        kind = head[0]
+        if kind == DONE:
+            _, message_id, chunks, final, elapsed, failed = head
+            self._answered(peer, message_id, chunks, final, elapsed, failed, blobs)
+        elif kind == READY:
+            peer.pid = head[1]
+            self._handle(ev.WorkerReady(peer.worker_id))
+        elif kind == REFUSED:
+            peer.pid = head[1]
+            if self.failure is None:
+                self.failure = _decoded_error(blobs)
+            self._handle(ev.WorkerRefused(peer.worker_id))
+
+    def _answered(
+        self,
+        peer: Peer,
+        message_id: int,
+        chunks: int,
+        final: bool,
+        elapsed: float,
+        failed: int,
+        blobs: list[Any],
+    ) -> None:
+        sent = peer.sent.get(message_id)
+        if sent is not None:
+            sent.answered += chunks
+            if final:
+                del peer.sent[message_id]
+        values: list[Any] = []
+        if chunks == 1:
+            try:
+                values.append(decode(blobs))
+            except BaseException as error:
+                failed = 1
+                values.append(_undecodable(error))
+        elif chunks:
+            try:
+                values = decode_stream(blobs[0], chunks)
+            except BaseException:
+                self._answered_one_by_one(peer, message_id, chunks, final, elapsed, blobs[0])
+                return
+        event = ev.MessageAnswered(
+            peer.worker_id, message_id, chunks, final, elapsed, (0,) if failed else ()
+        )
+        self._deliver(event, values, failed)
+
+    def _answered_one_by_one(
+        self, peer: Peer, message_id: int, chunks: int, final: bool, elapsed: float, stream: Any
+    ) -> None:
+        """Deliver a stream in which some outcome cannot be unpickled here.
+
+        Only that one fails: pickles end where their STOP opcode says, whether or not
+        what they describe can be built.
+        """
+        from pool._local._undecodable import split_stream
+
+        each = elapsed / chunks
+        for number, data in enumerate(split_stream(stream, chunks), 1):
+            failed = 0
+            try:
+                value = decode([data])
+            except BaseException as error:
+                failed, value = 1, _undecodable(error)
+            event = ev.MessageAnswered(
+                peer.worker_id, message_id, 1, final and number == chunks, each,
+                (0,) if failed else (),
+            )  # fmt: skip
+            self._deliver(event, [value], failed)
+
+    def _deliver(self, event: ev.MessageAnswered, values: list[Any], failed: int) -> None:
+        jobs = self.jobs
+        for command in self.scheduler.handle(event, monotonic()):
+            if command.__class__ is ev.Deliver:
+                job_id, start, stop, offset = command  # type: ignore[misc]
+                job = jobs[job_id]
+                outcomes = values if stop - start == len(values) else (
+                    values[offset : offset + stop - start]
+                )  # fmt: skip
+                if failed:
+                    self._annotate(job.describe(start, failed - 1), outcomes[0])
+                if job.sink.deliver(start, outcomes, bool(failed)):
+                    self._calling.append(job.sink)
+                job.source.done(start, stop)
+            else:
+                self._handlers[command.__class__](command)
+
+    def _annotate(self, where: str, error: Any) -> None:
+        try:
+            error.add_note(f"raised by {where}")
+        except Exception:
+            return  # an exception class that refuses attributes
+
+    def _on_control(self) -> None:
+        try:
+            while True:
+                head, _ = self._launcher.channel.receive(_DONTWAIT)
+                if head[0] == EXITED:
+                    for worker_id, status in head[1]:
+                        self._on_exit(worker_id, status)
+        except BlockingIOError:
+            return
+        except (EOFError, ConnectionError):
+            self._forkserver_gone()
+
+    def _on_exit(self, worker_id: int, status: int) -> None:
+        peer = self.peers.pop(worker_id, None)
+        if peer is None:
+            return
+        fd = peer.channel.fileno()
+        self._epoll.unregister(fd)
+        del self._by_fd[fd]
+        self._receive(peer)
+        reclaimed = tuple(peer.reclaim())
+        if reclaimed:
+            self._handle(ev.MessagesReclaimed(worker_id, reclaimed))
+        running, pickles = peer.salvage()
+        for data in pickles:
+            self._answered(peer, running or 0, 1, False, 0.0, 0, [data])
+        self._last_exit = (peer, status)
+        self._handle(ev.WorkerExited(worker_id, running))
+        self._forgets.pop(worker_id, None)
+        self._journal.release(peer.slot_id)
+        peer.close()
+        self._launch()
+
+    def _forkserver_gone(self) -> None:
+        """Our forkserver was killed, and with it (by the kernel) all workers."""
+        self._epoll.unregister(self._control)
+        if self.closed or self.scheduler.closing and not self.jobs:
+            self._control = -1
+            for worker_id in list(self.peers):
+                self._on_exit(worker_id, _signal.SIGKILL)
+            return
+        self._launcher.close()
+        self._launcher = self._connect(self._journal.fd)
+        self._control = self._launcher.channel.fileno()
+        self._epoll.register(self._control, select.EPOLLIN)
+        for worker_id in list(self.peers):
+            self._on_exit(worker_id, _signal.SIGKILL)
+
+    # ------------------------------------------------------------------ commands out
+
+    def _start_worker(self, command: ev.StartWorker) -> None:
+        self._unlaunched.append(command.worker_id)
+        self._launch()
+
+    def _launch(self) -> None:
+        """Ask for the workers that are wanted, as far as journal pages are free."""
+        batch = []
+        while self._unlaunched and not self.closed:
+            slot_id = self._journal.acquire()
+            if slot_id is None:
+                break  # more blocked tasks than pages: go on when a worker ends
+            worker_id = self._unlaunched.pop(0)
+            try:
+                ours, theirs = socket_pair()
+            except OSError as error:
+                self._journal.release(slot_id)
+                self._cannot_start(error)
+                return
+            peer = Peer(
+                worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self._buffer
+            )
+            self.peers[worker_id] = self._by_fd[ours.fileno()] = peer
+            self._epoll.register(ours.fileno(), select.EPOLLIN)
+            batch.append((worker_id, slot_id, theirs.fileno()))
+        if batch:
+            self._launcher.launch(batch)
+
+    def _cannot_start(self, error: OSError) -> None:
+        from pool._errors import StartError
+
+        self.failure = StartError(
+            f"cannot start worker number {len(self.peers) + 1} of {self.scheduler.processes}: "
+            f"{error}. Each worker takes two descriptors here; raise `ulimit -n` or lower "
+            "`processes`"
+        )
+        self._inbox.append(ev.PoolTerminated())
+
+    def _stop_worker(self, command: ev.StopWorker) -> None:
+        peer = self.peers.get(command.worker_id)
+        if peer is not None:
+            self._post_mail(peer, (EXIT,), ())
+
+    def _kill_worker(self, command: ev.KillWorker) -> None:
+        if command.worker_id in self._unlaunched:
+            self._unlaunched.remove(command.worker_id)
+            self._inbox.append(ev.WorkerExited(command.worker_id))
+            return
+        self._signal(command.worker_id, _signal.SIGKILL)
+
+    def _signal(self, worker_id: int, number: int) -> None:
+        try:
+            self._launcher.signal(worker_id, number)
+        except OSError:
+            return  # the forkserver is gone, which we are about to learn
+
+    def _send(self, command: ev.Send) -> None:
+        worker_id, message_id, runs = command
+        peer = self.peers.get(worker_id)
+        if peer is None:  # waits for a page of the journal
+            self._inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
+            return
+        blobs: list[Any] = []
+        defines: list[tuple[int, bool, int]] = []
+        jobs = [self.jobs[run[0]] for run in runs]
+        for job in jobs:
+            function = job.function
+            if function is not None and function.function_id not in peer.known:
+                peer.known.add(function.function_id)
+                defines.append(
+                    (function.function_id, function.stateless, len(function.blobs) - 1)
+                )
+                blobs.extend(function.blobs)
+        entries = [
+            job.encode(start, stop, blobs) for job, (_, start, stop) in zip(jobs, runs, strict=True)
+        ]
+        forgets = self._forgets.pop(worker_id, ()) if self._forgets else ()
+        peer.sent[message_id] = Sent(runs)
+        try:
+            self._post_mail(peer, (RUN, message_id, defines, forgets, entries), blobs)
+        except OSError as error:
+            self._cannot_send(peer, message_id, jobs, error)
+
+    def _cannot_send(
+        self, peer: Peer, message_id: int, jobs: list[Job], error: OSError
+    ) -> None:
+        """No memory or descriptor for a large message: its jobs fail, the pool goes on."""
+        sent = peer.sent.pop(message_id)
+        peer.known.clear()
+        error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
+        for job in jobs:
+            if self.jobs.pop(job.job_id, None) is not None:
+                self._inbox.append(ev.CancelRequested(job.job_id))
+                if job.sink.abort(error):
+                    self._calling.append(job.sink)
+        self._inbox.append(ev.MessagesReclaimed(peer.worker_id, (message_id,)))
+
+    def _post_mail(self, peer: Peer, head: Any, blobs: Any) -> None:
+        try:
+            peer.channel.send(head, blobs)
+        except ConnectionError:
+            return  # it has died: its exit is on the way, and with it all it had
+
+    def _reclaim(self, command: ev.Reclaim) -> None:
+        peer = self.peers.get(command.worker_id)
+        message_ids = () if peer is None else tuple(peer.reclaim())
+        self._inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
+
+    def _interrupt(self, command: ev.Interrupt) -> None:
+        worker_id, message_id, job_id, kill = command
+        peer = self.peers.get(worker_id)
+        if peer is None:
+            return
+        running, chunk = peer.running_job(message_id)
+        if running != job_id:
+            return  # it is over, or not begun: nobody else's task must be hit
+        if kill:
+            self._signal(worker_id, _signal.SIGKILL)
+        else:
+            peer.aim(message_id, chunk)
+            self._signal(worker_id, _signal.SIGINT)
+
+    def _fail_chunk(self, command: ev.FailChunk) -> None:
+        job = self.jobs[command.job_id]
+        if command.timed_out:
+            from pool._errors import TaskTimeout
+
+            error: BaseException = TaskTimeout(
+                f"{job.describe(command.index)} did not end within {job.timeout} s; "
+                f"its worker was replaced"
+            )
+        else:
+            error = self._death(f"while running {job.describe(command.index)}")
+        if job.sink.deliver(command.index, [error], True):
+            self._calling.append(job.sink)
+        job.source.done(command.index, command.index + 1)
+
+    def _death(self, doing: str) -> BaseException:
+        """Return the error that says how the last worker ended."""
+        from pool._errors import WorkerDied
+
+        assert self._last_exit is not None
+        peer, status = self._last_exit
+        return WorkerDied(peer.worker_id, peer.pid, os.waitstatus_to_exitcode(status), doing)
+
+    def _finish_job(self, command: ev.FinishJob) -> None:
+        job = self.jobs.pop(command.job_id)
+        self._forget_function(job)
+        if job.sink.finish():
+            self._calling.append(job.sink)
+
+    def _abort_jobs(self, command: ev.AbortJobs) -> None:
+        for job_id in command.job_ids:
+            self._abort(job_id)
+
+    def _abort(self, job_id: int) -> None:
+        job = self.jobs.pop(job_id, None)
+        if job is None:
+            return
+        if self.failure is None and self.scheduler.gave_up:
+            self.failure = self._death("while starting (or in its initializer)")
+        error = self.failure
+        if error is None:
+            from pool._errors import PoolTerminated
+
+            error = PoolTerminated("the pool was terminated before this job had finished")
+        if job.sink.abort(error):
+            self._calling.append(job.sink)
+
+    # ------------------------------------------------------------------ functions
+
+    def function(self, payload: Any) -> Function:
+        """Return the number under which workers keep a pickled function.
+
+        Parameters
+        ----------
+        payload : FunctionPayload
+        """
+        from pool._local._jobs import Function
+
+        data, buffers = payload.encoded.data, payload.encoded.buffers
+        shared = not buffers and len(data) < 65536
+        if shared:
+            known = self._functions.get(data)
+            if known is not None:
+                return known
+        function = Function(next(_function_ids), [data, *buffers], payload.stateless, shared)
+        if shared:
+            self._functions[data] = function
+            if len(self._functions) > FUNCTIONS_KEPT and not self.jobs:
+                for old in list(self._functions)[: FUNCTIONS_KEPT // 2]:
+                    self._drop_function(self._functions.pop(old).function_id)
+        return function
+
+    def _forget_function(self, job: Job) -> None:
+        if job.function is not None and not job.function.shared:
+            self._drop_function(job.function.function_id)
+
+    def _drop_function(self, function_id: int) -> None:
+        for peer in self.peers.values():
+            if function_id in peer.known:
+                peer.known.discard(function_id)
+                self._forgets.setdefault(peer.worker_id, []).append(function_id)
+
+    # ------------------------------------------------------------------ the end
+
+    def release(self) -> None:
+        """Let go of all descriptors; the forkserver then ends all workers."""
+        if self.closed:
+            return
+        self.closed = True
+        self._launcher.close()
+        for peer in self.peers.values():
+            peer.close()
+        self.peers.clear()
+        self._by_fd.clear()
+        self._epoll.close()
+        os.close(self._wake)
+        self._journal.close()
+
+
+def _decoded_error(blobs: list[Any]) -> BaseException:
+    try:
+        error = decode(blobs)
+    except BaseException as failure:
+        return _undecodable(failure)
+    return error  # type: ignore[no-any-return]
+
+
+def _undecodable(error: BaseException) -> BaseException:
+    try:
+        error.add_note("raised here while unpickling what the worker sent")
+    except Exception:
+        return error
+    return error
+
+
+def _count() -> Any:
+    from itertools import count
+
+    return count(1)
+
+
+_function_ids = _count()

@@ -1,0 +1,250 @@
+"""The local engine: a scheduler, its driver and who leads it, as one thing with a life.
+
+Faces talk to this class only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from itertools import count
+
+from pool._local import _events as ev
+from pool._local._driver import Driver
+from pool._local._jobs import Job
+from pool._local._scheduler import Scheduler
+from pool._local._waiting import Lead
+from pool._workers import _launcher
+from pool._workers._settings import thread_limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pool._local._jobs import Function, Sink, Source
+
+#: Submissions between which a thread that only submits looks at the sockets (s): results
+#: must not wait for the stand-in to get the interpreter's lock.
+LOOK = 1e-3
+
+_engines: weakref.WeakSet[LocalEngine] = weakref.WeakSet()
+_job_ids = count(1)
+
+
+class LocalEngine:
+    """Run jobs on worker processes of this machine.
+
+    Parameters
+    ----------
+    processes : int
+    initializer : callable, optional
+    initargs : tuple
+    maxtasksperchild : int, optional
+    method : {"forkserver", "fork", "spawn"}
+    threads : int
+        BLAS and OpenMP threads per worker.
+    preload : sequence of str
+        Modules for the forkserver to import.
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        initializer: Callable[..., object] | None = None,
+        initargs: Sequence[Any] = (),
+        maxtasksperchild: int | None = None,
+        method: str = "forkserver",
+        threads: int = 1,
+        preload: Sequence[str] = (),
+    ) -> None:
+        self.method = method
+        self._owner = os.getpid()
+        limits = thread_limits(threads)
+        launcher = self._launcher(initializer, tuple(initargs), limits, preload)
+        self.scheduler = Scheduler(processes, maxtasksperchild)
+        self.driver = Driver(self.scheduler, launcher)
+        self.lead = Lead(self.driver)
+        self.tasks_failed = 0
+        #: Called when nobody can be expected to consume lazily read jobs any more.
+        self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
+        _engines.add(self)
+        self.driver.post(ev.PoolOpened())
+
+    def _launcher(
+        self,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        limits: dict[str, str],
+        preload: Sequence[str],
+    ) -> Callable[[int], _launcher.Launcher]:
+        payload = None
+        if initializer is not None and self.method != "fork":
+            from pool._pickling import dumps_to_worker
+
+            try:
+                payload = dumps_to_worker((initializer, initargs))
+            except Exception:
+                if not hasattr(os, "fork"):
+                    raise
+                # Locks of multiprocessing, open connections and the like can only be
+                # inherited: then they are.
+                self.method = "fork"
+        if self.method == "fork":
+            run = None if initializer is None else lambda: initializer(*initargs)
+            return lambda journal: _launcher.fork(run, journal, limits)
+        method = self.method
+        return lambda journal: _launcher.connect(method, payload, journal, limits, preload)
+
+    # ------------------------------------------------------------------ jobs
+
+    @property
+    def usable(self) -> bool:
+        """Whether jobs can be submitted: not after a crash, and not in a forked child."""
+        return not (self.driver.closed or self.driver.crashed) and self._owner == os.getpid()
+
+    def function(self, payload: Any) -> Function:
+        """Register a pickled function; see `Driver.function`."""
+        return self.driver.function(payload)
+
+    def submit(
+        self,
+        function: Function | None,
+        mode: int,
+        source: Source,
+        sink: Sink,
+        label: Callable[[int, int], str],
+        timeout: float | None = None,
+        retries: int = 0,
+        awaited: bool = False,
+        depth: int = 0,
+    ) -> int:
+        """Start a job and return its id; never waits.
+
+        Parameters
+        ----------
+        function : Function, optional
+            None if each payload holds its own.
+        mode : int
+            CALL, MAP or STAR, see `pool._transport._messages`.
+        source : Source
+        sink : Sink
+        label : callable
+            ``label(first item, last item)`` names them for error messages.
+        timeout : float, optional
+            Seconds for each chunk.
+        retries : int
+        awaited : bool
+            The caller is going to wait at once: nobody has to stand in.
+        depth : int
+        """
+        job_id = next(_job_ids)
+        job = Job(job_id, function, mode, source, sink, label)
+        job.timeout = timeout
+        job.retries = retries
+        job.depth = depth
+        driver = self.driver
+        driver.jobs[job_id] = job
+        key = (0 if function is None else function.function_id, source.chunksize)
+        driver.post(
+            ev.JobSubmitted(job_id, source.chunks, source.final, key, depth, timeout, retries)
+        )
+        if not awaited:
+            self.attend()
+        return job_id
+
+    def attend(self) -> None:
+        """See to it that outstanding work goes on although nobody waits for it."""
+        lead = self.lead
+        if lead.taken:
+            return
+        driver = self.driver
+        if driver.looked + LOOK < _monotonic():
+            lead.glance()
+        lead.ensure_stand_in(weakref.ref(lead))
+
+    def add_chunks(self, job_id: int, chunks: int, final: bool) -> None:
+        """Tell that a lazily read job has more chunks."""
+        self.driver.post(ev.ChunksAdded(job_id, chunks, final))
+
+    def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Block until ``ready()``; return whether it came to that."""
+        return self.lead.wait(ready, timeout)
+
+    def cancel(self, job_id: int, error: BaseException) -> bool:
+        """Cancel a job; return False if it had finished."""
+        job = self.driver.jobs.pop(job_id, None)
+        if job is None:
+            return False
+        call_back = job.sink.abort(error)
+        self.driver.post(ev.CancelRequested(job_id))
+        if call_back:
+            job.sink.call_back()
+        self.attend()
+        self.driver.wake()
+        return True
+
+    # ------------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Take no more jobs; workers end when all jobs have finished."""
+        self.driver.post(ev.PoolClosed())
+        self.driver.wake()
+        self.attend()
+
+    def join(self) -> None:
+        """Wait until all workers have ended, after `close` or `terminate`."""
+        for lazy in list(self.lazies):
+            lazy.lift()
+        driver = self.driver
+        self.lead.wait(lambda: driver.closed or driver.crashed or not driver.peers)
+        self.dispose()
+        _launcher.reap()
+
+    def terminate(self) -> None:
+        """End all workers at once; outstanding jobs fail."""
+        if self.driver.closed or self._owner != os.getpid():
+            return
+        self.driver.post(ev.PoolTerminated())
+        self.driver.call_back()
+        self.dispose()
+
+    def dispose(self) -> None:
+        """Let go of every descriptor and thread."""
+        if self._owner != os.getpid():
+            return
+        if not self.driver.closed:
+            self.lead.exclusively(self.driver.release)
+        self.lead.retire_stand_in()
+
+    def forked(self) -> None:
+        """Forget, in a forked child, what belongs to the parent."""
+        from pool._errors import PoolTerminated
+
+        jobs, self.driver.jobs = self.driver.jobs, {}
+        for job in jobs.values():
+            job.sink.abort(
+                PoolTerminated("this result belongs to the process that was forked")
+            )
+        # Closes this process's copies; deliberately nothing else, for the kernel's
+        # objects behind them are shared with the parent.
+        self.driver.release()
+
+
+def _terminate_all() -> None:
+    """End what a program leaves behind when it ends."""
+    for engine in list(_engines):
+        engine.terminate()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.forked()
+    _engines.clear()
+
+
+from time import monotonic as _monotonic  # noqa: E402 - beside its users
+
+atexit.register(_terminate_all)
+os.register_at_fork(after_in_child=_after_fork)

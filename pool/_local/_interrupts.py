@@ -1,0 +1,78 @@
+"""Keep Ctrl-C out of the few lines that must run as a whole.
+
+The thread that waits for a result drives the engine itself; when that is the main thread,
+a KeyboardInterrupt could be raised between any two instructions and leave the
+scheduler's books half written. While such lines run, SIGINT is noted instead and raised
+when they are over, some microseconds later. Only Python's own handler is replaced: a
+program that installed another one decides itself what happens.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+_get_ident = _thread.get_ident
+_default = _signal.default_int_handler
+_SIGINT = _signal.SIGINT
+
+
+def _main_thread() -> int:
+    import sys
+
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        return threading.main_thread().ident or 0
+    # Without threading there is one thread, unless C code made others; those cannot
+    # have imported us first.
+    return _get_ident()
+
+
+_main = _main_thread()
+
+
+class Shield:
+    """Context in which SIGINT is deferred, if this is the main thread.
+
+    One per engine, entered by one thread at a time (under the engine's lock) or by the
+    main thread before it takes that lock.
+    """
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending = False
+
+    def raised(self) -> bool:
+        """Install the shield; return whether `lower` must be called."""
+        if _get_ident() != _main or _signal.getsignal(_SIGINT) is not _default:
+            return False
+        try:
+            _signal.signal(_SIGINT, self._note)
+        except ValueError:
+            return False  # a sub-interpreter, or a thread that became the main one by fork
+        return True
+
+    def lower(self) -> None:
+        """Restore Python's handler, and raise what came in between."""
+        _signal.signal(_SIGINT, _default)
+        if self._pending:
+            self._pending = False
+            raise KeyboardInterrupt
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self._pending = True
+
+
+def _after_fork() -> None:
+    global _main
+    _main = _get_ident()
+
+
+import os  # noqa: E402 - os is loaded anyway; kept beside its only use
+
+os.register_at_fork(after_in_child=_after_fork)

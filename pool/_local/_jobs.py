@@ -1,0 +1,237 @@
+"""A user's call on its way: where its chunks come from and where outcomes go.
+
+The scheduler knows a job as a number of chunks. Here is the rest: the function, how a
+range of chunks becomes bytes, and the result handle.
+"""
+
+from __future__ import annotations
+
+import _pickle
+
+from pool._pickling import ATOMS, dumps_to_worker
+from pool._transport._messages import EACH, INLINE, PACKED, RANGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Protocol
+
+    class Sink(Protocol):
+        """What receives the outcomes of a job: a result handle."""
+
+        def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
+            """Take the outcomes of chunks ``start..start + len(values)``.
+
+            Called under the driver's lock; must not call anything of the user's. If
+            `failed`, there is one value and it is an exception. Return True if
+            `call_back` is wanted.
+            """
+
+        def finish(self) -> bool:
+            """Note that every chunk has its outcome; return True if callbacks follow."""
+
+        def abort(self, error: BaseException) -> bool:
+            """Note that nothing more will come; return True if callbacks follow."""
+
+        def call_back(self) -> None:
+            """Run the user's callbacks; called without any lock."""
+
+
+class Function:
+    """A pickled function that workers keep by number."""
+
+    __slots__ = ("blobs", "function_id", "shared", "stateless")
+
+    def __init__(self, function_id: int, blobs: list[Any], stateless: bool, shared: bool) -> None:
+        self.function_id = function_id
+        self.blobs = blobs
+        self.stateless = stateless
+        #: Used by several jobs: forgotten when it has not been used for long, and not
+        #: with the job.
+        self.shared = shared
+
+
+class Job:
+    """One user call, as the driver sees it."""
+
+    __slots__ = (
+        "chunksize",
+        "depth",
+        "function",
+        "job_id",
+        "label",
+        "mode",
+        "retries",
+        "sink",
+        "source",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        job_id: int,
+        function: Function | None,
+        mode: int,
+        source: Source,
+        sink: Sink,
+        label: Callable[[int, int], str],
+    ) -> None:
+        self.job_id = job_id
+        self.function = function
+        self.mode = mode
+        self.source = source
+        self.sink = sink
+        self.label = label
+        self.chunksize = source.chunksize
+        self.timeout: float | None = None
+        self.retries = 0
+        self.depth = 0
+
+    def describe(self, chunk: int, position: int | None = None) -> str:
+        """Name a chunk, or one item of it, in the user's terms."""
+        first = chunk * self.chunksize
+        if position is not None:
+            return self.label(first + position, first + position)
+        return self.label(first, first + self.chunksize - 1)
+
+    def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[Any, ...]:
+        """Append the payloads of chunks start..stop; return the entry of the run."""
+        layout, extra = self.source.encode(start, stop, blobs)
+        function_id = INLINE if self.function is None else self.function.function_id
+        return (function_id, self.mode, layout, stop - start, self.chunksize, extra)
+
+
+class Source:
+    """Where the chunks of a job come from.
+
+    Attributes
+    ----------
+    chunks : int
+        How many there are so far.
+    final : bool
+        Whether that is all.
+    chunksize : int
+        Items in each but the last.
+    """
+
+    __slots__ = ("chunks", "chunksize", "final")
+
+    def __init__(self, chunks: int, final: bool, chunksize: int) -> None:
+        self.chunks = chunks
+        self.final = final
+        self.chunksize = chunksize
+
+    def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
+        """Append the payloads of chunks start..stop; return layout and extra."""
+        raise NotImplementedError
+
+    def done(self, start: int, stop: int) -> None:
+        """Let go of chunks that have their outcomes."""
+
+
+class OneCall(Source):
+    """The single chunk of ``apply``, pickled when it was submitted."""
+
+    __slots__ = ("_blobs", "_extra")
+
+    def __init__(self, blobs: list[Any]) -> None:
+        self.chunks = self.chunksize = 1
+        self.final = True
+        self._blobs = blobs
+        self._extra = (len(blobs) - 1,) if len(blobs) > 1 else None
+
+    def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
+        blobs.extend(self._blobs)
+        return EACH, self._extra
+
+
+class Items(Source):
+    """Chunks cut from a sequence when they are sent, not before.
+
+    Parameters
+    ----------
+    items : sequence
+        Must not change until the job has finished.
+    """
+
+    __slots__ = ("_describe", "items")
+
+    def __init__(
+        self, items: Sequence[Any], chunksize: int, describe: Callable[[int], str]
+    ) -> None:
+        super().__init__(-(-len(items) // chunksize), True, chunksize)
+        self.items = items
+        self._describe = describe
+
+    def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
+        size = self.chunksize
+        items = self.items[start * size : stop * size]
+        if items.__class__ is range:
+            return RANGE, (items.start, items.stop, items.step)  # type: ignore[attr-defined]
+        if stop - start > 1 and ATOMS.issuperset(map(type, items)):
+            # Immutable values: one pickle of all cannot make two tasks share anything.
+            blobs.append(_pickle.dumps(items, 5))
+            return PACKED, None
+        extra: list[int] = []
+        for index in range(start, stop):
+            first = (index - start) * size
+            chunk = encode_chunk(items[first : first + size], index * size, self._describe)
+            blobs.extend(chunk)
+            extra.append(len(chunk) - 1)
+        return EACH, tuple(extra) if any(extra) else None
+
+
+def encode_chunk(
+    items: Sequence[Any], first: int, describe: Callable[[int], str]
+) -> list[Any]:
+    """Pickle one chunk; what cannot be pickled becomes the failure of that chunk alone.
+
+    Returns
+    -------
+    list
+        A payload: pickle bytes and buffers.
+    """
+    try:
+        encoded = dumps_to_worker(items)
+    except BaseException as error:
+        where = first
+        if len(items) > 1:
+            where += _culprit(items)
+        encoded = dumps_to_worker(_Unsendable(_located(error, describe(where))))
+    return [encoded.data, *encoded.buffers]
+
+
+def _culprit(items: Sequence[Any]) -> int:
+    for position, item in enumerate(items):
+        try:
+            dumps_to_worker(item)
+        except BaseException:
+            return position
+    return 0
+
+
+def _located(error: BaseException, where: str) -> BaseException:
+    try:
+        error.add_note(f"while sending {where}")
+        loaded = _pickle.loads(_pickle.dumps(error))
+    except BaseException:
+        text = f"{type(error).__name__}: {error} (while sending {where})"
+        return _pickle.PicklingError(text)
+    return loaded  # type: ignore[no-any-return]
+
+
+class _Unsendable:
+    """Stands for a chunk that could not be pickled: raises when a worker unpickles it.
+
+    So the failure takes the way of every other outcome.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _raise, (self._error,)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -1,0 +1,152 @@
+"""A worker as its parent sees it: a mailbox, a page of the journal, and what is out."""
+
+from __future__ import annotations
+
+import _pickle
+import _socket
+import io
+
+from pool._pickling import loads
+from pool._transport._channel import Channel
+from pool._transport._journal import FINISHED, FLUSHED, MESSAGE, TARGET, TARGET_CHUNK, USED
+from pool._transport._messages import RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pool._local._events import Run
+    from pool._transport._journal import Slot
+
+_DONTWAIT = _socket.MSG_DONTWAIT
+
+
+class Sent:
+    """A message that is out: its runs, and how many chunks have been answered."""
+
+    __slots__ = ("answered", "runs")
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+        self.answered = 0
+
+    def job_of(self, chunk: int) -> int | None:
+        """Return the job that chunk number `chunk` of the message belongs to."""
+        for job_id, start, stop in self.runs:
+            if chunk < stop - start:
+                return job_id
+            chunk -= stop - start
+        return None
+
+
+class Peer:
+    """The parent's side of one worker.
+
+    Parameters
+    ----------
+    worker_id : int
+    ours, theirs : _socket.socket
+        Both ends of the worker's socket. The parent keeps a descriptor of the worker's
+        end, so that it can take back what the worker has not read.
+    slot_id : int
+        Page in the journal.
+    slot : Slot
+    buffer : bytearray
+        To receive into; shared by all peers of one driver.
+    """
+
+    __slots__ = ("_theirs", "channel", "known", "pid", "sent", "slot", "slot_id", "worker_id")
+
+    def __init__(
+        self,
+        worker_id: int,
+        ours: _socket.socket,
+        theirs: _socket.socket,
+        slot_id: int,
+        slot: Slot,
+        buffer: bytearray,
+    ) -> None:
+        self.worker_id = worker_id
+        self.channel = Channel(ours, buffer)
+        self._theirs = Channel(theirs)
+        self.slot_id = slot_id
+        self.slot = slot
+        self.pid: int | None = None
+        #: Functions that it has been sent.
+        self.known: set[int] = set()
+        self.sent: dict[int, Sent] = {}
+
+    def close(self) -> None:
+        """Close the sockets and let the journal go."""
+        self.channel.close()
+        self._theirs.close()
+        self.slot.release()
+
+    def reclaim(self) -> list[int]:
+        """Take back every message that the worker has not read.
+
+        The kernel gives each message to exactly one reader, so there is no race: what
+        comes back here was not and will not be seen by the worker.
+        """
+        reclaimed = []
+        while True:
+            try:
+                head, _ = self._theirs.receive(_DONTWAIT)
+            except (BlockingIOError, EOFError, OSError):
+                return reclaimed
+            if head[0] == RUN:
+                reclaimed.append(head[1])
+                self.sent.pop(head[1], None)
+                self.known.difference_update(define[0] for define in head[2])
+
+    def salvage(self) -> tuple[int | None, list[bytes]]:
+        """Read what a dead worker left in its journal.
+
+        Returns
+        -------
+        running : int or None
+            The message it had begun.
+        pickles : list of bytes
+            Outcomes of the chunks of that message which had finished and were not
+            answered.
+        """
+        words = self.slot.words
+        message_id = words[MESSAGE]
+        sent = self.sent.get(message_id)
+        if sent is None:
+            return None, []
+        missing = words[FINISHED] - sent.answered
+        if missing <= 0:
+            return message_id, []
+        from pool._local._undecodable import split_stream
+
+        # Outcomes FLUSHED..FINISHED are there; the parent may have got more than the
+        # worker came to note.
+        stream = bytes(self.slot.data[: words[USED]])
+        pickles = split_stream(stream, words[FINISHED] - words[FLUSHED])
+        return message_id, pickles[len(pickles) - missing :]
+
+    def running_job(self, message_id: int) -> tuple[int | None, int]:
+        """Return the job of the chunk that runs now, if it is of this message, and its index."""
+        words = self.slot.words
+        sent = self.sent.get(message_id)
+        if sent is None or words[MESSAGE] != message_id:
+            return None, 0
+        chunk = words[FINISHED]
+        return sent.job_of(chunk), chunk
+
+    def aim(self, message_id: int, chunk: int) -> None:
+        """Tell the worker which chunk a SIGINT is meant for."""
+        self.slot.words[TARGET_CHUNK] = chunk
+        self.slot.words[TARGET] = message_id
+
+
+def decode_stream(stream: Any, count: int) -> list[Any]:
+    """Unpickle `count` outcomes that follow each other, each one independent."""
+    load = _pickle.Unpickler(io.BytesIO(stream)).load
+    return [load() for _ in range(count)]
+
+
+def decode(blobs: list[Any]) -> Any:
+    """Unpickle one payload."""
+    return loads(blobs[0], blobs[1:])

@@ -1,0 +1,119 @@
+"""The scheduler's own records of jobs, messages and workers."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pool._local._events import JobSubmitted, Run
+
+
+class Job:
+    """One user call, as far as scheduling is concerned."""
+
+    __slots__ = (
+        "attempts",
+        "cancelled",
+        "chunks",
+        "cost_key",
+        "depth",
+        "enqueued",
+        "final",
+        "job_id",
+        "next",
+        "pending",
+        "retries",
+        "returned",
+        "timeout",
+    )
+
+    def __init__(self, event: JobSubmitted) -> None:
+        self.job_id, self.chunks, self.final, self.cost_key, self.depth = event[:5]
+        self.timeout = event.timeout
+        self.retries = event.retries
+        #: First chunk that was never sent.
+        self.next = 0
+        #: Chunks known so far that have no outcome yet.
+        self.pending = self.chunks
+        #: Ranges that came back unbegun, or failed and may be tried again.
+        self.returned: list[tuple[int, int]] = []
+        self.attempts: dict[int, int] | None = None
+        self.enqueued = False
+        self.cancelled = False
+
+    @property
+    def unsent(self) -> int:
+        """Chunks that could be sent now."""
+        unsent = self.chunks - self.next
+        for start, stop in self.returned:
+            unsent += stop - start
+        return unsent
+
+    def take(self, limit: int) -> Run:
+        """Cut off at most `limit` chunks that follow each other."""
+        if self.returned:
+            start, stop = self.returned.pop()
+            if stop - start > limit:
+                self.returned.append((start + limit, stop))
+                stop = start + limit
+        else:
+            start = self.next
+            self.next = stop = min(start + limit, self.chunks)
+        return (self.job_id, start, stop)
+
+    def try_again(self, index: int) -> bool:
+        """Count an attempt at chunk `index`; return whether another one is due."""
+        if not self.retries:
+            return False
+        if self.attempts is None:
+            self.attempts = {}
+        done = self.attempts.get(index, 0) + 1
+        self.attempts[index] = done
+        return done <= self.retries
+
+
+class Message:
+    """What a worker received at one go and has not fully answered."""
+
+    __slots__ = ("chunks", "cost_key", "deadline", "message_id", "runs")
+
+    def __init__(self, message_id: int, runs: list[Run], chunks: int, cost_key: int) -> None:
+        self.message_id = message_id
+        #: What is left of it, cut down from the front as answers come.
+        self.runs = runs
+        self.chunks = chunks
+        self.cost_key = cost_key
+        self.deadline: float | None = None
+
+
+class Worker:
+    """One worker from its start to its end."""
+
+    __slots__ = (
+        "blocked",
+        "messages",
+        "ready",
+        "reclaiming",
+        "stopping",
+        "tasks_done",
+        "tasks_left",
+        "timed_out",
+        "worker_id",
+    )
+
+    def __init__(self, worker_id: int, tasks_left: int | None) -> None:
+        self.worker_id = worker_id
+        self.tasks_left = tasks_left
+        self.tasks_done = 0
+        #: Oldest first; the first is the one that runs, if `ready`.
+        self.messages: dict[int, Message] = {}
+        self.ready = False
+        self.stopping = False
+        #: How many waits for jobs of this pool are under way inside its task.
+        self.blocked = 0
+        self.reclaiming = False
+        self.timed_out = False
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it runs a task against the clock, behind which nothing may wait."""
+        return any(message.deadline is not None for message in self.messages.values())

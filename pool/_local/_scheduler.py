@@ -1,0 +1,684 @@
+"""Decide which worker runs what: a state machine without any I/O.
+
+`Scheduler.handle` takes one event and returns the commands that follow from it. It knows
+no clock, pid, pipe or pickle; time comes in as a number. Replaying a log of events gives
+the same commands, so every race is one test.
+
+Theory of operation
+-------------------
+A chunk is in exactly one of four places: *queued* in its job (not yet cut off, or in
+`returned`), in a *message* of one worker, *delivered*, or *dropped* with a cancelled job.
+Each worker holds at most `DEPTH` messages: the one it runs and one that waits in its
+mailbox, so that it need not sleep between two. A message waiting in a mailbox can be
+taken back (`Reclaim`) as long as the worker has not read it; that is how an idle worker
+gets what would wait behind a straggler. Within a message the worker itself hands back
+what it has not begun when a chunk took unexpectedly long.
+
+A chunk is never sent to a second worker unless the first cannot have begun it, or the
+job asked for retries.
+
+Deeper jobs (submitted by tasks) go first: they are what blocked workers wait for, and
+depth-first order bounds how many workers can be blocked at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pool._local._costs import Costs
+from pool._local._events import (
+    AbortJobs,
+    CancelRequested,
+    ChunksAdded,
+    DeadlinePassed,
+    Deliver,
+    FailChunk,
+    FinishJob,
+    Interrupt,
+    JobSubmitted,
+    KillWorker,
+    MessageAnswered,
+    MessagesReclaimed,
+    PoolClosed,
+    PoolOpened,
+    PoolTerminated,
+    Reclaim,
+    Send,
+    StartWorker,
+    StopWorker,
+    WorkerBlocked,
+    WorkerExited,
+    WorkerReady,
+    WorkerRefused,
+    WorkerUnblocked,
+)
+from pool._local._records import Job, Message, Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._local._events import Command, Event, Run
+
+#: Messages one worker may hold: one running, one waiting.
+DEPTH = 2
+
+#: Chunks that run longer than this (s) are not sent ahead: the 20 us of idleness saved
+#: are not worth having to take them back.
+PREFETCH_BELOW = 5e-3
+
+#: Seconds between a polite interrupt of a cancelled task and the end of its worker.
+GRACE = 1.0
+
+#: Workers that may die one after the other while starting before the pool is given up.
+START_ATTEMPTS = 3
+
+
+class Scheduler:
+    """Assign chunks of jobs to workers.
+
+    Parameters
+    ----------
+    processes : int
+        Workers that may run tasks at the same time.
+    maxtasksperchild : int, optional
+        Chunks after which a worker is replaced.
+    """
+
+    def __init__(self, processes: int, maxtasksperchild: int | None = None) -> None:
+        self.processes = processes
+        self.maxtasksperchild = maxtasksperchild
+        self.jobs: dict[int, Job] = {}
+        self.workers: dict[int, Worker] = {}
+        self.costs = Costs(processes)
+        self.restarts = 0
+        self.tasks_done = 0
+        self.tasks_failed = 0
+        self.closing = False
+        self.broken = False
+        #: Chunks that could be sent if a worker were free.
+        self.queued = 0
+        self._queues: dict[int, deque[Job]] = {}
+        self._depths: list[int] = []
+        #: Free workers, and workers with room for one more message, by worker_id. The
+        #: last one in is the first one out: its caches are warm.
+        self._idle: dict[int, Worker] = {}
+        self._room: dict[int, Worker] = {}
+        self._next_worker = 1
+        self._next_message = 1
+        self._failed_starts = 0
+        self._timed = 0
+        #: (worker_id, message_id, job_id) of interrupted tasks: when patience ends.
+        self._doomed: dict[tuple[int, int, int], float] = {}
+        self.history: deque[Event] = deque(maxlen=200)
+        self._handlers: dict[type[Any], Callable[[Any, float], list[Command]]] = {
+            JobSubmitted: self._on_submitted,
+            ChunksAdded: self._on_chunks,
+            CancelRequested: self._on_cancel,
+            WorkerReady: self._on_ready,
+            WorkerRefused: self._on_refused,
+            MessageAnswered: self._on_answered,
+            MessagesReclaimed: self._on_reclaimed,
+            WorkerExited: self._on_exited,
+            WorkerBlocked: self._on_blocked,
+            WorkerUnblocked: self._on_unblocked,
+            DeadlinePassed: self._on_deadline,
+            PoolOpened: self._on_opened,
+            PoolClosed: self._on_closed,
+            PoolTerminated: self._on_terminated,
+        }
+
+    # ------------------------------------------------------------------ the one door
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take one event and return what has to be done about it, in this order.
+
+        Parameters
+        ----------
+        event : Event
+        now : float
+            Seconds of a monotonic clock.
+
+        Raises
+        ------
+        InvalidTransition
+            If the event cannot happen in the present state; the message holds the
+            recent history.
+        """
+        self.history.append(event)
+        return self._handlers[event.__class__](event, now)
+
+    def next_deadline(self) -> float | None:
+        """Return when `DeadlinePassed` is due, None if nothing is."""
+        deadline = min(self._doomed.values(), default=None)
+        if self._timed:
+            for worker in self.workers.values():
+                for message in worker.messages.values():
+                    if message.deadline is not None and (
+                        deadline is None or message.deadline < deadline
+                    ):
+                        deadline = message.deadline
+        return deadline
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether anything is still to happen to a job."""
+        return bool(self.jobs)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether workers died while starting, so often that no more are started."""
+        return self._failed_starts >= START_ATTEMPTS
+
+    # ------------------------------------------------------------------ jobs
+
+    def _on_submitted(self, event: JobSubmitted, now: float) -> list[Command]:
+        if event.job_id in self.jobs:
+            raise self._invalid(event, "its job_id was used before")
+        if self.broken:
+            return [AbortJobs((event.job_id,))]
+        job = self.jobs[event.job_id] = Job(event)
+        if job.timeout is not None:
+            self._timed += 1
+        if job.chunks:
+            self.queued += job.chunks
+            self._enqueue(job)
+            return self._fill([], now)
+        if job.final:
+            return self._finish(job)
+        return []
+
+    def _on_chunks(self, event: ChunksAdded, now: float) -> list[Command]:
+        job = self.jobs.get(event.job_id)
+        if job is None:  # cancelled meanwhile
+            return []
+        if job.final:
+            raise self._invalid(event, "the job was complete already")
+        job.chunks += event.chunks
+        job.pending += event.chunks
+        job.final = event.final
+        if job.final and not job.pending:
+            return self._finish(job)
+        if event.chunks:
+            self.queued += event.chunks
+            self._enqueue(job)
+            return self._fill([], now)
+        return []
+
+    def _enqueue(self, job: Job) -> None:
+        if job.enqueued:
+            return
+        job.enqueued = True
+        queue = self._queues.get(job.depth)
+        if queue is None:
+            queue = self._queues[job.depth] = deque()
+            self._depths = sorted(self._queues, reverse=True)
+        queue.append(job)
+
+    def _finish(self, job: Job) -> list[Command]:
+        self._forget(job)
+        commands: list[Command] = [FinishJob(job.job_id)]
+        if self.closing and not self.jobs:
+            self._stop_all(commands)
+        return commands
+
+    def _forget(self, job: Job) -> None:
+        del self.jobs[job.job_id]
+        if job.timeout is not None:
+            self._timed -= 1
+
+    def _on_cancel(self, event: CancelRequested, now: float) -> list[Command]:
+        job = self.jobs.get(event.job_id)
+        if job is None:
+            return []
+        self._drop_queued(job)
+        job.cancelled = True
+        commands: list[Command] = []
+        for worker in self.workers.values():
+            waiting = False
+            for position, message in enumerate(worker.messages.values()):
+                if not any(run[0] == job.job_id for run in message.runs):
+                    continue
+                if position == 0 and worker.ready:
+                    key = (worker.worker_id, message.message_id, job.job_id)
+                    commands.append(Interrupt(*key, False))
+                    self._doomed[key] = now + GRACE
+                else:
+                    waiting = True
+            if waiting and not worker.reclaiming:
+                worker.reclaiming = True
+                commands.append(Reclaim(worker.worker_id))
+        self._forget(job)
+        if self.closing and not self.jobs:
+            self._stop_all(commands)
+        return commands
+
+    def _pardon(self, worker_id: int, message_id: int | None) -> None:
+        """Forget interrupts of a message (or of all messages of a worker) that is over."""
+        if self._doomed:
+            for key in list(self._doomed):
+                if key[0] == worker_id and message_id in (None, key[1]):
+                    del self._doomed[key]
+
+    def _drop_queued(self, job: Job) -> None:
+        self.queued -= job.unsent
+        job.next = job.chunks
+        job.returned.clear()
+
+    # ------------------------------------------------------------------ answers
+
+    def _on_answered(self, event: MessageAnswered, now: float) -> list[Command]:
+        worker = self.workers.get(event.worker_id)
+        message = None if worker is None else worker.messages.get(event.message_id)
+        if worker is None or message is None:
+            return []  # a late answer of a worker that was given up: its chunks were failed
+        commands: list[Command] = []
+        if event.done:
+            if event.elapsed > 0.0:
+                self.costs.observe(message.cost_key, event.done, event.elapsed)
+            worker.tasks_done += event.done
+            self.tasks_done += event.done
+            self.tasks_failed += len(event.failed)
+            self._settle(worker, message, event, commands)
+        if not event.final:
+            return commands
+        del worker.messages[event.message_id]
+        for run in message.runs:
+            self._requeue(run, worker)
+        self._pardon(worker.worker_id, event.message_id)
+        self._place(worker, commands)
+        return self._fill(commands, now)
+
+    def _settle(
+        self, worker: Worker, message: Message, event: MessageAnswered, commands: list[Command]
+    ) -> None:
+        """Deliver the first `event.done` chunks that are left in the message."""
+        left = event.done
+        offset = 0
+        runs = message.runs
+        failed = event.failed
+        while left and runs:
+            job_id, start, stop = runs[0]
+            count = min(left, stop - start)
+            job = self.jobs.get(job_id)
+            if job is not None:
+                if job.retries and failed:
+                    self._deliver_with_retries(job, start, count, offset, failed, commands)
+                else:
+                    commands.append(Deliver(job_id, start, start + count, offset))
+                    job.pending -= count
+                if job.final and not job.pending:
+                    commands.extend(self._finish(job))
+            if start + count == stop:
+                runs.pop(0)
+            else:
+                runs[0] = (job_id, start + count, stop)
+            left -= count
+            offset += count
+        if left:
+            raise self._invalid(event, f"it answers {left} chunks too many")
+        message.chunks -= event.done
+
+    def _deliver_with_retries(
+        self,
+        job: Job,
+        start: int,
+        count: int,
+        offset: int,
+        failed: tuple[int, ...],
+        commands: list[Command],
+    ) -> None:
+        for index in range(start, start + count):
+            at = offset + index - start
+            if at in failed and job.try_again(index):
+                self._requeue((job.job_id, index, index + 1), None)
+            else:
+                commands.append(Deliver(job.job_id, index, index + 1, at))
+                job.pending -= 1
+
+    def _requeue(self, run: Run, worker: Worker | None) -> None:
+        """Put a run that was certainly not begun back to the head of its job."""
+        job_id, start, stop = run
+        if worker is not None and worker.tasks_left is not None:
+            worker.tasks_left += stop - start
+        job = self.jobs.get(job_id)
+        if job is None or start == stop:
+            return
+        job.returned.append((start, stop))
+        self.queued += stop - start
+        if not job.enqueued:
+            job.enqueued = True
+            queue = self._queues.get(job.depth)
+            if queue is None:
+                queue = self._queues[job.depth] = deque()
+                self._depths = sorted(self._queues, reverse=True)
+            queue.appendleft(job)
+
+    def _on_reclaimed(self, event: MessagesReclaimed, now: float) -> list[Command]:
+        worker = self.workers.get(event.worker_id)
+        if worker is None:
+            return []
+        worker.reclaiming = False
+        for message_id in event.message_ids:
+            message = worker.messages.pop(message_id, None)
+            if message is not None:
+                for run in message.runs:
+                    self._requeue(run, worker)
+        commands: list[Command] = []
+        self._place(worker, commands)
+        # No worker is asked again for what it has just been too quick to give.
+        return self._fill(commands, now, steal=bool(event.message_ids))
+
+    # ------------------------------------------------------------------ sending
+
+    def _place(self, worker: Worker, commands: list[Command]) -> None:
+        """File the worker under what it can take now; retire it when it is due."""
+        worker_id = worker.worker_id
+        self._idle.pop(worker_id, None)
+        self._room.pop(worker_id, None)
+        if worker.stopping or worker.blocked:
+            return
+        if worker.tasks_left is not None and worker.tasks_left <= 0:
+            if not worker.messages:
+                self._stop(worker, commands)
+                self._start_missing(commands)
+            return
+        if not worker.messages:
+            if self._surplus() > 0:
+                self._stop(worker, commands)
+            else:
+                self._idle[worker_id] = worker
+        elif len(worker.messages) < DEPTH and not worker.exclusive:
+            self._room[worker_id] = worker
+
+    def _fill(
+        self, commands: list[Command], now: float, steal: bool = True
+    ) -> list[Command]:
+        while self.queued:
+            job = self._head()
+            if self._idle:
+                worker = self._pick_idle()
+            elif self._room and job.timeout is None and self._worth_prefetch(job):
+                worker = next(iter(self._room.values()))
+            else:
+                return commands
+            self._send(worker, job, commands, now)
+        if steal and self._idle and len(self._idle) < len(self.workers):
+            self._steal(commands)
+        return commands
+
+    def _pick_idle(self) -> Worker:
+        """Take the worker that was last used, but one that is ready if there is one."""
+        worker = self._idle[next(reversed(self._idle))]
+        if worker.ready:
+            return worker
+        first = None
+        for candidate in self._idle.values():
+            if candidate.ready:
+                return candidate
+            first = first or candidate
+        assert first is not None
+        return first
+
+    def _worth_prefetch(self, job: Job) -> bool:
+        seconds = self.costs.seconds(job.cost_key)
+        return seconds is None or seconds < PREFETCH_BELOW
+
+    def _head(self) -> Job:
+        """Return the first job that has something to send."""
+        while True:
+            depth = self._depths[0]
+            queue = self._queues[depth]
+            while queue:
+                job = queue[0]
+                if job.unsent:
+                    return job
+                job.enqueued = False
+                queue.popleft()
+            del self._queues[depth]
+            self._depths.pop(0)
+
+    def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
+        key = job.cost_key
+        limit = self.costs.batch(key)
+        if limit > 1:
+            # Messages shrink towards the end, so that all workers end together.
+            limit = min(limit, -(-self.queued // (DEPTH * self.processes)))
+        if worker.tasks_left is not None:
+            limit = min(limit, worker.tasks_left)
+        exclusive = job.timeout is not None
+        runs: list[Run] = []
+        taken = 0
+        while taken < limit:
+            run = job.take(1 if exclusive else limit - taken)
+            runs.append(run)
+            taken += run[2] - run[1]
+            if taken >= limit or taken >= self.queued:
+                break
+            job = self._head_after(job, taken)
+            if job.cost_key != key or job.timeout is not None:
+                break
+        self.queued -= taken
+        message_id = self._next_message
+        self._next_message += 1
+        message = worker.messages[message_id] = Message(message_id, runs, taken, key)
+        if exclusive:
+            assert job.timeout is not None
+            message.deadline = now + job.timeout
+        if worker.tasks_left is not None:
+            worker.tasks_left -= taken
+        # The driver gets a list of its own: answers cut ours down.
+        commands.append(Send(worker.worker_id, message_id, list(runs)))
+        self._place(worker, commands)
+
+    def _head_after(self, job: Job, taken: int) -> Job:
+        if job.unsent:
+            return job
+        self.queued -= taken
+        head = self._head()
+        self.queued += taken
+        return head
+
+    def _steal(self, commands: list[Command]) -> None:
+        """Ask for what waits behind the message that has been running longest."""
+        for worker in self.workers.values():
+            waiting = len(worker.messages) - (1 if worker.ready else 0)
+            if waiting > 0 and not worker.reclaiming:
+                worker.reclaiming = True
+                commands.append(Reclaim(worker.worker_id))
+                return
+
+    # ------------------------------------------------------------------ workers
+
+    def _on_opened(self, event: PoolOpened, now: float) -> list[Command]:
+        commands: list[Command] = []
+        self._start_missing(commands)
+        return commands
+
+    def _runnable(self) -> int:
+        return sum(not (w.blocked or w.stopping) for w in self.workers.values())
+
+    def _surplus(self) -> int:
+        if len(self.workers) <= self.processes:
+            return 0
+        return self._runnable() - self.processes
+
+    def _start_missing(self, commands: list[Command]) -> None:
+        if self.broken or (self.closing and not self.jobs):
+            return
+        for _ in range(self.processes - self._runnable()):
+            worker = Worker(self._next_worker, self.maxtasksperchild)
+            self._next_worker += 1
+            self.workers[worker.worker_id] = worker
+            self._idle[worker.worker_id] = worker
+            commands.append(StartWorker(worker.worker_id))
+
+    def _stop(self, worker: Worker, commands: list[Command]) -> None:
+        worker.stopping = True
+        self._idle.pop(worker.worker_id, None)
+        self._room.pop(worker.worker_id, None)
+        commands.append(StopWorker(worker.worker_id))
+
+    def _stop_all(self, commands: list[Command]) -> None:
+        for worker in self.workers.values():
+            if not worker.stopping:
+                self._stop(worker, commands)
+
+    def _on_ready(self, event: WorkerReady, now: float) -> list[Command]:
+        worker = self.workers.get(event.worker_id)
+        if worker is None:
+            return []
+        worker.ready = True
+        self._failed_starts = 0
+        return self._fill([], now)
+
+    def _on_refused(self, event: WorkerRefused, now: float) -> list[Command]:
+        return self._break()
+
+    def _break(self) -> list[Command]:
+        self.broken = True
+        commands: list[Command] = [AbortJobs(tuple(self.jobs))]
+        self.jobs.clear()
+        self._queues.clear()
+        self._depths.clear()
+        self.queued = self._timed = 0
+        self._doomed.clear()
+        for worker in self.workers.values():
+            worker.stopping = True
+            commands.append(KillWorker(worker.worker_id))
+        self._idle.clear()
+        self._room.clear()
+        return commands
+
+    def _on_exited(self, event: WorkerExited, now: float) -> list[Command]:
+        worker = self.workers.pop(event.worker_id, None)
+        if worker is None:
+            raise self._invalid(event, "no such worker")
+        self._idle.pop(event.worker_id, None)
+        self._room.pop(event.worker_id, None)
+        self._pardon(event.worker_id, None)
+        commands: list[Command] = []
+        for message in worker.messages.values():
+            if message.message_id == event.running and message.runs:
+                self._fail_running(worker, message, commands)
+            for run in message.runs:
+                self._requeue(run, None)
+        if not worker.stopping:
+            self.restarts += 1
+            if not worker.ready:
+                self._failed_starts += 1
+                if self._failed_starts >= START_ATTEMPTS and not self.broken:
+                    return commands + self._break()
+        self._start_missing(commands)
+        return self._fill(commands, now)
+
+    def _fail_running(self, worker: Worker, message: Message, commands: list[Command]) -> None:
+        """Fail (or retry) the chunk that was under way when its worker ended."""
+        job_id, start, stop = message.runs[0]
+        message.runs[0] = (job_id, start + 1, stop)
+        if start + 1 == stop:
+            message.runs.pop(0)
+        job = self.jobs.get(job_id)
+        if job is None:
+            return
+        if job.try_again(start):
+            self._requeue((job_id, start, start + 1), None)
+            return
+        self.tasks_failed += 1
+        commands.append(FailChunk(job_id, start, worker.timed_out, worker.worker_id))
+        job.pending -= 1
+        if job.final and not job.pending:
+            commands.extend(self._finish(job))
+
+    def _on_blocked(self, event: WorkerBlocked, now: float) -> list[Command]:
+        worker = self.workers.get(event.worker_id)
+        if worker is None:
+            return []
+        worker.blocked += 1
+        commands: list[Command] = []
+        if worker.blocked == 1:
+            self._place(worker, commands)
+            self._start_missing(commands)
+            if len(worker.messages) > 1 and not worker.reclaiming:
+                worker.reclaiming = True
+                commands.append(Reclaim(worker.worker_id))
+        return self._fill(commands, now)
+
+    def _on_unblocked(self, event: WorkerUnblocked, now: float) -> list[Command]:
+        worker = self.workers.get(event.worker_id)
+        if worker is None:
+            return []
+        worker.blocked -= 1
+        commands: list[Command] = []
+        if not worker.blocked:
+            self._place(worker, commands)
+            while self._idle and self._surplus() > 0:
+                self._stop(next(iter(self._idle.values())), commands)
+        return self._fill(commands, now)
+
+    # ------------------------------------------------------------------ time and the end
+
+    def _on_deadline(self, event: DeadlinePassed, now: float) -> list[Command]:
+        commands: list[Command] = []
+        for key in [key for key, when in self._doomed.items() if when <= now]:
+            del self._doomed[key]
+            commands.append(Interrupt(*key, True))
+        for worker in self.workers.values():
+            for message in worker.messages.values():
+                if message.deadline is not None and message.deadline <= now:
+                    message.deadline = None
+                    worker.timed_out = True
+                    commands.append(KillWorker(worker.worker_id))
+        return commands
+
+    def _on_closed(self, event: PoolClosed, now: float) -> list[Command]:
+        self.closing = True
+        commands: list[Command] = []
+        if not self.jobs:
+            self._stop_all(commands)
+        return commands
+
+    def _on_terminated(self, event: PoolTerminated, now: float) -> list[Command]:
+        self.closing = True
+        return self._break()
+
+    # ------------------------------------------------------------------ self-checks
+
+    def _invalid(self, event: Event, why: str) -> Exception:
+        from pool._errors import InvalidTransition
+
+        recent = "\n".join(f"  {past}" for past in list(self.history)[-20:])
+        return InvalidTransition(f"{event} cannot be handled: {why}. Recent events:\n{recent}")
+
+    def check_invariants(self) -> None:
+        """Assert what must hold between any two events; for tests."""
+        queued = 0
+        in_messages: dict[int, list[Run]] = {}
+        for worker in self.workers.values():
+            assert len(worker.messages) <= DEPTH, worker.worker_id
+            idle, room = worker.worker_id in self._idle, worker.worker_id in self._room
+            assert not (idle and room)
+            assert not (worker.stopping or worker.blocked) or not (idle or room)
+            assert not idle or not worker.messages
+            for message in worker.messages.values():
+                assert message.chunks == sum(stop - start for _, start, stop in message.runs)
+                for run in message.runs:
+                    in_messages.setdefault(run[0], []).append(run)
+        for job in self.jobs.values():
+            queued += job.unsent
+            ranges = sorted(
+                [run[1:] for run in in_messages.get(job.job_id, [])]
+                + job.returned
+                + [(job.next, job.chunks)]
+            )
+            assert all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False)), ranges
+            assert job.pending == sum(stop - start for start, stop in ranges), job.job_id
+            assert job.pending or not job.final, f"job {job.job_id} is complete but kept"
+            assert not job.unsent or job.enqueued, job.job_id
+        assert queued == self.queued, (queued, self.queued)
+        assert set(self._idle) | set(self._room) <= set(self.workers)
+        if self.queued and not self.broken:
+            assert not self._idle, "a worker idles while chunks wait"
+            live = [w for w in self.workers.values() if not w.stopping]
+            assert live, "chunks wait and no worker will ever come"

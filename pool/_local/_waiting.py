@@ -1,0 +1,311 @@
+"""Who drives the engine: the thread that waits, or a stand-in while nobody does.
+
+One thread at a time sleeps in `Driver.step`: the *leader*. A thread that waits for a
+result leads if nobody else does; a round trip then needs no hand-over between threads,
+which would triple its time. Other waiting threads are *followers*: they sleep on a lock
+of their own until their result is there or the lead is free.
+
+While work is outstanding that nobody waits for, the stand-in thread leads. It is started
+with the first such job, sleeps while there is nothing to do, and makes way at once for a
+thread that comes to wait.
+"""
+
+from __future__ import annotations
+
+import _thread
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Steppable(Protocol):
+        """What is driven: `pool._local._driver.Driver`."""
+
+        crashed: bool
+        closed: bool
+
+        @property
+        def outstanding(self) -> bool: ...
+        @property
+        def held_here(self) -> bool: ...
+        def step(self, patience: float | None) -> None: ...
+        def wake(self) -> None: ...
+
+
+#: Seconds that the stand-in leaves to a thread which has just submitted: mostly it
+#: submits more, or comes to wait, and taking the lead from it costs two thread switches.
+#: The interpreter's own switch interval.
+GRACE = 5e-3
+
+_get_ident = _thread.get_ident
+_allocate_lock = _thread.allocate_lock
+
+
+class _Follower:
+    __slots__ = ("lock", "ready")
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self.ready = ready
+        self.lock = _allocate_lock()
+        self.lock.acquire()
+
+    def release(self) -> None:
+        try:
+            self.lock.release()
+        except RuntimeError:
+            return  # it was woken a moment ago and has not run yet
+
+
+class Lead:
+    """The lead of one engine.
+
+    Parameters
+    ----------
+    driver : Driver
+    """
+
+    def __init__(self, driver: Steppable) -> None:
+        self._driver = driver
+        self._lead = _allocate_lock()
+        self._leader = 0
+        self._followers: list[_Follower] = []
+        self._claims = 0
+        self._stand_in: StandIn | None = None
+
+    @property
+    def taken(self) -> bool:
+        """Whether some thread drives at the moment."""
+        return self._lead.locked()
+
+    # ------------------------------------------------------------------ waiting
+
+    def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Block until ``ready()``, driving the engine if nobody else does.
+
+        Parameters
+        ----------
+        ready : callable
+            Cheap; called by any thread.
+        timeout : float, optional
+            Seconds.
+
+        Returns
+        -------
+        bool
+            What ``ready()`` says in the end.
+        """
+        if ready():
+            return True
+        deadline = None if timeout is None else monotonic() + max(0.0, timeout)
+        if self._leader == _get_ident():
+            return self._wait_inside(ready, deadline)
+        self._claims += 1
+        try:
+            while not ready():
+                if self._acquire():
+                    try:
+                        return self._drive(ready, deadline)
+                    finally:
+                        self._abdicate()
+                if not self._follow(ready, deadline):
+                    return ready()
+        finally:
+            self._claims -= 1
+        return True
+
+    def _wait_inside(self, ready: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait in a callback, a signal handler or a ``__reduce__`` of the leader itself."""
+        if self._driver.held_here:
+            raise RuntimeError(
+                "a pool cannot be waited for inside the pickling of its own tasks, or in a "
+                "signal handler that interrupted the pool; submit with apply_async instead"
+            )
+        return self._drive(ready, deadline)
+
+    def _drive(self, ready: Callable[[], bool], deadline: float | None) -> bool:
+        driver = self._driver
+        while not ready():
+            if deadline is None:
+                driver.step(None)
+            else:
+                left = deadline - monotonic()
+                if left <= 0:
+                    return False
+                driver.step(left)
+            if self._followers:
+                self._notify()
+        return True
+
+    def _follow(self, ready: Callable[[], bool], deadline: float | None) -> bool:
+        """Sleep until notified; False when the deadline has passed."""
+        follower = _Follower(ready)
+        self._followers.append(follower)
+        try:
+            # The leader frees the lead before it looks at the followers. So either we
+            # see it free here, or it sees us.
+            if ready() or not self._lead.locked():
+                return True
+            if self._leader_is_stand_in():
+                self._driver.wake()
+            if deadline is None:
+                follower.lock.acquire()
+                return True
+            left = deadline - monotonic()
+            return left > 0 and follower.lock.acquire(timeout=left)
+        finally:
+            self._followers.remove(follower)
+
+    def _notify(self) -> None:
+        for follower in list(self._followers):
+            if follower.ready():
+                follower.release()
+
+    # ------------------------------------------------------------------ the lead itself
+
+    def _acquire(self) -> bool:
+        if not self._lead.acquire(False):
+            return False
+        self._leader = _get_ident()
+        return True
+
+    def _abdicate(self) -> None:
+        self._leader = 0
+        self._lead.release()
+        followers = self._followers
+        if followers:
+            for follower in list(followers):
+                follower.release()
+        elif self._stand_in is not None and self._driver.outstanding:
+            self._stand_in.ring()
+
+    def glance(self) -> None:
+        """Deal with what has arrived, without sleeping, unless somebody drives."""
+        if self._acquire():
+            try:
+                self._driver.step(0.0)
+                if self._followers:
+                    self._notify()
+            finally:
+                self._leader = 0
+                self._lead.release()
+
+    def exclusively(self, action: Callable[[], None]) -> None:
+        """Run `action` while nobody drives: it takes away what a leader sleeps on."""
+        if self._leader == _get_ident():
+            action()
+            return
+        self._claims += 1
+        try:
+            while not self._acquire():
+                self._driver.wake()
+                self._follow(lambda: False, monotonic() + GRACE)
+            try:
+                action()
+            finally:
+                self._abdicate()
+        finally:
+            self._claims -= 1
+
+    # ------------------------------------------------------------------ the stand-in
+
+    def _leader_is_stand_in(self) -> bool:
+        return self._stand_in is not None and self._leader == self._stand_in.ident
+
+    def ensure_stand_in(self, me: weakref.ref[Lead]) -> None:
+        """See to it that somebody drives although nobody waits."""
+        if self._stand_in is None:
+            self._stand_in = StandIn(me)
+        if not self._lead.locked():
+            self._stand_in.ring()
+
+    def stand_in(self) -> bool:
+        """Lead, as the stand-in, until nothing is left or somebody comes to wait.
+
+        Returns
+        -------
+        bool
+            Whether it is worth coming again soon.
+        """
+        driver = self._driver
+        if self._claims or not self._acquire():
+            return False  # who leads now rings when leaving
+        try:
+            while driver.outstanding and not self._claims and not driver.crashed:
+                driver.step(None)
+                if self._followers:
+                    self._notify()
+        finally:
+            self._abdicate()
+        return False
+
+    def retire_stand_in(self) -> None:
+        """End the stand-in thread; there is nothing to drive any more."""
+        if self._stand_in is not None:
+            self._stand_in.retire()
+
+
+class StandIn:
+    """The background thread of one engine; holds it only while it has work."""
+
+    def __init__(self, lead: weakref.ref[Lead]) -> None:
+        import threading
+
+        self._lead = lead
+        self._bell = _allocate_lock()
+        self._bell.acquire()
+        self._retired = False
+        self.ident = 0
+        self._thread = threading.Thread(target=self._run, name="actorpool", daemon=True)
+        self._thread.start()
+
+    def ring(self) -> None:
+        """Ask it to look whether it is needed."""
+        if self._bell.locked():
+            try:
+                self._bell.release()
+            except RuntimeError:
+                return  # rung already
+
+    def retire(self) -> None:
+        """End the thread, and wait for that unless this is it."""
+        self._retired = True
+        self.ring()
+        if self.ident != _get_ident():
+            self._thread.join()
+
+    def _run(self) -> None:
+        self.ident = _get_ident()
+        while True:
+            self._bell.acquire()
+            if self._retired:
+                return
+            # Not yet: see GRACE. `retire` and nothing else needs us sooner.
+            deadline = monotonic() + GRACE
+            while not self._retired and (left := deadline - monotonic()) > 0:
+                self._bell.acquire(timeout=left)
+            lead = self._lead()
+            if lead is None or self._retired:
+                return
+            try:
+                lead.stand_in()
+            except BaseException as error:
+                # The engine has been given up; its jobs carry the reason.
+                import sys
+
+                sys.unraisablehook(_unraisable(error))
+            del lead
+
+
+def _unraisable(error: BaseException) -> object:
+    from types import SimpleNamespace
+
+    return SimpleNamespace(
+        exc_type=type(error),
+        exc_value=error,
+        exc_traceback=error.__traceback__,
+        err_msg="actorpool's background thread",
+        object=None,
+    )

@@ -1,0 +1,97 @@
+"""What a worker is doing, readable after it was killed.
+
+Each worker has one slot in a memory file that it shares with its parent. Before a chunk
+runs, the slot says which one; results of cheap chunks, which are sent many at a time, are
+kept there until then. So when a worker dies the parent knows exactly which chunk was
+running, loses no finished result, and runs nothing twice.
+
+Only the worker writes a slot (but for the two interrupt words, which only the parent
+writes), and the parent reads it after the worker has ended: there is nothing to lock.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+import store._anonymous as anonymous
+
+#: Bytes of one slot; a multiple of every page size in use.
+SLOT_NBYTES = 64 * 1024
+HEADER_NBYTES = 64
+CAPACITY = SLOT_NBYTES - HEADER_NBYTES
+
+# Words of the header (64 bit each).
+MESSAGE = 0  #: message_id being run
+FINISHED = 1  #: chunks of it that have an outcome; so also the index of the running one
+FLUSHED = 2  #: of these, how many were sent
+USED = 3  #: bytes of outcomes in the slot, of the chunks FLUSHED..FINISHED
+TARGET = 4  #: message_id to interrupt, written by the parent
+TARGET_CHUNK = 5  #: and the index of the chunk in it
+
+
+class JournalFile:
+    """The memory file with the slots of all workers of one pool; the parent's view.
+
+    Parameters
+    ----------
+    slots : int
+        How many workers may exist at the same time.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.fd = anonymous.create("actorpool-journal")
+        os.ftruncate(self.fd, slots * SLOT_NBYTES)
+        self._map = mmap.mmap(self.fd, slots * SLOT_NBYTES)
+        self._view = memoryview(self._map)
+        self._free = list(range(slots - 1, -1, -1))
+
+    def acquire(self) -> int | None:
+        """Return a free slot, zeroed, or None if all are in use."""
+        if not self._free:
+            return None
+        slot = self._free.pop()
+        start = slot * SLOT_NBYTES
+        self._view[start : start + HEADER_NBYTES] = bytes(HEADER_NBYTES)
+        return slot
+
+    def release(self, slot: int) -> None:
+        """Give a slot back whose worker has ended."""
+        self._free.append(slot)
+
+    def slot(self, slot: int) -> Slot:
+        """Return the view of one slot."""
+        start = slot * SLOT_NBYTES
+        return Slot(self._view[start : start + SLOT_NBYTES])
+
+    def close(self) -> None:
+        """Unmap. Slot views must have been released."""
+        if self.fd < 0:
+            return
+        os.close(self.fd)
+        self.fd = -1
+        self._view.release()
+        self._map.close()
+
+
+class Slot:
+    """One worker's page: words of the header, and the outcomes behind it."""
+
+    __slots__ = ("_view", "data", "words")
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self.words = view[:HEADER_NBYTES].cast("Q")
+        self.data = view[HEADER_NBYTES:]
+
+    def release(self) -> None:
+        """Let the mapping go."""
+        self.words.release()
+        self.data.release()
+        self._view.release()
+
+
+def attach(fd: int, slot: int) -> Slot:
+    """Map one slot of the memory file `fd` in the worker."""
+    mapping = mmap.mmap(fd, SLOT_NBYTES, offset=slot * SLOT_NBYTES)
+    return Slot(memoryview(mapping))

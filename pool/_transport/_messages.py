@@ -1,0 +1,58 @@
+"""The messages between a parent, its forkservers and its workers.
+
+A message is ``(head, blobs)``, see `Channel`; the first element of every head says which
+one it is. A *payload* is one pickled object: a blob of pickle bytes followed by its
+out-of-band buffers.
+
+parent -> worker
+    ``(RUN, message_id, defines, forgets, runs)``
+        Define functions, forget others, then run chunks and answer with DONE.
+        ``defines``: ``(function_id, stateless, buffers)`` each; one payload each comes
+        first in the blobs. ``runs``: ``(function_id, mode, layout, chunks, size, extra)``,
+        see below; their payloads follow in order.
+    ``(EXIT,)``
+        End in good order.
+    ``(REPLY, request_id, failed, buffers)``
+        Outcome of a request made by a task; see `pool._workers._nested`.
+
+worker -> parent
+    ``(READY, pid)``
+    ``(REFUSED, pid, buffers)`` with the payload of the initializer's exception.
+    ``(DONE, message_id, chunks, final, elapsed, failed)``
+        The next ``chunks`` chunks of the message have outcomes. One chunk: its payload;
+        ``failed`` is 0, or if it is an exception, 1 + the position of the item that
+        raised. Several: one blob, their pickles one after the other, none of them failed. ``final``: nothing more will come; chunks without outcome
+        were not begun. ``elapsed``: seconds since the previous answer.
+
+parent -> forkserver, and back: see `pool._workers._forkserver`.
+"""
+
+from __future__ import annotations
+
+# Heads.
+RUN = 1
+EXIT = 2
+READY = 3
+REFUSED = 4
+DONE = 5
+
+CONNECT = 20
+LAUNCH = 21
+SIGNAL = 22
+EXITED = 23
+PRELOAD = 24
+
+# Modes: how a function meets the items of a chunk.
+CALL = 0  #: one chunk, one call: the payload is ``(args, kwargs)``
+MAP = 1  #: ``func(item)`` for each item
+STAR = 2  #: ``func(*item)`` for each item
+CAUGHT = 4  #: flag: exceptions become values, item by item
+
+#: ``function_id`` of calls whose payload is ``(func, args, kwargs)``: the function has
+#: state that its arguments may share.
+INLINE = 0
+
+# Layouts: how the items of a run are stored.
+RANGE = 0  #: ``extra`` is (start, stop, step) of all items; no payload
+PACKED = 1  #: one payload: a list of all items, which are immutable
+EACH = 2  #: one payload per chunk; ``extra``: buffers of each, or None if none has any

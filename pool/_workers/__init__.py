@@ -1,0 +1,1 @@
+"""Start worker processes and run the loop inside them."""

@@ -1,0 +1,120 @@
+"""From a freshly forked process to a worker that serves, and to its end in good order."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+
+def become_worker(
+    worker_id: int,
+    slot: int,
+    fd: int,
+    fds: Sequence[int],
+    settings: dict[str, Any],
+    prefix: str,
+    payload: Any,
+) -> NoReturn:
+    """Turn this process into a worker; never return.
+
+    Parameters
+    ----------
+    worker_id, slot : int
+        Number within the pool; page of the journal.
+    fd : int
+        Socket to the parent.
+    fds : sequence of int
+        Journal, stdout and stderr of the parent (-1: as they are).
+    settings : dict
+        From `capture`.
+    prefix : str
+        ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``.
+    payload : (data, buffers), callable or None
+        The initializer and its arguments, pickled; or, in a process that inherited
+        them, a callable that runs them.
+    """
+    from pool._pickling import install_main
+    from pool._transport._channel import Channel
+    from pool._transport._journal import attach
+    from pool._workers._forkserver import _socket_from
+    from pool._workers._identity import introduce
+    from pool._workers._settings import apply
+    from pool._workers._worker import Worker
+
+    inherited = prefix == "Fork"
+    journal, *streams = fds
+    _streams(streams)
+    if inherited:
+        _after_fork()
+    else:
+        apply(settings)
+        install_main(settings["main_file"])
+        _reseed()
+    introduce(worker_id, settings, prefix)
+    worker = Worker(Channel(_socket_from(fd)), attach(journal, slot))
+    for owned in fds:
+        if owned > 2:
+            os.close(owned)
+    _signal.signal(_signal.SIGINT, worker.on_interrupt)
+    status = 1
+    try:
+        if worker.initialize(payload):
+            worker.serve()
+            status = 0
+    finally:
+        _farewell()
+        os._exit(status)
+
+
+def _streams(streams: Sequence[int]) -> None:
+    """Read from nowhere, as in `multiprocessing`; write where the parent writes."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    try:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - lives on
+    except OSError:
+        sys.stdin = None  # type: ignore[assignment]
+    for target, fd in zip((1, 2), streams, strict=False):
+        if fd >= 0 and fd != target:
+            os.dup2(fd, target)
+
+
+def _after_fork() -> None:
+    """Do in a fork of the user's process what `multiprocessing` does there."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._finalizer_registry.clear()
+        util._run_after_forkers()
+
+
+def _reseed() -> None:
+    """Give this worker random numbers of its own.
+
+    Python reseeds `random` after a fork. numpy does not: all workers forked from one
+    process would draw the same numbers (numpy/numpy#9650).
+    """
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def _farewell() -> None:
+    """End as a process of `multiprocessing` ends: finalizers, threads, streams."""
+    from pool._workers._worker import flush_streams
+
+    try:
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util._exit_function()
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+    finally:
+        flush_streams()

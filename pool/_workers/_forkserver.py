@@ -1,0 +1,389 @@
+"""The process that forks workers.
+
+Started by exec and never by forking the user's program, it holds no user code and one
+thread; a fork of it takes a fraction of a millisecond however large the user's process
+is. The ``fork`` start method runs the same loop in one fork of the user's process, whose
+workers then inherit everything.
+
+Guarantees
+----------
+* It is the parent of all workers, so it alone reaps them: a signal asked for by a pool
+  never hits a process that merely got the same pid.
+* When a pool goes away (its socket closes), its workers end.
+* When the user's process dies, by whatever death, all workers end and so does it: it
+  polls a pidfd, which unlike ``PR_SET_PDEATHSIG`` does not depend on a thread.
+* When it is killed itself, the kernel kills its workers: see `_Lifeline`.
+
+Messages (see `pool._transport._messages` for the style)
+    user -> forkserver: ``(CONNECT, settings, prefix, payload buffers or None)`` with the
+    initializer's payload and the descriptors of the new client's socket, its journal,
+    stdout and stderr.
+    client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with one descriptor each;
+    ``(SIGNAL, worker_id, number)``.
+    forkserver -> client: ``(EXITED, ((worker_id, wait status), ...))``.
+"""
+
+from __future__ import annotations
+
+import _signal
+import gc
+import os
+import select
+import sys
+from time import monotonic
+
+from pool._transport._channel import Channel
+from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+#: Seconds that workers get between SIGTERM and SIGKILL.
+TERM_GRACE = 0.5
+
+#: Forks between two looks at what else is asked for: a pool that is closed at once must
+#: not wait for workers that nobody needs any more.
+FORKS_AT_ONCE = 2
+
+
+class Client:
+    """One pool: its socket, what its workers take over, and who they are."""
+
+    def __init__(self, channel: Channel, settings: dict[str, Any], prefix: str) -> None:
+        self.channel = channel
+        self.settings = settings
+        self.prefix = prefix
+        #: The initializer, pickled; inherited ones are a callable.
+        self.payload: Any = None
+        self.fds: list[int] = []
+        self.pids: dict[int, int] = {}
+        self.waiting: list[tuple[int, int, int]] = []
+        self.notices: list[tuple[int, int]] = []
+        self.gone = False
+
+
+class _Lifeline:
+    """Let the kernel kill the workers when their forkserver is gone.
+
+    The forkserver holds the only write end of a pipe. Each worker opens the read end
+    anew and asks for SIGKILL upon an event there; the only event that can ever come is
+    the closing of the write end. That works while the worker is in C code and without
+    ctypes, and does not depend on which thread forked.
+    """
+
+    def __init__(self) -> None:
+        self.read, self.write = os.pipe()
+
+    def hold(self) -> None:
+        """Tie this worker's life to the forkserver's."""
+        os.close(self.write)
+        tie(self.read)
+        os.close(self.read)
+
+
+def tie(read: int) -> None:
+    """Ask for SIGKILL when the write end of the pipe `read` closes."""
+    import fcntl
+
+    try:
+        fd = os.open(f"/proc/self/fd/{read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return  # no /proc: workers still end when their socket closes
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETSIG, _signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(fd, 0)
+    if poll.poll(0):
+        os._exit(1)  # it closed before we asked
+
+
+class ForkServer:
+    """Fork workers for any number of pools of one user process.
+
+    Parameters
+    ----------
+    control : Channel, optional
+        Over which pools connect. None for the fork of a user's process, which serves
+        one pool only.
+    owner : int
+        pidfd of the user's process, -1 if there is none on this platform.
+    """
+
+    def __init__(self, control: Channel | None, owner: int) -> None:
+        self.control = control
+        self.owner = owner
+        self.clients: dict[int, Client] = {}
+        self.children: dict[int, tuple[Client, int]] = {}
+        self.lifeline = _Lifeline()
+        self.deadline: float | None = None
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._poll = select.poll()
+        for fd in (self._wake_read, owner, -1 if control is None else control.fileno()):
+            if fd >= 0:
+                self._poll.register(fd, select.POLLIN)
+
+    # ------------------------------------------------------------------ the loop
+
+    def run(self) -> NoReturn:
+        """Serve until the user's process or every pool is gone."""
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGCHLD, _nothing)
+        _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        gc.collect()
+        gc.freeze()  # or the collector's marks would unshare the pages
+        gc.disable()
+        while self.control is not None or self.clients or self.children:
+            self._step()
+        os._exit(0)
+
+    def _step(self) -> None:
+        for fd, _ in self._poll.poll(self._patience()):
+            if fd == self._wake_read:
+                os.read(fd, 65536)
+            elif fd == self.owner:
+                self._end()
+            elif self.control is not None and fd == self.control.fileno():
+                self._on_control()
+            elif fd in self.clients:
+                self._on_client(self.clients[fd])
+        self._reap()
+        self._fork_some()
+        if self.deadline is not None and monotonic() >= self.deadline:
+            self.deadline = None
+            for pid, (client, _) in self.children.items():
+                if client.gone:
+                    os.kill(pid, _signal.SIGKILL)
+
+    def _patience(self) -> int | None:
+        if any(client.waiting for client in self.clients.values()):
+            return 0
+        if self.deadline is None:
+            return None
+        return max(0, int((self.deadline - monotonic()) * 1000) + 1)
+
+    def _end(self) -> NoReturn:
+        """The user's process is dead: so are we, and nothing is left."""
+        for pid in self.children:
+            os.kill(pid, _signal.SIGTERM)
+        deadline = monotonic() + TERM_GRACE
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        while self.children and (left := deadline - monotonic()) > 0:
+            if poll.poll(left * 1000):
+                os.read(self._wake_read, 65536)
+            self._reap()
+        for pid in self.children:
+            os.kill(pid, _signal.SIGKILL)
+        os._exit(0)
+
+    # ------------------------------------------------------------------ messages
+
+    def _on_control(self) -> None:
+        assert self.control is not None
+        try:
+            head, blobs, fds = self.control.receive_fds()
+        except (EOFError, ConnectionError):
+            self._poll.unregister(self.control.fileno())
+            self.control.close()
+            self.control = None
+            return
+        assert head[0] == CONNECT
+        _, settings, prefix, buffers = head
+        client = Client(Channel(_socket_from(fds[0])), settings, prefix)
+        client.fds = fds[1:]
+        if buffers is not None:
+            client.payload = (blobs[0], blobs[1:])
+        self.add(client)
+
+    def add(self, client: Client) -> None:
+        """Serve one more pool."""
+        fd = client.channel.fileno()
+        self.clients[fd] = client
+        self._poll.register(fd, select.POLLIN)
+
+    def _on_client(self, client: Client) -> None:
+        try:
+            head, _, fds = client.channel.receive_fds()
+        except (EOFError, ConnectionError):
+            self._drop(client)
+            return
+        if head[0] == LAUNCH:
+            for (worker_id, slot), fd in zip(head[1], fds, strict=True):
+                client.waiting.append((worker_id, slot, fd))
+        elif head[0] == SIGNAL:
+            _, worker_id, number = head
+            pid = client.pids.get(worker_id)
+            if pid is not None:
+                os.kill(pid, number)
+            elif number in (_signal.SIGKILL, _signal.SIGTERM):
+                self._forget_waiting(client, worker_id)
+
+    def _forget_waiting(self, client: Client, worker_id: int) -> None:
+        """A worker is to be killed that was not even forked yet."""
+        for entry in client.waiting:
+            if entry[0] == worker_id:
+                client.waiting.remove(entry)
+                os.close(entry[2])
+                client.notices.append((worker_id, _signal.SIGKILL))
+                self._notify(client)
+                return
+
+    def _drop(self, client: Client) -> None:
+        """End the workers of a pool that is gone."""
+        fd = client.channel.fileno()
+        self._poll.unregister(fd)
+        del self.clients[fd]
+        client.channel.close()
+        client.gone = True
+        for worker in client.waiting:
+            os.close(worker[2])
+        client.waiting.clear()
+        for owned in client.fds:
+            if owned >= 0:
+                os.close(owned)
+        for pid in client.pids.values():
+            os.kill(pid, _signal.SIGTERM)
+        if client.pids:
+            self.deadline = monotonic() + TERM_GRACE
+
+    # ------------------------------------------------------------------ children
+
+    def _reap(self) -> None:
+        told = []
+        while self.children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            if pid not in self.children:
+                continue
+            client, worker_id = self.children.pop(pid)
+            del client.pids[worker_id]
+            client.notices.append((worker_id, status))
+            told.append(client)
+        for client in told:
+            self._notify(client)
+
+    def _notify(self, client: Client) -> None:
+        if client.gone or not client.notices:
+            return
+        try:
+            client.channel.send((EXITED, tuple(client.notices)), flags=_MSG_DONTWAIT)
+        except BlockingIOError:
+            # The pool does not read at the moment; asked again below, in _fork_some.
+            self._poll.modify(client.channel.fileno(), select.POLLIN | select.POLLOUT)
+            return
+        except OSError:
+            return  # its end is noticed by the poll
+        client.notices.clear()
+        self._poll.modify(client.channel.fileno(), select.POLLIN)
+
+    def _fork_some(self) -> None:
+        for client in list(self.clients.values()):
+            if client.notices:
+                self._notify(client)
+            for _ in range(min(FORKS_AT_ONCE, len(client.waiting))):
+                self._fork(client, *client.waiting.pop(0))
+
+    def _fork(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
+        try:
+            pid = os.fork()
+        except OSError:
+            # Out of processes or memory: as if it had died at once, which the pool
+            # knows how to count and to report.
+            os.close(fd)
+            client.notices.append((worker_id, 71 << 8))
+            self._notify(client)
+            return
+        if pid:
+            os.close(fd)
+            client.pids[worker_id] = pid
+            self.children[pid] = (client, worker_id)
+            return
+        try:
+            self._become_worker(client, worker_id, slot, fd)
+        finally:
+            os._exit(70)
+
+    def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
+        _signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        self.lifeline.hold()
+        mine = {fd, *client.fds}
+        others = [self._wake_read, self._wake_write, self.owner, *self.clients]
+        others += [-1 if self.control is None else self.control.fileno()]
+        for other in self.clients.values():
+            others += [entry[2] for entry in other.waiting]
+            others += other.fds
+        for other_fd in others:
+            if other_fd >= 0 and other_fd not in mine:
+                os.close(other_fd)
+        gc.enable()
+        if client.prefix == "Spawn":
+            from pool._workers._spawned import exec_worker
+
+            exec_worker(worker_id, slot, fd, client.fds, client.settings, client.payload)
+        from pool._workers._boot import become_worker
+
+        become_worker(
+            worker_id, slot, fd, client.fds, client.settings, client.prefix, client.payload
+        )
+
+
+def _nothing(signum: int, frame: object) -> None:
+    """Exist, so that the signal writes to the wake-up pipe."""
+
+
+def _socket_from(fd: int) -> Any:
+    import _socket
+
+    from pool._transport._channel import _KIND
+
+    return _socket.socket(_socket.AF_UNIX, _KIND, 0, fd)
+
+
+def main(control: int, owner: int, preload: Sequence[str]) -> NoReturn:
+    """Run a forkserver that was started by exec.
+
+    Parameters
+    ----------
+    control : int
+        Descriptor of the control socket.
+    owner : int
+        pidfd of the user's process or -1.
+    preload : sequence of str
+        Modules to import before the first fork. One that starts a thread makes this
+        process unfit for forking: it is then exec'd again without that module.
+    """
+    for name in preload:
+        try:
+            __import__(name)
+        except Exception:
+            continue  # workers report it, if any task needs it
+        if _threads() > 1:
+            rest = [other for other in preload if other != name]
+            from pool._workers._launcher import forkserver_argv
+
+            for fd in (control, owner):
+                if fd >= 0:
+                    os.set_inheritable(fd, True)
+            os.execv(sys.executable, forkserver_argv(control, owner, rest))
+    for fd in (control, owner):
+        if fd >= 0:
+            os.set_inheritable(fd, False)
+    ForkServer(Channel(_socket_from(control)), owner).run()
+
+
+def _threads() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 1
+
+
+_MSG_DONTWAIT = __import__("_socket").MSG_DONTWAIT

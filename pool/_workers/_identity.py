@@ -1,0 +1,104 @@
+"""Make `multiprocessing.current_process` tell a worker from its parent.
+
+Programs choose a GPU or a log file by ``current_process()._identity`` or by its name.
+Importing `multiprocessing` takes 10 ms, which few tasks need; so unless it is there
+already, the process object is put in place at the moment a task imports it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+_MODULE = "multiprocessing.process"
+
+
+class _Introduce:
+    """A finder that leaves the finding to others and adds a step after the loading."""
+
+    def __init__(self, worker_id: int, settings: dict[str, Any], prefix: str) -> None:
+        self._introduction = (worker_id, settings, prefix)
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name != _MODULE:
+            return None
+        sys.meta_path.remove(self)
+        from importlib.util import find_spec
+
+        spec = find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+        introduction = self._introduction
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            _introduce(module, *introduction)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def introduce(worker_id: int, settings: dict[str, Any], prefix: str) -> None:
+    """Give this process the name and identity of worker `worker_id`.
+
+    Parameters
+    ----------
+    worker_id : int
+        Becomes ``current_process()._identity[-1]``.
+    settings : dict
+        From `pool._workers._settings.capture`.
+    prefix : str
+        ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``: the name is as the standard's,
+        ``ForkServerPoolWorker-1``.
+    """
+    module = sys.modules.get(_MODULE)
+    if module is not None:
+        _introduce(module, worker_id, settings, prefix)
+    else:
+        sys.meta_path.insert(0, _Introduce(worker_id, settings, prefix))
+
+
+def _introduce(
+    module: ModuleType, worker_id: int, settings: dict[str, Any], prefix: str
+) -> None:
+    process: Any = module
+    parent = process._current_process
+    # The number of a worker within its pool follows those of the processes it is in.
+    identity = (*getattr(parent, "_identity", ()), worker_id)
+
+    class PoolWorkerProcess(process.BaseProcess):  # type: ignore[misc]
+        """This worker, as `multiprocessing.current_process` shows it."""
+
+        def __init__(self) -> None:
+            self._identity = identity
+            self._config = dict(getattr(parent, "_config", {}))
+            # Not daemonic: workers may have children of their own.
+            self._config["daemon"] = False
+            if settings["authkey"] is not None:
+                self._config["authkey"] = process.AuthenticationString(settings["authkey"])
+            self._config.setdefault("authkey", parent._config["authkey"])
+            self._parent_pid = settings["parent_pid"]
+            self._parent_name = settings["name"]
+            self._popen = None
+            self._closed = False
+            self._name = f"{prefix}PoolWorker-{worker_id}"
+
+        @property
+        def ident(self) -> int:
+            return process.os.getpid()  # type: ignore[no-any-return]
+
+        pid = ident
+
+        def is_alive(self) -> bool:
+            return True
+
+    process._current_process = PoolWorkerProcess()
+    process._parent_process = None
+    process._process_counter = process.itertools.count(1)
+    process._children = set()

@@ -1,0 +1,82 @@
+"""The ``fork`` start method, and the way for what no pickle can carry.
+
+The user's process is forked once, into a forkserver that serves one pool; its workers
+inherit every object as it was at that moment. Forking once and not once per worker keeps
+one kind of bookkeeping for all start methods, and ties the workers' lives to a process of
+one thread (see `pool._workers._forkserver`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+
+def fork_template(
+    theirs: _socket.socket,
+    ours: _socket.socket,
+    settings: dict[str, Any],
+    run_initializer: Callable[[], None] | None,
+    journal: int,
+) -> int:
+    """Fork; return the child's pid in the parent and never return in the child.
+
+    Parameters
+    ----------
+    theirs, ours : socket
+        The child's and the parent's end of the pool's connection.
+    settings : dict
+        From `capture`.
+    run_initializer : callable, optional
+        Inherited by the workers, which call it.
+    journal : int
+        Descriptor of the journal file.
+    """
+    # What is buffered would otherwise be written once by each process.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):
+            continue
+    owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
+    # The hooks of os.register_at_fork close the child's copies of this process's pools;
+    # the journal of the new one must outlive that.
+    journal = os.dup(journal)
+    pid = os.fork()
+    if pid:
+        os.close(journal)
+        if owner >= 0:
+            os.close(owner)
+        return pid
+    try:
+        _serve(theirs, ours, settings, run_initializer, journal, owner)
+    finally:
+        os._exit(70)
+
+
+def _serve(
+    theirs: _socket.socket,
+    ours: _socket.socket,
+    settings: dict[str, Any],
+    run_initializer: Callable[[], None] | None,
+    journal: int,
+    owner: int,
+) -> NoReturn:
+    from pool._transport._channel import Channel
+    from pool._workers._forkserver import Client, ForkServer
+
+    os.setpgid(0, 0)
+    ours.close()
+    server = ForkServer(None, owner)
+    client = Client(Channel(theirs), settings, "Fork")
+    client.fds = [journal]
+    client.payload = run_initializer
+    server.add(client)
+    server.run()
+

@@ -1,0 +1,248 @@
+"""The parent's side of the forkservers: start them, keep them, ask them for workers."""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import os
+import sys
+
+from pool._transport._channel import FDS_MAX, Channel, socket_pair
+from pool._transport._messages import CONNECT, LAUNCH, SIGNAL
+from pool._workers._settings import capture
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+#: Modules that take long to import and are safe to have before a fork. The forkserver
+#: imports those that the user's process has.
+HEAVY = ("numpy", "pandas")
+
+
+class _ForkServerProcess:
+    """One running forkserver."""
+
+    def __init__(self, pid: int, channel: Channel, preload: frozenset[str], limits: Any) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.preload = preload
+        self.limits = limits
+
+
+_servers: list[_ForkServerProcess] = []
+_lock = _thread.allocate_lock()
+_unreaped: list[int] = []
+
+
+class Launcher:
+    """Start, signal and lose the workers of one pool.
+
+    Parameters
+    ----------
+    channel : Channel
+        To the forkserver, as a client of it.
+    child : int, optional
+        pid of a forkserver that serves this pool alone.
+    """
+
+    def __init__(self, channel: Channel, child: int | None = None) -> None:
+        self.channel = channel
+        self._child = child
+
+    def launch(self, workers: Sequence[tuple[int, int, int]]) -> None:
+        """Fork workers, each one given by (worker_id, journal slot, socket)."""
+        for start in range(0, len(workers), FDS_MAX):
+            part = workers[start : start + FDS_MAX]
+            names = tuple((worker_id, slot) for worker_id, slot, _ in part)
+            self.channel.send((LAUNCH, names), fds=[fd for *_, fd in part])
+
+    def signal(self, worker_id: int, number: int) -> None:
+        """Send a signal to a worker, unless it has ended."""
+        self.channel.send((SIGNAL, worker_id, number))
+
+    def close(self) -> None:
+        """End all workers of the pool: SIGTERM now, SIGKILL soon after."""
+        self.channel.close()
+        if self._child is not None:
+            _unreaped.append(self._child)
+            self._child = None
+        reap()
+
+
+def connect(
+    method: str,
+    payload: Any,
+    journal: int,
+    limits: dict[str, str],
+    preload: Sequence[str] = (),
+) -> Launcher:
+    """Become a client of a forkserver, which is started if need be.
+
+    Parameters
+    ----------
+    method : {"forkserver", "spawn"}
+    payload : Encoded or None
+        Initializer and its arguments.
+    journal : int
+        Descriptor of the journal file.
+    limits : dict
+        Environment variables that limit threads.
+    preload : sequence of str
+        Modules that the user asked to be preloaded.
+    """
+    ours, theirs = socket_pair()
+    settings = capture(limits)
+    prefix = "ForkServer" if method == "forkserver" else "Spawn"
+    blobs = () if payload is None else (payload.data, *payload.buffers)
+    buffers = None if payload is None else len(payload.buffers)
+    # Descriptors of streams that a daemon has closed are left as they are.
+    fds = [theirs.fileno(), journal, *(fd for fd in (1, 2) if _is_open(fd))]
+    head = (CONNECT, settings, prefix, buffers)
+    with _lock:
+        for attempt in (1, 2):
+            server = _server(frozenset(preload), limits)
+            try:
+                server.channel.send(head, blobs, fds)
+                break
+            except OSError:
+                _retire(server)  # it was killed since
+                if attempt == 2:
+                    raise
+    theirs.close()
+    return Launcher(Channel(ours))
+
+
+def fork(run_initializer: Callable[[], None] | None, journal: int, limits: dict[str, str]) -> Launcher:
+    """Fork this process into a forkserver whose workers inherit everything.
+
+    Parameters
+    ----------
+    run_initializer : callable, optional
+        Called in each worker.
+    """
+    from pool._workers._inherited import fork_template
+
+    ours, theirs = socket_pair()
+    child = fork_template(theirs, ours, capture(limits), run_initializer, journal)
+    theirs.close()
+    return Launcher(Channel(ours), child)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _server(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProcess:
+    """Return a forkserver that has imported what this process needs."""
+    wanted = preload.union(name for name in HEAVY if name in sys.modules)
+    for server in _servers:
+        if server.preload >= wanted and server.limits == limits:
+            return server
+    # Those without clients end; the others end with their last client.
+    for server in list(_servers):
+        if server.limits == limits:
+            _retire(server)
+    server = _start(wanted, limits)
+    _servers.append(server)
+    return server
+
+
+def _retire(server: _ForkServerProcess) -> None:
+    if server in _servers:
+        _servers.remove(server)
+    server.channel.close()
+    _unreaped.append(server.pid)
+    reap()
+
+
+def reap(wait: bool = False) -> None:
+    """Collect the exit status of forkservers that have ended."""
+    for pid in list(_unreaped):
+        try:
+            if os.waitpid(pid, 0 if wait else os.WNOHANG)[0]:
+                _unreaped.remove(pid)
+        except ChildProcessError:
+            _unreaped.remove(pid)  # somebody else waited for all children
+
+
+def shutdown_forkservers() -> None:
+    """End all forkservers of this process and wait until they have ended.
+
+    They would end with the process anyway; tests want to see nothing left.
+    """
+    with _lock:
+        for server in list(_servers):
+            _retire(server)
+        reap(wait=True)
+
+
+def _start(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProcess:
+    ours, theirs = socket_pair()
+    owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
+    kept = [fd for fd in (theirs.fileno(), owner) if fd >= 0]
+    # Numbers well above those which other parts of the program may be using for
+    # inheritance at this moment, and the same ones in the child.
+    actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in kept]
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            forkserver_argv(theirs.fileno(), owner, sorted(preload)),
+            {**os.environ, **limits},
+            file_actions=actions,
+            # A group of its own: Ctrl-C in a terminal is the parent's to answer.
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    except OSError as error:
+        ours.close()
+        from pool._errors import StartError
+
+        raise StartError(f"cannot start {sys.executable} to fork workers: {error}") from error
+    finally:
+        theirs.close()
+        if owner >= 0:
+            os.close(owner)
+    return _ForkServerProcess(pid, Channel(ours), preload, limits)
+
+
+def forkserver_argv(control: int, owner: int, preload: Sequence[str]) -> list[str]:
+    """Return the command line of a forkserver."""
+    code = (
+        f"import sys; sys.path[:] = {[str(entry) for entry in sys.path]!r}; "
+        f"from pool._workers._forkserver import main; main({control}, {owner}, {list(preload)!r})"
+    )
+    return [*interpreter_argv(), "-c", code]
+
+
+def interpreter_argv() -> list[str]:
+    """Return this interpreter and the options it was started with."""
+    # Most programs run without options; do not import subprocess (10 ms) to learn that.
+    if len(sys.orig_argv) > 1 and sys.orig_argv[1].startswith("-") and sys.orig_argv[1] != "-c":
+        from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+
+        return [sys.executable, *_args_from_interpreter_flags()]
+    return [sys.executable]
+
+
+#: SIGINT, SIGQUIT, SIGTERM: a user's process that ignores them must not make workers deaf.
+_DEFAULT_SIGNALS = [2, 3, 15]
+
+
+def _forked() -> None:
+    """Forget the parent's forkservers in a forked child, so that it starts its own."""
+    global _lock
+    _lock = _thread.allocate_lock()
+    for server in _servers:
+        server.channel.close()
+    _servers.clear()
+    _unreaped.clear()
+
+
+os.register_at_fork(after_in_child=_forked)

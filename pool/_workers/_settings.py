@@ -1,0 +1,74 @@
+"""What a worker takes over from the moment its pool was made, and nothing else.
+
+Working directory, environment, ``sys.path``, ``sys.argv``, umask and the authentication
+key of `multiprocessing`; no signal handlers, locks or file buffers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Variables by which BLAS and OpenMP libraries learn how many threads to start.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+def thread_limits(threads: int) -> dict[str, str]:
+    """Return the variables that limit each worker to `threads` BLAS threads.
+
+    What the user's environment sets already is left alone.
+    """
+    return {name: str(threads) for name in THREAD_VARIABLES if name not in os.environ}
+
+
+def capture(extra_environ: dict[str, str]) -> dict[str, Any]:
+    """Return this process's settings as plain values.
+
+    Parameters
+    ----------
+    extra_environ : dict
+        Variables that the workers shall have beside the present ones.
+    """
+    try:
+        cwd: str | None = os.getcwd()
+    except OSError:  # it was removed
+        cwd = None
+    main = sys.modules.get("__main__")
+    process = sys.modules.get("multiprocessing.process")
+    return {
+        "cwd": cwd,
+        "environ": {**os.environ, **extra_environ},
+        "path": [str(entry) for entry in sys.path],
+        "argv": [str(argument) for argument in getattr(sys, "argv", [])],
+        "main_file": getattr(main, "__file__", None),
+        "authkey": None if process is None else bytes(process.current_process().authkey),
+        "parent_pid": os.getpid(),
+        "name": "MainProcess" if process is None else process.current_process().name,
+    }
+
+
+def apply(settings: dict[str, Any]) -> None:
+    """Take over `settings` in a worker."""
+    environ = settings["environ"]
+    if dict(os.environ) != environ:
+        os.environ.clear()
+        os.environ.update(environ)
+    if settings["cwd"] is not None:
+        try:
+            os.chdir(settings["cwd"])
+        except OSError:
+            pass  # as when a forked child's directory is removed: it lives on without
+    sys.path[:] = settings["path"]
+    sys.argv[:] = settings["argv"]

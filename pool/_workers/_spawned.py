@@ -1,0 +1,78 @@
+"""Workers of the ``spawn`` start method: a fresh interpreter each.
+
+The forkserver forks and the fork executes Python anew, so that all else (reaping, death
+with the forkserver, messages) is the same as for forked workers.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+
+import store._anonymous as anonymous
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+
+def exec_worker(
+    worker_id: int,
+    slot: int,
+    fd: int,
+    fds: Sequence[int],
+    settings: dict[str, Any],
+    payload: Any,
+) -> NoReturn:
+    """Replace this fork by a new interpreter that becomes the worker."""
+    read = next(iter(_lifelines()), -1)
+    data, buffers = payload if payload is not None else (b"", [])
+    handover = (worker_id, slot, fd, list(fds), settings, payload is not None, data, buffers)
+    file = anonymous.create("actorpool-spawn")
+    anonymous.write_all(file, [marshal.dumps(handover, 2)])
+    for inherited in (file, fd, *fds):
+        if inherited >= 0:
+            os.set_inheritable(inherited, True)
+    code = (
+        f"import sys; sys.path[:] = {settings['path']!r}; "
+        f"from pool._workers._spawned import main; main({file}, {read})"
+    )
+    from pool._workers._launcher import interpreter_argv
+
+    os.execve(sys.executable, [*interpreter_argv(), "-c", code], settings["environ"])
+
+
+def _lifelines() -> list[int]:
+    """Return descriptors that tie this process to its forkserver, made inheritable."""
+    import stat
+
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if stat.S_ISFIFO(os.fstat(int(name)).st_mode) and int(name) > 2:
+                os.set_inheritable(int(name), True)
+                found.append(int(name))
+        except OSError:
+            continue  # the descriptor of the listing itself
+    return found
+
+
+def main(file: int, read: int) -> NoReturn:
+    """Become the worker described in the anonymous file `file`."""
+    from pool._workers._boot import become_worker
+    from pool._workers._forkserver import tie
+
+    if read >= 0:
+        tie(read)
+        os.close(read)
+    contents = bytearray(os.fstat(file).st_size)
+    anonymous.read_into(file, contents, 0)
+    os.close(file)
+    worker_id, slot, fd, fds, settings, has_payload, data, buffers = marshal.loads(contents)
+    for inherited in (fd, *fds):
+        if inherited > 2:
+            os.set_inheritable(inherited, False)
+    payload = (data, [bytearray(buffer) for buffer in buffers]) if has_payload else None
+    become_worker(worker_id, slot, fd, fds, settings, "Spawn", payload)

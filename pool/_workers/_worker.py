@@ -1,0 +1,336 @@
+"""The loop of a worker: receive chunks, run them, answer.
+
+Runs in the worker process only. One thread; it sleeps in ``recv`` and nowhere else, so an
+idle worker costs nothing, and it ends when the parent's end of the socket closes.
+"""
+
+from __future__ import annotations
+
+import _pickle
+import os
+import sys
+from itertools import starmap
+from time import perf_counter
+
+from pool._pickling import ATOMS, dumps_exception, dumps_to_parent, loads
+from pool._transport._journal import (
+    CAPACITY,
+    FINISHED,
+    FLUSHED,
+    MESSAGE,
+    TARGET,
+    TARGET_CHUNK,
+    USED,
+)
+from pool._transport._messages import (
+    CALL,
+    CAUGHT,
+    DONE,
+    EXIT,
+    INLINE,
+    MAP,
+    PACKED,
+    RANGE,
+    READY,
+    REFUSED,
+    RUN,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from pool._transport._channel import Channel
+    from pool._transport._journal import Slot
+
+    Function = Callable[..., Any]
+
+#: Seconds after which a worker hands back the chunks of a message that it has not begun.
+#: Five times what a message aims at: they wait behind a straggler.
+PATIENCE = 2e-3
+
+#: A result larger than this is sent at once instead of being kept in the journal.
+KEEP_MAX = 8 * 1024
+
+
+class _Failure:
+    """An exception on its way to the parent, where it unpickles as the exception itself."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, error: BaseException) -> None:
+        encoded = dumps_exception(error)
+        self._data = (bytes(encoded.data), [bytes(buffer) for buffer in encoded.buffers])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return loads, self._data
+
+
+class Worker:
+    """Run what the parent sends.
+
+    Parameters
+    ----------
+    channel : Channel
+        To the parent.
+    slot : Slot
+        This worker's page of the journal.
+    """
+
+    def __init__(self, channel: Channel, slot: Slot) -> None:
+        self.channel = channel
+        self.words = slot.words
+        self.data = slot.data
+        self.interruptible = False
+        self.functions: dict[int, tuple[bool, Any]] = {}
+        self._begun = 0.0
+
+    # ------------------------------------------------------------------ life
+
+    def initialize(self, payload: Any) -> bool:
+        """Run the initializer and tell the parent how that went.
+
+        Parameters
+        ----------
+        payload : (data, buffers), callable or None
+            Pickled initializer and arguments, or what was inherited.
+        """
+        try:
+            if callable(payload):
+                payload()
+            elif payload is not None:
+                initializer, initargs = loads(*payload)
+                initializer(*initargs)
+        except BaseException as error:
+            flush_streams()
+            encoded = dumps_exception(error)
+            blobs = [encoded.data, *encoded.buffers]
+            self.channel.send((REFUSED, os.getpid(), len(encoded.buffers)), blobs)
+            return False
+        flush_streams()
+        self.channel.send((READY, os.getpid()))
+        return True
+
+    def serve(self) -> None:
+        """Answer messages until the parent says EXIT or is gone."""
+        receive = self.channel.receive
+        while True:
+            try:
+                head, blobs = receive()
+            except (EOFError, ConnectionError):
+                return
+            if head[0] == RUN:
+                self._run(head, blobs)
+            elif head[0] == EXIT:
+                return
+
+    def on_interrupt(self, signum: int, frame: object) -> None:
+        """Raise KeyboardInterrupt in the chunk that the parent means, and only there.
+
+        The signal may arrive when that chunk is over; whatever runs then must not pay.
+        """
+        words = self.words
+        if (
+            self.interruptible
+            and words[TARGET] == words[MESSAGE]
+            and words[TARGET_CHUNK] == words[FINISHED]
+        ):
+            self.interruptible = False
+            raise KeyboardInterrupt
+
+    # ------------------------------------------------------------------ messages
+
+    def _run(self, head: Any, blobs: list[Any]) -> None:
+        _, message_id, defines, forgets, runs = head
+        words = self.words
+        words[FINISHED] = words[FLUSHED] = words[USED] = 0
+        # Last: from here on the parent takes chunk 0 for begun.
+        words[MESSAGE] = message_id
+        self._begun = perf_counter()
+        position = 0
+        for function_id, stateless, buffers in defines:
+            payload = (blobs[position], blobs[position + 1 : position + 1 + buffers])
+            self.functions[function_id] = (False, payload)
+            if stateless:
+                self._define(function_id, payload)
+            position += 1 + buffers
+        for function_id in forgets:
+            self.functions.pop(function_id, None)
+        if len(runs) == 1 and runs[0][3] == 1:
+            (chunk,) = self._chunks(runs, blobs, position)
+            failed, outcome = self._outcome(chunk)
+            self._send(message_id, 1, True, [outcome.data, *outcome.buffers], failed)
+        else:
+            self._run_many(message_id, self._chunks(runs, blobs, position))
+
+    def _define(self, function_id: int, payload: tuple[Any, list[Any]]) -> None:
+        """Load a function that all its tasks may share."""
+        try:
+            self.functions[function_id] = (True, loads(*payload))
+        except BaseException:
+            # Left as a payload: each task that needs it reports the failure itself.
+            return
+
+    def _chunks(self, runs: Any, blobs: list[Any], position: int) -> Iterator[Any]:
+        """Yield ``(function_id, mode, items or payload)`` for each chunk of the message."""
+        for function_id, mode, layout, chunks, size, extra in runs:
+            if layout == RANGE:
+                items: Any = range(*extra)
+            elif layout == PACKED:
+                items = _pickle.loads(blobs[position])
+                position += 1
+            else:
+                for index in range(chunks):
+                    buffers = 0 if extra is None else extra[index]
+                    end = position + 1 + buffers
+                    yield function_id, mode, (blobs[position], blobs[position + 1 : end])
+                    position = end
+                continue
+            for start in range(0, chunks * size, size):
+                yield function_id, mode, items[start : start + size]
+
+    def _run_many(self, message_id: int, chunks: Iterator[Any]) -> None:
+        words = self.words
+        deadline = self._begun + PATIENCE
+        finished = flushed = used = 0
+        for chunk in chunks:
+            if finished and perf_counter() > deadline:
+                break  # handed back: they need not wait for the rest of a slow message
+            failed, outcome = self._outcome(chunk)
+            nbytes = len(outcome.data)
+            if not failed and nbytes <= KEEP_MAX and not outcome.buffers:
+                if used + nbytes > CAPACITY:
+                    self._flush(message_id, finished - flushed, used)
+                    flushed = finished
+                    used = 0
+                self.data[used : used + nbytes] = outcome.data
+                used += nbytes
+                finished += 1
+                words[USED] = used
+                words[FINISHED] = finished
+                continue
+            if finished > flushed:
+                self._flush(message_id, finished - flushed, used)
+            self._send(message_id, 1, False, [outcome.data, *outcome.buffers], failed)
+            finished += 1
+            words[FINISHED] = finished
+            words[USED] = used = 0
+            words[FLUSHED] = flushed = finished
+        count = finished - flushed
+        self._send(message_id, count, True, [self.data[:used]] if count else (), 0)
+
+    def _flush(self, message_id: int, chunks: int, used: int) -> None:
+        """Send what the journal holds."""
+        self._send(message_id, chunks, False, [self.data[:used]], 0)
+        self.words[USED] = 0
+        self.words[FLUSHED] = self.words[FINISHED]
+
+    def _send(
+        self, message_id: int, chunks: int, final: bool, blobs: Any, failed: int
+    ) -> None:
+        flush_streams()
+        now = perf_counter()
+        elapsed = now - self._begun
+        self._begun = now
+        self.channel.send((DONE, message_id, chunks, final, elapsed, failed), blobs)
+
+    # ------------------------------------------------------------------ one chunk
+
+    def _outcome(self, chunk: Any) -> tuple[int, Any]:
+        """Run one chunk.
+
+        Returns
+        -------
+        failed : int
+            0, or 1 + the position of the item in the chunk that raised.
+        outcome : Encoded
+            The pickled value or exception.
+        """
+        function_id, mode, items = chunk
+        left: Any = None
+        try:
+            self.interruptible = True
+            if mode & ~CAUGHT == CALL:
+                value = self._call(function_id, mode, items)
+            else:
+                if items.__class__ is tuple:
+                    items = loads(*items)
+                function = self._function(function_id)
+                left = iter(items)
+                if mode == MAP:
+                    value = [function(item) for item in left]
+                elif mode & CAUGHT:
+                    value = list(self._caught(function, mode, left))
+                else:
+                    value = list(starmap(function, left))
+            self.interruptible = False
+        except BaseException as error:
+            self.interruptible = False
+            # Counting would cost the quickest tasks a third of their time; the iterator
+            # knows how far it got.
+            position = 0 if left is None else len(items) - left.__length_hint__() - 1
+            return max(position, 0) + 1, dumps_exception(error)
+        return self._encode(value, mode)
+
+    def _encode(self, value: Any, mode: int) -> tuple[int, Any]:
+        if value.__class__ in ATOMS:
+            return 0, _Plain(_pickle.dumps(value, 5))
+        if mode & ~CAUGHT and len(value) == 1 and value[0].__class__ in ATOMS:
+            return 0, _Plain(_pickle.dumps(value, 5))
+        try:
+            return 0, dumps_to_parent(value)
+        except BaseException as error:
+            from multiprocessing.pool import MaybeEncodingError
+
+            return 1, dumps_exception(MaybeEncodingError(error, value))
+
+    def _call(self, function_id: int, mode: int, payload: tuple[Any, list[Any]]) -> Any:
+        if function_id == INLINE:
+            function, args, kwargs = loads(*payload)
+        else:
+            args, kwargs = loads(*payload)
+            function = self._function(function_id)
+        if mode == CALL:
+            return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            return _Failure(error)
+
+    def _function(self, function_id: int) -> Function:
+        stateless, function = self.functions[function_id]
+        if stateless:
+            return function  # type: ignore[no-any-return]
+        # It has state: each chunk gets a copy of its own, as multiprocessing does, and
+        # so do the buffers under its arrays.
+        data, buffers = function
+        return loads(data, [bytearray(buffer) for buffer in buffers])  # type: ignore[return-value]
+
+    def _caught(self, function: Function, mode: int, items: Any) -> Iterator[Any]:
+        star = mode & ~CAUGHT != MAP
+        for item in items:
+            try:
+                yield function(*item) if star else function(item)
+            except Exception as error:
+                yield _Failure(error)
+
+
+class _Plain:
+    """An outcome without out-of-band buffers."""
+
+    __slots__ = ("data",)
+
+    buffers = ()
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+def flush_streams() -> None:
+    """Write out what tasks printed, so that nothing is lost with the worker."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):
+            continue  # replaced by something odd, closed, or its reader is gone

@@ -1,0 +1,31 @@
+"""Answer to ``multiprocessing.pool``: our Pool and its results, and all else from the standard."""
+
+from __future__ import annotations
+
+import multiprocessing.pool as _standard
+from multiprocessing.pool import ThreadPool
+
+from ._faces._iterators import IMapIterator
+from ._faces._pool import Pool
+from ._faces._results import AsyncResult
+from ._faces._results import MapResult as MapResult
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# What a star import of the standard module gives; the other names here come along by attribute.
+__all__ = ["Pool", "ThreadPool"]
+
+# Names that programs check results against with `isinstance`. The first is an alias in the
+# standard module too; of iterators there is one class here, whatever the order of its results.
+ApplyResult = AsyncResult
+IMapUnorderedIterator = IMapIterator
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_standard, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *dir(_standard)})

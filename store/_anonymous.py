@@ -1,0 +1,82 @@
+"""Files without a name: memory that vanishes with its last descriptor.
+
+Large messages travel as one descriptor of such a file. Nothing has to be cleaned up
+after any death, because there is no name that could be left behind.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Force the portable variant (an unlinked file in the temporary folder), for tests.
+MODE = os.environ.get("POOL_STORE", "auto")
+
+
+def create(name: str = "actorpool") -> int:
+    """Create an empty anonymous file and return its descriptor (close-on-exec).
+
+    Parameters
+    ----------
+    name : str
+        Shown in ``/proc/PID/fd`` only; needs not be unique.
+
+    Returns
+    -------
+    int
+        Read-write descriptor, owned by the caller.
+    """
+    if MODE != "tmpfile" and hasattr(os, "memfd_create"):
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        os.fchmod(fd, 0o600)
+        return fd
+    from tempfile import TemporaryFile
+
+    with TemporaryFile(prefix=name) as file:
+        return os.dup(file.fileno())
+
+
+def write_all(fd: int, parts: Iterable[bytes | bytearray | memoryview]) -> int:
+    """Write `parts` one after the other at the start of the file.
+
+    ``write`` copies into fresh pages in about a third of the time that storing through a
+    new mapping takes, and a full disk or memory limit is an exception, never a SIGBUS.
+
+    Returns
+    -------
+    int
+        Bytes written.
+
+    Raises
+    ------
+    OSError
+        If the file cannot grow (ENOSPC, EFBIG).
+    """
+    offset = 0
+    for part in parts:
+        view = memoryview(part).cast("B")
+        while len(view):
+            written = os.pwrite(fd, view, offset)
+            offset += written
+            view = view[written:]
+    return offset
+
+
+def read_into(fd: int, buffer: bytearray | memoryview, offset: int) -> None:
+    """Fill `buffer` from `offset` of the file.
+
+    Raises
+    ------
+    EOFError
+        If the file is shorter than that.
+    """
+    view = memoryview(buffer).cast("B")
+    while len(view):
+        count = os.preadv(fd, [view], offset)
+        if count == 0:
+            raise EOFError(f"anonymous file ends {len(view)} bytes early")
+        offset += count
+        view = view[count:]

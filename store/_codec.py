@@ -1,0 +1,260 @@
+"""Pickle 5 with large buffers beside the pickle instead of inside it.
+
+`encode` gives the bytes of the pickle and a list of raw buffers, each at least
+`OUT_OF_BAND_MIN` bytes; whoever carries them may map them, share them or copy them.
+`decode` puts both together again. What arrives is equal, of exactly the same type, and
+private to the receiver, who may write to it if the buffers handed over are writable.
+
+Knows nothing of how the bytes travel, and never imports numpy: it only looks whether
+somebody else has.
+"""
+
+from __future__ import annotations
+
+import _pickle
+import sys
+from io import BytesIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, Protocol
+
+    class Pickler(Protocol):
+        """What `encode` needs of a pickler."""
+
+        def dump(self, obj: object, /) -> None:
+            """Write the pickle of `obj`."""
+
+    PicklerFactory = Callable[..., Pickler]
+
+#: Smaller buffers stay in the pickle: a buffer of its own costs a few microseconds in the
+#: transport, which copying this much costs too.
+OUT_OF_BAND_MIN = 64 * 1024
+
+#: Whole ``bytes`` objects are copied once on arrival (nothing else gives the exact type),
+#: so they are worth a buffer only when a second copy is what counts.
+BYTES_OUT_OF_BAND_MIN = 1024 * 1024
+
+#: How many items of a list or tuple are looked at for large ``bytes``.
+_SHALLOW = 64
+
+PickleBuffer = _pickle.PickleBuffer
+
+
+class Encoded:
+    """A pickle and what belongs to it.
+
+    Attributes
+    ----------
+    data : bytes
+        A complete pickle of protocol 5.
+    buffers : list of memoryview
+        Its out-of-band buffers in the order of their use: flat, C-contiguous, and views
+        of the sender's memory. They must be carried or copied before the sender writes
+        to it again.
+    """
+
+    __slots__ = ("buffers", "data")
+
+    def __init__(self, data: bytes, buffers: list[Any]) -> None:
+        self.data = data
+        self.buffers = buffers
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.data
+        yield self.buffers
+
+    def __repr__(self) -> str:
+        sizes = [buffer.nbytes for buffer in self.buffers]
+        return f"<Encoded: {len(self.data)} bytes, buffers {sizes}>"
+
+
+def encode(obj: object, pickler_class: PicklerFactory = _pickle.Pickler) -> Encoded:
+    """Pickle `obj`, leaving large buffers where they are.
+
+    Parameters
+    ----------
+    obj : object
+    pickler_class : callable
+        Called as ``pickler_class(file, 5, buffer_callback=...)``. The plain C pickler
+        leaves in band what numpy cannot export; one whose ``reducer_override`` asks
+        `reduce_large` does not.
+
+    Returns
+    -------
+    Encoded
+    """
+    file = BytesIO()
+    buffers: list[memoryview] = []
+    pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
+    pickler.dump(lift_bytes(obj))
+    return Encoded(file.getvalue(), buffers)
+
+
+def decode(data: Any, buffers: Iterable[Any] = ()) -> Any:
+    """Rebuild what `encode` was given.
+
+    Parameters
+    ----------
+    data : bytes-like
+    buffers : iterable of bytes-like
+        As many as `encode` returned. Objects are built on top of them without a copy, so
+        each must be writable and not be used for anything else from then on.
+    """
+    return _pickle.loads(data, buffers=buffers)
+
+
+def collector(buffers: list[memoryview]) -> Callable[[Any], bool]:
+    """Return a buffer callback that appends what is large to `buffers`."""
+
+    def collect(buffer: Any) -> bool:
+        view: memoryview = buffer.raw()
+        if view.nbytes < OUT_OF_BAND_MIN:
+            return True  # true: into the pickle
+        buffers.append(view)
+        return False
+
+    return collect
+
+
+# ---------------------------------------------------------------- bytes
+
+
+class _LargeBytes:
+    """Stand for a large ``bytes`` object, for which the pickler asks no reducer."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (PickleBuffer(self._value),)
+
+
+def lift_bytes(obj: Any) -> Any:
+    """Return `obj` with large ``bytes`` that are easy to find made ready to go out of band.
+
+    Looks at `obj` itself and at the items of a short list or tuple, not deeper: finding
+    all would mean walking everything that is sent.
+    """
+    kind = type(obj)
+    if kind is bytes:
+        return _LargeBytes(obj) if len(obj) >= BYTES_OUT_OF_BAND_MIN else obj
+    if (kind is list or kind is tuple) and len(obj) <= _SHALLOW and any(map(_is_large, obj)):
+        standins: dict[int, _LargeBytes] = {}  # the same object twice stays the same object
+        return kind(
+            standins.setdefault(id(item), _LargeBytes(item)) if _is_large(item) else item
+            for item in obj
+        )
+    return obj
+
+
+def _is_large(item: object) -> bool:
+    return type(item) is bytes and len(item) >= BYTES_OUT_OF_BAND_MIN
+
+
+# ---------------------------------------------------------------- arrays
+
+
+def reduce_large(obj: Any) -> Any:
+    """Reduce arrays that plain pickling leaves in band, or would make read-only.
+
+    For a pickler's ``reducer_override``; cheap for everything that it is not about.
+
+    Returns
+    -------
+    tuple or NotImplemented
+        NotImplemented: pickle `obj` as usual.
+    """
+    reducer = _REDUCERS.get(type(obj))
+    if reducer is not None:
+        return reducer(obj)
+    kind = type(obj)
+    if kind.__name__ == "ndarray" or kind.__name__ == "array":
+        # The modules that have large types may be imported at any time, by anybody.
+        reducer = _find_reducer(kind)
+        if reducer is not None:
+            _REDUCERS[kind] = reducer
+            return reducer(obj)
+    return NotImplemented
+
+
+def _find_reducer(kind: type) -> Callable[[Any], Any] | None:
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and kind is getattr(numpy, "ndarray", None):
+        return _reduce_ndarray
+    array = sys.modules.get("array")
+    if array is not None and kind is getattr(array, "array", None):
+        return _reduce_array
+    return None
+
+
+_REDUCERS: dict[type, Callable[[Any], Any]] = {}
+
+
+def _reduce_array(obj: Any) -> Any:
+    nbytes = len(obj) * obj.itemsize
+    if nbytes < BYTES_OUT_OF_BAND_MIN:
+        return NotImplemented
+    # A copy, because an exported array cannot be resized by its owner.
+    return _load_array, (obj.typecode, PickleBuffer(obj.tobytes()))
+
+
+def _load_array(typecode: str, buffer: Any) -> Any:
+    from array import array
+
+    loaded = array(typecode)
+    loaded.frombytes(memoryview(buffer))
+    return loaded
+
+
+def _reduce_ndarray(obj: Any) -> Any:
+    flags = obj.flags
+    if obj.dtype.hasobject:
+        return NotImplemented
+    if obj.nbytes < OUT_OF_BAND_MIN:
+        # Protocol 5 keeps an array read-only that the sender only had a read-only view
+        # of; the older form arrives writable, as it does through multiprocessing.
+        return NotImplemented if flags.writeable else obj.__reduce__()
+    if not flags.forc:
+        return _reduce_strided(obj)
+    if not flags.writeable:
+        # Asking the view for a writable buffer is not possible: one copy.
+        obj = obj.copy(order="K")
+        return _reduce_ndarray_view(obj) or obj.__reduce_ex__(5)
+    return _reduce_ndarray_view(obj) or NotImplemented
+
+
+def _reduce_ndarray_view(obj: Any) -> Any:
+    """Reduce an array whose dtype has no buffer format (dates, fields of dates) to its bytes."""
+    dtype = obj.dtype
+    try:
+        memoryview(obj)
+    except (ValueError, BufferError, NotImplementedError):
+        if dtype.kind in "mM":
+            return _view, (obj.view("i8"), dtype)
+        if dtype.names:
+            return _view, (obj.view(f"V{dtype.itemsize}"), dtype)
+    return None
+
+
+def _view(array: Any, dtype: Any) -> Any:
+    return array.view(dtype)
+
+
+def _reduce_strided(obj: Any) -> Any:
+    """Reduce an array with gaps or permuted axes to a dense one and the order of its axes."""
+    dense = obj.copy(order="K")
+    if dense.flags.forc:
+        return _reduce_ndarray_view(dense) or dense.__reduce_ex__(5)
+    axes = sorted(range(dense.ndim), key=lambda axis: -abs(dense.strides[axis]))
+    return _transpose, (dense.transpose(axes), tuple(axes))
+
+
+def _transpose(array: Any, axes: tuple[int, ...]) -> Any:
+    inverse = [0] * len(axes)
+    for position, axis in enumerate(axes):
+        inverse[axis] = position
+    return array.transpose(inverse)

@@ -1,0 +1,216 @@
+"""Hold the functions that tasks run: at the top of a module, so that every start method finds them.
+
+Nothing here imports pytest or the pool under test: a spawned worker pays for each import.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing import current_process
+from typing import Any
+
+STATE: dict[str, Any] = {}
+
+
+def identity(value: Any) -> Any:
+    """Return the argument."""
+    return value
+
+
+def square(x: Any = 3) -> Any:
+    """Return the square of a number."""
+    return x * x
+
+
+def add(a: Any, b: Any = 10) -> Any:
+    """Return the sum of two values."""
+    return a + b
+
+
+def describe(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments as they arrived."""
+    return args, kwargs
+
+
+def divide(a: float, b: float) -> float:
+    """Return the quotient; dividing by zero raises."""
+    return a / b
+
+
+def odd_fails(x: int) -> int:
+    """Return the argument if it is even."""
+    if x % 2:
+        raise ValueError(f"odd: {x}")
+    return x
+
+
+def fail_at_three(x: int) -> int:
+    """Return the argument, unless it is 3."""
+    if x == 3:
+        raise KeyError("three")
+    return x
+
+
+def fail_with(exception: BaseException) -> None:
+    """Raise what is given."""
+    raise exception
+
+
+def system_exit(code: object) -> None:
+    """Leave the task as `sys.exit` does."""
+    raise SystemExit(code)
+
+
+def keyboard_interrupt(text: str) -> None:
+    """Raise what Ctrl-C raises."""
+    raise KeyboardInterrupt(text)
+
+
+class Rebuilt(Exception):
+    """An exception whose constructor takes other arguments than it stores."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+
+
+def fail_rebuilt(code: int) -> None:
+    """Raise an exception that plain pickle cannot rebuild."""
+    raise Rebuilt(code, "lost")
+
+
+def unpicklable(_: object = None) -> object:
+    """Return what nothing can pickle."""
+    return threading.Lock(), (n for n in range(3))
+
+
+class Unsendable(Exception):
+    """An exception that nothing can pickle."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.held = (n for n in range(3))
+
+    def __reduce__(self) -> Any:
+        raise TypeError("this exception stays here")
+
+
+def fail_unsendable(_: object = None) -> None:
+    """Raise an exception that cannot leave the worker."""
+    raise Unsendable("kept")
+
+
+def pid(_: object = None) -> int:
+    """Return the number of the process that runs this."""
+    return os.getpid()
+
+
+def pid_and_value(value: Any) -> tuple[int, Any]:
+    """Return the number of the process and the argument."""
+    return os.getpid(), value
+
+
+def process_of(_: object = None) -> tuple[str, tuple[int, ...], int]:
+    """Return what `multiprocessing` says about the process that runs this."""
+    process = current_process()
+    return process.name, tuple(process._identity), os.getpid()  # type: ignore[attr-defined]
+
+
+def parent_of(_: object = None) -> int | None:
+    """Return the pid of the process which made the pool, as `multiprocessing` names it."""
+    parent = multiprocessing.parent_process()
+    return None if parent is None else parent.pid
+
+
+def append_length(values: list[int]) -> int:
+    """Grow the list that arrived, and return its length."""
+    values.append(0)
+    return len(values)
+
+
+def append_length_star(values: list[int], _: object) -> int:
+    """Grow the list that arrived first, and return its length."""
+    return append_length(values)
+
+
+def log_line(path: str, text: object) -> None:
+    """Append one line in one write, which no other process can split."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(fd, f"{text}\n".encode())
+    finally:
+        os.close(fd)
+
+
+def log_then_fail_at_zero(path: str, x: int) -> int:
+    """Note that the item ran, then fail if it is 0."""
+    log_line(path, x)
+    if x == 0:
+        raise ValueError("zero")
+    return x
+
+
+def hold(path: str, value: Any = None) -> Any:
+    """Tell the gate at this path that the task runs, wait to be let go, return the value."""
+    pass_gate(path)
+    return value
+
+
+def pass_gate(path: str) -> None:
+    """Tell the gate at this path that somebody is here, and wait to be let go."""
+    fd = os.open(os.path.join(path, "entered"), os.O_WRONLY)
+    os.write(fd, b"%d\n" % os.getpid())
+    os.close(fd)
+    fd = os.open(os.path.join(path, "leave"), os.O_RDONLY)
+    try:
+        os.read(fd, 1)
+    finally:
+        os.close(fd)
+
+
+def set_state(**values: Any) -> None:
+    """Keep values in this module's state: what an initializer does."""
+    STATE.update(values)
+
+
+def set_state_pairs(*pairs: tuple[str, Any]) -> None:
+    """Keep pairs in this module's state, and count the calls."""
+    STATE.update(pairs)
+    STATE["calls"] = STATE.get("calls", 0) + 1
+
+
+def get_state(name: str) -> Any:
+    """Return what an initializer kept."""
+    return STATE.get(name)
+
+
+def get_state_and_pid(name: str) -> tuple[Any, int]:
+    """Return what an initializer kept, and where."""
+    return STATE.get(name), os.getpid()
+
+
+def log_start(path: str) -> None:
+    """Note the pid of a worker that starts."""
+    log_line(path, os.getpid())
+
+
+def failing_initializer(path: str) -> None:
+    """Note the attempt, then raise."""
+    log_line(path, os.getpid())
+    raise LookupError("no such table")
+
+
+def die(how: str) -> None:
+    """End this process in the named way, or raise."""
+    if how == "exit":
+        os._exit(7)
+    elif how == "segfault":
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif how == "sigkill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise ValueError(f"task {how}")

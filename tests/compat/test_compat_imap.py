@@ -1,0 +1,278 @@
+"""Check `imap` and `imap_unordered`: laziness of the result, order, where an error appears."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from poolkit import PATIENCE, Gate
+from pooltasks import fail_at_three, hold, identity, odd_fails, square
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STANDARD_FAILS = {
+    "test_endless_input_is_read_ahead_by_a_bounded_window": "reads all of its input at once",
+    "test_endless_input_in_chunks": "reads all of its input at once",
+    "test_reading_goes_on_only_as_results_are_taken": "reads all of its input at once",
+    "test_an_abandoned_iterator_does_no_harm": "reads all of its input at once",
+}
+
+BOTH = ["imap", "imap_unordered"]
+
+
+def breaks_off(good: int) -> Iterator[int]:
+    """Yield some items, then fail."""
+    yield from range(good)
+    raise LookupError("input broke off")
+
+
+def drain(iterator: Any) -> tuple[list[Any], BaseException | None]:
+    """Take results until the end or the first error."""
+    values = []
+    try:
+        for value in iterator:
+            values.append(value)
+    except Exception as error:
+        return values, error
+    return values, None
+
+
+@pytest.mark.every_method
+def test_imap_keeps_the_order(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    expected = [n * n for n in range(60)]
+    assert list(pool.imap(square, range(60))) == expected
+    assert list(pool.imap(square, range(60), 7)) == expected
+    assert list(pool.imap(func=square, iterable=range(60), chunksize=60)) == expected
+    assert sorted(pool.imap_unordered(square, range(60))) == expected
+    assert sorted(pool.imap_unordered(square, range(60), chunksize=7)) == expected
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 7, 1000])
+@pytest.mark.parametrize("length", [0, 1, 2, 50])
+@pytest.mark.parametrize("method", BOTH)
+def test_any_chunksize(
+    make_pool: Callable[..., Any], method: str, length: int, chunksize: int
+) -> None:
+    iterator = getattr(make_pool(2), method)(square, iter(range(length)), chunksize)
+    assert sorted(iterator) == [n * n for n in range(length)]
+
+
+@pytest.mark.parametrize("method", BOTH)
+@pytest.mark.parametrize("chunksize", [0, -1, -100])
+def test_bad_chunksizes_are_refused(
+    make_pool: Callable[..., Any], method: str, chunksize: int
+) -> None:
+    pool = make_pool(1)
+    with pytest.raises(ValueError, match=r"Chunksize must be 1\+"):
+        getattr(pool, method)(square, [1], chunksize)
+
+
+@pytest.mark.parametrize("method", BOTH)
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_iterators_are_iterators(
+    make_pool: Callable[..., Any], method: str, chunksize: int
+) -> None:
+    iterator = getattr(make_pool(1), method)(square, [2, 3], chunksize)
+    assert iter(iterator) is iterator
+    assert sorted([next(iterator), next(iterator)]) == [4, 9]
+    for _ in range(3):
+        with pytest.raises(StopIteration):
+            next(iterator)
+    assert list(iterator) == []
+
+
+@pytest.mark.parametrize("method", BOTH)
+def test_next_with_timeout(make_pool: Callable[..., Any], gate: Gate, method: str) -> None:
+    iterator = getattr(make_pool(1), method)(_hold_or_pass, [(gate.path, 7), (None, 8)])
+    gate.entered()
+    with pytest.raises(multiprocessing.TimeoutError):
+        iterator.next(timeout=0.01)
+    with pytest.raises(multiprocessing.TimeoutError):
+        iterator.next(0)
+    gate.release()
+    # A timeout loses nothing.
+    assert iterator.next(timeout=PATIENCE) == 7
+    assert iterator.next(PATIENCE) == 8
+    with pytest.raises(StopIteration):
+        iterator.next(timeout=PATIENCE)
+
+
+def _hold_or_pass(item: tuple[str | None, int]) -> int:
+    path, value = item
+    return value if path is None else int(hold(path, value))
+
+
+def test_results_come_before_the_rest_is_done(make_pool: Callable[..., Any], gate: Gate) -> None:
+    iterator = make_pool(1).imap(_hold_or_pass, [(None, 1), (None, 2), (gate.path, 3)])
+    assert [next(iterator), next(iterator)] == [1, 2]
+    gate.release()
+    assert next(iterator) == 3
+
+
+def test_unordered_results_overtake(make_pool: Callable[..., Any], gate: Gate) -> None:
+    items = [(gate.path, 0), *((None, n) for n in range(1, 20))]
+    iterator = make_pool(2).imap_unordered(_hold_or_pass, items)
+    assert sorted(itertools.islice(iterator, 19)) == list(range(1, 20))
+    gate.release()
+    assert list(iterator) == [0]
+
+
+def test_ordered_results_wait(make_pool: Callable[..., Any], gate: Gate) -> None:
+    items = [(gate.path, 0), *((None, n) for n in range(1, 20))]
+    iterator = make_pool(2).imap(_hold_or_pass, items)
+    gate.entered()
+    with pytest.raises(multiprocessing.TimeoutError):
+        iterator.next(timeout=0.01)
+    gate.release()
+    assert list(iterator) == list(range(20))
+
+
+def test_each_failing_item_raises_in_its_place(make_pool: Callable[..., Any]) -> None:
+    iterator = make_pool(2).imap(odd_fails, range(6))
+    for n in range(6):
+        if n % 2:
+            with pytest.raises(ValueError, match=f"odd: {n}"):
+                next(iterator)
+        else:
+            assert next(iterator) == n
+    with pytest.raises(StopIteration):
+        next(iterator)
+
+
+def test_unordered_failures_do_not_end_the_iteration(make_pool: Callable[..., Any]) -> None:
+    iterator = make_pool(2).imap_unordered(odd_fails, range(10))
+    values, errors = [], []
+    while True:
+        try:
+            values.append(next(iterator))
+        except ValueError as error:
+            errors.append(str(error))
+        except StopIteration:
+            break
+    assert sorted(values) == [0, 2, 4, 6, 8]
+    assert sorted(errors) == [f"odd: {n}" for n in range(1, 10, 2)]
+
+
+@pytest.mark.parametrize(("chunksize", "before"), [(1, 3), (2, 2), (3, 3), (4, 0), (10, 0)])
+def test_an_error_takes_the_place_of_its_chunk(
+    make_pool: Callable[..., Any], chunksize: int, before: int
+) -> None:
+    iterator = make_pool(2).imap(fail_at_three, range(10), chunksize)
+    values, error = drain(iterator)
+    assert values == list(range(before))
+    assert isinstance(error, KeyError)
+    # With chunks the iteration is over after an error; item by item it goes on.
+    assert list(iterator) == (list(range(4, 10)) if chunksize == 1 else [])
+
+
+@pytest.mark.parametrize("chunksize", [2, 5])
+def test_an_error_in_an_unordered_chunk(make_pool: Callable[..., Any], chunksize: int) -> None:
+    values, error = drain(make_pool(2).imap_unordered(fail_at_three, range(10), chunksize))
+    assert isinstance(error, KeyError)
+    assert set(values) <= set(range(10)) - {2, 3}
+
+
+@pytest.mark.parametrize(
+    ("chunksize", "good", "before"),
+    [(1, 0, 0), (1, 3, 3), (2, 7, 6), (4, 7, 4), (4, 8, 8), (10, 7, 0)],
+)
+def test_input_that_breaks_off(
+    make_pool: Callable[..., Any], chunksize: int, good: int, before: int
+) -> None:
+    pool = make_pool(2)
+    iterator = pool.imap(square, breaks_off(good), chunksize)
+    values, error = drain(iterator)
+    # The items of the unfinished chunk are dropped.
+    assert values == [n * n for n in range(before)]
+    assert isinstance(error, LookupError)
+    assert list(iterator) == []
+    assert pool.apply(square, (3,)) == 9
+
+
+@pytest.mark.parametrize(("chunksize", "possible"), [(1, 7), (2, 6), (4, 4)])
+def test_unordered_input_that_breaks_off(
+    make_pool: Callable[..., Any], chunksize: int, possible: int
+) -> None:
+    pool = make_pool(2)
+    values, error = drain(pool.imap_unordered(square, breaks_off(7), chunksize))
+    assert isinstance(error, LookupError)
+    assert set(values) <= {n * n for n in range(possible)}
+    assert len(set(values)) == len(values)
+    assert pool.apply(square, (3,)) == 9
+
+
+@pytest.mark.parametrize("method", BOTH)
+@pytest.mark.parametrize("source", [5, None], ids=str)
+def test_what_is_not_iterable_raises_at_the_first_result(
+    make_pool: Callable[..., Any], method: str, source: Any
+) -> None:
+    pool = make_pool(1)
+    with pytest.raises(TypeError, match="not iterable"):
+        next(getattr(pool, method)(square, source))
+    assert pool.apply(square, (3,)) == 9
+
+
+def test_two_iterators_take_turns(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    first, second = pool.imap(square, range(30)), pool.imap(identity, range(30))
+    assert list(zip(first, second, strict=True)) == [(n * n, n) for n in range(30)]
+
+
+def test_one_map_feeds_another(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    assert list(pool.imap(square, pool.imap(square, range(30)))) == [n**4 for n in range(30)]
+    assert pool.map(square, pool.imap(square, range(30))) == [n**4 for n in range(30)]
+
+
+def test_results_left_behind_do_no_harm(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    assert next(pool.imap(square, range(100))) == 0
+    pool.imap_unordered(square, range(100), 7)
+    assert pool.map(square, range(10)) == [n * n for n in range(10)]
+
+
+def test_iterating_after_close(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    iterator = pool.imap(square, iter(range(50)))
+    pool.close()
+    assert list(iterator) == [n * n for n in range(50)]
+    pool.join()
+
+
+@pytest.mark.parametrize("method", BOTH)
+def test_endless_input_is_read_ahead_by_a_bounded_window(
+    make_pool: Callable[..., Any], method: str
+) -> None:
+    read = itertools.count()
+    iterator = getattr(make_pool(2), method)(square, map(identity, read))
+    values = list(itertools.islice(iterator, 500))
+    assert set(values) <= {n * n for n in range(200_000)}
+    assert len(set(values)) == 500
+    # `read` has gone on by what was taken and one window, no more.
+    assert next(read) < 200_000
+
+
+def test_endless_input_in_chunks(make_pool: Callable[..., Any]) -> None:
+    iterator = make_pool(2).imap(square, itertools.count(), 5)
+    assert list(itertools.islice(iterator, 123)) == [n * n for n in range(123)]
+
+
+def test_reading_goes_on_only_as_results_are_taken(make_pool: Callable[..., Any]) -> None:
+    blocks = (bytes(100_000) for _ in itertools.count())
+    lengths = make_pool(2).imap(len, blocks)
+    assert list(itertools.islice(lengths, 50)) == [100_000] * 50
+
+
+def test_an_abandoned_iterator_does_no_harm(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    for _ in range(5):
+        iterator = pool.imap(square, itertools.count())
+        assert next(iterator) == 0
+        del iterator
+    assert pool.map(square, range(10)) == [n * n for n in range(10)]
+    pool.terminate()
+    pool.join()

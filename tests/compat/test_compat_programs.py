@@ -1,0 +1,410 @@
+"""Run whole programs, written as people write them, with nothing changed but the import.
+
+None of them has a main guard. On the standard library only fork can run those.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import on_terminal, run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WAYS = ["file", "stdin", "-c", "-m"]
+# Library and the start method that the program asks for; empty: none.
+STANDARD = [("multiprocessing", "fork")]
+OURS = [("pool", ""), ("pool", "fork"), ("pool", "spawn"), ("pool", "forkserver")]
+
+HEAD = """
+import {library} as multiprocessing
+method = {method!r}
+if method:
+    multiprocessing.set_start_method(method)
+Pool = multiprocessing.Pool
+"""
+
+CLASSIC = """
+    from functools import partial
+    import time, random
+
+    def f(x):
+        return x * x
+
+    def power(base, exponent):
+        return base ** exponent
+
+    pool = Pool(processes=4)
+    print(pool.map(f, range(10)))
+    for i in pool.imap_unordered(f, range(3)):
+        assert i in (0, 1, 4)
+    print(pool.apply_async(f, (20,)).get(timeout=30))
+    print(pool.starmap(power, [(2, 3), (3, 2)]))
+    print(list(pool.imap(partial(power, 2), range(5))))
+    pool.close()
+    pool.join()
+"""
+CLASSIC_OUT = """\
+[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]
+400
+[8, 9]
+[1, 2, 4, 8, 16]
+"""
+
+GLOBALS = """
+    counter = 0
+    table = None
+    FACTOR = 3
+
+    def setup(values):
+        global table
+        table = dict(values)
+
+    def look(key):
+        return table[key] * FACTOR
+
+    def count(_):
+        global counter
+        counter += 1
+        return counter
+
+    with Pool(1, setup, ([("a", 1), ("b", 2)],)) as p:
+        print(p.map(look, "abab"))
+        print(p.map(count, range(3)), p.apply(count, (0,)))
+        print([p.apply(count, (0,)) for _ in range(2)])
+    p.join()
+    print(table, counter)
+"""
+GLOBALS_OUT = """\
+[3, 6, 3, 6]
+[1, 2, 3] 4
+[5, 6]
+None 0
+"""
+
+CLASSES = """
+    import dataclasses, enum, collections
+
+    class Colour(enum.Enum):
+        RED = 1
+        BLUE = 2
+
+    @dataclasses.dataclass(frozen=True)
+    class Point:
+        x: int
+        y: int = 0
+
+        def swapped(self):
+            return Point(self.y, self.x)
+
+    Pair = collections.namedtuple("Pair", "left right")
+
+    class Spot(Exception):
+        def __init__(self, where):
+            super().__init__(where)
+            self.where = where
+
+    class Base:
+        def name(self):
+            return "base"
+
+    class Derived(Base):
+        def name(self):
+            return super().name() + "+derived"
+
+    def paint(colour):
+        assert colour is Colour.RED or colour is Colour.BLUE
+        return Colour.BLUE if colour is Colour.RED else Colour.RED
+
+    def fail(where):
+        raise Spot(where)
+
+    with Pool(2) as p:
+        print([c is Colour.BLUE for c in p.map(paint, [Colour.RED, Colour.RED])])
+        points = p.map(Point.swapped, [Point(1, 2), Point(3)])
+        print(points, points[0] == Point(2, 1), type(points[0]) is Point)
+        print(p.starmap(Pair, [(1, 2)]), type(p.apply(Pair, (1, 2))) is Pair)
+        print(p.apply(Derived().name))
+        try:
+            p.map(fail, [Point(5, 5)])
+        except Spot as error:
+            print("caught", error.where, type(error.where) is Point)
+    p.join()
+"""
+CLASSES_OUT = """\
+[True, True]
+[Point(x=2, y=1), Point(x=0, y=3)] True True
+[Pair(left=1, right=2)] True
+base+derived
+caught Point(x=5, y=5) True
+"""
+
+CACHES = """
+    import functools, os
+
+    calls = []
+
+    @functools.lru_cache(maxsize=None)
+    def fib(n):
+        calls.append(n)
+        return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+    def logged(function):
+        @functools.wraps(function)
+        def wrapper(*args):
+            return ("logged", function(*args))
+        return wrapper
+
+    @logged
+    def double(x):
+        return 2 * x
+
+    def run(n):
+        before = len(calls)
+        value = fib(n)
+        return value, len(calls) - before
+
+    with Pool(1) as p:
+        print(p.map(run, [20, 20, 10], 1))
+        print(p.map(double, [1, 2]))
+        print(p.apply(fib, (15,)))
+    p.join()
+    print(len(calls))
+"""
+CACHES_OUT = """\
+[(6765, 21), (6765, 0), (55, 0)]
+[('logged', 2), ('logged', 4)]
+610
+0
+"""
+
+SHARED = """
+    lock, total = multiprocessing.Lock(), multiprocessing.Value("i", 0, lock=False)
+    done = multiprocessing.Queue()
+
+    def setup(a_lock, a_total, a_queue):
+        global my_lock, my_total, my_queue
+        my_lock, my_total, my_queue = a_lock, a_total, a_queue
+
+    def work(n):
+        with my_lock:
+            my_total.value += n
+        my_queue.put(n)
+
+    with Pool(2, setup, (lock, total, done)) as p:
+        p.map(work, range(50), 1)
+        print(total.value, sorted(done.get() for _ in range(50)) == list(range(50)))
+    p.join()
+"""
+SHARED_OUT = "1225 True\n"
+
+FAILURES = """
+    import traceback
+
+    def invert(x):
+        return 1 / x
+
+    p = Pool(2)
+    try:
+        p.map(invert, [1, 0])
+    except ZeroDivisionError as error:
+        text = "".join(traceback.format_exception(error))
+        print("return 1 / x" in text or "in invert" in text, error)
+    try:
+        p.apply_async(invert, ("a",)).get()
+    except TypeError:
+        print("type")
+    errors = []
+    p.apply_async(invert, (0,), error_callback=errors.append).wait()
+    print(errors)
+    p.terminate()
+    p.join()
+    try:
+        p.map(invert, [1])
+    except ValueError as error:
+        print(error)
+"""
+FAILURES_OUT = """\
+True division by zero
+type
+[ZeroDivisionError('division by zero')]
+Pool not running
+"""
+
+# Needs more reach than pickle has: only ours runs it.
+REACH = """
+    import logging, threading, os
+
+    offset = 100
+
+    class Analyzer:
+        def __init__(self):
+            self.lock = threading.Lock()
+            self.log = logging.getLogger("analyzer")
+            self.pool = Pool(2)
+
+        def run(self, xs):
+            return self.pool.map(self.work, xs)
+
+        def work(self, x):
+            with self.lock:
+                return x + offset
+
+    def outer(n):
+        def inner(x):
+            return x * n
+        return inner
+
+    def nested(n):
+        with Pool(2) as q:
+            return sum(q.map(lambda x: x * n, range(4)))
+
+    with Pool(2) as p:
+        print(p.map(lambda x: x + offset, range(3)))
+        print(p.map(outer(5), range(3)))
+        print(p.map(nested, [1, 2]))
+        local = type("Local", (), {"twice": lambda self, x: 2 * x})()
+        print(p.map(local.twice, range(3)))
+    p.join()
+    a = Analyzer()
+    print(a.run(range(3)))
+    a.pool.terminate()
+    a.pool.join()
+"""
+REACH_OUT = """\
+[100, 101, 102]
+[0, 5, 10]
+[6, 12]
+[0, 2, 4]
+[100, 101, 102]
+"""
+
+PROGRAMS = {
+    "classic": (CLASSIC, CLASSIC_OUT),
+    "globals": (GLOBALS, GLOBALS_OUT),
+    "classes": (CLASSES, CLASSES_OUT),
+    "caches": (CACHES, CACHES_OUT),
+    "shared": (SHARED, SHARED_OUT),
+    "failures": (FAILURES, FAILURES_OUT),
+}
+OUR_PROGRAMS = PROGRAMS | {"reach": (REACH, REACH_OUT)}
+
+
+def program(body: str, library: str, method: str) -> str:
+    """Put the imports before a program."""
+    return HEAD.format(library=library, method=method) + textwrap.dedent(body)
+
+
+def check(name: str, library: str, method: str, how: str, folder: Path) -> None:
+    """Run one program in one way and compare what it prints."""
+    body, expected = OUR_PROGRAMS[name]
+    assert run_program(program(body, library, method), folder, how).succeeded() == expected
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_on_the_standard(tmp_path: Path, name: str, how: str) -> None:
+    check(name, "multiprocessing", "fork", how, tmp_path)
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("name", OUR_PROGRAMS)
+def test_on_ours(tmp_path: Path, name: str, how: str) -> None:
+    check(name, "pool", "", how, tmp_path)
+
+
+@pytest.mark.parametrize("how", ["file", "stdin"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("name", OUR_PROGRAMS)
+def test_on_ours_with_a_start_method(tmp_path: Path, name: str, method: str, how: str) -> None:
+    check(name, "pool", method, how, tmp_path)
+
+
+@pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
+def test_only_the_first_import_differs(tmp_path: Path, library: str, method: str) -> None:
+    getter = f"get_context({method!r}).Pool" if method else "Pool"
+    source = f"""
+        import {library}
+        Pool = {library}.{getter}
+        def f(x):
+            return x + 1
+        with Pool(2) as p:
+            print(p.map(f, [1, 2, 3]))
+    """
+    assert run_program(source, tmp_path).succeeded() == "[2, 3, 4]\n"
+
+
+@pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+def test_with_a_main_guard(tmp_path: Path, library: str) -> None:
+    source = f"""
+        from {library} import Pool, freeze_support
+        def f(x):
+            return x + 1
+        if __name__ == "__main__":
+            freeze_support()
+            with Pool(2) as p:
+                print(p.map(f, [1, 2, 3]))
+        else:
+            print("imported again")
+    """
+    assert run_program(source, tmp_path).succeeded() == "[2, 3, 4]\n"
+
+
+@pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+def test_functions_of_the_program_s_own_modules(tmp_path: Path, library: str) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("from .tasks import double\n")
+    (tmp_path / "package" / "tasks.py").write_text("def double(x): return 2 * x\n")
+    source = f"""
+        from {library} import Pool
+        import package
+        with Pool(2) as p:
+            print(p.map(package.double, [1, 2, 3]))
+    """
+    assert run_program(source, tmp_path).succeeded() == "[2, 4, 6]\n"
+
+
+@pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
+def test_in_an_interactive_session(tmp_path: Path, library: str, method: str) -> None:
+    with on_terminal(["-q", "-i"], tmp_path) as terminal:
+        terminal.expect(">>> ")
+        made = f"p = get_context({method or None!r}).Pool(2)"
+        terminal.type(f"from {library} import get_context; {made}\n")
+        terminal.expect(">>> ")
+        terminal.type("def f(x): return x * 7\n\n")
+        terminal.expect(">>> ")
+        # The standard forked its workers before `f` was typed, so it needs new ones.
+        terminal.type(f"p.terminate(); p.join(); {made}\n")
+        terminal.expect(">>> ")
+        terminal.type("p.map(f, range(4))\n")
+        terminal.expect("[0, 7, 14, 21]")
+        terminal.expect(">>> ")
+        terminal.type("p.map(f, [None])\n")
+        terminal.expect("TypeError: unsupported operand")
+        terminal.expect(">>> ")
+        terminal.type("p.terminate(); p.join(); exit()\n")
+        assert terminal.end() == 0
+
+
+@pytest.mark.parametrize("method", ["", "fork", "spawn", "forkserver"])
+def test_functions_typed_after_the_pool_was_made(tmp_path: Path, method: str) -> None:
+    with on_terminal(["-q", "-i"], tmp_path) as terminal:
+        terminal.expect(">>> ")
+        made = f"p = get_context({method or None!r}).Pool(2)"
+        terminal.type(f"from pool import get_context; {made}\n")
+        terminal.expect(">>> ")
+        terminal.type("p.map(abs, [-1])\n")
+        terminal.expect("[1]")
+        for factor in (7, 8):
+            # Typed twice: the second definition must be the one that runs.
+            terminal.expect(">>> ")
+            terminal.type(f"def f(x): return x * {factor}\n\n")
+            terminal.expect(">>> ")
+            terminal.type("p.map(f, range(1, 4))\n")
+            terminal.expect(str([factor, 2 * factor, 3 * factor]))
+        terminal.expect(">>> ")
+        terminal.type("exit()\n")
+        assert terminal.end() == 0

@@ -1,0 +1,367 @@
+"""Check the handles: `get`, `wait`, `ready`, `successful`, callbacks, and what errors carry."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.pool as standard_pool
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from poolkit import PATIENCE, Gate
+from pooltasks import (
+    Rebuilt,
+    add,
+    divide,
+    fail_at_three,
+    fail_rebuilt,
+    fail_unsendable,
+    fail_with,
+    hold,
+    identity,
+    keyboard_interrupt,
+    square,
+    system_exit,
+    unpicklable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STANDARD_FAILS = {
+    "test_exceptions_that_cannot_be_rebuilt_keep_their_type": "the result thread dies; get() hangs",
+    "test_exceptions_that_end_a_process_are_outcomes": "the worker ends and get() hangs",
+    "test_results_of_a_terminated_pool_are_errors": "get() hangs after terminate()",
+}
+
+
+def test_get_wait_ready_successful(make_pool: Callable[..., Any], gate: Gate) -> None:
+    result = make_pool(1).apply_async(hold, (gate.path, "value"))
+    gate.entered()
+    assert result.ready() is False
+    with pytest.raises(ValueError, match="not ready"):
+        result.successful()
+    assert result.wait(0.01) is None
+    with pytest.raises(multiprocessing.TimeoutError):
+        result.get(0.01)
+    with pytest.raises(multiprocessing.TimeoutError):
+        result.get(timeout=0)
+    assert result.ready() is False
+    gate.release()
+    assert result.wait() is None
+    assert result.ready() is True
+    assert result.successful() is True
+    assert [result.get(), result.get(timeout=0), result.get(1)] == ["value"] * 3
+
+
+@pytest.mark.parametrize("method", ["map_async", "starmap_async"])
+def test_results_of_maps(make_pool: Callable[..., Any], gate: Gate, method: str) -> None:
+    items = [gate.path] * 2 if method == "map_async" else [(gate.path, 1)] * 2
+    result = getattr(make_pool(2), method)(hold, items, 1)
+    gate.entered()
+    assert not result.ready()
+    with pytest.raises(ValueError, match="not ready"):
+        result.successful()
+    with pytest.raises(multiprocessing.TimeoutError):
+        result.get(0.01)
+    gate.release(2)
+    result.wait(PATIENCE)
+    assert result.ready()
+    assert result.successful()
+    assert result.get(0) == ([None] * 2 if method == "map_async" else [1, 1])
+
+
+def test_a_failed_result(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    for result in (pool.apply_async(divide, (1, 0)), pool.starmap_async(divide, [(1, 0)])):
+        result.wait(PATIENCE)
+        assert result.ready() is True
+        assert result.successful() is False
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                result.get(0)
+
+
+def test_get_waits_for_the_others_to_finish(make_pool: Callable[..., Any], gate: Gate) -> None:
+    result = make_pool(2).map_async(_fail_or_hold, [None, gate.path], 1)
+    gate.entered()
+    with pytest.raises(multiprocessing.TimeoutError):
+        result.get(0.05)
+    gate.release()
+    with pytest.raises(ValueError, match="failed first"):
+        result.get(PATIENCE)
+
+
+def _fail_or_hold(path: str | None) -> None:
+    if path is None:
+        raise ValueError("failed first")
+    hold(path)
+
+
+def test_timeouts_are_the_standard_s_type(make_pool: Callable[..., Any], gate: Gate) -> None:
+    result = make_pool(1).apply_async(hold, (gate.path,))
+    with pytest.raises(multiprocessing.TimeoutError) as caught:
+        result.get(0.01)
+    assert isinstance(caught.value, multiprocessing.ProcessError)
+    gate.release()
+
+
+def test_handles_are_async_results(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    names = {"get", "wait", "ready", "successful"}
+    assert names <= set(dir(pool.apply_async(square, (2,))))
+    assert names <= set(dir(pool.map_async(square, [2])))
+    assert {"next", "__next__", "__iter__"} <= set(dir(pool.imap(square, [2])))
+    pool.close()
+    pool.join()
+
+
+def test_a_result_outlives_its_pool(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    result = pool.map_async(square, [1, 2])
+    pool.close()
+    pool.join()
+    assert result.get(0) == [1, 4]
+
+
+def test_callback_gets_the_value_once_and_before_get(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    for _ in range(20):
+        seen: list[Any] = []
+        result = pool.apply_async(add, (1, 2), callback=seen.append, error_callback=seen.append)
+        assert result.get(PATIENCE) == 3
+        assert seen == [3]
+    many: list[Any] = []
+    jobs = [pool.apply_async(square, (n,), {}, many.append) for n in range(100)]
+    values = [job.get(PATIENCE) for job in jobs]
+    assert sorted(many) == values
+
+
+def test_error_callback_gets_the_exception(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    seen: list[Any] = []
+    result = pool.apply_async(divide, (1, 0), callback=seen.append, error_callback=seen.append)
+    with pytest.raises(ZeroDivisionError) as caught:
+        result.get(PATIENCE)
+    assert seen == [caught.value]
+    assert seen[0] is caught.value
+    pool.apply_async(divide, (1, 0), {}, None, seen.append).wait(PATIENCE)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("method", ["map_async", "starmap_async"])
+def test_callbacks_of_maps_get_the_whole_list_once(
+    make_pool: Callable[..., Any], method: str
+) -> None:
+    pool = make_pool(2)
+    seen: list[Any] = []
+    items: list[Any] = list(range(10)) if method == "map_async" else [(n,) for n in range(10)]
+    call = getattr(pool, method)
+    assert call(identity, items, 2, seen.append, None).get(PATIENCE) == list(range(10))
+    assert seen == [list(range(10))]
+    failed: list[Any] = []
+    result = call(
+        fail_at_three, items, chunksize=2, callback=seen.append, error_callback=failed.append
+    )
+    with pytest.raises(KeyError):
+        result.get(PATIENCE)
+    assert len(seen) == 1
+    assert [type(error) for error in failed] == [KeyError]
+
+
+def test_callbacks_do_not_overlap(make_pool: Callable[..., Any]) -> None:
+    # Programs append to lists and write to files in callbacks, with no lock.
+    pool = make_pool(2)
+    busy = threading.Lock()
+    overlaps: list[bool] = []
+
+    def callback(value: int) -> None:
+        free = busy.acquire(blocking=False)
+        overlaps.append(not free)
+        sum(range(2000))
+        if free:
+            busy.release()
+
+    jobs = [pool.apply_async(square, (n,), callback=callback) for n in range(200)]
+    waiters = [threading.Thread(target=jobs[n].get) for n in (50, 100, 150)]
+    for waiter in waiters:
+        waiter.start()
+    for thing in (*waiters, pool):
+        if thing is pool:
+            pool.close()
+        thing.join()
+    assert overlaps == [False] * 200
+
+
+def test_a_callback_may_submit(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    done = threading.Event()
+    seen: list[int] = []
+
+    def again(value: int) -> None:
+        seen.append(value)
+        if value < 5:
+            pool.apply_async(add, (value, 1), callback=again)
+        else:
+            done.set()
+
+    pool.apply_async(add, (0, 1), callback=again)
+    # Nobody waits for a result here: work must go on all the same.
+    assert done.wait(PATIENCE)
+    assert seen == [1, 2, 3, 4, 5]
+
+
+def test_callbacks_run_though_nobody_waits(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    done = threading.Event()
+    pool.map_async(square, range(10), callback=lambda values: done.set())
+    assert done.wait(PATIENCE)
+
+
+def test_join_waits_for_callbacks(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    seen: list[int] = []
+    for n in range(50):
+        pool.apply_async(square, (n,), callback=seen.append)
+    pool.close()
+    pool.join()
+    assert sorted(seen) == [n * n for n in range(50)]
+
+
+@pytest.mark.every_method
+def test_errors_carry_the_worker_s_traceback(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    calls: list[Callable[[], Any]] = [
+        lambda: pool.apply(divide, (1, 0)),
+        lambda: pool.starmap(divide, [(1, 0)]),
+        lambda: pool.map(fail_at_three, range(5)),
+        lambda: list(pool.imap(fail_at_three, range(5))),
+        lambda: list(pool.imap_unordered(fail_at_three, range(5), 2)),
+    ]
+    for call in calls:
+        with pytest.raises((ZeroDivisionError, KeyError)) as caught:
+            call()
+        cause = caught.value.__cause__
+        assert type(cause) is standard_pool.RemoteTraceback
+        assert "Traceback (most recent call last)" in cause.tb  # type: ignore[attr-defined]
+        assert "pooltasks.py" in str(cause)
+        assert "return a / b" in str(cause) or 'raise KeyError("three")' in str(cause)
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "direct cause" in shown
+        assert "pooltasks.py" in shown
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("text", 5),
+        KeyError("key"),
+        OSError(2, "No such file", "/a/b"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        ExceptionGroup("several", [ValueError(1), TypeError(2)]),
+        multiprocessing.TimeoutError("slow"),
+        MemoryError(),
+        AssertionError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_exceptions_arrive_as_they_were(make_pool: Callable[..., Any], error: Exception) -> None:
+    pool = make_pool(1)
+    for call in (lambda: pool.apply(fail_with, (error,)), lambda: pool.map(fail_with, [error])):
+        with pytest.raises(type(error)) as caught:
+            call()
+        assert type(caught.value) is type(error)
+        assert str(caught.value) == str(error)
+        assert repr(caught.value.args) == repr(error.args)
+
+
+def test_attributes_and_notes_survive(make_pool: Callable[..., Any]) -> None:
+    error = ValueError("text")
+    error.add_note("a note")
+    error.extra = [1, 2]  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="text") as caught:
+        make_pool(1).apply(fail_with, (error,))
+    assert "a note" in caught.value.__notes__
+    assert caught.value.extra == [1, 2]  # type: ignore[attr-defined]
+
+
+def test_exceptions_that_cannot_be_rebuilt_keep_their_type(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    calls: list[Callable[[], Any]] = [
+        lambda: pool.apply(fail_rebuilt, (5,)),
+        lambda: pool.map(fail_rebuilt, [5]),
+        lambda: next(pool.imap(fail_rebuilt, [5])),
+        lambda: pool.starmap(fail_rebuilt, [(5,)]),
+    ]
+    for call in calls:
+        with pytest.raises(Rebuilt, match="5: lost") as caught:
+            call()
+        assert (caught.value.code, caught.value.text) == (5, "lost")
+    assert pool.apply(square, (2,)) == 4
+
+
+@pytest.mark.parametrize("task", [system_exit, keyboard_interrupt], ids=lambda f: f.__name__)
+def test_exceptions_that_end_a_process_are_outcomes(
+    make_pool: Callable[..., Any], task: Callable[[str], None]
+) -> None:
+    pool = make_pool(1)
+    kind = SystemExit if task is system_exit else KeyboardInterrupt
+    for call in (
+        lambda: pool.apply(task, ("leaving",)),
+        lambda: pool.map(task, ["leaving"]),
+        lambda: next(pool.imap(task, ["leaving"])),
+        lambda: pool.apply_async(task, ("leaving",)).get(PATIENCE),
+    ):
+        with pytest.raises(kind, match="leaving"):
+            call()
+    assert pool.apply(square, (2,)) == 4
+
+
+@pytest.mark.every_method
+def test_results_that_cannot_be_sent(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    calls: list[Callable[[], Any]] = [
+        lambda: pool.apply(unpicklable),
+        lambda: pool.map(unpicklable, [1, 2], 1),
+        lambda: next(pool.imap(unpicklable, [1])),
+        lambda: pool.starmap(unpicklable, [()]),
+        lambda: pool.apply(fail_unsendable),
+    ]
+    for call in calls:
+        with pytest.raises(standard_pool.MaybeEncodingError) as caught:
+            call()
+        error = caught.value
+        assert isinstance(error.exc, str)
+        assert isinstance(error.value, str)
+        assert str(error).startswith("Error sending result: ")
+        assert "Reason: " in str(error)
+    assert pool.apply(square, (2,)) == 4
+
+
+def test_one_result_that_cannot_be_sent_is_alone(make_pool: Callable[..., Any]) -> None:
+    iterator = make_pool(2).imap(_unpicklable_at_two, range(5))
+    assert [next(iterator), next(iterator)] == [0, 1]
+    with pytest.raises(standard_pool.MaybeEncodingError):
+        next(iterator)
+    assert list(iterator) == [3, 4]
+
+
+def _unpicklable_at_two(n: int) -> object:
+    return unpicklable() if n == 2 else n
+
+
+def test_results_of_a_terminated_pool_are_errors(make_pool: Callable[..., Any], gate: Gate) -> None:
+    pool = make_pool(1)
+    running = pool.apply_async(hold, (gate.path,))
+    queued = pool.map_async(square, range(10))
+    stream = pool.imap(square, range(10))
+    gate.entered()
+    pool.terminate()
+    pool.join()
+    for wait in (running.get, queued.get, stream.next):
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - which error is ours to choose
+            wait(PATIENCE)
+        assert not isinstance(caught.value, multiprocessing.TimeoutError | StopIteration)
+    assert running.ready()
+    assert not running.successful()

@@ -1,0 +1,145 @@
+"""Two rules for every test: it ends, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+WATCHDOG_SECONDS = 60.0
+# How long what a test has ended may take to be gone. Only a failing test waits that long.
+GRACE_SECONDS = 10.0
+
+_real_stderr: int | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Now, while output is not captured: a dump into a captured stream is never seen, because the
+    # watchdog ends the process without flushing.
+    global _real_stderr
+    _real_stderr = os.dup(2)
+    os.set_inheritable(_real_stderr, False)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    global _real_stderr
+    faulthandler.cancel_dump_traceback_later()
+    if _real_stderr is not None:
+        os.close(_real_stderr)
+        _real_stderr = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Dump all stacks and end the run if a test, its fixtures included, takes too long."""
+    marker = item.get_closest_marker("watchdog")
+    seconds = float(marker.args[0]) if marker else WATCHDOG_SECONDS
+    assert _real_stderr is not None
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_real_stderr)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """Fail a test after which a child process, a thread or a descriptor is left."""
+    children = set(psutil.Process().children(recursive=True))
+    threads = set(threading.enumerate())
+    descriptors = open_descriptors()
+    yield
+    end_shared_servers()
+    left = [
+        *left_children(children),
+        *left_threads(threads),
+        *left_descriptors(descriptors),
+    ]
+    assert not left, "this test leaves behind: " + "; ".join(left)
+
+
+def end_shared_servers() -> None:
+    """End the processes that live as long as this one, ours and the standard module's.
+
+    They are meant to outlive a Pool, and would hide what a test leaves.
+    """
+    launcher = sys.modules.get("pool._workers._launcher")
+    if launcher is not None:
+        launcher.shutdown_forkservers()
+    for name, attribute in (
+        ("forkserver", "_forkserver"),
+        ("resource_tracker", "_resource_tracker"),
+    ):
+        module = sys.modules.get(f"multiprocessing.{name}")
+        if module is not None:
+            getattr(module, attribute)._stop()
+
+
+def left_children(before: set[psutil.Process]) -> list[str]:
+    """Describe the child processes that do not end by themselves, and kill them."""
+    new = set(psutil.Process().children(recursive=True)) - before
+    if not new:
+        return []
+    if "multiprocessing.process" in sys.modules:
+        # Reaps those whose Process object was dropped before they ended.
+        sys.modules["multiprocessing.process"].active_children()
+    _, alive = psutil.wait_procs(new, timeout=GRACE_SECONDS)
+    described = [f"process {_command(process)}" for process in alive]
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=GRACE_SECONDS)
+    return described
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} ({process.status()}): {' '.join(process.cmdline())[:200]}"
+    except psutil.Error:
+        return str(process.pid)
+
+
+def left_threads(before: set[threading.Thread]) -> list[str]:
+    """Describe the threads that do not end by themselves."""
+    new = {
+        thread
+        for thread in set(threading.enumerate()) - before
+        if not _is_kept_by_a_library(thread)
+    }
+    for thread in new:
+        thread.join(GRACE_SECONDS)
+    return [f"thread {thread.name}" for thread in new if thread.is_alive()]
+
+
+def _is_kept_by_a_library(thread: threading.Thread) -> bool:
+    # tqdm starts one monitor with its first bar and keeps it.
+    return type(thread).__module__.startswith("tqdm.")
+
+
+def left_descriptors(before: Counter[str]) -> list[str]:
+    """Describe the descriptors that are open now and were not before."""
+    new = open_descriptors() - before
+    if new:
+        # Slow with large libraries loaded, so only where something seems to be left: an object
+        # in a cycle that would have been collected later is no leak.
+        gc.collect()
+        new = open_descriptors() - before
+    return [f"{count} open {target}" for target, count in new.items()]
+
+
+def open_descriptors() -> Counter[str]:
+    """Count what the descriptors of this process point to."""
+    targets: Counter[str] = Counter()
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            targets[os.readlink(f"/proc/self/fd/{descriptor}")] += 1
+        except FileNotFoundError:
+            # The one that listed the folder.
+            continue
+    return targets

@@ -1,0 +1,28 @@
+"""Give this folder its fixtures, and its helpers a name that workers can import."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "compat"))
+
+from poolkit import (  # noqa: E402 - found through the path set above
+    flavour,
+    gate,
+    make_pool,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_generate_tests,
+    shared_heap,
+)
+
+__all__ = [
+    "flavour",
+    "gate",
+    "make_pool",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_generate_tests",
+    "shared_heap",
+]

@@ -1,0 +1,183 @@
+"""Imports point downwards only, and asking for the Pool loads nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pool
+
+ROOT = Path(pool.__file__).parents[1]
+
+# From the ground up. A module may import from its own layer and from those before it.
+LAYERS = [
+    ["store"],
+    ["pool._errors", "pool._cpus", "pool._context"],
+    ["pool._pickling"],
+    ["pool._transport"],
+    ["pool._workers"],
+    ["pool._local"],
+    ["pool._faces"],
+    ["pool.pool", "pool.dummy", "pool"],
+]
+
+# Upward imports that are meant, each inside a function.
+EXCEPTIONS = {
+    ("pool._context", "pool"): "a context makes Pools: it asks the public surface when called",
+}
+
+
+def layer_of(module: str) -> int:
+    """Return the height of the layer whose name is the longest beginning of this one's."""
+    heights = {
+        name: height
+        for height, names in enumerate(LAYERS)
+        for name in names
+        if module == name or module.startswith(name + ".")
+    }
+    return heights[max(heights, key=len)]
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in ("store", "pool"):
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported_by(module: str) -> Iterator[str]:
+    """Return the modules of ours that one imports, anywhere except for type checkers."""
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{origin(node, package)}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            target = closest_module(name)
+            if target is not None and target != module:
+                yield target
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from statements(child)
+
+
+def origin(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*parts, node.module] if node.module else parts)
+
+
+def closest_module(name: str) -> str | None:
+    """Return the module that a dotted name, of a module or of something in it, belongs to."""
+    while name not in MODULES:
+        name, dot, _ = name.rpartition(".")
+        if not dot:
+            return None
+    return name
+
+
+def upward(module: str) -> list[str]:
+    return [
+        target
+        for target in imported_by(module)
+        if layer_of(target) > layer_of(module) and (module, target) not in EXCEPTIONS
+    ]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_downwards(module: str) -> None:
+    assert upward(module) == []
+
+
+def test_exceptions_are_still_needed() -> None:
+    for module, target in EXCEPTIONS:
+        assert target in set(imported_by(module)), (module, target)
+
+
+def test_store_knows_nothing_of_pool() -> None:
+    for module, path in MODULES.items():
+        if layer_of(module) == 0:
+            # Nor in a text that is imported later.
+            assert "import pool" not in path.read_text() and "from pool" not in path.read_text()
+
+
+def test_layers_are_found_in_the_tree() -> None:
+    # So that a renamed package cannot slip out of the check.
+    assert {name for names in LAYERS for name in names} <= set(MODULES)
+    assert layer_of("pool._faces._pool") > layer_of("pool._local._scheduler") > layer_of("store")
+
+
+def test_check_sees_an_upward_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    low = tmp_path / "_low.py"
+    low.write_text("def f():\n    from .._faces import _pool\n    import store\n")
+    monkeypatch.setitem(MODULES, "pool._transport._low", low)
+    assert list(imported_by("pool._transport._low")) == ["pool._faces._pool", "store"]
+    assert upward("pool._transport._low") == ["pool._faces._pool"]
+
+
+HEAVY = {
+    "asyncio",
+    "cloudpickle",
+    "concurrent",
+    "ctypes",
+    "dataclasses",
+    "enum",
+    "inspect",
+    "logging",
+    "multiprocessing",
+    "numpy",
+    "pandas",
+    "pickle",
+    "psutil",
+    "re",
+    "socket",
+    "subprocess",
+    "typing",
+}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return what a bare interpreter loads for a statement, beyond what it had before."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); before = set(sys.modules)\n"
+        f"{statement}\n"
+        "after = set(sys.modules); import json; print(json.dumps(sorted(after - before)))"
+    )
+    done = subprocess.run(
+        # No site-packages hooks: they may have loaded some of these already.
+        [sys.executable, "-I", "-S", "-c", program, str(ROOT)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("statement", ["import pool", "import store", "from pool import Pool"])
+def test_start_is_light(statement: str) -> None:
+    assert {name.partition(".")[0] for name in loaded_by(statement)} & HEAVY == set()
+
+
+def test_check_sees_a_heavy_import() -> None:
+    assert loaded_by("import dataclasses") >= {"dataclasses", "inspect", "re", "enum"}

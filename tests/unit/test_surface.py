@@ -1,0 +1,155 @@
+"""The public surface: what `pool` offers, and that everything else is the standard module's."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.dummy
+import multiprocessing.pool
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pool
+import pool.dummy
+import pool.pool
+
+ROOT = Path(pool.__file__).parents[1]
+
+OURS = {
+    "CannotSend",
+    "InvalidTransition",
+    "Pool",
+    "PoolError",
+    "PoolTerminated",
+    "StartError",
+    "TaskCancelled",
+    "TaskTimeout",
+    "ThreadPool",
+    "WorkerDied",
+    "cpu_count",
+    "get_context",
+    "set_forkserver_preload",
+    "set_start_method",
+}
+
+
+def test_surface_is_the_standards_and_ours() -> None:
+    assert set(pool.__all__) == set(multiprocessing.__all__) | OURS
+    assert list(pool.__all__) == sorted(pool.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(set(pool.__all__) - OURS))
+def test_every_other_name_is_the_standards(name: str) -> None:
+    # Equal, not identical: the standard's functions are methods of its default context.
+    assert getattr(pool, name) == getattr(multiprocessing, name)
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_each_name_of_ours_can_be_had(name: str) -> None:
+    assert callable(getattr(pool, name))
+    assert name in dir(pool)
+
+
+def test_homes_are_those_of_our_names() -> None:
+    assert set(pool._HOMES) == OURS
+
+
+def test_modules_that_multiprocessing_has() -> None:
+    from pool import connection, shared_memory
+
+    assert shared_memory is sys.modules["multiprocessing.shared_memory"]
+    assert connection is sys.modules["multiprocessing.connection"]
+
+
+def test_a_patch_of_the_standard_module_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = pool.Queue
+    monkeypatch.setattr(multiprocessing, "Queue", object)
+    assert pool.Queue is object
+    assert queue is not object
+
+
+def test_name_that_neither_has() -> None:
+    with pytest.raises(AttributeError, match="neither module 'pool' nor module 'multiprocessing'"):
+        _ = pool.nonsense
+    with pytest.raises(AttributeError, match="module 'pool' has no attribute '_nonsense'"):
+        _ = pool._nonsense
+
+
+def test_star_import() -> None:
+    namespace: dict[str, object] = {}
+    exec("from pool import *", namespace)
+    assert namespace.keys() >= set(pool.__all__)
+    assert namespace["Pool"] is pool.Pool
+
+
+def test_submodule_spelling() -> None:
+    assert pool.pool.Pool is pool.Pool
+    assert pool.pool.ThreadPool is multiprocessing.pool.ThreadPool is pool.ThreadPool
+    for name in ("RemoteTraceback", "MaybeEncodingError", "RUN", "CLOSE", "TERMINATE"):
+        assert getattr(pool.pool, name) is getattr(multiprocessing.pool, name)
+    assert set(dir(multiprocessing.pool)) <= set(dir(pool.pool))
+    with pytest.raises(AttributeError):
+        _ = pool.pool.nonsense
+
+
+def test_submodule_names_of_results_are_ours() -> None:
+    names = "AsyncResult", "ApplyResult", "MapResult", "IMapIterator", "IMapUnorderedIterator"
+    for name in names:
+        assert getattr(pool.pool, name).__module__.startswith("pool.")
+
+
+def test_dummy_is_the_standards() -> None:
+    assert pool.dummy.Pool is multiprocessing.dummy.Pool
+    assert set(multiprocessing.dummy.__all__) <= set(dir(pool.dummy))
+    assert pool.dummy.threading is multiprocessing.dummy.threading
+    with pool.dummy.Pool(2) as threads:
+        assert threads.map(abs, [-1, -2]) == [1, 2]
+    threads.join()
+
+
+def test_version_is_a_plain_text() -> None:
+    assert pool.__version__.count(".") == 2
+
+
+def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script from a file in `folder`, so that this folder comes first on sys.path."""
+    (folder / "program.py").write_text(script)
+    return subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("name", ["store.py", "store/__init__.py"])
+def test_foreign_store_is_named(tmp_path: Path, name: str) -> None:
+    foreign = tmp_path / name
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("answer = 42\n")
+    done = run("import pool", tmp_path)
+    assert done.returncode == 1
+    assert f"ImportError: 'import store' finds {foreign}" in done.stderr
+    assert str(ROOT / "store") in done.stderr
+
+
+def test_checkout_reached_by_a_link_is_our_own(tmp_path: Path) -> None:
+    # The two packages are then found under two spellings of one folder.
+    (tmp_path / "store").symlink_to(ROOT / "store")
+    done = run("import store, pool; print(store.__path__[0])", tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / "store")), done.stderr
+
+
+def test_whole_module_swapped(tmp_path: Path) -> None:
+    done = run(
+        "import pool as multiprocessing\n"
+        "q = multiprocessing.SimpleQueue()\n"
+        "p = multiprocessing.Process(target=q.put, args=('hello',))\n"
+        "p.start(); print(q.get()); p.join(); q.close()\n"
+        "with multiprocessing.pool.ThreadPool(2) as t: print(t.map(abs, [-1]))\n",
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["hello", "[1]"]), done.stderr
