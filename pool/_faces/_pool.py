@@ -8,7 +8,7 @@ from pool._faces._options import Label, options
 from pool._faces._results import AsyncResult, MapResult
 from pool._local._engine import LocalEngine
 from pool._local._jobs import Items, OneCall
-from pool._pickling import CannotSend, dumps_function, dumps_to_worker, register_reducer
+from pool._pickling import CannotSend, dumps_function, dumps_to_worker
 from pool._transport._messages import CALL, CAUGHT, MAP, STAR
 
 TYPE_CHECKING = False
@@ -450,6 +450,11 @@ class Pool:
         except Exception:
             return  # never made, or the interpreter is going down
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from pool._faces._handles import reduce_pool
+
+        return reduce_pool(self)
+
     # ------------------------------------------------------------------ seeing
 
     def stats(self) -> dict[str, Any]:
@@ -568,12 +573,3 @@ def _progress(chosen: Options, total: int | None, label: Label) -> Any:
     from pool._faces._progress import make_progress
 
     return make_progress(chosen.progress, total, str(label))
-
-
-def _reduce_pool(pool: Pool) -> tuple[Any, ...]:
-    from pool._faces._handles import reduce_pool
-
-    return reduce_pool(pool)
-
-
-register_reducer(Pool, _reduce_pool)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._local._jobs import Function, Job, Sink
+    from pool._local._relay import Client
     from pool._workers._launcher import Launcher
 
 _DONTWAIT = _socket.MSG_DONTWAIT
@@ -55,12 +56,13 @@ class Driver:
         self.scheduler = scheduler
         self.jobs: dict[int, Job] = {}
         self.peers: dict[int, Peer] = {}
+        self.clients: dict[int, Client] = {}
         #: Ends every job if set: why no worker can be had.
         self.failure: BaseException | None = None
         #: The books may be wrong: nothing will finish any more.
         self.crashed = False
         self.closed = False
-        self._inbox: deque[ev.Event] = deque()
+        self.inbox: deque[ev.Event] = deque()
         self._lock = _thread.allocate_lock()
         self._holder = 0
         self._shield = Shield()
@@ -88,21 +90,25 @@ class Driver:
         except BaseException:
             self._journal.close()
             raise
-        self._epoll = select.epoll()
+        self.epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._wake, select.EPOLLIN)
+        self.epoll.register(self._wake, select.EPOLLIN)
         self._control = self._launcher.channel.fileno()
-        self._epoll.register(self._control, select.EPOLLIN)
+        self.epoll.register(self._control, select.EPOLLIN)
         self._by_fd: dict[int, Peer] = {}
         #: When somebody last looked at the sockets.
         self.looked = 0.0
 
     # ------------------------------------------------------------------ events in
 
+    def new_job_id(self) -> int:
+        """Return a number that no job of this process had."""
+        return next(_job_ids)
+
     @property
     def outstanding(self) -> bool:
         """Whether any job has not finished."""
-        return bool(self.jobs or self._inbox)
+        return bool(self.jobs or self.inbox)
 
     @property
     def held_here(self) -> bool:
@@ -111,10 +117,10 @@ class Driver:
 
     def post(self, event: ev.Event) -> None:
         """Hand in an event from any thread; never waits."""
-        self._inbox.append(event)
+        self.inbox.append(event)
         # Look again after each release: an event that came while the lock was held by
         # somebody who had just emptied the deque would wait for the next one.
-        while self._inbox and not self.closed:
+        while self.inbox and not self.closed:
             shielded = self._shield.raised()
             try:
                 if not self._lock.acquire(False):
@@ -151,7 +157,7 @@ class Driver:
         if deadline is not None:
             left = max(0.0, deadline - monotonic())
             patience = left if patience is None else min(patience, left)
-        ready = self._epoll.poll(patience, 64)
+        ready = self.epoll.poll(patience, 64)
         shielded = self._shield.raised()
         try:
             with self._lock:
@@ -159,7 +165,7 @@ class Driver:
                 try:
                     self._on_ready(ready)
                     if deadline is not None and deadline <= monotonic():
-                        self._inbox.append(ev.DeadlinePassed())
+                        self.inbox.append(ev.DeadlinePassed())
                     self._drain()
                 except BaseException as error:
                     self._crash(error)
@@ -189,6 +195,8 @@ class Driver:
                 self._receive(peer)
             elif fd == self._control:
                 self._on_control()
+            elif fd in self.clients:
+                self.clients[fd].on_ready()
             elif fd == self._wake:
                 try:
                     os.eventfd_read(fd)
@@ -196,9 +204,11 @@ class Driver:
                     continue  # another thread was quicker
 
     def _drain(self) -> None:
-        inbox = self._inbox
+        inbox = self.inbox
         while inbox:
             self._handle(inbox.popleft())
+            if self._unlaunched:
+                self._launch()
 
     def _handle(self, event: ev.Event) -> None:
         for command in self.scheduler.handle(event, monotonic()):
@@ -220,7 +230,7 @@ class Driver:
                 f"the pool was interrupted by {type(error).__name__}: {error}; "
                 "its outstanding work is lost, later calls start new workers"
             )
-        self._inbox.clear()
+        self.inbox.clear()
         for job_id in list(self.jobs):
             self._abort(job_id)
         self.wake()
@@ -231,8 +241,11 @@ class Driver:
         """Take all messages that a worker has sent so far."""
         try:
             while True:
-                head, blobs = peer.channel.receive(_DONTWAIT)
-                self._on_message(peer, head, blobs)
+                head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, 4)
+                if fds:
+                    self._on_client(peer, fds)
+                else:
+                    self._on_message(peer, head, blobs)
         except (BlockingIOError, EOFError, ConnectionError):
             return
 
@@ -329,6 +342,29 @@ class Driver:
         except Exception:
             return  # an exception class that refuses attributes
 
+    def _on_client(self, peer: Peer, fds: list[int]) -> None:
+        """A task of this worker wants to use the pool that it runs in."""
+        from pool._local._relay import Client
+        from pool._transport._channel import Channel, socket_from
+
+        client = Client(self, peer.worker_id, Channel(socket_from(fds[0]), self._buffer))
+        self.clients[client.channel.fileno()] = client
+        self.epoll.register(client.channel.fileno(), select.EPOLLIN)
+
+    def drop_client(self, client: Client) -> None:
+        """Forget a client whose worker has ended, and the jobs it had submitted."""
+        fd = client.channel.fileno()
+        if self.clients.pop(fd, None) is not None:
+            self.epoll.unregister(fd)
+            client.channel.close()
+
+    def cancel(self, job_id: int) -> None:
+        """Cancel a job that nobody waits for any more; called under the lock."""
+        job = self.jobs.pop(job_id, None)
+        if job is not None:
+            job.source.stop()
+            self.inbox.append(ev.CancelRequested(job_id))
+
     def _on_control(self) -> None:
         try:
             while True:
@@ -346,7 +382,7 @@ class Driver:
         if peer is None:
             return
         fd = peer.channel.fileno()
-        self._epoll.unregister(fd)
+        self.epoll.unregister(fd)
         del self._by_fd[fd]
         self._receive(peer)
         reclaimed = tuple(peer.reclaim())
@@ -364,7 +400,7 @@ class Driver:
 
     def _forkserver_gone(self) -> None:
         """Our forkserver was killed, and with it (by the kernel) all workers."""
-        self._epoll.unregister(self._control)
+        self.epoll.unregister(self._control)
         if self.closed or self.scheduler.closing and not self.jobs:
             self._control = -1
             for worker_id in list(self.peers):
@@ -373,7 +409,7 @@ class Driver:
         self._launcher.close()
         self._launcher = self._connect(self._journal.fd)
         self._control = self._launcher.channel.fileno()
-        self._epoll.register(self._control, select.EPOLLIN)
+        self.epoll.register(self._control, select.EPOLLIN)
         for worker_id in list(self.peers):
             self._on_exit(worker_id, _signal.SIGKILL)
 
@@ -381,7 +417,6 @@ class Driver:
 
     def _start_worker(self, command: ev.StartWorker) -> None:
         self._unlaunched.append(command.worker_id)
-        self._launch()
 
     def _launch(self) -> None:
         """Ask for the workers that are wanted, as far as journal pages are free."""
@@ -401,7 +436,7 @@ class Driver:
                 worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self._buffer
             )
             self.peers[worker_id] = self._by_fd[ours.fileno()] = peer
-            self._epoll.register(ours.fileno(), select.EPOLLIN)
+            self.epoll.register(ours.fileno(), select.EPOLLIN)
             batch.append((worker_id, slot_id, theirs.fileno()))
         if batch:
             self._launcher.launch(batch)
@@ -414,7 +449,8 @@ class Driver:
             f"{error}. Each worker takes two descriptors here; raise `ulimit -n` or lower "
             "`processes`"
         )
-        self._inbox.append(ev.PoolTerminated())
+        self.crashed = True
+        self.inbox.append(ev.PoolTerminated())
 
     def _stop_worker(self, command: ev.StopWorker) -> None:
         peer = self.peers.get(command.worker_id)
@@ -424,7 +460,7 @@ class Driver:
     def _kill_worker(self, command: ev.KillWorker) -> None:
         if command.worker_id in self._unlaunched:
             self._unlaunched.remove(command.worker_id)
-            self._inbox.append(ev.WorkerExited(command.worker_id))
+            self.inbox.append(ev.WorkerExited(command.worker_id))
             return
         self._signal(command.worker_id, _signal.SIGKILL)
 
@@ -436,9 +472,11 @@ class Driver:
 
     def _send(self, command: ev.Send) -> None:
         worker_id, message_id, runs = command
+        if self._unlaunched:
+            self._launch()
         peer = self.peers.get(worker_id)
         if peer is None:  # waits for a page of the journal
-            self._inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
+            self.inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
             return
         blobs: list[Any] = []
         defines: list[tuple[int, bool, int]] = []
@@ -470,10 +508,10 @@ class Driver:
         error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
         for job in jobs:
             if self.jobs.pop(job.job_id, None) is not None:
-                self._inbox.append(ev.CancelRequested(job.job_id))
+                self.inbox.append(ev.CancelRequested(job.job_id))
                 if job.sink.abort(error):
                     self._calling.append(job.sink)
-        self._inbox.append(ev.MessagesReclaimed(peer.worker_id, (message_id,)))
+        self.inbox.append(ev.MessagesReclaimed(peer.worker_id, (message_id,)))
 
     def _post_mail(self, peer: Peer, head: Any, blobs: Any) -> None:
         try:
@@ -484,7 +522,7 @@ class Driver:
     def _reclaim(self, command: ev.Reclaim) -> None:
         peer = self.peers.get(command.worker_id)
         message_ids = () if peer is None else tuple(peer.reclaim())
-        self._inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
+        self.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
 
     def _interrupt(self, command: ev.Interrupt) -> None:
         worker_id, message_id, job_id, kill = command
@@ -537,6 +575,7 @@ class Driver:
         job = self.jobs.pop(job_id, None)
         if job is None:
             return
+        job.source.stop()
         if self.failure is None and self.scheduler.gave_up:
             self.failure = self._death("while starting (or in its initializer)")
         error = self.failure
@@ -592,9 +631,12 @@ class Driver:
         self._launcher.close()
         for peer in self.peers.values():
             peer.close()
+        for client in self.clients.values():
+            client.channel.close()
+        self.clients.clear()
         self.peers.clear()
         self._by_fd.clear()
-        self._epoll.close()
+        self.epoll.close()
         os.close(self._wake)
         self._journal.close()
 
@@ -622,3 +664,4 @@ def _count() -> Any:
 
 
 _function_ids = _count()
+_job_ids = _count()

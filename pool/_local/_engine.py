@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from itertools import count
 
 from pool._local import _events as ev
 from pool._local._driver import Driver
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 LOOK = 1e-3
 
 _engines: weakref.WeakSet[LocalEngine] = weakref.WeakSet()
-_job_ids = count(1)
 
 
 class LocalEngine:
@@ -139,7 +137,7 @@ class LocalEngine:
             The caller is going to wait at once: nobody has to stand in.
         depth : int
         """
-        job_id = next(_job_ids)
+        job_id = self.driver.new_job_id()
         job = Job(job_id, function, mode, source, sink, label)
         job.timeout = timeout
         job.retries = retries
@@ -177,6 +175,7 @@ class LocalEngine:
         job = self.driver.jobs.pop(job_id, None)
         if job is None:
             return False
+        job.source.stop()
         call_back = job.sink.abort(error)
         self.driver.post(ev.CancelRequested(job_id))
         if call_back:

@@ -128,6 +128,9 @@ class Source:
     def done(self, start: int, stop: int) -> None:
         """Let go of chunks that have their outcomes."""
 
+    def stop(self) -> None:
+        """Produce no more: the job is over before its input was."""
+
 
 class OneCall(Source):
     """The single chunk of ``apply``, pickled when it was submitted."""

@@ -74,7 +74,7 @@ class Job:
 class Message:
     """What a worker received at one go and has not fully answered."""
 
-    __slots__ = ("chunks", "cost_key", "deadline", "message_id", "runs")
+    __slots__ = ("chunks", "cost_key", "deadline", "message_id", "runs", "timeout")
 
     def __init__(self, message_id: int, runs: list[Run], chunks: int, cost_key: int) -> None:
         self.message_id = message_id
@@ -82,6 +82,9 @@ class Message:
         self.runs = runs
         self.chunks = chunks
         self.cost_key = cost_key
+        #: Seconds that its only chunk may take, and when these are over. The clock starts
+        #: when the worker is ready.
+        self.timeout: float | None = None
         self.deadline: float | None = None
 
 
@@ -116,4 +119,4 @@ class Worker:
     @property
     def exclusive(self) -> bool:
         """Whether it runs a task against the clock, behind which nothing may wait."""
-        return any(message.deadline is not None for message in self.messages.values())
+        return any(message.timeout is not None for message in self.messages.values())

@@ -184,7 +184,11 @@ class Scheduler:
         if job.chunks:
             self.queued += job.chunks
             self._enqueue(job)
-            return self._fill([], now)
+            commands: list[Command] = []
+            if self.closing:
+                # Submitted by a thread that saw the pool open: its workers may be gone.
+                self._start_missing(commands)
+            return self._fill(commands, now)
         if job.final:
             return self._finish(job)
         return []
@@ -282,7 +286,8 @@ class Scheduler:
             self.tasks_failed += len(event.failed)
             self._settle(worker, message, event, commands)
         if not event.final:
-            return commands
+            # What is to be tried again need not wait for the rest of this message.
+            return self._fill(commands, now) if event.failed else commands
         del worker.messages[event.message_id]
         for run in message.runs:
             self._requeue(run, worker)
@@ -405,7 +410,9 @@ class Scheduler:
                 return commands
             self._send(worker, job, commands, now)
         if steal and self._idle and len(self._idle) < len(self.workers):
-            self._steal(commands)
+            # One that is still starting has no use for it sooner than its holder.
+            if self._pick_idle().ready:
+                self._steal(commands)
         return commands
 
     def _pick_idle(self) -> Worker:
@@ -441,17 +448,17 @@ class Scheduler:
 
     def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
         key = job.cost_key
-        limit = self.costs.batch(key)
+        # What runs against the clock travels alone, so that the clock is its own.
+        limit = 1 if job.timeout is not None else self.costs.batch(key)
         if limit > 1:
             # Messages shrink towards the end, so that all workers end together.
             limit = min(limit, -(-self.queued // (DEPTH * self.processes)))
         if worker.tasks_left is not None:
             limit = min(limit, worker.tasks_left)
-        exclusive = job.timeout is not None
         runs: list[Run] = []
         taken = 0
         while taken < limit:
-            run = job.take(1 if exclusive else limit - taken)
+            run = job.take(limit - taken)
             runs.append(run)
             taken += run[2] - run[1]
             if taken >= limit or taken >= self.queued:
@@ -463,9 +470,10 @@ class Scheduler:
         message_id = self._next_message
         self._next_message += 1
         message = worker.messages[message_id] = Message(message_id, runs, taken, key)
-        if exclusive:
-            assert job.timeout is not None
-            message.deadline = now + job.timeout
+        if job.timeout is not None:
+            message.timeout = job.timeout
+            if worker.ready:
+                message.deadline = now + job.timeout
         if worker.tasks_left is not None:
             worker.tasks_left -= taken
         # The driver gets a list of its own: answers cut ours down.
@@ -482,12 +490,20 @@ class Scheduler:
 
     def _steal(self, commands: list[Command]) -> None:
         """Ask for what waits behind the message that has been running longest."""
+        # A worker that is still starting must not rob another one that is: they would hand
+        # the message to and fro until one of them is ready.
+        thief_ready = any(worker.ready for worker in self._idle.values())
+        victim = None
+        oldest = self._next_message
         for worker in self.workers.values():
             waiting = len(worker.messages) - (1 if worker.ready else 0)
-            if waiting > 0 and not worker.reclaiming:
-                worker.reclaiming = True
-                commands.append(Reclaim(worker.worker_id))
-                return
+            if waiting > 0 and not worker.reclaiming and (worker.ready or thief_ready):
+                first = next(iter(worker.messages))
+                if first < oldest:
+                    victim, oldest = worker, first
+        if victim is not None:
+            victim.reclaiming = True
+            commands.append(Reclaim(victim.worker_id))
 
     # ------------------------------------------------------------------ workers
 
@@ -530,6 +546,10 @@ class Scheduler:
         if worker is None:
             return []
         worker.ready = True
+        for message in worker.messages.values():
+            if message.timeout is not None:
+                # Only now: what a worker does before it can begin is not the task's time.
+                message.deadline = now + message.timeout
         self._failed_starts = 0
         return self._fill([], now)
 
@@ -564,7 +584,9 @@ class Scheduler:
                 self._fail_running(worker, message, commands)
             for run in message.runs:
                 self._requeue(run, None)
-        if not worker.stopping:
+        if worker.timed_out:
+            self.restarts += 1
+        elif not worker.stopping:
             self.restarts += 1
             if not worker.ready:
                 self._failed_starts += 1
@@ -624,12 +646,18 @@ class Scheduler:
         for key in [key for key, when in self._doomed.items() if when <= now]:
             del self._doomed[key]
             commands.append(Interrupt(*key, True))
+        late = False
         for worker in self.workers.values():
             for message in worker.messages.values():
                 if message.deadline is not None and message.deadline <= now:
                     message.deadline = None
-                    worker.timed_out = True
+                    # Its answer may still be quicker than the signal. It must get nothing
+                    # more, for that would be killed in place of what was late.
+                    worker.timed_out = worker.stopping = late = True
                     commands.append(KillWorker(worker.worker_id))
+        if late:
+            self._start_missing(commands)
+            self._fill(commands, now)
         return commands
 
     def _on_closed(self, event: PoolClosed, now: float) -> list[Command]:
@@ -641,7 +669,8 @@ class Scheduler:
 
     def _on_terminated(self, event: PoolTerminated, now: float) -> list[Command]:
         self.closing = True
-        return self._break()
+        # The workers need not be killed one by one: their pool goes away as a whole.
+        return self._break()[:1]
 
     # ------------------------------------------------------------------ self-checks
 

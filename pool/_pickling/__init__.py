@@ -1,79 +1,47 @@
-"""What can be sent, and how it arrives: everything between objects and bytes."""
+"""What can be sent, and how it arrives: everything between objects and bytes.
+
+In the order in which they are tried: names, for what a worker can import; definitions,
+for what lives in the main module or was never given a name that a worker could use;
+reducers, for what programs keep as attributes (locks, files, loggers). What is left is
+refused with an error that names the path to the culprit.
+
+Both sides agree on who is who (`_identity`) and share one namespace per module
+(`_namespaces`). A message is a plain pickle, whatever it needs.
+"""
 
 from __future__ import annotations
 
-import _pickle
-import sys
+from store._codec import Encoded
 
-from store._codec import Encoded, encode
+from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads
+from ._namespaces import install_main
+from ._payloads import FunctionPayload, dumps_function
+from ._picklers import register_reducer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any
+    from ._exceptions import dumps_exception
 
-ATOMS: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
-
-
-class CannotSend(_pickle.PicklingError, TypeError):
-    """Say what cannot be sent."""
-
-    path = ""
-    culprit_type = ""
-
-
-class FunctionPayload:
-    """A function, encoded, and whether a worker may load it once for all tasks."""
-
-    __slots__ = ("encoded", "stateless")
-
-    def __init__(self, encoded: Encoded, stateless: bool) -> None:
-        self.encoded = encoded
-        self.stateless = stateless
+__all__ = [
+    "ATOMS",
+    "CannotSend",
+    "Encoded",
+    "FunctionPayload",
+    "dumps_exception",
+    "dumps_function",
+    "dumps_to_parent",
+    "dumps_to_worker",
+    "install_main",
+    "loads",
+    "register_reducer",
+]
 
 
-def dumps_to_worker(obj: object) -> Encoded:
-    """Encode `obj` for a worker."""
-    if type(obj) in ATOMS:
-        return Encoded(_pickle.dumps(obj, 5), [])
-    import cloudpickle
+def __getattr__(name: str) -> object:
+    if name == "dumps_exception":
+        from ._exceptions import dumps_exception
 
-    try:
-        return encode(obj, cloudpickle.Pickler)
-    except Exception as error:
-        raise CannotSend(str(error)) from error
-
-
-dumps_to_parent = dumps_to_worker
-
-
-def dumps_function(func: Callable[..., Any]) -> FunctionPayload:
-    """Encode `func` for workers."""
-    return FunctionPayload(dumps_to_worker(func), False)
-
-
-def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
-    """Rebuild what was encoded."""
-    return _pickle.loads(data, buffers=buffers)
-
-
-def install_main(file: str | None) -> None:
-    """Give this worker an empty main module."""
-    module = type(sys)("__main__")
-    if file is not None:
-        module.__file__ = file
-    sys.modules["__main__"] = module
-
-
-def register_reducer(kind: type, function: Callable[[Any], Any]) -> None:
-    """Let `function` reduce objects of exactly this type."""
-    import copyreg
-
-    copyreg.pickle(kind, function)
-
-
-def dumps_exception(error: BaseException) -> Encoded:
-    """Encode an exception that a task raised, with its traceback."""
-    from multiprocessing.pool import ExceptionWithTraceback
-
-    return dumps_to_worker(ExceptionWithTraceback(error, error.__traceback__))
+        # From now on without this detour: a task may raise again.
+        globals()[name] = dumps_exception
+        return dumps_exception
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

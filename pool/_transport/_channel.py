@@ -20,6 +20,7 @@ from __future__ import annotations
 import _socket
 import marshal
 import os
+import sys
 
 import store._anonymous as anonymous
 
@@ -47,6 +48,11 @@ _MARSHAL = 2
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:
     """Return two connected sockets that keep message boundaries (close-on-exec)."""
     return _socket.socketpair(_socket.AF_UNIX, _KIND, 0)
+
+
+def socket_from(fd: int) -> _socket.socket:
+    """Return the socket object of a descriptor that was made by `socket_pair`."""
+    return _socket.socket(_socket.AF_UNIX, _KIND, 0, fd)
 
 
 class Channel:
@@ -185,5 +191,5 @@ def _cmsg_space(nbytes: int) -> int:
 
 
 _SPACES: dict[int, int] = {}
-_ORDER: Any = __import__("sys").byteorder
+_ORDER: Any = sys.byteorder
 _CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)

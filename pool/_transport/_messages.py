@@ -12,8 +12,6 @@ parent -> worker
         see below; their payloads follow in order.
     ``(EXIT,)``
         End in good order.
-    ``(REPLY, request_id, failed, buffers)``
-        Outcome of a request made by a task; see `pool._workers._nested`.
 
 worker -> parent
     ``(READY, pid)``
@@ -23,6 +21,20 @@ worker -> parent
         ``failed`` is 0, or if it is an exception, 1 + the position of the item that
         raised. Several: one blob, their pickles one after the other, none of them failed. ``final``: nothing more will come; chunks without outcome
         were not begun. ``elapsed``: seconds since the previous answer.
+
+    ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
+    pool that they run in; see `pool._workers._nested`.
+
+task -> parent, over that socket
+    ``(SUBMIT, request_id, mode, chunksize, timeout, retries, label, function, chunks, final)``
+        ``function``: None or ``(stateless, buffers)``; its payload comes first.
+        ``chunks``: buffers of each chunk's payload.
+    ``(CHUNKS, request_id, chunks, final)``, ``(CANCEL, request_id)``
+    ``(BLOCKED,)``, ``(UNBLOCKED,)``
+        The task waits for the pool; its slot is lent out meanwhile.
+
+parent -> task
+    ``(OUTCOME, request_id, index, failed)`` with a payload; ``(FINISHED, request_id)``.
 
 parent -> forkserver, and back: see `pool._workers._forkserver`.
 """
@@ -35,6 +47,15 @@ EXIT = 2
 READY = 3
 REFUSED = 4
 DONE = 5
+CLIENT = 6
+
+SUBMIT = 10
+CHUNKS = 11
+CANCEL = 12
+BLOCKED = 13
+UNBLOCKED = 14
+OUTCOME = 15
+FINISHED = 16
 
 CONNECT = 20
 LAUNCH = 21

@@ -6,6 +6,14 @@ import _signal
 import os
 import sys
 
+# Imported before the fork, once for all workers.
+from pool._pickling import install_main
+from pool._transport._channel import Channel, socket_from
+from pool._transport._journal import attach
+from pool._workers._identity import introduce
+from pool._workers._settings import apply
+from pool._workers._worker import Worker, flush_streams
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,14 +47,6 @@ def become_worker(
         The initializer and its arguments, pickled; or, in a process that inherited
         them, a callable that runs them.
     """
-    from pool._pickling import install_main
-    from pool._transport._channel import Channel
-    from pool._transport._journal import attach
-    from pool._workers._forkserver import _socket_from
-    from pool._workers._identity import introduce
-    from pool._workers._settings import apply
-    from pool._workers._worker import Worker
-
     inherited = prefix == "Fork"
     journal, *streams = fds
     _streams(streams)
@@ -57,10 +57,11 @@ def become_worker(
         install_main(settings["main_file"])
         _reseed()
     introduce(worker_id, settings, prefix)
-    worker = Worker(Channel(_socket_from(fd)), attach(journal, slot))
+    worker = Worker(Channel(socket_from(fd)), attach(journal, slot), settings["parent_pid"])
     for owned in fds:
         if owned > 2:
             os.close(owned)
+    Worker.current = worker
     _signal.signal(_signal.SIGINT, worker.on_interrupt)
     status = 1
     try:
@@ -107,8 +108,6 @@ def _reseed() -> None:
 
 def _farewell() -> None:
     """End as a process of `multiprocessing` ends: finalizers, threads, streams."""
-    from pool._workers._worker import flush_streams
-
     try:
         util = sys.modules.get("multiprocessing.util")
         if util is not None:

@@ -12,7 +12,7 @@ Guarantees
 * When a pool goes away (its socket closes), its workers end.
 * When the user's process dies, by whatever death, all workers end and so does it: it
   polls a pidfd, which unlike ``PR_SET_PDEATHSIG`` does not depend on a thread.
-* When it is killed itself, the kernel kills its workers: see `_Lifeline`.
+* When it is killed itself, the kernel kills its workers: see `pool._workers._lifeline`.
 
 Messages (see `pool._transport._messages` for the style)
     user -> forkserver: ``(CONNECT, settings, prefix, payload buffers or None)`` with the
@@ -26,14 +26,17 @@ Messages (see `pool._transport._messages` for the style)
 from __future__ import annotations
 
 import _signal
+import _socket
 import gc
 import os
 import select
 import sys
 from time import monotonic
 
-from pool._transport._channel import Channel
+from pool._transport._channel import Channel, socket_from
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL
+from pool._workers._boot import become_worker
+from pool._workers._lifeline import Lifeline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,42 +67,6 @@ class Client:
         self.gone = False
 
 
-class _Lifeline:
-    """Let the kernel kill the workers when their forkserver is gone.
-
-    The forkserver holds the only write end of a pipe. Each worker opens the read end
-    anew and asks for SIGKILL upon an event there; the only event that can ever come is
-    the closing of the write end. That works while the worker is in C code and without
-    ctypes, and does not depend on which thread forked.
-    """
-
-    def __init__(self) -> None:
-        self.read, self.write = os.pipe()
-
-    def hold(self) -> None:
-        """Tie this worker's life to the forkserver's."""
-        os.close(self.write)
-        tie(self.read)
-        os.close(self.read)
-
-
-def tie(read: int) -> None:
-    """Ask for SIGKILL when the write end of the pipe `read` closes."""
-    import fcntl
-
-    try:
-        fd = os.open(f"/proc/self/fd/{read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return  # no /proc: workers still end when their socket closes
-    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(fd, fcntl.F_SETSIG, _signal.SIGKILL)
-    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    poll = select.poll()
-    poll.register(fd, 0)
-    if poll.poll(0):
-        os._exit(1)  # it closed before we asked
-
-
 class ForkServer:
     """Fork workers for any number of pools of one user process.
 
@@ -117,7 +84,7 @@ class ForkServer:
         self.owner = owner
         self.clients: dict[int, Client] = {}
         self.children: dict[int, tuple[Client, int]] = {}
-        self.lifeline = _Lifeline()
+        self.lifeline = Lifeline()
         self.deadline: float | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -195,7 +162,7 @@ class ForkServer:
             return
         assert head[0] == CONNECT
         _, settings, prefix, buffers = head
-        client = Client(Channel(_socket_from(fds[0])), settings, prefix)
+        client = Client(Channel(socket_from(fds[0])), settings, prefix)
         client.fds = fds[1:]
         if buffers is not None:
             client.payload = (blobs[0], blobs[1:])
@@ -273,7 +240,7 @@ class ForkServer:
         if client.gone or not client.notices:
             return
         try:
-            client.channel.send((EXITED, tuple(client.notices)), flags=_MSG_DONTWAIT)
+            client.channel.send((EXITED, tuple(client.notices)), flags=_socket.MSG_DONTWAIT)
         except BlockingIOError:
             # The pool does not read at the moment; asked again below, in _fork_some.
             self._poll.modify(client.channel.fileno(), select.POLLIN | select.POLLOUT)
@@ -328,8 +295,6 @@ class ForkServer:
             from pool._workers._spawned import exec_worker
 
             exec_worker(worker_id, slot, fd, client.fds, client.settings, client.payload)
-        from pool._workers._boot import become_worker
-
         become_worker(
             worker_id, slot, fd, client.fds, client.settings, client.prefix, client.payload
         )
@@ -337,14 +302,6 @@ class ForkServer:
 
 def _nothing(signum: int, frame: object) -> None:
     """Exist, so that the signal writes to the wake-up pipe."""
-
-
-def _socket_from(fd: int) -> Any:
-    import _socket
-
-    from pool._transport._channel import _KIND
-
-    return _socket.socket(_socket.AF_UNIX, _KIND, 0, fd)
 
 
 def main(control: int, owner: int, preload: Sequence[str]) -> NoReturn:
@@ -376,7 +333,7 @@ def main(control: int, owner: int, preload: Sequence[str]) -> NoReturn:
     for fd in (control, owner):
         if fd >= 0:
             os.set_inheritable(fd, False)
-    ForkServer(Channel(_socket_from(control)), owner).run()
+    ForkServer(Channel(socket_from(control)), owner).run()
 
 
 def _threads() -> int:
@@ -384,6 +341,3 @@ def _threads() -> int:
         return len(os.listdir("/proc/self/task"))
     except OSError:
         return 1
-
-
-_MSG_DONTWAIT = __import__("_socket").MSG_DONTWAIT

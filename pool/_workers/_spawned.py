@@ -62,7 +62,7 @@ def _lifelines() -> list[int]:
 def main(file: int, read: int) -> NoReturn:
     """Become the worker described in the anonymous file `file`."""
     from pool._workers._boot import become_worker
-    from pool._workers._forkserver import tie
+    from pool._workers._lifeline import tie
 
     if read >= 0:
         tie(read)

@@ -76,10 +76,16 @@ class Worker:
         To the parent.
     slot : Slot
         This worker's page of the journal.
+    parent_pid : int
+        The process whose pool this is.
     """
 
-    def __init__(self, channel: Channel, slot: Slot) -> None:
+    #: The one of this process, None in processes that are no workers.
+    current: Worker | None = None
+
+    def __init__(self, channel: Channel, slot: Slot, parent_pid: int) -> None:
         self.channel = channel
+        self.parent_pid = parent_pid
         self.words = slot.words
         self.data = slot.data
         self.interruptible = False

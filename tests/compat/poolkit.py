@@ -15,6 +15,7 @@ import os
 import select
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -72,7 +73,6 @@ OTHERS = [
     Flavour("pool", "spawn"),
     Flavour("pool", "forkserver"),
 ]
-OURS = [flavour for flavour in USUAL + OTHERS if not flavour.standard]
 # Set for a long run: every test on every start method.
 EVERYTHING = bool(os.environ.get("ACTORPOOL_EVERY_METHOD"))
 
@@ -95,6 +95,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         has = metafunc.definition.get_closest_marker
         chosen = flavours_of(has("every_method") is not None, has("ours_only") is not None)
         metafunc.parametrize("flavour", chosen, ids=repr, indirect=True)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Tell whether a process runs no more; whoever started it may not have reaped it yet."""
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def check_tables(items: list[pytest.Item]) -> None:

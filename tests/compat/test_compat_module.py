@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from poolkit import OURS, Flavour
+from poolkit import Flavour
 from poolscripts import environment, run_program
 from pooltasks import square
 
@@ -128,7 +128,8 @@ def test_thread_pools() -> None:
         threads.join()
 
 
-@pytest.mark.parametrize("flavour", OURS, ids=repr)
+@pytest.mark.every_method
+@pytest.mark.ours_only
 def test_contexts_give_our_pool_and_the_standard_s_rest(flavour: Flavour) -> None:
     context = pool.get_context(flavour.method)
     theirs = multiprocessing.get_context(flavour.method)

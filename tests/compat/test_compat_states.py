@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from poolkit import PATIENCE, Flavour, Gate
+from poolkit import PATIENCE, Flavour, Gate, has_ended
 from pooltasks import add, hold, pid, square
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_workers_are_gone_after_join(make_pool: Callable[..., Any]) -> None:
         workers = [psutil.Process(number) for number in set(pool.map(pid, range(20), 1))]
         getattr(pool, end)()
         pool.join()
-        assert not any(worker.is_running() for worker in workers)
+        assert all(has_ended(worker) for worker in workers)
 
 
 def test_terminate_does_not_wait_for_tasks(make_pool: Callable[..., Any], gate: Gate) -> None:
@@ -82,7 +82,7 @@ def test_terminate_does_not_wait_for_tasks(make_pool: Callable[..., Any], gate: 
     workers = [psutil.Process(gate.entered()) for _ in range(2)]
     pool.terminate()
     pool.join()
-    assert not any(worker.is_running() for worker in workers)
+    assert all(has_ended(worker) for worker in workers)
 
 
 def test_with_statement(make_pool: Callable[..., Any]) -> None:
@@ -107,7 +107,7 @@ def test_with_does_not_wait_for_tasks(make_pool: Callable[..., Any], gate: Gate)
         pool.apply_async(hold, (gate.path,))
         worker = psutil.Process(gate.entered())
     pool.join()
-    assert not worker.is_running()
+    assert has_ended(worker)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""``python -m bench``: run the suites, write table and chart, say which bounds are missed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench._chart import svg
+from bench._figures import OURS, amount, from_plain, measured, middle, missed, number, to_plain
+from bench._peers import USUAL, find_peers
+from bench._system import machine
+from bench._table import markdown
+from bench._work import FULL, ONCE, QUICK, Result
+from bench.suites import NAMES, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+RESULTS = Path(__file__).parent / "results"
+
+#: Seconds after which a suite is ended; rows that were done by then count.
+SUITE_TIMEOUT = 3600
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="few rounds, few peers: two minutes")
+    size.add_argument("--once", action="store_true", help="one small round: does it run at all?")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed")
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="only these rows")
+    parser.add_argument("--suite", nargs="+", default=list(NAMES), choices=NAMES, metavar="SUITE")
+    parser.add_argument("--peers", nargs="+", metavar="PEER", help="only these contenders")
+    parser.add_argument("--rounds", type=int, help="rounds for each row")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
+    parser.add_argument("--list", action="store_true", help="list rows and contenders")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; return the exit status."""
+    given = parse(arguments)
+    if given.list:
+        return show_list()
+    known = {row.key for suite in NAMES for row in rows(suite)}
+    if unknown := set(given.only) - known:
+        print(f"no such row: {', '.join(sorted(unknown))}; see --list", file=sys.stderr)
+        return 2
+    names = given.peers or (list(USUAL) if given.quick or given.once else None)
+    peers = [peer.name for peer in find_peers(names)]
+    scale = ONCE if given.once else QUICK if given.quick else FULL
+    options = {"peers": peers, "only": given.only, "scale": asdict(scale)}
+    if given.rounds:
+        options["scale"]["rounds"] = given.rounds
+    results = []
+    for suite in given.suite:
+        for result in run_suite(suite, options):
+            print(one_line(result), flush=True)
+            results.append(result)
+    write(given.results, results)
+    lines = missed(results)
+    print("\n".join(["", "missed bounds:", *lines] if lines else ["", "all bounds are met"]))
+    return 1 if given.check and lines else 0
+
+
+def run_suite(suite: str, options: dict[str, object]) -> Iterator[Result]:
+    """Run one suite in a process of its own and yield its rows as they are done."""
+    wanted = [row for row in rows(suite) if not options["only"] or row.key in options["only"]]  # type: ignore[operator]
+    if not wanted:
+        return
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench._suite", suite, json.dumps(options)],
+        cwd=Path(__file__).parent.parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Whatever a contender leaves behind ends with the group.
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    done = set()
+    try:
+        for line in process.stdout:
+            if line.startswith('{"key"'):
+                result = from_plain(json.loads(line))
+                done.add(result.key)
+                yield result
+        process.wait(SUITE_TIMEOUT)
+    finally:
+        process.stdout.close()
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+    for row in wanted:
+        if row.key not in done:
+            lost = {OURS: f"the suite ended with status {process.returncode}"}
+            yield Result(row.key, row.title, row.unit, row.headline, list(row.bounds), {}, lost)
+
+
+def one_line(result: Result) -> str:
+    """Return a row's outcome for the terminal."""
+    ours = middle(result, OURS)
+    parts = [f"{result.key:16}", "-" if ours is None else amount(ours, result.unit)]
+    for bound in result.bounds:
+        value = measured(result, bound)
+        if value is not None:
+            of = f" x {bound.against}" if bound.against else ""
+            parts.append(f"{number(value)}{of} (bound {bound.limit:.3g})")
+    if OURS in result.left_out:
+        parts.append(result.left_out[OURS])
+    return "  ".join(parts)
+
+
+def write(folder: Path, results: Sequence[Result]) -> None:
+    """Write table, chart and all figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = machine()
+    (folder / "results.md").write_text(markdown(results, about), encoding="utf-8")
+    (folder / "chart.svg").write_text(svg(results, about), encoding="utf-8")
+    plain = {"machine": about, "rows": [to_plain(result) for result in results]}
+    (folder / "results.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    print(f"\nwritten: {folder.name}/results.md, {folder.name}/chart.svg, {folder.name}/results.json")
+
+
+def show_list() -> int:
+    """Print what there is."""
+    for suite in NAMES:
+        print(suite)
+        for row in rows(suite):
+            print(f"    {row.key:16} {row.title}")
+    print("contenders:", ", ".join(peer.name for peer in find_peers()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

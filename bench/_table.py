@@ -1,0 +1,87 @@
+"""The table of all rows, as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench._figures import amount, measured, middle, number, ratio
+from bench._work import OURS, STANDARD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bench._work import Result
+
+
+def markdown(results: Sequence[Result], machine: Mapping[str, str]) -> str:
+    """Return the whole report."""
+    parts = [
+        "# Benchmarks",
+        "",
+        "Two workers unless the row says otherwise. Contenders take turns in one process, round",
+        "by round, and every result is compared with a plain loop's. Times are medians; a ratio is",
+        "the median over the rounds of ours by `multiprocessing.Pool` (fork), so smaller is",
+        "better and 1 is equal.",
+        "",
+        "Machine: " + ", ".join(f"{key} {value}" for key, value in machine.items()) + ".",
+        "",
+        "| work | ours | multiprocessing fork | ratio | bound | |",
+        "|---|---|---|---|---|---|",
+        *(line for result in results for line in _lines(result)),
+        "",
+        "## All contenders",
+        "",
+        *_all(results),
+    ]
+    reasons = _left_out(results)
+    if reasons:
+        parts += ["", "## Left out", "", *reasons]
+    return "\n".join(parts) + "\n"
+
+
+def _lines(result: Result) -> list[str]:
+    ours, standard = middle(result, OURS), middle(result, STANDARD)
+    share = ratio(result, OURS, STANDARD)
+    cells = [
+        result.title,
+        "" if ours is None else amount(ours, result.unit),
+        "" if standard is None else amount(standard, result.unit),
+        "" if share is None else number(share),
+    ]
+    if not result.bounds:
+        return [_row([*cells, "", ""])]
+    lines = []
+    for bound in result.bounds:
+        value = measured(result, bound)
+        of = "" if bound.against == STANDARD else f" x {bound.against}" if bound.against else ""
+        limit = f"<= {bound.limit:.3g}{of}" + ("" if bound.against else f" {result.unit}")
+        verdict = "not measured" if value is None else "met" if value <= bound.limit else "missed"
+        lines.append(_row([*cells, limit, verdict]))
+    return lines
+
+
+def _all(results: Sequence[Result]) -> list[str]:
+    names = list(dict.fromkeys(name for result in results for name in result.figures))
+    lines = [_row(["work", *names]), _row(["---"] * (len(names) + 1))]
+    for result in results:
+        cells = [middle(result, name) for name in names]
+        lines.append(
+            _row(
+                [result.title]
+                + ["" if cell is None else amount(cell, result.unit) for cell in cells]
+            )
+        )
+    return lines
+
+
+def _left_out(results: Sequence[Result]) -> list[str]:
+    lines = []
+    for result in results:
+        for name, reason in result.left_out.items():
+            if reason != "has no such method":
+                lines.append(f"- {name}, {result.key}: {reason.splitlines()[0]}")
+    return lines
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

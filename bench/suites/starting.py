@@ -1,0 +1,142 @@
+"""How long it takes until something happens: whole programs, and pools that live shortly."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent, indent
+from typing import TYPE_CHECKING
+
+import psutil
+
+from bench import tasks
+from bench._system import interpreter
+from bench._work import OURS, STANDARD, Bound, Row, Unsupported, Work, expect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench._peers import Peer
+    from bench._work import Scale
+
+GIGABYTE = 1 << 30
+LARGE = 4 * GIGABYTE
+
+# The guard is for the peers that need one; ours does not.
+PROGRAM = """\
+def work(x):
+    return x * x
+
+if __name__ == "__main__":
+"""
+
+
+@contextmanager
+def whole_program(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Start an interpreter, map over eight items, exit."""
+    if peer.program is None:
+        raise Unsupported
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "program.py")
+        script.write_text(PROGRAM + indent(dedent(peer.program), "    "), encoding="utf-8")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())}
+
+        def run() -> str:
+            done = subprocess.run(
+                [interpreter(), "program.py"],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                check=True,
+                text=True,
+                timeout=60,
+            )
+            return done.stdout
+
+        yield Work(run, lambda printed: expect(printed.split()[-1:], ["140"]))
+
+
+def _import_path() -> list[str]:
+    """Where `pool` comes from, in case it is a checkout that is not installed."""
+    import pool
+
+    return [str(Path(pool.__file__).parent.parent)]
+
+
+def _pool_and_map(peer: Peer) -> list[int]:
+    with peer.open(2) as session:
+        return session.map(tasks.increment, range(8))
+
+
+@contextmanager
+def short_pool(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Make a pool, map over eight items, end it: what a function that is called often does."""
+    _pool_and_map(peer)  # the first one of a process may start what stays
+    yield Work(lambda: _pool_and_map(peer), lambda result: expect(result, list(range(1, 9))))
+
+
+_ballast: list[bytes] = []
+
+
+@contextmanager
+def short_pool_in_large_parent(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Do the same in a process that holds 4 GB."""
+    nbytes = int(LARGE * min(1.0, scale.items * 2))
+    if not _ballast:
+        if psutil.virtual_memory().available < nbytes + 2 * GIGABYTE:
+            raise Unsupported("this machine has not enough free memory")
+        # Written to, or it would be no more than a promise of memory.
+        _ballast.append(b"\1" * nbytes)
+    with short_pool(peer, scale) as work:
+        yield work
+
+
+@contextmanager
+def many_workers(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Start 64 workers, do 10 000 tiny tasks, end them."""
+    count = scale.count(10_000)
+
+    def run() -> list[int]:
+        with peer.open(64) as session:
+            return session.map_single(tasks.increment, range(count))
+
+    yield Work(run, lambda result: expect(result, list(range(1, count + 1))))
+
+
+ROWS = (
+    Row(
+        "program",
+        "whole program: start, map of 8, exit",
+        whole_program,
+        (Bound(1.0),),
+        headline=True,
+    ),
+    Row(
+        "short-pool",
+        "`with Pool(2) as p: p.map(f, range(8))`, repeated",
+        short_pool,
+        (Bound(0.25),),
+        headline=True,
+    ),
+    Row(
+        "64-workers",
+        "64 workers: start, 10 000 tiny tasks",
+        many_workers,
+        (Bound(0.2),),
+        headline=True,
+        peers=(OURS, STANDARD, "multiprocessing forkserver", "concurrent.futures"),
+        long=True,
+    ),
+    # Last: the ballast stays, and would slow down whatever forks after it.
+    Row(
+        "large-parent",
+        "the same two workers in a parent holding 4 GB",
+        short_pool_in_large_parent,
+        (Bound(0.1),),
+        headline=True,
+    ),
+)

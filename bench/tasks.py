@@ -1,0 +1,59 @@
+"""The work that is handed out.
+
+In a module of its own, importable by name: so every peer and every start method can have it, and
+what is compared is the pools and not how they send functions.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def increment(number: int) -> int:
+    return number + 1
+
+
+def pid(_: object) -> int:
+    return os.getpid()
+
+
+def spin(seconds: float) -> float:
+    """Keep one CPU busy for so long; the time is the wall's, so tasks are what they say."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+    return seconds
+
+
+def hash_rounds(rounds: int) -> int:
+    """Compute for a time that depends on the CPU alone."""
+    value = 1
+    for number in range(rounds):
+        value = (value * 6364136223846793005 + number) % (1 << 64)
+    return value
+
+
+def double(array: Any) -> Any:
+    return array * 2
+
+
+def enrich(frame: Any) -> Any:
+    """Return the frame with a moving average and a rank: as much goes back as came."""
+    frame["mean"] = frame["price"].rolling(20, min_periods=1).mean()
+    frame["rank"] = frame["volume"].rank()
+    return frame
+
+
+class Model:
+    """Something large that has methods."""
+
+    def __init__(self, weights: Any) -> None:
+        self.weights = weights
+
+    def score(self, column: int) -> float:
+        return float(self.weights[:, column].sum())

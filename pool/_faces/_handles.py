@@ -1,0 +1,84 @@
+"""A pool that is pickled, and what it becomes where it arrives.
+
+In a worker of that very pool: a handle, by which tasks use the pool they run in. Back in
+the process that made it: the pool itself. In any other process: a pool of its own of the
+same size, started when it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+
+from pool._faces._pool import Pool
+from pool._workers._worker import Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_pools: weakref.WeakValueDictionary[tuple[int, int], Pool] = weakref.WeakValueDictionary()
+
+
+def reduce_pool(pool: Pool) -> tuple[Any, ...]:
+    """Return how to rebuild `pool` elsewhere."""
+    if isinstance(pool, PoolHandle):
+        return _arrive, (pool._key, pool._processes)
+    key = (os.getpid(), id(pool))
+    _pools[key] = pool
+    return _arrive, (key, pool._processes)
+
+
+def _arrive(key: tuple[int, int], processes: int) -> Pool:
+    pool = _pools.get(key)
+    if pool is None:
+        worker = Worker.current
+        if worker is not None and worker.parent_pid == key[0]:
+            pool = PoolHandle(key, processes)
+        else:
+            pool = Pool(processes)
+        _pools[key] = pool
+        _kept.append(pool)
+    return pool
+
+
+#: Handles live as long as the worker: their connection to the parent is reused.
+_kept: list[Pool] = []
+
+
+class PoolHandle(Pool):
+    """The pool that a task runs in. All methods that run tasks work, to any depth."""
+
+    def __init__(self, key: tuple[int, int], processes: int) -> None:
+        self._key = key
+        self._state = "RUN"
+        self._processes = processes
+        self._method = "nested"
+        self._sides = []
+        self._current: Any = None
+
+    @property
+    def _engine(self) -> Any:
+        if self._current is None:
+            from pool._workers._nested import NestedEngine
+
+            self._current = NestedEngine(self._processes)
+        return self._current
+
+    def _inheriting(self, error: Any, held: Any) -> Any:
+        """Refuse: workers that could inherit from this task are not the pool's."""
+        raise error
+
+    def _refuse(self) -> None:
+        raise RuntimeError(
+            "a task cannot close, terminate or join the pool that it runs in; "
+            "leave that to the process that made it"
+        )
+
+    close = terminate = join = _refuse
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Leave the pool to the process that made it."""
+
+    def __del__(self) -> None:
+        """Nothing to end here."""

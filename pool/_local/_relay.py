@@ -1,0 +1,228 @@
+"""Jobs submitted by tasks of the pool itself: the parent's side.
+
+A task that got its own pool as an argument, or in an attribute of ``self``, may use it:
+the job is one of this pool like any other, only deeper. While the task waits, its slot is
+lent to a substitute worker, so any depth of nesting works with any number of workers.
+"""
+
+from __future__ import annotations
+
+import _socket
+import select
+from collections import deque
+from itertools import count
+
+from pool._local import _events as ev
+from pool._local._jobs import Function, Job, Source
+from pool._pickling import dumps_exception, dumps_to_worker
+from pool._transport._messages import (
+    BLOCKED,
+    CANCEL,
+    CHUNKS,
+    EACH,
+    FINISHED,
+    OUTCOME,
+    SUBMIT,
+    UNBLOCKED,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pool._local._driver import Driver
+    from pool._transport._channel import Channel
+
+_DONTWAIT = _socket.MSG_DONTWAIT
+
+
+class Client:
+    """The tasks of one worker as users of the pool.
+
+    Parameters
+    ----------
+    driver : Driver
+    worker_id : int
+    channel : Channel
+    """
+
+    def __init__(self, driver: Driver, worker_id: int, channel: Channel) -> None:
+        self._driver = driver
+        self.worker_id = worker_id
+        self.channel = channel
+        self._jobs: dict[int, int] = {}
+        self._sources: dict[int, Relayed] = {}
+        self._backlog: deque[tuple[Any, Any]] = deque()
+
+    def on_ready(self) -> None:
+        """Read requests, and send what the worker had no room for."""
+        while self._backlog:
+            if not self._try_send(*self._backlog[0]):
+                break
+            self._backlog.popleft()
+        else:
+            self._driver.epoll.modify(self.channel.fileno(), select.EPOLLIN)
+        while True:
+            try:
+                head, blobs = self.channel.receive(_DONTWAIT)
+            except BlockingIOError:
+                return
+            except (EOFError, OSError):
+                self._gone()
+                return
+            self._on_request(head, blobs)
+
+    def _gone(self) -> None:
+        self._driver.drop_client(self)
+        for job_id in self._jobs.values():
+            self._driver.cancel(job_id)
+
+    def _on_request(self, head: Any, blobs: list[Any]) -> None:
+        kind = head[0]
+        driver = self._driver
+        if kind == SUBMIT:
+            self._submit(head, blobs)
+        elif kind == CHUNKS:
+            _, request_id, chunks, final = head
+            source = self._sources.get(request_id)
+            if source is not None:
+                source.add(chunks, blobs, 0)
+                driver.inbox.append(
+                    ev.ChunksAdded(self._jobs[request_id], len(chunks), final)
+                )
+        elif kind == CANCEL:
+            job_id = self._jobs.pop(head[1], None)
+            if job_id is not None:
+                driver.cancel(job_id)
+        elif kind == BLOCKED:
+            driver.inbox.append(ev.WorkerBlocked(self.worker_id))
+        elif kind == UNBLOCKED:
+            driver.inbox.append(ev.WorkerUnblocked(self.worker_id))
+
+    def _submit(self, head: Any, blobs: list[Any]) -> None:
+        _, request_id, mode, chunksize, timeout, retries, label, function, chunks, final = head
+        driver = self._driver
+        used = 0
+        known = None
+        if function is not None:
+            stateless, buffers = function
+            used = 1 + buffers
+            known = Function(next(_function_ids), blobs[:used], stateless, False)
+        source = Relayed(chunksize, final)
+        source.add(chunks, blobs, used)
+        job_id = driver.new_job_id()
+        sink = _Relay(self, request_id)
+        job = Job(job_id, known, mode, source, sink, lambda first, last: f"{label}, nested")
+        job.timeout = timeout
+        job.retries = retries
+        job.depth = 1 + self._depth()
+        self._jobs[request_id] = job_id
+        self._sources[request_id] = source
+        driver.jobs[job_id] = job
+        key = (label, chunksize)
+        driver.inbox.append(
+            ev.JobSubmitted(job_id, source.chunks, final, key, job.depth, timeout, retries)
+        )
+
+    def _depth(self) -> int:
+        """Return how deep the tasks are that this worker runs."""
+        peer = self._driver.peers.get(self.worker_id)
+        if peer is None:
+            return 0
+        jobs = self._driver.jobs
+        running = [run[0] for sent in peer.sent.values() for run in sent.runs]
+        return max((jobs[job_id].depth for job_id in running if job_id in jobs), default=0)
+
+    # ------------------------------------------------------------------ outcomes
+
+    def send(self, head: Any, blobs: Any = ()) -> None:
+        """Send, now or when the worker has room; never waits for it."""
+        if self._backlog or not self._try_send(head, blobs):
+            if not self._backlog:
+                fd = self.channel.fileno()
+                if fd >= 0:
+                    self._driver.epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
+            self._backlog.append((head, blobs))
+
+    def _try_send(self, head: Any, blobs: Any) -> bool:
+        try:
+            self.channel.send(head, blobs, flags=_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # it has died: nobody wants to know
+        return True
+
+    def finished(self, request_id: int) -> None:
+        """Forget a job that is over."""
+        self._jobs.pop(request_id, None)
+        self._sources.pop(request_id, None)
+
+
+class Relayed(Source):
+    """Chunks that a task has pickled already."""
+
+    __slots__ = ("_payloads",)
+
+    def __init__(self, chunksize: int, final: bool) -> None:
+        super().__init__(0, final, chunksize)
+        self._payloads: dict[int, list[Any]] = {}
+
+    def add(self, chunks: Any, blobs: list[Any], position: int) -> None:
+        """Take the payloads of more chunks, each given by its number of buffers."""
+        for buffers in chunks:
+            end = position + 1 + buffers
+            self._payloads[self.chunks] = blobs[position:end]
+            self.chunks += 1
+            position = end
+
+    def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
+        extra = []
+        for index in range(start, stop):
+            payload = self._payloads[index]
+            blobs.extend(payload)
+            extra.append(len(payload) - 1)
+        return EACH, tuple(extra) if any(extra) else None
+
+    def done(self, start: int, stop: int) -> None:
+        for index in range(start, stop):
+            self._payloads.pop(index, None)
+
+
+class _Relay:
+    """A sink that passes outcomes on to the task that asked for them."""
+
+    def __init__(self, client: Client, request_id: int) -> None:
+        self._client = client
+        self._request_id = request_id
+
+    def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
+        for index, value in enumerate(values, start):
+            try:
+                encoded = dumps_exception(value) if failed else dumps_to_worker(value)
+            except Exception as error:
+                encoded, failed = dumps_exception(error), True
+            self._client.send(
+                (OUTCOME, self._request_id, index, int(failed)),
+                [encoded.data, *encoded.buffers],
+            )
+        return False
+
+    def finish(self) -> bool:
+        self._client.finished(self._request_id)
+        self._client.send((FINISHED, self._request_id))
+        return False
+
+    def abort(self, error: BaseException) -> bool:
+        encoded = dumps_exception(error)
+        self._client.send(
+            (OUTCOME, self._request_id, -1, 1), [encoded.data, *encoded.buffers]
+        )
+        return self.finish()
+
+    def call_back(self) -> None:
+        """Nobody in this process wants to be called."""
+
+
+# Numbers of functions that other counters will not reach.
+_function_ids = count(1 << 40)

@@ -1,0 +1,220 @@
+"""Classes by value, and the picklers that can send them: cloudpickle, and ours before it.
+
+Imported only when it is needed, since cloudpickle takes longer to import than a small
+program takes to run.
+"""
+
+from __future__ import annotations
+
+from enum import EnumType
+from types import ModuleType
+
+import cloudpickle
+from cloudpickle.cloudpickle import _class_setstate, _dynamic_class_reduce
+
+from ._identity import adopt, entry_for, entry_of, outdated
+from ._picklers import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from ._identity import Entry
+
+#: What Enum keeps for itself in a member; the rest is the program's.
+_MEMBER_NAMES = ("_value_", "_name_", "__objclass__", "_sort_order_")
+
+
+class ReachPickler(Session, cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickle what needs cloudpickle."""
+
+    def define_class(self, kind: type, entry: Entry) -> Any:
+        """Reduce a class to its definition."""
+        return _reduce_class(self, kind, entry)
+
+    def reduce_other(self, obj: Any, kind: type) -> Any:
+        """Reduce what is left to the reducers that others have registered."""
+        if issubclass(kind, ModuleType):
+            from ._modules import reduce_by_value
+
+            return reduce_by_value(self, obj)
+        from ._reducers import find_late
+
+        reducer = find_late(obj, kind)
+        return NotImplemented if reducer is None else reducer(self, obj)
+
+    def reduce_class(self, kind: Any) -> Any:
+        """Reduce a class; cloudpickle knows those that are only called builtin."""
+        reduced = super().reduce_class(kind)
+        if reduced is NotImplemented and kind.__module__ == "builtins":
+            return cloudpickle.Pickler.reducer_override(self, kind)
+        return reduced
+
+
+class BarePickler(ReachPickler):
+    """Pickle without annotations, which may refer to anything and are rarely needed."""
+
+    annotations = False
+
+
+# ---------------------------------------------------------------- sending
+
+
+def _reduce_class(session: Session, kind: Any, entry: Entry) -> Any:
+    make, arguments, (state, _), _, _, _ = _dynamic_class_reduce(kind)
+    present = vars(kind)
+    # What comes from a call, like the registry of an ABC, is another object each time;
+    # what the class itself has tells whether it has changed.
+    versions = {name: entry.versions.observe(present, name)[0] or 1 for name in state}
+    members = None
+    if issubclass(type(kind), EnumType):
+        make, arguments, members = _reduce_enum(kind)
+        for name in members:
+            state.pop(name, None)  # aliases
+    if session.notes is not None:
+        session.notes.add(_values_of(kind))
+    return (
+        make_class,
+        (entry.token, session.up, make, arguments),
+        (kind.__qualname__, versions, state, members),
+        None,
+        None,
+        fill_class,
+    )
+
+
+def _values_of(kind: type) -> Callable[[], Iterable[Any]]:
+    from _weakref import ref
+
+    reference = ref(kind)
+
+    def values() -> Iterable[Any]:
+        found = reference()
+        if found is None:
+            raise ReferenceError
+        return vars(found).values()
+
+    return values
+
+
+def _reduce_enum(kind: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Return how to make an Enum class, and what else its members hold.
+
+    Members are not made by the program's own ``__new__`` and ``__init__``, whose arguments
+    nobody knows any more, but from what these have left.
+    """
+    data_type = kind._member_type_
+    arguments = getattr(data_type, "__getnewargs__", lambda _: ())
+    members = {
+        name: (arguments(member), member._value_) for name, member in kind.__members__.items()
+    }
+    state = {name: _member_state(member) for name, member in kind.__members__.items()}
+    return (
+        make_enum,
+        (type(kind), kind.__name__, kind.__bases__, kind.__module__, data_type, members),
+        state,
+    )
+
+
+def _member_state(member: Any) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in getattr(member, "__dict__", {}).items()
+        if name not in _MEMBER_NAMES
+    }
+
+
+# ---------------------------------------------------------------- receiving
+
+
+def make_enum(
+    metaclass: Any,
+    name: str,
+    bases: tuple[Any, ...],
+    module: str,
+    data_type: Any,
+    members: dict[str, tuple[tuple[Any, ...], Any]],
+) -> Any:
+    """Make an Enum class with its members, and nothing else in it."""
+
+    def new(cls: Any, *definition: Any) -> Any:
+        # Enum unpacks it, except where members are tuples themselves.
+        arguments, value = definition if len(definition) == 2 else definition[0]
+        member = data_type.__new__(cls, *arguments)
+        member._value_ = value
+        return member
+
+    namespace = metaclass.__prepare__(name, bases)
+    namespace["__module__"] = module
+    namespace["__new__"] = new
+    for member, definition in members.items():
+        namespace[member] = definition
+    made = metaclass.__new__(metaclass, name, bases, namespace)
+    if "__new_member__" in vars(made):
+        # The program's own comes with the state, if it had one.
+        type.__delattr__(made, "__new_member__")
+    return made
+
+
+def make_class(token: str, up: bool, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Return the class of this token, or a new one that is still to be filled."""
+    entry = entry_for(token)
+    if entry is not None:
+        return entry.obj
+    try:
+        made = make(*arguments)
+    except TypeError:
+        made = _make_quietly(make, arguments)
+    adopt(token, made, above=not up)
+    return made
+
+
+def _make_quietly(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Make a class whose base asks for keywords that only its ``class`` line had.
+
+    They have done their work in the process that defined the class; what came of it is
+    in the state. So the hooks are skipped.
+    """
+    metaclass, name, bases, namespace, *_ = arguments
+    if make is make_enum:
+        return make(*arguments)
+    import types
+
+    resolved = types.resolve_bases(bases)
+    namespace = dict(namespace)
+    if resolved is not bases:
+        namespace["__orig_bases__"] = bases
+    owners = _hook_owners(resolved)
+    saved = [(owner, vars(owner)["__init_subclass__"]) for owner in owners]
+    for owner in owners:
+        owner.__init_subclass__ = classmethod(lambda cls, **_: None)
+    try:
+        return type.__new__(metaclass, name, resolved, namespace)
+    finally:
+        for owner, hook in saved:
+            owner.__init_subclass__ = hook
+
+
+def _hook_owners(bases: tuple[Any, ...]) -> list[Any]:
+    return [
+        owner
+        for owner in dict.fromkeys(owner for base in bases for owner in base.__mro__)
+        if owner is not object and type(vars(owner).get("__init_subclass__")) is classmethod
+    ]
+
+
+def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
+    """Give a class what its definition says, as far as it is new."""
+    qualname, versions, state, members = definition
+    entry = entry_of(kind)
+    knew = entry is not None and entry.knows_state
+    if entry is not None:
+        changed = set(outdated(entry, versions))
+        state = {name: value for name, value in state.items() if name in changed}
+    if not knew:
+        kind.__qualname__ = qualname
+    _class_setstate(kind, (state, {}))
+    if members and not knew:
+        for name, attributes in members.items():
+            vars(kind.__members__[name]).update(attributes)

@@ -1,0 +1,177 @@
+"""Find what exactly cannot be sent, once it is clear that something cannot.
+
+The parts of the object are tried one by one, then the parts of the first that fails, and
+so on. That is slow, and nobody waits for it but an error message.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import FunctionType, MethodType, ModuleType
+
+from ._encoding import REFUSALS, CannotSend, attempt, encode_with
+from ._functions import LruType
+from ._names import global_names
+from ._origins import is_named, scope_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_DEEPEST = 64
+
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+
+REMEDY = (
+    "leave it out in __getstate__, make it in the initializer, or send what it is made from"
+)
+
+
+def explain(obj: Any, refusal: BaseException, up: bool = False) -> CannotSend:
+    """Return an error that names the path from `obj` to what cannot be sent.
+
+    Parameters
+    ----------
+    obj : object
+    refusal : exception
+        What pickling `obj` raised; used where the search finds nothing better.
+    up : bool
+        Whether it was on its way to the parent.
+    """
+    steps = [("", obj)]
+    reason = str(refusal)
+    try:
+        reason = _search(steps, up) or reason
+    except Exception:
+        # An object that fails in yet another way when looked at: the path ends here.
+        pass
+    culprit = steps[-1][1]
+    return CannotSend(_path(steps), type(culprit).__qualname__, f"{reason} ({REMEDY})")
+
+
+def _search(steps: list[tuple[str, Any]], up: bool) -> str:
+    """Append the steps that lead to the culprit; return what it says."""
+    reason = ""
+    held = []  # parts may be made while looking; their ids must stay their own
+    seen = {id(steps[-1][1])}
+    while len(steps) < _DEEPEST:
+        for name, part in _parts(steps[-1][1]):
+            held.append(part)
+            if id(part) in seen:
+                continue
+            refusal = _refusal(part, up)
+            if refusal is not None:
+                reason = str(refusal)
+                seen.add(id(part))
+                steps.append((name, part))
+                break
+        else:
+            return reason
+    return reason
+
+
+def _refusal(obj: Any, up: bool) -> BaseException | None:
+    try:
+        attempt(lambda pickler_class: encode_with(pickler_class, obj, up))
+    except REFUSALS as error:
+        return error
+    return None
+
+
+def _path(steps: list[tuple[str, Any]]) -> str:
+    """Return the path in the program's words.
+
+    It begins at the first object that is more than a container: where that one is among
+    the arguments, the caller knows better.
+    """
+    first = next(
+        (index for index, (_, obj) in enumerate(steps) if not isinstance(obj, _CONTAINERS)), 0
+    )
+    if first == len(steps) - 1 and first:
+        # Nothing but containers on the way: then they are the path.
+        return "".join(name for name, _ in steps) + f": {_label(steps[-1][1])}"
+    path = _label(steps[first][1])
+    for name, _ in steps[first + 1 :]:
+        path += name if name.startswith("[") or not name else f".{name}"
+    return path
+
+
+def _label(obj: Any) -> str:
+    if isinstance(obj, MethodType):
+        obj = obj.__self__
+    if isinstance(obj, FunctionType | type):
+        return obj.__qualname__
+    if isinstance(obj, ModuleType):
+        return obj.__name__
+    return type(obj).__qualname__
+
+
+def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of everything that is pickled for `obj`."""
+    if isinstance(obj, dict) and type(obj).__reduce_ex__ is object.__reduce_ex__:
+        for key, value in list(obj.items()):
+            yield f"[{key!r}]", value
+            yield f"[key {key!r}]", key
+    elif type(obj) in _CONTAINERS:
+        yield from ((f"[{index}]", item) for index, item in enumerate(obj))
+    elif type(obj) is FunctionType:
+        yield from _parts_of_function(obj)
+    elif type(obj) is MethodType:
+        yield "", obj.__self__
+        yield "__func__", obj.__func__
+    elif type(obj) is LruType:
+        yield "__wrapped__", obj.__wrapped__
+    elif isinstance(obj, functools.partial):
+        yield "func", obj.func
+        yield from ((f"args[{index}]", value) for index, value in enumerate(obj.args))
+        yield from ((f"keywords[{name!r}]", value) for name, value in obj.keywords.items())
+    elif isinstance(obj, type):
+        if not is_named(obj):
+            yield from list(vars(obj).items())
+    elif isinstance(obj, classmethod | staticmethod):
+        yield "__func__", obj.__func__
+    elif isinstance(obj, property):
+        yield from (("fget", obj.fget), ("fset", obj.fset), ("fdel", obj.fdel))
+    elif not isinstance(obj, ModuleType):
+        yield from _parts_of_instance(obj)
+
+
+def _parts_of_function(func: FunctionType) -> Iterator[tuple[str, Any]]:
+    if is_named(func):
+        return
+    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=False):
+        try:
+            yield f"<closure {name}>", cell.cell_contents
+        except ValueError:  # not bound yet
+            continue
+    scope = scope_of(func.__globals__)
+    if scope is None or not scope.importable:
+        for name in global_names(func.__code__):
+            if name in func.__globals__:
+                yield f"<global {name}>", func.__globals__[name]
+    for value in func.__defaults__ or ():
+        yield "<default>", value
+    yield from ((f"<default {name}>", value) for name, value in (func.__kwdefaults__ or {}).items())
+    yield from func.__dict__.items()
+
+
+def _parts_of_instance(obj: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what ``__reduce_ex__`` gives, attributes before the rest."""
+    reduced = obj.__reduce_ex__(5)
+    if not isinstance(reduced, tuple):
+        return
+    _, arguments, *rest = reduced
+    state = rest[0] if rest else None
+    slots = None
+    if isinstance(state, tuple) and len(state) == 2:
+        state, slots = state
+    for attributes in (state, slots):
+        if isinstance(attributes, dict):
+            yield from ((str(name), value) for name, value in attributes.items())
+        elif attributes is not None:
+            yield "<state>", attributes
+    yield from ((f"<argument {index}>", value) for index, value in enumerate(arguments))
+    for items in rest[1:3]:
+        if items is not None:
+            yield from ((f"[{index}]", item) for index, item in enumerate(items))

@@ -1,0 +1,152 @@
+"""From objects to messages and back."""
+
+from __future__ import annotations
+
+import _pickle
+from io import BytesIO
+
+from store._codec import OUT_OF_BAND_MIN, Encoded, collector, lift_bytes
+
+from ._picklers import FastPickler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+#: Immutable types whose objects nothing else can be reached from.
+ATOMS: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
+
+#: Up to this many items, looking at each is cheaper than making a pickler of our own.
+_SHORT = 16
+
+#: How pickle and the objects themselves say that something cannot be pickled. What else
+#: an object raises is its own error and reaches the caller as it is.
+REFUSALS = (_pickle.PicklingError, TypeError, AttributeError, RuntimeError, OSError)
+
+
+class CannotSend(_pickle.PicklingError, TypeError):
+    """Say what cannot be sent, and where it is.
+
+    Also a `TypeError`, which is what plain pickling raises in most such cases.
+
+    Attributes
+    ----------
+    path : str
+        From the object that was to be sent to the culprit: ``"Analyzer.model.handle"``.
+    culprit_type : str
+        The name of its type.
+    what : str
+        What was to be sent: ``"argument 1 of f"``; may be empty.
+    reason : str
+        What the culprit said.
+    """
+
+    def __init__(self, path: str, culprit_type: str, reason: str, what: str = "") -> None:
+        super().__init__(path, culprit_type, reason, what)
+        self.path = path
+        self.culprit_type = culprit_type
+        self.reason = reason
+        self.what = what
+
+    def __str__(self) -> str:
+        parts = [f"cannot send {self.what}"] if self.what else []
+        parts += [part for part in (self.path, self.reason) if part]
+        return ": ".join(parts)
+
+    def about(self, what: str) -> CannotSend:
+        """Return the same error, saying what was to be sent."""
+        error = CannotSend(self.path, self.culprit_type, self.reason, what)
+        error.__cause__ = self.__cause__
+        return error
+
+
+def dumps_to_worker(obj: object) -> Encoded:
+    """Pickle `obj` for a worker.
+
+    Raises
+    ------
+    CannotSend
+        If that is not possible. Errors of the object's own reach the caller unchanged.
+    """
+    return _dumps(obj, False)
+
+
+def dumps_to_parent(obj: object) -> Encoded:
+    """Pickle `obj` for the process that sent the task.
+
+    What came from there goes back as itself. Raises as `dumps_to_worker`.
+    """
+    return _dumps(obj, True)
+
+
+def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
+    """Rebuild what one of the functions above was given.
+
+    Parameters
+    ----------
+    data : bytes-like
+    buffers : iterable of bytes-like
+        Writable, and the receiver's own.
+    """
+    return _pickle.loads(data, buffers=buffers)
+
+
+def _dumps(obj: Any, up: bool) -> Encoded:
+    kind = type(obj)
+    if kind in ATOMS or (
+        (kind is tuple or kind is list)
+        and len(obj) <= _SHORT
+        and ATOMS.issuperset(map(type, obj))
+    ):
+        data = _pickle.dumps(obj, 5)
+        if len(data) < OUT_OF_BAND_MIN:
+            return Encoded(data, [])
+    try:
+        return attempt(lambda pickler_class: encode_with(pickler_class, obj, up))
+    except CannotSend:
+        raise
+    except REFUSALS as refusal:
+        from ._culprit import explain
+
+        raise explain(obj, refusal, up) from refusal
+
+
+def encode_with(pickler_class: Callable[..., Any], obj: Any, up: bool) -> Encoded:
+    """Pickle `obj`, and before it what it needs."""
+    file = BytesIO()
+    buffers: list[memoryview] = []
+    pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
+    pickler.up = up
+    pickler.dump(lift_bytes(obj))
+    if pickler.needs is None:
+        return Encoded(file.getvalue(), buffers)
+    from ._preludes import prelude_for
+
+    return prelude_for(pickler.needs, up).before(file.getvalue(), buffers)
+
+
+def attempt(encode: Callable[[Any], T]) -> T:
+    """Call `encode` with one pickler class after the other until it succeeds.
+
+    Raises
+    ------
+    Exception
+        One of `REFUSALS`: the second, which knows more than the first.
+    """
+    try:
+        return encode(FastPickler)
+    except REFUSALS:
+        pass
+    from ._classes import BarePickler, ReachPickler
+
+    try:
+        return encode(ReachPickler)
+    except REFUSALS as error:
+        refusal = error
+    try:
+        return encode(BarePickler)
+    except REFUSALS:
+        raise refusal from None

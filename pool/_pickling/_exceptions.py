@@ -1,0 +1,230 @@
+"""Exceptions on their way to the parent: always something arrives, as true as possible.
+
+An exception is rebuilt without its ``__init__`` where that is the program's own: pickle
+would call it with ``args``, which are what ``__init__`` has made, not what it wants. What
+cannot be sent of an exception is left behind bit by bit: attributes, then the class.
+"""
+
+from __future__ import annotations
+
+from ._encoding import Encoded, dumps_to_parent, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_HEAPTYPE = 1 << 9
+
+#: Methods by which a class says itself how it is pickled.
+_OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
+
+
+def dumps_exception(error: BaseException) -> Encoded:
+    """Pickle an exception that a task raised. Never raises.
+
+    Unpickled, it is the exception, whose ``__cause__`` is a
+    `multiprocessing.pool.RemoteTraceback` with the text of the traceback.
+    """
+    text = _safely(_format, error)
+    for way in (_Faithful, _Rebuilt, _Reduced):
+        try:
+            encoded = dumps_to_parent(way(error))
+            rebuilt = loads(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
+            if type(rebuilt) is type(error):
+                return dumps_to_parent(_Raised(way(error), text))
+        except BaseException:
+            # Whatever an exception does when pickled, the next way relies on less of it.
+            continue
+    described = (_safely(_name, error), _safely(str, error), text)
+    return dumps_to_parent(_Described(*described))
+
+
+def _format(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+def _name(error: BaseException) -> str:
+    kind = type(error)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _safely(function: Callable[[Any], str], obj: Any) -> str:
+    try:
+        return str.__str__(function(obj))
+    except BaseException as error:
+        return f"<{function.__name__.strip('_')} failed with {type(error).__name__}>"
+
+
+# ---------------------------------------------------------------- what is pickled
+
+
+class _Raised:
+    """An exception with the text of its traceback."""
+
+    def __init__(self, error: Any, text: str) -> None:
+        self._parts = (error, text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return with_cause, self._parts
+
+
+class _Faithful:
+    """An exception as it pickles itself, or part by part if its ``__init__`` is special."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Any:
+        error = self._error
+        if _is_group(error):
+            return _reduce_group(error, type(self))
+        if _pickles_itself(error):
+            reduced = error.__reduce_ex__(5)
+            if isinstance(reduced, tuple):
+                return reduced
+        elif _has_own_init(error):
+            return _reduce_parts(error)
+        return _keep, (error,)
+
+
+class _Rebuilt:
+    """An exception part by part, whatever it says about that."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Any:
+        if _is_group(self._error):
+            return _reduce_group(self._error, type(self))
+        return _reduce_parts(self._error)
+
+
+class _Reduced:
+    """An exception part by part, with a description of each part that cannot be sent."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Any:
+        if _is_group(self._error):
+            return _reduce_group(self._error, type(self))
+        rebuild, (kind, args), state, *rest = _reduce_parts(self._error)
+        lost: list[str] = []
+        args = tuple(_sendable(f"args[{n}]", value, lost) for n, value in enumerate(args))
+        state = {name: _sendable(name, value, lost) for name, value in state.items()}
+        if lost:
+            notes = state.get("__notes__")
+            state["__notes__"] = [*(notes if isinstance(notes, list) else ()), *lost]
+        return (rebuild, (kind, args), state, *rest)
+
+
+class _Described:
+    """What is left of an exception whose class cannot be sent."""
+
+    def __init__(self, name: str, text: str, traceback: str) -> None:
+        self._parts = (name, text, traceback)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return describe, self._parts
+
+
+def _is_group(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup) and not _pickles_itself(error)
+
+
+def _pickles_itself(error: BaseException) -> bool:
+    """Return whether a class of the program's says how it is pickled."""
+    return any(name in vars(kind) for kind in _own_classes(error) for name in _OWN_WAYS)
+
+
+def _has_own_init(error: BaseException) -> bool:
+    return any(
+        name in vars(kind) for kind in _own_classes(error) for name in ("__init__", "__new__")
+    )
+
+
+def _own_classes(error: BaseException) -> list[type]:
+    return [kind for kind in type(error).__mro__ if kind.__flags__ & _HEAPTYPE]
+
+
+def _reduce_parts(error: BaseException) -> tuple[Any, ...]:
+    state = dict(error.__dict__)
+    for kind in _own_classes(error):
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(error, name):
+                state[name] = getattr(error, name)
+    return rebuild, (type(error), error.args), state, None, None, restore
+
+
+def _reduce_group(error: Any, way: Callable[[BaseException], Any]) -> tuple[Any, ...]:
+    inner = [way(one) for one in error.exceptions]
+    arguments = (type(error), (error.message, inner))
+    return rebuild, arguments, dict(error.__dict__), None, None, restore
+
+
+def _sendable(name: str, value: Any, lost: list[str]) -> Any:
+    """Return `value`, or its description if it cannot be sent."""
+    try:
+        encoded = dumps_to_parent(value)
+        loads(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
+    except BaseException as error:
+        described = _safely(repr, value)
+        lost.append(f"{name} came as its repr, {described}, for it cannot be sent: {_reason(error)}")
+        return described
+    return value
+
+
+def _reason(error: BaseException) -> str:
+    reason = getattr(error, "__cause__", None) or error
+    return f"{type(reason).__name__}: {_safely(str, reason)}"
+
+
+# ---------------------------------------------------------------- arriving
+
+
+def _keep(error: BaseException) -> BaseException:
+    return error
+
+
+def rebuild(kind: Any, args: tuple[Any, ...]) -> BaseException:
+    """Make an exception as its built-in base makes it, without the program's ``__init__``."""
+    native = next(base for base in kind.__mro__ if not base.__flags__ & _HEAPTYPE)
+    error: BaseException = native.__new__(kind, *args)
+    native.__init__(error, *args)
+    return error
+
+
+def restore(error: BaseException, state: dict[str, Any]) -> None:
+    """Give an exception its attributes, whatever its class thinks of that."""
+    for name, value in state.items():
+        object.__setattr__(error, name, value)
+
+
+def with_cause(error: BaseException, text: str) -> BaseException:
+    """Return `error` as it is raised in the parent."""
+    from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
+
+    error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
+    return error
+
+
+class _Text(str):
+    """A text that is its own repr, since the error below shows the repr of what it gets."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def describe(name: str, text: str, traceback: str) -> BaseException:
+    """Return what is raised in place of an exception that could not be sent."""
+    from multiprocessing.pool import MaybeEncodingError
+
+    reason = _Text(f"exceptions of type {name} cannot be sent")
+    error = MaybeEncodingError(reason, _Text(f"{name}: {text}"))  # type: ignore[arg-type]
+    return with_cause(error, traceback)

@@ -1,0 +1,283 @@
+"""Functions by value: code, globals, cells, and what hangs on them.
+
+A function is made empty first and filled afterwards, so that functions may refer to
+themselves and to each other. Cells are shared as they were; globals are those of the
+scope (see `_namespaces`), never a copy of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import marshal
+import sys
+from types import CellType, FunctionType, ModuleType
+
+from ._identity import adopt, attributes, entry_for, entry_of, introduce, outdated
+from ._names import global_names, submodules
+from ._namespaces import namespace, new_globals
+from ._origins import resolve, scope_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from ._identity import Entry
+    from ._origins import Scope
+    from ._picklers import Session
+
+LruType: Any = type(functools.lru_cache(int))
+
+#: Attributes of a function that are sent if they are not what a new function has.
+_PLAIN = ("__defaults__", "__kwdefaults__", "__doc__", "__module__", "__qualname__")
+
+
+# ---------------------------------------------------------------- sending
+
+
+def token_of(obj: Any) -> Entry | None:
+    """Return the entry of a function or cached function, if it is to have one.
+
+    Those that their own module can name are; a lambda or a nested function is made anew
+    for each trip, as everything that pickle sends.
+    """
+    entry = entry_of(obj)
+    if entry is not None:
+        return entry
+    names = getattr(_innermost(obj), "__globals__", None)
+    if names is None or scope_of(names) is None:
+        return None
+    return introduce(obj) if resolve(names, obj.__qualname__) is obj else None
+
+
+def _innermost(obj: Any) -> Any:
+    while type(obj) is LruType:
+        obj = obj.__wrapped__
+    return obj
+
+
+def reduce_function(session: Session, func: FunctionType, entry: Entry | None) -> Any:
+    """Reduce `func` to its definition.
+
+    Parameters
+    ----------
+    session : Session
+        The pickle that it is for.
+    func : function
+    entry : Entry or None
+        If it has a token.
+    """
+    code = func.__code__
+    scope = scope_of(func.__globals__)
+    names = [name for name in global_names(code) if name in func.__globals__]
+    values = None
+    if scope is None:
+        where: Any = session.nobodys(func.__globals__)
+        values = {name: func.__globals__[name] for name in names}
+    else:
+        where = scope
+        if not scope.importable:
+            session.require_names(scope, func.__globals__, global_names(code))
+    cells = func.__closure__ or ()
+    contents = [(cell, cell.cell_contents) for cell in session.unfilled(cells)]
+    if session.notes is not None:
+        session.notes.add_function(func)
+    modules = _modules_in(func.__globals__[name] for name in names)
+    modules += _modules_in(value for _, value in contents)
+    versions, state = _state(session, func, entry)
+    token = None if entry is None else entry.token
+    data = marshal.dumps(code)
+    return (
+        make_function,
+        (token, session.up, where, data, func.__name__, cells),
+        (data, versions, state, contents, values, submodules(code, modules)),
+        None,
+        None,
+        fill_function,
+    )
+
+
+def _modules_in(values: Iterable[Any]) -> list[str]:
+    return [value.__name__ for value in values if type(value) is ModuleType]
+
+
+def _state(
+    session: Session, func: FunctionType, entry: Entry | None
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Return what is to be set on the new function, and as of which versions."""
+    state: dict[str, Any] = {"__dict__": dict(func.__dict__)} if func.__dict__ else {}
+    for name in _PLAIN:
+        value = getattr(func, name)
+        if value is not None:
+            state[name] = value
+    if getattr(func, "__type_params__", ()):
+        state["__type_params__"] = func.__type_params__  # type: ignore[attr-defined]
+    if session.annotations:
+        try:
+            annotations = func.__annotations__
+        except Exception:  # evaluated only now, by 3.14, with names that are not there
+            annotations = {}
+        if annotations:
+            state["__annotations__"] = annotations
+    if entry is None:
+        return {}, state
+    everything = attributes(func)
+    versions = {name: entry.versions.observe(everything, name)[0] for name in everything}
+    return versions, state
+
+
+# ---------------------------------------------------------------- receiving
+
+
+def make_function(
+    token: str | None,
+    up: bool,
+    names: dict[str, Any],
+    code: bytes,
+    name: str,
+    cells: tuple[CellType, ...],
+) -> Any:
+    """Return the function of this token, or a new one that is still to be filled."""
+    entry = None if token is None else entry_for(token)
+    if entry is not None:
+        return entry.obj
+    func = FunctionType(marshal.loads(code), names, name, None, cells or None)
+    if token is not None:
+        adopt(token, func, above=not up)
+    return func
+
+
+def fill_function(func: FunctionType, definition: tuple[Any, ...]) -> None:
+    """Give a function what its definition says, as far as it is new."""
+    code, versions, state, contents, values, modules = definition
+    for name in modules:
+        _import(name)
+    for cell, value in contents:
+        cell.cell_contents = value
+    if values is not None:
+        for name, value in values.items():
+            func.__globals__.setdefault(name, value)
+    entry = entry_of(func) if versions else None
+    if entry is None or not entry.knows_state:
+        _set_all(func, state)
+    if entry is not None:
+        knew = entry.knows_state
+        changed = outdated(entry, versions)
+        if knew:
+            _set_changed(func, state, changed, code)
+
+
+def _import(name: str) -> None:
+    try:
+        __import__(name)
+    except ImportError:
+        # That the code has a name like it does not mean that it needs the module.
+        return
+
+
+def _set_all(func: FunctionType, state: dict[str, Any]) -> None:
+    func.__dict__.update(state.pop("__dict__", {}))
+    for name, value in state.items():
+        setattr(func, name, value)
+
+
+def _set_changed(
+    func: FunctionType, state: dict[str, Any], changed: list[str], code: bytes
+) -> None:
+    dictionary = state.get("__dict__", {})
+    for name in changed:
+        if name == "__code__":
+            func.__code__ = marshal.loads(code)
+        elif name in ("__defaults__", "__kwdefaults__"):
+            setattr(func, name, state.get(name))
+        elif name in dictionary:
+            func.__dict__[name] = dictionary[name]
+
+
+# ---------------------------------------------------------------- cells
+
+
+def reduce_cell(session: Session, cell: CellType) -> Any:
+    """Reduce a cell; its contents follow unless they come with a function."""
+    if session.unfilled((cell,)):
+        return CellType, (), cell.cell_contents, None, None, fill_cell
+    return CellType, ()
+
+
+def fill_cell(cell: CellType, contents: Any) -> None:
+    """Put the contents into a cell."""
+    cell.cell_contents = contents
+
+
+# ---------------------------------------------------------------- caches
+
+
+def reduce_lru(session: Session, cached: Any, entry: Entry | None) -> Any:
+    """Reduce a function under `functools.lru_cache`; its cache starts empty."""
+    parameters = cached.cache_parameters()
+    state = dict(cached.__dict__)
+    token = None if entry is None else entry.token
+    arguments = (token, session.up, parameters["maxsize"], parameters["typed"])
+    return make_lru, (*arguments, cached.__wrapped__), (token, state), None, None, fill_lru
+
+
+def make_lru(token: str | None, up: bool, maxsize: int | None, typed: bool, func: Any) -> Any:
+    """Return the cached function of this token, or a new one."""
+    entry = None if token is None else entry_for(token)
+    if entry is not None:
+        return entry.obj
+    cached = functools.lru_cache(maxsize, typed)(func)
+    if token is not None:
+        adopt(token, cached, above=not up)
+    return cached
+
+
+def fill_lru(cached: Any, definition: tuple[str | None, dict[str, Any]]) -> None:
+    """Give a new cached function its attributes."""
+    token, state = definition
+    entry = None if token is None else entry_of(cached)
+    if entry is not None:
+        if entry.knows_state:
+            return
+        entry.applied["__dict__"] = 1
+    for name, value in state.items():
+        if name != "__wrapped__":
+            cached.__dict__[name] = value
+
+
+# ---------------------------------------------------------------- names instead
+
+
+def resolve_token(token: str, key: str | None = None, qualname: str = "") -> Any:
+    """Return the object of a token; if it is gone here, what has its name now.
+
+    Raises
+    ------
+    UnpicklingError
+        If there is neither.
+    """
+    entry = entry_for(token)
+    if entry is not None:
+        return entry.obj
+    names = None if key is None else namespace(key)
+    found = None if names is None else resolve(names, qualname)
+    if found is None:
+        from _pickle import UnpicklingError
+
+        raise UnpicklingError(
+            f"{qualname!r} of module {key!r} no longer exists in process {_pid()}, which "
+            "defined it; keep a reference to it until the results are there"
+        )
+    return found
+
+
+def _pid() -> int:
+    import os
+
+    return os.getpid()
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module and return it, not its package."""
+    __import__(name)
+    return sys.modules[name]

@@ -1,0 +1,206 @@
+"""Functions and classes that several processes know by a token.
+
+An object that travels by value would get a twin with each trip. So each one that a
+program can name or meet twice has a token, given by the process where it was made. Who
+knows the token already takes the object that is there: `isinstance` holds, ``except``
+catches, an Enum member is itself, and what tasks left in a function's attributes or
+`lru_cache` is found again.
+
+Objects are held weakly here. In a worker their namespace and the last preludes hold them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import allocate_lock
+from _weakref import ref
+
+from ._versions import Versions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class _Ref(ref):  # type: ignore[type-arg]
+    """A weak reference that knows its entry."""
+
+    __slots__ = ("identity", "token")
+    identity: int
+    token: str
+
+
+class Entry:
+    """What is known of one object with a token.
+
+    Attributes
+    ----------
+    token : str
+    versions : Versions
+        Of the object's attributes, as this process counts them for its workers.
+    applied : dict of str to int
+        The version of each attribute that this process has got from its parent.
+    default : int
+        Stands for those that are not in `applied`: 1 if the object was made here, since
+        version 1 is what everybody began with.
+    above : bool
+        Whether this process's parent knows the object by this token.
+    """
+
+    __slots__ = ("_ref", "above", "applied", "default", "token", "versions")
+
+    def __init__(self, token: str, obj: Any, above: bool, default: int) -> None:
+        self.token = token
+        self.versions = Versions()
+        self.applied: dict[str, int] = {}
+        self.default = default
+        self.above = above
+        self._ref = _Ref(obj, _forget)
+        self._ref.identity = id(obj)
+        self._ref.token = token
+
+    @property
+    def knows_state(self) -> bool:
+        """Whether the object is complete: made here, or received with its state."""
+        return self.default > 0 or bool(self.applied)
+
+    @property
+    def obj(self) -> Any:
+        """The object, or None when it is gone."""
+        return self._ref()
+
+
+_by_identity: dict[int, Entry] = {}
+_by_token: dict[str, Entry] = {}
+_lock = allocate_lock()
+_prefix = ""
+_count = 0
+
+
+def _forget(dead: Any) -> None:
+    entry = _by_token.get(dead.token)
+    if entry is not None and entry._ref is dead:
+        del _by_token[dead.token]
+    entry = _by_identity.get(dead.identity)
+    if entry is not None and entry._ref is dead:
+        del _by_identity[dead.identity]
+
+
+def entry_of(obj: Any) -> Entry | None:
+    """Return the entry of an object that has a token."""
+    entry = _by_identity.get(id(obj))
+    return entry if entry is not None and entry.obj is obj else None
+
+
+def entry_for(token: str) -> Entry | None:
+    """Return the entry of a token whose object is alive."""
+    entry = _by_token.get(token)
+    return entry if entry is not None and entry.obj is not None else None
+
+
+def introduce(obj: Any) -> Entry:
+    """Return the entry of `obj`, which gets a token if it has none."""
+    entry = entry_of(obj)
+    if entry is None:
+        with _lock:
+            entry = entry_of(obj)
+            if entry is None:
+                entry = _add(Entry(_new_token(), obj, above=False, default=1), obj)
+    return entry
+
+
+def adopt(token: str, obj: Any, above: bool) -> Entry:
+    """Register an object that has just been made from its definition."""
+    with _lock:
+        return _add(Entry(token, obj, above, default=0), obj)
+
+
+def _add(entry: Entry, obj: Any) -> Entry:
+    _by_token[entry.token] = _by_identity[id(obj)] = entry
+    return entry
+
+
+def _new_token() -> str:
+    global _prefix, _count
+    if not _prefix:
+        _prefix = os.urandom(8).hex()
+    _count += 1
+    return f"{_prefix}-{_count:x}"
+
+
+def outdated(entry: Entry, versions: dict[str, int]) -> list[str]:
+    """Return the attributes that the sender has changed since; take note of them."""
+    applied = entry.applied
+    names = [
+        name for name, version in versions.items() if version > applied.get(name, entry.default)
+    ]
+    applied.update({name: versions[name] for name in names})
+    return names
+
+
+# ---------------------------------------------------------------- fork
+
+
+def attributes(obj: Any) -> dict[str, Any]:
+    """Return those attributes of a function or class that are sent with it."""
+    if isinstance(obj, type):
+        return dict(obj.__dict__)
+    found = dict(getattr(obj, "__dict__", ()))
+    code = getattr(obj, "__code__", None)
+    if code is not None:
+        found["__code__"] = code
+        found["__defaults__"] = obj.__defaults__
+        found["__kwdefaults__"] = obj.__kwdefaults__
+    return found
+
+
+def _introduce_main() -> None:
+    """Give tokens to what the main module defines, just before a fork.
+
+    The child may become a worker that inherits all this. Then both must agree on who is
+    who, and the parent can tell later what has changed since.
+    """
+    for obj in list(vars(sys.modules["__main__"]).values()):
+        if _is_from_main(obj):
+            found = attributes(obj)
+            versions = introduce(obj).versions
+            for name in found:
+                versions.observe(found, name)
+
+
+def _is_from_main(obj: Any) -> bool:
+    kind = type(obj)
+    if not issubclass(kind, type) and kind.__name__ not in ("function", "_lru_cache_wrapper"):
+        return False
+    return getattr(obj, "__module__", None) in ("__main__", "__mp_main__")
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _prefix
+    _lock = allocate_lock()
+    _prefix = ""  # tokens made from now on must differ from the parent's
+    for entry in list(_by_token.values()):
+        entry.versions.reset_lock()
+        entry.applied = entry.versions.numbers()
+        entry.default = 1
+        entry.above = True
+
+
+def _quietly(function: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            function()
+        except Exception:
+            # A main module with odd objects in it; at worst something gets a twin. An
+            # error here would be printed at every fork of the program.
+            return
+
+    return run
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_quietly(_introduce_main), after_in_child=_quietly(_after_fork_in_child)
+    )

@@ -1,0 +1,120 @@
+"""One namespace per module that travels by value.
+
+All functions of such a module share the namespace of that name in a worker, so that what
+an initializer sets there is seen by the tasks. A name that a function uses is written
+there when it is absent, or when the sender has bound it to another object since; what an
+initializer or a task has set stays otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ._origins import canonical
+from ._versions import Versions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+#: Namespaces of scopes that are registered nowhere else.
+_modules: dict[str, ModuleType] = {}
+
+#: For each scope, the versions of its names: as counted for our workers, and as received.
+_sent: dict[str, Versions] = {}
+_applied: dict[str, dict[str, int]] = {}
+
+
+def install_main(file: str | None) -> None:
+    """Give this process an empty main module, in place of the one it has.
+
+    Parameters
+    ----------
+    file : str or None
+        The ``__file__`` of the parent's main module.
+    """
+    sys.modules["__main__"] = _new_module("__main__", file)
+    _applied.pop("__main__", None)
+    _sent.pop("__main__", None)
+
+
+def _new_module(name: str, file: str | None) -> ModuleType:
+    module = type(sys)(name)
+    vars(module)["__builtins__"] = sys.modules["builtins"]
+    if file is not None:
+        module.__file__ = file
+    return module
+
+
+def open_scope(key: str, name: str, file: str | None, by_import: bool) -> dict[str, Any]:
+    """Return the globals of a scope, which is made if it is not there."""
+    if by_import:
+        __import__(name)
+        return vars(sys.modules[name])
+    known = namespace(key)
+    if known is not None:
+        return known
+    module = _modules[key] = _new_module(name, file)
+    # Some libraries look for the module of a class there (dataclasses, typing, pickle).
+    sys.modules.setdefault(name, module)
+    return vars(module)
+
+
+def namespace(key: str) -> dict[str, Any] | None:
+    """Return the globals of a scope that travels by value, or None."""
+    key = canonical(key)
+    module = _modules.get(key) or sys.modules.get(key)
+    return None if module is None else vars(module)
+
+
+def module_of(names: dict[str, Any]) -> ModuleType | None:
+    """Return the module made here that has these globals."""
+    for module in _modules.values():
+        if vars(module) is names:
+            return module
+    return None
+
+
+def new_globals(name: str | None) -> dict[str, Any]:
+    """Return globals for generated code that belongs to no module."""
+    names: dict[str, Any] = {"__builtins__": sys.modules["builtins"]}
+    if name is not None:
+        names["__name__"] = name
+    return names
+
+
+def versions_of(key: str) -> Versions:
+    """Return the versions of a scope's names, as sent by this process."""
+    return _sent.get(key) or _sent.setdefault(key, Versions())
+
+
+def is_from_above(key: str, name: str) -> bool:
+    """Return whether the parent process is known to have this name."""
+    return name in _applied.get(key, ())
+
+
+def bind(names: dict[str, Any], key: str, name: str, version: int, value: Any) -> None:
+    """Write a name that the parent sent, if it is absent or has changed there."""
+    applied = _applied.setdefault(key, {})
+    known = applied.get(name)
+    applied[name] = version if known is None else max(version, known)
+    if name not in names or (known is not None and known < version):
+        names[name] = value
+
+
+def bind_absent(names: dict[str, Any], name: str, value: Any) -> None:
+    """Write a name that a worker sent: nothing that this process has is overwritten."""
+    names.setdefault(name, value)
+
+
+def _after_fork_in_child() -> None:
+    _applied.clear()  # what comes from now on is counted by the process that forked
+    for key, versions in _sent.items():
+        versions.reset_lock()
+        _applied[key] = versions.numbers()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,192 @@
+"""Where functions and classes live, and whether a worker can import them from there.
+
+A worker never runs the user's main module. So what is defined there cannot be named, nor
+can what lives in a module that was loaded from a path, is still being imported, or is
+gone from ``sys.modules``: all this travels by value. Everything else travels as a name.
+"""
+
+from __future__ import annotations
+
+import sys
+from os import path as os_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+_HEAPTYPE = 1 << 9
+
+#: Verdicts, each with the module object that it is about.
+_verdicts: dict[str, tuple[Any, bool]] = {}
+
+#: Modules whose things have been sent by value. They stay so: the worker has a namespace
+#: of that name now, and a later import by name would give every class a twin.
+_by_value: set[str] = set()
+
+#: Scopes made for globals that are not those of a registered module, and their number.
+_MARKER = "__actorpool_scope__"
+_marked = 0
+
+
+class Scope:
+    """The globals that a function belongs to, as a name that both sides understand.
+
+    Attributes
+    ----------
+    key : str
+        Unique among the scopes of a program; the module's name if it is registered.
+    importable : bool
+        Whether the worker imports the module instead of getting names one by one.
+    """
+
+    __slots__ = ("file", "importable", "key", "name")
+
+    def __init__(self, key: str, name: str, file: str | None, importable: bool) -> None:
+        self.key = key
+        self.name = name
+        self.file = file
+        self.importable = importable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ._namespaces import open_scope
+
+        return open_scope, (self.key, self.name, self.file, self.importable)
+
+
+_scopes: dict[tuple[str, bool], Scope] = {}
+
+
+def scope_of(names: dict[str, Any]) -> Scope | None:
+    """Return the scope whose globals are `names`, or None if they are nobody's.
+
+    Nobody's are those of generated code (``exec`` with a dict of its own); they are sent
+    along with each function.
+    """
+    name = names.get("__name__")
+    if not isinstance(name, str):
+        return None
+    if getattr(sys.modules.get(name), "__dict__", None) is names:
+        return _scope(canonical(name), name, names, importable(name))
+    key = names.get(_MARKER)
+    if key is None:
+        if name != "__main__" and "__file__" not in names and "__spec__" not in names:
+            return None
+        # A module that is registered nowhere, or no longer: only its own dict can tell
+        # later that it is the same one (dicts cannot be weakly referenced).
+        global _marked
+        _marked += 1
+        key = names[_MARKER] = f"{name}#{_marked}"
+    return _scope(key, name, names, False)
+
+
+def _scope(key: str, name: str, names: dict[str, Any], by_name: bool) -> Scope:
+    scope = _scopes.get((key, by_name))
+    if scope is None:
+        file = names.get("__file__")
+        scope = Scope(key, name, file if isinstance(file, str) else None, by_name)
+        _scopes[key, by_name] = scope
+        if not by_name:
+            _by_value.add(key)
+    return scope
+
+
+def scope_of_module(name: str | None) -> Scope | None:
+    """Return the scope of the registered module called `name`."""
+    names = getattr(sys.modules.get(name or ""), "__dict__", None)
+    return None if names is None else scope_of(names)
+
+
+def canonical(name: str) -> str:
+    """Return the name under which the main module is known.
+
+    In a process that `multiprocessing` spawned, the user's main module is called
+    ``__mp_main__`` and registered under both names.
+    """
+    return "__main__" if name == "__mp_main__" else name
+
+
+def is_named(obj: Any) -> bool:
+    """Return whether a function or class can be sent as a name."""
+    if isinstance(obj, type) and not obj.__flags__ & _HEAPTYPE:
+        return True  # built in: there is no other way, and pickle knows their names
+    name = obj.__module__
+    if not isinstance(name, str) or not importable(name):
+        return False
+    return resolve(sys.modules[name].__dict__, obj.__qualname__) is obj
+
+
+def resolve(names: dict[str, Any], qualname: str) -> Any:
+    """Return what a dotted name leads to in a module's globals, or None."""
+    if "." not in qualname:
+        return names.get(qualname)
+    first, *rest = qualname.split(".")
+    found = names.get(first)
+    try:
+        for part in rest:
+            found = getattr(found, part)
+    except AttributeError:
+        return None
+    return found
+
+
+def importable(name: str) -> bool:
+    """Return whether importing `name` elsewhere gives the module that is registered here."""
+    module = sys.modules.get(name)
+    known = _verdicts.get(name)
+    if known is not None and known[0] is module:
+        return known[1]
+    if module is None or name in ("__main__", "__mp_main__") or name in _by_value:
+        return False
+    if _is_initializing(name):
+        return False  # not for ever: no verdict to keep
+    verdict = _is_importable(name, module)
+    _verdicts[name] = (module, verdict)
+    return verdict
+
+
+def _is_initializing(name: str) -> bool:
+    """Return whether the module, or a package that it is in, is being imported now.
+
+    A worker that imported it would run what runs here at this moment: the line that
+    makes a Pool.
+    """
+    while name:
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if getattr(spec, "_initializing", False):
+            return True
+        name = name.rpartition(".")[0]
+    return False
+
+
+def _is_importable(name: str, module: ModuleType) -> bool:
+    spec = getattr(module, "__spec__", None)
+    origin = getattr(spec, "origin", None) or getattr(module, "__file__", None)
+    if origin in ("built-in", "frozen"):
+        return True
+    parent = name.rpartition(".")[0]
+    if parent and not importable(parent):
+        return False
+    found = _find(name, getattr(sys.modules.get(parent), "__path__", None))
+    if found is None:
+        # Made by its package while that is imported, as `six.moves` is.
+        return spec is None and bool(parent)
+    return _same_file(found.origin, origin)
+
+
+def _find(name: str, path: Any) -> Any:
+    """Search for a module as an import that finds nothing in ``sys.modules`` would."""
+    for finder in list(sys.meta_path):
+        try:
+            found = finder.find_spec(name, path)
+        except Exception:  # somebody else's finder, asked for nothing but its opinion
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _same_file(one: str | None, other: str | None) -> bool:
+    if one == other:
+        return True
+    return bool(one and other) and os_path.realpath(str(one)) == os_path.realpath(str(other))

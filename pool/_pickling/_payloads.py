@@ -1,0 +1,186 @@
+"""Functions, pickled once for as long as they stay what they are."""
+
+from __future__ import annotations
+
+import functools
+from _weakref import ref
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+
+from ._encoding import ATOMS, CannotSend, dumps_to_worker
+from ._functions import LruType, token_of
+from ._origins import is_named
+from ._versions import Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from store._codec import Encoded
+
+    from ._preludes import Notes, Prelude
+
+
+class FunctionPayload:
+    """A pickled function.
+
+    Attributes
+    ----------
+    encoded : Encoded
+    stateless : bool
+        Whether a worker may unpickle it once and call that for every task. Otherwise it
+        is to be unpickled for each chunk, since a program can see the difference: an
+        instance that counts its calls, a closure that remembers.
+    """
+
+    __slots__ = ("encoded", "stateless")
+
+    def __init__(self, encoded: Encoded, stateless: bool) -> None:
+        self.encoded = encoded
+        self.stateless = stateless
+
+
+class _Record:
+    """A payload that is kept, and what it depends on."""
+
+    __slots__ = ("_notes", "_prelude", "_watch", "func", "payload")
+
+    def __init__(self, func: Any, payload: FunctionPayload, notes: Notes | None) -> None:
+        key = id(func)
+        self.func = ref(func, lambda dead: _drop(key, dead))
+        self.payload = payload
+        self._prelude: Prelude | None = getattr(payload.encoded, "prelude", None)
+        self._notes = notes
+        self._watch = None if notes is None else Watch(notes.values())
+
+    def is_current(self) -> bool:
+        if self._prelude is not None and not self._prelude.is_current():
+            return False
+        if self._watch is None or self._notes is None:
+            return True
+        try:
+            return self._watch.holds(self._notes.values())
+        except ReferenceError:
+            return False
+
+
+_records: dict[int, _Record] = {}
+
+
+def _drop(key: int, dead: object) -> None:
+    record = _records.get(key)
+    if record is not None and record.func is dead:
+        del _records[key]
+
+
+def dumps_function(func: Callable[..., Any]) -> FunctionPayload:
+    """Pickle a function for workers.
+
+    Raises
+    ------
+    CannotSend
+        As `dumps_to_worker`.
+    """
+    record = _records.get(id(func))
+    if record is not None and record.func() is func and record.is_current():
+        return record.payload
+    try:
+        payload = FunctionPayload(dumps_to_worker(func), is_stateless(func))
+    except CannotSend as error:
+        name = getattr(func, "__qualname__", type(func).__qualname__)
+        raise error.about(f"function {name!r}") from error.__cause__
+    keepable, notes = _what_to_watch(func)
+    if keepable:
+        try:
+            _records[id(func)] = _Record(func, payload, notes)
+        except TypeError:
+            return payload  # not weakly referable: pickled each time
+    return payload
+
+
+def is_stateless(func: Any) -> bool:
+    """Return whether a program cannot tell if `func` is unpickled once or many times."""
+    kind = type(func)
+    if kind is FunctionType or kind is LruType:
+        return is_named(func) or token_of(func) is not None or not _closure(func)
+    if issubclass(kind, type):
+        return True
+    if kind is BuiltinFunctionType:
+        owner = func.__self__
+        return owner is None or isinstance(owner, ModuleType | type) or type(owner) in ATOMS
+    if kind is MethodType:
+        return isinstance(func.__self__, type) and is_stateless(func.__func__)
+    if kind is functools.partial:
+        given = (*func.args, *func.keywords.values())
+        return not func.__dict__ and is_stateless(func.func) and ATOMS.issuperset(map(type, given))
+    return kind.__name__ in ("method_descriptor", "wrapper_descriptor")
+
+
+def _closure(func: Any) -> Any:
+    while type(func) is LruType:
+        return True  # a cache of its own, which starts empty each time
+    return func.__closure__
+
+
+def _what_to_watch(func: Any) -> tuple[bool, Notes | None]:
+    """Return whether the payload may be kept, and what it depends on beside its prelude."""
+    kind = type(func)
+    if kind is BuiltinFunctionType:
+        return is_stateless(func), None
+    if issubclass(kind, type) or (
+        kind in (FunctionType, LruType) and (is_named(func) or token_of(func) is not None)
+    ):
+        return True, None
+    from ._preludes import Notes
+
+    notes = Notes()
+    return _is_fixed(func, notes, set()), notes
+
+
+def _is_fixed(value: Any, notes: Notes, seen: set[int]) -> bool:
+    """Return whether `value` changes only in ways that `notes` will show."""
+    kind = type(value)
+    if kind in ATOMS or issubclass(kind, type) or kind is ModuleType or id(value) in seen:
+        return True
+    if kind is FunctionType:
+        if is_named(value) or token_of(value) is not None:
+            return True
+        seen.add(id(value))
+        notes.add_function(value)
+        return all(_is_fixed(part, notes, seen) for part in _inside(value))
+    if kind is LruType:
+        return token_of(value) is not None or is_named(value)
+    if kind is BuiltinFunctionType:
+        return is_stateless(value)
+    if kind is functools.partial:
+        if value.__dict__:
+            return False
+        notes.add(_values_of_partial(value))
+        parts = (value.func, *value.args, *value.keywords.values())
+        return all(_is_fixed(part, notes, seen) for part in parts)
+    if kind is tuple:
+        return all(_is_fixed(part, notes, seen) for part in value)
+    return False
+
+
+def _inside(func: FunctionType) -> list[Any]:
+    found: list[Any] = [*(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).values()]
+    found += func.__dict__.values()
+    for cell in func.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # not bound yet
+            found.append([])
+    return found
+
+
+def _values_of_partial(func: functools.partial[Any]) -> Callable[[], list[Any]]:
+    reference = ref(func)
+
+    def values() -> list[Any]:
+        found = reference()
+        if found is None:
+            raise ReferenceError
+        return [found.func, found.args, *found.keywords.values()]
+
+    return values

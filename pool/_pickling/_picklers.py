@@ -1,0 +1,270 @@
+"""The picklers: what goes as a name, as a token, or as a definition.
+
+The body of a message is pickled by `FastPickler`. Where it meets something that lives by
+value and has a token, it writes the token and notes the need of a definition; the
+definitions go before the body, in a prelude that is pickled once for many messages (see
+`_preludes`). What has no token, a lambda say, is defined in the body itself.
+
+`_classes.ReachPickler`, on top of cloudpickle, does the same and reaches further; it is
+imported when `FastPickler` has failed.
+"""
+
+from __future__ import annotations
+
+import _pickle
+from types import CellType, FunctionType, MethodType, ModuleType
+
+from store._codec import reduce_large
+
+from ._functions import (
+    LruType,
+    import_module,
+    reduce_cell,
+    reduce_function,
+    reduce_lru,
+    resolve_token,
+    token_of,
+)
+from ._identity import introduce
+from ._namespaces import new_globals
+from ._origins import canonical, importable, is_named, scope_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from ._identity import Entry
+    from ._origins import Scope
+    from ._preludes import Notes
+
+    #: What a message needs: the object of each token, the globals of each (scope, name).
+    Needs = dict[str | tuple[str, str], Any]
+
+#: Modules whose types are looked at by `_reducers`; there is no cheaper test for a type
+#: that may not even be imported.
+_WATCHED = frozenset(
+    {
+        "__main__",
+        "_io",
+        "_queue",
+        "_thread",
+        "array",
+        "concurrent.futures.thread",
+        "io",
+        "multiprocessing.pool",
+        "numpy",
+        "queue",
+        "tempfile",
+        "threading",
+        "typing",
+        "weakref",
+    }
+)
+
+#: By exact type.
+_SPECIAL: dict[type, Any] = {}
+
+
+class NeedsReach(_pickle.PicklingError):
+    """Ask for the pickle to be made again by `_classes.ReachPickler`."""
+
+
+class _Nobodys:
+    """Globals that belong to no module, within one pickle."""
+
+    __slots__ = ("_name", "names")
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names = names  # held: its id is what it is known by
+        name = names.get("__name__")
+        self._name = name if isinstance(name, str) else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return new_globals, (self._name,)
+
+
+class Session:
+    """What the picklers have in common: decisions, and notes for one pickle.
+
+    Attributes
+    ----------
+    up : bool
+        From a worker to its parent, who defined what came from there.
+    inline : bool
+        Whether definitions belong here: in a prelude.
+    annotations : bool
+        Whether functions keep theirs.
+    needs : dict
+        What a prelude has to define.
+    notes : Notes or None
+        What the pickle depends on, if it is to be used again.
+    """
+
+    up = False
+    inline = False
+    annotations = True
+    needs: Needs | None = None
+    filled: dict[int, CellType] | None = None
+    notes: Notes | None = None
+    known_nobodys: dict[int, _Nobodys] | None = None
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Decide how `obj` is pickled; called for all but the commonest types."""
+        kind = type(obj)
+        if kind is FunctionType:
+            return self._function(obj)
+        special = _SPECIAL.get(kind)
+        if special is not None:
+            return special(self, obj)
+        # Not isinstance: proxies lie about their class, and may fail when asked.
+        if issubclass(kind, type):
+            return self.reduce_class(obj)
+        if kind.__module__ in _WATCHED:
+            return self._watched(obj, kind)
+        return self.reduce_other(obj, kind)
+
+    def reduce_other(self, obj: Any, kind: type) -> Any:
+        """Reduce what nothing is known about."""
+        return NotImplemented
+
+    # ------------------------------------------------------------ functions, classes
+
+    def _function(self, func: FunctionType) -> Any:
+        if is_named(func):
+            return NotImplemented
+        entry = token_of(func)
+        if entry is not None and self._is_bare(entry):
+            return self._bare(entry, func)
+        return reduce_function(self, func, entry)
+
+    def cached(self, obj: Any) -> Any:
+        """Reduce a function under `functools.lru_cache`."""
+        if is_named(obj):
+            return NotImplemented
+        entry = token_of(obj)
+        if entry is not None and self._is_bare(entry):
+            return self._bare(entry, obj)
+        return reduce_lru(self, obj, entry)
+
+    def reduce_class(self, kind: Any) -> Any:
+        """Reduce a class."""
+        if is_named(kind):
+            return NotImplemented
+        entry = introduce(kind)
+        if self._is_bare(entry):
+            return self._bare(entry, kind)
+        return self.define_class(kind, entry)
+
+    def define_class(self, kind: type, entry: Entry) -> Any:
+        """Reduce a class to its definition."""
+        raise NeedsReach(f"class {kind.__qualname__!r} travels by value")
+
+    def _is_bare(self, entry: Entry) -> bool:
+        return not self.inline or (self.up and entry.above)
+
+    def _bare(self, entry: Entry, obj: Any) -> Any:
+        if self.up and entry.above:
+            # Its name helps where the parent has let go of the object.
+            return resolve_token, (entry.token, canonical(obj.__module__), obj.__qualname__)
+        self.require(entry.token, obj)
+        return resolve_token, (entry.token,)
+
+    # ------------------------------------------------------------ notes
+
+    def require(self, key: str | tuple[str, str], what: Any) -> None:
+        """Note that the receiver must have a token, or a name of a scope."""
+        if self.needs is None:
+            self.needs = {}
+        self.needs[key] = what
+
+    def require_names(
+        self, scope: Scope, names: dict[str, Any], required: Iterable[str]
+    ) -> None:
+        """Note which names of a scope the receiver must have."""
+        for name in required:
+            self.require((scope.key, name), names)
+
+    def unfilled(self, cells: Sequence[CellType]) -> list[CellType]:
+        """Return those cells whose contents have not been pickled, as if they now were."""
+        filled = self.filled
+        if filled is None:
+            filled = self.filled = {}
+        fresh = [cell for cell in cells if id(cell) not in filled]
+        filled.update((id(cell), cell) for cell in fresh)
+        return [cell for cell in fresh if not _is_empty(cell)]
+
+    def nobodys(self, names: dict[str, Any]) -> _Nobodys:
+        """Return what stands for globals that belong to no module."""
+        if self.known_nobodys is None:
+            self.known_nobodys = {}
+        return self.known_nobodys.setdefault(id(names), _Nobodys(names))
+
+    # ------------------------------------------------------------ the rest
+
+    def _watched(self, obj: Any, kind: type) -> Any:
+        reduced = reduce_large(obj)
+        if reduced is not NotImplemented or kind.__module__ in ("numpy", "array"):
+            return reduced
+        from ._reducers import find
+
+        reducer = find(kind)
+        if reducer is None:
+            return self.reduce_other(obj, kind)
+        return reducer(self, obj)
+
+
+class FastPickler(Session, _pickle.Pickler):
+    """Pickle for a worker, without help from cloudpickle."""
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - the only way to ask
+    except ValueError:
+        return True
+    return False
+
+
+# ---------------------------------------------------------------- special types
+
+
+def register_reducer(kind: type, function: Callable[[Any], Any]) -> None:
+    """Let `function` reduce objects of exactly this type, in messages of every kind.
+
+    Parameters
+    ----------
+    kind : type
+    function : callable
+        Called with the object; returns what ``__reduce__`` would.
+    """
+    _SPECIAL[kind] = lambda _, obj: function(obj)
+
+
+def _reduce_method(session: Session, method: MethodType) -> Any:
+    """Reduce a bound method to its object and its name, if that is where it is found."""
+    owner = method.__self__
+    try:
+        if getattr(owner, method.__func__.__name__) == method:
+            return NotImplemented
+    except Exception:  # no such attribute (a private or renamed method), or a property fails
+        pass
+    return MethodType, (method.__func__, owner)
+
+
+def _reduce_module(session: Session, module: ModuleType) -> Any:
+    """Reduce a module to its name, or to the namespace that stands for it in a worker."""
+    import sys
+
+    name = module.__name__
+    if sys.modules.get(name) is module and importable(name):
+        return import_module, (name,)
+    from ._modules import reduce_by_value
+
+    return reduce_by_value(session, module)
+
+
+_SPECIAL[CellType] = reduce_cell
+_SPECIAL[LruType] = Session.cached
+_SPECIAL[MethodType] = _reduce_method
+_SPECIAL[ModuleType] = _reduce_module

@@ -1,0 +1,390 @@
+"""Definitions that go before a message.
+
+A prelude holds what a message mentions by token or by name of a scope: functions and
+classes that travel by value, the globals that they use, and so on from there. It is one
+pickle, so that what is shared among all this arrives shared. It is used again as long as
+nothing in it has been replaced, and a worker that has entered it once skips it.
+
+On the wire a prelude is a few instructions at the beginning of the pickle: call `enter`
+with the bytes, and drop what it returns. So a message stays a plain pickle.
+"""
+
+from __future__ import annotations
+
+import _pickle
+import os
+from io import BytesIO
+from itertools import count
+
+from store._codec import Encoded, collector
+
+from ._functions import LruType
+from ._namespaces import bind, bind_absent, is_from_above, versions_of
+from ._origins import resolve, scope_of, scope_of_module
+from ._versions import MISSING, Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import FunctionType
+    from typing import Any
+
+    from ._picklers import Needs
+    from ._versions import Versions
+
+#: How many preludes are kept for further use, and how many a worker remembers.
+_KEPT = 256
+_REMEMBERED = 4096
+
+#: How long a container may be for the classes of its items to be looked for.
+_LOOKED_THROUGH = 256
+
+
+class Prelude:
+    """A pickled set of definitions.
+
+    Attributes
+    ----------
+    identity : bytes
+        Unique among all processes.
+    prefix : bytes
+        What a message begins with.
+    buffers : list of memoryview
+        Come before those of the message.
+    """
+
+    __slots__ = ("_notes", "_watch", "buffers", "identity", "prefix")
+
+    def __init__(self, data: bytes, buffers: list[memoryview], notes: Notes | None) -> None:
+        self.identity = _new_identity()
+        self.buffers = buffers
+        self._notes = notes
+        self._watch = None if notes is None else Watch(notes.values())
+        self.prefix = _call(self.identity, data, len(buffers), lasting=notes is not None)
+
+    def is_current(self) -> bool:
+        """Return whether nothing in it has been replaced since it was made."""
+        if self._watch is None or self._notes is None:
+            return False
+        try:
+            return self._watch.holds(self._notes.values())
+        except ReferenceError:
+            return False
+
+    def before(self, body: bytes, buffers: list[memoryview]) -> WithPrelude:
+        """Return the message that consists of this prelude and a body."""
+        return WithPrelude(self, body, buffers)
+
+
+class WithPrelude(Encoded):
+    """A message that begins with definitions."""
+
+    __slots__ = ("prelude",)
+
+    def __init__(self, prelude: Prelude, body: bytes, buffers: list[memoryview]) -> None:
+        super().__init__(prelude.prefix + body, [*prelude.buffers, *buffers])
+        self.prelude = prelude
+
+    def without_definitions(self) -> Encoded:
+        """Return the message for a receiver that has had one with the same prelude."""
+        body = memoryview(self.data)[len(self.prelude.prefix) :]
+        mention = _call(self.prelude.identity, None, 0, lasting=True)
+        return Encoded(mention + body, self.buffers[len(self.prelude.buffers) :])
+
+
+class Notes:
+    """Everything that a prelude depends on.
+
+    Objects are referred to weakly: a prelude that is kept must not keep a program's
+    classes alive.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[tuple[dict[str, Any], str]] = []
+        self._functions: list[Any] = []
+        self._others: list[Callable[[], Iterable[Any]]] = []
+
+    def add_name(self, names: dict[str, Any], name: str) -> None:
+        """Depend on what a name is bound to."""
+        self._names.append((names, name))
+
+    def add_function(self, func: FunctionType) -> None:
+        """Depend on the code, defaults, attributes and cells of a function."""
+        from _weakref import ref
+
+        self._functions.append(ref(func))
+
+    def add(self, values: Callable[[], Iterable[Any]]) -> None:
+        """Depend on whatever `values` returns."""
+        self._others.append(values)
+
+    def values(self) -> list[Any]:
+        """Return what everything is now.
+
+        Raises
+        ------
+        ReferenceError
+            If something is gone.
+        """
+        found = [names.get(name, MISSING) for names, name in self._names]
+        for reference in self._functions:
+            func = reference()
+            if func is None:
+                raise ReferenceError
+            found += (func.__code__, func.__defaults__, func.__kwdefaults__)
+            if func.__dict__:
+                found += func.__dict__.values()
+            if func.__closure__:
+                found += map(_contents, func.__closure__)
+        for values in self._others:
+            found += values()
+        return found
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+_prefix = b""
+_numbers = count()
+
+
+def _new_identity() -> bytes:
+    global _prefix
+    if not _prefix:
+        _prefix = os.urandom(8)
+    return _prefix + next(_numbers).to_bytes(6, "little")
+
+
+def _call(identity: bytes, data: bytes | None, buffers: int, lasting: bool) -> bytes:
+    """Return pickle instructions that call `enter` and leave nothing on the stack.
+
+    Nothing is memoized, so the memo of the body that follows begins at zero.
+    """
+    parts = [
+        b"\x80\x05cpool._pickling._preludes\nenter\n(",
+        b"C" + bytes([len(identity)]) + identity,
+        b"\x88" if lasting else b"\x89",
+    ]
+    if data is not None:
+        parts += [b"\x8e" + len(data).to_bytes(8, "little"), data]
+    return b"".join([*parts, b"\x97" * buffers, b"tR0"])
+
+
+# ---------------------------------------------------------------- making
+
+
+_known: dict[frozenset[Any], Prelude] = {}
+
+
+def prelude_for(needs: Needs, up: bool) -> Prelude:
+    """Return a prelude that defines what is needed, made now or before."""
+    if up:
+        return _make(needs, up=True)
+    key = frozenset(needs)
+    prelude = _known.get(key)
+    if prelude is None or not prelude.is_current():
+        prelude = _make(needs, up=False)
+        _known.pop(key, None)
+        _known[key] = prelude
+        if len(_known) > _KEPT:
+            _known.pop(list(_known)[0], None)
+    return prelude
+
+
+def _make(needs: Needs, up: bool) -> Prelude:
+    from ._encoding import attempt
+
+    return attempt(lambda pickler_class: _pickle_needs(needs, pickler_class, up))
+
+
+def _pickle_needs(needs: Needs, pickler_class: Callable[..., Any], up: bool) -> Prelude:
+    notes = Notes()
+    file = BytesIO()
+    buffers: list[memoryview] = []
+    pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
+    pickler.up = up
+    pickler.inline = True
+    pickler.notes = notes
+    done: set[Any] = set()
+    pending = explore(needs)
+    while pending:
+        # Definitions first: the data may need them while it is being unpickled.
+        definitions: list[Any] = []
+        data: list[Any] = []
+        for key, what in pending.items():
+            item = _item(key, what, up, notes)
+            if item is not None:
+                (definitions if _is_definition(item) else data).append(item)
+        done.update(pending)
+        pickler.needs = None
+        for items in (definitions, data):
+            if items:
+                pickler.dump(items)
+        found = explore(pickler.needs or {})
+        pending = {key: what for key, what in found.items() if key not in done}
+    return Prelude(file.getvalue(), buffers, None if up else notes)
+
+
+class _Binding:
+    """A name of a scope and its value, bound as soon as it is unpickled."""
+
+    __slots__ = ("_scope", "name", "up", "value", "version")
+
+    def __init__(self, scope: Any, name: str, version: int, value: Any, up: bool) -> None:
+        self._scope = scope
+        self.name = name
+        self.version = version
+        self.value = value
+        self.up = up
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.up:
+            return bind_absent, (self._scope, self.name, self.value)
+        return bind, (self._scope, self._scope.key, self.name, self.version, self.value)
+
+
+def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
+    """Return what is to be pickled for one need, or None."""
+    if isinstance(key, str):
+        return what
+    scope_key, name = key
+    if up and is_from_above(scope_key, name):
+        return None  # the parent had it first
+    scope = scope_of(what)
+    notes.add_name(what, name)
+    versions: Versions = versions_of(scope_key)
+    version, value = versions.observe(what, name)
+    return None if not version else _Binding(scope, name, version, value, up)
+
+
+def _is_definition(item: Any) -> bool:
+    value = item.value if type(item) is _Binding else item
+    return isinstance(value, type) or type(value).__name__ in ("function", "_lru_cache_wrapper")
+
+
+def explore(needs: Needs) -> Needs:
+    """Return `needs` and what follows from them, as far as functions and classes tell.
+
+    Pickling would find the same, but one inside the other: a chain of a few hundred
+    functions would exceed the recursion limit.
+    """
+    found: Needs = {}
+    pending = list(needs.items())
+    seen: set[int] = set()
+    while pending:
+        key, what = pending.pop()
+        if key in found:
+            continue
+        found[key] = what
+        value = what if isinstance(key, str) else what.get(key[1])
+        if isinstance(key, str):
+            pending += _own_name(value)
+        for part in _functions_in(value, seen):
+            pending += _names_used(part)
+    return found
+
+
+def _own_name(obj: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the name that an object with a token has in its module."""
+    scope = scope_of_module(obj.__module__)
+    name = obj.__qualname__
+    if scope is not None and not scope.importable and "." not in name:
+        import sys
+
+        names = vars(sys.modules[obj.__module__])
+        if resolve(names, name) is obj:
+            yield (scope.key, name), names
+
+
+def _names_used(func: FunctionType) -> Iterator[tuple[Any, Any]]:
+    from ._names import global_names
+
+    scope = scope_of(func.__globals__)
+    if scope is not None and not scope.importable:
+        for name in global_names(func.__code__):
+            yield (scope.key, name), func.__globals__
+
+
+def _functions_in(value: Any, seen: set[int]) -> Iterator[FunctionType]:
+    """Yield the functions that `value` is or consists of and that travel by value."""
+    from types import FunctionType
+
+    from ._origins import is_named
+
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if id(value) in seen:
+            continue
+        kind = type(value)
+        if kind is FunctionType:
+            seen.add(id(value))
+            if not is_named(value):
+                yield value
+                pending += [_contents(cell) for cell in value.__closure__ or ()]
+                pending += value.__dict__.values()
+        elif kind is LruType:
+            pending.append(value.__wrapped__)
+        elif kind in (staticmethod, classmethod):
+            pending.append(value.__func__)
+        elif kind is property:
+            pending += [value.fget, value.fset, value.fdel]
+        elif issubclass(kind, type):
+            seen.add(id(value))
+            if not is_named(value):
+                pending += [*vars(value).values(), *value.__bases__, kind]
+        elif kind is dict or kind is list or kind is tuple or kind is set:
+            if len(value) <= _LOOKED_THROUGH:
+                seen.add(id(value))
+                pending += {type(item): None for item in value}
+                if kind is dict:
+                    pending += {type(item): None for item in value.values()}
+        elif kind.__module__ != "builtins":
+            pending.append(kind)
+
+
+# ---------------------------------------------------------------- entering
+
+
+#: Preludes that this process has entered, with the objects that must not go before them.
+_entered: dict[bytes, list[Any]] = {}
+
+
+def enter(identity: bytes, lasting: bool, data: bytes | None = None, *buffers: Any) -> None:
+    """Define what a prelude defines, unless that has been done.
+
+    Parameters
+    ----------
+    identity : bytes
+    lasting : bool
+        Whether the prelude may come again. One from a worker does not.
+    data : bytes or None
+        None if the sender knows that this process has entered it.
+    *buffers : bytes-like
+    """
+    if identity in _entered:
+        return
+    if data is None:
+        raise _pickle.UnpicklingError("definitions that this message relies on are not here")
+    file = BytesIO(data)
+    unpickler = _pickle.Unpickler(file, buffers=buffers)
+    held = []
+    while file.tell() < len(data):
+        held.append(unpickler.load())
+    if lasting:
+        _entered[identity] = held
+        if len(_entered) > _REMEMBERED:
+            del _entered[next(iter(_entered))]
+
+
+def _after_fork_in_child() -> None:
+    global _prefix
+    _prefix = b""
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

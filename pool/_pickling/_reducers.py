@@ -1,0 +1,382 @@
+"""Reducers for what programs keep as attributes: locks, files, executors, weak references.
+
+None of these holds a value that could be sent; each is replaced by a fresh one that is
+as good at the other end. Types are known by name, so that nothing is imported to look.
+"""
+
+from __future__ import annotations
+
+import _pickle
+import sys
+from types import ModuleType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._picklers import Session
+
+    Reducer = Callable[[Session, Any], Any]
+
+
+def find(kind: type) -> Reducer | None:
+    """Return the reducer for objects of exactly this type."""
+    if kind.__module__ == "__main__":
+        return None if kind.__reduce__ is object.__reduce__ else _reduce_singleton
+    reducer = _BY_NAME.get((kind.__module__, kind.__qualname__))
+    if reducer is None or not _is_genuine(kind):
+        return None
+    return reducer
+
+
+def find_late(obj: Any, kind: type) -> Reducer | None:
+    """Return a reducer for what could not be pickled otherwise.
+
+    Standard streams are looked for by identity, since anything may stand in for them; of
+    other types also the bases count, and what `multiprocessing` has reducers for.
+    """
+    if _stream_name(obj):
+        return _reduce_stream
+    for base in kind.__mro__[1:]:
+        reducer = _BY_BASE.get((base.__module__, base.__qualname__))
+        if reducer is not None:
+            return reducer
+    reduction = sys.modules.get("multiprocessing.reduction")
+    extra = getattr(getattr(reduction, "ForkingPickler", None), "_extra_reducers", {})
+    registered = extra.get(kind)
+    return None if registered is None else lambda _, obj: registered(obj)
+
+
+def _is_genuine(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    return getattr(module, kind.__qualname__, kind) is kind
+
+
+def _reduce_singleton(session: Session, obj: Any) -> Any:
+    """Reduce an object of the main module that pickles as a name, there and in a worker."""
+    reduced = obj.__reduce_ex__(5)
+    if not isinstance(reduced, str):
+        return reduced
+    from ._functions import resolve_name
+    from ._origins import scope_of
+
+    names = vars(sys.modules["__main__"])
+    scope = scope_of(names)
+    if scope is None or names.get(reduced.split(".")[0]) is None:
+        return reduced
+    if not session.inline:
+        session.require_names(scope, names, [reduced.split(".")[0]])
+        return resolve_name, (scope, reduced)
+    # Within a prelude it is what the name is being bound to.
+    return object.__reduce_ex__(obj, 2)
+
+
+# ---------------------------------------------------------------- threading
+
+
+def _reduce_lock(session: Session, lock: Any) -> Any:
+    return _new_lock, ()
+
+
+def _reduce_rlock(session: Session, lock: Any) -> Any:
+    return _new_rlock, ()
+
+
+def _new_lock() -> Any:
+    import threading
+
+    return threading.Lock()
+
+
+def _new_rlock() -> Any:
+    import threading
+
+    return threading.RLock()
+
+
+def _reduce_condition(session: Session, condition: Any) -> Any:
+    # With its lock, which may be shared with other conditions (`queue.Queue` has three).
+    return type(condition), (condition._lock,)
+
+
+def _reduce_event(session: Session, event: Any) -> Any:
+    return _new_event, (event.is_set(),)
+
+
+def _new_event(is_set: bool) -> Any:
+    import threading
+
+    event = threading.Event()
+    if is_set:
+        event.set()
+    return event
+
+
+def _reduce_semaphore(session: Session, semaphore: Any) -> Any:
+    return type(semaphore), (getattr(semaphore, "_initial_value", semaphore._value),)
+
+
+def _reduce_barrier(session: Session, barrier: Any) -> Any:
+    return type(barrier), (barrier._parties, barrier._action, barrier._timeout)
+
+
+def _reduce_local(session: Session, local: Any) -> Any:
+    return type(local), ()
+
+
+# ---------------------------------------------------------------- queues, executors
+
+
+def _reduce_queue(session: Session, queue: Any) -> Any:
+    with queue.mutex:
+        items = list(queue.queue)
+    return _new_queue, (type(queue), queue.maxsize, items)
+
+
+def _new_queue(kind: Any, maxsize: int, items: list[Any]) -> Any:
+    queue = kind(maxsize)
+    queue.queue.extend(items)  # as they were: a heap stays a heap
+    queue.unfinished_tasks = len(items)
+    return queue
+
+
+def _reduce_simple_queue(session: Session, queue: Any) -> Any:
+    if not queue.empty():
+        raise _pickle.PicklingError(
+            "cannot pickle a SimpleQueue that is not empty: its items cannot be seen without "
+            "taking them out (a queue.Queue can be sent)"
+        )
+    return type(queue), ()
+
+
+def _reduce_thread_executor(session: Session, executor: Any) -> Any:
+    return _new_thread_executor, (
+        executor._max_workers,
+        executor._thread_name_prefix,
+        getattr(executor, "_initializer", None),
+        getattr(executor, "_initargs", ()),
+    )
+
+
+def _new_thread_executor(
+    max_workers: int, prefix: str, initializer: Any, initargs: tuple[Any, ...]
+) -> Any:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(max_workers, prefix, initializer, initargs)
+
+
+def _reduce_thread_pool(session: Session, pool: Any) -> Any:
+    return type(pool), (pool._processes, pool._initializer, pool._initargs)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _stream_name(obj: Any) -> str:
+    for name in ("stdout", "stderr", "stdin", "__stdout__", "__stderr__", "__stdin__"):
+        if obj is getattr(sys, name, None):
+            return name
+    return ""
+
+
+def _reduce_stream(session: Session, stream: Any) -> Any:
+    return getattr, (sys, _stream_name(stream))
+
+
+def _reduce_file(session: Session, file: Any) -> Any:
+    """Reduce an open file to its name, mode and position."""
+    if _stream_name(file):
+        return _reduce_stream(session, file)
+    if file.closed:
+        return _closed_file, (_mode_for(file),)
+    name = file.name
+    if not isinstance(name, str | bytes):
+        raise _pickle.PicklingError(f"cannot pickle an open file without a name: {file!r}")
+    if file.writable():
+        file.flush()  # what has been written is in the file, or the other end misses it
+    position = file.tell() if file.seekable() else None
+    text = {}
+    if hasattr(file, "encoding"):
+        text = {"encoding": file.encoding, "errors": file.errors}
+    return _open_file, (_absolute(name), _mode_for(file), text, position)
+
+
+def _absolute(name: str | bytes) -> str | bytes:
+    from os.path import abspath
+
+    return abspath(name)
+
+
+def _mode_for(file: Any) -> str:
+    """Return a mode in which the file can be opened again without harm to its contents."""
+    mode: str = file.mode
+    if not hasattr(file, "encoding") and "b" not in mode:
+        mode += "b"
+    if "w" in mode or "x" in mode:
+        mode = mode.replace("w", "r").replace("x", "r").replace("+", "") + "+"
+    return mode
+
+
+def _open_file(name: Any, mode: str, text: dict[str, str], position: int | None) -> Any:
+    file = open(name, mode, **text)  # type: ignore[call-overload]  # noqa: SIM115 - the caller's
+    if position is not None:
+        file.seek(position)
+    return file
+
+
+def _closed_file(mode: str) -> Any:
+    from os import devnull
+
+    file = open(devnull, mode)  # noqa: SIM115 - closed by the next line
+    file.close()
+    return file
+
+
+def _reduce_raw_file(session: Session, file: Any) -> Any:
+    if file.closed or not isinstance(file.name, str | bytes):
+        return _reduce_file(session, file)
+    mode = _mode_for(file)
+    return _open_raw_file, (_absolute(file.name), mode, file.tell() if file.seekable() else 0)
+
+
+def _open_raw_file(name: Any, mode: str, position: int) -> Any:
+    from io import FileIO
+
+    file = FileIO(name, mode)
+    if position:
+        file.seek(position)
+    return file
+
+
+def _reduce_temporary_file(session: Session, wrapper: Any) -> Any:
+    # Only the process that made the file deletes it.
+    return _wrap_temporary_file, (wrapper.file, wrapper.name)
+
+
+def _wrap_temporary_file(file: Any, name: str) -> Any:
+    import tempfile
+
+    return tempfile._TemporaryFileWrapper(file, name, delete=False)
+
+
+# ---------------------------------------------------------------- weak references
+
+
+def _reduce_weakref(session: Session, reference: Any) -> Any:
+    """Reduce a weak reference along with what it refers to.
+
+    At the other end that lives on only if something else there holds it too.
+    """
+    target = reference()
+    return (_dead_reference, ()) if target is None else (type(reference), (target,))
+
+
+def _dead_reference() -> Any:
+    from weakref import ref
+
+    class Gone:
+        pass
+
+    return ref(Gone())
+
+
+def _reduce_weak_mapping(session: Session, mapping: Any) -> Any:
+    return type(mapping), (dict(mapping.items()),)
+
+
+def _reduce_weak_set(session: Session, members: Any) -> Any:
+    return type(members), (list(members),)
+
+
+# ---------------------------------------------------------------- typing
+
+
+def _reduce_type_parameter(session: Session, parameter: Any) -> Any:
+    """Reduce a ParamSpec or TypeVarTuple; these pickle as names of their module."""
+    if _is_named(parameter):
+        return NotImplemented
+    return _new_type_parameter, (type(parameter), parameter.__name__, parameter.__module__)
+
+
+def _new_type_parameter(kind: Any, name: str, module: str) -> Any:
+    parameter = kind(name)
+    parameter.__module__ = module
+    return parameter
+
+
+def _reduce_new_type(session: Session, new: Any) -> Any:
+    if _is_named(new):
+        return NotImplemented
+    return _new_new_type, (new.__qualname__, new.__supertype__, new.__module__)
+
+
+def _new_new_type(name: str, supertype: Any, module: str) -> Any:
+    from typing import NewType
+
+    new = NewType(name, supertype)
+    new.__module__ = module
+    return new
+
+
+def _reduce_type_alias(session: Session, alias: Any) -> Any:
+    if _is_named(alias):
+        return NotImplemented
+    return type(alias), (alias.__name__, alias.__value__)
+
+
+def _is_named(obj: Any) -> bool:
+    from ._origins import importable
+
+    module = getattr(obj, "__module__", None)
+    if not isinstance(module, str) or not importable(module):
+        return False
+    return getattr(sys.modules[module], obj.__name__, None) is obj
+
+
+_BY_NAME: dict[tuple[str, str], Reducer] = {
+    ("_thread", "lock"): _reduce_lock,
+    ("_thread", "RLock"): _reduce_rlock,
+    ("threading", "_RLock"): _reduce_rlock,
+    ("threading", "Condition"): _reduce_condition,
+    ("threading", "Event"): _reduce_event,
+    ("threading", "Semaphore"): _reduce_semaphore,
+    ("threading", "BoundedSemaphore"): _reduce_semaphore,
+    ("threading", "Barrier"): _reduce_barrier,
+    ("_thread", "_local"): _reduce_local,
+    ("queue", "Queue"): _reduce_queue,
+    ("queue", "LifoQueue"): _reduce_queue,
+    ("queue", "PriorityQueue"): _reduce_queue,
+    ("_queue", "SimpleQueue"): _reduce_simple_queue,
+    ("concurrent.futures.thread", "ThreadPoolExecutor"): _reduce_thread_executor,
+    ("multiprocessing.pool", "ThreadPool"): _reduce_thread_pool,
+    ("_io", "TextIOWrapper"): _reduce_file,
+    ("_io", "BufferedReader"): _reduce_file,
+    ("_io", "BufferedWriter"): _reduce_file,
+    ("_io", "BufferedRandom"): _reduce_file,
+    ("_io", "FileIO"): _reduce_raw_file,
+    ("tempfile", "_TemporaryFileWrapper"): _reduce_temporary_file,
+    ("weakref", "ReferenceType"): _reduce_weakref,
+    ("weakref", "WeakKeyDictionary"): _reduce_weak_mapping,
+    ("weakref", "WeakValueDictionary"): _reduce_weak_mapping,
+    ("_weakrefset", "WeakSet"): _reduce_weak_set,
+    ("typing", "ParamSpec"): _reduce_type_parameter,
+    ("typing", "TypeVarTuple"): _reduce_type_parameter,
+    ("typing", "NewType"): _reduce_new_type,
+    ("typing", "TypeAliasType"): _reduce_type_alias,
+}
+
+#: Classes of the program's that are made of these count as well.
+_BY_BASE: dict[tuple[str, str], Reducer] = {
+    key: _BY_NAME[key]
+    for key in (
+        ("_thread", "_local"),
+        ("_io", "TextIOWrapper"),
+        ("_io", "BufferedReader"),
+        ("_io", "BufferedWriter"),
+        ("_io", "BufferedRandom"),
+    )
+}
+
+__all__ = ["ModuleType", "find", "find_late"]

@@ -1,0 +1,118 @@
+"""Notice that a name has got another value, without keeping the old one alive.
+
+"Another value" means another object: identity is what a program can rely on, costs a few
+nanoseconds, and needs no help from the values. An ``id`` alone will not do, because
+memory is used again (``n += 1`` twice gives a third integer where the first one was), so
+each ``id`` has a keeper: the value itself if it cannot refer to anything bigger, a weak
+reference if it allows one.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from _weakref import ref
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    Mark = tuple[int, Any]
+
+#: Kept as they are: they refer to nothing, or are what a program replaces as a whole.
+_KEPT = frozenset(
+    {int, float, complex, str, bytes, bool, type(None), list, dict, set, tuple, frozenset}
+)
+
+MISSING: Any = object()
+
+
+def keep(value: Any, gone: Callable[[Any], None] | None = None) -> Any:
+    """Return something that makes sure that the ``id`` of `value` stays its own.
+
+    Properties, descriptors and the like are neither weakly referable nor safe to keep
+    (they refer to their class, which would then never end); for these the ``id`` has to
+    do, and None is returned.
+    """
+    if type(value) in _KEPT:
+        return value
+    try:
+        return ref(value, gone)
+    except TypeError:
+        return None
+
+
+def mark(value: Any) -> Mark:
+    """Return what `is_marked` needs to recognize `value`."""
+    return id(value), keep(value)
+
+
+def is_marked(marked: Mark, value: Any) -> bool:
+    """Return whether `value` is the object that was marked."""
+    identity, keeper = marked
+    if identity != id(value):
+        return False
+    return not isinstance(keeper, ref) or keeper() is value or type(value) in _KEPT
+
+
+class Versions:
+    """How often each of some names has been bound to another object.
+
+    The owner of the names asks for versions; whoever receives them compares them with
+    those received before. Version numbers start at 1.
+    """
+
+    __slots__ = ("_lock", "_table")
+
+    def __init__(self) -> None:
+        self._table: dict[str, tuple[int, Mark]] = {}
+        self._lock = allocate_lock()
+
+    def observe(self, names: Any, name: str) -> tuple[int, Any]:
+        """Return version and value of ``names[name]``, or ``(0, MISSING)``.
+
+        Parameters
+        ----------
+        names : mapping
+            A namespace. It is read under a lock, so that of two threads the later one
+            cannot record the older value.
+        """
+        with self._lock:
+            value = names.get(name, MISSING)
+            if value is MISSING:
+                return 0, MISSING
+            version, marked = self._table.get(name, (0, None))
+            if marked is None or not is_marked(marked, value):
+                version += 1
+                self._table[name] = (version, mark(value))
+            return version, value
+
+    def numbers(self) -> dict[str, int]:
+        """Return the version of each name."""
+        return {name: version for name, (version, _) in self._table.items()}
+
+    def reset_lock(self) -> None:
+        """Make the lock usable in a process that was forked while it was held."""
+        self._lock = allocate_lock()
+
+
+class Watch:
+    """A list of values as it was, to be compared with the list as it is."""
+
+    __slots__ = ("__weakref__", "_ids", "_keepers")
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        values = list(values)
+        self._ids: tuple[int, ...] | None = tuple(map(id, values))
+        this = ref(self)
+
+        def gone(_: object) -> None:
+            watch = this()
+            if watch is not None:
+                watch._ids = None  # from now on one of the ids may be anybody's
+
+        self._keepers = [keep(value, gone) for value in values]
+
+    def holds(self, values: Iterable[Any]) -> bool:
+        """Return whether `values` are the very objects that were there."""
+        return tuple(map(id, values)) == self._ids

@@ -1,0 +1,243 @@
+"""The pool that a task runs in, as that task uses it: an engine that asks the parent.
+
+It has the interface of `pool._local._engine.LocalEngine` as far as faces need it, so the
+methods of `Pool` work unchanged on top of it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import weakref
+from itertools import count
+from types import SimpleNamespace
+
+from pool._local._jobs import Function
+from pool._local._peers import decode
+from pool._local._waiting import Lead
+from pool._transport._channel import Channel, socket_pair
+from pool._transport._messages import (
+    BLOCKED,
+    CANCEL,
+    CHUNKS,
+    CLIENT,
+    OUTCOME,
+    RANGE,
+    SUBMIT,
+    UNBLOCKED,
+)
+from pool._workers._worker import Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._local._jobs import Sink, Source
+
+_DONTWAIT = _socket.MSG_DONTWAIT
+
+
+class _Request:
+    """A job that this task has submitted."""
+
+    def __init__(self, source: Source, sink: Sink, sent: int) -> None:
+        self.source = source
+        self.sink = sink
+        #: Chunks handed to the parent.
+        self.sent = sent
+
+
+class NestedDriver:
+    """Receive outcomes from the parent; what `Lead` drives."""
+
+    crashed = False
+
+    def __init__(self) -> None:
+        worker = Worker.current
+        assert worker is not None
+        ours, theirs = socket_pair()
+        worker.channel.send((CLIENT,), fds=[theirs.fileno()])
+        theirs.close()
+        self.channel = Channel(ours)
+        self.jobs: dict[int, _Request] = {}
+        self.closed = False
+        self.looked = 0.0
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(ours.fileno(), select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
+        self._calling: list[Sink] = []
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether any job has not finished."""
+        return bool(self.jobs)
+
+    held_here = False
+
+    def wake(self) -> None:
+        """Make the thread that sleeps in `step` look around."""
+        os.write(self._wake_write, b"x")
+
+    def step(self, patience: float | None) -> None:
+        """Sleep until an outcome comes, at most `patience` seconds."""
+        for fd, _ in self._poll.poll(None if patience is None else patience * 1000):
+            if fd == self._wake_read:
+                os.read(fd, 4096)
+            else:
+                self._receive()
+        while self._calling:
+            self._calling.pop(0).call_back()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                head, blobs = self.channel.receive(_DONTWAIT)
+            except BlockingIOError:
+                return
+            except (EOFError, OSError):
+                os._exit(1)  # the parent is gone, and this worker with it
+            request = self.jobs.get(head[1])
+            if request is None:
+                continue  # cancelled
+            if head[0] == OUTCOME:
+                self._outcome(request, head[2], bool(head[3]), blobs)
+            else:
+                del self.jobs[head[1]]
+                if request.sink.finish():
+                    self._calling.append(request.sink)
+
+    def _outcome(self, request: _Request, index: int, failed: bool, blobs: list[Any]) -> None:
+        try:
+            value = decode(blobs)
+        except BaseException as error:
+            failed, value = True, error
+        if index < 0:
+            request.sink.abort(value)
+        elif request.sink.deliver(index, [value], failed):
+            self._calling.append(request.sink)
+
+
+class NestedEngine:
+    """Run jobs on the pool that this task runs in.
+
+    Parameters
+    ----------
+    processes : int
+        Of that pool.
+    """
+
+    method = "nested"
+    usable = True
+
+    def __init__(self, processes: int) -> None:
+        self.driver = NestedDriver()
+        self.lead = Lead(self.driver)
+        self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
+        unknown = SimpleNamespace(seconds=lambda key: None)
+        self.scheduler: Any = SimpleNamespace(
+            processes=processes,
+            costs=unknown,
+            workers={},
+            queued=0,
+            restarts=0,
+            tasks_done=0,
+            tasks_failed=0,
+        )
+        self._ids = count(1)
+        self._function_ids = count(1)
+
+    def function(self, payload: Any) -> Function:
+        """Wrap a pickled function; it is sent with each job."""
+        blobs = [payload.encoded.data, *payload.encoded.buffers]
+        return Function(next(self._function_ids), blobs, payload.stateless, False)
+
+    def submit(
+        self,
+        function: Function | None,
+        mode: int,
+        source: Source,
+        sink: Sink,
+        label: Callable[[int, int], str],
+        timeout: float | None = None,
+        retries: int = 0,
+        awaited: bool = False,
+        depth: int = 0,
+    ) -> int:
+        """Start a job and return its id; see `LocalEngine.submit`."""
+        job_id = next(self._ids)
+        blobs: list[Any] = []
+        described = None
+        if function is not None:
+            blobs.extend(function.blobs)
+            described = (function.stateless, len(function.blobs) - 1)
+        chunks = _payloads(source, 0, source.chunks, blobs)
+        self.driver.jobs[job_id] = _Request(source, sink, source.chunks)
+        self.driver.channel.send(
+            (
+                SUBMIT, job_id, mode, source.chunksize, timeout, retries, str(label),
+                described, chunks, source.final,
+            ),
+            blobs,
+        )  # fmt: skip
+        if not awaited:
+            self.attend()
+        return job_id
+
+    def add_chunks(self, job_id: int, chunks: int, final: bool) -> None:
+        """Hand more chunks of a lazily read job to the parent."""
+        request = self.driver.jobs.get(job_id)
+        if request is None:
+            return
+        blobs: list[Any] = []
+        sent = request.sent
+        request.sent += chunks
+        described = _payloads(request.source, sent, sent + chunks, blobs)
+        request.source.done(sent, sent + chunks)
+        self.driver.channel.send((CHUNKS, job_id, described, final), blobs)
+
+    def attend(self) -> None:
+        """See to it that callbacks run although nobody waits."""
+        if not self.lead.taken:
+            self.lead.ensure_stand_in(weakref.ref(self.lead))
+
+    def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Block until ``ready()``; this task's slot is lent out meanwhile."""
+        if ready():
+            return True
+        self.driver.channel.send((BLOCKED,))
+        try:
+            return self.lead.wait(ready, timeout)
+        finally:
+            self.driver.channel.send((UNBLOCKED,))
+
+    def cancel(self, job_id: int, error: BaseException) -> bool:
+        """Cancel a job; return False if it had finished."""
+        request = self.driver.jobs.pop(job_id, None)
+        if request is None:
+            return False
+        request.source.stop()
+        self.driver.channel.send((CANCEL, job_id))
+        if request.sink.abort(error):
+            request.sink.call_back()
+        self.driver.wake()
+        return True
+
+    def dispose(self) -> None:
+        """Nothing: the worker ends as a whole."""
+
+
+def _payloads(source: Source, start: int, stop: int, blobs: list[Any]) -> list[int]:
+    """Append the payload of each chunk; return how many buffers each one has."""
+    from pool._pickling import dumps_to_worker
+
+    buffers = []
+    for index in range(start, stop):
+        before = len(blobs)
+        layout, extra = source.encode(index, index + 1, blobs)
+        if layout == RANGE:
+            blobs.append(dumps_to_worker(list(range(*extra))).data)
+        buffers.append(len(blobs) - before - 1)
+    return buffers

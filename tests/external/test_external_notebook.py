@@ -1,0 +1,151 @@
+"""Run notebooks in a real kernel: functions of cells, redefined ones, and the stop button."""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import TIME_LIMIT, run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("nbclient")
+pytest.importorskip("ipykernel")
+pytestmark = pytest.mark.watchdog(150)
+
+# Runs as a program of its own: a kernel brings threads, sockets and an event loop along.
+DRIVER = """
+    import asyncio, json, sys, threading
+    import nbformat
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+
+    class Manager(AsyncKernelManager):
+        "Start this very interpreter, whatever kernels are installed."
+        @property
+        def kernel_spec(self):
+            return KernelSpec(
+                argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                display_name="here", language="python",
+            )
+
+    cells = json.loads(open("cells.json").read())
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    client = NotebookClient(
+        notebook, timeout=60, allow_errors=True, kernel_manager_class=Manager, resources={}
+    )
+
+    async def watch():
+        # Presses stop once a task says, by its file, that it runs.
+        import os
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, lambda: open("began").read())
+        await client.km.interrupt_kernel()
+
+    async def run():
+        watcher = asyncio.ensure_future(watch()) if "--stop" in sys.argv else None
+        await client.async_execute()
+        if watcher:
+            await watcher
+
+    asyncio.run(run())
+    for cell in notebook.cells:
+        texts = []
+        for out in cell.outputs:
+            if out.output_type == "stream":
+                texts.append(out.text.strip())
+            elif out.output_type == "error":
+                texts.append("error " + out.ename)
+            else:
+                texts.append(out.data["text/plain"])
+        print(json.dumps(texts))
+"""
+
+
+def execute(cells: list[str], folder: Path, *arguments: str) -> list[list[str]]:
+    """Run cells in a fresh kernel and return the texts that each put out."""
+    (folder / "cells.json").write_text(json.dumps([textwrap.dedent(cell) for cell in cells]))
+    env = {
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    outcome = run_program(DRIVER, folder, arguments=arguments, env=env, limit=3 * TIME_LIMIT)
+    assert outcome.returncode == 0, outcome
+    return [json.loads(line) for line in outcome.out.splitlines() if line.startswith("[")]
+
+
+def test_functions_of_cells(tmp_path: Path) -> None:
+    outputs = execute(
+        [
+            "from pool import Pool\np = Pool(2)",
+            "def f(x):\n    return x + 1\np.map(f, range(3))",
+            # Redefined and run again on the same pool, as people do all day.
+            "def f(x):\n    return x * 10\np.map(f, range(3))",
+            "factor = 7\ndef g(x):\n    return f(x) * factor\np.map(g, range(3))",
+            "factor = 8\nlist(p.imap(g, range(3)))",
+            "p.map(lambda x: -x, range(3))",
+            "import dataclasses\n"
+            "@dataclasses.dataclass\nclass D:\n    x: int\n    def twice(self):\n"
+            "        return D(2 * self.x)\n"
+            "got = p.map(D.twice, [D(1), D(2)])\n[type(d) is D for d in got], got",
+            "class D:\n    def __init__(self, x):\n        self.x = x\n"
+            "    def twice(self):\n        return D(3 * self.x)\n"
+            "[(type(d) is D, d.x) for d in p.map(D.twice, [D(1)])]",
+            "p.map(f, [None])",
+            "p.map(f, [1])",
+            "p.terminate(); p.join()",
+        ],
+        tmp_path,
+    )
+    assert outputs == [
+        [],
+        ["[1, 2, 3]"],
+        ["[0, 10, 20]"],
+        ["[0, 70, 140]"],
+        ["[0, 80, 160]"],
+        ["[0, -1, -2]"],
+        ["([True, True], [D(x=2), D(x=4)])"],
+        ["[(True, 3)]"],
+        ["error TypeError"],
+        ["[10]"],
+        [],
+    ]
+
+
+def test_the_stop_button(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "began")
+    outputs = execute(
+        [
+            "from pool import Pool\np = Pool(2)",
+            """
+            def hold(n):
+                import signal
+                if n == 0:
+                    with open("began", "w") as fifo:
+                        fifo.write("began")
+                signal.pause()
+            p.map(hold, range(8), chunksize=1)
+            """,
+            "p.map(abs, [-1, -2])",
+            "p.close(); p.join()",
+        ],
+        tmp_path,
+        "--stop",
+    )
+    assert outputs == [[], ["error KeyboardInterrupt"], ["[1, 2]"], []]
+
+
+def test_a_notebook_that_forgets_its_pool(tmp_path: Path) -> None:
+    outputs = execute(
+        ["from pool import Pool\np = Pool(2)\np.map(abs, [-1])", "q = Pool(2)\nq.map(abs, [-2])"],
+        tmp_path,
+    )
+    # That no process of it is left when the kernel ends is seen by the runner.
+    assert outputs == [["[1]"], ["[2]"]]

@@ -1,0 +1,313 @@
+"""End programs in every way, and see that nothing of them is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import finish, orphans_come_here, python, read_line, run_program, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METHODS = ["", "fork", "spawn", "forkserver"]
+HEAD = """
+import atexit, gc, os, signal, sys, threading, time
+from pool import Pool, get_context
+
+def say(word):
+    os.write(1, f"{word}\\n".encode())
+
+def hold(n):
+    say("began")
+    signal.pause()
+
+def hold_in_python(n):
+    say("began")
+    while True:
+        pass
+
+def hold_stubbornly(n):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    say("began")
+    while True:
+        signal.pause()
+
+def hold_nested(n):
+    with Pool(2) as inner:
+        inner.map(hold, range(2), 1)
+
+def square(n):
+    return n * n
+
+"""
+WORK = {
+    "idle": "p.map(square, range(10)); say('began'); signal.pause()",
+    "waiting": "p.map(hold, range(4), 1)",
+    "busy": "p.map(hold_in_python, range(4), 1)",
+    "stubborn": "p.map(hold_stubbornly, range(4), 1)",
+    "nested": "p.map(hold_nested, range(2), 1)",
+    "not waited for": "r = p.map_async(hold, range(4), 1); signal.pause()",
+}
+
+
+def program(body: str, method: str = "") -> str:
+    """Put the imports before a program and a pool in it."""
+    made = f"p = get_context({method or None!r}).Pool(2)\n"
+    return HEAD + made + textwrap.dedent(body)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP], ids=str)
+@pytest.mark.parametrize("work", WORK)
+def test_nothing_is_left_when_the_program_is_killed(
+    tmp_path: Path, work: str, number: int
+) -> None:
+    check_killed(program(WORK[work]), tmp_path, number)
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize("work", ["idle", "busy", "stubborn"])
+def test_nothing_is_left_under_each_start_method(
+    tmp_path: Path, work: str, method: str
+) -> None:
+    check_killed(program(WORK[work], method), tmp_path, signal.SIGKILL)
+
+
+def check_killed(source: str, folder: Path, number: int) -> None:
+    """Run a program, kill it and only it, and wait for whatever it leaves to end."""
+    with orphans_come_here():
+        process = start(python("-c", source), folder)
+        assert read_line(process) == "began"
+        process.send_signal(number)
+        # Ends when the last process that holds the program's output has ended.
+        outcome = finish(process)
+    assert outcome.returncode == -number, outcome
+    assert "Traceback" not in outcome.err, outcome
+
+
+def test_nothing_is_left_when_killed_while_starting(tmp_path: Path) -> None:
+    body = """
+        def slow():
+            say("began")
+            signal.pause()
+        q = get_context(None).Pool(2, slow)
+        q.map(square, range(4))
+    """
+    check_killed(program(body), tmp_path, signal.SIGKILL)
+
+
+def test_a_child_of_the_program_does_not_keep_workers(tmp_path: Path) -> None:
+    # It inherits the program's descriptors, so workers must not wait for those alone to close.
+    body = """
+        r, w = os.pipe()
+        p.map(square, range(10))
+        if os.fork() == 0:
+            os.close(w)
+            os.read(r, 1)
+            os._exit(0)
+        p.map_async(hold, range(2), 1)
+        signal.pause()
+    """
+    check_killed(program(body), tmp_path, signal.SIGKILL)
+
+
+ENDINGS = {
+    "falls off the end": "",
+    "with work outstanding": "p.map_async(hold, range(8), 1)",
+    "with busy work": "r = p.map_async(hold_in_python, range(8), 1)",
+    "with an unfinished iterator": "it = p.imap(square, iter(int, 1)); next(it)",
+    "sys.exit": "p.map_async(hold, range(8), 1); sys.exit(0)",
+    "sys.exit inside with": "with p: sys.exit(0)",
+    "closed, not joined": "p.close()",
+    "closed with work": "r = p.map_async(square, range(100), 1); p.close()",
+    "terminated, not joined": "p.map_async(hold, range(8), 1); p.terminate()",
+    "deleted": "del p",
+    "deleted and collected": "del p; gc.collect()",
+    "in a cycle": "class C: pass\nc = C(); c.p = p; c.c = c; del c, p",
+    "in a class attribute": "class C: pool = p\ndel p",
+    "in a default argument": "def f(p=p): pass",
+    "in an atexit function": "atexit.register(p.map, square, range(5))",
+    "made and never used": "q = Pool(2)",
+    "with a waiting thread": (
+        "t = threading.Thread(target=lambda: p.map(square, range(50), 1)); t.start()"
+    ),
+    "with a daemonic waiting thread": (
+        "threading.Thread(target=p.map, args=(hold, [1]), daemon=True).start()"
+    ),
+    "many pools": "ps = [Pool(1) for _ in range(10)]; ps[3].map(square, [1])",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_exit_without_close(tmp_path: Path, ending: str) -> None:
+    source = program(f"say(p.map(square, range(4), 1))\n{ENDINGS[ending]}")
+    outcome = run_program(source, tmp_path)
+    lines = [line for line in outcome.out.splitlines() if line != "began"]
+    assert lines == ["[0, 1, 4, 9]"], outcome
+    assert outcome.returncode == 0, outcome
+    assert outcome.err == "", outcome
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize("ending", ["falls off the end", "with work outstanding", "deleted"])
+def test_exit_without_close_under_each_start_method(
+    tmp_path: Path, ending: str, method: str
+) -> None:
+    source = program(f"say(p.map(square, range(4), 1))\n{ENDINGS[ending]}", method)
+    outcome = run_program(source, tmp_path)
+    assert (outcome.returncode, outcome.err) == (0, ""), outcome
+
+
+def test_os_exit_leaves_nothing(tmp_path: Path) -> None:
+    outcome = run_program(program("r = p.map_async(hold, range(4), 1); os._exit(3)"), tmp_path)
+    assert outcome.returncode == 3, outcome
+
+
+def test_an_error_ends_the_program_as_usual(tmp_path: Path) -> None:
+    outcome = run_program(program("p.map_async(hold, range(4), 1); 1 / 0"), tmp_path)
+    assert outcome.returncode == 1, outcome
+    assert outcome.err.count("Traceback") == 1, outcome
+    assert outcome.err.rstrip().endswith("ZeroDivisionError: division by zero"), outcome
+
+
+MODULE = """
+import {library}
+pool = {library}.Pool(2)
+def square(n):
+    return n * n
+def squares(n):
+    return pool.map(square, range(n))
+"""
+
+
+@pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+def test_a_pool_made_when_a_module_is_imported(tmp_path: Path, library: str) -> None:
+    # The standard forks before `square` exists, which its own documentation warns of.
+    order = MODULE if library == "pool" else "def square(n):\n    return n * n\n" + MODULE
+    (tmp_path / "service.py").write_text(order.format(library=library))
+    source = """
+        import service
+        print(service.squares(5))
+        print(service.pool.map(service.square, [7]))
+        service.pool.terminate()
+        service.pool.join()
+    """
+    folder_first = {"PYTHONSAFEPATH": ""}
+    outcome = run_program(source, tmp_path, env=folder_first)
+    if library == "multiprocessing":
+        assert outcome.out == "[0, 1, 4, 9, 16]\n[49]\n"
+    else:
+        assert outcome.succeeded() == "[0, 1, 4, 9, 16]\n[49]\n"
+
+
+def test_a_pool_used_while_its_module_is_imported(tmp_path: Path) -> None:
+    body = MODULE.format(library="pool") + "table = pool.map(square, range(5))\n"
+    (tmp_path / "service.py").write_text(body)
+    source = """
+        import service
+        print(service.table, service.squares(3))
+    """
+    assert run_program(source, tmp_path).succeeded() == "[0, 1, 4, 9, 16] [0, 1, 4]\n"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pool_made_while_an_exception_is_handled(tmp_path: Path, method: str) -> None:
+    source = program(
+        """
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            with get_context(None).Pool(2) as q:
+                say(q.map(square, [3]))
+        p.terminate()
+        """,
+        method,
+    )
+    assert run_program(source, tmp_path).succeeded() == "[9]\n"
+
+
+def test_raising_callbacks_are_reported_and_harm_nothing(tmp_path: Path) -> None:
+    body = """
+        def bad(value):
+            raise LookupError(f"callback {value}")
+        seen = []
+        bads = [p.apply_async(square, (n,), callback=bad) for n in range(3)]
+        fine = p.apply_async(square, (5,), callback=seen.append)
+        failed = p.apply_async(divmod, (1, 0), error_callback=bad)
+        say([r.get(30) for r in bads])
+        say((fine.get(30), seen))
+        failed.wait(30)
+        say(failed.successful())
+        say(p.map(square, range(3)))
+        p.close()
+        p.join()
+    """
+    outcome = run_program(program(body), tmp_path)
+    assert outcome.returncode == 0, outcome
+    assert outcome.out == "[0, 1, 4]\n(25, [25])\nFalse\n[0, 1, 4]\n", outcome
+    for text in ("callback 0", "callback 1", "callback 4", "Traceback", "in bad"):
+        assert text in outcome.err, outcome
+    assert outcome.err.count("LookupError: callback") == 4, outcome
+
+
+def test_output_of_the_program_is_not_written_twice(tmp_path: Path) -> None:
+    # Text that waits in a buffer when workers start must come out once.
+    source = """
+        import sys
+        from pool import Pool, get_context
+        sys.stdout.write("once ")
+        sys.stderr.write("")
+        for method in ("fork", "spawn", "forkserver", None):
+            with get_context(method).Pool(2) as p:
+                assert p.map(abs, [-1]) == [1]
+            p.join()
+        print("end")
+    """
+    outcome = run_program(source, tmp_path, env={"PYTHONUNBUFFERED": ""})
+    assert outcome.succeeded() == "once end\n"
+
+
+def test_exit_functions_of_the_program_run_once(tmp_path: Path) -> None:
+    source = """
+        import atexit, os
+        from pool import get_context
+        atexit.register(os.write, 1, b"bye\\n")
+        for method in ("fork", "spawn", "forkserver", None):
+            with get_context(method).Pool(2) as p:
+                assert p.map(abs, [-1]) == [1]
+            p.join()
+    """
+    assert run_program(source, tmp_path).succeeded() == "bye\n"
+
+
+def test_workers_print_where_the_program_does(tmp_path: Path) -> None:
+    source = """
+        from pool import Pool
+        def work(n):
+            print("working", n)
+            return n
+        with Pool(1) as p:
+            assert p.map(work, [1, 2]) == [1, 2]
+            p.close()
+            p.join()
+    """
+    assert run_program(source, tmp_path).succeeded() == "working 1\nworking 2\n"
+
+
+def test_no_file_is_left(tmp_path: Path) -> None:
+    before = set(os.listdir("/dev/shm"))
+    (tmp_path / "tmp").mkdir()
+    source = """
+        from pool import Pool
+        p = Pool(2)
+        assert [len(b) for b in p.map(bytes, [30_000_000] * 4)] == [30_000_000] * 4
+        r = p.map_async(bytes, [30_000_000] * 4)
+    """
+    folder = {"TMPDIR": str(tmp_path / "tmp")}
+    assert run_program(source, tmp_path, env=folder).succeeded() == ""
+    assert os.listdir(tmp_path / "tmp") == []
+    assert set(os.listdir("/dev/shm")) <= before

@@ -1,0 +1,226 @@
+"""Press Ctrl-C in real programs: on a terminal, and by a signal to the whole process group."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import finish, on_terminal, orphans_come_here, python, read_line, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METHODS = ["", "fork", "spawn", "forkserver"]
+HEAD = """
+import itertools, os, signal, sys, threading, time
+from pool import Pool, get_context
+
+def say(word):
+    os.write(1, f"{word}\\n".encode())
+
+def hold(n):
+    say("began")
+    signal.pause()
+
+def hold_in_python(n):
+    say("began")
+    while True:
+        pass
+
+def hold_and_swallow(n):
+    say("began")
+    while True:
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
+
+def square(n):
+    return n * n
+
+def endless():
+    for n in itertools.count():
+        yield n
+"""
+# Each line waits in another way; each program must be able to go on after it.
+WAITS = {
+    "map": "p.map(hold, range(8), 1)",
+    "starmap": "p.starmap(hold, [(n,) for n in range(8)], 1)",
+    "apply": "p.apply(hold, (0,))",
+    "get": "p.map_async(hold, range(8), 1).get()",
+    "get with timeout": "p.apply_async(hold, (0,)).get(1000)",
+    "wait": "p.apply_async(hold, (0,)).wait()",
+    "imap": "list(p.imap(hold, endless()))",
+    "imap_unordered": "list(p.imap_unordered(hold, range(8)))",
+    "next": "p.imap(hold, range(8)).next(1000)",
+    "busy tasks": "p.map(hold_in_python, range(8), 1)",
+    "stubborn tasks": "p.map(hold_and_swallow, range(8), 1)",
+}
+USABLE = """
+def run(p):
+    try:
+        {wait}
+    except KeyboardInterrupt:
+        say("interrupted")
+    say(p.map(square, range(4), 1))
+
+p = get_context({method!r}).Pool(2)
+say(p.map(square, range(4)))
+run(p)
+p.close()
+p.join()
+say("ended")
+"""
+
+
+def program(wait: str, method: str, body: str = USABLE) -> str:
+    """Write a program that waits in a given way."""
+    return HEAD + textwrap.dedent(body).format(wait=wait, method=method or None)
+
+
+def interrupt_once(source: str, folder: Path) -> str:
+    """Run a program, interrupt its group when a task has begun, and return what else it prints."""
+    with orphans_come_here():
+        process = start(python("-c", source), folder)
+        while read_line(process) != "began":
+            pass
+        os.killpg(process.pid, signal.SIGINT)
+        outcome = finish(process)
+    assert outcome.returncode == 0, outcome
+    assert "Traceback" not in outcome.err, outcome
+    return "\n".join(line for line in outcome.out.splitlines() if line != "began")
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_the_pool_is_usable_after_an_interrupt(tmp_path: Path, wait: str) -> None:
+    said = interrupt_once(program(WAITS[wait], ""), tmp_path)
+    assert said == "interrupted\n[0, 1, 4, 9]\nended"
+
+
+@pytest.mark.parametrize("wait", ["map", "busy tasks"])
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_under_each_start_method(tmp_path: Path, wait: str, method: str) -> None:
+    said = interrupt_once(program(WAITS[wait], method), tmp_path)
+    assert said == "interrupted\n[0, 1, 4, 9]\nended"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_uncaught_it_ends_the_program(tmp_path: Path, method: str) -> None:
+    body = """
+        with get_context({method!r}).Pool(2) as p:
+            {wait}
+    """
+    with orphans_come_here():
+        process = start(python("-c", program(WAITS["map"], method, body)), tmp_path)
+        assert read_line(process) == "began"
+        os.killpg(process.pid, signal.SIGINT)
+        outcome = finish(process)
+    assert outcome.returncode == -signal.SIGINT, outcome
+    # One traceback, of the program itself; none of the workers.
+    assert outcome.err.count("Traceback") == 1, outcome
+    assert outcome.err.rstrip().endswith("KeyboardInterrupt"), outcome
+
+
+def test_idle_workers_do_not_mind(tmp_path: Path) -> None:
+    body = """
+        p = get_context({method!r}).Pool(2)
+        say(p.map(square, range(4)))
+        say("began")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            say("interrupted")
+        say(p.map(square, range(4)))
+        p.terminate()
+        p.join()
+    """
+    said = interrupt_once(program("", "", body), tmp_path)
+    assert said == "interrupted\n[0, 1, 4, 9]"
+
+
+def test_several_interrupts_one_after_the_other(tmp_path: Path) -> None:
+    body = """
+        p = get_context({method!r}).Pool(2)
+        for _ in range(3):
+            try:
+                p.map(hold, range(4), 1)
+            except KeyboardInterrupt:
+                say("interrupted")
+            say(p.map(square, range(4), 1))
+        p.terminate()
+        p.join()
+    """
+    with orphans_come_here():
+        process = start(python("-c", program("", "", body)), tmp_path)
+        for _ in range(3):
+            assert read_line(process) == "began"
+            os.killpg(process.pid, signal.SIGINT)
+            line = "began"
+            while line == "began":
+                line = read_line(process)
+            assert line == "interrupted"
+            assert read_line(process) == "[0, 1, 4, 9]"
+        outcome = finish(process)
+    assert outcome.returncode == 0, outcome
+
+
+def test_many_interrupts_at_once_leave_nothing(tmp_path: Path) -> None:
+    body = """
+        with get_context({method!r}).Pool(2) as p:
+            {wait}
+    """
+    with orphans_come_here():
+        process = start(python("-c", program(WAITS["stubborn tasks"], "", body)), tmp_path)
+        assert read_line(process) == "began"
+        for _ in range(20):
+            os.killpg(process.pid, signal.SIGINT)
+        outcome = finish(process)
+    assert outcome.returncode in (-signal.SIGINT, 1), outcome
+
+
+def test_a_waiting_thread_is_not_disturbed(tmp_path: Path) -> None:
+    body = """
+        p = get_context({method!r}).Pool(2)
+        r, w = os.pipe()
+        got = []
+        def slow(fd):
+            say("began")
+            with open("/proc/%d/fd/%d" % (fd[0], fd[1]), "rb") as f:
+                return f.read(1)
+        thread = threading.Thread(target=lambda: got.append(p.apply(slow, ((os.getpid(), r),))))
+        thread.start()
+        try:
+            while True:
+                signal.pause()
+        except KeyboardInterrupt:
+            say("interrupted")
+        os.write(w, b"x")
+        thread.join()
+        say(got)
+        p.terminate()
+        p.join()
+    """
+    # Nobody who waits for that task was interrupted; the main thread waits for something else.
+    said = interrupt_once(program("", "", body), tmp_path)
+    assert said == "interrupted\n[b'x']"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ctrl_c_on_a_terminal(tmp_path: Path, method: str) -> None:
+    with on_terminal(["-q", "-i", "-c", program("pass", method, "")], tmp_path) as terminal:
+        terminal.expect(">>> ")
+        terminal.type(f"p = get_context({method or None!r}).Pool(2)\n")
+        terminal.expect(">>> ")
+        terminal.type("p.map(hold, range(8), 1)\n")
+        terminal.expect("began")
+        terminal.type("\x03")
+        terminal.expect("KeyboardInterrupt")
+        terminal.expect(">>> ")
+        terminal.type("p.map(square, range(5))\n")
+        terminal.expect("[0, 1, 4, 9, 16]")
+        terminal.expect(">>> ")
+        terminal.type("exit()\n")
+        assert terminal.end() == 0

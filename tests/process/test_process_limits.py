@@ -1,0 +1,245 @@
+"""Run pools where something is scarce or odd: descriptors, processes, directories, streams."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD = """
+import os, resource, signal, sys
+from pool import Pool, get_context, PoolError
+
+def square(n):
+    return n * n
+
+def limit(descriptors):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+"""
+
+
+def run(body: str, folder: Path) -> str:
+    """Run a program with these helpers."""
+    return run_program(HEAD + textwrap.dedent(body), folder).succeeded()
+
+
+@pytest.mark.parametrize("method", ["", "fork", "spawn", "forkserver"])
+def test_few_descriptors_are_enough(tmp_path: Path, method: str) -> None:
+    body = f"""
+        limit(48)
+        with get_context({method or None!r}).Pool(4) as p:
+            print(p.map(square, range(8), 1))
+        p.join()
+    """
+    assert run(body, tmp_path) == "[0, 1, 4, 9, 16, 25, 36, 49]\n"
+
+
+def test_pools_give_their_descriptors_back(tmp_path: Path) -> None:
+    body = """
+        with Pool(2) as p:
+            p.map(square, range(8))
+        p.join()
+        before = open_files()
+        limit(48)
+        for n in range(60):
+            with Pool(2) as p:
+                assert p.map(square, range(8)) == [k * k for k in range(8)]
+            p.join()
+        print(open_files() == before)
+    """
+    assert run(body, tmp_path) == "True\n"
+
+
+def test_large_results_give_their_descriptors_back(tmp_path: Path) -> None:
+    body = """
+        limit(48)
+        p = Pool(2)
+        blocks = p.map(bytes, [2_000_000] * 100, 1)
+        print(sum(map(len, blocks)))
+        print(sum(map(len, p.imap(bytes, [2_000_000] * 100))))
+        handles = [p.apply_async(bytes, (2_000_000,)) for _ in range(100)]
+        print(sum(len(h.get()) for h in handles))
+        print(sum(p.map(len, blocks, 1)), sum(p.map(len, blocks, 50)))
+        p.terminate()
+        p.join()
+    """
+    total = 200_000_000
+    assert run(body, tmp_path) == f"{total}\n{total}\n{total}\n{total} {total}\n"
+
+
+def test_more_workers_than_descriptors_is_an_error_or_works(tmp_path: Path) -> None:
+    body = """
+        limit(40)
+        try:
+            with Pool(64) as p:
+                print(p.map(square, range(8), 1))
+        except (OSError, PoolError) as error:
+            print("refused:", bool(str(error)))
+        limit(40)
+        with Pool(2) as p:
+            print(p.map(square, range(3)))
+    """
+    lines = run(body, tmp_path).splitlines()
+    assert lines[0] in ("[0, 1, 4, 9, 16, 25, 36, 49]", "refused: True")
+    assert lines[1] == "[0, 1, 4]"
+
+
+def test_no_descriptor_left_at_all(tmp_path: Path) -> None:
+    body = """
+        with Pool(1) as p:
+            p.map(square, [1])
+        p.join()
+        limit(64)
+        held = []
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        try:
+            p = Pool(2)
+            print(p.map_async(square, [3]).get(30))
+        except (OSError, PoolError) as error:
+            print("refused:", bool(str(error)))
+        for fd in held:
+            os.close(fd)
+        with Pool(2) as p:
+            print(p.map(square, [3]))
+    """
+    lines = run(body, tmp_path).splitlines()
+    assert lines[0] in ("[9]", "refused: True")
+    assert lines[1] == "[9]"
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_closed_standard_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    # A daemon's program: new descriptors get the numbers of streams.
+    body = f"""
+        for fd in {closed!r}:
+            os.close(fd)
+        with Pool(2) as p:
+            got = p.map(square, range(4), 1)
+        p.join()
+        with open("answer", "w") as file:
+            file.write(repr(got))
+        os._exit(0)
+    """
+    outcome = run_program(HEAD + textwrap.dedent(body), tmp_path)
+    assert outcome.returncode == 0, outcome
+    assert (tmp_path / "answer").read_text() == "[0, 1, 4, 9]"
+
+
+def test_streams_that_are_none(tmp_path: Path) -> None:
+    body = """
+        keep = sys.stdout
+        sys.stdin = sys.stdout = sys.stderr = None
+        with Pool(2) as p:
+            got = p.map(square, range(4), 1)
+        sys.stdout = keep
+        print(got)
+    """
+    assert run(body, tmp_path) == "[0, 1, 4, 9]\n"
+
+
+def test_streams_without_a_descriptor(tmp_path: Path) -> None:
+    # What notebooks, test runners and GUIs put there.
+    body = """
+        import io
+        keep = sys.stdout
+        sys.stdout = sys.stderr = io.StringIO()
+        with Pool(2) as p:
+            got = p.map(square, range(4), 1)
+        sys.stdout = keep
+        print(got)
+    """
+    assert run(body, tmp_path) == "[0, 1, 4, 9]\n"
+
+
+def test_a_directory_that_is_gone(tmp_path: Path) -> None:
+    body = """
+        os.mkdir("gone")
+        os.chdir("gone")
+        os.rmdir("../gone")
+        with Pool(2) as p:
+            print(p.map(square, range(4)))
+    """
+    assert run(body, tmp_path) == "[0, 1, 4, 9]\n"
+
+
+def test_ignored_and_blocked_signals(tmp_path: Path) -> None:
+    # SIGCHLD ignored: the kernel reaps, and no exit code can be had. SIGPIPE by default: kills.
+    body = """
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
+        p = Pool(2)
+        print(p.map(square, range(4), 1))
+        try:
+            p.apply(os.kill, (0, 0)) if False else p.apply(os._exit, (3,))
+        except PoolError as error:
+            print(type(error).__name__)
+        print(p.map(square, range(4), 1))
+        p.terminate()
+        p.join()
+    """
+    assert run(body.replace("p.apply(os.kill, (0, 0)) if False else ", ""), tmp_path) == (
+        "[0, 1, 4, 9]\nWorkerDied\n[0, 1, 4, 9]\n"
+    )
+
+
+def test_handlers_of_the_program_are_not_run_in_workers(tmp_path: Path) -> None:
+    body = """
+        def handler(*_):
+            os.write(1, b"handler\\n")
+        signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGUSR1, handler)
+        with Pool(2) as p:
+            print(p.map(square, range(4), 1))
+        p.join()
+        print(signal.getsignal(signal.SIGTERM) is handler)
+    """
+    assert run(body, tmp_path) == "[0, 1, 4, 9]\nTrue\n"
+
+
+def test_signals_to_the_program_while_it_waits(tmp_path: Path) -> None:
+    # Waiting must go on after a handler that returns, and run the handler meanwhile.
+    body = """
+        ticks = []
+        signal.signal(signal.SIGALRM, lambda *_: ticks.append(1))
+        def until_ticked(path):
+            with open(path) as fifo:
+                return fifo.read()
+        os.mkfifo("fifo")
+        def tick(*_):
+            ticks.append(1)
+            if len(ticks) == 5:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                with open("fifo", "w") as fifo:
+                    fifo.write("ticked")
+        signal.signal(signal.SIGALRM, tick)
+        with Pool(2) as p:
+            p.map(square, range(4))
+            signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+            print(p.apply(until_ticked, ("fifo",)), len(ticks))
+    """
+    assert run(body, tmp_path) == "ticked 5\n"
+
+
+def test_recursion_and_switch_interval_do_not_matter(tmp_path: Path) -> None:
+    body = """
+        sys.setswitchinterval(1e-6)
+        deep = []
+        for _ in range(400):
+            deep = [deep]
+        with Pool(2) as p:
+            print(p.map(len, [deep] * 3), p.apply(square, (3,)))
+    """
+    assert run(body, tmp_path) == "[1, 1, 1] 9\n"
