@@ -67,9 +67,14 @@ class Flow:
     ordered : bool
         Hand out in the order of the input.
     window : Window
+    chunksize : int
+        The outcome of a chunk is a list, but of chunks of one item the value itself.
     """
 
-    def __init__(self, engine: LocalEngine, ordered: bool, window: Window) -> None:
+    def __init__(
+        self, engine: LocalEngine, ordered: bool, window: Window, chunksize: int
+    ) -> None:
+        self._single = chunksize == 1
         self.engine = engine
         self.window = window
         self.ready: deque[Any] = deque()
@@ -109,13 +114,17 @@ class Flow:
 
     def _put(self, values: list[Any], failed: bool) -> None:
         if failed:
-            self.ready.append((_Raised(values[0]),))
+            self.ready.append(self._mark(values[0]))
         else:
             self.ready.extend(values)
 
+    def _mark(self, error: BaseException) -> Any:
+        """Return what stands for a chunk that raised."""
+        return _Raised(error) if self._single else (_Raised(error),)
+
     def end_with(self, error: BaseException) -> None:
         """Raise `error`, of the input, after the results of what was read before it."""
-        self._tail.append((_Raised(error),))
+        self._tail.append(self._mark(error))
 
     def finish(self) -> bool:
         self.ready.extend(self._tail)
@@ -123,7 +132,7 @@ class Flow:
         return self.progress is not None
 
     def abort(self, error: BaseException) -> bool:
-        self.ready.append((_Raised(error),))
+        self.ready.append(self._mark(error))
         self.finished = True
         return self.progress is not None
 
@@ -200,13 +209,12 @@ class IMapIterator:
         if self._single:
             flow = self._flow
             try:
-                chunk = flow.ready.popleft()
+                value = flow.ready.popleft()
             except IndexError:
                 return self.next()
             flow._taken += 1
             if flow._opened - flow._taken <= flow.window.size * 3 // 4:
                 flow.widen()
-            value = chunk[0]
             if value.__class__ is _Raised:
                 raise value.error
             return value
@@ -237,7 +245,8 @@ class IMapIterator:
                         raise value.error
                     return value
                 if flow.ready:
-                    self._chunk = iter(flow.ready.popleft())
+                    outcome = flow.ready.popleft()
+                    self._chunk = iter((outcome,) if self._single else outcome)
                     flow.taken(1)
                     continue
                 if flow.finished:

@@ -51,7 +51,7 @@ def start_imap(
         engine, func = pool._inheriting(error, hold_function(func))
         function = engine.function(dumps_function(func))
     window = Window(pool._processes, chunksize)
-    flow = Flow(engine, ordered, window)
+    flow = Flow(engine, ordered, window, chunksize)
     flow.progress = progress
     flow.cost_key = (function.function_id, chunksize)
     source: Windowed | Fed

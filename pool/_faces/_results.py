@@ -193,7 +193,7 @@ class MapResult(AsyncResult):
                 self._first_failed = start
                 self._error = values[0]
         elif size == 1:
-            self._value[start : start + len(values)] = [value for (value,) in values]
+            self._value[start : start + len(values)] = values
         else:
             for number, chunk in enumerate(values, start):
                 self._value[number * size : (number + 1) * size] = chunk

@@ -7,6 +7,10 @@ so that none waits behind another while a worker idles.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
 #: Seconds that the parent needs to receive one answer and send the next message,
 #: measured at 10-15 us; it serves all workers, so messages must be rarer with more of them.
 MESSAGE_COST = 15e-6
@@ -18,6 +22,10 @@ MESSAGE_WORK = 400e-6
 #: A message may hold so many times more chunks than the last measured one: the first
 #: chunk of a job may be a lucky quick one.
 GROWTH = 16
+
+
+#: Chunks in one message, at most: so many outcomes fit into a worker's journal.
+BATCH_MAX = 4096
 
 
 class Costs:
@@ -32,12 +40,12 @@ class Costs:
     __slots__ = ("_alone", "_last", "_seconds", "_work")
 
     def __init__(self, workers: int) -> None:
-        self._seconds: dict[int, float] = {}
-        self._last: dict[int, int] = {}
+        self._seconds: dict[Hashable, float] = {}
+        self._last: dict[Hashable, int] = {}
         self._work = max(MESSAGE_WORK, MESSAGE_COST * workers)
         self._alone = MESSAGE_COST * (workers + 1)
 
-    def observe(self, key: int, chunks: int, seconds: float) -> None:
+    def observe(self, key: Hashable, chunks: int, seconds: float) -> None:
         """Learn that `chunks` chunks of function `key` took `seconds` in a worker."""
         each = seconds / chunks
         known = self._seconds.get(key)
@@ -48,17 +56,28 @@ class Costs:
         if len(self._seconds) > 1024:
             self._forget()
 
-    def seconds(self, key: int) -> float | None:
+    def seconds(self, key: Hashable) -> float | None:
         """Return the estimate for one chunk, None before the first measurement."""
         return self._seconds.get(key)
 
-    def batch(self, key: int) -> int:
-        """Return how many chunks of function `key` one message should carry."""
+    def batch(self, key: Hashable, share: int) -> int:
+        """Return how many chunks of function `key` one message should carry.
+
+        Parameters
+        ----------
+        key : hashable
+        share : int
+            Chunks that each free place of a worker would get of what is left: messages
+            shrink towards the end, so that all workers end together.
+        """
         each = self._seconds.get(key)
         if each is None or each >= self._alone:
             return 1
-        wanted = int(self._work / each) if each > 0.0 else 1 << 20
-        return max(1, min(wanted, self._last[key] * GROWTH))
+        if each <= 0.0:
+            return BATCH_MAX
+        wanted = min(int(self._work / each), self._last[key] * GROWTH, BATCH_MAX)
+        # Not below what is worth a message at all.
+        return max(1, min(wanted, max(share, int(self._alone / each))))
 
     def _forget(self) -> None:
         for key in list(self._seconds)[:512]:

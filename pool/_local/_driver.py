@@ -20,11 +20,11 @@ from time import monotonic
 
 from pool._local import _events as ev
 from pool._local._interrupts import Shield
-from pool._local._peers import Peer, Sent, decode, decode_stream
+from pool._local._peers import Peer, Sent, decode, decode_many
 from pool._local._scheduler import Scheduler
 from pool._transport._channel import socket_pair
 from pool._transport._journal import JournalFile
-from pool._transport._messages import DONE, EXIT, EXITED, READY, REFUSED, RUN
+from pool._transport._messages import DONE, EXIT, EXITED, ONE, READY, REFUSED, RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -252,8 +252,7 @@ class Driver:
     def _on_message(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
         kind = head[0]
         if kind == DONE:
-            _, message_id, chunks, final, elapsed, failed = head
-            self._answered(peer, message_id, chunks, final, elapsed, failed, blobs)
+            self._answered(peer, head, blobs)
         elif kind == READY:
             peer.pid = head[1]
             self._handle(ev.WorkerReady(peer.worker_id))
@@ -263,16 +262,8 @@ class Driver:
                 self.failure = _decoded_error(blobs)
             self._handle(ev.WorkerRefused(peer.worker_id))
 
-    def _answered(
-        self,
-        peer: Peer,
-        message_id: int,
-        chunks: int,
-        final: bool,
-        elapsed: float,
-        failed: int,
-        blobs: list[Any],
-    ) -> None:
+    def _answered(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
+        _, message_id, chunks, final, elapsed, failed, layout = head
         sent = peer.sent.get(message_id)
         if sent is not None:
             sent.answered += chunks
@@ -287,7 +278,7 @@ class Driver:
                 values.append(_undecodable(error))
         elif chunks:
             try:
-                values = decode_stream(blobs[0], chunks)
+                values = decode_many(blobs[0], chunks, layout)
             except BaseException:
                 self._answered_one_by_one(peer, message_id, chunks, final, elapsed, blobs[0])
                 return
@@ -390,7 +381,7 @@ class Driver:
             self._handle(ev.MessagesReclaimed(worker_id, reclaimed))
         running, pickles = peer.salvage()
         for data in pickles:
-            self._answered(peer, running or 0, 1, False, 0.0, 0, [data])
+            self._answered(peer, (DONE, running, 1, False, 0.0, 0, ONE), [data])
         self._last_exit = (peer, status)
         self._handle(ev.WorkerExited(worker_id, running))
         self._forgets.pop(worker_id, None)

@@ -15,6 +15,7 @@ from collections import namedtuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from typing import NamedTuple
 
     Run = tuple[int, int, int]
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         job_id: int
         chunks: int
         final: bool
-        cost_key: int
+        cost_key: Hashable
         depth: int = 0
         timeout: float | None = None
         retries: int = 0

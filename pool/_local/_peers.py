@@ -8,8 +8,16 @@ import io
 
 from pool._pickling import loads
 from pool._transport._channel import Channel
-from pool._transport._journal import FINISHED, FLUSHED, MESSAGE, TARGET, TARGET_CHUNK, USED
-from pool._transport._messages import RUN
+from pool._transport._journal import (
+    FINISHED,
+    FLUSHED,
+    LAYOUT,
+    MESSAGE,
+    TARGET,
+    TARGET_CHUNK,
+    USED,
+)
+from pool._transport._messages import INTS, RUN, STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,15 +123,21 @@ class Peer:
         sent = self.sent.get(message_id)
         if sent is None:
             return None, []
-        missing = words[FINISHED] - sent.answered
+        finished, flushed = words[FINISHED], words[FLUSHED]
+        missing = finished - sent.answered
         if missing <= 0:
             return message_id, []
-        from pool._local._undecodable import split_stream
-
         # Outcomes FLUSHED..FINISHED are there; the parent may have got more than the
         # worker came to note.
-        stream = bytes(self.slot.data[: words[USED]])
-        pickles = split_stream(stream, words[FINISHED] - words[FLUSHED])
+        if words[LAYOUT] == STREAM:
+            from pool._local._undecodable import split_stream
+
+            stream = bytes(self.slot.data[: words[USED]])
+            pickles = split_stream(stream, finished - flushed)
+        else:
+            kept = self.slot.data[: (finished - flushed) * 8]
+            values = decode_many(kept, finished - flushed, words[LAYOUT])
+            pickles = [_pickle.dumps(value) for value in values]
         return message_id, pickles[len(pickles) - missing :]
 
     def running_job(self, message_id: int) -> tuple[int | None, int]:
@@ -141,10 +155,12 @@ class Peer:
         self.slot.words[TARGET] = message_id
 
 
-def decode_stream(stream: Any, count: int) -> list[Any]:
-    """Unpickle `count` outcomes that follow each other, each one independent."""
-    load = _pickle.Unpickler(io.BytesIO(stream)).load
-    return [load() for _ in range(count)]
+def decode_many(stored: Any, count: int, layout: int) -> list[Any]:
+    """Rebuild `count` outcomes that were stored together, each one independent."""
+    if layout == STREAM:
+        load = _pickle.Unpickler(io.BytesIO(stored)).load
+        return [load() for _ in range(count)]
+    return memoryview(stored).cast("B").cast("q" if layout == INTS else "d").tolist()
 
 
 def decode(blobs: list[Any]) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from pool._local._events import JobSubmitted, Run
 
 
@@ -76,7 +78,7 @@ class Message:
 
     __slots__ = ("chunks", "cost_key", "deadline", "message_id", "runs", "timeout")
 
-    def __init__(self, message_id: int, runs: list[Run], chunks: int, cost_key: int) -> None:
+    def __init__(self, message_id: int, runs: list[Run], chunks: int, cost_key: Hashable) -> None:
         self.message_id = message_id
         #: What is left of it, cut down from the front as answers come.
         self.runs = runs

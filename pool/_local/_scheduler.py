@@ -449,7 +449,8 @@ class Scheduler:
     def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
         key = job.cost_key
         # What runs against the clock travels alone, so that the clock is its own.
-        limit = 1 if job.timeout is not None else self.costs.batch(key)
+        timeout = job.timeout
+        limit = 1 if timeout is not None else self.costs.batch(key)
         if limit > 1:
             # Messages shrink towards the end, so that all workers end together.
             limit = min(limit, -(-self.queued // (DEPTH * self.processes)))
@@ -470,10 +471,10 @@ class Scheduler:
         message_id = self._next_message
         self._next_message += 1
         message = worker.messages[message_id] = Message(message_id, runs, taken, key)
-        if job.timeout is not None:
-            message.timeout = job.timeout
+        if timeout is not None:
+            message.timeout = timeout
             if worker.ready:
-                message.deadline = now + job.timeout
+                message.deadline = now + timeout
         if worker.tasks_left is not None:
             worker.tasks_left -= taken
         # The driver gets a list of its own: answers cut ours down.

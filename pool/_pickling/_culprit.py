@@ -23,9 +23,7 @@ _DEEPEST = 64
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
-REMEDY = (
-    "leave it out in __getstate__, make it in the initializer, or send what it is made from"
-)
+REMEDY = "leave it out in __getstate__, make it in the initializer, or send what it is made from"
 
 
 def explain(obj: Any, refusal: BaseException, up: bool = False) -> CannotSend:

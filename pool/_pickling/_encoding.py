@@ -97,9 +97,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 def _dumps(obj: Any, up: bool) -> Encoded:
     kind = type(obj)
     if kind in ATOMS or (
-        (kind is tuple or kind is list)
-        and len(obj) <= _SHORT
-        and ATOMS.issuperset(map(type, obj))
+        (kind is tuple or kind is list) and len(obj) <= _SHORT and ATOMS.issuperset(map(type, obj))
     ):
         data = _pickle.dumps(obj, 5)
         if len(data) < OUT_OF_BAND_MIN:

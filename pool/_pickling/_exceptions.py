@@ -7,12 +7,14 @@ cannot be sent of an exception is left behind bit by bit: attributes, then the c
 
 from __future__ import annotations
 
-from ._encoding import Encoded, dumps_to_parent, loads
+from ._encoding import dumps_to_parent, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from store._codec import Encoded
 
 _HEAPTYPE = 1 << 9
 
@@ -27,17 +29,30 @@ def dumps_exception(error: BaseException) -> Encoded:
     `multiprocessing.pool.RemoteTraceback` with the text of the traceback.
     """
     text = _safely(_format, error)
+    try:
+        return dumps_to_parent(_Raised(_best(error), text))
+    except BaseException:
+        # It could be sent a moment ago: an exception that pickles differently each time.
+        described = _Described(_safely(_name, error), _safely(str, error))
+        return dumps_to_parent(_Raised(described, text))
+
+
+def _best(error: BaseException) -> Any:
+    """Return what stands for `error` in the pickle, with as much of it as can be sent."""
     for way in (_Faithful, _Rebuilt, _Reduced):
+        candidate = way(error)
         try:
-            encoded = dumps_to_parent(way(error))
-            rebuilt = loads(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
-            if type(rebuilt) is type(error):
-                return dumps_to_parent(_Raised(way(error), text))
+            if type(_round_trip(candidate)) is type(error):
+                return candidate
         except BaseException:
             # Whatever an exception does when pickled, the next way relies on less of it.
             continue
-    described = (_safely(_name, error), _safely(str, error), text)
-    return dumps_to_parent(_Described(*described))
+    return _Described(_safely(_name, error), _safely(str, error))
+
+
+def _round_trip(obj: Any) -> Any:
+    encoded = dumps_to_parent(obj)
+    return loads(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
 
 
 def _format(error: BaseException) -> str:
@@ -110,7 +125,7 @@ class _Reduced:
 
     def __reduce__(self) -> Any:
         if _is_group(self._error):
-            return _reduce_group(self._error, type(self))
+            return _reduce_group(self._error, _best)
         rebuild, (kind, args), state, *rest = _reduce_parts(self._error)
         lost: list[str] = []
         args = tuple(_sendable(f"args[{n}]", value, lost) for n, value in enumerate(args))
@@ -124,8 +139,8 @@ class _Reduced:
 class _Described:
     """What is left of an exception whose class cannot be sent."""
 
-    def __init__(self, name: str, text: str, traceback: str) -> None:
-        self._parts = (name, text, traceback)
+    def __init__(self, name: str, text: str) -> None:
+        self._parts = (name, text)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return describe, self._parts
@@ -169,11 +184,12 @@ def _reduce_group(error: Any, way: Callable[[BaseException], Any]) -> tuple[Any,
 def _sendable(name: str, value: Any, lost: list[str]) -> Any:
     """Return `value`, or its description if it cannot be sent."""
     try:
-        encoded = dumps_to_parent(value)
-        loads(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
+        _round_trip(value)
     except BaseException as error:
         described = _safely(repr, value)
-        lost.append(f"{name} came as its repr, {described}, for it cannot be sent: {_reason(error)}")
+        lost.append(
+            f"{name} came as its repr, {described}, for it cannot be sent: {_reason(error)}"
+        )
         return described
     return value
 
@@ -221,10 +237,10 @@ class _Text(str):
         return str(self)
 
 
-def describe(name: str, text: str, traceback: str) -> BaseException:
+def describe(name: str, text: str) -> BaseException:
     """Return what is raised in place of an exception that could not be sent."""
-    from multiprocessing.pool import MaybeEncodingError
+    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 
     reason = _Text(f"exceptions of type {name} cannot be sent")
-    error = MaybeEncodingError(reason, _Text(f"{name}: {text}"))  # type: ignore[arg-type]
-    return with_cause(error, traceback)
+    error: BaseException = MaybeEncodingError(reason, _Text(f"{name}: {text}"))
+    return error

@@ -14,7 +14,7 @@ from types import CellType, FunctionType, ModuleType
 
 from ._identity import adopt, attributes, entry_for, entry_of, introduce, outdated
 from ._names import global_names, submodules
-from ._namespaces import namespace, new_globals
+from ._namespaces import namespace
 from ._origins import resolve, scope_of
 
 TYPE_CHECKING = False
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._identity import Entry
-    from ._origins import Scope
     from ._picklers import Session
 
 LruType: Any = type(functools.lru_cache(int))
@@ -269,6 +268,11 @@ def resolve_token(token: str, key: str | None = None, qualname: str = "") -> Any
             "defined it; keep a reference to it until the results are there"
         )
     return found
+
+
+def resolve_name(names: dict[str, Any], qualname: str) -> Any:
+    """Return what a dotted name leads to in a scope."""
+    return resolve(names, qualname)
 
 
 def _pid() -> int:

@@ -35,9 +35,7 @@ def look_up_numbers() -> tuple[int, ...]:
 
     required = ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "EXTENDED_ARG")
     optional = ("LOAD_FROM_DICT_OR_GLOBALS",)
-    return tuple(
-        opmap[name] for name in (*required, *(name for name in optional if name in opmap))
-    )
+    return tuple(opmap[name] for name in (*required, *(name for name in optional if name in opmap)))
 
 
 _LOAD_GLOBAL, *_OTHERS = _numbers()

@@ -26,6 +26,9 @@ _modules: dict[str, ModuleType] = {}
 _sent: dict[str, Versions] = {}
 _applied: dict[str, dict[str, int]] = {}
 
+#: The ``id`` of what was written under a name. It tells whether that is still there.
+_written: dict[tuple[str, str], int] = {}
+
 
 def install_main(file: str | None) -> None:
     """Give this process an empty main module, in place of the one it has.
@@ -102,6 +105,13 @@ def bind(names: dict[str, Any], key: str, name: str, version: int, value: Any) -
     applied[name] = version if known is None else max(version, known)
     if name not in names or (known is not None and known < version):
         names[name] = value
+        _written[key, name] = id(value)
+
+
+def is_written(key: str, name: str, version: int, value: Any) -> bool:
+    """Return whether `value`, which the name has now, is what the parent sent for it."""
+    known = _applied.get(key, {}).get(name)
+    return known is not None and known >= version and _written.get((key, name)) == id(value)
 
 
 def bind_absent(names: dict[str, Any], name: str, value: Any) -> None:
@@ -111,9 +121,15 @@ def bind_absent(names: dict[str, Any], name: str, value: Any) -> None:
 
 def _after_fork_in_child() -> None:
     _applied.clear()  # what comes from now on is counted by the process that forked
+    _written.clear()
     for key, versions in _sent.items():
         versions.reset_lock()
         _applied[key] = versions.numbers()
+        # What the fork has inherited is what the parent means by these names.
+        names = namespace(key) or {}
+        _written.update(
+            {(key, name): id(names[name]) for name in versions.numbers() if name in names}
+        )
 
 
 if hasattr(os, "register_at_fork"):

@@ -27,7 +27,7 @@ from ._functions import (
 )
 from ._identity import introduce
 from ._namespaces import new_globals
-from ._origins import canonical, importable, is_named, scope_of
+from ._origins import canonical, importable, is_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ _WATCHED = frozenset(
         "_io",
         "_queue",
         "_thread",
+        "_weakrefset",
         "array",
         "concurrent.futures.thread",
         "io",
@@ -99,6 +100,8 @@ class Session:
         What a prelude has to define.
     notes : Notes or None
         What the pickle depends on, if it is to be used again.
+    named : dict or None
+        By ``id``, scope, name and globals of instances that are known by their name.
     """
 
     up = False
@@ -107,10 +110,19 @@ class Session:
     needs: Needs | None = None
     filled: dict[int, CellType] | None = None
     notes: Notes | None = None
+    named: dict[int, tuple[Scope, str, dict[str, Any]]] | None = None
     known_nobodys: dict[int, _Nobodys] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
         """Decide how `obj` is pickled; called for all but the commonest types."""
+        if self.named is not None and id(obj) in self.named:
+            from ._named import reduce_named
+
+            return reduce_named(self, obj, *self.named[id(obj)])
+        return self.reduce_unnamed(obj)
+
+    def reduce_unnamed(self, obj: Any) -> Any:
+        """Reduce an object of which it does not matter what it is bound to."""
         kind = type(obj)
         if kind is FunctionType:
             return self._function(obj)
@@ -178,9 +190,7 @@ class Session:
             self.needs = {}
         self.needs[key] = what
 
-    def require_names(
-        self, scope: Scope, names: dict[str, Any], required: Iterable[str]
-    ) -> None:
+    def require_names(self, scope: Scope, names: dict[str, Any], required: Iterable[str]) -> None:
         """Note which names of a scope the receiver must have."""
         for name in required:
             self.require((scope.key, name), names)
@@ -211,6 +221,8 @@ class Session:
         reducer = find(kind)
         if reducer is None:
             return self.reduce_other(obj, kind)
+        if kind.__module__ != "__main__":
+            _SPECIAL[kind] = reducer
         return reducer(self, obj)
 
 

@@ -19,6 +19,7 @@ from itertools import count
 from store._codec import Encoded, collector
 
 from ._functions import LruType
+from ._named import has_identity
 from ._namespaces import bind, bind_absent, is_from_above, versions_of
 from ._origins import resolve, scope_of, scope_of_module
 from ._versions import MISSING, Watch
@@ -209,6 +210,7 @@ def _pickle_needs(needs: Needs, pickler_class: Callable[..., Any], up: bool) -> 
     pickler.up = up
     pickler.inline = True
     pickler.notes = notes
+    pickler.named = {}
     done: set[Any] = set()
     pending = explore(needs)
     while pending:
@@ -221,12 +223,23 @@ def _pickle_needs(needs: Needs, pickler_class: Callable[..., Any], up: bool) -> 
                 (definitions if _is_definition(item) else data).append(item)
         done.update(pending)
         pickler.needs = None
+        if not up:
+            pickler.named.update(_named(pending))
         for items in (definitions, data):
             if items:
                 pickler.dump(items)
         found = explore(pickler.needs or {})
         pending = {key: what for key, what in found.items() if key not in done}
     return Prelude(file.getvalue(), buffers, None if up else notes)
+
+
+def _named(needs: Needs) -> dict[int, Any]:
+    """Return those instances that the receiver may have got before, by ``id``."""
+    found = {}
+    for key, names in needs.items():
+        if isinstance(key, tuple) and has_identity(names.get(key[1])):
+            found[id(names[key[1]])] = (scope_of(names), key[1], names)
+    return found
 
 
 class _Binding:

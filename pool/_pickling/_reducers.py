@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _pickle
 import sys
-from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +22,15 @@ if TYPE_CHECKING:
 def find(kind: type) -> Reducer | None:
     """Return the reducer for objects of exactly this type."""
     if kind.__module__ == "__main__":
-        return None if kind.__reduce__ is object.__reduce__ else _reduce_singleton
+        return None if _is_plain(kind) else _reduce_singleton
     reducer = _BY_NAME.get((kind.__module__, kind.__qualname__))
     if reducer is None or not _is_genuine(kind):
         return None
     return reducer
+
+
+def _is_plain(kind: Any) -> bool:
+    return kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
 
 
 def find_late(obj: Any, kind: type) -> Reducer | None:
@@ -54,22 +57,30 @@ def _is_genuine(kind: type) -> bool:
 
 
 def _reduce_singleton(session: Session, obj: Any) -> Any:
-    """Reduce an object of the main module that pickles as a name, there and in a worker."""
+    """Reduce an object of the main module that may pickle as a name."""
     reduced = obj.__reduce_ex__(5)
     if not isinstance(reduced, str):
         return reduced
-    from ._functions import resolve_name
-    from ._origins import scope_of
+    if session.inline:
+        from ._named import reduce_by_state
 
-    names = vars(sys.modules["__main__"])
-    scope = scope_of(names)
-    if scope is None or names.get(reduced.split(".")[0]) is None:
-        return reduced
-    if not session.inline:
-        session.require_names(scope, names, [reduced.split(".")[0]])
-        return resolve_name, (scope, reduced)
-    # Within a prelude it is what the name is being bound to.
-    return object.__reduce_ex__(obj, 2)
+        return reduce_by_state(obj)  # this is where the name comes from
+    return _as_name(session, "__main__", reduced) or reduced
+
+
+def _as_name(session: Session, module: str, name: str) -> Any:
+    """Reduce something to its name in a scope that travels by value, or return None."""
+    from ._functions import resolve_name
+    from ._origins import scope_of_module
+
+    scope = scope_of_module(module)
+    first = name.partition(".")[0]
+    names = vars(sys.modules[module]) if scope is not None else {}
+    if scope is None or first not in names:
+        return None
+    if not session.up:
+        session.require_names(scope, names, [first])
+    return resolve_name, (scope, name)
 
 
 # ---------------------------------------------------------------- threading
@@ -294,45 +305,65 @@ def _reduce_weak_set(session: Session, members: Any) -> Any:
 
 
 def _reduce_type_parameter(session: Session, parameter: Any) -> Any:
-    """Reduce a ParamSpec or TypeVarTuple; these pickle as names of their module."""
-    if _is_named(parameter):
-        return NotImplemented
-    return _new_type_parameter, (type(parameter), parameter.__name__, parameter.__module__)
+    """Reduce a type parameter; these pickle as names of their module."""
+    return _known_name(session, parameter) or (
+        _new_type_parameter,
+        (type(parameter), parameter.__name__, parameter.__module__, {}),
+    )
 
 
-def _new_type_parameter(kind: Any, name: str, module: str) -> Any:
-    parameter = kind(name)
+def _reduce_type_variable(session: Session, variable: Any) -> Any:
+    options = {
+        "bound": variable.__bound__,
+        "covariant": variable.__covariant__,
+        "contravariant": variable.__contravariant__,
+    }
+    if getattr(variable, "__infer_variance__", False):
+        options["infer_variance"] = True
+    arguments = (type(variable), variable.__name__, variable.__module__, options)
+    return _known_name(session, variable) or (
+        _new_type_parameter,
+        (*arguments, *variable.__constraints__),
+    )
+
+
+def _new_type_parameter(
+    kind: Any, name: str, module: str, options: dict[str, Any], *constraints: Any
+) -> Any:
+    parameter = kind(name, *constraints, **options)
     parameter.__module__ = module
     return parameter
 
 
 def _reduce_new_type(session: Session, new: Any) -> Any:
-    if _is_named(new):
-        return NotImplemented
-    return _new_new_type, (new.__qualname__, new.__supertype__, new.__module__)
+    return _known_name(session, new) or (
+        _new_new_type,
+        (new.__qualname__, new.__supertype__, new.__module__),
+    )
 
 
 def _new_new_type(name: str, supertype: Any, module: str) -> Any:
     from typing import NewType
 
-    new = NewType(name, supertype)
+    new = NewType(name, supertype)  # type: ignore[misc]  # made again, not declared
     new.__module__ = module
     return new
 
 
 def _reduce_type_alias(session: Session, alias: Any) -> Any:
-    if _is_named(alias):
-        return NotImplemented
-    return type(alias), (alias.__name__, alias.__value__)
+    return _known_name(session, alias) or (type(alias), (alias.__name__, alias.__value__))
 
 
-def _is_named(obj: Any) -> bool:
+def _known_name(session: Session, obj: Any) -> Any:
+    """Return how `obj` is reduced if its module can name it, else None."""
     from ._origins import importable
 
-    module = getattr(obj, "__module__", None)
-    if not isinstance(module, str) or not importable(module):
-        return False
-    return getattr(sys.modules[module], obj.__name__, None) is obj
+    name, module = obj.__name__, str(getattr(obj, "__module__", ""))
+    if getattr(sys.modules.get(module), name, None) is not obj:
+        return None
+    if importable(module):
+        return NotImplemented
+    return None if session.inline else _as_name(session, module, name)
 
 
 _BY_NAME: dict[tuple[str, str], Reducer] = {
@@ -361,6 +392,7 @@ _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("weakref", "WeakKeyDictionary"): _reduce_weak_mapping,
     ("weakref", "WeakValueDictionary"): _reduce_weak_mapping,
     ("_weakrefset", "WeakSet"): _reduce_weak_set,
+    ("typing", "TypeVar"): _reduce_type_variable,
     ("typing", "ParamSpec"): _reduce_type_parameter,
     ("typing", "TypeVarTuple"): _reduce_type_parameter,
     ("typing", "NewType"): _reduce_new_type,
@@ -378,5 +410,3 @@ _BY_BASE: dict[tuple[str, str], Reducer] = {
         ("_io", "BufferedRandom"),
     )
 }
-
-__all__ = ["ModuleType", "find", "find_late"]

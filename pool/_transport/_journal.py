@@ -20,14 +20,17 @@ import store._anonymous as anonymous
 SLOT_NBYTES = 64 * 1024
 HEADER_NBYTES = 64
 CAPACITY = SLOT_NBYTES - HEADER_NBYTES
+#: Outcomes that are kept as machine words, at most; a message of them stays inline.
+WORDS_MAX = 4096
 
 # Words of the header (64 bit each).
 MESSAGE = 0  #: message_id being run
 FINISHED = 1  #: chunks of it that have an outcome; so also the index of the running one
 FLUSHED = 2  #: of these, how many were sent
-USED = 3  #: bytes of outcomes in the slot, of the chunks FLUSHED..FINISHED
+USED = 3  #: bytes of pickled outcomes in the slot, of the chunks FLUSHED..FINISHED
 TARGET = 4  #: message_id to interrupt, written by the parent
 TARGET_CHUNK = 5  #: and the index of the chunk in it
+LAYOUT = 6  #: how the outcomes are stored: STREAM, INTS or FLOATS
 
 
 class JournalFile:

@@ -16,10 +16,10 @@ parent -> worker
 worker -> parent
     ``(READY, pid)``
     ``(REFUSED, pid, buffers)`` with the payload of the initializer's exception.
-    ``(DONE, message_id, chunks, final, elapsed, failed)``
+    ``(DONE, message_id, chunks, final, elapsed, failed, layout)``
         The next ``chunks`` chunks of the message have outcomes. One chunk: its payload;
         ``failed`` is 0, or if it is an exception, 1 + the position of the item that
-        raised. Several: one blob, their pickles one after the other, none of them failed. ``final``: nothing more will come; chunks without outcome
+        raised. Several, none of them failed: one blob, see the layouts of outcomes. ``final``: nothing more will come; chunks without outcome
         were not begun. ``elapsed``: seconds since the previous answer.
 
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
@@ -77,3 +77,10 @@ INLINE = 0
 RANGE = 0  #: ``extra`` is (start, stop, step) of all items; no payload
 PACKED = 1  #: one payload: a list of all items, which are immutable
 EACH = 2  #: one payload per chunk; ``extra``: buffers of each, or None if none has any
+
+# Layouts of outcomes. The outcome of a chunk of size 1 is the item's value, of a larger
+# one the list of its items' values.
+ONE = 0  #: the payload of one chunk
+STREAM = 1  #: pickles, one after the other
+INTS = 2  #: signed 64-bit words
+FLOATS = 3  #: double-precision words

@@ -14,7 +14,6 @@ from time import perf_counter
 
 from pool._pickling import ATOMS, dumps_exception, dumps_to_parent, loads
 from pool._transport._journal import (
-    CAPACITY,
     FINISHED,
     FLUSHED,
     MESSAGE,
@@ -26,15 +25,19 @@ from pool._transport._messages import (
     CALL,
     CAUGHT,
     DONE,
+    EACH,
     EXIT,
     INLINE,
     MAP,
+    ONE,
     PACKED,
     RANGE,
     READY,
     REFUSED,
     RUN,
+    STAR,
 )
+from pool._workers._quick import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,9 +52,6 @@ if TYPE_CHECKING:
 #: Seconds after which a worker hands back the chunks of a message that it has not begun.
 #: Five times what a message aims at: they wait behind a straggler.
 PATIENCE = 2e-3
-
-#: A result larger than this is sent at once instead of being kept in the journal.
-KEEP_MAX = 8 * 1024
 
 
 class _Failure:
@@ -90,6 +90,7 @@ class Worker:
         self.data = slot.data
         self.interruptible = False
         self.functions: dict[int, tuple[bool, Any]] = {}
+        self._loop = Loop(slot.words, slot.data)
         self._begun = 0.0
 
     # ------------------------------------------------------------------ life
@@ -168,7 +169,7 @@ class Worker:
             failed, outcome = self._outcome(chunk)
             self._send(message_id, 1, True, [outcome.data, *outcome.buffers], failed)
         else:
-            self._run_many(message_id, self._chunks(runs, blobs, position))
+            self._run_many(message_id, runs, blobs, position)
 
     def _define(self, function_id: int, payload: tuple[Any, list[Any]]) -> None:
         """Load a function that all its tasks may share."""
@@ -179,7 +180,7 @@ class Worker:
             return
 
     def _chunks(self, runs: Any, blobs: list[Any], position: int) -> Iterator[Any]:
-        """Yield ``(function_id, mode, items or payload)`` for each chunk of the message."""
+        """Yield ``(function_id, mode, size, items or payload)`` for each chunk of the message."""
         for function_id, mode, layout, chunks, size, extra in runs:
             if layout == RANGE:
                 items: Any = range(*extra)
@@ -190,56 +191,105 @@ class Worker:
                 for index in range(chunks):
                     buffers = 0 if extra is None else extra[index]
                     end = position + 1 + buffers
-                    yield function_id, mode, (blobs[position], blobs[position + 1 : end])
+                    yield function_id, mode, size, (blobs[position], blobs[position + 1 : end])
                     position = end
                 continue
             for start in range(0, chunks * size, size):
-                yield function_id, mode, items[start : start + size]
+                yield function_id, mode, size, items[start : start + size]
 
-    def _run_many(self, message_id: int, chunks: Iterator[Any]) -> None:
-        words = self.words
+    def _run_many(self, message_id: int, runs: Any, blobs: list[Any], position: int) -> None:
+        loop = self._loop
+        loop.begin()
         deadline = self._begun + PATIENCE
-        finished = flushed = used = 0
-        for chunk in chunks:
-            if finished and perf_counter() > deadline:
-                break  # handed back: they need not wait for the rest of a slow message
-            failed, outcome = self._outcome(chunk)
-            nbytes = len(outcome.data)
-            if not failed and nbytes <= KEEP_MAX and not outcome.buffers:
-                if used + nbytes > CAPACITY:
-                    self._flush(message_id, finished - flushed, used)
-                    flushed = finished
-                    used = 0
-                self.data[used : used + nbytes] = outcome.data
-                used += nbytes
-                finished += 1
-                words[USED] = used
-                words[FINISHED] = finished
-                continue
-            if finished > flushed:
-                self._flush(message_id, finished - flushed, used)
-            self._send(message_id, 1, False, [outcome.data, *outcome.buffers], failed)
-            finished += 1
-            words[FINISHED] = finished
-            words[USED] = used = 0
-            words[FLUSHED] = flushed = finished
-        count = finished - flushed
-        self._send(message_id, count, True, [self.data[:used]] if count else (), 0)
+        for run in runs:
+            function_id, mode, layout, chunks, size, extra = run
+            if size == 1 and mode in (MAP, STAR) and layout != EACH:
+                items = range(*extra) if layout == RANGE else _pickle.loads(blobs[position])
+                if not self._run_quick(message_id, function_id, mode, items, deadline):
+                    break
+            else:
+                for chunk in self._chunks((run,), blobs, position):
+                    failed, outcome = self._outcome(chunk)
+                    if failed or outcome.buffers or not loop.keep(outcome.data):
+                        self._send_one(message_id, outcome, failed)
+                    if perf_counter() > deadline:
+                        break
+            # Handed back: what was not begun need not wait for a slow message to end.
+            if perf_counter() > deadline:
+                break
+            position += _blobs_of(run)
+        count = loop.finished - loop.first
+        self._send(message_id, count, True, [loop.kept()] if count else (), 0, loop.layout)
 
-    def _flush(self, message_id: int, chunks: int, used: int) -> None:
-        """Send what the journal holds."""
-        self._send(message_id, chunks, False, [self.data[:used]], 0)
-        self.words[USED] = 0
-        self.words[FLUSHED] = self.words[FINISHED]
+    def _run_quick(
+        self, message_id: int, function_id: int, mode: int, items: Any, deadline: float
+    ) -> bool:
+        """Run chunks of one item each; return whether all were begun."""
+        loop = self._loop
+        left = iter(items)
+        function: Any = None
+        while True:
+            failed = 0
+            try:
+                self.interruptible = True
+                if function is None:
+                    function = self._quick_function(function_id, mode)
+                more, value = loop.run(function, left, deadline)
+                self.interruptible = False
+                if not more:
+                    return not left.__length_hint__()
+                failed, outcome = self._encode(value)
+            except BaseException as error:
+                self.interruptible = False
+                failed, outcome = 1, dumps_exception(error)
+                if function is None:
+                    next(left, None)  # this item's outcome is that it has no function
+            self._send_one(message_id, outcome, failed)
+            if perf_counter() > deadline:
+                return not left.__length_hint__()
+
+    def _quick_function(self, function_id: int, mode: int) -> Function:
+        """Return what to call with an item."""
+        stateless, _ = self.functions[function_id]
+        if stateless:
+            function = self._function(function_id)
+            return function if mode == MAP else lambda item: function(*item)
+        # A fresh copy for each chunk, as always.
+        if mode == MAP:
+            return lambda item: self._function(function_id)(item)
+        return lambda item: self._function(function_id)(*item)
+
+    def _send_one(self, message_id: int, outcome: Any, failed: int) -> None:
+        """Send what is kept, and behind it one outcome that could not be."""
+        loop = self._loop
+        words = self.words
+        count = loop.finished - loop.first
+        if count:
+            self._send(message_id, count, False, [loop.kept()], 0, loop.layout)
+            words[USED] = 0
+            words[FLUSHED] = loop.finished
+            loop.sent()
+        if not failed and not outcome.buffers and loop.keep(outcome.data):
+            return
+        self._send(message_id, 1, False, [outcome.data, *outcome.buffers], failed)
+        loop.finished += 1
+        words[FINISHED] = words[FLUSHED] = loop.finished
+        loop.sent()
 
     def _send(
-        self, message_id: int, chunks: int, final: bool, blobs: Any, failed: int
+        self,
+        message_id: int,
+        chunks: int,
+        final: bool,
+        blobs: Any,
+        failed: int,
+        layout: int = ONE,
     ) -> None:
         flush_streams()
         now = perf_counter()
         elapsed = now - self._begun
         self._begun = now
-        self.channel.send((DONE, message_id, chunks, final, elapsed, failed), blobs)
+        self.channel.send((DONE, message_id, chunks, final, elapsed, failed, layout), blobs)
 
     # ------------------------------------------------------------------ one chunk
 
@@ -253,7 +303,7 @@ class Worker:
         outcome : Encoded
             The pickled value or exception.
         """
-        function_id, mode, items = chunk
+        function_id, mode, size, items = chunk
         left: Any = None
         try:
             self.interruptible = True
@@ -277,12 +327,10 @@ class Worker:
             # knows how far it got.
             position = 0 if left is None else len(items) - left.__length_hint__() - 1
             return max(position, 0) + 1, dumps_exception(error)
-        return self._encode(value, mode)
+        return self._encode(value[0] if size == 1 and mode & ~CAUGHT else value)
 
-    def _encode(self, value: Any, mode: int) -> tuple[int, Any]:
+    def _encode(self, value: Any) -> tuple[int, Any]:
         if value.__class__ in ATOMS:
-            return 0, _Plain(_pickle.dumps(value, 5))
-        if mode & ~CAUGHT and len(value) == 1 and value[0].__class__ in ATOMS:
             return 0, _Plain(_pickle.dumps(value, 5))
         try:
             return 0, dumps_to_parent(value)
@@ -320,6 +368,14 @@ class Worker:
                 yield function(*item) if star else function(item)
             except Exception as error:
                 yield _Failure(error)
+
+
+def _blobs_of(run: Any) -> int:
+    """Return how many blobs the payloads of a run take."""
+    _, _, layout, chunks, _, extra = run
+    if layout == EACH:
+        return chunks + (0 if extra is None else sum(extra))  # type: ignore[no-any-return]
+    return 1 if layout == PACKED else 0
 
 
 class _Plain:

@@ -174,13 +174,16 @@ def dump_stacks(process: subprocess.Popen[str]) -> tuple[str, str]:
 def read_line(process: subprocess.Popen[str], limit: float = TIME_LIMIT) -> str:
     """Read one line that a running program prints."""
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], limit)
-    if not ready:
-        raise AssertionError(f"prints nothing\n{dump_stacks(process)}")
-    line = process.stdout.readline()
-    if not line:
-        raise AssertionError(f"ended early\n{finish(process)}")
-    return line.rstrip("\n")
+    descriptor, line = process.stdout.fileno(), b""
+    # Byte by byte: what a buffer took from the pipe, `select` would not see any more.
+    while not line.endswith(b"\n"):
+        if not select.select([descriptor], [], [], limit)[0]:
+            raise AssertionError(f"prints nothing after {line!r}\n{dump_stacks(process)}")
+        byte = os.read(descriptor, 1)
+        if not byte:
+            raise AssertionError(f"ended early after {line!r}\n{finish(process)}")
+        line += byte
+    return line.decode().rstrip("\n")
 
 
 class Terminal:

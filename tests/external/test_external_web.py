@@ -18,7 +18,7 @@ pytest.importorskip("flask")
 SERVICE = """
 import os
 from flask import Flask, jsonify
-import {library}
+import {library} as library
 
 def square(n):
     return n * n
@@ -33,7 +33,7 @@ def leave(n):
     os._exit(n)
 
 app = Flask(__name__)
-pool = {library}.Pool(2)
+pool = library.Pool(2)
 
 @app.get("/squares/<int:n>")
 def squares(n):
@@ -54,7 +54,7 @@ def failing():
 def dying():
     try:
         pool.apply(leave, (3,))
-    except {library}.ProcessError as error:
+    except library.ProcessError as error:
         return jsonify(type(error).__name__), 500
 """
 # The standard's workers are forked when the pool is made, so there the pool must come last.

@@ -160,12 +160,19 @@ def test_cheap_chunks_travel_together() -> None:
 
 
 def test_messages_shrink_towards_the_end_of_a_job() -> None:
-    table = Table(processes=4)
+    table = Table(processes=2)
     table.learn(0, QUICK, chunks=10_000)
-    sizes = [run[2] - run[1] for send in only(table.submit(1, 64), Send) for run in send.runs]
+    waiting = only(table.submit(1, chunks=64), Send)
+    sizes = []
+    while waiting:
+        send = waiting.pop(0)
+        size = len(chunks_of([send]))
+        sizes.append(size)
+        waiting += only(table.answer(send, done=size), Send)
     assert sum(sizes) == 64
-    assert max(sizes) == 64 // (4 * DEPTH)
-    assert len(sizes) >= 4 * DEPTH
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 64 // (2 * DEPTH)
+    assert sizes[-2 * DEPTH :] == [1] * (2 * DEPTH)
 
 
 def test_jobs_of_one_function_share_a_message() -> None:
@@ -319,9 +326,18 @@ def test_worker_is_asked_once_at_a_time() -> None:
     sends = only(table.submit(1, chunks=6), Send)
     by_worker = {n: [send for send in sends if send.worker_id == n] for n in (1, 2, 3)}
     table.answer(by_worker[1][0])
-    assert only(table.answer(by_worker[1][1]), Reclaim) == [Reclaim(2)]
-    table.answer(by_worker[3][0])
-    assert only(table.answer(by_worker[3][1]), Reclaim) == []
+    assert only(table.answer(by_worker[1][1]), Reclaim) == [Reclaim(3)]
+    table.answer(by_worker[2][0])
+    assert only(table.answer(by_worker[2][1]), Reclaim) == []
+
+
+def test_the_one_that_has_been_running_longest_is_robbed_first() -> None:
+    table = Table(processes=3)
+    sends = only(table.submit(1, chunks=6), Send)
+    by_worker = {n: [send for send in sends if send.worker_id == n] for n in (1, 2, 3)}
+    longest = min((2, 3), key=lambda n: by_worker[n][0].message_id)
+    table.answer(by_worker[1][0])
+    assert Reclaim(longest) in table.answer(by_worker[1][1])
 
 
 def test_answer_that_crosses_a_reclaim_is_counted_once() -> None:
@@ -379,11 +395,16 @@ def test_chunk_running_in_dead_worker_fails_and_the_rest_runs_elsewhere() -> Non
     commands = table(WorkerExited(1, lost[0].message_id))
     assert only(commands, FailChunk) == [FailChunk(1, start + 1, False, 1)]
     assert only(commands, StartWorker) == [StartWorker(3)]
-    rest = set(range(start + 2, stop)) | set(range(*lost[1].runs[0][1:]))
-    assert rest, "the test should leave something to be run elsewhere"
-    assert {index for _, index in chunks_of(commands)} <= rest
-    assert table.scheduler.queued == len(rest) - len(chunks_of(commands))
     assert table.scheduler.restarts == 1
+    table(WorkerReady(3))
+    waiting = [send for send in sends if send.worker_id == 2] + only(commands, Send)
+    run = [(1, start), (1, start + 1)]
+    while waiting:
+        send = waiting.pop(0)
+        run += chunks_of([send])
+        waiting += only(table.answer(send, done=len(chunks_of([send]))), Send)
+    assert sorted(run) == [(1, index) for index in range(16)]
+    assert not table.scheduler.outstanding
 
 
 def test_worker_that_dies_idle_is_replaced_and_nothing_fails() -> None:
@@ -572,17 +593,19 @@ def test_retry_keeps_the_outcomes_around_it() -> None:
 def test_retry_goes_to_an_idle_worker_although_the_message_goes_on() -> None:
     table = Table(processes=2)
     table.learn(0, QUICK, chunks=100)
-    commands = table.submit(1, chunks=4, retries=1)
-    one, two = (
-        [send for send in only(commands, Send) if send.worker_id == n] for n in (1, 2)
-    )
-    for send in two:
-        table.answer(send, done=sum(run[2] - run[1] for run in send.runs))
-    two_chunks = one[0]
-    if two_chunks.runs[0][2] - two_chunks.runs[0][1] < 2:
-        pytest.fail("the test needs a message of two chunks")
-    commands = table.answer(two_chunks, done=1, final=False, failed=(0,))
-    assert sent(commands)[2].runs == [(1, two_chunks.runs[0][1], two_chunks.runs[0][1] + 1)]
+    sends = only(table.submit(1, chunks=8, retries=1), Send)
+    long, ahead = (send for send in sends if send.worker_id == 1)
+    assert len(chunks_of([long])) == 2
+    waiting = [send for send in sends if send.worker_id == 2]
+    while waiting:
+        send = waiting.pop(0)
+        commands = table.answer(send, done=len(chunks_of([send])))
+        if Reclaim(1) in commands:
+            commands += table(MessagesReclaimed(1, (ahead.message_id,)))
+        waiting += only(commands, Send)
+    first = long.runs[0][1]
+    commands = table.answer(long, final=False, failed=(0,))
+    assert sent(commands)[2].runs == [(1, first, first + 1)]
 
 
 def test_cancelled_job_is_not_tried_again() -> None:
@@ -730,6 +753,18 @@ def test_chunk_against_the_clock_is_not_sent_ahead() -> None:
     table = Table(processes=1)
     table.submit(1, chunks=1)
     assert table.submit(2, chunks=1, timeout=1.0) == []
+
+
+def test_message_before_one_against_the_clock_has_no_deadline() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=100)
+    first, second = table.submit(1, chunks=2)
+    table.submit(2, chunks=1)
+    table.submit(3, chunks=1, timeout=1.0)
+    table.submit(4, chunks=1)
+    (send,) = only(table.answer(first), Send)
+    assert send.runs == [(2, 0, 1)]
+    assert table.scheduler.next_deadline() is None
 
 
 def test_answer_in_time_ends_the_deadline() -> None:

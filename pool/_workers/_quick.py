@@ -1,0 +1,162 @@
+"""The inner loops for chunks of one item, where every tenth of a microsecond counts.
+
+A message of cheap chunks holds hundreds of them. Each outcome must be in the journal
+before the next chunk runs, so that nothing is lost or run twice if the worker is killed.
+Pickling each outcome alone for that costs 0.3 us; integers and floats, the usual results
+of very cheap functions, are stored as plain machine words instead, in 0.05 us, and
+travel so.
+"""
+
+from __future__ import annotations
+
+import _pickle
+from time import perf_counter
+
+from pool._pickling import ATOMS, dumps_to_parent
+from pool._transport._journal import FINISHED, LAYOUT, USED, WORDS_MAX
+from pool._transport._messages import FLOATS, INTS, STREAM
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+#: Outcomes larger than this are sent at once instead of being kept in the journal.
+KEEP_MAX = 8 * 1024
+
+
+class Loop:
+    """Run chunks one after the other, and keep their outcomes in the journal.
+
+    Parameters
+    ----------
+    words, data : memoryview
+        Header and body of the worker's page.
+
+    Attributes
+    ----------
+    finished : int
+        Chunks of the message that have an outcome.
+    first : int
+        The first of these that was not sent yet.
+    layout : int
+        How the outcomes since `first` are stored: INTS, FLOATS or STREAM.
+    used : int
+        Bytes of them.
+    """
+
+    __slots__ = (
+        "_data", "_floats", "_ints", "_mixed", "_words", "finished", "first", "layout", "used",
+    )  # fmt: skip
+
+    def __init__(self, words: memoryview, data: memoryview) -> None:
+        self._words = words
+        self._data = data
+        self._ints = data[: WORDS_MAX * 8].cast("q")
+        self._floats = data[: WORDS_MAX * 8].cast("d")
+        self.begin()
+
+    def begin(self) -> None:
+        """Start a message."""
+        self.finished = self.first = self.used = 0
+        self.layout = STREAM
+        #: Its outcomes are not all of one type: words would change to and fro.
+        self._mixed = False
+
+    def sent(self) -> None:
+        """Start afresh behind what has been sent."""
+        self.first = self.finished
+        self.used = 0
+        self.layout = STREAM
+
+    def kept(self) -> memoryview:
+        """Return the stored outcomes that were not sent yet."""
+        return self._data[: self.used]
+
+    def keep(self, data: bytes) -> bool:
+        """Append a pickled outcome; return whether there was room for it."""
+        used = self.used
+        end = used + len(data)
+        if self.layout != STREAM or len(data) > KEEP_MAX or end > len(self._data):
+            return False
+        self._data[used:end] = data
+        self.used = end
+        words = self._words
+        words[USED] = end
+        words[LAYOUT] = STREAM
+        self.finished += 1
+        words[FINISHED] = self.finished
+        return True
+
+    def run(
+        self, function: Callable[[Any], Any], items: Iterator[Any], deadline: float
+    ) -> tuple[bool, Any]:
+        """Call ``function(item)`` for each item until something has to be sent.
+
+        Returns
+        -------
+        more : bool
+            Whether there is an outcome that could not be kept; False: the items or the
+            time are at an end.
+        value : object
+            That outcome.
+        """
+        for item in items:
+            value = function(item)
+            kind = value.__class__
+            if (kind is int or kind is float) and not self._mixed:
+                return self._run_words(function, items, deadline, value)
+            if kind in ATOMS:
+                data = _pickle.dumps(value, 5)
+            else:
+                encoded = dumps_to_parent(value)
+                if encoded.buffers:
+                    return True, value
+                data = encoded.data
+            if not self.keep(data):
+                return True, value
+            if perf_counter() > deadline:
+                break
+        return False, None
+
+    def _run_words(
+        self, function: Callable[[Any], Any], items: Iterator[Any], deadline: float, value: Any
+    ) -> tuple[bool, Any]:
+        """Go on with outcomes that are all ints, or all floats, from `value` on."""
+        kind = value.__class__
+        if self.finished > self.first:
+            self._mixed = True
+            return True, value
+        self.layout = layout = INTS if kind is int else FLOATS
+        store = self._ints if kind is int else self._floats
+        words = self._words
+        words[LAYOUT] = layout
+        first = finished = self.finished
+        last = first + WORDS_MAX
+        try:
+            store[0] = value
+        except ValueError:  # beyond 64 bits
+            self._mixed = True
+            self.layout = STREAM
+            return True, value
+        finished += 1
+        words[FINISHED] = finished
+        try:
+            for item in items:
+                value = function(item)
+                if value.__class__ is not kind or finished == last:
+                    self._mixed = finished != last
+                    return True, value
+                try:
+                    store[finished - first] = value
+                except ValueError:
+                    self._mixed = True
+                    return True, value
+                finished += 1
+                words[FINISHED] = finished
+                if perf_counter() > deadline:
+                    break
+            return False, None
+        finally:
+            self.finished = finished
+            self.used = (finished - first) * 8

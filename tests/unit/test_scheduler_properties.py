@@ -1,0 +1,662 @@
+"""The scheduler in a simulated world where anything may happen in any order.
+
+`World` plays the driver and the workers: mailboxes, journals, answers on their way, deaths at
+any point, signals that arrive late. It checks each command against what is really the case,
+and knows at the end what has become of every chunk.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pool._local import _events as ev
+from pool._local._scheduler import DEPTH, Scheduler
+
+EXIT = "exit"
+Chunk = tuple[int, int]
+
+
+class SimMessage:
+    """A message on its way through one worker."""
+
+    def __init__(self, message_id: int, chunks: list[Chunk]) -> None:
+        self.message_id = message_id
+        self.chunks = chunks
+        #: Chunks with an outcome, those of them sent to the parent, those the parent has got.
+        self.finished = self.flushed = self.received = 0
+
+    @property
+    def running(self) -> Chunk:
+        return self.chunks[self.finished]
+
+
+class SimWorker:
+    """One process: what it has not read, what it runs, and what it has said."""
+
+    def __init__(self, worker_id: int) -> None:
+        self.worker_id = worker_id
+        self.state = "starting"
+        self.mail: deque[SimMessage | str] = deque()
+        self.current: SimMessage | None = None
+        #: Messages that the parent has sent and not seen the end of.
+        self.sent: dict[int, SimMessage] = {}
+        #: What it has said and the parent has not heard.
+        self.out: deque[Callable[[], None]] = deque()
+        self.blocked_on: int | None = None
+        self.signalled = False
+        self.timed: Chunk | None = None
+        self.ready_at: float | None = None
+
+
+class SimJob:
+    """One job and what has become of its chunks."""
+
+    def __init__(self, event: ev.JobSubmitted) -> None:
+        self.event = event
+        self.chunks = event.chunks
+        self.final = event.final
+        self.state = "open"
+        self.begun: Counter[int] = Counter()
+        self.lost: Counter[int] = Counter()
+        self.outcomes: Counter[int] = Counter()
+
+
+class World:
+    """Everything around the scheduler."""
+
+    def __init__(self, processes: int, maxtasksperchild: int | None = None) -> None:
+        self.parameters = (processes, maxtasksperchild)
+        self.scheduler = Scheduler(processes, maxtasksperchild)
+        self.now = 0.0
+        self.log: list[tuple[Any, float, str]] = []
+        self.workers: dict[int, SimWorker] = {}
+        self.jobs: dict[int, SimJob] = {}
+        self.inbox: deque[Any] = deque()
+        self.closed = self.over = False
+        self.sent_at: dict[int, float] = {}
+        self.used_ids: set[int] = set()
+        self.handle(ev.PoolOpened())
+
+    # ------------------------------------------------------------------ the driver's part
+
+    def handle(self, event: Any, answered: list[Chunk] | None = None) -> None:
+        commands = self.scheduler.handle(event, self.now)
+        self.log.append((event, self.now, repr(commands)))
+        self.scheduler.check_invariants()
+        for command in commands:
+            if isinstance(command, ev.Deliver):
+                self.deliver(command, answered)
+            else:
+                getattr(self, "do_" + type(command).__name__)(command)
+
+    def drain(self) -> None:
+        """Handle what the driver told itself; that must come to an end."""
+        for _ in range(200):
+            if not self.inbox:
+                return
+            self.handle(self.inbox.popleft())
+        raise AssertionError("the scheduler and its driver go round in circles")
+
+    def do_StartWorker(self, command: ev.StartWorker) -> None:
+        assert command.worker_id not in self.used_ids
+        assert not self.over
+        self.used_ids.add(command.worker_id)
+        self.workers[command.worker_id] = SimWorker(command.worker_id)
+        runnable = [
+            worker
+            for worker in self.scheduler.workers.values()
+            if not worker.blocked and not worker.stopping
+        ]
+        assert len(runnable) <= self.scheduler.processes
+
+    def do_StopWorker(self, command: ev.StopWorker) -> None:
+        self.workers[command.worker_id].mail.append(EXIT)
+
+    def do_KillWorker(self, command: ev.KillWorker) -> None:
+        worker = self.workers[command.worker_id]
+        worker.signalled = True
+        if worker.current is not None and not self.scheduler.broken:
+            worker.timed = worker.current.chunks[0]
+
+    def do_Send(self, command: ev.Send) -> None:
+        worker = self.workers[command.worker_id]
+        assert command.message_id not in self.sent_at, "a message_id was used again"
+        assert EXIT not in worker.mail, "sent to a worker that was told to end"
+        assert not worker.signalled or worker.timed is None, "sent to a worker that was killed"
+        assert worker.blocked_on is None or not self.scheduler.workers[worker.worker_id].blocked
+        self.sent_at[command.message_id] = self.now
+        chunks = [(job, index) for job, start, stop in command.runs for index in range(start, stop)]
+        assert chunks, "an empty message"
+        keys = {self.jobs[job].event.cost_key for job, _ in chunks}
+        assert len(keys) == 1, "functions that cost differently in one message"
+        for job, index in chunks:
+            assert index < self.jobs[job].chunks
+        if any(self.jobs[job].event.timeout is not None for job, _ in chunks):
+            assert len(chunks) == 1, "a chunk against the clock has company"
+            assert not worker.sent, "a chunk against the clock waits behind another"
+        message = SimMessage(command.message_id, chunks)
+        worker.sent[message.message_id] = message
+        worker.mail.append(message)
+        assert len(worker.sent) <= DEPTH
+
+    def do_Reclaim(self, command: ev.Reclaim) -> None:
+        taken = self.take_back(self.workers[command.worker_id])
+        self.inbox.append(ev.MessagesReclaimed(command.worker_id, taken))
+
+    def take_back(self, worker: SimWorker) -> tuple[int, ...]:
+        """Empty the mailbox, EXIT included, as the driver does."""
+        taken = tuple(mail.message_id for mail in worker.mail if isinstance(mail, SimMessage))
+        worker.mail.clear()
+        for message_id in taken:
+            del worker.sent[message_id]
+        return taken
+
+    def do_Interrupt(self, command: ev.Interrupt) -> None:
+        worker = self.workers[command.worker_id]
+        current = worker.current
+        if (
+            command.kill
+            and current is not None
+            and current.message_id == command.message_id
+            and current.finished < len(current.chunks)
+            and current.running[0] == command.job_id
+        ):
+            worker.signalled = True
+
+    def deliver(self, command: ev.Deliver, answered: list[Chunk] | None) -> None:
+        assert answered is not None, "delivered without an answer"
+        count = command.stop - command.start
+        assert answered[command.offset : command.offset + count] == [
+            (command.job_id, index) for index in range(command.start, command.stop)
+        ], "a result goes to the wrong chunk"
+        for index in range(command.start, command.stop):
+            self.settle(command.job_id, index)
+
+    def settle(self, job_id: int, index: int) -> None:
+        job = self.jobs[job_id]
+        assert job.state == "open", f"an outcome for a job that is {job.state}"
+        job.outcomes[index] += 1
+        assert job.outcomes[index] == 1, "two outcomes for one chunk"
+
+    def do_FailChunk(self, command: ev.FailChunk) -> None:
+        worker = self.dying
+        assert worker is not None and worker.worker_id == command.worker_id
+        assert worker.current is not None
+        assert worker.current.running == (command.job_id, command.index), "it was not running"
+        job = self.jobs[command.job_id]
+        assert job.lost[command.index] > job.event.retries
+        if command.timed_out:
+            assert worker.timed == (command.job_id, command.index), "another one was too late"
+            assert job.event.timeout is not None
+            begun = max(self.sent_at[worker.current.message_id], worker.ready_at or 0.0)
+            assert self.now >= begun + job.event.timeout, "it was not late yet"
+        self.settle(command.job_id, command.index)
+
+    def do_FinishJob(self, command: ev.FinishJob) -> None:
+        job = self.jobs[command.job_id]
+        assert job.state == "open"
+        assert job.final
+        assert sorted(job.outcomes) == list(range(job.chunks)), "finished with chunks missing"
+        job.state = "finished"
+
+    def do_AbortJobs(self, command: ev.AbortJobs) -> None:
+        for job_id in command.job_ids:
+            assert self.jobs[job_id].state == "open"
+            self.jobs[job_id].state = "aborted"
+
+    # ------------------------------------------------------------------ what users do
+
+    def submit(self, chunks: int, final: bool, **more: Any) -> int:
+        job_id = len(self.jobs) + 1
+        event = ev.JobSubmitted(job_id, chunks, final, more.pop("cost_key", 0), **more)
+        self.jobs[job_id] = SimJob(event)
+        self.handle(event)
+        return job_id
+
+    def add(self, job_id: int, chunks: int, final: bool) -> None:
+        job = self.jobs[job_id]
+        job.chunks += chunks
+        job.final = final
+        self.handle(ev.ChunksAdded(job_id, chunks, final))
+
+    def cancel(self, job_id: int) -> None:
+        self.jobs[job_id].state = "cancelled"
+        self.handle(ev.CancelRequested(job_id))
+
+    def close(self) -> None:
+        self.closed = True
+        self.handle(ev.PoolClosed())
+
+    def terminate(self) -> None:
+        self.closed = self.over = True
+        self.handle(ev.PoolTerminated())
+
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        deadline = self.scheduler.next_deadline()
+        if deadline is not None and deadline <= self.now:
+            self.handle(ev.DeadlinePassed())
+            later = self.scheduler.next_deadline()
+            assert later is None or later > self.now, "a deadline that has passed stays"
+
+    # ------------------------------------------------------------------ what workers do
+
+    def get_ready(self, worker: SimWorker) -> None:
+        worker.state = "serving"
+
+        def ready() -> None:
+            worker.ready_at = self.now
+            self.handle(ev.WorkerReady(worker.worker_id))
+
+        worker.out.append(ready)
+
+    def read(self, worker: SimWorker) -> None:
+        mail = worker.mail.popleft()
+        if isinstance(mail, str):
+            worker.state = "dead"
+            return
+        worker.current = mail
+        self.begin(worker)
+
+    def begin(self, worker: SimWorker) -> None:
+        assert worker.current is not None
+        job_id, index = worker.current.running
+        job = self.jobs[job_id]
+        # Whatever was begun before must have been lost, and each loss be covered by a retry.
+        assert job.begun[index] == job.lost[index], "a chunk runs twice"
+        assert job.begun[index] <= job.event.retries, "a chunk runs more often than allowed"
+        job.begun[index] += 1
+
+    def finish(self, worker: SimWorker, failed: bool, flush: bool, hand_back: bool) -> None:
+        message = worker.current
+        assert message is not None
+        job_id, index = message.running
+        if failed:
+            self.flush(worker, final=False)
+            self.jobs[job_id].lost[index] += 1
+        message.finished += 1
+        last = message.finished == len(message.chunks)
+        if failed or flush or last or hand_back:
+            final = last or hand_back
+            # Many chunks that fail are answered one by one, and the end follows separately.
+            self.flush(worker, final=final and not (failed and flush), failed=failed)
+            if final and failed and flush:
+                self.flush(worker, final=True)
+            if final:
+                worker.current = None
+                return
+        self.begin(worker)
+
+    def flush(self, worker: SimWorker, final: bool, failed: bool = False) -> None:
+        message = worker.current
+        assert message is not None
+        done = message.finished - message.flushed
+        if not done and not final:
+            return
+        answered = message.chunks[message.flushed : message.finished]
+        message.flushed = message.finished
+
+        def answer() -> None:
+            message.received += done
+            if final:
+                del worker.sent[message.message_id]
+            # Sometimes quick, sometimes slow, so that messages of all sizes are made.
+            elapsed = done * (1e-6 if message.message_id % 3 else 2e-3)
+            event = ev.MessageAnswered(
+                worker.worker_id, message.message_id, done, final, elapsed,
+                (0,) if failed else (),
+            )  # fmt: skip
+            self.handle(event, answered)
+
+        worker.out.append(answer)
+
+    def block(self, worker: SimWorker, chunks: int, cost_key: int) -> None:
+        """Let the task submit a job and wait for it."""
+        assert worker.current is not None
+        depth = self.jobs[worker.current.running[0]].event.depth + 1
+        worker.blocked_on = 0
+
+        def wait() -> None:
+            worker.blocked_on = self.submit(chunks, True, depth=depth, cost_key=cost_key)
+            self.handle(ev.WorkerBlocked(worker.worker_id))
+
+        worker.out.append(wait)
+
+    def unblock(self, worker: SimWorker) -> None:
+        worker.blocked_on = None
+        self.handle(ev.WorkerUnblocked(worker.worker_id))
+
+    def hear(self, worker: SimWorker) -> None:
+        worker.out.popleft()()
+
+    dying: SimWorker | None = None
+
+    def bury(self, worker: SimWorker) -> None:
+        """Learn of a death, in the driver's order: answers, mailbox, journal, exit."""
+        while worker.out:
+            self.hear(worker)
+        reclaimed = self.take_back(worker)
+        if reclaimed:
+            self.handle(ev.MessagesReclaimed(worker.worker_id, reclaimed))
+        message = worker.current
+        running = None
+        if message is not None and message.message_id in worker.sent:
+            running = message.message_id
+            while message.received < message.finished:
+                answered = [message.chunks[message.received]]
+                message.received += 1
+                event = ev.MessageAnswered(worker.worker_id, running, 1, False, 0.0, ())
+                self.handle(event, answered)
+            if message.finished < len(message.chunks):
+                job_id, index = message.running
+                self.jobs[job_id].lost[index] += 1
+        self.dying = worker
+        self.handle(ev.WorkerExited(worker.worker_id, running))
+        self.dying = None
+        del self.workers[worker.worker_id]
+
+    def refuse(self, worker: SimWorker) -> None:
+        worker.state = "dead"
+        worker.out.append(lambda: self.handle(ev.WorkerRefused(worker.worker_id)))
+
+    # ------------------------------------------------------------------ what can happen now
+
+    def may_unblock(self, worker: SimWorker) -> bool:
+        return bool(worker.blocked_on) and self.jobs[worker.blocked_on or 0].state != "open"
+
+    def progress(self) -> list[Callable[[], None]]:
+        """Return what brings the world nearer to rest."""
+        moves: list[Callable[[], None]] = []
+        if self.inbox:
+            moves.append(self.drain)
+        for worker in self.workers.values():
+            moves += [lambda move=move: move(worker) for move in self.moves_of(worker)]
+        return moves
+
+    def moves_of(self, worker: SimWorker) -> list[Callable[[SimWorker], None]]:
+        moves: list[Callable[[SimWorker], None]] = []
+        if worker.out:
+            moves.append(self.hear)
+        if worker.state == "dead":
+            moves.append(self.bury)
+        elif worker.signalled:
+            moves.append(self.die)
+        elif worker.state == "starting":
+            moves.append(self.get_ready)
+        elif worker.current is None:
+            if worker.mail:
+                moves.append(self.read)
+        elif worker.blocked_on is None:
+            moves.append(lambda worker: self.finish(worker, False, False, False))
+        elif self.may_unblock(worker):
+            moves.append(self.unblock)
+        return moves
+
+    def die(self, worker: SimWorker) -> None:
+        worker.state = "dead"
+
+    def happenings(self, dice: random.Random) -> list[Callable[[], None]]:
+        """Return everything that can happen, good or bad."""
+        moves: list[Callable[[], None]] = []
+        if self.inbox:
+            moves.append(lambda: self.handle(self.inbox.popleft()))
+        for worker in self.workers.values():
+            chosen = [move for move in self.moves_of(worker) if move.__name__ != "<lambda>"]
+            if worker.state == "serving" and worker.current and worker.blocked_on is None:
+                flags = [dice.random() < p for p in (0.2, 0.3, 0.2)]
+                chosen.append(lambda worker, flags=flags: self.finish(worker, *flags))
+                if dice.random() < 0.2:
+                    size, key = dice.randrange(4), dice.randrange(2)
+                    chosen.append(lambda worker: self.block(worker, size, key))
+            moves += [lambda move=move, worker=worker: move(worker) for move in chosen]
+        return moves
+
+    # ------------------------------------------------------------------ the end
+
+    def settle_down(self) -> None:
+        """Drive the world to rest, without any more deaths and without the clock."""
+        for job_id, job in self.jobs.items():
+            if job.state == "open" and not job.final:
+                self.add(job_id, 0, True)
+        for _ in range(100_000):
+            self.drain()
+            for worker in list(self.workers.values()):
+                moves = self.moves_of(worker)
+                if moves:
+                    moves[0](worker)
+                    break
+            else:
+                return
+        raise AssertionError("no end in sight")
+
+    def finish_all(self) -> None:
+        if not self.over:
+            self.settle_down()
+            left = [job_id for job_id, job in self.jobs.items() if job.state == "open"]
+            assert not left, f"jobs {left} never end"
+            assert not self.scheduler.outstanding
+            if not self.closed:
+                assert len(self.workers) == self.scheduler.processes or self.scheduler.broken
+                self.close()
+                self.settle_down()
+            assert not self.workers, "workers that nobody ended"
+            assert not self.scheduler.workers
+        self.check_end()
+        self.replay()
+
+    def check_end(self) -> None:
+        assert self.scheduler.queued == 0
+        assert self.scheduler.next_deadline() is None
+        for job_id, job in self.jobs.items():
+            if job.state == "finished":
+                assert [job.outcomes[index] for index in range(job.chunks)] == [1] * job.chunks
+                assert sum(job.begun.values()) <= job.chunks * (1 + job.event.retries), job_id
+
+    def replay(self) -> None:
+        again = Scheduler(*self.parameters)
+        for event, now, commands in self.log:
+            assert repr(again.handle(event, now)) == commands
+
+
+# --- one seed, many events --------------------------------------------------------------
+
+
+def play(seed: int, events: int = 150) -> World:
+    dice = random.Random(seed)
+    world = World(dice.randrange(1, 5), dice.choice([None, None, None, 1, 2, 7]))
+    bad_luck = dice.choice([0.0, 0.01, 0.05])
+    for _ in range(events):
+        luck = dice.random()
+        if luck < 0.12 and (not world.closed or dice.random() < 0.05):
+            world.submit(
+                dice.choice([0, 1, 1, 2, 5, 30]),
+                dice.random() < 0.7,
+                cost_key=dice.randrange(3),
+                timeout=dice.choice([None, None, None, 0.5]),
+                retries=dice.choice([0, 0, 0, 1, 3]),
+            )
+        elif luck < 0.12 + bad_luck:
+            candidates = [worker for worker in world.workers.values() if worker.state != "dead"]
+            if candidates:
+                world.die(dice.choice(candidates))
+        elif luck < 0.20:
+            jobs = [number for number, job in world.jobs.items() if job.state == "open"]
+            if jobs and luck < 0.185:
+                world.cancel(dice.choice(jobs))
+            lazy = [number for number in jobs if not world.jobs[number].final]
+            if lazy and luck >= 0.185:
+                world.add(dice.choice(lazy), dice.choice([0, 1, 4]), dice.random() < 0.3)
+        elif luck < 0.24:
+            world.tick(dice.choice([0.0, 0.1, 0.3, 1.0]))
+        elif luck < 0.2405:
+            world.close()
+        elif luck < 0.2407:
+            world.terminate()
+            break
+        elif luck < 0.2425:
+            starting = [w for w in world.workers.values() if w.state == "starting"]
+            if starting:
+                world.refuse(dice.choice(starting))
+        else:
+            moves = world.happenings(dice)
+            if moves:
+                dice.choice(moves)()
+    world.finish_all()
+    return world
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_any_course_of_events_ends_well(block: int) -> None:
+    for seed in range(60 * block, 60 * block + 60):
+        try:
+            play(seed)
+        except BaseException as error:
+            error.add_note(f"play({seed}) shows it")
+            raise
+
+
+def test_the_world_is_eventful_enough() -> None:
+    """The fuzz means something only if the rare things do happen in it."""
+    seen: Counter[str] = Counter()
+    for seed in range(150):
+        world = play(seed)
+        for event, _, commands in world.log:
+            seen[type(event).__name__] += 1
+            for name in ("Reclaim(", "Interrupt(", "KillWorker(", "FailChunk(", "AbortJobs("):
+                seen[name] += name in commands
+            seen["timed out"] += "timed_out=True" in commands
+            seen["killed"] += "kill=True" in commands
+        seen["retried"] += any(any(job.lost.values()) for job in world.jobs.values())
+        seen["deep"] += any(job.event.depth > 2 for job in world.jobs.values())
+    expected = {cls.__name__ for cls in world.scheduler._handlers}
+    expected |= {"Reclaim(", "Interrupt(", "KillWorker(", "FailChunk(", "AbortJobs("}
+    expected |= {"timed out", "killed", "retried", "deep"}
+    assert not [name for name in sorted(expected) if seen[name] < 3], seen
+
+
+# --- hypothesis chooses, and shrinks what it finds --------------------------------------
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Let hypothesis choose what happens next."""
+
+    world: World
+
+    @initialize(
+        processes=st.integers(1, 3), maxtasksperchild=st.sampled_from([None, None, 1, 3])
+    )
+    def open(self, processes: int, maxtasksperchild: int | None) -> None:
+        self.world = World(processes, maxtasksperchild)
+
+    def open_jobs(self) -> list[int]:
+        return [number for number, job in self.world.jobs.items() if job.state == "open"]
+
+    def running(self) -> list[SimWorker]:
+        return [
+            worker
+            for worker in self.world.workers.values()
+            if worker.state == "serving" and worker.current and worker.blocked_on is None
+        ]
+
+    @precondition(lambda self: not self.world.over)
+    @rule(
+        chunks=st.sampled_from([1, 0, 2, 5, 40]),
+        final=st.booleans(),
+        cost_key=st.integers(0, 1),
+        timeout=st.sampled_from([None, None, 0.5]),
+        retries=st.sampled_from([0, 0, 2]),
+    )
+    def submit(
+        self, chunks: int, final: bool, cost_key: int, timeout: float | None, retries: int
+    ) -> None:
+        self.world.submit(
+            chunks, final, cost_key=cost_key, timeout=timeout, retries=retries
+        )
+
+    @precondition(lambda self: not self.world.over and self.open_jobs())
+    @rule(pick=st.integers(0, 10), chunks=st.integers(0, 3), final=st.booleans())
+    def add(self, pick: int, chunks: int, final: bool) -> None:
+        jobs = [job for job in self.open_jobs() if not self.world.jobs[job].final]
+        if jobs:
+            self.world.add(jobs[pick % len(jobs)], chunks, final)
+
+    @precondition(lambda self: not self.world.over and self.open_jobs())
+    @rule(pick=st.integers(0, 10))
+    def cancel(self, pick: int) -> None:
+        jobs = self.open_jobs()
+        self.world.cancel(jobs[pick % len(jobs)])
+
+    @precondition(lambda self: not self.world.over)
+    @rule(seconds=st.sampled_from([0.0, 0.2, 0.5, 1.0]))
+    def tick(self, seconds: float) -> None:
+        self.world.tick(seconds)
+
+    @precondition(lambda self: not self.world.over and self.world.workers)
+    @rule(pick=st.integers(0, 10))
+    def die(self, pick: int) -> None:
+        workers = list(self.world.workers.values())
+        self.world.die(workers[pick % len(workers)])
+
+    @precondition(lambda self: not self.world.over and self.running())
+    @rule(
+        pick=st.integers(0, 10), failed=st.booleans(), flush=st.booleans(), hand_back=st.booleans()
+    )
+    def finish(self, pick: int, failed: bool, flush: bool, hand_back: bool) -> None:
+        workers = self.running()
+        self.world.finish(workers[pick % len(workers)], failed, flush, hand_back)
+
+    @precondition(lambda self: not self.world.over and self.running())
+    @rule(pick=st.integers(0, 10), chunks=st.integers(0, 3))
+    def block(self, pick: int, chunks: int) -> None:
+        workers = self.running()
+        self.world.block(workers[pick % len(workers)], chunks, 0)
+
+    @precondition(lambda self: not self.world.over)
+    @rule(picks=st.lists(st.integers(0, 30), min_size=1, max_size=8))
+    def go_on(self, picks: list[int]) -> None:
+        for pick in picks:
+            moves = self.world.progress()
+            if moves:
+                moves[pick % len(moves)]()
+
+    @precondition(lambda self: not self.world.closed)
+    @rule()
+    def close(self) -> None:
+        self.world.close()
+
+    @precondition(lambda self: not self.world.over and len(self.world.log) > 30)
+    @rule()
+    def terminate(self) -> None:
+        self.world.terminate()
+
+    @invariant()
+    def books_agree_with_the_world(self) -> None:
+        if not hasattr(self, "world") or self.world.over:
+            return
+        scheduler = self.world.scheduler
+        assert set(scheduler.workers) == set(self.world.workers)
+        if not scheduler.broken:
+            open_jobs = {n for n, job in self.world.jobs.items() if job.state == "open"}
+            assert set(scheduler.jobs) == open_jobs
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.finish_all()
+
+
+SchedulerMachine.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+TestSchedulerMachine = SchedulerMachine.TestCase
