@@ -51,7 +51,7 @@ class Options:
     @property
     def single(self) -> bool:
         """Whether items have to be tasks of their own, whatever the chunk size."""
-        return self.timeout is not None or self.retries > 0
+        return self.timeout is not None or self.retries > 0 or self.return_exceptions
 
 
 def options(given: dict[str, Any]) -> Options | None:

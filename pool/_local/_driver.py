@@ -24,7 +24,7 @@ from pool._local._peers import Peer, Sent, decode, decode_many
 from pool._local._scheduler import Scheduler
 from pool._transport._channel import socket_pair
 from pool._transport._journal import JournalFile
-from pool._transport._messages import DONE, EXIT, EXITED, ONE, READY, REFUSED, RUN
+from pool._transport._messages import CAUGHT, DONE, EXIT, EXITED, ONE, READY, REFUSED, RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Driver:
         self._functions: dict[bytes, Function] = {}
         self._forgets: dict[int, list[int]] = {}
         self._unlaunched: list[int] = []
+        self._early_mail: dict[int, list[ev.Send]] = {}
         self._last_exit: tuple[Peer, int] | None = None
         self._connect = launcher
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
@@ -315,13 +316,17 @@ class Driver:
         for command in self.scheduler.handle(event, monotonic()):
             if command.__class__ is ev.Deliver:
                 job_id, start, stop, offset = command  # type: ignore[misc]
-                job = jobs[job_id]
+                job = jobs.get(job_id)
+                if job is None:
+                    continue  # cancelled a moment ago by another thread
                 outcomes = values if stop - start == len(values) else (
                     values[offset : offset + stop - start]
                 )  # fmt: skip
-                if failed:
+                failure = bool(failed)
+                if failure:
                     self._annotate(job.describe(start, failed - 1), outcomes[0])
-                if job.sink.deliver(start, outcomes, bool(failed)):
+                    failure = not job.mode & CAUGHT
+                if job.sink.deliver(start, outcomes, failure):
                     self._calling.append(job.sink)
                 job.source.done(start, stop)
             else:
@@ -431,6 +436,10 @@ class Driver:
             batch.append((worker_id, slot_id, theirs.fileno()))
         if batch:
             self._launcher.launch(batch)
+        if self._early_mail:
+            for worker_id, *_ in batch:
+                for mail in self._early_mail.pop(worker_id, ()):
+                    self._send(mail)
 
     def _cannot_start(self, error: OSError) -> None:
         from pool._errors import StartError
@@ -447,13 +456,21 @@ class Driver:
         peer = self.peers.get(command.worker_id)
         if peer is not None:
             self._post_mail(peer, (EXIT,), ())
+        else:
+            self._forget_unlaunched(command.worker_id)
 
     def _kill_worker(self, command: ev.KillWorker) -> None:
-        if command.worker_id in self._unlaunched:
-            self._unlaunched.remove(command.worker_id)
-            self.inbox.append(ev.WorkerExited(command.worker_id))
-            return
-        self._signal(command.worker_id, _signal.SIGKILL)
+        if not self._forget_unlaunched(command.worker_id):
+            self._signal(command.worker_id, _signal.SIGKILL)
+
+    def _forget_unlaunched(self, worker_id: int) -> bool:
+        """End a worker that was not even asked for; False if it was."""
+        if worker_id not in self._unlaunched:
+            return False
+        self._unlaunched.remove(worker_id)
+        self._early_mail.pop(worker_id, None)
+        self.inbox.append(ev.WorkerExited(worker_id))
+        return True
 
     def _signal(self, worker_id: int, number: int) -> None:
         try:
@@ -466,11 +483,16 @@ class Driver:
         if self._unlaunched:
             self._launch()
         peer = self.peers.get(worker_id)
-        if peer is None:  # waits for a page of the journal
-            self.inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
+        if peer is None:
+            # It waits for a page of the journal, and its mail with it.
+            self._early_mail.setdefault(worker_id, []).append(command)
             return
         blobs: list[Any] = []
         defines: list[tuple[int, bool, int]] = []
+        if any(run[0] not in self.jobs for run in runs):
+            # One of them was cancelled a moment ago by another thread; its event follows.
+            self._send_without(command)
+            return
         jobs = [self.jobs[run[0]] for run in runs]
         for job in jobs:
             function = job.function
@@ -489,6 +511,14 @@ class Driver:
             self._post_mail(peer, (RUN, message_id, defines, forgets, entries), blobs)
         except OSError as error:
             self._cannot_send(peer, message_id, jobs, error)
+
+    def _send_without(self, command: ev.Send) -> None:
+        """Let the scheduler send again what is not of jobs that are gone."""
+        worker_id, message_id, runs = command
+        for job_id in {run[0] for run in runs}:
+            if job_id not in self.jobs:
+                self.inbox.append(ev.CancelRequested(job_id))
+        self.inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
 
     def _cannot_send(
         self, peer: Peer, message_id: int, jobs: list[Job], error: OSError
@@ -530,7 +560,9 @@ class Driver:
             self._signal(worker_id, _signal.SIGINT)
 
     def _fail_chunk(self, command: ev.FailChunk) -> None:
-        job = self.jobs[command.job_id]
+        job = self.jobs.get(command.job_id)
+        if job is None:
+            return  # cancelled a moment ago by another thread
         if command.timed_out:
             from pool._errors import TaskTimeout
 
@@ -540,7 +572,7 @@ class Driver:
             )
         else:
             error = self._death(f"while running {job.describe(command.index)}")
-        if job.sink.deliver(command.index, [error], True):
+        if job.sink.deliver(command.index, [error], not job.mode & CAUGHT):
             self._calling.append(job.sink)
         job.source.done(command.index, command.index + 1)
 
@@ -553,7 +585,9 @@ class Driver:
         return WorkerDied(peer.worker_id, peer.pid, os.waitstatus_to_exitcode(status), doing)
 
     def _finish_job(self, command: ev.FinishJob) -> None:
-        job = self.jobs.pop(command.job_id)
+        job = self.jobs.pop(command.job_id, None)
+        if job is None:
+            return
         self._forget_function(job)
         if job.sink.finish():
             self._calling.append(job.sink)

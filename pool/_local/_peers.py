@@ -125,7 +125,10 @@ class Peer:
             return None, []
         finished, flushed = words[FINISHED], words[FLUSHED]
         missing = finished - sent.answered
-        if missing <= 0:
+        if missing < 0:
+            # Killed between sending an outcome and noting that: nothing was running.
+            return None, []
+        if not missing:
             return message_id, []
         # Outcomes FLUSHED..FINISHED are there; the parent may have got more than the
         # worker came to note.

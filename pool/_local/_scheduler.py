@@ -450,10 +450,8 @@ class Scheduler:
         key = job.cost_key
         # What runs against the clock travels alone, so that the clock is its own.
         timeout = job.timeout
-        limit = 1 if timeout is not None else self.costs.batch(key)
-        if limit > 1:
-            # Messages shrink towards the end, so that all workers end together.
-            limit = min(limit, -(-self.queued // (DEPTH * self.processes)))
+        share = -(-self.queued // (DEPTH * self.processes))
+        limit = 1 if timeout is not None else self.costs.batch(key, share)
         if worker.tasks_left is not None:
             limit = min(limit, worker.tasks_left)
         runs: list[Run] = []

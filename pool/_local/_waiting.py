@@ -114,7 +114,18 @@ class Lead:
                     return ready()
         finally:
             self._claims -= 1
+            self._leave()
         return True
+
+    def _leave(self) -> None:
+        """Call the stand-in if the last one who could have led goes without having led."""
+        if (
+            self._stand_in is not None
+            and not self._claims
+            and not self._lead.locked()
+            and self._driver.outstanding
+        ):
+            self._stand_in.ring()
 
     def _wait_inside(self, ready: Callable[[], bool], deadline: float | None) -> bool:
         """Wait in a callback, a signal handler or a ``__reduce__`` of the leader itself."""

@@ -18,6 +18,7 @@ fast as pickle. The blobs are what users' objects were pickled into.
 from __future__ import annotations
 
 import _socket
+import errno
 import marshal
 import os
 import sys
@@ -148,11 +149,17 @@ class Channel:
 
         The descriptors belong to the caller.
         """
-        count, ancillary, _, _ = self.socket.recvmsg_into(
+        count, ancillary, received, _ = self.socket.recvmsg_into(
             [self._buffer], _cmsg_space(fds_nbytes), flags | _CLOEXEC
         )
         if not count:
             raise EOFError("the other end of the channel is closed")
+        if received & _TRUNCATED:
+            raise OSError(
+                errno.EMFILE,
+                "a message was lost because this process has no free descriptor for it; "
+                "raise `ulimit -n`",
+            )
         head, blobs, in_file = marshal.loads(self._buffer)
         if not ancillary:
             return head, blobs, []
@@ -192,4 +199,5 @@ def _cmsg_space(nbytes: int) -> int:
 
 _SPACES: dict[int, int] = {}
 _ORDER: Any = sys.byteorder
+_TRUNCATED = _socket.MSG_CTRUNC
 _CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
