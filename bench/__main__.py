@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench._chart import svg
-from bench._figures import OURS, amount, from_plain, measured, middle, missed, number, to_plain
+from bench._figures import amount, from_plain, measured, middle, missed, number, to_plain
 from bench._peers import USUAL, find_peers
 from bench._system import machine
 from bench._table import markdown
-from bench._work import FULL, ONCE, QUICK, Result
+from bench._work import FULL, ONCE, OURS, QUICK, Result
 from bench.suites import NAMES, rows
 
 if TYPE_CHECKING:
@@ -128,7 +128,10 @@ def write(folder: Path, results: Sequence[Result]) -> None:
     (folder / "chart.svg").write_text(svg(results, about), encoding="utf-8")
     plain = {"machine": about, "rows": [to_plain(result) for result in results]}
     (folder / "results.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-    print(f"\nwritten: {folder.name}/results.md, {folder.name}/chart.svg, {folder.name}/results.json")
+    names = ", ".join(
+        f"{folder.name}/{name}" for name in ("results.md", "chart.svg", "results.json")
+    )
+    print(f"\nwritten: {names}")
 
 
 def show_list() -> int:

@@ -34,8 +34,7 @@ def svg(results: Sequence[Result], machine: Mapping[str, str]) -> str:
     top = TOP + legend_height
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13">',
+            _opening(height),
             f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
             _text(20, 30, "Time by multiprocessing.Pool's (fork); further left is faster", 17),
             _text(20, 52, _subtitle(machine), 12, FAINT),
@@ -45,6 +44,13 @@ def svg(results: Sequence[Result], machine: Mapping[str, str]) -> str:
             "</svg>",
             "",
         ]
+    )
+
+
+def _opening(height: int) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13">'
     )
 
 
@@ -96,9 +102,7 @@ def _grid(scale: _Scale, top: int, height: int) -> list[str]:
     lines = []
     for tick in scale.ticks():
         x, bottom = scale.x(tick), top + height + 6
-        lines.append(
-            f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="#dde1e8"/>'
-        )
+        lines.append(f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="#dde1e8"/>')
         lines.append(_text(x, bottom + 16, f"{number(tick)}", 12, FAINT, "middle"))
     one = scale.x(1)
     lines.append(
@@ -108,9 +112,7 @@ def _grid(scale: _Scale, top: int, height: int) -> list[str]:
     return lines
 
 
-def _bar(
-    row: Result, at: int, top: int, scale: _Scale, colours: Mapping[str, str]
-) -> list[str]:
+def _bar(row: Result, at: int, top: int, scale: _Scale, colours: Mapping[str, str]) -> list[str]:
     shares = _shares(row)
     y = top + STEP * at
     end = scale.x(shares[OURS])

@@ -76,5 +76,3 @@ def amount(value: float, unit: str) -> str:
     if value >= 1:
         return f"{number(value)} s"
     return f"{number(value * 1e3)} ms" if value >= 1e-3 else f"{number(value * 1e6)} µs"
-
-

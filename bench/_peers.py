@@ -57,6 +57,8 @@ class Peer:
         ``open_session(workers)`` is a context that gives a `Session`.
     program : str, optional
         The lines of a whole program that maps ``work`` over eight items, indented by eight.
+    rounds : int, optional
+        No more than so many, for a peer that takes seconds to start.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Peer:
         module: str,
         open_session: Callable[[int], AbstractContextManager[Session]],
         program: str | None = None,
+        rounds: int | None = None,
     ) -> None:
         self.name = name
+        self.rounds = rounds
         self.module = module
         self.open = open_session
         self.program = program
@@ -131,16 +135,15 @@ def _ray_session(workers: int) -> Iterator[Session]:
     import ray
     from ray.util.multiprocessing import Pool
 
-    if not ray.is_initialized():
-        # Once a process: starting Ray takes seconds and is shown by the whole-program row.
-        ray.init(num_cpus=workers, log_to_driver=False, include_dashboard=False)
-    if workers > int(ray.cluster_resources().get("CPU", 0)):
-        raise Unsupported("Ray was started with fewer CPUs")
-    pool = Pool(workers)
+    # Its helpers use CPU time while they idle, and its SIGTERM handler would be inherited by the
+    # forks of others: so it does not stay between its turns.
+    ray.init(num_cpus=workers, log_to_driver=False, include_dashboard=False)
     try:
+        pool = Pool(workers)
         yield PoolSession(pool)
-    finally:
         pool.terminate()
+    finally:
+        ray.shutdown()
 
 
 _RAY_PROGRAM = """\
@@ -242,6 +245,11 @@ _JOBLIB_PROGRAM = """\
 """
 
 
+def _wrapped(items: Sequence[Any]) -> Sequence[Any]:
+    """Keep mpire from unpacking arrays and frames into arguments."""
+    return items if isinstance(items[0], int | float) else [(item,) for item in items]
+
+
 class MpireSession(Session):
     """`mpire.WorkerPool`."""
 
@@ -249,10 +257,14 @@ class MpireSession(Session):
         self.pool = pool
 
     def map(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        return self.pool.map(func, items)  # type: ignore[no-any-return]
+        return self.pool.map(  # type: ignore[no-any-return]
+            func, _wrapped(items), concatenate_numpy_output=False
+        )
 
     def map_single(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        return self.pool.map(func, items, chunk_size=1)  # type: ignore[no-any-return]
+        return self.pool.map(  # type: ignore[no-any-return]
+            func, _wrapped(items), chunk_size=1, concatenate_numpy_output=False
+        )
 
     def imap(self, func: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
         return self.pool.imap(func, items)  # type: ignore[no-any-return]
@@ -270,7 +282,7 @@ class MpireSession(Session):
 
 @contextmanager
 def _mpire_session(workers: int) -> Iterator[Session]:
-    from mpire import WorkerPool
+    from mpire.pool import WorkerPool
 
     with WorkerPool(n_jobs=workers, keep_alive=True) as pool:
         yield MpireSession(pool)
@@ -380,8 +392,8 @@ PEERS = (
     Peer("mpire", "mpire", _mpire_session, _MPIRE_PROGRAM),
     Peer("pebble", "pebble", _pebble_session, _PEBBLE_PROGRAM),
     _pool_like("multiprocess", "multiprocess", "fork"),
-    Peer("dask", "distributed", _dask_session, _DASK_PROGRAM),
-    Peer("ray", "ray.util.multiprocessing", _ray_session, _RAY_PROGRAM),
+    Peer("dask", "distributed", _dask_session, _DASK_PROGRAM, rounds=3),
+    Peer("ray", "ray.util.multiprocessing", _ray_session, _RAY_PROGRAM, rounds=3),
 )
 
 #: Enough to see where ours stands, for a short run.

@@ -45,6 +45,8 @@ def run_row(row: Row, peers: Sequence[Peer], scale: Scale) -> Result:
         # Another one begins each round, so that nobody always follows the same neighbour.
         shift = number % max(1, len(running))
         for peer in running[shift:] + running[:shift]:
+            if peer.rounds is not None and number >= peer.rounds:
+                continue
             try:
                 figure = measure(row, peer, scale)
             except Unsupported as reason:

@@ -3,7 +3,8 @@
 Five jobs on real text and on data of realistic size run with the standard pool and with this one,
 in turns; the results are compared. Then come four things that the standard pool cannot do.
 
-There is no main guard in this file, on purpose.
+There is no main guard in this file, on purpose; and no annotations, for it stands for programs as
+they are written every day.
 """
 
 from __future__ import annotations
@@ -34,9 +35,7 @@ WORD = re.compile(r"[a-z]{2,}")
 
 # The text: every module of the running Python's standard library.
 LIBRARY = Path(sysconfig.get_path("stdlib"))
-FILES = sorted(
-    str(path) for path in LIBRARY.rglob("*.py") if "site-packages" not in path.parts
-)
+FILES = sorted(str(path) for path in LIBRARY.rglob("*.py") if "site-packages" not in path.parts)
 
 
 # ---------------------------------------------------------------- the jobs; `Pool` is either one
@@ -67,7 +66,7 @@ def stem(word):
 def group_by_stem(Pool):
     groups = {}
     with Pool(WORKERS) as p:
-        for word, root in zip(VOCABULARY, p.imap(stem, VOCABULARY)):
+        for word, root in zip(VOCABULARY, p.imap(stem, VOCABULARY), strict=True):
             groups.setdefault(root, []).append(word)
     return groups
 
@@ -130,7 +129,7 @@ def lines_of_packages(Pool):
 
 def same(a, b):
     if isinstance(a, list) and a and isinstance(a[0], pd.DataFrame):
-        return len(a) == len(b) and all(x.equals(y) for x, y in zip(a, b))
+        return len(a) == len(b) and all(x.equals(y) for x, y in zip(a, b, strict=True))
     return a == b
 
 

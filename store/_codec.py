@@ -214,9 +214,10 @@ def _reduce_ndarray(obj: Any) -> Any:
     flags = obj.flags
     if obj.dtype.hasobject:
         return NotImplemented
-    if obj.nbytes < OUT_OF_BAND_MIN:
+    if obj.nbytes < OUT_OF_BAND_MIN and obj.dtype.isnative:
         # Protocol 5 keeps an array read-only that the sender only had a read-only view
-        # of; the older form arrives writable, as it does through multiprocessing.
+        # of; the older form arrives writable, as it does through multiprocessing (but in
+        # native byte order).
         return NotImplemented if flags.writeable else obj.__reduce__()
     if not flags.forc:
         return _reduce_strided(obj)

@@ -45,7 +45,7 @@ def frames(peer: Peer, scale: Scale) -> Iterator[Work]:
         pd.DataFrame(
             {
                 "time": pd.date_range("2024-01-01", periods=length, freq="s"),
-                "price": random.normal(100, 5, length).cumsum(),
+                "price": np.cumsum(random.normal(0, 1, length)),
                 "volume": random.integers(1, 10_000, length),
             }
         )

@@ -187,4 +187,3 @@ ROWS = (
     ),
     Row("threads", "8 threads share a pool, 100 `apply` each", from_threads),
 )
-

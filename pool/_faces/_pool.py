@@ -8,7 +8,7 @@ from pool._faces._options import Label, options
 from pool._faces._results import AsyncResult, MapResult
 from pool._local._engine import LocalEngine
 from pool._local._jobs import Items, OneCall
-from pool._pickling import CannotSend, dumps_function, dumps_to_worker
+from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
 from pool._transport._messages import CALL, CAUGHT, MAP, STAR
 
 TYPE_CHECKING = False
@@ -150,6 +150,18 @@ class Pool:
         **extra: Any,
     ) -> AsyncResult:
         """Call ``func(*args, **kwds)`` in a worker and return an `AsyncResult` at once."""
+        if not (kwds or extra) and args.__class__ is tuple and ATOMS.issuperset(map(type, args)):
+            self._check_running()
+            try:
+                payload = dumps_function(func)
+            except CannotSend:
+                payload = None
+            if payload is not None and payload.stateless:
+                engine = self._engine
+                result = AsyncResult(self, engine, callback, error_callback)
+                label = _LabelLater("apply_async", func)
+                engine.call_soon(payload, label, args, result)
+                return result
         return self._call("apply_async", func, args, kwds, callback, error_callback, extra)
 
     def _call(
@@ -490,6 +502,18 @@ class Pool:
         from pool._faces._html import pool_html
 
         return pool_html(self.stats())
+
+
+class _LabelLater:
+    """Makes a label if one is needed."""
+
+    __slots__ = ("_args",)
+
+    def __init__(self, *args: Any) -> None:
+        self._args = args
+
+    def __call__(self) -> Label:
+        return Label(*self._args)
 
 
 def _start_method(context: Any) -> str:

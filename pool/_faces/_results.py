@@ -19,18 +19,16 @@ class AsyncResult:
     Returned by the ``*_async`` methods of `Pool`; not made by users.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_callback",
-        "_done",
-        "_engine",
-        "_error_callback",
-        "_job_id",
-        "_pool",
-        "_progress",
-        "_success",
-        "_value",
-    )
+    # Defaults in the class: a hundred thousand of these are made at a time.
+    _callback: Callable[[Any], object] | None = None
+    _error_callback: Callable[[BaseException], object] | None = None
+    _done = False
+    _success = True
+    _value: Any = None
+    _job_id = 0
+    #: Which call of a stream this is.
+    _index: int | None = None
+    _progress: Progress | None = None
 
     def __init__(
         self,
@@ -42,13 +40,10 @@ class AsyncResult:
         # Keeps the pool alive: `Pool().apply_async(...)` must not lose its workers.
         self._pool = pool
         self._engine = engine
-        self._callback = callback
-        self._error_callback = error_callback
-        self._done = False
-        self._success = True
-        self._value: Any = None
-        self._job_id = 0
-        self._progress: Progress | None = None
+        if callback is not None:
+            self._callback = callback
+        if error_callback is not None:
+            self._error_callback = error_callback
 
     def _is_done(self) -> bool:
         return self._done
@@ -112,7 +107,9 @@ class AsyncResult:
         """
         from pool._errors import TaskCancelled
 
-        return self._engine.cancel(self._job_id, TaskCancelled(f"{self!r} was cancelled"))
+        self._engine.driver.pump()
+        error = TaskCancelled(f"{self!r} was cancelled")
+        return self._engine.cancel(self._job_id, error, self._index)
 
     def __repr__(self) -> str:
         if not self._done:
@@ -164,8 +161,6 @@ class AsyncResult:
 
 class MapResult(AsyncResult):
     """The result of a ``map``: a list with one value for each item."""
-
-    __slots__ = ("_chunksize", "_error", "_first_failed", "_received", "_reported", "_whole")
 
     def __init__(
         self,

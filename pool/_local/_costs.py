@@ -79,6 +79,13 @@ class Costs:
         # Not below what is worth a message at all.
         return max(1, min(wanted, max(share, int(self._alone / each))))
 
+    def least(self, key: Hashable) -> int:
+        """Return how many chunks are worth a message to a worker that is busy anyway."""
+        each = self._seconds.get(key)
+        if each is None or each >= self._alone:
+            return 1
+        return int(self._alone / each) if each > 0.0 else BATCH_MAX
+
     def _forget(self) -> None:
         for key in list(self._seconds)[:512]:
             del self._seconds[key], self._last[key]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from pool._local._jobs import Function, Job, Sink
     from pool._local._relay import Client
+    from pool._local._streams import CallStream
     from pool._workers._launcher import Launcher
 
 _DONTWAIT = _socket.MSG_DONTWAIT
@@ -63,6 +64,8 @@ class Driver:
         self.crashed = False
         self.closed = False
         self.inbox: deque[ev.Event] = deque()
+        #: Streams with calls that the scheduler does not know of.
+        self.dirty: deque[CallStream] = deque()
         self._lock = _thread.allocate_lock()
         self._holder = 0
         self._shield = Shield()
@@ -109,7 +112,7 @@ class Driver:
     @property
     def outstanding(self) -> bool:
         """Whether any job has not finished."""
-        return bool(self.jobs or self.inbox)
+        return bool(self.jobs or self.inbox or self.dirty)
 
     @property
     def held_here(self) -> bool:
@@ -119,9 +122,13 @@ class Driver:
     def post(self, event: ev.Event) -> None:
         """Hand in an event from any thread; never waits."""
         self.inbox.append(event)
+        self.pump()
+
+    def pump(self) -> None:
+        """Handle what has been handed in, unless another thread is about to."""
         # Look again after each release: an event that came while the lock was held by
         # somebody who had just emptied the deque would wait for the next one.
-        while self.inbox and not self.closed:
+        while (self.inbox or self.dirty) and not self.closed:
             shielded = self._shield.raised()
             try:
                 if not self._lock.acquire(False):
@@ -138,6 +145,25 @@ class Driver:
             finally:
                 if shielded:
                     self._shield.lower()
+
+    def locked(self, action: Callable[[], Any]) -> Any:
+        """Run `action` while no event is being handled, and handle what it hands in."""
+        shielded = self._shield.raised()
+        try:
+            with self._lock:
+                self._holder = _get_ident()
+                try:
+                    result = action()
+                    self._drain()
+                except BaseException as error:
+                    self._crash(error)
+                    raise
+                finally:
+                    self._holder = 0
+        finally:
+            if shielded:
+                self._shield.lower()
+        return result
 
     def wake(self) -> None:
         """Make the thread that sleeps in `step` look around."""
@@ -159,23 +185,7 @@ class Driver:
             left = max(0.0, deadline - monotonic())
             patience = left if patience is None else min(patience, left)
         ready = self.epoll.poll(patience, 64)
-        shielded = self._shield.raised()
-        try:
-            with self._lock:
-                self._holder = _get_ident()
-                try:
-                    self._on_ready(ready)
-                    if deadline is not None and deadline <= monotonic():
-                        self.inbox.append(ev.DeadlinePassed())
-                    self._drain()
-                except BaseException as error:
-                    self._crash(error)
-                    raise
-                finally:
-                    self._holder = 0
-        finally:
-            if shielded:
-                self._shield.lower()
+        self.locked(lambda: self._on_ready(ready, deadline))
         if self._calling:
             self.call_back()
 
@@ -188,8 +198,10 @@ class Driver:
                 return  # another thread took the last one
             sink.call_back()
 
-    def _on_ready(self, ready: list[tuple[int, int]]) -> None:
+    def _on_ready(self, ready: list[tuple[int, int]], deadline: float | None) -> None:
         self.looked = monotonic()
+        if deadline is not None and deadline <= self.looked:
+            self.inbox.append(ev.DeadlinePassed())
         for fd, _ in ready:
             peer = self._by_fd.get(fd)
             if peer is not None:
@@ -206,7 +218,12 @@ class Driver:
 
     def _drain(self) -> None:
         inbox = self.inbox
-        while inbox:
+        dirty = self.dirty
+        while inbox or dirty:
+            while dirty:
+                dirty.popleft().flush()
+            if not inbox:
+                return
             self._handle(inbox.popleft())
             if self._unlaunched:
                 self._launch()
@@ -234,6 +251,8 @@ class Driver:
         self.inbox.clear()
         for job_id in list(self.jobs):
             self._abort(job_id)
+        while self.dirty:
+            self._calling.extend(self.dirty.popleft().abort(self.failure))
         self.wake()
 
     # ------------------------------------------------------------------ what arrives
@@ -271,7 +290,7 @@ class Driver:
             if final:
                 del peer.sent[message_id]
         values: list[Any] = []
-        if chunks == 1:
+        if layout == ONE and chunks:
             try:
                 values.append(decode(blobs))
             except BaseException as error:
@@ -546,12 +565,12 @@ class Driver:
         self.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
 
     def _interrupt(self, command: ev.Interrupt) -> None:
-        worker_id, message_id, job_id, kill = command
+        worker_id, message_id, job_id, index, kill = command
         peer = self.peers.get(worker_id)
         if peer is None:
             return
-        running, chunk = peer.running_job(message_id)
-        if running != job_id:
+        running, running_index, chunk = peer.running(message_id)
+        if running != job_id or index not in (None, running_index):
             return  # it is over, or not begun: nobody else's task must be hit
         if kill:
             self._signal(worker_id, _signal.SIGKILL)

@@ -13,6 +13,7 @@ from pool._local import _events as ev
 from pool._local._driver import Driver
 from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
+from pool._local._streams import CallStream
 from pool._local._waiting import Lead
 from pool._workers import _launcher
 from pool._workers._settings import thread_limits
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 #: Submissions between which a thread that only submits looks at the sockets (s): results
 #: must not wait for the stand-in to get the interpreter's lock.
 LOOK = 1e-3
+
+#: Functions that `LocalEngine.call_soon` remembers.
+STREAMS_KEPT = 256
 
 _engines: weakref.WeakSet[LocalEngine] = weakref.WeakSet()
 
@@ -64,6 +68,7 @@ class LocalEngine:
         self.scheduler = Scheduler(processes, maxtasksperchild)
         self.driver = Driver(self.scheduler, launcher)
         self.lead = Lead(self.driver)
+        self._streams: dict[Any, CallStream] = {}
         self.tasks_failed = 0
         #: Called when nobody can be expected to consume lazily read jobs any more.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -100,7 +105,8 @@ class LocalEngine:
     @property
     def usable(self) -> bool:
         """Whether jobs can be submitted: not after a crash, and not in a forked child."""
-        return not (self.driver.closed or self.driver.crashed) and self._owner == os.getpid()
+        driver = self.driver
+        return not (driver.closed or driver.crashed)
 
     def function(self, payload: Any) -> Function:
         """Register a pickled function; see `Driver.function`."""
@@ -152,6 +158,30 @@ class LocalEngine:
             self.attend()
         return job_id
 
+    def call_soon(self, payload: Any, label: Any, args: tuple[Any, ...], result: Any) -> None:
+        """Submit one call of a stateless function with immutable arguments; never waits.
+
+        Parameters
+        ----------
+        payload : FunctionPayload
+        label : callable
+            Makes the label of a new stream.
+        args : tuple
+            Of ATOMS.
+        result : AsyncResult
+        """
+        stream = self._streams.get(payload)
+        if stream is None:
+            if len(self._streams) > STREAMS_KEPT:
+                self._streams.clear()
+            function = self.driver.function(payload)
+            stream = self._streams[payload] = CallStream(self.driver, function, label())
+        stream.add(args, result)
+        scheduler = self.scheduler
+        if scheduler.hungry:
+            self.driver.pump()
+        self.attend()
+
     def attend(self) -> None:
         """See to it that outstanding work goes on although nobody waits for it."""
         lead = self.lead
@@ -170,18 +200,27 @@ class LocalEngine:
         """Block until ``ready()``; return whether it came to that."""
         return self.lead.wait(ready, timeout)
 
-    def cancel(self, job_id: int, error: BaseException) -> bool:
-        """Cancel a job; return False if it had finished."""
-        job = self.driver.jobs.pop(job_id, None)
+    def cancel(self, job_id: int, error: BaseException, index: int | None = None) -> bool:
+        """Cancel a job, or one call of a stream; return False if it had finished."""
+        driver = self.driver
+        job = driver.jobs.get(job_id)
         if job is None:
             return False
-        job.source.stop()
-        call_back = job.sink.abort(error)
-        self.driver.post(ev.CancelRequested(job_id))
+        sink: Any = job.sink
+        if index is not None:
+            sink = driver.locked(lambda: sink.drop(index))
+            if sink is None:
+                return False
+        elif driver.jobs.pop(job_id, None) is None:
+            return False  # another thread was quicker
+        else:
+            job.source.stop()
+            driver.post(ev.CancelRequested(job_id))
+        call_back = sink.abort(error)
         if call_back:
-            job.sink.call_back()
+            sink.call_back()
         self.attend()
-        self.driver.wake()
+        driver.wake()
         return True
 
     # ------------------------------------------------------------------ the end

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     class CancelRequested(NamedTuple):
         job_id: int
+        index: int | None = None
 
     class WorkerReady(NamedTuple):
         worker_id: int
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
         worker_id: int
         message_id: int
         job_id: int
+        index: int | None
         kill: bool
 
     class Deliver(NamedTuple):
@@ -159,7 +161,8 @@ else:
         defaults=(0, None, 0),
     )
     ChunksAdded = namedtuple("ChunksAdded", "job_id chunks final")
-    CancelRequested = namedtuple("CancelRequested", "job_id")
+    # The whole job, or one chunk of it.
+    CancelRequested = namedtuple("CancelRequested", "job_id index", defaults=(None,))
     WorkerReady = namedtuple("WorkerReady", "worker_id")
     # Its initializer raised: the pool can never work.
     WorkerRefused = namedtuple("WorkerRefused", "worker_id")
@@ -189,8 +192,9 @@ else:
     Send = namedtuple("Send", "worker_id message_id runs")
     # Try to take unread messages back; answer with MessagesReclaimed.
     Reclaim = namedtuple("Reclaim", "worker_id")
-    # If a chunk of that job is what the worker runs now: ask it to stop, or `kill`.
-    Interrupt = namedtuple("Interrupt", "worker_id message_id job_id kill")
+    # If a chunk of that job (that chunk) is what the worker runs now: ask it to stop, or
+    # `kill`.
+    Interrupt = namedtuple("Interrupt", "worker_id message_id job_id index kill")
     # Chunks start..stop of the job have the outcomes found at `offset` of the answer.
     Deliver = namedtuple("Deliver", "job_id start stop offset")
     FailChunk = namedtuple("FailChunk", "job_id index timed_out worker_id")

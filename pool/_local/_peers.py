@@ -38,13 +38,13 @@ class Sent:
         self.runs = runs
         self.answered = 0
 
-    def job_of(self, chunk: int) -> int | None:
-        """Return the job that chunk number `chunk` of the message belongs to."""
+    def locate(self, chunk: int) -> tuple[int | None, int]:
+        """Return the job, and the index in it, of chunk number `chunk` of the message."""
         for job_id, start, stop in self.runs:
             if chunk < stop - start:
-                return job_id
+                return job_id, start + chunk
             chunk -= stop - start
-        return None
+        return None, 0
 
 
 class Peer:
@@ -143,14 +143,23 @@ class Peer:
             pickles = [_pickle.dumps(value) for value in values]
         return message_id, pickles[len(pickles) - missing :]
 
-    def running_job(self, message_id: int) -> tuple[int | None, int]:
-        """Return the job of the chunk that runs now, if it is of this message, and its index."""
+    def running(self, message_id: int) -> tuple[int | None, int, int]:
+        """Return what runs now, if it is of this message.
+
+        Returns
+        -------
+        job_id : int or None
+        index : int
+            Of the chunk in its job.
+        chunk : int
+            Of the chunk in the message.
+        """
         words = self.slot.words
         sent = self.sent.get(message_id)
         if sent is None or words[MESSAGE] != message_id:
-            return None, 0
+            return None, 0, 0
         chunk = words[FINISHED]
-        return sent.job_of(chunk), chunk
+        return (*sent.locate(chunk), chunk)
 
     def aim(self, message_id: int, chunk: int) -> None:
         """Tell the worker which chunk a SIGINT is meant for."""

@@ -25,6 +25,7 @@ class Job:
         "pending",
         "retries",
         "returned",
+        "skipped",
         "timeout",
     )
 
@@ -38,6 +39,8 @@ class Job:
         self.pending = self.chunks
         #: Ranges that came back unbegun, or failed and may be tried again.
         self.returned: list[tuple[int, int]] = []
+        #: Chunks that were cancelled while a worker had them.
+        self.skipped: set[int] | None = None
         self.attempts: dict[int, int] | None = None
         self.enqueued = False
         self.cancelled = False
@@ -61,6 +64,32 @@ class Job:
             start = self.next
             self.next = stop = min(start + limit, self.chunks)
         return (self.job_id, start, stop)
+
+    def skip(self, index: int) -> bool:
+        """Drop one chunk; return False if a worker has it, or had it."""
+        if index >= self.next:
+            if index > self.next:
+                self.returned.append((self.next, index))
+            self.next = index + 1
+            return True
+        for position, (start, stop) in enumerate(self.returned):
+            if start <= index < stop:
+                parts = [(start, index), (index + 1, stop)]
+                self.returned[position : position + 1] = [p for p in parts if p[0] < p[1]]
+                return True
+        return False
+
+    def give_back(self, start: int, stop: int) -> int:
+        """Queue chunks again that were not begun; return how many."""
+        count = stop - start
+        self.returned.append((start, stop))
+        if self.skipped:
+            for index in [index for index in self.skipped if start <= index < stop]:
+                self.skipped.discard(index)
+                self.skip(index)
+                self.pending -= 1
+                count -= 1
+        return count
 
     def try_again(self, index: int) -> bool:
         """Count an attempt at chunk `index`; return whether another one is due."""
@@ -88,6 +117,13 @@ class Message:
         #: when the worker is ready.
         self.timeout: float | None = None
         self.deadline: float | None = None
+
+    def holds(self, job_id: int, index: int | None) -> bool:
+        """Return whether a chunk of that job (that chunk) has no outcome yet."""
+        for run_job, start, stop in self.runs:
+            if run_job == job_id and (index is None or start <= index < stop):
+                return True
+        return False
 
 
 class Worker:

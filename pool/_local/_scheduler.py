@@ -109,8 +109,8 @@ class Scheduler:
         self._next_message = 1
         self._failed_starts = 0
         self._timed = 0
-        #: (worker_id, message_id, job_id) of interrupted tasks: when patience ends.
-        self._doomed: dict[tuple[int, int, int], float] = {}
+        #: (worker_id, message_id, job_id, index) of interrupted tasks: when patience ends.
+        self._doomed: dict[tuple[int, int, int, int | None], float] = {}
         self.history: deque[Event] = deque(maxlen=200)
         self._handlers: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobSubmitted: self._on_submitted,
@@ -160,6 +160,11 @@ class Scheduler:
                     ):
                         deadline = message.deadline
         return deadline
+
+    @property
+    def hungry(self) -> bool:
+        """Whether some worker could take a message."""
+        return bool(self._idle or self._room)
 
     @property
     def outstanding(self) -> bool:
@@ -236,16 +241,44 @@ class Scheduler:
         job = self.jobs.get(event.job_id)
         if job is None:
             return []
+        if event.index is not None:
+            return self._cancel_chunk(job, event.index, now)
         self._drop_queued(job)
         job.cancelled = True
         commands: list[Command] = []
+        self._call_off(job, None, commands, now)
+        self._forget(job)
+        if self.closing and not self.jobs:
+            self._stop_all(commands)
+        return commands
+
+    def _cancel_chunk(self, job: Job, index: int, now: float) -> list[Command]:
+        if index >= job.chunks:
+            raise self._invalid(
+                CancelRequested(job.job_id, index), f"the job has {job.chunks} chunks"
+            )
+        if job.skip(index):
+            job.pending -= 1
+            self.queued -= 1
+            return self._finish(job) if job.final and not job.pending else []
+        if job.skipped is None:
+            job.skipped = set()
+        job.skipped.add(index)
+        commands: list[Command] = []
+        self._call_off(job, index, commands, now)
+        return commands
+
+    def _call_off(
+        self, job: Job, index: int | None, commands: list[Command], now: float
+    ) -> None:
+        """Interrupt what runs of a job, and take back what waits in mailboxes."""
         for worker in self.workers.values():
             waiting = False
             for position, message in enumerate(worker.messages.values()):
-                if not any(run[0] == job.job_id for run in message.runs):
+                if not message.holds(job.job_id, index):
                     continue
                 if position == 0 and worker.ready:
-                    key = (worker.worker_id, message.message_id, job.job_id)
+                    key = (worker.worker_id, message.message_id, job.job_id, index)
                     commands.append(Interrupt(*key, False))
                     self._doomed[key] = now + GRACE
                 else:
@@ -253,10 +286,6 @@ class Scheduler:
             if waiting and not worker.reclaiming:
                 worker.reclaiming = True
                 commands.append(Reclaim(worker.worker_id))
-        self._forget(job)
-        if self.closing and not self.jobs:
-            self._stop_all(commands)
-        return commands
 
     def _pardon(self, worker_id: int, message_id: int | None) -> None:
         """Forget interrupts of a message (or of all messages of a worker) that is over."""
@@ -350,8 +379,7 @@ class Scheduler:
         job = self.jobs.get(job_id)
         if job is None or start == stop:
             return
-        job.returned.append((start, stop))
-        self.queued += stop - start
+        self.queued += job.give_back(start, stop)
         if not job.enqueued:
             job.enqueued = True
             queue = self._queues.get(job.depth)
@@ -430,7 +458,9 @@ class Scheduler:
 
     def _worth_prefetch(self, job: Job) -> bool:
         seconds = self.costs.seconds(job.cost_key)
-        return seconds is None or seconds < PREFETCH_BELOW
+        if seconds is None:
+            return True
+        return seconds < PREFETCH_BELOW and self.queued >= self.costs.least(job.cost_key)
 
     def _head(self) -> Job:
         """Return the first job that has something to send."""

@@ -119,12 +119,7 @@ class Lead:
 
     def _leave(self) -> None:
         """Call the stand-in if the last one who could have led goes without having led."""
-        if (
-            self._stand_in is not None
-            and not self._claims
-            and not self._lead.locked()
-            and self._driver.outstanding
-        ):
+        if self._stand_in is not None and self.forsaken():
             self._stand_in.ring()
 
     def _wait_inside(self, ready: Callable[[], bool], deadline: float | None) -> bool:
@@ -232,17 +227,21 @@ class Lead:
         if not self._lead.locked():
             self._stand_in.ring()
 
-    def stand_in(self) -> bool:
-        """Lead, as the stand-in, until nothing is left or somebody comes to wait.
-
-        Returns
-        -------
-        bool
-            Whether it is worth coming again soon.
-        """
+    def forsaken(self) -> bool:
+        """Return whether work is outstanding that nobody drives or is about to."""
         driver = self._driver
-        if self._claims or not self._acquire():
-            return False  # who leads now rings when leaving
+        return (
+            driver.outstanding
+            and not self._claims
+            and not self._lead.locked()
+            and not (driver.crashed or driver.closed)
+        )
+
+    def stand_in(self) -> None:
+        """Lead, as the stand-in, until nothing is left or somebody comes to wait."""
+        driver = self._driver
+        if self._claims or driver.closed or not self._acquire():
+            return  # who leads now rings when leaving
         try:
             while driver.outstanding and not self._claims and not driver.crashed:
                 driver.step(None)
@@ -250,7 +249,6 @@ class Lead:
                     self._notify()
         finally:
             self._abdicate()
-        return False
 
     def retire_stand_in(self) -> None:
         """End the stand-in thread; there is nothing to drive any more."""
@@ -267,38 +265,36 @@ class StandIn:
         self._lead = lead
         self._bell = _allocate_lock()
         self._bell.acquire()
-        self._retired = False
+        self._end = threading.Event()
+        self._parked = False
         self.ident = 0
         self._thread = threading.Thread(target=self._run, name="actorpool", daemon=True)
         self._thread.start()
 
     def ring(self) -> None:
-        """Ask it to look whether it is needed."""
-        if self._bell.locked():
-            try:
-                self._bell.release()
-            except RuntimeError:
-                return  # rung already
+        """Ask it to look whether it is needed; cheap if it is awake."""
+        if self._parked:
+            self._parked = False
+            self._release()
 
     def retire(self) -> None:
         """End the thread, and wait for that unless this is it."""
-        self._retired = True
-        self.ring()
+        self._end.set()
+        self._release()
         if self.ident != _get_ident():
             self._thread.join()
 
+    def _release(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:
+            return  # another thread was quicker
+
     def _run(self) -> None:
         self.ident = _get_ident()
-        while True:
-            self._bell.acquire()
-            if self._retired:
-                return
-            # Not yet: see GRACE. `retire` and nothing else needs us sooner.
-            deadline = monotonic() + GRACE
-            while not self._retired and (left := deadline - monotonic()) > 0:
-                self._bell.acquire(timeout=left)
+        while not self._end.wait(GRACE):
             lead = self._lead()
-            if lead is None or self._retired:
+            if lead is None:
                 return
             try:
                 lead.stand_in()
@@ -307,7 +303,12 @@ class StandIn:
                 import sys
 
                 sys.unraisablehook(_unraisable(error))
-            del lead
+            self._parked = True
+            # Whoever found it awake until now did not ring.
+            if not lead.forsaken():
+                del lead
+                self._bell.acquire()
+            self._parked = False
 
 
 def _unraisable(error: BaseException) -> object:

@@ -77,15 +77,18 @@ def _refusal(obj: Any, up: bool) -> BaseException | None:
     return None
 
 
+def _is(obj: Any, *kinds: type) -> bool:
+    """Return whether the type is one of these; unlike isinstance, without asking `obj`."""
+    return issubclass(type(obj), kinds)
+
+
 def _path(steps: list[tuple[str, Any]]) -> str:
     """Return the path in the program's words.
 
     It begins at the first object that is more than a container: where that one is among
     the arguments, the caller knows better.
     """
-    first = next(
-        (index for index, (_, obj) in enumerate(steps) if not isinstance(obj, _CONTAINERS)), 0
-    )
+    first = next((index for index, (_, obj) in enumerate(steps) if not _is(obj, *_CONTAINERS)), 0)
     if first == len(steps) - 1 and first:
         # Nothing but containers on the way: then they are the path.
         return "".join(name for name, _ in steps) + f": {_label(steps[-1][1])}"
@@ -96,18 +99,18 @@ def _path(steps: list[tuple[str, Any]]) -> str:
 
 
 def _label(obj: Any) -> str:
-    if isinstance(obj, MethodType):
+    if _is(obj, MethodType):
         obj = obj.__self__
-    if isinstance(obj, FunctionType | type):
+    if _is(obj, FunctionType, type):
         return obj.__qualname__
-    if isinstance(obj, ModuleType):
+    if _is(obj, ModuleType):
         return obj.__name__
     return type(obj).__qualname__
 
 
 def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
     """Yield name and value of everything that is pickled for `obj`."""
-    if isinstance(obj, dict) and type(obj).__reduce_ex__ is object.__reduce_ex__:
+    if _is(obj, dict) and type(obj).__reduce_ex__ is object.__reduce_ex__:
         for key, value in list(obj.items()):
             yield f"[{key!r}]", value
             yield f"[key {key!r}]", key
@@ -120,18 +123,18 @@ def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
         yield "__func__", obj.__func__
     elif type(obj) is LruType:
         yield "__wrapped__", obj.__wrapped__
-    elif isinstance(obj, functools.partial):
+    elif _is(obj, functools.partial):
         yield "func", obj.func
         yield from ((f"args[{index}]", value) for index, value in enumerate(obj.args))
         yield from ((f"keywords[{name!r}]", value) for name, value in obj.keywords.items())
-    elif isinstance(obj, type):
+    elif _is(obj, type):
         if not is_named(obj):
             yield from list(vars(obj).items())
-    elif isinstance(obj, classmethod | staticmethod):
+    elif _is(obj, classmethod, staticmethod):
         yield "__func__", obj.__func__
-    elif isinstance(obj, property):
+    elif _is(obj, property):
         yield from (("fget", obj.fget), ("fset", obj.fset), ("fdel", obj.fdel))
-    elif not isinstance(obj, ModuleType):
+    elif not _is(obj, ModuleType):
         yield from _parts_of_instance(obj)
 
 

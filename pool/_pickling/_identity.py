@@ -42,20 +42,19 @@ class Entry:
         Of the object's attributes, as this process counts them for its workers.
     applied : dict of str to int
         The version of each attribute that this process has got from its parent.
-    default : int
-        Stands for those that are not in `applied`: 1 if the object was made here, since
-        version 1 is what everybody began with.
+    made_here : bool
+        Whether the object is complete without any definition.
     above : bool
         Whether this process's parent knows the object by this token.
     """
 
-    __slots__ = ("_ref", "above", "applied", "default", "token", "versions")
+    __slots__ = ("_ref", "above", "applied", "made_here", "token", "versions")
 
-    def __init__(self, token: str, obj: Any, above: bool, default: int) -> None:
+    def __init__(self, token: str, obj: Any, above: bool, made_here: bool) -> None:
         self.token = token
         self.versions = Versions()
         self.applied: dict[str, int] = {}
-        self.default = default
+        self.made_here = made_here
         self.above = above
         self._ref = _Ref(obj, _forget)
         self._ref.identity = id(obj)
@@ -64,7 +63,7 @@ class Entry:
     @property
     def knows_state(self) -> bool:
         """Whether the object is complete: made here, or received with its state."""
-        return self.default > 0 or bool(self.applied)
+        return self.made_here or bool(self.applied)
 
     @property
     def obj(self) -> Any:
@@ -107,14 +106,14 @@ def introduce(obj: Any) -> Entry:
         with _lock:
             entry = entry_of(obj)
             if entry is None:
-                entry = _add(Entry(_new_token(), obj, above=False, default=1), obj)
+                entry = _add(Entry(_new_token(), obj, above=False, made_here=True), obj)
     return entry
 
 
 def adopt(token: str, obj: Any, above: bool) -> Entry:
     """Register an object that has just been made from its definition."""
     with _lock:
-        return _add(Entry(token, obj, above, default=0), obj)
+        return _add(Entry(token, obj, above, made_here=False), obj)
 
 
 def _add(entry: Entry, obj: Any) -> Entry:
@@ -133,9 +132,11 @@ def _new_token() -> str:
 def outdated(entry: Entry, versions: dict[str, int]) -> list[str]:
     """Return the attributes that the sender has changed since; take note of them."""
     applied = entry.applied
-    names = [
-        name for name, version in versions.items() if version > applied.get(name, entry.default)
-    ]
+    # What this process has sent itself came back unchanged, if at all, as version 1.
+    known = (
+        {**dict.fromkeys(entry.versions.numbers(), 1), **applied} if entry.made_here else applied
+    )
+    names = [name for name, version in versions.items() if version > known.get(name, 0)]
     applied.update({name: versions[name] for name in names})
     return names
 
@@ -184,7 +185,7 @@ def _after_fork_in_child() -> None:
     for entry in list(_by_token.values()):
         entry.versions.reset_lock()
         entry.applied = entry.versions.numbers()
-        entry.default = 1
+        entry.made_here = True
         entry.above = True
 
 

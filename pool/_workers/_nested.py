@@ -13,12 +13,13 @@ import weakref
 from itertools import count
 from types import SimpleNamespace
 
-from pool._local._jobs import Function
+from pool._local._jobs import Function, OneCall
 from pool._local._peers import decode
 from pool._local._waiting import Lead
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import (
     BLOCKED,
+    CALL,
     CANCEL,
     CHUNKS,
     CLIENT,
@@ -76,6 +77,9 @@ class NestedDriver:
         return bool(self.jobs)
 
     held_here = False
+
+    def pump(self) -> None:
+        """Nothing: requests are sent when they are made."""
 
     def wake(self) -> None:
         """Make the thread that sleeps in `step` look around."""
@@ -198,6 +202,13 @@ class NestedEngine:
         request.source.done(sent, sent + chunks)
         self.driver.channel.send((CHUNKS, job_id, described, final), blobs)
 
+    def call_soon(self, payload: Any, label: Any, args: tuple[Any, ...], result: Any) -> None:
+        """Submit one call; see `LocalEngine.call_soon`."""
+        from pool._pickling import dumps_to_worker
+
+        source = OneCall([dumps_to_worker((args, {})).data])
+        result._job_id = self.submit(self.function(payload), CALL, source, result, label())
+
     def attend(self) -> None:
         """See to it that callbacks run although nobody waits."""
         if not self.lead.taken:
@@ -213,7 +224,7 @@ class NestedEngine:
         finally:
             self.driver.channel.send((UNBLOCKED,))
 
-    def cancel(self, job_id: int, error: BaseException) -> bool:
+    def cancel(self, job_id: int, error: BaseException, index: int | None = None) -> bool:
         """Cancel a job; return False if it had finished."""
         request = self.driver.jobs.pop(job_id, None)
         if request is None:

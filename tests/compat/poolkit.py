@@ -149,9 +149,9 @@ def make_pool(flavour: Flavour) -> Iterator[Callable[..., Any]]:
     # Popped: the standard's pool closes its pipes only when the last reference has gone.
     while made:
         end(made.pop())
-    if flavour.standard and flavour.method != "fork":
-        # A pool in a cycle (an exception's traceback) still has named semaphores. They must be
-        # freed before the tracker ends, which would free them first.
+    if flavour.method in ("spawn", "forkserver"):
+        # What is left in cycles (of an exception's traceback, of a queue) still has semaphores
+        # with names. They must be freed before the tracker ends, which would free them first.
         gc.collect()
 
 

@@ -122,7 +122,7 @@ def main() -> None:
     module: Any = importlib.import_module("test._test_multiprocessing")
     library = importlib.import_module(name)
     if method != "default":
-        library.set_start_method(method)
+        library.set_start_method(method, force=True)
     if name != "multiprocessing":
         module.multiprocessing = library
         swap_in_programs(name)

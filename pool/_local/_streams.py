@@ -1,0 +1,207 @@
+"""Calls submitted one at a time, handled many at a time.
+
+A loop over ``apply_async`` makes one job of one chunk per call; deciding, sending and
+answering each of them alone would cost several times what the call is worth. Calls of one
+function whose arguments are plain immutable values flow into a *stream* instead: the
+calls that have gathered are one job, whose chunks are the calls. Each call still has its
+own result handle, fails alone, and is a task of its own.
+
+Appending is lock-free, and moving what was appended into the job happens under the
+driver's lock. So a call can be submitted from any thread, from a signal handler, and
+while another thread drives.
+"""
+
+from __future__ import annotations
+
+import _pickle
+from collections import deque
+
+from pool._local import _events as ev
+from pool._local._jobs import Job, Source
+from pool._transport._messages import PACKED, STAR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._local._driver import Driver
+    from pool._local._jobs import Function
+
+#: Calls in one job, at most: its bookkeeping is freed with the job.
+BATCH_MAX = 100_000
+
+
+class CallStream:
+    """The calls of one function.
+
+    Parameters
+    ----------
+    driver : Driver
+    function : Function
+        Stateless.
+    label : callable
+        Names a call in error messages.
+    """
+
+    __slots__ = ("_batch", "_driver", "_function", "_label", "dirty", "pending")
+
+    def __init__(
+        self, driver: Driver, function: Function, label: Callable[[int, int], str]
+    ) -> None:
+        self._driver = driver
+        self._function = function
+        self._label = label
+        self._batch: _Batch | None = None
+        #: Calls (arguments, result) that the scheduler does not know of.
+        self.pending: deque[tuple[tuple[Any, ...], Any]] = deque()
+        #: Whether the driver knows that there are some.
+        self.dirty = False
+
+    def add(self, args: tuple[Any, ...], result: Any) -> None:
+        """Append a call; from any thread."""
+        self.pending.append((args, result))
+        # The driver clears the flag before it empties the deque: seen set here, the
+        # call just appended will be found.
+        if not self.dirty:
+            self.dirty = True
+            self._driver.dirty.append(self)
+
+    def flush(self) -> None:
+        """Tell the scheduler of what was added; under the driver's lock."""
+        self.dirty = False
+        batch = self._batch
+        driver = self._driver
+        pending = self.pending
+        if not pending:
+            return
+        if batch is not None and len(batch.calls) < BATCH_MAX:
+            before = batch.chunks
+            batch.take(pending)
+            driver.inbox.append(ev.ChunksAdded(batch.job_id, batch.chunks - before, False))
+            return
+        if batch is not None:
+            batch.stream = None
+            batch._complete()
+        job_id = driver.new_job_id()
+        batch = self._batch = _Batch(self, job_id)
+        batch.take(pending)
+        driver.jobs[job_id] = Job(job_id, self._function, STAR, batch, batch, self._label)
+        key = (self._function.function_id, 1)
+        driver.inbox.append(ev.JobSubmitted(job_id, batch.chunks, False, key))
+
+    def complete(self, batch: _Batch) -> None:
+        """End a job all of whose calls have their outcomes; under the driver's lock."""
+        if not self.pending and self._batch is batch:
+            self._batch = batch.stream = None
+            batch.final = True
+            self._driver.inbox.append(ev.ChunksAdded(batch.job_id, 0, True))
+
+    def abort(self, error: BaseException) -> list[Any]:
+        """Fail the calls that the scheduler never knew; return those with callbacks."""
+        due = []
+        while self.pending:
+            _, result = self.pending.popleft()
+            if result.abort(error):
+                due.append(result)
+        return due
+
+
+class _Batch(Source):
+    """Source and sink of one job of a stream."""
+
+    __slots__ = ("_due", "_driver", "calls", "job_id", "results", "stream", "waiting")
+
+    def __init__(self, stream: CallStream, job_id: int) -> None:
+        super().__init__(0, False, 1)
+        self.stream: CallStream | None = stream
+        self._driver = stream._driver
+        self.job_id = job_id
+        self.calls: list[Any] = []
+        self.results: list[Any] = []
+        #: Calls without outcome.
+        self.waiting = 0
+        self._due: deque[Any] = deque()
+
+    def take(self, pending: deque[tuple[tuple[Any, ...], Any]]) -> None:
+        """Move everything that is pending into this job."""
+        first = len(self.calls)
+        popleft = pending.popleft
+        # Only what is there now: another thread may go on appending.
+        for _ in range(len(pending)):
+            args, result = popleft()
+            result._job_id = self.job_id
+            result._index = len(self.calls)
+            self.calls.append(args)
+            self.results.append(result)
+        self.chunks = len(self.calls)
+        self.waiting += self.chunks - first
+
+    # ------------------------------------------------------------------ as a source
+
+    def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
+        # The arguments are immutable, so one pickle of many cannot make calls share
+        # anything, and pickling them now is the same as when they were submitted.
+        blobs.append(_pickle.dumps(self.calls[start:stop], 5))
+        return PACKED, None
+
+    def done(self, start: int, stop: int) -> None:
+        self.calls[start:stop] = [None] * (stop - start)
+
+    # ------------------------------------------------------------------ as a sink
+
+    def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
+        stop = start + len(values)
+        results = self.results[start:stop]
+        self.results[start:stop] = [None] * len(values)
+        due = False
+        for result, value in zip(results, values, strict=True):
+            if result is None:
+                continue  # cancelled
+            self.waiting -= 1
+            if failed:
+                result._success = False
+            result._value = value
+            if result.finish():
+                self._due.append(result)
+                due = True
+        self._complete()
+        return due
+
+    def _complete(self) -> None:
+        if self.waiting:
+            return
+        if self.stream is not None:
+            self.stream.complete(self)
+        elif not self.final:
+            self.final = True
+            self._driver.inbox.append(ev.ChunksAdded(self.job_id, 0, True))
+
+    def drop(self, index: int) -> Any:
+        """Take the result of a cancelled call out; None if it has its outcome.
+
+        Called under the driver's lock.
+        """
+        result = self.results[index]
+        if result is not None:
+            self.results[index] = None
+            self.waiting -= 1
+            self._driver.inbox.append(ev.CancelRequested(self.job_id, index))
+            self._complete()
+        return result
+
+    def finish(self) -> bool:
+        return bool(self._due)
+
+    def abort(self, error: BaseException) -> bool:
+        if self.stream is not None:
+            self.stream._batch = None
+        for result in self.results:
+            if result is not None and result.abort(error):
+                self._due.append(result)
+        self.results.clear()
+        return bool(self._due)
+
+    def call_back(self) -> None:
+        while self._due:
+            self._due.popleft().call_back()

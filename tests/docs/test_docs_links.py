@@ -1,0 +1,73 @@
+"""The documents: links lead somewhere, code is code, and nothing of this machine is in them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^```python[ \t]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# Written by `make bench`; a fresh clone has them, a copy of the sources may not.
+MADE = re.compile(r"bench/results/")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def broken_links(path: Path) -> list[str]:
+    targets = LINK.findall(path.read_text(encoding="utf-8"))
+    return [
+        target
+        for target in targets
+        if "://" not in target
+        and not MADE.search(target)
+        and not (path.parent / target.partition("#")[0]).exists()
+    ]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_links_lead_to_files(path: Path) -> None:
+    assert broken_links(path) == []
+
+
+def test_a_broken_link_is_seen(tmp_path: Path) -> None:
+    document = tmp_path / "document.md"
+    document.write_text("[a](there.md) and [b](https://example.org/not-looked-at)")
+    assert broken_links(document) == ["there.md"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_code_can_be_parsed(path: Path) -> None:
+    for source in BLOCK.findall(path.read_text(encoding="utf-8")):
+        ast.parse(source)
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = [page for page in DOCUMENTS if "docs" in page.parts]
+    assert pages, "no pages found"
+    assert [name(page) for page in pages if f"({name(page)})" not in text] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebooks_are_small_and_were_run_in_order(path: Path) -> None:
+    assert path.stat().st_size < 30_000
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    outputs = [out["output_type"] for cell in cells for out in cell.get("outputs", [])]
+    assert "error" not in outputs
+
+
+def test_notebooks_are_found() -> None:
+    assert len(NOTEBOOKS) >= 2

@@ -1,0 +1,237 @@
+"""Classes of the main module, with all that a class can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from picklingpeer import run_main
+
+
+def test_enums(tmp_path: Path) -> None:
+    run_main(
+        """
+        import dataclasses, enum
+        class Coord(bytes, enum.Enum):
+            def __new__(cls, value, label):
+                self = bytes.__new__(cls, [value])
+                self._value_ = value
+                self.label = label
+                return self
+            PX = (1, "P.X")
+            PY = (2, "P.Y")
+        class Planet(enum.Enum):
+            EARTH = (6.0, 2.0)
+            MARS = (1.0, 4.0)
+            def __init__(self, mass, radius):
+                self.mass, self.radius = mass, radius
+            @property
+            def gravity(self): return self.mass / self.radius
+        class Alias(enum.Enum):
+            A = 1
+            B = 1
+            C = 2
+        class Number(enum.IntEnum):
+            ONE = 1
+            TWO = enum.auto()
+        class Flag(enum.Flag):
+            R = enum.auto()
+            W = enum.auto()
+            RW = R | W
+        class Bits(enum.IntFlag):
+            A = enum.auto()
+            B = enum.auto()
+        class Name(enum.StrEnum):
+            ALPHA = enum.auto()
+            @classmethod
+            def _missing_(cls, value): return cls.ALPHA
+        @dataclasses.dataclass
+        class Data:
+            x: int
+            y: int
+        class Mixed(Data, enum.Enum):
+            P = 1, 2
+        class Tuple(tuple, enum.Enum):
+            A = (1, 2),
+        Functional = enum.Enum("Functional", "X Y")
+        def look():
+            return repr([
+                Coord.PX.label, bytes(Coord.PX), Coord.PX.value, Coord(2) is Coord.PY,
+                Planet.EARTH.gravity, Planet((1.0, 4.0)) is Planet.MARS, list(Alias.__members__),
+                Alias.B is Alias.A, Alias["B"], Number.TWO + 1, Flag.RW == Flag.R | Flag.W,
+                Flag(3), Flag.RW & Flag.W, Bits.A | Bits.B, ~Bits.A, Name("odd"), Mixed.P,
+                Mixed.P.x, Tuple.A, Tuple.A.value, Functional.Y, len(Planet), list(Number),
+                isinstance(Coord.PX, bytes), Name.ALPHA.upper()])
+        assert w(look) == look(), w(look)
+        for member in (Coord.PX, Planet.MARS, Alias.B, Number.TWO, Flag.R, Bits.B, Name.ALPHA,
+                       Mixed.P, Tuple.A, Functional.X):
+            assert w(lambda m: m, member) is member
+            assert w(lambda m: type(m)(m.value) is m, member)
+        both = w(lambda: Bits.A | Bits.B)
+        assert both == Bits.A | Bits.B and type(both) is Bits
+        """,
+        tmp_path,
+    )
+
+
+def test_metaclasses_and_hooks(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Plugin:
+            known = {}
+            def __init_subclass__(cls, *, key): cls.known[key] = cls
+        class Json(Plugin, key="json"): pass
+        class Meta(type):
+            def __new__(meta, name, bases, space, extra):
+                cls = super().__new__(meta, name, bases, space)
+                cls.extra = extra
+                return cls
+            def __init__(cls, name, bases, space, extra): super().__init__(name, bases, space)
+            def __len__(cls): return 7
+        class Made(metaclass=Meta, extra=3): pass
+        class Named:
+            def __set_name__(self, owner, name): self.name = name
+        class Owner:
+            field = Named()
+        class Quiet:
+            seen = []
+            def __init_subclass__(cls): cls.seen.append(cls.__name__)
+        class Child(Quiet): pass
+        def look():
+            return (Plugin.known["json"] is Json, Made.extra, type(Made) is Meta, len(Made),
+                    Owner.field.name, Quiet.seen)
+        assert w(look) == look(), w(look)
+        def later():
+            class Another(Json, key="another"): pass
+            return sorted(Plugin.known)
+        assert w(later) == ["another", "json"] and sorted(Plugin.known) == ["json"]
+        """,
+        tmp_path,
+    )
+
+
+def test_abstract_slotted_generic_and_cooperative(tmp_path: Path) -> None:
+    run_main(
+        """
+        import abc, collections, dataclasses, functools, typing, weakref
+        class Shape(abc.ABC):
+            @abc.abstractmethod
+            def area(self): ...
+            @property
+            @abc.abstractmethod
+            def name(self): ...
+        class Square(Shape):
+            __slots__ = ("side", "__weakref__")
+            def __init__(self, side): self.side = side
+            def area(self): return self.side ** 2
+            name = "square"
+        @Shape.register
+        class Registered: pass
+        class Base:
+            def __init__(self, **rest): self.log = ["Base"]
+        class Left(Base):
+            def __init__(self, **rest): super().__init__(**rest); self.log.append("Left")
+        class Right(Base):
+            def __init__(self, **rest): super().__init__(**rest); self.log.append("Right")
+        class Both(Left, Right):
+            def __init__(self): super().__init__(); self.log.append(__class__.__name__)
+        T = typing.TypeVar("T")
+        class Stack(typing.Generic[T]):
+            def __init__(self) -> None: self.items: list[T] = []
+            def push(self, item: T) -> "Stack[T]": self.items.append(item); return self
+        class IntStack(Stack[int]): pass
+        class Proto(typing.Protocol):
+            def area(self) -> int: ...
+        @dataclasses.dataclass(order=True)
+        class Item:
+            weight: float
+            tags: list = dataclasses.field(default_factory=list, compare=False)
+            kind: typing.ClassVar[str] = "item"
+        @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+        class Frozen:
+            a: int = 1
+        class Typed(typing.TypedDict):
+            x: int
+        class Lazy:
+            @functools.cached_property
+            def value(self): return 42
+            @functools.singledispatchmethod
+            def kind(self, x): return "other"
+            @kind.register
+            def _(self, x: int): return "int"
+            add = functools.partialmethod(lambda self, a, b: a + b, 1)
+        def look():
+            try:
+                Shape()
+                abstract = False
+            except TypeError:
+                abstract = True
+            try:
+                Square(1).other = 1
+                slotted = "other" in Square.__slots__
+            except AttributeError:
+                slotted = True
+            try:
+                Frozen().a = 2
+            except dataclasses.FrozenInstanceError:
+                frozen = True
+            return (abstract, slotted, frozen, Square(3).area(), isinstance(Registered(), Shape),
+                    Both().log, IntStack().push(1).items, IntStack.__orig_bases__[0].__args__,
+                    isinstance(Square(1), Square), sorted([Item(2.0), Item(1.0)])[0].weight,
+                    Item(1.0).tags, Item.kind, dataclasses.asdict(Frozen(a=3)),
+                    dataclasses.replace(Frozen(), a=9).a, [f.name for f in dataclasses.fields(Item)],
+                    Typed(x=1), Typed.__annotations__, Lazy().value, Lazy().kind(1), Lazy().kind(""),
+                    Lazy().add(2), weakref.ref(Square(1)) is not None, Shape.__doc__)
+        assert w(look) == look(), (w(look), look())
+        for thing in Square(2), Both(), IntStack(), Item(3.0), Frozen(a=5), Lazy():
+            assert type(w(lambda t: t, thing)) is type(thing)
+        assert w(lambda f: f, Frozen(a=5)) == Frozen(a=5)
+        assert w(lambda s: s.area(), Square(5)) == 25
+        """,
+        tmp_path,
+    )
+
+
+def test_classes_that_refer_to_each_other(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Node:
+            def __init__(self, value): self.value, self.leaf = value, None
+            def grow(self): self.leaf = Leaf(self); return self
+        class Leaf(Node):
+            root_type = Node
+            def __init__(self, root): super().__init__(root.value + 1)
+            def up(self): return Node(self.value)
+        Node.leaf_type = Leaf
+        assert w(lambda: type(Node(1).grow().leaf) is Node.leaf_type is Leaf)
+        assert w(lambda n: n.grow().leaf.up().value, Node(1)) == 2
+        assert type(w(lambda: Leaf(Node(1)))) is Leaf
+        """,
+        tmp_path,
+    )
+
+
+def test_exotic_attributes(tmp_path: Path) -> None:
+    run_main(
+        """
+        import types
+        class Odd:
+            view = types.MappingProxyType({"a": 1})
+            kinds = (types.FunctionType, type(None), type(Ellipsis), types.CodeType)
+            numbers = {1: "x"}.keys()
+            def __getattr__(self, name):
+                if name.startswith("__"):
+                    raise AttributeError(name)
+                return name
+            def __class_getitem__(cls, item): return item
+            class Nested:
+                deep = 1
+        assert w(lambda: (dict(Odd.view), Odd.kinds, list(Odd.numbers), Odd().other, Odd[3],
+                          Odd.Nested.deep)) == ({"a": 1}, Odd.kinds, [1], "other", 3, 1)
+        assert type(w(lambda: Odd.Nested())) is Odd.Nested
+        alias = list[Odd] | None
+        assert w(lambda x: x, alias) == alias
+        space = types.SimpleNamespace(kind=Odd)
+        assert w(lambda s: s, space).kind is Odd
+        """,
+        tmp_path,
+    )

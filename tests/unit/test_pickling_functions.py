@@ -1,0 +1,265 @@
+"""Functions of every kind, by name or by value."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from picklingpeer import run_main
+
+from pool._pickling import _names, dumps_to_worker
+
+
+def test_opcode_numbers_are_those_of_this_interpreter() -> None:
+    assert _names._NUMBERS[sys.version_info[:2]] == _names.look_up_numbers()
+
+
+def test_names_of_globals() -> None:
+    code = compile(
+        "def f(a):\n"
+        "    global stored, deleted\n"
+        "    stored = read.attribute\n"
+        "    del deleted\n"
+        "    class C:\n"
+        "        field = in_class\n"
+        "    return [in_comprehension(x) for x in a], lambda: in_lambda, C\n",
+        "f",
+        "exec",
+    ).co_consts[0]
+    found = set(_names.global_names(code))
+    assert {"stored", "deleted", "read", "in_class", "in_comprehension", "in_lambda"} <= found
+    assert not {"attribute", "a", "x", "C", "field"} & found
+
+
+def test_names_beyond_the_first_256() -> None:
+    names = [f"n{i}" for i in range(40_000)]
+    code = compile("def f():\n" + "".join(f"    {n}\n" for n in names), "f", "exec").co_consts[0]
+    assert list(_names.global_names(code)) == names
+
+
+def test_functions_of_a_library_go_by_name() -> None:
+    import os.path
+
+    assert b"join" in dumps_to_worker(os.path.join).data
+    assert len(dumps_to_worker(os.path.join).data) < 60
+
+
+def test_closures_and_cells(tmp_path: Path) -> None:
+    run_main(
+        """
+        def counter():
+            n = 0
+            def inc():
+                nonlocal n
+                n += 1
+                return n
+            def get(): return n
+            return inc, get
+        def use(pair):
+            inc, get = pair
+            inc()
+            inc()
+            return get()
+        pair = counter()
+        pair[0]()
+        assert w(use, pair) == 3 and pair[1]() == 1
+        inc, get = counter()
+        def through_globals():
+            inc()
+            return get()
+        assert w(through_globals) == 1 and w(through_globals) == 2
+        def recursive():
+            def fact(n): return 1 if n == 0 else n * fact(n - 1)
+            return fact
+        assert w(recursive(), 5) == 120
+        def unbound():
+            def f():
+                try:
+                    return later
+                except NameError:
+                    return "unbound"
+            if len("x") == 2:
+                later = 1
+            return f
+        assert w(unbound()) == "unbound"
+        make_cell = lambda: w
+        cell = (lambda x: lambda: x)(3).__closure__[0]
+        assert w(lambda c: c.cell_contents, cell) == 3
+        """,
+        tmp_path,
+    )
+
+
+def test_recursion_through_globals_and_containers(tmp_path: Path) -> None:
+    run_main(
+        """
+        def even(n): return True if n == 0 else odd(n - 1)
+        def odd(n): return False if n == 0 else TABLE["even"](n - 1)
+        TABLE = {"even": even}
+        assert w(even, 10) is True and w(odd, 10) is False
+        def f(): return f.itself is f
+        f.itself = f
+        assert w(f)
+        """,
+        tmp_path,
+    )
+
+
+def test_everything_that_hangs_on_a_function(tmp_path: Path) -> None:
+    run_main(
+        '''
+        import inspect
+        def make(d):
+            def f(a, /, b: int = 2, *c, e: "str" = d, **g) -> list:
+                """Say something."""
+                return a, b, c, e, g
+            f.extra = {"k": 1}
+            return f
+        f = make("def")
+        f.__doc__ = "Changed."
+        def look(f):
+            return (f(1), str(inspect.signature(f)), f.__doc__, f.__module__, f.__qualname__,
+                    f.__name__, f.extra, f.__annotations__, f.__kwdefaults__, f.__defaults__,
+                    f.__code__.co_filename, f.__code__.co_firstlineno)
+        assert w(look, f) == look(f)
+        def g(x: "Later") -> int: "Doc."; return x
+        assert w(lambda: (g.__doc__, g.__annotations__)) == ("Doc.", {"x": "Later", "return": int})
+        ''',
+        tmp_path,
+    )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of 3.12")
+def test_type_parameters(tmp_path: Path) -> None:
+    run_main(
+        """
+        def first[T: int](xs: list[T]) -> T: return xs[0]
+        class Box[T]:
+            def __init__(self, v: T) -> None: self.v = v
+            def get(self) -> T: return self.v
+        type Names = list[str]
+        assert w(first, [3]) == 3
+        names = w(lambda: (first.__type_params__[0].__name__, Box.__type_params__[0].__name__,
+                           Names.__name__))
+        assert names == ("T", "T", "Names")
+        assert w(lambda b: b.get(), Box(4)) == 4
+        assert type(w(lambda: Box[int](5))) is Box
+        """,
+        tmp_path,
+    )
+
+
+def test_annotations_that_cannot_be_sent_are_left_behind(tmp_path: Path) -> None:
+    run_main(
+        """
+        import sqlite3
+        connection = sqlite3.connect(":memory:")
+        def f(x: connection) -> int: return x
+        assert w(f, 3) == 3
+        assert w(lambda g: g(4), lambda x: f(x)) == 4
+        """,
+        tmp_path,
+    )
+
+
+def test_decorated_functions(tmp_path: Path) -> None:
+    run_main(
+        """
+        import contextlib, functools
+        def loud(prefix):
+            def decorate(func):
+                calls = 0
+                @functools.wraps(func)
+                def wrapper(*args):
+                    nonlocal calls
+                    calls += 1
+                    return prefix, calls, func(*args)
+                return wrapper
+            return decorate
+        @loud("!")
+        def f(x): return x + 1
+        assert w(f, 1) == ("!", 1, 2) and w(f, 1) == ("!", 2, 2)
+        @functools.singledispatch
+        def kind(x): return "object"
+        @kind.register
+        def _(x: int): return "int"
+        assert w(kind, 3) == "int" and w(kind, "") == "object"
+        @contextlib.contextmanager
+        def managed():
+            yield 5
+        def use():
+            with managed() as value:
+                return value
+        assert w(use) == 5
+        class Memo:
+            def __init__(self, func):
+                functools.update_wrapper(self, func)
+                self.func, self.seen = func, {}
+            def __call__(self, x):
+                return self.seen.setdefault(x, self.func(x))
+        @Memo
+        def slow(x): return x * 3
+        assert w(slow, 2) == 6 and w(lambda: slow(3)) == 9
+        assert w(functools.partial(f, 3)) == ("!", 3, 4)
+        assert w(functools.partial(lambda a, b: a - b, b=1), 3) == 2
+        def twice(): return cached(2), cached(2), cached.cache_info().hits
+        def make():
+            @functools.cache
+            def local(n): return n if n < 2 else local(n - 1) + local(n - 2)
+            return local
+        assert w(make(), 20) == 6765
+        cached = make()
+        assert w(twice) == (1, 1, 1)
+        """,
+        tmp_path,
+    )
+
+
+def test_generated_functions(tmp_path: Path) -> None:
+    run_main(
+        """
+        space = {"k": 4, "__name__": "generated"}
+        exec("def f(x): return g(x) + k\\ndef g(x): return x * 2", space)
+        assert w(space["f"], 3) == 10
+        assert w(lambda f, g: f.__globals__ is g.__globals__, space["f"], space["g"])
+        assert w(eval("lambda x: x + 1"), 2) == 3
+        """,
+        tmp_path,
+    )
+
+
+def test_generators_coroutines_and_nested_classes(tmp_path: Path) -> None:
+    run_main(
+        """
+        import asyncio
+        def gen(n):
+            for i in range(n):
+                yield helper(i)
+        def helper(i): return i * i
+        assert w(lambda: list(gen(4))) == [0, 1, 4, 9]
+        async def co(): return helper(5)
+        assert w(lambda: asyncio.run(co())) == 25
+        def build():
+            class Inner:
+                value = helper(3)
+                def get(self): return helper(self.value)
+            return Inner().get()
+        assert w(build) == 81
+        """,
+        tmp_path,
+    )
+
+
+def test_functions_come_back(tmp_path: Path) -> None:
+    run_main(
+        """
+        K = 3
+        def make(n): return lambda x: x + n + K
+        add = w(make, 10)
+        assert add(1) == 14
+        K = 4
+        assert add(1) == 15      # its globals are the program's
+        """,
+        tmp_path,
+    )

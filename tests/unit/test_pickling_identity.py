@@ -1,0 +1,366 @@
+"""Classes, functions and Enum members are themselves at both ends, and keep their state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from picklingpeer import run_main
+
+
+def test_classes_of_main_both_ways(tmp_path: Path) -> None:
+    run_main(
+        """
+        import collections, dataclasses, enum, typing
+        class Spot(Exception): pass
+        class Color(enum.Enum):
+            RED = 1
+            BLUE = 2
+        @dataclasses.dataclass(frozen=True, slots=True)
+        class Point:
+            x: int
+            y: int = 0
+        class Pair(typing.NamedTuple):
+            a: int
+            b: int = 2
+        Old = collections.namedtuple("Old", "p q")
+        class Outer:
+            class Inner:
+                pass
+        def same(thing): return thing
+        for thing in Spot(1), Point(1), Pair(1), Old(1, 2), Outer.Inner():
+            got = w(same, thing)
+            assert type(got) is type(thing), thing
+            if not isinstance(thing, (Spot, Outer.Inner)):
+                assert got == thing
+        for thing in Color.RED, Color, Spot, Point, Pair, Old, Outer.Inner, same:
+            assert w(same, thing) is thing, thing
+        assert w(lambda c: c is Color.RED, Color.RED)
+        assert w(lambda s: isinstance(s, Spot), Spot())
+        assert type(w(lambda: Point(3))) is Point
+        assert w(lambda: Outer.Inner.__qualname__) == "Outer.Inner"
+        try:
+            raise w.raises(lambda: [][1]) or None
+        except IndexError:
+            pass
+        def fail(): raise Spot("there")
+        try:
+            raise w.raises(fail)
+        except Spot as error:
+            assert error.args == ("there",)
+        """,
+        tmp_path,
+    )
+
+
+def test_parents_object_is_found_though_its_name_is_rebound(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Spot(Exception): pass
+        first = Spot
+        def make(kind): return kind()
+        assert type(w(make, first)) is first
+        class Spot(Exception): pass
+        assert type(w(make, first)) is first
+        assert type(w(make, Spot)) is Spot
+        """,
+        tmp_path,
+    )
+
+
+def test_class_that_the_parent_has_let_go_of(tmp_path: Path) -> None:
+    run_main(
+        """
+        import gc
+        class Kept: pass
+        class Spot: pass
+        def keep(kind):
+            Kept.kind = kind
+        def give(): return Kept.kind()
+        w(keep, Spot)
+        class Spot: pass
+        gc.collect()
+        assert type(w(give)) is Spot      # the one of that name
+        del Spot
+        gc.collect()
+        try:
+            w(give)
+        except Exception as error:
+            assert "'Spot' of module '__main__' no longer exists" in str(error), error
+        else:
+            raise AssertionError
+        """,
+        tmp_path,
+    )
+
+
+def test_state_of_functions_and_classes_lives_on(tmp_path: Path) -> None:
+    run_main(
+        """
+        import functools
+        def f():
+            f.calls = getattr(f, "calls", 0) + 1
+            return f.calls
+        assert [w(f), w(f), w(f)] == [1, 2, 3] and not hasattr(f, "calls")
+        class Counter:
+            n = 0
+            @classmethod
+            def bump(cls):
+                cls.n += 1
+                return cls.n
+        assert [w(Counter.bump), w(Counter.bump), w(lambda: Counter.bump())] == [1, 2, 3]
+        @functools.lru_cache(maxsize=50)
+        def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
+        assert w(fib, 30) == fib(30)
+        assert w(lambda: fib.cache_info()[2:]) == (50, 31)
+        assert w(lambda: (fib.__wrapped__.__name__, fib.__name__)) == ("fib", "fib")
+        def default(x, seen=[]):
+            seen.append(x)
+            return seen
+        assert w(default, 1) == [1] and w(default, 2) == [1, 2]
+        """,
+        tmp_path,
+    )
+
+
+def test_changes_in_the_parent_are_applied_and_only_these(tmp_path: Path) -> None:
+    run_main(
+        """
+        def f(x=1, *, y=2): return x, y, f.a, getattr(f, "b", None), body()
+        def body(): return "old"
+        def alternative(): return "new"
+        f.a = 1
+        def mark():
+            f.b = "task's"
+        assert w(f) == (1, 2, 1, None, "old")
+        w(mark)
+        assert w(f) == (1, 2, 1, "task's", "old")
+        f.a = 5
+        assert w(f) == (1, 2, 5, "task's", "old")
+        f.__defaults__ = (7,)
+        f.__kwdefaults__ = {"y": 8}
+        assert w(f) == (7, 8, 5, "task's", "old")
+        body.__code__ = alternative.__code__
+        assert w(f) == (7, 8, 5, "task's", "new")
+        class C:
+            kept = 0
+            sent = 0
+            def m(self): return "m1"
+        def touch(): C.kept = "task's"
+        def read(): return C.kept, C.sent, C().m()
+        w(touch)
+        assert w(read) == ("task's", 0, "m1")
+        C.sent = 3
+        C.m = lambda self: "m2"
+        assert w(read) == ("task's", 3, "m2")
+        """,
+        tmp_path,
+    )
+
+
+def test_local_classes(tmp_path: Path) -> None:
+    run_main(
+        """
+        def main():
+            class Spot(Exception): pass
+            assert type(w(lambda: Spot(1))) is Spot
+            assert isinstance(w.raises(lambda: (_ for _ in ()).throw(Spot(2))), Spot)
+            things = [Spot(n) for n in range(3)]
+            assert {type(t) for t in w(lambda ts: ts, things)} == {Spot}
+        main()
+        main()
+        def born():
+            class Born:
+                z = 3
+            return Born()
+        one, two = w(born), w(born)
+        assert one.z == two.z == 3 and type(one) is not type(two)
+        assert type(one).__qualname__ == "born.<locals>.Born"
+        """,
+        tmp_path,
+    )
+
+
+def test_registry_holds_nothing_alive(tmp_path: Path) -> None:
+    run_main(
+        """
+        import gc, weakref
+        def make():
+            class Local:
+                table = {}
+                items = [1]
+                @property
+                def p(self): return __class__
+                @staticmethod
+                def s(): return Local
+            w(lambda: Local.s())
+            return weakref.ref(Local)
+        refs = [make() for _ in range(3)]
+        from pool._pickling import _preludes
+        _preludes._known.clear()       # kept for further use
+        gc.collect()
+        assert [r() for r in refs] == [None] * 3
+        from pool._pickling import _identity
+        live = [e for e in _identity._by_token.values() if e.obj is None]
+        assert live == []
+        """,
+        tmp_path,
+    )
+
+
+def test_methods_and_descriptors(tmp_path: Path) -> None:
+    run_main(
+        """
+        class C:
+            def __init__(self, n): self.n = n
+            def plain(self, x=1): return self.n + x
+            @classmethod
+            def cm(cls): return cls
+            @staticmethod
+            def sm(x): return x * 2
+            def __private(self): return "p"
+            def give(self): return self.__private
+            @property
+            def prop(self): return self.n * 10
+        c = C(4)
+        assert w(c.plain) == 5 and w(C.plain, c) == 5
+        assert w(C.cm) is C and w(C.sm, 4) == 8
+        assert w(c.give()) == "p"
+        assert w(lambda: c.prop) == 40
+        assert w(str.upper, "x") == "X" and w("a-b".split, "-") == ["a", "b"]
+        assert w(C, 3).n == 3
+        """,
+        tmp_path,
+    )
+
+
+def test_singletons_that_pickle_as_a_name(tmp_path: Path) -> None:
+    run_main(
+        """
+        import typing
+        class Sentinel:
+            def __init__(self, name): self.name = name
+            def __reduce__(self): return self.name
+        EMPTY = Sentinel("EMPTY")
+        T = typing.TypeVar("T", bound=int)
+        P = typing.ParamSpec("P")
+        Ts = typing.TypeVarTuple("Ts")
+        UserId = typing.NewType("UserId", int)
+        def f(x, default=EMPTY): return x is EMPTY and default is EMPTY, x
+        ok, back = w(f, EMPTY)
+        assert ok and back is EMPTY
+        for one in T, P, Ts, UserId:
+            assert w(lambda x: x, one) is one
+        assert w(lambda: T.__bound__) is int
+        assert w(lambda: UserId(3)) == 3
+        class Box(typing.Generic[T]):
+            def __init__(self, v: T) -> None: self.v = v
+        assert w(lambda b: b, Box[int](3)).v == 3
+        """,
+        tmp_path,
+    )
+
+
+FORKED = """
+import os, pickle, sys
+from picklingpeer import send, receive, portable
+
+def in_fork(messages):
+    # A worker that inherits everything: forked from the program, fed by it.
+    reading, writing = os.pipe()
+    back, answer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            with open(reading, "rb") as source, open(answer, "wb") as target:
+                while True:
+                    got = receive(source)
+                    if got is None:
+                        break
+                    func, args = [loads(*message) for message in got]
+                    send(target, portable(dumps_to_parent(func(*args))))
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(reading), os.close(answer)
+    results = []
+    with open(writing, "wb") as target, open(back, "rb") as source:
+        for make in messages:
+            func, args = make()
+            encoded = dumps_function(func).encoded, dumps_to_worker(args)
+            send(target, [portable(one) for one in encoded])
+            results.append(loads(*receive(source)))
+        send(target, None)
+    assert os.waitpid(pid, 0)[1] == 0
+    return results
+"""
+
+
+def test_worker_forked_from_the_program(tmp_path: Path) -> None:
+    run_main(
+        FORKED
+        + """
+class Spot: pass
+class Sub(Spot): n = 0
+inherited = [Spot(), Sub()]
+K = 1
+def look(thing): return type(thing) is Spot, type(inherited[0]) is Spot, K, inherited[1]
+def count(thing): Sub.n += 1; return Sub.n, thing
+def rebind():
+    global K
+    K = 9
+def set_k(value):
+    global K
+    K = value
+    return lambda: K
+def changed():
+    Spot.tag = "after"
+    return (lambda: Spot.tag), ()
+first, two, three, _, nine, tag = in_fork([
+    lambda: (look, (Spot(),)),
+    lambda: (count, (Spot(),)),
+    lambda: (count, (Spot(),)),
+    lambda: (rebind, ()),
+    lambda: (look, (Spot(),)),
+    changed,
+])
+assert first[:3] == (True, True, 1) and type(first[3]) is Sub
+assert two[0] == 1 and three[0] == 2 and type(two[1]) is Spot and Sub.n == 0
+assert nine[2] == 9
+assert tag == "after"
+""",
+        tmp_path,
+        preamble="from pool._pickling import *\n",
+    )
+
+
+def test_tokens_of_a_forked_process_are_its_own(tmp_path: Path) -> None:
+    run_main(
+        FORKED
+        + """
+def born():
+    class Born: pass
+    return Born()
+def f(): return 1
+dumps_function(f)
+one, = in_fork([lambda: (born, ())])
+other, = in_fork([lambda: (born, ())])
+assert type(one) is not type(other)
+""",
+        tmp_path,
+        preamble="from pool._pickling import *\n",
+    )
+
+
+def test_odd_classes(tmp_path: Path) -> None:
+    # Whose metaclass says that they are equal to everything.
+    run_main(
+        """
+        class Meta(type):
+            def __eq__(cls, other): return True
+            __hash__ = type.__hash__
+        class Odd(metaclass=Meta): pass
+        assert type(w(lambda x: x, Odd())) is Odd
+        """,
+        tmp_path,
+    )

@@ -1,0 +1,376 @@
+"""One namespace per worker: what an initializer sets, what the parent rebinds, what tasks keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from picklingpeer import run, run_main
+
+
+def test_initializer_sets_what_tasks_read(tmp_path: Path) -> None:
+    run_main(
+        """
+        db = None
+        def init(value):
+            global db
+            db = value
+        def task():
+            return db
+        assert w(init, 5) is None
+        assert w(task) == 5
+        assert db is None
+        """,
+        tmp_path,
+    )
+
+
+def test_initializer_sets_a_name_that_the_parent_never_had(tmp_path: Path) -> None:
+    run_main(
+        """
+        def init():
+            global late
+            late = [1]
+        def task():
+            late.append(2)
+            return late
+        w(init)
+        assert w(task) == [1, 2] and w(task) == [1, 2, 2]
+        assert 'late' not in globals()
+        """,
+        tmp_path,
+    )
+
+
+def test_name_set_through_globals_is_kept_when_first_sent(tmp_path: Path) -> None:
+    run_main(
+        """
+        state = "parent"
+        def init():
+            globals()["state"] = "worker"
+        def task():
+            return state
+        w(init)
+        assert w(task) == "worker"
+        """,
+        tmp_path,
+    )
+
+
+def test_name_rebound_in_the_parent_is_sent_again(tmp_path: Path) -> None:
+    run_main(
+        """
+        K = 1
+        def task():
+            return helper() + K
+        def helper():
+            return 10
+        assert w(task) == 11
+        K = 2
+        assert w(task) == 12
+        def helper():
+            return 20
+        assert w(task) == 22
+        n = 0
+        for _ in range(50):
+            n += 1      # memory of the old numbers is used again
+            n += 1
+            assert w(lambda: n) == n
+        """,
+        tmp_path,
+    )
+
+
+def test_name_that_a_task_set_is_kept_until_the_parent_rebinds_it(tmp_path: Path) -> None:
+    run_main(
+        """
+        count = 0
+        other = 0
+        def bump():
+            global count
+            count += 1
+            return count, other
+        assert w(bump) == (1, 0)
+        assert w(bump) == (2, 0)
+        other = 5
+        assert w(bump) == (3, 5)
+        count = 100
+        assert w(bump) == (101, 5)
+        """,
+        tmp_path,
+    )
+
+
+def test_name_defined_later_in_the_parent_is_sent(tmp_path: Path) -> None:
+    run_main(
+        """
+        def task():
+            try:
+                return later
+            except NameError:
+                return None
+        assert w(task) is None
+        later = 3
+        assert w(task) == 3
+        del later
+        assert w(task) == 3    # the worker's own business now
+        later = 4
+        assert w(task) == 4
+        """,
+        tmp_path,
+    )
+
+
+def test_what_changes_in_place_is_the_workers_own(tmp_path: Path) -> None:
+    run_main(
+        """
+        cache = {}
+        def task(x):
+            cache[x] = 1
+            return len(cache)
+        assert w(task, 1) == 1 and w(task, 2) == 2
+        assert cache == {}
+        """,
+        tmp_path,
+    )
+
+
+def test_notebook_redefines_function_and_class(tmp_path: Path) -> None:
+    run_main(
+        """
+        def f(x): return x + 1
+        def g(x): return f(x)
+        assert w(f, 1) == 2 and w(g, 1) == 2
+        old = f
+        def f(x): return x + 100
+        assert w(f, 1) == 101 and w(g, 1) == 101
+        assert w(old, 1) == 2 and w(g, 1) == 101
+        class C: tag = 1
+        assert w(lambda: C.tag) == 1
+        first = C()
+        class C: tag = 2
+        assert w(lambda: C.tag) == 2
+        assert w(lambda c: (type(c) is C, c.tag), first) == (False, 1)
+        assert type(w(lambda: C())) is C
+        """,
+        tmp_path,
+    )
+
+
+def test_main_module_of_the_worker(tmp_path: Path) -> None:
+    run_main(
+        """
+        import sys
+        X = 3
+        def f():
+            import __main__
+            return __name__, __main__.__name__, __main__.X, X, f.__module__, __main__.f is f
+        assert w(f) == ("__main__", "__main__", 3, 3, "__main__", True)
+        """,
+        tmp_path,
+    )
+
+
+def test_install_main_takes_the_file(tmp_path: Path) -> None:
+    run_main(
+        """
+        def f():
+            from pool._pickling import install_main
+            import sys
+            install_main("/some/where.py")
+            return sys.modules["__main__"].__file__, vars(sys.modules["__main__"]).get("f")
+        assert w(f) == ("/some/where.py", None)
+        """,
+        tmp_path,
+    )
+
+
+def test_functions_from_one_module_share_what_is_sent_in_different_messages(
+    tmp_path: Path,
+) -> None:
+    run_main(
+        """
+        MISSING = object()
+        class Config:
+            x = 1
+        class Service:
+            def __init__(self, config): self.config = config
+        CONFIG = Config()
+        SERVICE = Service(CONFIG)
+        def f(a=MISSING): return a is MISSING
+        def g(a=MISSING): return a is MISSING
+        def change(): CONFIG.x = 7
+        def read(): return SERVICE.config.x, SERVICE.config is CONFIG
+        assert w(f) and w(g)
+        w(change)
+        assert w(read) == (7, True)
+        """,
+        tmp_path,
+    )
+
+
+def test_globals_that_refer_to_each_other_stay_together(tmp_path: Path) -> None:
+    run_main(
+        """
+        REGISTRY = {}
+        class Base:
+            registry = REGISTRY
+        def lookup(): return REGISTRY is Base.registry
+        assert w(lookup)
+        loop = []
+        loop.append(loop)
+        assert w(lambda: loop[0] is loop)
+        """,
+        tmp_path,
+    )
+
+
+def test_data_that_needs_the_programs_functions_while_it_is_unpickled(tmp_path: Path) -> None:
+    run_main(
+        """
+        def mix(n): return hash(("mix", n))
+        class Key:
+            def __init__(self, n): self.n = n
+            def __reduce__(self): return Key, (self.n,)
+            def __hash__(self): return mix(self.n)
+            def __eq__(self, other): return self.n == other.n
+        TABLE = {Key(n): n for n in range(3)}
+        assert w(lambda: TABLE[Key(2)]) == 2
+        """,
+        tmp_path,
+    )
+
+
+def test_long_chain_of_functions(tmp_path: Path) -> None:
+    run_main(
+        """
+        source = "def f0(n): return n\\n"
+        source += "".join(f"def f{i}(n): return f{i-1}(n) + 1\\n" for i in range(1, 400))
+        exec(source)
+        assert w(f399, 0) == 399
+        """,
+        tmp_path,
+    )
+
+
+@pytest.mark.parametrize("how", ["stdin", "-c"])
+def test_programs_without_a_file(how: str) -> None:
+    script = (
+        "from picklingpeer import Worker\n"
+        "w = Worker()\n"
+        "y = 2\n"
+        "def f(x): return x * y\n"
+        "class Spot(Exception): pass\n"
+        "assert w(f, 4) == 8\n"
+        "assert type(w(lambda: Spot(1))) is Spot\n"
+        "print('done')\n"
+    )
+    if how == "stdin":
+        assert run(["-"], input=script) == "done\n"
+    else:
+        assert run(["-c", script]) == "done\n"
+
+
+def test_a_run_in_globals_of_its_own(tmp_path: Path) -> None:
+    # As IPython's %run and `runpy` do: a main module that is not the registered one.
+    program = tmp_path / "inner.py"
+    program.write_text(
+        "n = 0\n"
+        "def init():\n    global n\n    n = 5\n"
+        "def task(): return n, helper()\n"
+        "def helper(): return 1\n"
+    )
+    run_main(
+        f"""
+        import runpy
+        found = runpy.run_path({str(program)!r}, run_name="__main__")
+        found["w"] = w
+        w(found["init"])
+        assert w(found["task"]) == (5, 1)
+        bare = {{}}
+        exec("k = 3\\ndef f(): return g() + k\\ndef g(): return 1", bare)
+        assert w(bare["f"]) == 4
+        """,
+        tmp_path,
+    )
+
+
+def test_worker_does_not_overwrite_what_the_parent_has(tmp_path: Path) -> None:
+    run_main(
+        """
+        def born():
+            import __main__
+            source = "limit = 1\\nfresh = 2\\ndef made(): return limit, fresh\\nclass Made: pass"
+            exec(source, vars(__main__))
+            return __main__.made, __main__.Made()
+        limit = 100
+        made, thing = w(born)
+        assert limit == 100
+        assert fresh == 2 and made() == (100, 2)
+        assert type(thing).__name__ == "Made"
+        again = w(lambda: __import__("__main__").Made())
+        assert type(again) is type(thing)
+        """,
+        tmp_path,
+    )
+
+
+def test_submodules_are_imported_in_the_worker(tmp_path: Path) -> None:
+    run_main(
+        """
+        import xml.dom.minidom
+        import os.path
+        def f(): return xml.dom.minidom.parseString("<a/>").documentElement.tagName
+        assert w(f) == "a"
+        def outer():
+            import xml.sax.saxutils
+            return lambda: xml.sax.saxutils.escape("<")
+        assert w(outer()) == "&lt;"
+        """,
+        tmp_path,
+    )
+
+
+def test_two_workers_are_independent(tmp_path: Path) -> None:
+    run_main(
+        """
+        other = Worker()
+        n = 0
+        def bump():
+            global n
+            n += 1
+            return n
+        assert w(bump) == 1 and w(bump) == 2 and other(bump) == 1
+        n = 10
+        assert other(bump) == 11 and w(bump) == 11
+        """,
+        tmp_path,
+    )
+
+
+def test_worker_with_workers_of_its_own(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Spot(Exception): pass
+        K = 1
+        def leaf(x):
+            leaf.calls = getattr(leaf, "calls", 0) + 1
+            return Spot(x + K), leaf.calls
+        def middle():
+            from picklingpeer import Worker
+            with Worker() as nested:
+                one, _ = nested(leaf, 1)
+                two, calls = nested(leaf, 2)
+                assert type(one) is Spot and calls == 2
+                global K
+                K = 50
+                three, _ = nested(leaf, 1)
+                return one, three, leaf
+        one, three, function = w(middle)
+        assert type(one) is Spot and one.args == (2,) and three.args == (51,)
+        assert function is leaf
+        K = 7
+        assert w(leaf, 0)[0].args == (7,)
+        """,
+        tmp_path,
+    )

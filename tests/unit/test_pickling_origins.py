@@ -1,0 +1,258 @@
+"""What goes by name and what by value: modules from a path, half imported, gone."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from picklingpeer import run_main
+
+from pool._pickling import _origins
+
+PLUGIN = """
+import json
+LIMIT = 3
+_state = []
+class Thing:
+    def __init__(self, x): self.x = helper(x)
+class Failure(Exception): pass
+def helper(x): return x + LIMIT
+def work(x):
+    _state.append(x)
+    return Thing(x), len(_state), json.dumps(x), __name__
+def fail(): raise Failure(1)
+def count(): return len(_state)
+"""
+
+LOAD = """
+import importlib.util, sys
+def load(file, name, register):
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    if register:
+        sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+"""
+
+
+def test_verdicts_on_modules() -> None:
+    import collections.abc
+    import json.decoder
+    import os.path
+
+    for module in (json.decoder, os.path, collections.abc, sys, pytest):
+        assert _origins.importable(module.__name__), module
+    assert not _origins.importable("__main__")
+    assert not _origins.importable("never.heard.of")
+
+
+def test_module_without_a_file_is_not_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "madeup", types.ModuleType("madeup"))
+    assert not _origins.importable("madeup")
+
+
+def test_module_made_by_its_package_is_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    monkeypatch.setitem(sys.modules, "json.made", types.ModuleType("json.made"))
+    assert json is sys.modules["json"]
+    assert _origins.importable("json.made")
+
+
+def test_resolve_walks_dotted_names() -> None:
+    class Outer:
+        class Inner: ...
+
+    assert _origins.resolve({"Outer": Outer}, "Outer.Inner") is Outer.Inner
+    assert _origins.resolve({"Outer": Outer}, "Outer.<locals>.x") is None
+    assert _origins.resolve({}, "Outer.Inner") is None
+
+
+@pytest.mark.parametrize("register", [True, False])
+def test_module_loaded_from_a_path(tmp_path: Path, register: bool) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "plugin.py").write_text(PLUGIN)
+    run_main(
+        LOAD
+        + f"""
+plugin = load({str(folder / "plugin.py")!r}, "plugin", {register})
+thing, n, text, name = w(plugin.work, 4)
+assert type(thing) is plugin.Thing and thing.x == 7 and (n, text, name) == (1, "4", "plugin")
+assert w(plugin.work, 4)[1] == 2
+assert w(plugin.count) == 2 and plugin.count() == 0
+assert type(w.raises(plugin.fail)) is plugin.Failure
+plugin.LIMIT = 10
+assert w(plugin.work, 0)[0].x == 10
+assert w(lambda: plugin.helper(1)) == 11
+assert w(lambda m: (m.LIMIT, m.helper(2), m.count()), plugin) == (10, 12, 3)
+assert w(lambda t: type(t).__module__, plugin.Thing(1)) == "plugin"
+""",
+        tmp_path,
+    )
+
+
+def test_two_unregistered_modules_of_one_name(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "conf.py").write_text(
+            f"n = {number}\ndef get():\n    return n\ndef bump():\n    global n\n    n += 10\n"
+        )
+    run_main(
+        LOAD
+        + f"""
+one = load({str(tmp_path / "1" / "conf.py")!r}, "conf", False)
+two = load({str(tmp_path / "2" / "conf.py")!r}, "conf", False)
+assert (w(one.get), w(two.get)) == (1, 2)
+w(two.bump)
+assert (w(one.get), w(two.get)) == (1, 12)
+""",
+        tmp_path,
+    )
+
+
+def test_path_module_under_the_name_of_another(tmp_path: Path) -> None:
+    # Importing the name in the worker gives something, but not this.
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "json.py").write_text("def dumps(x): return ('mine', x)\n")
+    run_main(
+        LOAD
+        + f"""
+mine = load({str(folder / "json.py")!r}, "colorsys", True)
+assert w(mine.dumps, 1) == ("mine", 1)
+""",
+        tmp_path,
+    )
+
+
+def test_importable_modules_are_imported(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(
+        "import functools\n"
+        "state = []\n"
+        "def f(): state.append(1); return len(state)\n"
+        "def deco(func):\n"
+        "    @functools.wraps(func)\n"
+        "    def wrapper(*a): return func(*a)\n"
+        "    return wrapper\n"
+        "@deco\n"
+        "def g(): return f()\n"
+        "h = lambda: f()\n"
+        "def make(n): return lambda: (n, f(), __name__)\n"
+        "def local():\n"
+        "    class Local: pass\n"
+        "    return Local\n"
+        "class Spot: pass\n"
+    )
+    run_main(
+        """
+        import plain
+        for func in plain.f, plain.Spot, plain.g:
+            assert len(dumps_to_worker(func).data) < 60
+        assert w(plain.f) == 1 and w(plain.g) == 2 and w(plain.h) == 3
+        assert w(plain.make(5)) == (5, 4, "plain")
+        kind = plain.local()
+        assert type(w(lambda k: k(), kind)) is kind
+        assert type(w(plain.Spot)) is plain.Spot
+        assert w(lambda m: m.f(), plain) == 5 and plain.state == []
+        """,
+        tmp_path,
+    )
+
+
+def test_module_that_is_being_imported(tmp_path: Path) -> None:
+    # Importing it in the worker would start a worker in the worker, and so on.
+    (tmp_path / "busy.py").write_text(
+        "import os, sys\n"
+        "from picklingpeer import Worker\n"
+        "assert os.getpid() == int(os.environ['PROGRAM']), 'imported in the worker'\n"
+        "w = Worker()\n"
+        "class Spot: pass\n"
+        "def f(x): return Spot(), x + K\n"
+        "K = 1\n"
+        "got, three = w(f, 2)\n"
+        "assert type(got) is Spot and three == 3\n"
+    )
+    run_main(
+        """
+        import os
+        os.environ["PROGRAM"] = str(os.getpid())
+        import busy
+        # Sent by value once, always by value: the worker must not get a second Spot.
+        assert type(busy.w(busy.f, 1)[0]) is busy.Spot
+        assert busy.w(lambda s: type(s) is busy.Spot, busy.Spot())
+        """,
+        tmp_path,
+        preamble="from pool._pickling import *\n",
+    )
+
+
+def test_submodule_of_a_package_that_is_being_imported(tmp_path: Path) -> None:
+    package = tmp_path / "pack"
+    package.mkdir()
+    (package / "tasks.py").write_text("def f(x): return x * 2\n")
+    (package / "__init__.py").write_text(
+        "import os\n"
+        "assert os.getpid() == int(os.environ['PROGRAM']), 'imported in the worker'\n"
+        "from picklingpeer import Worker\n"
+        "from . import tasks\n"
+        "assert Worker()(tasks.f, 4) == 8\n"
+    )
+    run_main(
+        """
+        import os
+        os.environ["PROGRAM"] = str(os.getpid())
+        import pack
+        """,
+        tmp_path,
+        preamble="",
+    )
+
+
+def test_module_that_is_gone_from_sys_modules(tmp_path: Path) -> None:
+    (tmp_path / "brief.py").write_text("k = 2\ndef f(x): return g(x)\ndef g(x): return x * k\n")
+    run_main(
+        """
+        import sys
+        import brief
+        (tmp := __import__("pathlib").Path(brief.__file__)).unlink()
+        del sys.modules["brief"]
+        assert w(brief.f, 3) == 6
+        """,
+        tmp_path,
+    )
+
+
+def test_reloaded_module(tmp_path: Path) -> None:
+    (tmp_path / "edited.py").write_text("def f(): return 1\n")
+    run_main(
+        """
+        import importlib
+        import edited
+        old = edited.f
+        assert w(old) == 1
+        importlib.reload(edited)
+        assert w(old) == 1 and w(edited.f) == 1
+        """,
+        tmp_path,
+    )
+
+
+def test_modules_as_values(tmp_path: Path) -> None:
+    run_main(
+        """
+        import math, os.path, types
+        import xml.dom.minidom as minidom
+        assert w(lambda m: m.sqrt(4), math) == 2
+        assert w(lambda m: m.__name__, os.path) == "posixpath"
+        assert w(lambda m: m.__name__, minidom) == "xml.dom.minidom"
+        made = types.ModuleType("made")
+        made.value = 3
+        made.lock = (i for i in ())        # cannot be sent: left out
+        assert w(lambda m: (m.value, hasattr(m, "lock"), m.__name__), made) == (3, False, "made")
+        """,
+        tmp_path,
+    )
