@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bench._work import Result
 
 WIDTH, LEFT, RIGHT, TOP, STEP = 900, 330, 60, 92, 34
+# Left of the axis, for the figure at a bar that reaches its end.
+MARGIN = 40
 INK, FAINT, BAR, LINE = "#1f2430", "#7a8394", "#2f6fde", "#c23b3b"
 COLOURS = (
     "#e08a1e", "#3a9d5d", "#8a5cc2", "#c2477f", "#4aa3b8", "#8b6b3f", "#6b7a2f", "#555f70",
@@ -36,7 +38,7 @@ def svg(results: Sequence[Result], machine: Mapping[str, str]) -> str:
         [
             _opening(height),
             f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-            _text(20, 30, "Time by multiprocessing.Pool's (fork); further left is faster", 17),
+            _text(20, 30, "Time relative to multiprocessing.Pool (fork): further left is faster", 17),
             _text(20, 52, _subtitle(machine), 12, FAINT),
             *_legend(colours),
             *_grid(scale, top, STEP * len(rows)),
@@ -65,7 +67,7 @@ class _Scale:
     def x(self, value: float) -> float:
         """Return where a value is."""
         share = (log10(max(value, 10**self.low)) - self.low) / (self.high - self.low)
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
+        return LEFT + MARGIN + share * (WIDTH - LEFT - MARGIN - RIGHT)
 
     def ticks(self) -> list[float]:
         """Return the powers of ten on the axis."""
@@ -115,12 +117,13 @@ def _grid(scale: _Scale, top: int, height: int) -> list[str]:
 def _bar(row: Result, at: int, top: int, scale: _Scale, colours: Mapping[str, str]) -> list[str]:
     shares = _shares(row)
     y = top + STEP * at
-    end = scale.x(shares[OURS])
-    width = max(1.0, end - LEFT)
+    end, one = scale.x(shares[OURS]), scale.x(1)
+    # From 1 and not from the edge: on a logarithmic axis there is no zero to measure from.
+    begin, width = min(end, one), max(1.0, abs(end - one))
     lines = [
         _text(LEFT - 10, y + 21, _plain(row.title), 13, INK, "end"),
-        f'<rect x="{LEFT}" y="{y + 8}" width="{width:.1f}" height="18" rx="2" fill="{BAR}"/>',
-        _text(end + 6, y + 21, number(shares[OURS]), 12, INK),
+        f'<rect x="{begin:.1f}" y="{y + 8}" width="{width:.1f}" height="18" rx="2" fill="{BAR}"/>',
+        _text(begin - 6, y + 21, number(shares[OURS]), 12, INK, "end"),
     ]
     for name, share in shares.items():
         if name in colours:

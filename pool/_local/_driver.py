@@ -287,6 +287,9 @@ class Driver:
         sent = peer.sent.get(message_id)
         if sent is not None:
             sent.answered += chunks
+            if sent.defines:
+                peer.known.update(sent.defines)
+                sent.defines = []
             if final:
                 del peer.sent[message_id]
         values: list[Any] = []
@@ -507,7 +510,7 @@ class Driver:
             self._early_mail.setdefault(worker_id, []).append(command)
             return
         blobs: list[Any] = []
-        defines: list[tuple[int, bool, int]] = []
+        defines: dict[int, tuple[int, bool, int]] = {}
         if any(run[0] not in self.jobs for run in runs):
             # One of them was cancelled a moment ago by another thread; its event follows.
             self._send_without(command)
@@ -515,19 +518,21 @@ class Driver:
         jobs = [self.jobs[run[0]] for run in runs]
         for job in jobs:
             function = job.function
-            if function is not None and function.function_id not in peer.known:
-                peer.known.add(function.function_id)
-                defines.append(
-                    (function.function_id, function.stateless, len(function.blobs) - 1)
-                )
+            if function is None:
+                continue
+            function_id = function.function_id
+            if function_id not in peer.known and function_id not in defines:
+                defines[function_id] = (
+                    function_id, function.stateless, len(function.blobs) - 1
+                )  # fmt: skip
                 blobs.extend(function.blobs)
         entries = [
             job.encode(start, stop, blobs) for job, (_, start, stop) in zip(jobs, runs, strict=True)
         ]
         forgets = self._forgets.pop(worker_id, ()) if self._forgets else ()
-        peer.sent[message_id] = Sent(runs)
+        peer.sent[message_id] = Sent(runs, list(defines))
         try:
-            self._post_mail(peer, (RUN, message_id, defines, forgets, entries), blobs)
+            self._post_mail(peer, (RUN, message_id, list(defines.values()), forgets, entries), blobs)
         except OSError as error:
             self._cannot_send(peer, message_id, jobs, error)
 
@@ -544,7 +549,6 @@ class Driver:
     ) -> None:
         """No memory or descriptor for a large message: its jobs fail, the pool goes on."""
         sent = peer.sent.pop(message_id)
-        peer.known.clear()
         error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
         for job in jobs:
             if self.jobs.pop(job.job_id, None) is not None:

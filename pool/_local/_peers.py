@@ -32,10 +32,12 @@ _DONTWAIT = _socket.MSG_DONTWAIT
 class Sent:
     """A message that is out: its runs, and how many chunks have been answered."""
 
-    __slots__ = ("answered", "runs")
+    __slots__ = ("answered", "defines", "runs")
 
-    def __init__(self, runs: list[Run]) -> None:
+    def __init__(self, runs: list[Run], defines: list[int]) -> None:
         self.runs = runs
+        #: Functions that it brings along.
+        self.defines = defines
         self.answered = 0
 
     def locate(self, chunk: int) -> tuple[int | None, int]:
@@ -80,7 +82,9 @@ class Peer:
         self.slot_id = slot_id
         self.slot = slot
         self.pid: int | None = None
-        #: Functions that it has been sent.
+        #: Functions that it has for certain, because it answered a message with them.
+        #: A message that was merely sent can be taken back before the worker reads it,
+        #: and the worker then reads the next one first.
         self.known: set[int] = set()
         self.sent: dict[int, Sent] = {}
 
@@ -105,7 +109,6 @@ class Peer:
             if head[0] == RUN:
                 reclaimed.append(head[1])
                 self.sent.pop(head[1], None)
-                self.known.difference_update(define[0] for define in head[2])
 
     def salvage(self) -> tuple[int | None, list[bytes]]:
         """Read what a dead worker left in its journal.

@@ -186,17 +186,17 @@ class Scheduler:
         job = self.jobs[event.job_id] = Job(event)
         if job.timeout is not None:
             self._timed += 1
+        if job.final and not job.chunks:
+            return self._finish(job)
+        commands: list[Command] = []
+        if self.closing:
+            # Submitted by a thread that saw the pool open: its workers may be gone.
+            self._start_missing(commands)
         if job.chunks:
             self.queued += job.chunks
             self._enqueue(job)
-            commands: list[Command] = []
-            if self.closing:
-                # Submitted by a thread that saw the pool open: its workers may be gone.
-                self._start_missing(commands)
-            return self._fill(commands, now)
-        if job.final:
-            return self._finish(job)
-        return []
+            self._fill(commands, now)
+        return commands
 
     def _on_chunks(self, event: ChunksAdded, now: float) -> list[Command]:
         job = self.jobs.get(event.job_id)
@@ -438,7 +438,8 @@ class Scheduler:
                 return commands
             self._send(worker, job, commands, now)
         if steal and self._idle and len(self._idle) < len(self.workers):
-            # One that is still starting has no use for it sooner than its holder.
+            # Workers that are still starting must not rob anybody, least of all each other:
+            # they would hand a message to and fro until one of them is ready.
             if self._pick_idle().ready:
                 self._steal(commands)
         return commands
@@ -519,14 +520,11 @@ class Scheduler:
 
     def _steal(self, commands: list[Command]) -> None:
         """Ask for what waits behind the message that has been running longest."""
-        # A worker that is still starting must not rob another one that is: they would hand
-        # the message to and fro until one of them is ready.
-        thief_ready = any(worker.ready for worker in self._idle.values())
         victim = None
         oldest = self._next_message
         for worker in self.workers.values():
             waiting = len(worker.messages) - (1 if worker.ready else 0)
-            if waiting > 0 and not worker.reclaiming and (worker.ready or thief_ready):
+            if waiting > 0 and not worker.reclaiming:
                 first = next(iter(worker.messages))
                 if first < oldest:
                     victim, oldest = worker, first

@@ -195,8 +195,7 @@ class Lead:
                 if self._followers:
                     self._notify()
             finally:
-                self._leader = 0
-                self._lead.release()
+                self._abdicate()
 
     def exclusively(self, action: Callable[[], None]) -> None:
         """Run `action` while nobody drives: it takes away what a leader sleeps on."""

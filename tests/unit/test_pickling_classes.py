@@ -120,7 +120,7 @@ def test_abstract_slotted_generic_and_cooperative(tmp_path: Path) -> None:
             @abc.abstractmethod
             def name(self): ...
         class Square(Shape):
-            __slots__ = ("side", "__weakref__")
+            __slots__ = ("side",)
             def __init__(self, side): self.side = side
             def area(self): return self.side ** 2
             name = "square"

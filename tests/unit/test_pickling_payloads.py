@@ -1,0 +1,243 @@
+"""Functions are pickled once for as long as they, and what they use, stay the same."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import math
+import operator
+import os.path
+from pathlib import Path
+from typing import Any
+
+import pytest
+from picklingpeer import run_main
+
+from pool._pickling import _payloads, dumps_function, loads
+
+
+class Callable_:
+    def __call__(self) -> None: ...
+
+    def method(self) -> None: ...
+
+    @classmethod
+    def cm(cls) -> None: ...
+
+    @staticmethod
+    def sm() -> None: ...
+
+
+def closure(value: Any) -> Any:
+    return lambda: value
+
+
+@pytest.mark.parametrize(
+    ("func", "stateless"),
+    [
+        (os.path.join, True),
+        (math.sin, True),
+        (len, True),
+        (int, True),
+        (Callable_, True),
+        (Callable_.cm, True),
+        (Callable_.sm, True),
+        (Callable_.method, True),
+        (str.upper, True),
+        ("-".join, True),
+        (operator.add, True),
+        (lambda: 1, True),
+        (functools.partial(int, base=2), True),
+        (functools.partial(math.pow, 2), True),
+        (functools.partial(int, []), False),
+        (functools.partial(Callable_()), False),
+        (Callable_(), False),
+        (Callable_().method, False),
+        ([].append, False),
+        (closure([]), False),
+        (operator.itemgetter(1), False),
+    ],
+)
+def test_stateless(func: Any, stateless: bool) -> None:
+    assert dumps_function(func).stateless is stateless
+
+
+@pytest.mark.parametrize("func", [os.path.join, len, int, Callable_, closure(1), lambda: 1])
+def test_kept(func: Any) -> None:
+    assert dumps_function(func) is dumps_function(func)
+
+
+@pytest.mark.parametrize(
+    "func",
+    [closure([]), Callable_(), Callable_().method, [].append, functools.partial(int, [])],
+)
+def test_pickled_again_because_it_may_have_changed(func: Any) -> None:
+    assert dumps_function(func) is not dumps_function(func)
+
+
+def test_payload_unpickles_to_the_function() -> None:
+    for func in os.path.join, int, "-".join, math.sin:
+        assert loads(*dumps_function(func).encoded) == func
+    assert loads(*dumps_function(closure(5)).encoded)() == 5
+
+
+def test_cells_that_change() -> None:
+    def make() -> tuple[Any, Any]:
+        n = 1
+
+        def get() -> int:
+            return n
+
+        def set_(value: int) -> None:
+            nonlocal n
+            n = value
+
+        return get, set_
+
+    get, set_ = make()
+    assert loads(*dumps_function(get).encoded)() == 1
+    kept = dumps_function(get)
+    assert dumps_function(get) is kept
+    set_(1000)
+    assert loads(*dumps_function(get).encoded)() == 1000
+
+
+def test_defaults_and_code_that_change() -> None:
+    func: Any = lambda x=1, *, y=2: (x, y)  # noqa: E731 - a function without a name
+    assert loads(*dumps_function(func).encoded)() == (1, 2)
+    func.__defaults__ = (5,)
+    assert loads(*dumps_function(func).encoded)() == (5, 2)
+    func.__kwdefaults__ = {"y": 6}
+    assert loads(*dumps_function(func).encoded)() == (5, 6)
+    func.__code__ = (lambda x=1, *, y=2: "new").__code__
+    assert loads(*dumps_function(func).encoded)() == "new"
+
+
+def test_partial_that_changes() -> None:
+    func = functools.partial(int, "11", base=2)
+    kept = dumps_function(func)
+    assert dumps_function(func) is kept
+    func.keywords["base"] = 3
+    assert loads(*dumps_function(func).encoded)() == 4
+
+
+def test_records_do_not_keep_functions_alive() -> None:
+    gc.collect()
+    before = len(_payloads._records)
+    for _ in range(20):
+        dumps_function(closure(1))
+        dumps_function(lambda: 2)
+    gc.collect()
+    assert len(_payloads._records) <= before
+
+
+def test_functions_of_main(tmp_path: Path) -> None:
+    run_main(
+        """
+        K = 1
+        class Helper:
+            scale = 2
+            def apply(self, x): return x * self.scale + K
+        def inner(x): return Helper().apply(x)
+        def task(x): return inner(x)
+        def same(): return dumps_function(task) is dumps_function(task)
+        def changed(kept=[None]):
+            before, kept[0] = kept[0], dumps_function(task)
+            return kept[0] is not before
+        assert changed() and same() and not changed()
+        assert dumps_function(task).stateless
+        K = 2
+        assert changed() and w(task, 1) == 4
+        Helper.scale = 3
+        assert changed() and w(task, 1) == 5
+        Helper.extra = 1
+        assert changed()
+        inner.__defaults__ = (4,)
+        assert changed() and same()
+        def inner(x): return -x
+        assert changed() and w(task, 1) == -1
+        task.attribute = 1
+        assert changed() and same()
+        unrelated = 3
+        assert not changed()
+        square = lambda x: inner(x) * K
+        assert dumps_function(square) is dumps_function(square)
+        assert dumps_function(square).stateless
+        K = 10
+        assert w(square, 1) == -10
+        """,
+        tmp_path,
+    )
+
+
+def test_not_pickled_again_for_each_call(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Counted:
+            pickled = 0
+            def __reduce__(self):
+                Counted.pickled += 1
+                return Counted, ()
+        DATA = Counted()
+        def task(): return DATA
+        for _ in range(1000):
+            dumps_function(task)
+        # Counting changes the class, so that the second one is another definition.
+        assert Counted.pickled == 2, Counted.pickled
+        """,
+        tmp_path,
+    )
+
+
+def test_definitions_are_skipped_by_who_has_them(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Item:
+            def __init__(self, n): self.n = n
+            def get(self): return TABLE[self.n]
+        TABLE = list(range(1000))
+        def use(items): return [i.get() for i in items]
+        assert w(use, [Item(1), Item(2)]) == [1, 2]
+        full = dumps_to_worker(([Item(5)],))
+        short = full.without_definitions()
+        assert len(short.data) < 200 < len(full.data)
+        assert loads(*w.raw(dumps_function(use).encoded, short)) == [5]
+        with Worker() as fresh:
+            try:
+                fresh.raw(dumps_function(len).encoded, short)
+            except RuntimeError as error:
+                assert "definitions that this message relies on are not here" in str(error)
+            else:
+                raise AssertionError
+        """,
+        tmp_path,
+    )
+
+
+def test_messages_with_definitions_are_plain_pickles(tmp_path: Path) -> None:
+    run_main(
+        """
+        import io, pickle, pickletools
+        import numpy as np
+        class Item:
+            def __init__(self, n): self.n = n
+        BIG = np.zeros(20_000)
+        def f(): return BIG.sum() + BIG.size
+        encoded = dumps_to_worker([Item(1), Item(2), np.ones(10_000), f])
+        assert len(encoded.buffers) == 2
+        assert [op.name for op, _, _ in pickletools.genops(encoded.data)].count("STOP") == 1
+        def look(data, buffers):
+            one, two, array, g = pickle.loads(data, buffers=[bytearray(b) for b in buffers])
+            array += 1
+            return one.n, two.n, array.sum(), g()
+        portable = encoded.data, [bytes(b) for b in encoded.buffers]
+        assert w(look, *portable) == (1, 2, 20_000, 20_000)
+        assert w(look, *portable) == (1, 2, 20_000, 20_000)
+        small = dumps_to_worker([Item(3)])
+        def stream(data):
+            load = pickle.Unpickler(io.BytesIO(data)).load
+            return [load()[0].n for _ in range(2)]
+        assert w(stream, small.data + small.data) == [3, 3]
+        """,
+        tmp_path,
+    )

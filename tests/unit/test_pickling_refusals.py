@@ -1,0 +1,201 @@
+"""What cannot be sent is named, with the path to it."""
+
+from __future__ import annotations
+
+import _pickle
+import functools
+import multiprocessing
+import pickle
+import sqlite3
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from picklingpeer import run_main
+
+from pool._pickling import CannotSend, dumps_function, dumps_to_parent, dumps_to_worker
+
+
+class Model:
+    handle: Any
+
+
+class Analyzer:
+    def __init__(self, handle: Any) -> None:
+        self.name = "x"
+        self.model = Model()
+        self.model.handle = handle
+
+    def work(self, x: int) -> int:
+        return x
+
+
+class Slotted:
+    __slots__ = ("inner",)
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+
+class WithState:
+    def __getstate__(self) -> Any:
+        return {"made": sqlite3_connection()}
+
+
+def sqlite3_connection() -> Any:
+    return CONNECTION
+
+
+@pytest.fixture(autouse=True)
+def connection() -> Iterator[sqlite3.Connection]:
+    global CONNECTION
+    CONNECTION = sqlite3.connect(":memory:")
+    yield CONNECTION
+    CONNECTION.close()
+
+
+CONNECTION: Any = None
+
+
+def refusal(obj: Any) -> CannotSend:
+    with pytest.raises(CannotSend) as caught:
+        dumps_to_worker(obj)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("make", "path"),
+    [
+        (lambda c: Analyzer(c), "Analyzer.model.handle"),
+        (lambda c: (1, [Analyzer(c)]), "Analyzer.model.handle"),
+        (lambda c: Analyzer(c).work, "Analyzer.model.handle"),
+        (lambda c: Slotted(Slotted(c)), "Slotted.inner.inner"),
+        (lambda c: WithState(), "WithState.made"),
+        (lambda c: {"a": [0, c]}, "['a'][1]: Connection"),
+        (lambda c: c, "Connection"),
+        (lambda c: functools.partial(int, base=c), "partial.keywords['base']"),
+        (lambda c: functools.partial(int, c), "partial.args[0]"),
+        (lambda c: {"k": Model, "f": lambda: c}, "refusal_closure.<closure c>"),
+        (lambda c: (i for i in ()), "generator"),
+    ],
+)
+def test_path_to_the_culprit(make: Any, path: str, connection: sqlite3.Connection) -> None:
+    error = refusal(make(connection))
+    if "closure" in path:
+        assert error.path.endswith("<lambda>.<closure c>")
+    else:
+        assert error.path == path
+    assert error.culprit_type in ("Connection", "generator")
+    assert str(error).startswith(f"{error.path}: cannot pickle ")
+    assert isinstance(error.__cause__, TypeError)
+
+
+def test_is_what_users_of_multiprocessing_catch(connection: sqlite3.Connection) -> None:
+    error = refusal(connection)
+    assert isinstance(error, pickle.PicklingError) and isinstance(error, TypeError)
+    assert issubclass(CannotSend, _pickle.PicklingError)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_survives_pickling(connection: sqlite3.Connection, protocol: int) -> None:
+    error = refusal(Analyzer(connection)).about("argument 1 of f")
+    error.add_note("a note")
+    again = pickle.loads(pickle.dumps(error, protocol))
+    assert type(again) is CannotSend and str(again) == str(error)
+    assert (again.path, again.culprit_type, again.what) == (
+        "Analyzer.model.handle",
+        "Connection",
+        "argument 1 of f",
+    )
+    assert again.__notes__ == ["a note"]
+
+
+def test_about_says_what_was_to_be_sent(connection: sqlite3.Connection) -> None:
+    error = refusal(Analyzer(connection))
+    named = error.about("argument 1 of f")
+    assert str(named).startswith("cannot send argument 1 of f: Analyzer.model.handle: cannot ")
+    assert named.__cause__ is error.__cause__ is not None
+    with pytest.raises(CannotSend, match="^cannot send function 'Analyzer.work': Analyzer"):
+        dumps_function(Analyzer(connection).work)
+
+
+@pytest.mark.parametrize("name", ["Lock", "Queue", "Event", "Semaphore", "Barrier"])
+def test_primitives_of_multiprocessing(name: str) -> None:
+    arguments = (2,) if name == "Barrier" else ()
+    primitive = getattr(multiprocessing.get_context("spawn"), name)(*arguments)
+    error = refusal({"x": primitive})
+    assert isinstance(error.__cause__, RuntimeError)
+    assert "inheritance" in str(error)
+    if name == "Queue":
+        primitive.close()
+
+
+def test_results_too(connection: sqlite3.Connection) -> None:
+    with pytest.raises(CannotSend, match=r"Analyzer\.model\.handle"):
+        dumps_to_parent(Analyzer(connection))
+
+
+def test_deep_nesting_is_refused_not_fatal() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    error = refusal(deep)
+    assert isinstance(error.__cause__, (RecursionError, pickle.PicklingError))
+    while deep:  # take it apart, which its destructor could not do at once
+        deep = deep[0]
+
+
+class Raises:
+    def __reduce__(self) -> Any:
+        raise ZeroDivisionError("mine")
+
+
+def test_errors_of_the_objects_own_are_not_disguised() -> None:
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        dumps_to_worker([Raises()])
+
+
+def test_refusal_leaves_no_trace(connection: sqlite3.Connection) -> None:
+    thing = Analyzer(connection)
+    refusal(thing)
+    thing.model.handle = threading.Lock()
+    assert dumps_to_worker(thing).data
+
+
+def test_culprits_in_what_functions_and_classes_use(tmp_path: Any) -> None:
+    run_main(
+        """
+        import sqlite3
+        connection = sqlite3.connect(":memory:")
+        def outer(): return inner()
+        def inner(): return connection
+        class Holder:
+            shared = connection
+        class Base: pass
+        class Derived(Base):
+            def use(self): return connection
+        def default(c=connection): return c
+        def hung(): pass
+        hung.tag = connection
+        for func, path in [
+            (outer, "outer.<global inner>.<global connection>"),
+            (Holder, "Holder.shared"),
+            (lambda: Holder(), "<lambda>.<global Holder>.shared"),
+            (Derived, "Derived.use.<global connection>"),
+            (default, "default.<default>"),
+            (hung, "hung.tag"),
+        ]:
+            try:
+                dumps_function(func)
+            except CannotSend as error:
+                assert error.path == path, (error.path, path)
+                assert str(error).startswith(f"cannot send function {func.__qualname__!r}: {path}")
+            else:
+                raise AssertionError(path)
+        connection.close()
+        connection = None
+        assert w(outer) is None
+        """,
+        tmp_path,
+    )
