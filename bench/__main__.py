@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 
+#: With these, every start would compile what it imports, or write each line by itself. An installed
+#: package is compiled, so that would be measuring something else.
+UNUSUAL = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPYCACHEPREFIX")
+
 #: Seconds after which a suite is ended; rows that were done by then count.
 SUITE_TIMEOUT = 3600
 
@@ -79,6 +83,7 @@ def run_suite(suite: str, options: dict[str, object]) -> Iterator[Result]:
     process = subprocess.Popen(
         [sys.executable, "-m", "bench._suite", suite, json.dumps(options)],
         cwd=Path(__file__).parent.parent,
+        env={name: value for name, value in os.environ.items() if name not in UNUSUAL},
         stdout=subprocess.PIPE,
         text=True,
         # Whatever a contender leaves behind ends with the group.

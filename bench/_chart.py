@@ -38,7 +38,9 @@ def svg(results: Sequence[Result], machine: Mapping[str, str]) -> str:
         [
             _opening(height),
             f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-            _text(20, 30, "Time relative to multiprocessing.Pool (fork): further left is faster", 17),
+            _text(
+                20, 30, "Time relative to multiprocessing.Pool (fork): further left is faster", 17
+            ),
             _text(20, 52, _subtitle(machine), 12, FAINT),
             *_legend(colours),
             *_grid(scale, top, STEP * len(rows)),

@@ -1,7 +1,8 @@
 """The work that is handed out.
 
 In a module of its own, importable by name: so every peer and every start method can have it, and
-what is compared is the pools and not how they send functions.
+what is compared is the pools and not how they send functions. It imports next to nothing, since
+workers that are not forked from this process import it too, and their memory is measured.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ def increment(number: int) -> int:
     return number + 1
 
 
-def pid(_: object) -> int:
-    return os.getpid()
-
-
 def spin(seconds: float) -> float:
     """Keep one CPU busy for so long; the time is the wall's, so tasks are what they say."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
     return seconds
+
+
+def hold(seconds: float) -> int:
+    """Return the pid after so long: long enough that one worker cannot have all tasks."""
+    spin(seconds)
+    return os.getpid()
 
 
 def hash_rounds(rounds: int) -> int:

@@ -18,7 +18,7 @@ from bench.suites.starting import _import_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench._peers import Peer
+    from bench._peers import Peer, Session
     from bench._work import Scale
 
 #: What a program writes to get at a pool, and what is left when the import is taken away.
@@ -61,19 +61,13 @@ def import_time(peer: Peer, scale: Scale) -> Iterator[Work]:
     yield Work(run)
 
 
-def _pids(session: object, workers: int) -> set[int]:
+def _pids(session: Session, workers: int) -> set[int]:
     """Return the pids of all workers."""
     for _ in range(200):
-        # Long enough that one worker cannot have them all.
-        pids = set(session.map_single(_hold, range(4 * workers)))  # type: ignore[attr-defined]
+        pids = set(session.map_single(tasks.hold, [2e-3] * 4 * workers))
         if len(pids) == workers:
             return pids
     raise WrongResult(f"never saw {workers} workers at once")
-
-
-def _hold(_: object) -> int:
-    tasks.spin(2e-3)
-    return os.getpid()
 
 
 @contextmanager

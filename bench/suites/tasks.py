@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from contextlib import contextmanager
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bench import tasks
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from bench._work import Scale
 
 TRIPS = 1000
-PING_PONG = "pipe ping-pong"
 
 
 @contextmanager
@@ -66,12 +67,41 @@ def ping_pong(trips: int) -> Iterator[Callable[[], None]]:
         os.waitpid(pid, 0)
 
 
-@contextmanager
-def round_trip_to_ping_pong(peer: Peer, scale: Scale) -> Iterator[Work]:
-    """Measure round trips as a multiple of ping-pongs made a moment before and after."""
-    from time import perf_counter
+def _echo(connection: Any) -> None:
+    try:
+        while True:
+            connection.send(connection.recv())
+    except EOFError:
+        return
 
-    with round_trip(peer, scale) as work, ping_pong(scale.count(TRIPS)) as play:
+
+@contextmanager
+def pickled_ping_pong(trips: int) -> Iterator[Callable[[], None]]:
+    """Do the same with a number over `multiprocessing.Pipe`, pickled as in any pool."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=_echo, args=(there,), daemon=True)
+    process.start()
+    there.close()
+
+    def run() -> None:
+        for number in range(trips):
+            here.send(number)
+            here.recv()
+
+    try:
+        yield run
+    finally:
+        # The child has a copy of this end, so closing it would not end the child.
+        process.kill()
+        process.join()
+        here.close()
+
+
+@contextmanager
+def _to_ping_pong(floor: Any, peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Measure round trips as a multiple of ping-pongs made a moment before and after."""
+    with round_trip(peer, scale) as work, floor(scale.count(TRIPS)) as play:
         play()
 
         def run() -> float:
@@ -141,9 +171,16 @@ ROWS = (
     ),
     Row(
         "apply-floor",
-        "`apply` round trip, as a multiple of a pipe ping-pong",
-        round_trip_to_ping_pong,
+        "`apply` round trip, as a multiple of a ping-pong over `multiprocessing.Pipe`",
+        partial(_to_ping_pong, pickled_ping_pong),
         (Bound(2.5, ""),),
+        unit="x",
+        peers=(OURS, STANDARD),
+    ),
+    Row(
+        "apply-bare-floor",
+        "the same, of a ping-pong of one byte over `os.pipe`",
+        partial(_to_ping_pong, ping_pong),
         unit="x",
         peers=(OURS, STANDARD),
     ),

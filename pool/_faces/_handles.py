@@ -60,7 +60,7 @@ class PoolHandle(Pool):
     @property
     def _engine(self) -> Any:
         if self._current is None:
-            from pool._workers._nested import NestedEngine
+            from pool._local._nested import NestedEngine
 
             self._current = NestedEngine(self._processes)
         return self._current

@@ -13,7 +13,7 @@ import cloudpickle
 from cloudpickle.cloudpickle import _class_setstate, _dynamic_class_reduce
 
 from ._identity import adopt, entry_for, entry_of, outdated
-from ._picklers import Session
+from ._picklers import BasePickler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MEMBER_NAMES = ("_value_", "_name_", "__objclass__", "_sort_order_")
 
 
-class ReachPickler(Session, cloudpickle.Pickler):  # type: ignore[misc]
+class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]
     """Pickle what needs cloudpickle."""
 
     def define_class(self, kind: type, entry: Entry) -> Any:
@@ -42,7 +42,7 @@ class ReachPickler(Session, cloudpickle.Pickler):  # type: ignore[misc]
         from ._reducers import find_late
 
         reducer = find_late(obj, kind)
-        return NotImplemented if reducer is None else reducer(self, obj)
+        return super().reduce_other(obj, kind) if reducer is None else reducer(self, obj)
 
     def reduce_class(self, kind: Any) -> Any:
         """Reduce a class; cloudpickle knows those that are only called builtin."""
@@ -61,7 +61,7 @@ class BarePickler(ReachPickler):
 # ---------------------------------------------------------------- sending
 
 
-def _reduce_class(session: Session, kind: Any, entry: Entry) -> Any:
+def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
     make, arguments, (state, _), _, _, _ = _dynamic_class_reduce(kind)
     present = vars(kind)
     # What comes from a call, like the registry of an ABC, is another object each time;
@@ -72,11 +72,11 @@ def _reduce_class(session: Session, kind: Any, entry: Entry) -> Any:
         make, arguments, members = _reduce_enum(kind)
         for name in members:
             state.pop(name, None)  # aliases
-    if session.notes is not None:
-        session.notes.add(_values_of(kind))
+    if pickler.notes is not None:
+        pickler.notes.add(_values_of(kind))
     return (
         make_class,
-        (entry.token, session.up, make, arguments),
+        (entry.token, pickler.up, make, arguments),
         (kind.__qualname__, versions, state, members),
         None,
         None,

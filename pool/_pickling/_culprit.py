@@ -102,15 +102,15 @@ def _label(obj: Any) -> str:
     if _is(obj, MethodType):
         obj = obj.__self__
     if _is(obj, FunctionType, type):
-        return obj.__qualname__
+        return str(obj.__qualname__)
     if _is(obj, ModuleType):
-        return obj.__name__
+        return str(obj.__name__)
     return type(obj).__qualname__
 
 
 def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
     """Yield name and value of everything that is pickled for `obj`."""
-    if _is(obj, dict) and type(obj).__reduce_ex__ is object.__reduce_ex__:
+    if _is(obj, dict):
         for key, value in list(obj.items()):
             yield f"[{key!r}]", value
             yield f"[key {key!r}]", key

@@ -8,6 +8,7 @@ from io import BytesIO
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector, lift_bytes
 
 from ._picklers import FastPickler
+from ._preludes import prelude_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,9 +104,15 @@ def _dumps(obj: Any, up: bool) -> Encoded:
         if len(data) < OUT_OF_BAND_MIN:
             return Encoded(data, [])
     try:
-        return attempt(lambda pickler_class: encode_with(pickler_class, obj, up))
-    except CannotSend:
-        raise
+        return encode_with(FastPickler, obj, up)
+    except REFUSALS:
+        return _dumps_late(obj, up)
+
+
+def _dumps_late(obj: Any, up: bool) -> Encoded:
+    """Pickle what `FastPickler` could not, or say why it cannot be pickled."""
+    try:
+        return attempt_late(lambda pickler_class: encode_with(pickler_class, obj, up))
     except REFUSALS as refusal:
         from ._culprit import explain
 
@@ -121,8 +128,6 @@ def encode_with(pickler_class: Callable[..., Any], obj: Any, up: bool) -> Encode
     pickler.dump(lift_bytes(obj))
     if pickler.needs is None:
         return Encoded(file.getvalue(), buffers)
-    from ._preludes import prelude_for
-
     return prelude_for(pickler.needs, up).before(file.getvalue(), buffers)
 
 
@@ -137,7 +142,11 @@ def attempt(encode: Callable[[Any], T]) -> T:
     try:
         return encode(FastPickler)
     except REFUSALS:
-        pass
+        return attempt_late(encode)
+
+
+def attempt_late(encode: Callable[[Any], T]) -> T:
+    """Do as `attempt` does when the first pickler class has failed."""
     from ._classes import BarePickler, ReachPickler
 
     try:

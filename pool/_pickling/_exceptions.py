@@ -76,6 +76,16 @@ def _safely(function: Callable[[Any], str], obj: Any) -> str:
 # ---------------------------------------------------------------- what is pickled
 
 
+def reduce_exception(error: BaseException) -> Any:
+    """Reduce an exception, if the way in which exceptions pickle is not good enough.
+
+    For every exception that is sent, among results and arguments too.
+    """
+    if _has_own_init(error) and not _pickles_itself(error):
+        return _reduce_parts(error)
+    return NotImplemented
+
+
 class _Raised:
     """An exception with the text of its traceback."""
 
@@ -87,7 +97,7 @@ class _Raised:
 
 
 class _Faithful:
-    """An exception as it pickles itself, or part by part if its ``__init__`` is special."""
+    """An exception as it pickles itself, or as `reduce_exception` does."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
@@ -100,8 +110,6 @@ class _Faithful:
             reduced = error.__reduce_ex__(5)
             if isinstance(reduced, tuple):
                 return reduced
-        elif _has_own_init(error):
-            return _reduce_parts(error)
         return _keep, (error,)
 
 
@@ -224,7 +232,8 @@ def with_cause(error: BaseException, text: str) -> BaseException:
     """Return `error` as it is raised in the parent."""
     from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 
-    error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
+    # Past a __setattr__ of the program's own, which may refuse.
+    object.__setattr__(error, "__cause__", RemoteTraceback(f'\n"""\n{text}"""'))
     return error
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._identity import Entry
-    from ._picklers import Session
+    from ._picklers import BasePickler
 
 LruType: Any = type(functools.lru_cache(int))
 
@@ -55,12 +55,12 @@ def _innermost(obj: Any) -> Any:
     return obj
 
 
-def reduce_function(session: Session, func: FunctionType, entry: Entry | None) -> Any:
+def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | None) -> Any:
     """Reduce `func` to its definition.
 
     Parameters
     ----------
-    session : Session
+    pickler : BasePickler
         The pickle that it is for.
     func : function
     entry : Entry or None
@@ -71,24 +71,24 @@ def reduce_function(session: Session, func: FunctionType, entry: Entry | None) -
     names = [name for name in global_names(code) if name in func.__globals__]
     values = None
     if scope is None:
-        where: Any = session.nobodys(func.__globals__)
+        where: Any = pickler.nobodys(func.__globals__)
         values = {name: func.__globals__[name] for name in names}
     else:
         where = scope
         if not scope.importable:
-            session.require_names(scope, func.__globals__, global_names(code))
+            pickler.require_names(scope, func.__globals__, global_names(code))
     cells = func.__closure__ or ()
-    contents = [(cell, cell.cell_contents) for cell in session.unfilled(cells)]
-    if session.notes is not None:
-        session.notes.add_function(func)
+    contents = [(cell, cell.cell_contents) for cell in pickler.unfilled(cells)]
+    if pickler.notes is not None:
+        pickler.notes.add_function(func)
     modules = _modules_in(func.__globals__[name] for name in names)
     modules += _modules_in(value for _, value in contents)
-    versions, state = _state(session, func, entry)
+    versions, state = _state(pickler, func, entry)
     token = None if entry is None else entry.token
     data = marshal.dumps(code)
     return (
         make_function,
-        (token, session.up, where, data, func.__name__, cells),
+        (token, pickler.up, where, data, func.__name__, cells),
         (data, versions, state, contents, values, submodules(code, modules)),
         None,
         None,
@@ -101,7 +101,7 @@ def _modules_in(values: Iterable[Any]) -> list[str]:
 
 
 def _state(
-    session: Session, func: FunctionType, entry: Entry | None
+    pickler: BasePickler, func: FunctionType, entry: Entry | None
 ) -> tuple[dict[str, int], dict[str, Any]]:
     """Return what is to be set on the new function, and as of which versions."""
     state: dict[str, Any] = {"__dict__": dict(func.__dict__)} if func.__dict__ else {}
@@ -111,7 +111,7 @@ def _state(
             state[name] = value
     if getattr(func, "__type_params__", ()):
         state["__type_params__"] = func.__type_params__  # type: ignore[attr-defined]
-    if session.annotations:
+    if pickler.annotations:
         try:
             annotations = func.__annotations__
         except Exception:  # evaluated only now, by 3.14, with names that are not there
@@ -196,9 +196,9 @@ def _set_changed(
 # ---------------------------------------------------------------- cells
 
 
-def reduce_cell(session: Session, cell: CellType) -> Any:
+def reduce_cell(pickler: BasePickler, cell: CellType) -> Any:
     """Reduce a cell; its contents follow unless they come with a function."""
-    if session.unfilled((cell,)):
+    if pickler.unfilled((cell,)):
         return CellType, (), cell.cell_contents, None, None, fill_cell
     return CellType, ()
 
@@ -211,12 +211,12 @@ def fill_cell(cell: CellType, contents: Any) -> None:
 # ---------------------------------------------------------------- caches
 
 
-def reduce_lru(session: Session, cached: Any, entry: Entry | None) -> Any:
+def reduce_lru(pickler: BasePickler, cached: Any, entry: Entry | None) -> Any:
     """Reduce a function under `functools.lru_cache`; its cache starts empty."""
     parameters = cached.cache_parameters()
     state = dict(cached.__dict__)
     token = None if entry is None else entry.token
-    arguments = (token, session.up, parameters["maxsize"], parameters["typed"])
+    arguments = (token, pickler.up, parameters["maxsize"], parameters["typed"])
     return make_lru, (*arguments, cached.__wrapped__), (token, state), None, None, fill_lru
 
 

@@ -11,12 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._picklers import Session
+    from ._picklers import BasePickler
 
 _SENDABLE = (FunctionType, ModuleType, type, int, float, str, bytes, bool, type(None), complex)
 
 
-def reduce_by_value(session: Session, module: ModuleType) -> Any:
+def reduce_by_value(pickler: BasePickler, module: ModuleType) -> Any:
     """Reduce a module to its namespace and whatever in it can be sent.
 
     The main module comes without contents: functions bring the names that they use, and
@@ -27,7 +27,7 @@ def reduce_by_value(session: Session, module: ModuleType) -> Any:
     if scope is None:
         return new_module, (module.__name__, dict(_public(names)))
     if scope.key != "__main__":
-        session.require_names(scope, names, [name for name, _ in _public(names)])
+        pickler.require_names(scope, names, [name for name, _ in _public(names)])
     return open_module, (scope,)
 
 

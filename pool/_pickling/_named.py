@@ -1,4 +1,4 @@
-"""Instances that a module binds to a name, found again instead of sent again.
+"""Objects that a module binds to a name, found again instead of sent again.
 
 ``MISSING = object()`` is a default of one function and compared with in another; the two
 may reach a worker in different messages, and still it has to be one object there.
@@ -6,6 +6,7 @@ may reach a worker in different messages, and still it has to be one object ther
 
 from __future__ import annotations
 
+import _pickle
 import copyreg
 from types import FunctionType, ModuleType
 
@@ -18,22 +19,99 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._origins import Scope
-    from ._picklers import Session
+    from ._picklers import BasePickler
 
 #: These have tokens or names of their own, or cannot be told from their equals.
 _OTHERS = (FunctionType, ModuleType, LruType, type, int, float, complex, str, bytes, type(None))
-_CONTAINERS = (list, dict, set, tuple, frozenset, bytearray)
+
+#: Pickle asks no reducer for these; they are found by `persistent_id`.
+_CONTAINERS = frozenset({list, dict, set, bytearray})
+
+#: A container with more items is pickled by itself if it holds nothing but atoms.
+_MANY = 1000
 
 
-def has_identity(value: Any) -> bool:
-    """Return whether `value` is to be the same object in every message."""
-    kind = type(value)
-    return kind not in _CONTAINERS and not issubclass(kind, _OTHERS)
+class NamedValues:
+    """Instances and containers that are known by their name, by ``id``."""
+
+    def __init__(self) -> None:
+        self.instances: dict[int, tuple[Scope, str, dict[str, Any]]] = {}
+        self.containers: dict[int, _Container] = {}
+
+    def add(self, scope: Scope, name: str, names: dict[str, Any]) -> None:
+        """Add what a name of a scope is bound to, if it has an identity to keep."""
+        value = names.get(name)
+        kind = type(value)
+        if kind in _CONTAINERS:
+            if id(value) not in self.containers:
+                self.containers[id(value)] = _Container(scope, name, names)
+        elif kind is not tuple and kind is not frozenset and not issubclass(kind, _OTHERS):
+            self.instances[id(value)] = (scope, name, names)
 
 
-def reduce_named(session: Session, obj: Any, scope: Scope, name: str, names: Any) -> Any:
+class _Container:
+    """Stands for a named list, dict, set or bytearray wherever that occurs in a prelude."""
+
+    __slots__ = ("_name", "_names", "_scope", "_value", "pickler")
+
+    def __init__(self, scope: Scope, name: str, names: dict[str, Any]) -> None:
+        self._scope = scope
+        self._name = name
+        self._names = names
+        self._value = names[name]
+        self.pickler: BasePickler | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        value: Any = self._value
+        version, _ = versions_of(self._scope.key).observe(self._names, self._name)
+        if self.pickler is not None:
+            self.pickler.require_names(self._scope, self._names, [self._name])
+        name = (self._scope.key, self._name, version)
+        if type(value) is bytearray or (len(value) > _MANY and _holds_atoms(value)):
+            # Not item by item, each of which would be looked up in vain.
+            return recall, (*name, _pickle.loads, (_pickle.dumps(value, 5),))
+        pairs = list(value.items()) if type(value) is dict else []
+        items = [] if type(value) is dict else list(value)
+        return recall, (*name, type(value), ()), (None, items, pairs, None), None, None, fill
+
+
+def _holds_atoms(value: Any) -> bool:
+    atoms = {int, float, complex, str, bytes, bool, type(None)}
+    if not atoms.issuperset(map(type, value)):
+        return False
+    return type(value) is not dict or atoms.issuperset(map(type, value.values()))
+
+
+_with_containers: dict[type, type] = {}
+
+
+def looking_for_containers(pickler_class: Any) -> Any:
+    """Return a subclass that has containers replaced by their names."""
+    known = _with_containers.get(pickler_class)
+    if known is None:
+        space = {"persistent_id": _persistent_id}
+        known = _with_containers[pickler_class] = type("Named", (pickler_class,), space)
+    return known
+
+
+def _persistent_id(pickler: BasePickler, obj: Any) -> _Container | None:
+    found = pickler.containers.get(id(obj))
+    if found is not None:
+        found.pickler = pickler
+    return found
+
+
+class Unpickler(_pickle.Unpickler):
+    """Unpickle what such a pickler has written."""
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return the container, which was unpickled in place of its id."""
+        return pid
+
+
+def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names: Any) -> Any:
     """Reduce an instance to its name and, for who does not have it, itself."""
-    reduced = session.reduce_unnamed(obj)
+    reduced = pickler.reduce_unnamed(obj)
     if reduced is NotImplemented:
         reducer = copyreg.dispatch_table.get(type(obj))
         reduced = obj.__reduce_ex__(5) if reducer is None else reducer(obj)
@@ -43,6 +121,7 @@ def reduce_named(session: Session, obj: Any, scope: Scope, name: str, names: Any
     function, arguments, *rest = reduced
     state, items, pairs, setter = (*rest, None, None, None, None)[:4]
     version, _ = versions_of(scope.key).observe(names, name)
+    pickler.require_names(scope, names, [name])
     content = (state, list(items or ()), list(pairs or ()), setter)
     return (
         recall,
@@ -88,7 +167,9 @@ def fill(obj: Any, content: tuple[Any, ...]) -> None:
 
 
 def _extend(obj: Any, items: Iterable[Any]) -> None:
-    if hasattr(obj, "extend"):
+    if type(obj) is set:
+        obj.update(items)
+    elif hasattr(obj, "extend"):
         obj.extend(items)
     else:
         for item in items:

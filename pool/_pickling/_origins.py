@@ -111,7 +111,7 @@ def is_named(obj: Any) -> bool:
     if isinstance(obj, type) and not obj.__flags__ & _HEAPTYPE:
         return True  # built in: there is no other way, and pickle knows their names
     name = obj.__module__
-    if not isinstance(name, str) or not importable(name):
+    if name == "__main__" or not isinstance(name, str) or not importable(name):
         return False
     return resolve(sys.modules[name].__dict__, obj.__qualname__) is obj
 

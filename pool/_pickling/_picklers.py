@@ -85,7 +85,7 @@ class _Nobodys:
         return new_globals, (self._name,)
 
 
-class Session:
+class BasePickler:
     """What the picklers have in common: decisions, and notes for one pickle.
 
     Attributes
@@ -100,8 +100,8 @@ class Session:
         What a prelude has to define.
     notes : Notes or None
         What the pickle depends on, if it is to be used again.
-    named : dict or None
-        By ``id``, scope, name and globals of instances that are known by their name.
+    named, containers : dict
+        What is known by its name (see `_named`), in a prelude.
     """
 
     up = False
@@ -111,6 +111,7 @@ class Session:
     filled: dict[int, CellType] | None = None
     notes: Notes | None = None
     named: dict[int, tuple[Scope, str, dict[str, Any]]] | None = None
+    containers: dict[int, Any]
     known_nobodys: dict[int, _Nobodys] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
@@ -138,6 +139,10 @@ class Session:
 
     def reduce_other(self, obj: Any, kind: type) -> Any:
         """Reduce what nothing is known about."""
+        if issubclass(kind, BaseException):
+            from ._exceptions import reduce_exception
+
+            return reduce_exception(obj)
         return NotImplemented
 
     # ------------------------------------------------------------ functions, classes
@@ -213,12 +218,9 @@ class Session:
     # ------------------------------------------------------------ the rest
 
     def _watched(self, obj: Any, kind: type) -> Any:
-        reduced = reduce_large(obj)
-        if reduced is not NotImplemented or kind.__module__ in ("numpy", "array"):
-            return reduced
-        from ._reducers import find
-
-        reducer = find(kind)
+        if kind.__module__ in ("numpy", "array"):
+            return reduce_large(obj)
+        reducer = _find(kind)
         if reducer is None:
             return self.reduce_other(obj, kind)
         if kind.__module__ != "__main__":
@@ -226,7 +228,16 @@ class Session:
         return reducer(self, obj)
 
 
-class FastPickler(Session, _pickle.Pickler):
+def _find(kind: type) -> Any:
+    """Import `_reducers` at the first call, and stand aside for its function."""
+    global _find
+    from ._reducers import find
+
+    _find = find
+    return find(kind)
+
+
+class FastPickler(BasePickler, _pickle.Pickler):
     """Pickle for a worker, without help from cloudpickle."""
 
 
@@ -253,7 +264,7 @@ def register_reducer(kind: type, function: Callable[[Any], Any]) -> None:
     _SPECIAL[kind] = lambda _, obj: function(obj)
 
 
-def _reduce_method(session: Session, method: MethodType) -> Any:
+def _reduce_method(pickler: BasePickler, method: MethodType) -> Any:
     """Reduce a bound method to its object and its name, if that is where it is found."""
     owner = method.__self__
     try:
@@ -264,7 +275,7 @@ def _reduce_method(session: Session, method: MethodType) -> Any:
     return MethodType, (method.__func__, owner)
 
 
-def _reduce_module(session: Session, module: ModuleType) -> Any:
+def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:
     """Reduce a module to its name, or to the namespace that stands for it in a worker."""
     import sys
 
@@ -273,10 +284,10 @@ def _reduce_module(session: Session, module: ModuleType) -> Any:
         return import_module, (name,)
     from ._modules import reduce_by_value
 
-    return reduce_by_value(session, module)
+    return reduce_by_value(pickler, module)
 
 
 _SPECIAL[CellType] = reduce_cell
-_SPECIAL[LruType] = Session.cached
+_SPECIAL[LruType] = BasePickler.cached
 _SPECIAL[MethodType] = _reduce_method
 _SPECIAL[ModuleType] = _reduce_module

@@ -13,21 +13,24 @@ from __future__ import annotations
 
 import _pickle
 import os
+import sys
+from _weakref import ref
 from io import BytesIO
 from itertools import count
+from types import FunctionType
 
 from store._codec import Encoded, collector
 
 from ._functions import LruType
-from ._named import has_identity
+from ._named import NamedValues, Unpickler, looking_for_containers
+from ._names import global_names
 from ._namespaces import bind, bind_absent, is_from_above, versions_of
-from ._origins import resolve, scope_of, scope_of_module
+from ._origins import is_named, resolve, scope_of, scope_of_module
 from ._versions import MISSING, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import FunctionType
     from typing import Any
 
     from ._picklers import Needs
@@ -111,8 +114,6 @@ class Notes:
 
     def add_function(self, func: FunctionType) -> None:
         """Depend on the code, defaults, attributes and cells of a function."""
-        from _weakref import ref
-
         self._functions.append(ref(func))
 
     def add(self, values: Callable[[], Iterable[Any]]) -> None:
@@ -206,13 +207,17 @@ def _pickle_needs(needs: Needs, pickler_class: Callable[..., Any], up: bool) -> 
     notes = Notes()
     file = BytesIO()
     buffers: list[memoryview] = []
+    done: set[Any] = set()
+    pending = explore(needs)
+    named = NamedValues() if up else _named(pending)
+    if named.containers:
+        pickler_class = looking_for_containers(pickler_class)
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     pickler.up = up
     pickler.inline = True
     pickler.notes = notes
-    pickler.named = {}
-    done: set[Any] = set()
-    pending = explore(needs)
+    pickler.named = named.instances
+    pickler.containers = named.containers
     while pending:
         # Definitions first: the data may need them while it is being unpickled.
         definitions: list[Any] = []
@@ -223,8 +228,6 @@ def _pickle_needs(needs: Needs, pickler_class: Callable[..., Any], up: bool) -> 
                 (definitions if _is_definition(item) else data).append(item)
         done.update(pending)
         pickler.needs = None
-        if not up:
-            pickler.named.update(_named(pending))
         for items in (definitions, data):
             if items:
                 pickler.dump(items)
@@ -233,12 +236,19 @@ def _pickle_needs(needs: Needs, pickler_class: Callable[..., Any], up: bool) -> 
     return Prelude(file.getvalue(), buffers, None if up else notes)
 
 
-def _named(needs: Needs) -> dict[int, Any]:
-    """Return those instances that the receiver may have got before, by ``id``."""
-    found = {}
+def _named(needs: Needs) -> NamedValues:
+    """Return what the receiver may know by name: from this message, or from earlier ones."""
+    found = NamedValues()
+    scopes = {}
     for key, names in needs.items():
-        if isinstance(key, tuple) and has_identity(names.get(key[1])):
-            found[id(names[key[1]])] = (scope_of(names), key[1], names)
+        if isinstance(key, tuple):
+            scopes[key[0]] = names
+    for scope_key, names in scopes.items():
+        scope = scope_of(names)
+        if scope is not None:
+            wanted = [key[1] for key in needs if isinstance(key, tuple) and key[0] == scope_key]
+            for name in {*wanted, *versions_of(scope_key).numbers()}:
+                found.add(scope, name, names)
     return found
 
 
@@ -306,16 +316,12 @@ def _own_name(obj: Any) -> Iterator[tuple[Any, Any]]:
     scope = scope_of_module(obj.__module__)
     name = obj.__qualname__
     if scope is not None and not scope.importable and "." not in name:
-        import sys
-
         names = vars(sys.modules[obj.__module__])
         if resolve(names, name) is obj:
             yield (scope.key, name), names
 
 
 def _names_used(func: FunctionType) -> Iterator[tuple[Any, Any]]:
-    from ._names import global_names
-
     scope = scope_of(func.__globals__)
     if scope is not None and not scope.importable:
         for name in global_names(func.__code__):
@@ -324,10 +330,6 @@ def _names_used(func: FunctionType) -> Iterator[tuple[Any, Any]]:
 
 def _functions_in(value: Any, seen: set[int]) -> Iterator[FunctionType]:
     """Yield the functions that `value` is or consists of and that travel by value."""
-    from types import FunctionType
-
-    from ._origins import is_named
-
     pending = [value]
     while pending:
         value = pending.pop()
@@ -384,14 +386,14 @@ def enter(identity: bytes, lasting: bool, data: bytes | None = None, *buffers: A
     if data is None:
         raise _pickle.UnpicklingError("definitions that this message relies on are not here")
     file = BytesIO(data)
-    unpickler = _pickle.Unpickler(file, buffers=buffers)
+    unpickler = Unpickler(file, buffers=buffers)
     held = []
     while file.tell() < len(data):
         held.append(unpickler.load())
     if lasting:
         _entered[identity] = held
-        if len(_entered) > _REMEMBERED:
-            del _entered[next(iter(_entered))]
+        while len(_entered) > _REMEMBERED:
+            _entered.pop(list(_entered)[0], None)  # another thread may be doing the same
 
 
 def _after_fork_in_child() -> None:

@@ -7,6 +7,7 @@ as good at the other end. Types are known by name, so that nothing is imported t
 from __future__ import annotations
 
 import _pickle
+import copyreg
 import sys
 
 TYPE_CHECKING = False
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._picklers import Session
+    from ._picklers import BasePickler
 
-    Reducer = Callable[[Session, Any], Any]
+    Reducer = Callable[[BasePickler, Any], Any]
 
 
 def find(kind: type) -> Reducer | None:
@@ -30,7 +31,9 @@ def find(kind: type) -> Reducer | None:
 
 
 def _is_plain(kind: Any) -> bool:
-    return kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
+    if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:
+        return True
+    return issubclass(kind, BaseException) or kind in copyreg.dispatch_table  # dealt with elsewhere
 
 
 def find_late(obj: Any, kind: type) -> Reducer | None:
@@ -56,19 +59,19 @@ def _is_genuine(kind: type) -> bool:
     return getattr(module, kind.__qualname__, kind) is kind
 
 
-def _reduce_singleton(session: Session, obj: Any) -> Any:
+def _reduce_singleton(pickler: BasePickler, obj: Any) -> Any:
     """Reduce an object of the main module that may pickle as a name."""
     reduced = obj.__reduce_ex__(5)
     if not isinstance(reduced, str):
         return reduced
-    if session.inline:
+    if pickler.inline:
         from ._named import reduce_by_state
 
         return reduce_by_state(obj)  # this is where the name comes from
-    return _as_name(session, "__main__", reduced) or reduced
+    return _as_name(pickler, "__main__", reduced) or reduced
 
 
-def _as_name(session: Session, module: str, name: str) -> Any:
+def _as_name(pickler: BasePickler, module: str, name: str) -> Any:
     """Reduce something to its name in a scope that travels by value, or return None."""
     from ._functions import resolve_name
     from ._origins import scope_of_module
@@ -78,19 +81,19 @@ def _as_name(session: Session, module: str, name: str) -> Any:
     names = vars(sys.modules[module]) if scope is not None else {}
     if scope is None or first not in names:
         return None
-    if not session.up:
-        session.require_names(scope, names, [first])
+    if not pickler.up:
+        pickler.require_names(scope, names, [first])
     return resolve_name, (scope, name)
 
 
 # ---------------------------------------------------------------- threading
 
 
-def _reduce_lock(session: Session, lock: Any) -> Any:
+def _reduce_lock(pickler: BasePickler, lock: Any) -> Any:
     return _new_lock, ()
 
 
-def _reduce_rlock(session: Session, lock: Any) -> Any:
+def _reduce_rlock(pickler: BasePickler, lock: Any) -> Any:
     return _new_rlock, ()
 
 
@@ -106,12 +109,12 @@ def _new_rlock() -> Any:
     return threading.RLock()
 
 
-def _reduce_condition(session: Session, condition: Any) -> Any:
+def _reduce_condition(pickler: BasePickler, condition: Any) -> Any:
     # With its lock, which may be shared with other conditions (`queue.Queue` has three).
     return type(condition), (condition._lock,)
 
 
-def _reduce_event(session: Session, event: Any) -> Any:
+def _reduce_event(pickler: BasePickler, event: Any) -> Any:
     return _new_event, (event.is_set(),)
 
 
@@ -124,22 +127,22 @@ def _new_event(is_set: bool) -> Any:
     return event
 
 
-def _reduce_semaphore(session: Session, semaphore: Any) -> Any:
+def _reduce_semaphore(pickler: BasePickler, semaphore: Any) -> Any:
     return type(semaphore), (getattr(semaphore, "_initial_value", semaphore._value),)
 
 
-def _reduce_barrier(session: Session, barrier: Any) -> Any:
+def _reduce_barrier(pickler: BasePickler, barrier: Any) -> Any:
     return type(barrier), (barrier._parties, barrier._action, barrier._timeout)
 
 
-def _reduce_local(session: Session, local: Any) -> Any:
+def _reduce_local(pickler: BasePickler, local: Any) -> Any:
     return type(local), ()
 
 
 # ---------------------------------------------------------------- queues, executors
 
 
-def _reduce_queue(session: Session, queue: Any) -> Any:
+def _reduce_queue(pickler: BasePickler, queue: Any) -> Any:
     with queue.mutex:
         items = list(queue.queue)
     return _new_queue, (type(queue), queue.maxsize, items)
@@ -152,7 +155,7 @@ def _new_queue(kind: Any, maxsize: int, items: list[Any]) -> Any:
     return queue
 
 
-def _reduce_simple_queue(session: Session, queue: Any) -> Any:
+def _reduce_simple_queue(pickler: BasePickler, queue: Any) -> Any:
     if not queue.empty():
         raise _pickle.PicklingError(
             "cannot pickle a SimpleQueue that is not empty: its items cannot be seen without "
@@ -161,7 +164,7 @@ def _reduce_simple_queue(session: Session, queue: Any) -> Any:
     return type(queue), ()
 
 
-def _reduce_thread_executor(session: Session, executor: Any) -> Any:
+def _reduce_thread_executor(pickler: BasePickler, executor: Any) -> Any:
     return _new_thread_executor, (
         executor._max_workers,
         executor._thread_name_prefix,
@@ -178,7 +181,7 @@ def _new_thread_executor(
     return ThreadPoolExecutor(max_workers, prefix, initializer, initargs)
 
 
-def _reduce_thread_pool(session: Session, pool: Any) -> Any:
+def _reduce_thread_pool(pickler: BasePickler, pool: Any) -> Any:
     return type(pool), (pool._processes, pool._initializer, pool._initargs)
 
 
@@ -192,14 +195,14 @@ def _stream_name(obj: Any) -> str:
     return ""
 
 
-def _reduce_stream(session: Session, stream: Any) -> Any:
+def _reduce_stream(pickler: BasePickler, stream: Any) -> Any:
     return getattr, (sys, _stream_name(stream))
 
 
-def _reduce_file(session: Session, file: Any) -> Any:
+def _reduce_file(pickler: BasePickler, file: Any) -> Any:
     """Reduce an open file to its name, mode and position."""
     if _stream_name(file):
-        return _reduce_stream(session, file)
+        return _reduce_stream(pickler, file)
     if file.closed:
         return _closed_file, (_mode_for(file),)
     name = file.name
@@ -245,9 +248,9 @@ def _closed_file(mode: str) -> Any:
     return file
 
 
-def _reduce_raw_file(session: Session, file: Any) -> Any:
+def _reduce_raw_file(pickler: BasePickler, file: Any) -> Any:
     if file.closed or not isinstance(file.name, str | bytes):
-        return _reduce_file(session, file)
+        return _reduce_file(pickler, file)
     mode = _mode_for(file)
     return _open_raw_file, (_absolute(file.name), mode, file.tell() if file.seekable() else 0)
 
@@ -261,7 +264,7 @@ def _open_raw_file(name: Any, mode: str, position: int) -> Any:
     return file
 
 
-def _reduce_temporary_file(session: Session, wrapper: Any) -> Any:
+def _reduce_temporary_file(pickler: BasePickler, wrapper: Any) -> Any:
     # Only the process that made the file deletes it.
     return _wrap_temporary_file, (wrapper.file, wrapper.name)
 
@@ -275,7 +278,7 @@ def _wrap_temporary_file(file: Any, name: str) -> Any:
 # ---------------------------------------------------------------- weak references
 
 
-def _reduce_weakref(session: Session, reference: Any) -> Any:
+def _reduce_weakref(pickler: BasePickler, reference: Any) -> Any:
     """Reduce a weak reference along with what it refers to.
 
     At the other end that lives on only if something else there holds it too.
@@ -293,26 +296,26 @@ def _dead_reference() -> Any:
     return ref(Gone())
 
 
-def _reduce_weak_mapping(session: Session, mapping: Any) -> Any:
+def _reduce_weak_mapping(pickler: BasePickler, mapping: Any) -> Any:
     return type(mapping), (dict(mapping.items()),)
 
 
-def _reduce_weak_set(session: Session, members: Any) -> Any:
+def _reduce_weak_set(pickler: BasePickler, members: Any) -> Any:
     return type(members), (list(members),)
 
 
 # ---------------------------------------------------------------- typing
 
 
-def _reduce_type_parameter(session: Session, parameter: Any) -> Any:
+def _reduce_type_parameter(pickler: BasePickler, parameter: Any) -> Any:
     """Reduce a type parameter; these pickle as names of their module."""
-    return _known_name(session, parameter) or (
+    return _known_name(pickler, parameter) or (
         _new_type_parameter,
         (type(parameter), parameter.__name__, parameter.__module__, {}),
     )
 
 
-def _reduce_type_variable(session: Session, variable: Any) -> Any:
+def _reduce_type_variable(pickler: BasePickler, variable: Any) -> Any:
     options = {
         "bound": variable.__bound__,
         "covariant": variable.__covariant__,
@@ -321,7 +324,7 @@ def _reduce_type_variable(session: Session, variable: Any) -> Any:
     if getattr(variable, "__infer_variance__", False):
         options["infer_variance"] = True
     arguments = (type(variable), variable.__name__, variable.__module__, options)
-    return _known_name(session, variable) or (
+    return _known_name(pickler, variable) or (
         _new_type_parameter,
         (*arguments, *variable.__constraints__),
     )
@@ -335,8 +338,8 @@ def _new_type_parameter(
     return parameter
 
 
-def _reduce_new_type(session: Session, new: Any) -> Any:
-    return _known_name(session, new) or (
+def _reduce_new_type(pickler: BasePickler, new: Any) -> Any:
+    return _known_name(pickler, new) or (
         _new_new_type,
         (new.__qualname__, new.__supertype__, new.__module__),
     )
@@ -350,11 +353,11 @@ def _new_new_type(name: str, supertype: Any, module: str) -> Any:
     return new
 
 
-def _reduce_type_alias(session: Session, alias: Any) -> Any:
-    return _known_name(session, alias) or (type(alias), (alias.__name__, alias.__value__))
+def _reduce_type_alias(pickler: BasePickler, alias: Any) -> Any:
+    return _known_name(pickler, alias) or (type(alias), (alias.__name__, alias.__value__))
 
 
-def _known_name(session: Session, obj: Any) -> Any:
+def _known_name(pickler: BasePickler, obj: Any) -> Any:
     """Return how `obj` is reduced if its module can name it, else None."""
     from ._origins import importable
 
@@ -363,7 +366,7 @@ def _known_name(session: Session, obj: Any) -> Any:
         return None
     if importable(module):
         return NotImplemented
-    return None if session.inline else _as_name(session, module, name)
+    return None if pickler.inline else _as_name(pickler, module, name)
 
 
 _BY_NAME: dict[tuple[str, str], Reducer] = {

@@ -23,7 +23,7 @@ worker -> parent
         were not begun. ``elapsed``: seconds since the previous answer.
 
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
-    pool that they run in; see `pool._workers._nested`.
+    pool that they run in; see `pool._local._nested`.
 
 task -> parent, over that socket
     ``(SUBMIT, request_id, mode, chunksize, timeout, retries, label, function, chunks, final)``

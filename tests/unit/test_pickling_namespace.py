@@ -204,6 +204,48 @@ def test_functions_from_one_module_share_what_is_sent_in_different_messages(
         assert w(f) and w(g)
         w(change)
         assert w(read) == (7, True)
+        LATER = Service(CONFIG)
+        def reach(): return LATER.config.x
+        assert w(reach) == 7
+        """,
+        tmp_path,
+    )
+
+
+def test_containers_too(tmp_path: Path) -> None:
+    run_main(
+        """
+        CACHE = {}
+        NAMES = []
+        KINDS = {1}
+        BYTES = bytearray(b"x")
+        MANY = list(range(5000))
+        class Service:
+            def __init__(self): self.parts = [CACHE, NAMES, KINDS, BYTES, MANY]
+        def first():
+            CACHE["k"] = 1
+            NAMES.append("n")
+            KINDS.add(2)
+            BYTES.extend(b"y")
+            MANY.append(0)
+        w(first)
+        SERVICE = Service()      # made when these had been sent
+        def second(cache=CACHE):
+            parts = SERVICE.parts
+            return cache is parts[0], [len(part) for part in parts]
+        assert w(second) == (True, [1, 1, 2, 2, 5001]), w(second)
+        def third(): return CACHE is SERVICE.parts[0] and MANY is SERVICE.parts[4]
+        assert w(third)
+        with Worker() as fresh:
+            assert fresh(second) == (True, [0, 0, 1, 1, 5000])
+            assert fresh(third)
+        NAMES = ["rebound"]
+        assert w(lambda: NAMES) == ["rebound"]
+        ring = [1]
+        ring.append({"back": ring})
+        other = {"ring": ring}
+        assert w(lambda: ring[1]["back"] is ring)
+        assert w(lambda: other["ring"] is ring)
         """,
         tmp_path,
     )

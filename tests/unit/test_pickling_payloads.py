@@ -182,8 +182,7 @@ def test_not_pickled_again_for_each_call(tmp_path: Path) -> None:
         def task(): return DATA
         for _ in range(1000):
             dumps_function(task)
-        # Counting changes the class, so that the second one is another definition.
-        assert Counted.pickled == 2, Counted.pickled
+        assert Counted.pickled == 1, Counted.pickled
         """,
         tmp_path,
     )
@@ -238,6 +237,42 @@ def test_messages_with_definitions_are_plain_pickles(tmp_path: Path) -> None:
             load = pickle.Unpickler(io.BytesIO(data)).load
             return [load()[0].n for _ in range(2)]
         assert w(stream, small.data + small.data) == [3, 3]
+        """,
+        tmp_path,
+    )
+
+
+def test_threads(tmp_path: Path) -> None:
+    run_main(
+        """
+        import sys, threading
+        K = 0
+        class Item:
+            def __init__(self, n): self.n = n
+            def get(self): return self.n, K
+        def task(x): return x, K
+        failures = []
+        def run():
+            global K
+            try:
+                for i in range(200):
+                    dumps_to_worker([Item(i), lambda: task(i)])
+                    dumps_function(task)
+                    K += 1
+                    loads(*dumps_to_worker(Item(1)))
+                    class Local: pass
+                    dumps_to_worker(Local())
+            except BaseException as error:
+                failures.append(error)
+                raise
+        sys.setswitchinterval(1e-6)
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures, failures
+        assert w(task, 3) == (3, K) and w(Item.get, Item(4)) == (4, K)
         """,
         tmp_path,
     )

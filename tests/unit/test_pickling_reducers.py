@@ -243,8 +243,7 @@ def test_what_multiprocessing_has_reducers_for(tmp_path: Path) -> None:
         """
         import copyreg, multiprocessing.reduction as reduction
         class Tensor:
-            def __init__(self, n): self.n = n
-            def __reduce__(self): raise TypeError("not like this")
+            def __init__(self, n): self.n, self.odd = n, (i for i in ())
         def reduce_tensor(t): return Tensor, (t.n * 2,)
         reduction.ForkingPickler.register(Tensor, reduce_tensor)
         assert w(lambda t: t.n, Tensor(4)) == 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _pickle
 import functools
-import multiprocessing
 import pickle
 import sqlite3
 import threading
@@ -120,15 +119,31 @@ def test_about_says_what_was_to_be_sent(connection: sqlite3.Connection) -> None:
         dumps_function(Analyzer(connection).work)
 
 
-@pytest.mark.parametrize("name", ["Lock", "Queue", "Event", "Semaphore", "Barrier"])
-def test_primitives_of_multiprocessing(name: str) -> None:
-    arguments = (2,) if name == "Barrier" else ()
-    primitive = getattr(multiprocessing.get_context("spawn"), name)(*arguments)
-    error = refusal({"x": primitive})
-    assert isinstance(error.__cause__, RuntimeError)
-    assert "inheritance" in str(error)
-    if name == "Queue":
-        primitive.close()
+def test_primitives_of_multiprocessing(tmp_path: Any) -> None:
+    run_main(
+        """
+        import multiprocessing
+        for method in "fork", "spawn":
+            context = multiprocessing.get_context(method)
+            for make in (context.Lock, context.RLock, context.Event, context.Queue,
+                         context.Semaphore, context.Condition, lambda: context.Barrier(2),
+                         lambda: context.Value("i", 1), lambda: context.Array("i", 2)):
+                try:
+                    dumps_to_worker({"x": make()})
+                except CannotSend as error:
+                    assert isinstance(error.__cause__, RuntimeError), error.__cause__
+                    assert "inheritance" in str(error), error
+                else:
+                    raise AssertionError(make)
+        with multiprocessing.Pool(1) as pool:
+            try:
+                dumps_to_worker([pool])
+            except CannotSend as error:
+                assert isinstance(error.__cause__, NotImplementedError)
+        """,
+        tmp_path,
+        preamble="from pool._pickling import *\n",
+    )
 
 
 def test_results_too(connection: sqlite3.Connection) -> None:

@@ -715,6 +715,91 @@ def test_reclaimed_message_of_a_cancelled_job_gives_its_neighbours_back() -> Non
     assert all(job_id != 2 for job_id, _ in chunks_of(commands))
 
 
+def test_cancelled_chunk_that_is_queued_never_runs() -> None:
+    table = Table(processes=1)
+    table.learn(0, SLOW)
+    (send,) = table.submit(1, chunks=5)
+    assert table(CancelRequested(1, 2)) == []
+    assert table(CancelRequested(1, 4)) == []
+    order = [0]
+    while sends := only(table.answer(send), Send):
+        (send,) = sends
+        order += [index for _, index in chunks_of(sends)]
+    assert order == [0, 1, 3] or order == [0, 3, 1]
+    assert not table.scheduler.outstanding
+
+
+def test_last_queued_chunk_that_is_cancelled_finishes_its_job() -> None:
+    table = Table(processes=1)
+    table.learn(0, SLOW)
+    table.submit(1)
+    table.submit(2)
+    assert table(CancelRequested(2, 0)) == [FinishJob(2)]
+
+
+def test_cancelled_chunk_that_runs_is_interrupted_and_answered() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1)
+    assert table(CancelRequested(1, 0)) == [Interrupt(1, send.message_id, 1, 0, False)]
+    assert table.scheduler.next_deadline() == GRACE
+    assert table.answer(send, failed=(0,)) == [Deliver(1, 0, 1, 0), FinishJob(1)]
+    assert table.scheduler.next_deadline() is None
+
+
+def test_cancelled_chunk_that_is_taken_back_finishes_its_job() -> None:
+    table = Table(processes=1, ready=False)
+    (send,) = table.submit(1)
+    assert table(CancelRequested(1, 0)) == [Reclaim(1)]
+    assert table(MessagesReclaimed(1, (send.message_id,))) == [FinishJob(1)]
+
+
+def test_cancelled_chunk_that_is_handed_back_finishes_its_job() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=100)
+    first, *_ = table.submit(1, chunks=4)
+    assert first.runs == [(1, 0, 2)]
+    table(CancelRequested(1, 1))
+    commands = table.answer(first, done=1)
+    assert (1, 1) not in chunks_of(commands)
+
+
+def test_cancelled_chunk_of_a_dead_worker_is_not_run_elsewhere() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1, retries=3)
+    table(CancelRequested(1, 0))
+    commands = table(WorkerExited(1, send.message_id))
+    assert commands[:2] == [FailChunk(1, 0, False, 1), FinishJob(1)]
+
+
+def test_cancelled_chunk_that_fails_is_not_tried_again() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1, retries=3)
+    table(CancelRequested(1, 0))
+    assert table.answer(send, failed=(0,)) == [Deliver(1, 0, 1, 0), FinishJob(1)]
+
+
+def test_cancelled_chunk_not_begun_by_a_dead_worker_finishes_its_job() -> None:
+    table = Table(processes=1)
+    table.submit(1)
+    table(CancelRequested(1, 0))
+    assert table(WorkerExited(1))[0] == FinishJob(1)
+
+
+def test_cancel_of_a_chunk_that_has_its_outcome_does_nothing() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1, chunks=1, final=False)
+    table.answer(send)
+    assert table(CancelRequested(1, 0)) == []
+    assert table(ChunksAdded(1, 0, True)) == [FinishJob(1)]
+
+
+def test_cancel_of_a_chunk_that_does_not_exist_is_refused() -> None:
+    table = Table(processes=1)
+    table.submit(1)
+    with pytest.raises(InvalidTransition, match="has 1 chunks"):
+        table.scheduler.handle(CancelRequested(1, 1), 0.0)
+
+
 # --- time ------------------------------------------------------------------------------
 
 

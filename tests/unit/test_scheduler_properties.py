@@ -67,6 +67,7 @@ class SimJob:
         self.begun: Counter[int] = Counter()
         self.lost: Counter[int] = Counter()
         self.outcomes: Counter[int] = Counter()
+        self.dropped: set[int] = set()
 
 
 class World:
@@ -139,6 +140,7 @@ class World:
         assert len(keys) == 1, "functions that cost differently in one message"
         for job, index in chunks:
             assert index < self.jobs[job].chunks
+            assert index not in self.jobs[job].dropped, "a cancelled chunk is sent"
         if any(self.jobs[job].event.timeout is not None for job, _ in chunks):
             assert len(chunks) == 1, "a chunk against the clock has company"
             assert not worker.sent, "a chunk against the clock waits behind another"
@@ -168,6 +170,7 @@ class World:
             and current.message_id == command.message_id
             and current.finished < len(current.chunks)
             and current.running[0] == command.job_id
+            and command.index in (None, current.running[1])
         ):
             worker.signalled = True
 
@@ -192,7 +195,7 @@ class World:
         assert worker.current is not None
         assert worker.current.running == (command.job_id, command.index), "it was not running"
         job = self.jobs[command.job_id]
-        assert job.lost[command.index] > job.event.retries
+        assert job.lost[command.index] > job.event.retries or command.index in job.dropped
         if command.timed_out:
             assert worker.timed == (command.job_id, command.index), "another one was too late"
             assert job.event.timeout is not None
@@ -204,7 +207,8 @@ class World:
         job = self.jobs[command.job_id]
         assert job.state == "open"
         assert job.final
-        assert sorted(job.outcomes) == list(range(job.chunks)), "finished with chunks missing"
+        settled = set(job.outcomes) | job.dropped
+        assert settled == set(range(job.chunks)), "finished with chunks missing"
         job.state = "finished"
 
     def do_AbortJobs(self, command: ev.AbortJobs) -> None:
@@ -230,6 +234,10 @@ class World:
     def cancel(self, job_id: int) -> None:
         self.jobs[job_id].state = "cancelled"
         self.handle(ev.CancelRequested(job_id))
+
+    def cancel_chunk(self, job_id: int, index: int) -> None:
+        self.jobs[job_id].dropped.add(index)
+        self.handle(ev.CancelRequested(job_id, index))
 
     def close(self) -> None:
         self.closed = True
@@ -457,7 +465,8 @@ class World:
         assert self.scheduler.next_deadline() is None
         for job_id, job in self.jobs.items():
             if job.state == "finished":
-                assert [job.outcomes[index] for index in range(job.chunks)] == [1] * job.chunks
+                for index in range(job.chunks):
+                    assert job.outcomes[index] == 1 or index in job.dropped
                 assert sum(job.begun.values()) <= job.chunks * (1 + job.event.retries), job_id
 
     def replay(self) -> None:
@@ -489,8 +498,12 @@ def play(seed: int, events: int = 150) -> World:
                 world.die(dice.choice(candidates))
         elif luck < 0.20:
             jobs = [number for number, job in world.jobs.items() if job.state == "open"]
-            if jobs and luck < 0.185:
+            if jobs and luck < 0.17:
                 world.cancel(dice.choice(jobs))
+            elif jobs and luck < 0.185:
+                job_id = dice.choice(jobs)
+                if world.jobs[job_id].chunks:
+                    world.cancel_chunk(job_id, dice.randrange(world.jobs[job_id].chunks))
             lazy = [number for number in jobs if not world.jobs[number].final]
             if lazy and luck >= 0.185:
                 world.add(dice.choice(lazy), dice.choice([0, 1, 4]), dice.random() < 0.3)
@@ -593,6 +606,14 @@ class SchedulerMachine(RuleBasedStateMachine):
     def cancel(self, pick: int) -> None:
         jobs = self.open_jobs()
         self.world.cancel(jobs[pick % len(jobs)])
+
+    @precondition(lambda self: not self.world.over and self.open_jobs())
+    @rule(pick=st.integers(0, 10), index=st.integers(0, 4))
+    def cancel_chunk(self, pick: int, index: int) -> None:
+        jobs = self.open_jobs()
+        job_id = jobs[pick % len(jobs)]
+        if index < self.world.jobs[job_id].chunks:
+            self.world.cancel_chunk(job_id, index)
 
     @precondition(lambda self: not self.world.over)
     @rule(seconds=st.sampled_from([0.0, 0.2, 0.5, 1.0]))
