@@ -80,6 +80,10 @@ def end_shared_servers() -> None:
         module = sys.modules.get(f"multiprocessing.{name}")
         if module is not None:
             getattr(module, attribute)._stop()
+    # Hands out the descriptors of connections that were sent to workers.
+    sharer = sys.modules.get("multiprocessing.resource_sharer")
+    if sharer is not None:
+        sharer.stop(timeout=GRACE_SECONDS)
 
 
 def left_children(before: set[psutil.Process]) -> list[str]:

@@ -432,7 +432,7 @@ class Pool:
 
     def _engines(self) -> list[LocalEngine]:
         engines = list(self._sides)
-        if self._current is not None and self._current.usable:
+        if self._current is not None and not self._current.foreign:
             engines.append(self._current)
         return engines
 

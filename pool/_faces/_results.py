@@ -173,6 +173,7 @@ class MapResult(AsyncResult):
     ) -> None:
         super().__init__(pool, engine, callback, error_callback)
         self._chunksize = chunksize
+        self._length = length
         self._value = [None] * length
         self._first_failed = -1
         self._received = 0
@@ -215,7 +216,7 @@ class MapResult(AsyncResult):
     def _report(self) -> None:
         progress = self._progress
         assert progress is not None
-        received = self._received
+        received = min(self._received, self._length)  # the last chunk may be shorter
         progress.update(received - self._reported)
         self._reported = received
         if self._whole:

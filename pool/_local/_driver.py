@@ -671,12 +671,26 @@ class Driver:
 
     # ------------------------------------------------------------------ the end
 
-    def release(self) -> None:
-        """Let go of all descriptors; the forkserver then ends all workers."""
+    def wait_gone(self) -> None:
+        """Wait until no process of this pool is left, after `release`."""
+        self._launcher.wait()
+
+    def release(self, forked: bool = False) -> None:
+        """Let go of all descriptors; the forkserver then ends all workers.
+
+        Parameters
+        ----------
+        forked : bool
+            This is a forked child: the kernel's objects behind the descriptors are
+            shared with the parent and must be left as they are.
+        """
         if self.closed:
             return
         self.closed = True
-        self._launcher.close()
+        if forked:
+            self._launcher.forked()
+        else:
+            self._launcher.close()
         for peer in self.peers.values():
             peer.close()
         for client in self.clients.values():

@@ -108,6 +108,11 @@ class LocalEngine:
         driver = self.driver
         return not (driver.closed or driver.crashed)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether this belongs to the process that was forked."""
+        return self._owner != os.getpid()
+
     def function(self, payload: Any) -> Function:
         """Register a pickled function; see `Driver.function`."""
         return self.driver.function(payload)
@@ -185,9 +190,9 @@ class LocalEngine:
     def attend(self) -> None:
         """See to it that outstanding work goes on although nobody waits for it."""
         lead = self.lead
-        if lead.taken:
-            return
         driver = self.driver
+        if lead.taken or driver.closed:
+            return
         if driver.looked + LOOK < _monotonic():
             lead.glance()
         lead.ensure_stand_in(weakref.ref(lead))
@@ -238,7 +243,7 @@ class LocalEngine:
         driver = self.driver
         self.lead.wait(lambda: driver.closed or driver.crashed or not driver.peers)
         self.dispose()
-        _launcher.reap()
+        driver.wait_gone()
 
     def terminate(self) -> None:
         """End all workers at once; outstanding jobs fail."""
@@ -265,9 +270,7 @@ class LocalEngine:
             job.sink.abort(
                 PoolTerminated("this result belongs to the process that was forked")
             )
-        # Closes this process's copies; deliberately nothing else, for the kernel's
-        # objects behind them are shared with the parent.
-        self.driver.release()
+        self.driver.release(forked=True)
 
 
 def _terminate_all() -> None:

@@ -497,6 +497,7 @@ class Scheduler:
             if job.cost_key != key or job.timeout is not None:
                 break
         self.queued -= taken
+        self._take_turns(job)
         message_id = self._next_message
         self._next_message += 1
         message = worker.messages[message_id] = Message(message_id, runs, taken, key)
@@ -509,6 +510,12 @@ class Scheduler:
         # The driver gets a list of its own: answers cut ours down.
         commands.append(Send(worker.worker_id, message_id, list(runs)))
         self._place(worker, commands)
+
+    def _take_turns(self, job: Job) -> None:
+        """Let others go before a job whose end is not known: it may never end."""
+        queue = self._queues.get(job.depth)
+        if not job.final and queue is not None and len(queue) > 1 and queue[0] is job:
+            queue.rotate(-1)
 
     def _head_after(self, job: Job, taken: int) -> Job:
         if job.unsent:

@@ -191,7 +191,8 @@ class Lead:
         """Deal with what has arrived, without sleeping, unless somebody drives."""
         if self._acquire():
             try:
-                self._driver.step(0.0)
+                if not self._driver.closed:
+                    self._driver.step(0.0)
                 if self._followers:
                     self._notify()
             finally:

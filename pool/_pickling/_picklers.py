@@ -12,6 +12,7 @@ imported when `FastPickler` has failed.
 from __future__ import annotations
 
 import _pickle
+import sys
 from types import CellType, FunctionType, MethodType, ModuleType
 
 from store._codec import reduce_large
@@ -143,6 +144,13 @@ class BasePickler:
             from ._exceptions import reduce_exception
 
             return reduce_exception(obj)
+        reduction = sys.modules.get("multiprocessing.reduction")
+        if reduction is not None:
+            # Connections, sockets, tensors: plain pickle would send descriptors as
+            # numbers, which mean nothing, or something else, in a worker.
+            extra = reduction.ForkingPickler._extra_reducers.get(kind)
+            if extra is not None:
+                return extra(obj)
         return NotImplemented
 
     # ------------------------------------------------------------ functions, classes

@@ -206,7 +206,6 @@ class ForkServer:
         fd = client.channel.fileno()
         self._poll.unregister(fd)
         del self.clients[fd]
-        client.channel.close()
         client.gone = True
         for worker in client.waiting:
             os.close(worker[2])
@@ -218,6 +217,8 @@ class ForkServer:
             os.kill(pid, _signal.SIGTERM)
         if client.pids:
             self.deadline = monotonic() + TERM_GRACE
+        else:
+            client.channel.close()
 
     # ------------------------------------------------------------------ children
 
@@ -233,6 +234,8 @@ class ForkServer:
             del client.pids[worker_id]
             client.notices.append((worker_id, status))
             told.append(client)
+            if client.gone and not client.pids:
+                client.channel.close()  # the pool may be waiting for that
         for client in told:
             self._notify(client)
 
@@ -284,10 +287,13 @@ class ForkServer:
         mine = {fd, *client.fds}
         others = [self._wake_read, self._wake_write, self.owner, *self.clients]
         others += [-1 if self.control is None else self.control.fileno()]
+        # Not only those that are listed: of a pool that is gone the socket stays open
+        # until its last worker has ended.
+        others += [gone.channel.fileno() for gone, _ in self.children.values()]
         for other in self.clients.values():
             others += [entry[2] for entry in other.waiting]
             others += other.fds
-        for other_fd in others:
+        for other_fd in set(others):
             if other_fd >= 0 and other_fd not in mine:
                 os.close(other_fd)
         gc.enable()

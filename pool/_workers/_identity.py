@@ -99,6 +99,19 @@ def _introduce(
             return True
 
     process._current_process = PoolWorkerProcess()
-    process._parent_process = None
+    process._parent_process = _parent(process, settings)
     process._process_counter = process.itertools.count(1)
     process._children = set()
+
+
+def _parent(process: Any, settings: dict[str, Any]) -> Any:
+    """Return what `multiprocessing.parent_process` shows: whoever made the pool."""
+    import os
+
+    pid = settings["parent_pid"]
+    try:
+        # Becomes readable when the process ends, like the pipe that the standard uses.
+        sentinel = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+    return process._ParentProcess(settings["name"], pid, sentinel)

@@ -64,11 +64,30 @@ class Launcher:
 
     def close(self) -> None:
         """End all workers of the pool: SIGTERM now, SIGKILL soon after."""
-        self.channel.close()
+        try:
+            # Only our direction: the forkserver closes the other one when the last
+            # worker is gone, see `wait`.
+            self.channel.socket.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass  # the forkserver is gone, and the workers with it
         if self._child is not None:
             _unreaped.append(self._child)
-            self._child = None
         reap()
+
+    def wait(self) -> None:
+        """Wait until all workers have ended, after `close`."""
+        try:
+            while True:
+                self.channel.receive()
+        except (EOFError, OSError):
+            self.channel.close()
+        if self._child is not None:
+            child, self._child = self._child, None
+            reap_one(child)
+
+    def forked(self) -> None:
+        """Close a forked child's copy; the workers are the parent's."""
+        self.channel.close()
 
 
 def connect(
@@ -169,6 +188,16 @@ def reap(wait: bool = False) -> None:
                 _unreaped.remove(pid)
         except ChildProcessError:
             _unreaped.remove(pid)  # somebody else waited for all children
+
+
+def reap_one(pid: int) -> None:
+    """Wait for one child that is ending."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # somebody else waited for all children
+    if pid in _unreaped:
+        _unreaped.remove(pid)
 
 
 def shutdown_forkservers() -> None:

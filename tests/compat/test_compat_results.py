@@ -12,6 +12,7 @@ import pytest
 from poolkit import PATIENCE, Gate
 from pooltasks import (
     Rebuilt,
+    Unsendable,
     add,
     divide,
     fail_at_three,
@@ -326,7 +327,6 @@ def test_results_that_cannot_be_sent(make_pool: Callable[..., Any]) -> None:
         lambda: pool.map(unpicklable, [1, 2], 1),
         lambda: next(pool.imap(unpicklable, [1])),
         lambda: pool.starmap(unpicklable, [()]),
-        lambda: pool.apply(fail_unsendable),
     ]
     for call in calls:
         with pytest.raises(standard_pool.MaybeEncodingError) as caught:
@@ -336,6 +336,15 @@ def test_results_that_cannot_be_sent(make_pool: Callable[..., Any]) -> None:
         assert isinstance(error.value, str)
         assert str(error).startswith("Error sending result: ")
         assert "Reason: " in str(error)
+    assert pool.apply(square, (2,)) == 4
+
+
+def test_exceptions_that_cannot_be_sent(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    for call in (lambda: pool.apply(fail_unsendable), lambda: pool.map(fail_unsendable, [1])):
+        # Ours may find a way round and keep the type; the standard cannot.
+        with pytest.raises((standard_pool.MaybeEncodingError, Unsendable), match="kept"):
+            call()
     assert pool.apply(square, (2,)) == 4
 
 
