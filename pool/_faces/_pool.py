@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _pickle
 import os
 
 from pool._faces._options import Label, options
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from pool._faces._iterators import IMapIterator
     from pool._faces._options import Options
+    from pool._local._express import Loan
     from pool._local._jobs import Function
+
+_NO_KWDS: dict[str, Any] = {}
 
 RUN = "RUN"
 CLOSE = "CLOSE"
@@ -137,8 +141,35 @@ class Pool:
         **extra: Any,
     ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return its result."""
+        if not extra:
+            self._check_running()
+            loan = self._call_now(func, args, kwds)
+            if loan is not None:
+                if loan.failed:
+                    raise loan.value
+                return loan.value
         result = self._call("apply", func, args, kwds, None, None, extra, awaited=True)
         return self._await(result)
+
+    def _call_now(
+        self, func: Callable[..., Any], args: Iterable[Any], kwds: Mapping[str, Any]
+    ) -> Loan | None:
+        """Call on an idle worker, if there is one and the function allows it."""
+        engine = self._engine
+        if engine.lead.taken or engine.driver.jobs or args.__class__ is not tuple:
+            return None
+        try:
+            payload = dumps_function(func)
+            if not payload.stateless:
+                return None
+            if not kwds and ATOMS.issuperset(map(type, args)):
+                blobs = [_pickle.dumps((args, _NO_KWDS), 5)]
+            else:
+                encoded = dumps_to_worker((args, dict(kwds)))
+                blobs = [encoded.data, *encoded.buffers]
+        except CannotSend:
+            return None
+        return engine.call_now(engine.function(payload), blobs, Label("apply", func))
 
     def apply_async(
         self,

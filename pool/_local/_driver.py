@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pool._local._express import Loan
     from pool._local._jobs import Function, Job, Sink
     from pool._local._relay import Client
     from pool._local._streams import CallStream
@@ -58,6 +59,9 @@ class Driver:
         self.jobs: dict[int, Job] = {}
         self.peers: dict[int, Peer] = {}
         self.clients: dict[int, Client] = {}
+        #: Calls on borrowed workers, by worker_id; their messages count down from 2**62.
+        self.loans: dict[int, Loan] = {}
+        self.next_loan = 1 << 62
         #: Ends every job if set: why no worker can be had.
         self.failure: BaseException | None = None
         #: The books may be wrong: nothing will finish any more.
@@ -112,7 +116,7 @@ class Driver:
     @property
     def outstanding(self) -> bool:
         """Whether any job has not finished."""
-        return bool(self.jobs or self.inbox or self.dirty)
+        return bool(self.jobs or self.loans or self.inbox or self.dirty)
 
     @property
     def held_here(self) -> bool:
@@ -251,23 +255,24 @@ class Driver:
         self.inbox.clear()
         for job_id in list(self.jobs):
             self._abort(job_id)
+        self._abort_loans()
         while self.dirty:
             self._calling.extend(self.dirty.popleft().abort(self.failure))
         self.wake()
 
     # ------------------------------------------------------------------ what arrives
 
-    def _receive(self, peer: Peer) -> None:
-        """Take all messages that a worker has sent so far."""
+    def _receive(self, peer: Peer) -> bool:
+        """Take one message of a worker; the next poll tells of the next one."""
         try:
-            while True:
-                head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, 4)
-                if fds:
-                    self._on_client(peer, fds)
-                else:
-                    self._on_message(peer, head, blobs)
+            head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, 4)
         except (BlockingIOError, EOFError, ConnectionError):
-            return
+            return False
+        if fds:
+            self._on_client(peer, fds)
+        else:
+            self._on_message(peer, head, blobs)
+        return True
 
     def _on_message(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
         kind = head[0]
@@ -284,6 +289,9 @@ class Driver:
 
     def _answered(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
         _, message_id, chunks, final, elapsed, failed, layout = head
+        if self.loans and message_id >= self.next_loan:
+            self._loan_answered(peer, message_id, failed, blobs)
+            return
         sent = peer.sent.get(message_id)
         if sent is not None:
             sent.answered += chunks
@@ -309,6 +317,30 @@ class Driver:
             peer.worker_id, message_id, chunks, final, elapsed, (0,) if failed else ()
         )
         self._deliver(event, values, failed)
+
+    def _loan_answered(self, peer: Peer, message_id: int, failed: int, blobs: list[Any]) -> None:
+        del peer.sent[message_id]
+        loan = self.loans.pop(peer.worker_id)
+        try:
+            value = decode(blobs)
+        except BaseException as error:
+            failed, value = 1, _undecodable(error)
+        if failed:
+            self._annotate(str(loan.label), value)
+        loan.end(failed, value)
+        event = ev.WorkerReturned(peer.worker_id, message_id, bool(failed))
+        for command in self.scheduler.handle(event, monotonic()):
+            self._handlers[command.__class__](command)
+
+    def _end_loan(self, worker_id: int, running: int | None) -> None:
+        """Settle a loan whose worker has ended."""
+        loan = self.loans.pop(worker_id, None)
+        if loan is None:
+            return
+        if running == loan.message_id:
+            loan.end(1, self._death(f"while running {loan.label}"))
+        else:
+            loan.end(-1, None)
 
     def _answered_one_by_one(
         self, peer: Peer, message_id: int, chunks: int, final: bool, elapsed: float, stream: Any
@@ -402,7 +434,8 @@ class Driver:
         fd = peer.channel.fileno()
         self.epoll.unregister(fd)
         del self._by_fd[fd]
-        self._receive(peer)
+        while self._receive(peer):
+            pass
         reclaimed = tuple(peer.reclaim())
         if reclaimed:
             self._handle(ev.MessagesReclaimed(worker_id, reclaimed))
@@ -410,6 +443,7 @@ class Driver:
         for data in pickles:
             self._answered(peer, (DONE, running, 1, False, 0.0, 0, ONE), [data])
         self._last_exit = (peer, status)
+        self._end_loan(worker_id, running)
         self._handle(ev.WorkerExited(worker_id, running))
         self._forgets.pop(worker_id, None)
         self._journal.release(peer.slot_id)
@@ -618,19 +652,30 @@ class Driver:
     def _abort_jobs(self, command: ev.AbortJobs) -> None:
         for job_id in command.job_ids:
             self._abort(job_id)
+        if self.scheduler.broken:
+            self._abort_loans()
+
+    def _abort_loans(self) -> None:
+        for loan in self.loans.values():
+            loan.end(1, self._reason())
+        self.loans.clear()
+
+    def _reason(self) -> BaseException:
+        """Return why nothing will finish any more."""
+        if self.failure is None and self.scheduler.gave_up:
+            self.failure = self._death("while starting (or in its initializer)")
+        if self.failure is not None:
+            return self.failure
+        from pool._errors import PoolTerminated
+
+        return PoolTerminated("the pool was terminated before this job had finished")
 
     def _abort(self, job_id: int) -> None:
         job = self.jobs.pop(job_id, None)
         if job is None:
             return
         job.source.stop()
-        if self.failure is None and self.scheduler.gave_up:
-            self.failure = self._death("while starting (or in its initializer)")
-        error = self.failure
-        if error is None:
-            from pool._errors import PoolTerminated
-
-            error = PoolTerminated("the pool was terminated before this job had finished")
+        error = self._reason()
         if job.sink.abort(error):
             self._calling.append(job.sink)
 

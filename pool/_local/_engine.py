@@ -11,6 +11,7 @@ import weakref
 
 from pool._local import _events as ev
 from pool._local._driver import Driver
+from pool._local._express import borrow
 from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from pool._local._express import Loan
     from pool._local._jobs import Function, Sink, Source
 
 #: Submissions between which a thread that only submits looks at the sockets (s): results
@@ -162,6 +164,44 @@ class LocalEngine:
         if not awaited:
             self.attend()
         return job_id
+
+    def call_now(self, function: Function, blobs: list[Any], label: Any) -> Loan | None:
+        """Call a stateless function on an idle worker and wait for the outcome.
+
+        Parameters
+        ----------
+        function : Function
+        blobs : list
+            The payload ``(args, kwargs)``.
+        label : object
+            ``str(label)`` names the call in error messages.
+
+        Returns
+        -------
+        Loan or None
+            None if this is not the moment for it: submit the call instead.
+        """
+        lead = self.lead
+        driver = self.driver
+        if driver.jobs or not lead.acquire():
+            return None
+        loan = None
+        try:
+            loan = driver.locked(lambda: borrow(driver, function, blobs, label))
+            if loan is not None:
+                lead.drive(loan.is_over)
+        except KeyboardInterrupt:
+            if loan is not None and not loan.over:
+                driver.post(ev.LoanCancelled(loan.worker_id, loan.message_id))
+                self.attend_later()
+            raise
+        finally:
+            lead.abdicate()
+        return None if loan is None or loan.failed < 0 else loan
+
+    def attend_later(self) -> None:
+        """Have the stand-in see to what this thread leaves behind."""
+        self.lead.ensure_stand_in(weakref.ref(self.lead))
 
     def call_soon(self, payload: Any, label: Any, args: tuple[Any, ...], result: Any) -> None:
         """Submit one call of a stateless function with immutable arguments; never waits.

@@ -60,6 +60,18 @@ if TYPE_CHECKING:
         worker_id: int
         running: int | None = None
 
+    class WorkerLent(NamedTuple):
+        worker_id: int
+
+    class WorkerReturned(NamedTuple):
+        worker_id: int
+        message_id: int
+        failed: bool
+
+    class LoanCancelled(NamedTuple):
+        worker_id: int
+        message_id: int
+
     class WorkerBlocked(NamedTuple):
         worker_id: int
 
@@ -129,6 +141,9 @@ if TYPE_CHECKING:
         | MessageAnswered
         | MessagesReclaimed
         | WorkerExited
+        | WorkerLent
+        | WorkerReturned
+        | LoanCancelled
         | WorkerBlocked
         | WorkerUnblocked
         | DeadlinePassed
@@ -176,6 +191,11 @@ else:
     # The outcomes it left behind were answered before; `running` is the message whose
     # next chunk was under way when it ended.
     WorkerExited = namedtuple("WorkerExited", "worker_id running", defaults=(None,))
+    # The driver uses this idle worker itself, for one call that nothing else has to know
+    # of, and gives it back afterwards; or gives up waiting for that.
+    WorkerLent = namedtuple("WorkerLent", "worker_id")
+    WorkerReturned = namedtuple("WorkerReturned", "worker_id message_id failed")
+    LoanCancelled = namedtuple("LoanCancelled", "worker_id message_id")
     # A task in this worker waits for a job of this very pool.
     WorkerBlocked = namedtuple("WorkerBlocked", "worker_id")
     WorkerUnblocked = namedtuple("WorkerUnblocked", "worker_id")

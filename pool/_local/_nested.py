@@ -202,6 +202,9 @@ class NestedEngine:
         request.source.done(sent, sent + chunks)
         self.driver.channel.send((CHUNKS, job_id, described, final), blobs)
 
+    def call_now(self, function: Function, blobs: list[Any], label: Any) -> None:
+        """Leave it to `submit`: the workers are the parent's."""
+
     def call_soon(self, payload: Any, label: Any, args: tuple[Any, ...], result: Any) -> None:
         """Submit one call; see `LocalEngine.call_soon`."""
         from pool._pickling import dumps_to_worker

@@ -93,7 +93,7 @@ class Job:
 
     def try_again(self, index: int) -> bool:
         """Count an attempt at chunk `index`; return whether another one is due."""
-        if not self.retries:
+        if not self.retries or (self.skipped and index in self.skipped):
             return False
         if self.attempts is None:
             self.attempts = {}
@@ -131,6 +131,7 @@ class Worker:
 
     __slots__ = (
         "blocked",
+        "lent",
         "messages",
         "ready",
         "reclaiming",
@@ -151,6 +152,8 @@ class Worker:
         self.stopping = False
         #: How many waits for jobs of this pool are under way inside its task.
         self.blocked = 0
+        #: The driver uses it for a call of its own.
+        self.lent = False
         self.reclaiming = False
         self.timed_out = False
 

@@ -46,10 +46,13 @@ from pool._local._events import (
     Send,
     StartWorker,
     StopWorker,
+    LoanCancelled,
     WorkerBlocked,
     WorkerExited,
+    WorkerLent,
     WorkerReady,
     WorkerRefused,
+    WorkerReturned,
     WorkerUnblocked,
 )
 from pool._local._records import Job, Message, Worker
@@ -121,6 +124,9 @@ class Scheduler:
             MessageAnswered: self._on_answered,
             MessagesReclaimed: self._on_reclaimed,
             WorkerExited: self._on_exited,
+            WorkerLent: self._on_lent,
+            WorkerReturned: self._on_returned,
+            LoanCancelled: self._on_loan_cancelled,
             WorkerBlocked: self._on_blocked,
             WorkerUnblocked: self._on_unblocked,
             DeadlinePassed: self._on_deadline,
@@ -319,7 +325,7 @@ class Scheduler:
             return self._fill(commands, now) if event.failed else commands
         del worker.messages[event.message_id]
         for run in message.runs:
-            self._requeue(run, worker)
+            self._requeue(run, worker, commands)
         self._pardon(worker.worker_id, event.message_id)
         self._place(worker, commands)
         return self._fill(commands, now)
@@ -366,13 +372,16 @@ class Scheduler:
         for index in range(start, start + count):
             at = offset + index - start
             if at in failed and job.try_again(index):
-                self._requeue((job.job_id, index, index + 1), None)
+                self._requeue((job.job_id, index, index + 1), None, commands)
             else:
                 commands.append(Deliver(job.job_id, index, index + 1, at))
                 job.pending -= 1
 
-    def _requeue(self, run: Run, worker: Worker | None) -> None:
-        """Put a run that was certainly not begun back to the head of its job."""
+    def _requeue(self, run: Run, worker: Worker | None, commands: list[Command]) -> None:
+        """Put a run that was certainly not begun back to the head of its job.
+
+        That is the end of a job which waited for nothing but chunks that were cancelled.
+        """
         job_id, start, stop = run
         if worker is not None and worker.tasks_left is not None:
             worker.tasks_left += stop - start
@@ -380,6 +389,9 @@ class Scheduler:
         if job is None or start == stop:
             return
         self.queued += job.give_back(start, stop)
+        if job.final and not job.pending:
+            commands.extend(self._finish(job))
+            return
         if not job.enqueued:
             job.enqueued = True
             queue = self._queues.get(job.depth)
@@ -393,12 +405,12 @@ class Scheduler:
         if worker is None:
             return []
         worker.reclaiming = False
+        commands: list[Command] = []
         for message_id in event.message_ids:
             message = worker.messages.pop(message_id, None)
             if message is not None:
                 for run in message.runs:
-                    self._requeue(run, worker)
-        commands: list[Command] = []
+                    self._requeue(run, worker, commands)
         self._place(worker, commands)
         # No worker is asked again for what it has just been too quick to give.
         return self._fill(commands, now, steal=bool(event.message_ids))
@@ -410,7 +422,7 @@ class Scheduler:
         worker_id = worker.worker_id
         self._idle.pop(worker_id, None)
         self._room.pop(worker_id, None)
-        if worker.stopping or worker.blocked:
+        if worker.stopping or worker.blocked or worker.lent:
             return
         if worker.tasks_left is not None and worker.tasks_left <= 0:
             if not worker.messages:
@@ -617,7 +629,7 @@ class Scheduler:
             if message.message_id == event.running and message.runs:
                 self._fail_running(worker, message, commands)
             for run in message.runs:
-                self._requeue(run, None)
+                self._requeue(run, None, commands)
         if worker.timed_out:
             self.restarts += 1
         elif not worker.stopping:
@@ -639,13 +651,49 @@ class Scheduler:
         if job is None:
             return
         if job.try_again(start):
-            self._requeue((job_id, start, start + 1), None)
+            self._requeue((job_id, start, start + 1), None, commands)
             return
         self.tasks_failed += 1
         commands.append(FailChunk(job_id, start, worker.timed_out, worker.worker_id))
         job.pending -= 1
         if job.final and not job.pending:
             commands.extend(self._finish(job))
+
+    def lendable(self) -> int | None:
+        """Return an idle worker that the driver may use for a call of its own, if any."""
+        if not self._idle or self.maxtasksperchild is not None or self.broken:
+            return None
+        worker_id = next(reversed(self._idle))
+        return worker_id if self._idle[worker_id].ready else None
+
+    def _on_lent(self, event: WorkerLent, now: float) -> list[Command]:
+        worker = self._idle.pop(event.worker_id, None)
+        if worker is None:
+            raise self._invalid(event, "the worker is not idle")
+        worker.lent = True
+        return []
+
+    def _on_returned(self, event: WorkerReturned, now: float) -> list[Command]:
+        worker = self.workers.get(event.worker_id)
+        if worker is None:
+            return []
+        worker.lent = False
+        worker.tasks_done += 1
+        self.tasks_done += 1
+        if event.failed:
+            self.tasks_failed += 1
+        self._pardon(event.worker_id, event.message_id)
+        commands: list[Command] = []
+        self._place(worker, commands)
+        return self._fill(commands, now) if self.queued else commands
+
+    def _on_loan_cancelled(self, event: LoanCancelled, now: float) -> list[Command]:
+        worker = self.workers.get(event.worker_id)
+        if worker is None or not worker.lent:
+            return []
+        key = (event.worker_id, event.message_id, 0, None)
+        self._doomed[key] = now + GRACE
+        return [Interrupt(*key, False)]
 
     def _on_blocked(self, event: WorkerBlocked, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)

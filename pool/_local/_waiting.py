@@ -105,11 +105,11 @@ class Lead:
         self._claims += 1
         try:
             while not ready():
-                if self._acquire():
+                if self.acquire():
                     try:
-                        return self._drive(ready, deadline)
+                        return self.drive(ready, deadline)
                     finally:
-                        self._abdicate()
+                        self.abdicate()
                 if not self._follow(ready, deadline):
                     return ready()
         finally:
@@ -129,9 +129,10 @@ class Lead:
                 "a pool cannot be waited for inside the pickling of its own tasks, or in a "
                 "signal handler that interrupted the pool; submit with apply_async instead"
             )
-        return self._drive(ready, deadline)
+        return self.drive(ready, deadline)
 
-    def _drive(self, ready: Callable[[], bool], deadline: float | None) -> bool:
+    def drive(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
+        """Drive until ``ready()`` or the deadline; for the thread that has the lead."""
         driver = self._driver
         while not ready():
             if deadline is None:
@@ -171,13 +172,15 @@ class Lead:
 
     # ------------------------------------------------------------------ the lead itself
 
-    def _acquire(self) -> bool:
+    def acquire(self) -> bool:
+        """Take the lead if it is free; the taker must `abdicate`."""
         if not self._lead.acquire(False):
             return False
         self._leader = _get_ident()
         return True
 
-    def _abdicate(self) -> None:
+    def abdicate(self) -> None:
+        """Give up the lead, and see to it that somebody takes it if need be."""
         self._leader = 0
         self._lead.release()
         followers = self._followers
@@ -189,14 +192,14 @@ class Lead:
 
     def glance(self) -> None:
         """Deal with what has arrived, without sleeping, unless somebody drives."""
-        if self._acquire():
+        if self.acquire():
             try:
                 if not self._driver.closed:
                     self._driver.step(0.0)
                 if self._followers:
                     self._notify()
             finally:
-                self._abdicate()
+                self.abdicate()
 
     def exclusively(self, action: Callable[[], None]) -> None:
         """Run `action` while nobody drives: it takes away what a leader sleeps on."""
@@ -205,13 +208,13 @@ class Lead:
             return
         self._claims += 1
         try:
-            while not self._acquire():
+            while not self.acquire():
                 self._driver.wake()
                 self._follow(lambda: False, monotonic() + GRACE)
             try:
                 action()
             finally:
-                self._abdicate()
+                self.abdicate()
         finally:
             self._claims -= 1
 
@@ -240,7 +243,7 @@ class Lead:
     def stand_in(self) -> None:
         """Lead, as the stand-in, until nothing is left or somebody comes to wait."""
         driver = self._driver
-        if self._claims or driver.closed or not self._acquire():
+        if self._claims or driver.closed or not self.acquire():
             return  # who leads now rings when leaving
         try:
             while driver.outstanding and not self._claims and not driver.crashed:
@@ -248,7 +251,7 @@ class Lead:
                 if self._followers:
                     self._notify()
         finally:
-            self._abdicate()
+            self.abdicate()
 
     def retire_stand_in(self) -> None:
         """End the stand-in thread; there is nothing to drive any more."""

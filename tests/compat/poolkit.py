@@ -107,7 +107,8 @@ def has_ended(process: psutil.Process) -> bool:
 
 def check_tables(items: list[pytest.Item]) -> None:
     """Refuse a table that names a test which does not exist: its reason would go stale."""
-    for module in {getattr(item, "module", None) for item in items}:
+    modules: set[Any] = {getattr(item, "module", None) for item in items}
+    for module in modules:
         table = getattr(module, "STANDARD_FAILS", {})
         stale = [name for name in table if not hasattr(module, name)]
         if stale:

@@ -117,7 +117,7 @@ def pid_and_value(value: Any) -> tuple[int, Any]:
 def process_of(_: object = None) -> tuple[str, tuple[int, ...], int]:
     """Return what `multiprocessing` says about the process that runs this."""
     process = current_process()
-    return process.name, tuple(process._identity), os.getpid()  # type: ignore[attr-defined]
+    return process.name, tuple(process._identity), os.getpid()
 
 
 def parent_of(_: object = None) -> int | None:

@@ -97,9 +97,7 @@ def test_a_pool_made_in_a_thread_outlives_it(make_pool: Callable[..., Any]) -> N
     assert set(made[0].map(pid, range(20), 1)) <= workers | set(made[0].map(pid, range(99), 1))
 
 
-def test_close_in_one_thread_while_another_waits(
-    make_pool: Callable[..., Any], gate: Gate
-) -> None:
+def test_close_in_one_thread_while_another_waits(make_pool: Callable[..., Any], gate: Gate) -> None:
     pool = make_pool(1)
     result = pool.apply_async(hold, (gate.path, 5))
     got: list[Any] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import multiprocessing
 import os
 import re
@@ -184,6 +185,5 @@ def test_workers_see_directory_environment_and_path(
     pool = make_pool(1)
     assert pool.apply(os.getcwd) == str(tmp_path)
     assert pool.apply(os.getenv, ("MADE_NOW",)) == "yes"
-    import made_now  # type: ignore[import-not-found] # noqa: PLC0415 - written a moment ago
-
+    made_now = importlib.import_module("made_now")
     assert pool.map(made_now.seven, [0]) == [7]

@@ -32,28 +32,28 @@ TEST_LIMIT = 20.0
 class Reporter(unittest.TestResult):
     """Print each result as soon as it is known."""
 
-    def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's name
+    def startTest(self, test: unittest.TestCase) -> None:  # unittest's name
         """Guard a test against hanging."""
         super().startTest(test)
         report(test, "begun", "")
         faulthandler.dump_traceback_later(TEST_LIMIT, exit=True)
 
-    def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's name
+    def addSuccess(self, test: unittest.TestCase) -> None:  # unittest's name
         """Report a test that passed."""
         super().addSuccess(test)
         report(test, "passed", "")
 
-    def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802 - as above
+    def addError(self, test: unittest.TestCase, err: Any) -> None:
         """Report a test that raised."""
         super().addError(test, err)
         report(test, "failed", self.errors[-1][1])
 
-    def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802 - as above
+    def addFailure(self, test: unittest.TestCase, err: Any) -> None:
         """Report a test whose assertion failed."""
         super().addFailure(test, err)
         report(test, "failed", self.failures[-1][1])
 
-    def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802 - as above
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         """Report a test that the standard library itself skips."""
         super().addSkip(test, reason)
         report(test, "skipped", reason)
@@ -74,7 +74,7 @@ def swap(source: str, library: str) -> str:
 
 def swap_in_programs(library: str) -> None:
     """Make the programs that tests start use the library too."""
-    helper = importlib.import_module("test.support.script_helper")
+    helper: Any = importlib.import_module("test.support.script_helper")
     original = helper.assert_python_ok
 
     def assert_python_ok(*arguments: str, **environment: str) -> Any:

@@ -18,9 +18,9 @@ def log_probability(theta: Any, centre: float) -> float:
 
 def fit_and_score(job: tuple[str, int, int]) -> tuple[str, int, float, int]:
     """Fit a model to one split of a data set and return its score, and where it ran."""
-    import numpy as np  # noqa: PLC0415 - only the tasks of one test need these, and they are slow
-    from sklearn.datasets import make_classification  # noqa: PLC0415 - as above
-    from sklearn.linear_model import LogisticRegression, RidgeClassifier  # noqa: PLC0415 - as above
+    import numpy as np  # only the tasks of one test need these, and they are slow
+    from sklearn.datasets import make_classification
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
     name, depth, seed = job
     x, y = make_classification(200, 8, random_state=seed)

@@ -17,6 +17,24 @@ pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 pytestmark = pytest.mark.watchdog(150)
 
+DATACLASS = """
+import dataclasses
+@dataclasses.dataclass
+class D:
+    x: int
+    def twice(self):
+        return D(2 * self.x)
+got = p.map(D.twice, [D(1), D(2)])
+[type(d) is D for d in got], got
+"""
+SAME_NAME = """
+class D:
+    def __init__(self, x):
+        self.x = x
+    def twice(self):
+        return D(3 * self.x)
+[(type(d) is D, d.x) for d in p.map(D.twice, [D(1)])]
+"""
 # Runs as a program of its own: a kernel brings threads, sockets and an event loop along.
 DRIVER = """
     import asyncio, json, sys, threading
@@ -91,13 +109,8 @@ def test_functions_of_cells(tmp_path: Path) -> None:
             "factor = 7\ndef g(x):\n    return f(x) * factor\np.map(g, range(3))",
             "factor = 8\nlist(p.imap(g, range(3)))",
             "p.map(lambda x: -x, range(3))",
-            "import dataclasses\n"
-            "@dataclasses.dataclass\nclass D:\n    x: int\n    def twice(self):\n"
-            "        return D(2 * self.x)\n"
-            "got = p.map(D.twice, [D(1), D(2)])\n[type(d) is D for d in got], got",
-            "class D:\n    def __init__(self, x):\n        self.x = x\n"
-            "    def twice(self):\n        return D(3 * self.x)\n"
-            "[(type(d) is D, d.x) for d in p.map(D.twice, [D(1)])]",
+            DATACLASS,
+            SAME_NAME,
             "p.map(f, [None])",
             "p.map(f, [1])",
             "p.terminate(); p.join()",

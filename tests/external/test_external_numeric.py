@@ -92,10 +92,10 @@ def test_scikit_learn_fits_in_tasks(make_pool: Callable[..., Any]) -> None:
 @pytest.mark.watchdog(120)
 def test_scikit_learn_models_travel(make_pool: Callable[..., Any]) -> None:
     pytest.importorskip("sklearn")
-    from sklearn.datasets import make_regression  # noqa: PLC0415 - slow; only this test needs them
-    from sklearn.linear_model import LinearRegression, Ridge  # noqa: PLC0415 - as above
-    from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - as above
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - as above
+    from sklearn.datasets import make_regression  # slow; only this test needs them
+    from sklearn.linear_model import LinearRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     x, y = make_regression(300, 5, random_state=0)
     models = [LinearRegression(), Ridge(2.0), make_pipeline(StandardScaler(), Ridge(3.0))]
@@ -113,7 +113,9 @@ def test_numpy_arrays_are_private_and_writable(make_pool: Callable[..., Any]) ->
     assert back.flags.writeable
     assert back.flags.owndata or back.base is not array
     np.testing.assert_array_equal(pool.map(np.sum, list(array)), array.sum(axis=1))
-    np.testing.assert_array_equal(pool.map(np.sort, array[:, ::-7][:9]), np.sort(array[:, ::-7][:9]))
+    np.testing.assert_array_equal(
+        pool.map(np.sort, array[:, ::-7][:9]), np.sort(array[:, ::-7][:9])
+    )
     # Changed in place between two calls: the change must be seen.
     array[:] = 1
     assert pool.apply(np.sum, (array,)) == array.size

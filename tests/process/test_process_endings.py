@@ -63,17 +63,13 @@ def program(body: str, method: str = "") -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP], ids=str)
 @pytest.mark.parametrize("work", WORK)
-def test_nothing_is_left_when_the_program_is_killed(
-    tmp_path: Path, work: str, number: int
-) -> None:
+def test_nothing_is_left_when_the_program_is_killed(tmp_path: Path, work: str, number: int) -> None:
     check_killed(program(WORK[work]), tmp_path, number)
 
 
 @pytest.mark.parametrize("method", METHODS[1:])
 @pytest.mark.parametrize("work", ["idle", "busy", "stubborn"])
-def test_nothing_is_left_under_each_start_method(
-    tmp_path: Path, work: str, method: str
-) -> None:
+def test_nothing_is_left_under_each_start_method(tmp_path: Path, work: str, method: str) -> None:
     check_killed(program(WORK[work], method), tmp_path, signal.SIGKILL)
 
 

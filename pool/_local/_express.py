@@ -1,0 +1,91 @@
+"""One call on an idle pool, without the bookkeeping that many calls need.
+
+A program that calls ``apply`` in a loop, or a web service that asks a model for one
+prediction, waits for each answer: what counts is the round trip. When a worker is idle
+and nobody else drives, the caller borrows that worker, sends the call, and waits for the
+answer itself. The scheduler only learns that the worker is lent; everything that can go
+wrong (the worker dies, the pool is terminated, Ctrl-C) is handled as for other calls.
+"""
+
+from __future__ import annotations
+
+from pool._local import _events as ev
+from pool._local._peers import Sent
+from pool._transport._messages import CALL, EACH, RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pool._local._driver import Driver
+    from pool._local._jobs import Function
+
+
+class Loan:
+    """A call on a borrowed worker.
+
+    Attributes
+    ----------
+    over : bool
+        Whether it has an outcome.
+    failed : int
+        0, or `value` is an exception; -1: the call was not begun and may be made anew.
+    value : object
+    """
+
+    __slots__ = ("abandoned", "failed", "label", "message_id", "over", "value", "worker_id")
+
+    def __init__(self, worker_id: int, message_id: int, label: Any) -> None:
+        self.worker_id = worker_id
+        self.message_id = message_id
+        self.label = label
+        self.over = False
+        self.failed = 0
+        self.value: Any = None
+        #: Nobody waits for it any more.
+        self.abandoned = False
+
+    def end(self, failed: int, value: Any) -> None:
+        """Note the outcome."""
+        self.failed = failed
+        self.value = value
+        self.over = True
+
+    def is_over(self) -> bool:
+        """Return whether it has an outcome."""
+        return self.over
+
+
+def borrow(driver: Driver, function: Function, blobs: list[Any], label: Any) -> Loan | None:
+    """Send one call to an idle worker; return None if that is not possible at once.
+
+    Called under the driver's lock by the thread that has the lead.
+    """
+    worker_id = driver.scheduler.lendable()
+    if worker_id is None or driver.jobs:
+        return None
+    peer = driver.peers[worker_id]
+    function_id = function.function_id
+    if function_id not in peer.known:
+        return None  # the first call takes the function along
+    driver.next_loan -= 1
+    message_id = driver.next_loan
+    driver.scheduler.handle(ev.WorkerLent(worker_id), 0.0)
+    loan = driver.loans[worker_id] = Loan(worker_id, message_id, label)
+    peer.sent[message_id] = Sent(_RUNS, _NOTHING)
+    extra = (len(blobs) - 1,) if len(blobs) > 1 else None
+    head = (RUN, message_id, (), (), ((function_id, CALL, EACH, 1, 1, extra),))
+    try:
+        peer.channel.send(head, blobs)
+    except ConnectionError:
+        pass  # it has died: its exit is on the way
+    except OSError as error:  # no memory or descriptor for a large message
+        del peer.sent[message_id], driver.loans[worker_id]
+        driver.inbox.append(ev.WorkerReturned(worker_id, message_id, True))
+        loan.end(1, error)
+    return loan
+
+
+#: Job 0 is no job.
+_RUNS = [(0, 0, 1)]
+_NOTHING: list[int] = []
