@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import weakref
 
-from pool._faces._pool import Pool
+from pool._faces._pool import Pool, _load_engine
 from pool._workers._worker import Worker
 
 TYPE_CHECKING = False
@@ -50,6 +50,7 @@ class PoolHandle(Pool):
     """The pool that a task runs in. All methods that run tasks work, to any depth."""
 
     def __init__(self, key: tuple[int, int], processes: int) -> None:
+        _load_engine()
         self._key = key
         self._state = "RUN"
         self._processes = processes

@@ -6,11 +6,8 @@ import _pickle
 import os
 
 from pool._faces._options import Label, options
-from pool._faces._results import AsyncResult, MapResult
-from pool._local._engine import LocalEngine
-from pool._local._jobs import Items, OneCall
-from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
-from pool._transport._messages import CALL, CAUGHT, MAP, STAR
+from pool._workers import _launcher
+from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +16,28 @@ if TYPE_CHECKING:
 
     from pool._faces._iterators import IMapIterator
     from pool._faces._options import Options
+    from pool._faces._results import AsyncResult, MapResult
+    from pool._local._engine import LocalEngine
     from pool._local._express import Loan
-    from pool._local._jobs import Function
+    from pool._local._jobs import Function, Items, OneCall
+    from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
+    from pool._transport._messages import CALL, CAUGHT, MAP, STAR
+
+
+def _load_engine() -> None:
+    """Import what running tasks takes.
+
+    Not at the top: a forkserver that starts at the same time needs the 10 ms as well, and
+    a short program is done so much sooner.
+    """
+    global ATOMS, CALL, CAUGHT, MAP, STAR, AsyncResult, CannotSend, Items, LocalEngine
+    global MapResult, OneCall, dumps_function, dumps_to_worker
+    from pool._faces._results import AsyncResult, MapResult
+    from pool._local._engine import LocalEngine
+    from pool._local._jobs import Items, OneCall
+    from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
+    from pool._transport._messages import CALL, CAUGHT, MAP, STAR
+
 
 _NO_KWDS: dict[str, Any] = {}
 
@@ -105,20 +122,31 @@ class Pool:
         self._sides: list[LocalEngine] = []
         self._current: LocalEngine | None = None
         if not _in_worker():
+            if self._method != "fork":
+                _launcher.start_forkserver(self._limits(), self._preload())
+            _load_engine()
             self._current = self._new_engine(self._method)
+        else:
+            _load_engine()
         self._state = RUN
 
-    def _new_engine(self, method: str) -> LocalEngine:
+    def _limits(self) -> dict[str, str]:
+        return thread_limits(self._blas_threads or _share(self._processes))
+
+    def _preload(self) -> list[str]:
         from pool._context import preload_names
 
+        return preload_names()
+
+    def _new_engine(self, method: str) -> LocalEngine:
         return LocalEngine(
             self._processes,
             self._initializer,
             self._initargs,
             self._maxtasksperchild,
             "forkserver" if method == "default" else method,
-            self._blas_threads or _share(self._processes),
-            preload_names(),
+            self._limits(),
+            self._preload(),
         )
 
     @property

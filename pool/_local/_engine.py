@@ -17,7 +17,6 @@ from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
 from pool._local._waiting import Lead
 from pool._workers import _launcher
-from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ class LocalEngine:
     initargs : tuple
     maxtasksperchild : int, optional
     method : {"forkserver", "fork", "spawn"}
-    threads : int
-        BLAS and OpenMP threads per worker.
+    limits : dict, optional
+        Environment variables that limit BLAS and OpenMP threads in the workers.
     preload : sequence of str
         Modules for the forkserver to import.
     """
@@ -60,13 +59,12 @@ class LocalEngine:
         initargs: Sequence[Any] = (),
         maxtasksperchild: int | None = None,
         method: str = "forkserver",
-        threads: int = 1,
+        limits: dict[str, str] | None = None,
         preload: Sequence[str] = (),
     ) -> None:
         self.method = method
         self._owner = os.getpid()
-        limits = thread_limits(threads)
-        launcher = self._launcher(initializer, tuple(initargs), limits, preload)
+        launcher = self._launcher(initializer, tuple(initargs), limits or {}, preload)
         self.scheduler = Scheduler(processes, maxtasksperchild)
         self.driver = Driver(self.scheduler, launcher)
         self.lead = Lead(self.driver)

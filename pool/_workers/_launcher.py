@@ -90,6 +90,12 @@ class Launcher:
         self.channel.close()
 
 
+def start_forkserver(limits: dict[str, str], preload: Sequence[str]) -> None:
+    """Start the forkserver that `connect` will want, without waiting for it."""
+    with _lock:
+        _server(frozenset(preload), limits)
+
+
 def connect(
     method: str,
     payload: Any,

@@ -69,7 +69,9 @@ class Table:
         """Let the function `key` be known to take `seconds` per chunk."""
         self.scheduler.costs.observe(key, chunks, seconds * chunks)
 
-    def submit(self, job_id: int = 1, chunks: int = 1, final: bool = True, **more: Any) -> list[Any]:
+    def submit(
+        self, job_id: int = 1, chunks: int = 1, final: bool = True, **more: Any
+    ) -> list[Any]:
         more.setdefault("cost_key", 0)
         return self(JobSubmitted(job_id, chunks, final, **more))
 
@@ -1132,7 +1134,10 @@ def test_last_job_that_is_cancelled_lets_a_closing_pool_end() -> None:
     table = Table(processes=1)
     (send,) = table.submit(1)
     table(PoolClosed())
-    assert table(CancelRequested(1)) == [Interrupt(1, send.message_id, 1, None, False), StopWorker(1)]
+    assert table(CancelRequested(1)) == [
+        Interrupt(1, send.message_id, 1, None, False),
+        StopWorker(1),
+    ]
 
 
 def test_last_chunk_that_dies_lets_a_closing_pool_end() -> None:

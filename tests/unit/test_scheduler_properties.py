@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -386,7 +387,7 @@ class World:
         if self.inbox:
             moves.append(self.drain)
         for worker in self.workers.values():
-            moves += [lambda move=move: move(worker) for move in self.moves_of(worker)]
+            moves += [partial(move, worker) for move in self.moves_of(worker)]
         return moves
 
     def moves_of(self, worker: SimWorker) -> list[Callable[[SimWorker], None]]:
@@ -424,7 +425,7 @@ class World:
                 if dice.random() < 0.2:
                     size, key = dice.randrange(4), dice.randrange(2)
                     chosen.append(lambda worker: self.block(worker, size, key))
-            moves += [lambda move=move, worker=worker: move(worker) for move in chosen]
+            moves += [partial(move, worker) for move in chosen]
         return moves
 
     # ------------------------------------------------------------------ the end
@@ -563,9 +564,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(
-        processes=st.integers(1, 3), maxtasksperchild=st.sampled_from([None, None, 1, 3])
-    )
+    @initialize(processes=st.integers(1, 3), maxtasksperchild=st.sampled_from([None, None, 1, 3]))
     def open(self, processes: int, maxtasksperchild: int | None) -> None:
         self.world = World(processes, maxtasksperchild)
 
@@ -579,7 +578,6 @@ class SchedulerMachine(RuleBasedStateMachine):
             if worker.state == "serving" and worker.current and worker.blocked_on is None
         ]
 
-    @precondition(lambda self: not self.world.over)
     @rule(
         chunks=st.sampled_from([1, 0, 2, 5, 40]),
         final=st.booleans(),
@@ -590,9 +588,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def submit(
         self, chunks: int, final: bool, cost_key: int, timeout: float | None, retries: int
     ) -> None:
-        self.world.submit(
-            chunks, final, cost_key=cost_key, timeout=timeout, retries=retries
-        )
+        self.world.submit(chunks, final, cost_key=cost_key, timeout=timeout, retries=retries)
 
     @precondition(lambda self: not self.world.over and self.open_jobs())
     @rule(pick=st.integers(0, 10), chunks=st.integers(0, 3), final=st.booleans())
