@@ -12,7 +12,7 @@ from pool._workers._settings import thread_limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any, Self
+    from typing import Any, Self, TypeVar
 
     from pool._faces._iterators import IMapIterator
     from pool._faces._options import Options
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pool._local._jobs import Function, Items, OneCall
     from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
     from pool._transport._messages import CALL, CAUGHT, MAP, STAR
+
+    R = TypeVar("R", bound=AsyncResult)
 
 
 def _load_engine() -> None:
@@ -177,7 +179,7 @@ class Pool:
                     raise loan.value
                 return loan.value
         result = self._call("apply", func, args, kwds, None, None, extra, awaited=True)
-        return self._await(result)
+        return result.get()
 
     def _call_now(
         self, func: Callable[..., Any], args: Iterable[Any], kwds: Mapping[str, Any]
@@ -195,8 +197,8 @@ class Pool:
             else:
                 encoded = dumps_to_worker((args, dict(kwds)))
                 blobs = [encoded.data, *encoded.buffers]
-        except CannotSend:
-            return None
+        except Exception:
+            return None  # reported by the ordinary way
         return engine.call_now(engine.function(payload), blobs, Label("apply", func))
 
     def apply_async(
@@ -213,8 +215,8 @@ class Pool:
             self._check_running()
             try:
                 payload = dumps_function(func)
-            except CannotSend:
-                payload = None
+            except Exception:
+                payload = None  # reported by the ordinary way
             if payload is not None and payload.stateless:
                 engine = self._engine
                 result = AsyncResult(self, engine, callback, error_callback)
@@ -248,6 +250,9 @@ class Pool:
 
             engine, func = self._inheriting(error, hold_call(func, args, kwds))
             function, blobs = _encode_call(engine, func, (), {})
+        except Exception as error:
+            # Raised by the pickling of the user's own class: the call's outcome.
+            return _fail(AsyncResult(self, engine, callback, error_callback), error)
         result = AsyncResult(self, engine, callback, error_callback)
         mode = CALL
         timeout, retries = None, 0
@@ -262,15 +267,6 @@ class Pool:
         )
         return result
 
-    def _await(self, result: AsyncResult) -> Any:
-        """Get the result of a synchronous call; Ctrl-C cancels it, for nobody else can."""
-        try:
-            return result.get()
-        except KeyboardInterrupt:
-            if not result._done:
-                result.cancel()
-            raise
-
     # ------------------------------------------------------------------ maps
 
     def map(
@@ -282,7 +278,7 @@ class Pool:
     ) -> list[Any]:
         """Apply `func` to each element of `iterable` and return the list of results."""
         result = self._map("map", func, iterable, chunksize, MAP, None, None, extra, True)
-        return self._await(result)  # type: ignore[no-any-return]
+        return result.get()  # type: ignore[no-any-return]
 
     def map_async(
         self,
@@ -307,7 +303,7 @@ class Pool:
     ) -> list[Any]:
         """Do as `map`, with each element unpacked as arguments: ``func(*element)``."""
         result = self._map("starmap", func, iterable, chunksize, STAR, None, None, extra, True)
-        return self._await(result)  # type: ignore[no-any-return]
+        return result.get()  # type: ignore[no-any-return]
 
     def starmap_async(
         self,
@@ -352,7 +348,14 @@ class Pool:
             if chosen.seed is not None:
                 func, items, mode = _seeded_map(func, items, mode, chosen.seed)
         chunksize = max(1, chunksize)
-        engine, function, items, mode = self._sendable(func, items, mode, chunksize)
+        try:
+            engine, function, items, mode = self._sendable(func, items, mode)
+        except CannotSend:
+            raise
+        except Exception as error:
+            engine = self._engine
+            failed = MapResult(self, engine, chunksize, length, callback, error_callback)
+            return _fail(failed, error)
         result = MapResult(self, engine, chunksize, length, callback, error_callback)
         timeout, retries = None, 0
         if chosen is not None:
@@ -368,7 +371,7 @@ class Pool:
         return result
 
     def _sendable(
-        self, func: Callable[..., Any], items: Sequence[Any], mode: int, chunksize: int
+        self, func: Callable[..., Any], items: Sequence[Any], mode: int
     ) -> tuple[LocalEngine, Function, Sequence[Any], int]:
         """Return engine, function, items and mode such that workers can have them.
 
@@ -378,8 +381,7 @@ class Pool:
         engine = self._engine
         try:
             function = engine.function(dumps_function(func))
-            if items.__class__ is not range and len(items):
-                dumps_to_worker(items[0])
+            _check_sendable(items)
         except CannotSend as error:
             from pool._faces._inherit import hold_map
 
@@ -614,6 +616,25 @@ def _encode_call(
     # What the function holds may be among the arguments too: one pickle keeps that.
     encoded = dumps_to_worker((func, args, dict(kwds)))
     return None, [encoded.data, *encoded.buffers]
+
+
+def _check_sendable(items: Sequence[Any]) -> None:
+    """Raise CannotSend if the first item cannot be pickled, by nobody's fault."""
+    if items.__class__ is range or not len(items):
+        return
+    try:
+        dumps_to_worker(items[0])
+    except CannotSend:
+        raise
+    except Exception:
+        return  # raised by its own class: the outcome of its chunk
+
+
+def _fail(result: R, error: BaseException) -> R:
+    """Return a result that has failed already."""
+    if result.abort(error):
+        result.call_back()
+    return result
 
 
 def _sequence(iterable: Iterable[Any], awaited: bool) -> Sequence[Any]:

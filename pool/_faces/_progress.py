@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from time import monotonic
 
+from pool._unraisable import report
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +114,7 @@ def _bar(total: int | None, label: str) -> Progress:
     except ImportError:
         return _Line(sys.stderr, total, label) if _is_shown(sys.stderr) else _Silent()
     except Exception as error:
-        _report(error, f"progress of {label} could not be shown")
+        report(error, f"progress of {label} could not be shown")
         return _Silent()
 
 
@@ -177,7 +179,7 @@ class _Counted:
         try:
             show(*args)
         except Exception as error:
-            _report(error, f"progress of {self.label} could not be shown")
+            report(error, f"progress of {self.label} could not be shown")
 
     def _show(self, n: int) -> None:
         raise AssertionError("a subclass shows")
@@ -266,28 +268,3 @@ def line_of_text(done: int, total: int | None, elapsed: float, label: str, error
     bar = ("#" * int(share * BAR_WIDTH)).ljust(BAR_WIDTH)
     left = f"<{elapsed / share - elapsed:.1f}s" if share else ""
     return f"{label}: {share:4.0%} |{bar}| {done}/{total} [{elapsed:.1f}s{left}{failed}]"
-
-
-def _report(error: Exception, message: str) -> None:
-    """Hand an error that nobody can catch to `sys.unraisablehook`."""
-    error.add_note(message)
-    _Unraisable(error)
-
-
-class _Unraisable:
-    """Raise an error where it goes to `sys.unraisablehook`: from a finalizer.
-
-    The hook cannot be called directly: the standard one insists on an argument of a class that
-    Python code cannot reach.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        self._errors = [error]
-
-    def __del__(self) -> None:
-        error = self._errors.pop()
-        try:
-            raise error
-        finally:
-            # The traceback holds this frame; it must not hold the error in turn.
-            del error

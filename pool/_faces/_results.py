@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from pool._unraisable import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,16 @@ class AsyncResult:
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the result is available or `timeout` seconds have passed."""
         if not self._done:
-            self._engine.wait(self._is_done, timeout)
+            self._wait(timeout)
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait; Ctrl-C cancels the call, so that the pool is free for what comes next."""
+        try:
+            return self._engine.wait(self._is_done, timeout)
+        except KeyboardInterrupt:
+            if not self._done:
+                self.cancel()
+            raise
 
     def get(self, timeout: float | None = None) -> Any:
         """Return the result when it arrives.
@@ -83,10 +92,12 @@ class AsyncResult:
         ------
         multiprocessing.TimeoutError
             If it has not arrived by then.
+        KeyboardInterrupt
+            Upon Ctrl-C; the call is cancelled.
         BaseException
             What the call raised, with the worker's traceback as ``__cause__``.
         """
-        if not self._done and not self._engine.wait(self._is_done, timeout):
+        if not self._done and not self._wait(timeout):
             from multiprocessing import TimeoutError
 
             raise TimeoutError
@@ -149,7 +160,7 @@ class AsyncResult:
                 callback(self._value)
         except Exception as error:
             # As if raised in a thread of its own: told, and nobody else suffers.
-            sys.unraisablehook(_Unraisable(error, callback))
+            report(error, f"raised by the callback of {self!r}")
         finally:
             self._done = True
 
@@ -221,14 +232,3 @@ class MapResult(AsyncResult):
         self._reported = received
         if self._whole:
             progress.close() if self._success else progress.fail()
-
-
-class _Unraisable:
-    """What `sys.unraisablehook` wants to know about an exception of a callback."""
-
-    def __init__(self, error: BaseException, callback: object) -> None:
-        self.exc_type = type(error)
-        self.exc_value = error
-        self.exc_traceback = error.__traceback__
-        self.err_msg = "Exception ignored in callback of a pool"
-        self.object = callback

@@ -116,7 +116,13 @@ class Driver:
     @property
     def outstanding(self) -> bool:
         """Whether any job has not finished."""
-        return bool(self.jobs or self.loans or self.inbox or self.dirty)
+        return bool(
+            self.jobs
+            or self.loans
+            or self.inbox
+            or self.dirty
+            or self.scheduler.interrupting  # somebody has to see to it that they end
+        )
 
     @property
     def held_here(self) -> bool:
@@ -607,14 +613,14 @@ class Driver:
         peer = self.peers.get(worker_id)
         if peer is None:
             return
-        running, running_index, chunk = peer.running(message_id)
-        if running != job_id or index not in (None, running_index):
-            return  # it is over, or not begun: nobody else's task must be hit
-        if kill:
-            self._signal(worker_id, _signal.SIGKILL)
-        else:
-            peer.aim(message_id, chunk)
+        target = peer.target(message_id, job_id, index)
+        if target is None:
+            return  # it is over: nobody else's task must be hit
+        if not kill:
+            peer.aim(message_id, target)
             self._signal(worker_id, _signal.SIGINT)
+        elif peer.runs(message_id, job_id, index):
+            self._signal(worker_id, _signal.SIGKILL)
 
     def _fail_chunk(self, command: ev.FailChunk) -> None:
         job = self.jobs.get(command.job_id)

@@ -66,7 +66,15 @@ class LocalEngine:
         self._owner = os.getpid()
         launcher = self._launcher(initializer, tuple(initargs), limits or {}, preload)
         self.scheduler = Scheduler(processes, maxtasksperchild)
-        self.driver = Driver(self.scheduler, launcher)
+        try:
+            self.driver = Driver(self.scheduler, launcher)
+        except OSError as error:
+            from pool._errors import StartError
+
+            raise StartError(
+                f"cannot start a pool of {processes} workers: {error}; "
+                "a low `ulimit -n` or too little memory is the usual cause"
+            ) from error
         self.lead = Lead(self.driver)
         self._streams: dict[Any, CallStream] = {}
         self.tasks_failed = 0
@@ -74,6 +82,10 @@ class LocalEngine:
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
         _engines.add(self)
         self.driver.post(ev.PoolOpened())
+        if self.driver.crashed:
+            self.dispose()
+            assert self.driver.failure is not None
+            raise self.driver.failure
 
     def _launcher(
         self,
@@ -297,7 +309,7 @@ class LocalEngine:
             return
         if not self.driver.closed:
             self.lead.exclusively(self.driver.release)
-        self.lead.retire_stand_in()
+            self.lead.retire_stand_in()
 
     def forked(self) -> None:
         """Forget, in a forked child, what belongs to the parent."""

@@ -9,6 +9,7 @@ import io
 from pool._pickling import loads
 from pool._transport._channel import Channel
 from pool._transport._journal import (
+    ALL_CHUNKS,
     FINISHED,
     FLUSHED,
     LAYOUT,
@@ -146,23 +147,32 @@ class Peer:
             pickles = [_pickle.dumps(value) for value in values]
         return message_id, pickles[len(pickles) - missing :]
 
-    def running(self, message_id: int) -> tuple[int | None, int, int]:
-        """Return what runs now, if it is of this message.
+    def _running(self, message_id: int) -> tuple[int | None, int, int]:
+        """Return job, index in the job, and index in the message of the running chunk.
 
-        Returns
-        -------
-        job_id : int or None
-        index : int
-            Of the chunk in its job.
-        chunk : int
-            Of the chunk in the message.
+        If the worker has read the message and not marked it as begun, its first one.
         """
         words = self.slot.words
         sent = self.sent.get(message_id)
-        if sent is None or words[MESSAGE] != message_id:
+        if sent is None:
             return None, 0, 0
-        chunk = words[FINISHED]
+        chunk = words[FINISHED] if words[MESSAGE] == message_id else 0
         return (*sent.locate(chunk), chunk)
+
+    def runs(self, message_id: int, job_id: int, index: int | None) -> bool:
+        """Return whether the worker runs a chunk of that job (that chunk) now."""
+        job, running, _ = self._running(message_id)
+        return job == job_id and index in (None, running)
+
+    def target(self, message_id: int, job_id: int, index: int | None) -> int | None:
+        """Return which chunk of a message an interrupt has to hit; None if it is over."""
+        sent = self.sent.get(message_id)
+        if sent is None:
+            return None
+        if index is None and all(run[0] == job_id for run in sent.runs):
+            return ALL_CHUNKS
+        job, running, chunk = self._running(message_id)
+        return chunk if job == job_id and index in (None, running) else None
 
     def aim(self, message_id: int, chunk: int) -> None:
         """Tell the worker which chunk a SIGINT is meant for."""

@@ -168,6 +168,11 @@ class Scheduler:
         return deadline
 
     @property
+    def interrupting(self) -> bool:
+        """Whether cancelled tasks have been asked to stop and have not stopped yet."""
+        return bool(self._doomed)
+
+    @property
     def hungry(self) -> bool:
         """Whether some worker could take a message."""
         return bool(self._idle or self._room)
@@ -279,19 +284,17 @@ class Scheduler:
     ) -> None:
         """Interrupt what runs of a job, and take back what waits in mailboxes."""
         for worker in self.workers.values():
-            waiting = False
-            for position, message in enumerate(worker.messages.values()):
-                if not message.holds(job.job_id, index):
-                    continue
-                if position == 0 and worker.ready:
-                    key = (worker.worker_id, message.message_id, job.job_id, index)
-                    commands.append(Interrupt(*key, False))
-                    self._doomed[key] = now + GRACE
-                else:
-                    waiting = True
-            if waiting and not worker.reclaiming:
+            held = [m for m in worker.messages.values() if m.holds(job.job_id, index)]
+            if not held:
+                continue
+            if not worker.reclaiming:
                 worker.reclaiming = True
                 commands.append(Reclaim(worker.worker_id))
+            # What the worker has read by now, it may be running, or be about to.
+            for message in held:
+                key = (worker.worker_id, message.message_id, job.job_id, index)
+                commands.append(Interrupt(*key, False))
+                self._doomed[key] = now + GRACE
 
     def _pardon(self, worker_id: int, message_id: int | None) -> None:
         """Forget interrupts of a message (or of all messages of a worker) that is over."""
@@ -409,6 +412,7 @@ class Scheduler:
         for message_id in event.message_ids:
             message = worker.messages.pop(message_id, None)
             if message is not None:
+                self._pardon(worker.worker_id, message_id)
                 for run in message.runs:
                     self._requeue(run, worker, commands)
         self._place(worker, commands)
@@ -499,6 +503,7 @@ class Scheduler:
             limit = min(limit, worker.tasks_left)
         runs: list[Run] = []
         taken = 0
+        first = job
         while taken < limit:
             run = job.take(limit - taken)
             runs.append(run)
@@ -509,7 +514,7 @@ class Scheduler:
             if job.cost_key != key or job.timeout is not None:
                 break
         self.queued -= taken
-        self._take_turns(job)
+        self._take_turns(first)
         message_id = self._next_message
         self._next_message += 1
         message = worker.messages[message_id] = Message(message_id, runs, taken, key)
@@ -685,7 +690,7 @@ class Scheduler:
         self._pardon(event.worker_id, event.message_id)
         commands: list[Command] = []
         self._place(worker, commands)
-        return self._fill(commands, now) if self.queued else commands
+        return self._fill(commands, now)
 
     def _on_loan_cancelled(self, event: LoanCancelled, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import _thread
 from time import monotonic
 
+from pool._unraisable import report
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import weakref
@@ -74,6 +76,7 @@ class Lead:
         self._followers: list[_Follower] = []
         self._claims = 0
         self._stand_in: StandIn | None = None
+        self._hiring = _allocate_lock()
 
     @property
     def taken(self) -> bool:
@@ -225,10 +228,21 @@ class Lead:
 
     def ensure_stand_in(self, me: weakref.ref[Lead]) -> None:
         """See to it that somebody drives although nobody waits."""
-        if self._stand_in is None:
-            self._stand_in = StandIn(me)
-        if not self._lead.locked():
-            self._stand_in.ring()
+        stand_in = self._stand_in
+        if stand_in is None:
+            stand_in = self._hire(me)
+        if stand_in is not None and not self._lead.locked():
+            stand_in.ring()
+
+    def _hire(self, me: weakref.ref[Lead]) -> StandIn | None:
+        """Start the thread, once; None if another thread, or a frame below, does so now."""
+        if self._hiring.acquire(False):
+            try:
+                if self._stand_in is None and not self._driver.closed:
+                    self._stand_in = StandIn(me)
+            finally:
+                self._hiring.release()
+        return self._stand_in
 
     def forsaken(self) -> bool:
         """Return whether work is outstanding that nobody drives or is about to."""
@@ -255,6 +269,7 @@ class Lead:
 
     def retire_stand_in(self) -> None:
         """End the stand-in thread; there is nothing to drive any more."""
+        self._hiring.acquire()  # for good: no other one is started
         if self._stand_in is not None:
             self._stand_in.retire()
 
@@ -303,24 +318,10 @@ class StandIn:
                 lead.stand_in()
             except BaseException as error:
                 # The engine has been given up; its jobs carry the reason.
-                import sys
-
-                sys.unraisablehook(_unraisable(error))
+                report(error, "ended the background thread of a pool")
             self._parked = True
             # Whoever found it awake until now did not ring.
             if not lead.forsaken():
                 del lead
                 self._bell.acquire()
             self._parked = False
-
-
-def _unraisable(error: BaseException) -> object:
-    from types import SimpleNamespace
-
-    return SimpleNamespace(
-        exc_type=type(error),
-        exc_value=error,
-        exc_traceback=error.__traceback__,
-        err_msg="actorpool's background thread",
-        object=None,
-    )

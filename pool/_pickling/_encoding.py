@@ -114,6 +114,8 @@ def _dumps_late(obj: Any, up: bool) -> Encoded:
     try:
         return attempt_late(lambda pickler_class: encode_with(pickler_class, obj, up))
     except REFUSALS as refusal:
+        if isinstance(refusal, RuntimeError) and "inheritance" not in str(refusal):
+            raise  # not multiprocessing's word, which could be helped, but the object's own
         from ._culprit import explain
 
         raise explain(obj, refusal, up) from refusal

@@ -30,6 +30,8 @@ FLUSHED = 2  #: of these, how many were sent
 USED = 3  #: bytes of pickled outcomes in the slot, of the chunks FLUSHED..FINISHED
 TARGET = 4  #: message_id to interrupt, written by the parent
 TARGET_CHUNK = 5  #: and the index of the chunk in it
+#: As the target: whatever chunk of that message.
+ALL_CHUNKS = 1 << 63
 LAYOUT = 6  #: how the outcomes are stored: STREAM, INTS or FLOATS
 
 

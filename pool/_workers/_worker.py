@@ -14,6 +14,7 @@ from time import perf_counter
 
 from pool._pickling import ATOMS, dumps_exception, dumps_to_parent, loads
 from pool._transport._journal import (
+    ALL_CHUNKS,
     FINISHED,
     FLUSHED,
     MESSAGE,
@@ -137,13 +138,21 @@ class Worker:
 
         The signal may arrive when that chunk is over; whatever runs then must not pay.
         """
-        words = self.words
-        if (
-            self.interruptible
-            and words[TARGET] == words[MESSAGE]
-            and words[TARGET_CHUNK] == words[FINISHED]
-        ):
+        if self.interruptible and self._is_target():
             self.interruptible = False
+            raise KeyboardInterrupt
+
+    def _is_target(self) -> bool:
+        words = self.words
+        return words[TARGET] == words[MESSAGE] and words[TARGET_CHUNK] in (
+            ALL_CHUNKS,
+            words[FINISHED],
+        )
+
+    def _begin_chunk(self) -> None:
+        """Let interrupts through, and heed one that came too early to be one."""
+        self.interruptible = True
+        if self._is_target():
             raise KeyboardInterrupt
 
     # ------------------------------------------------------------------ messages
@@ -231,7 +240,7 @@ class Worker:
         while True:
             failed = 0
             try:
-                self.interruptible = True
+                self._begin_chunk()
                 if function is None:
                     function = self._quick_function(function_id, mode)
                 more, value = loop.run(function, left, deadline)
@@ -306,7 +315,7 @@ class Worker:
         function_id, mode, size, items = chunk
         left: Any = None
         try:
-            self.interruptible = True
+            self._begin_chunk()
             if mode & ~CAUGHT == CALL:
                 value = self._call(function_id, mode, items)
             else:

@@ -272,6 +272,7 @@ def test_a_forgotten_pool_ends_its_workers(flavour: Flavour) -> None:
         warnings.simplefilter("ignore", ResourceWarning)
         del pool
         gc.collect()
+    # The standard module keeps its process objects, and zombies, until somebody asks.
     multiprocessing.active_children()
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert alive == []
@@ -292,3 +293,5 @@ def test_a_pool_forgotten_with_work_does_not_hang(flavour: Flavour, gate: Gate) 
         gc.collect()
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert alive == []
+    # The standard module keeps its process objects until somebody asks.
+    multiprocessing.active_children()

@@ -19,6 +19,7 @@ from pool._local._events import (
     Interrupt,
     JobSubmitted,
     KillWorker,
+    LoanCancelled,
     MessageAnswered,
     MessagesReclaimed,
     PoolClosed,
@@ -30,8 +31,10 @@ from pool._local._events import (
     StopWorker,
     WorkerBlocked,
     WorkerExited,
+    WorkerLent,
     WorkerReady,
     WorkerRefused,
+    WorkerReturned,
     WorkerUnblocked,
 )
 from pool._local._scheduler import DEPTH, GRACE, PREFETCH_BELOW, START_ATTEMPTS, Scheduler
@@ -1098,6 +1101,128 @@ def test_worker_that_dies_blocked_makes_its_substitute_a_regular_one() -> None:
     commands = table(WorkerExited(1, send.message_id))
     assert commands == [FailChunk(1, 0, False, 1), FinishJob(1)]
     assert [send.worker_id for send in table.submit(2)] == [2]
+
+
+# --- loans: calls that the driver makes on an idle worker itself --------------------------
+
+
+def test_lent_worker_is_sent_nothing_until_it_is_returned() -> None:
+    table = Table(processes=1)
+    assert table.scheduler.lendable() == 1
+    assert table(WorkerLent(1)) == []
+    assert table.scheduler.lendable() is None
+    assert table.submit(1) == []
+    (send,) = table(WorkerReturned(1, 99, False))
+    assert send.worker_id == 1
+    assert (table.scheduler.tasks_done, table.scheduler.tasks_failed) == (1, 0)
+
+
+def test_returned_worker_takes_what_waits_behind_a_straggler() -> None:
+    table = Table(processes=2)
+    lent = table.scheduler.lendable()
+    assert lent is not None
+    table(WorkerLent(lent))
+    first, second = table.submit(1, chunks=2)
+    assert first.worker_id == second.worker_id == 3 - lent
+    assert table(WorkerReturned(lent, 99, True)) == [Reclaim(3 - lent)]
+    assert table.scheduler.tasks_failed == 1
+
+
+@pytest.mark.parametrize("reason", ["starting", "busy", "limited", "broken", "blocked"])
+def test_worker_is_not_lent_when_it_is(reason: str) -> None:
+    limit = 5 if reason == "limited" else None
+    table = Table(processes=1, ready=reason != "starting", maxtasksperchild=limit)
+    if reason in ("busy", "blocked"):
+        (send,) = table.submit(1)
+    if reason == "blocked":
+        table(WorkerBlocked(1))
+    if reason == "broken":
+        table(PoolTerminated())
+    assert table.scheduler.lendable() is None
+
+
+def test_busy_worker_cannot_be_lent() -> None:
+    table = Table(processes=1)
+    table.submit(1)
+    with pytest.raises(InvalidTransition, match="not idle"):
+        table.scheduler.handle(WorkerLent(1), 0.0)
+
+
+def test_lent_worker_that_dies_is_replaced() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    assert table(WorkerExited(1, 99)) == [StartWorker(2)]
+    assert table(WorkerReturned(1, 99, True)) == []
+
+
+def test_lent_worker_that_waits_for_the_pool_gets_a_substitute() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    assert table(WorkerBlocked(1)) == [StartWorker(2)]
+    (send,) = table.submit(1, depth=1)
+    table(WorkerReady(2))
+    table.answer(send)
+    assert table(WorkerUnblocked(1)) == [StopWorker(2)]
+    assert table(WorkerReturned(1, 99, False)) == []
+    assert table.scheduler.lendable() == 1
+
+
+def test_close_while_a_worker_is_lent_stops_it_after_the_call() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    assert table(PoolClosed()) == [StopWorker(1)]
+    assert table(WorkerReturned(1, 99, False)) == []
+    assert table(WorkerExited(1)) == []
+
+
+def test_cancelled_loan_is_interrupted_and_killed_after_the_grace() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    assert table(LoanCancelled(1, 99)) == [Interrupt(1, 99, 0, None, False)]
+    table.now = GRACE
+    assert table(DeadlinePassed()) == [Interrupt(1, 99, 0, None, True)]
+
+
+def test_cancelled_loan_that_ends_in_time_is_pardoned() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    table(LoanCancelled(1, 99))
+    table(WorkerReturned(1, 99, True))
+    assert table.scheduler.next_deadline() is None
+    assert table(LoanCancelled(1, 99)) == []
+
+
+# --- turns -------------------------------------------------------------------------------
+
+
+def test_job_that_may_never_end_does_not_starve_the_next() -> None:
+    table = Table(processes=1)
+    table.learn(0, SLOW)
+    (send,) = table.submit(1, chunks=100, final=False)
+    table.submit(2, chunks=2)
+    order = []
+    for _ in range(4):
+        (send,) = only(table.answer(send), Send)
+        order.append(send.runs[0][0])
+    assert order.count(2) == 2
+
+
+def test_endless_jobs_of_different_functions_all_have_their_turn() -> None:
+    table = Table(processes=1)
+    keys = {1: "a", 2: "b", 3: "c"}
+    for key in keys.values():
+        table.learn(key, QUICK, chunks=100)
+    waiting = []
+    for job_id, key in keys.items():
+        waiting += table.submit(job_id, chunks=1, final=False, cost_key=key)
+    served = dict.fromkeys(keys, 0)
+    for _ in range(60):
+        send = waiting.pop(0)
+        job_id = send.runs[0][0]
+        served[job_id] += 1
+        waiting += only(table.answer(send, done=len(chunks_of([send]))), Send)
+        waiting += only(table(ChunksAdded(job_id, 1, False)), Send)
+    assert min(served.values()) >= 15, served
 
 
 # --- the end ---------------------------------------------------------------------------

@@ -51,6 +51,8 @@ class SimWorker:
         self.sent: dict[int, SimMessage] = {}
         #: What it has said and the parent has not heard.
         self.out: deque[Callable[[], None]] = deque()
+        #: A call that the driver makes on it past the scheduler.
+        self.loan: SimMessage | None = None
         self.blocked_on: int | None = None
         self.signalled = False
         self.timed: Chunk | None = None
@@ -84,6 +86,7 @@ class World:
         self.inbox: deque[Any] = deque()
         self.closed = self.over = False
         self.sent_at: dict[int, float] = {}
+        self.next_loan = 1 << 62
         self.used_ids: set[int] = set()
         self.handle(ev.PoolOpened())
 
@@ -125,13 +128,14 @@ class World:
     def do_KillWorker(self, command: ev.KillWorker) -> None:
         worker = self.workers[command.worker_id]
         worker.signalled = True
-        if worker.current is not None and not self.scheduler.broken:
+        if worker.current is not None and worker.loan is None and not self.scheduler.broken:
             worker.timed = worker.current.chunks[0]
 
     def do_Send(self, command: ev.Send) -> None:
         worker = self.workers[command.worker_id]
         assert command.message_id not in self.sent_at, "a message_id was used again"
         assert EXIT not in worker.mail, "sent to a worker that was told to end"
+        assert worker.loan is None, "sent to a worker that is lent"
         assert not worker.signalled or worker.timed is None, "sent to a worker that was killed"
         assert worker.blocked_on is None or not self.scheduler.workers[worker.worker_id].blocked
         self.sent_at[command.message_id] = self.now
@@ -217,6 +221,36 @@ class World:
             assert self.jobs[job_id].state == "open"
             self.jobs[job_id].state = "aborted"
 
+    def lend(self) -> None:
+        """Use an idle worker past the scheduler, if it has one to lend."""
+        worker_id = self.scheduler.lendable()
+        if worker_id is None:
+            return
+        worker = self.workers[worker_id]
+        assert worker.ready_at is not None and not worker.sent and not worker.signalled
+        self.handle(ev.WorkerLent(worker_id))
+        self.next_loan -= 1
+        worker.loan = SimMessage(self.next_loan, [(0, 0)])
+        worker.sent[self.next_loan] = worker.loan
+        worker.mail.append(worker.loan)
+
+    def give_back(self, worker: SimWorker, failed: bool) -> None:
+        loan = worker.loan
+        assert loan is not None
+        worker.current = None
+        loan.finished = 1
+
+        def answer() -> None:
+            worker.loan = None
+            del worker.sent[loan.message_id]
+            self.handle(ev.WorkerReturned(worker.worker_id, loan.message_id, failed))
+
+        worker.out.append(answer)
+
+    def cancel_loan(self, worker: SimWorker) -> None:
+        assert worker.loan is not None
+        self.handle(ev.LoanCancelled(worker.worker_id, worker.loan.message_id))
+
     # ------------------------------------------------------------------ what users do
 
     def submit(self, chunks: int, final: bool, **more: Any) -> int:
@@ -273,7 +307,8 @@ class World:
             worker.state = "dead"
             return
         worker.current = mail
-        self.begin(worker)
+        if mail is not worker.loan:
+            self.begin(worker)
 
     def begin(self, worker: SimWorker) -> None:
         assert worker.current is not None
@@ -287,6 +322,9 @@ class World:
     def finish(self, worker: SimWorker, failed: bool, flush: bool, hand_back: bool) -> None:
         message = worker.current
         assert message is not None
+        if message is worker.loan:
+            self.give_back(worker, failed)
+            return
         job_id, index = message.running
         if failed:
             self.flush(worker, final=False)
@@ -330,7 +368,9 @@ class World:
     def block(self, worker: SimWorker, chunks: int, cost_key: int) -> None:
         """Let the task submit a job and wait for it."""
         assert worker.current is not None
-        depth = self.jobs[worker.current.running[0]].event.depth + 1
+        depth = 1
+        if worker.current is not worker.loan:
+            depth += self.jobs[worker.current.running[0]].event.depth
         worker.blocked_on = 0
 
         def wait() -> None:
@@ -359,6 +399,8 @@ class World:
         running = None
         if message is not None and message.message_id in worker.sent:
             running = message.message_id
+        if running is not None and message is not worker.loan:
+            assert message is not None
             while message.received < message.finished:
                 answered = [message.chunks[message.received]]
                 message.received += 1
@@ -404,7 +446,7 @@ class World:
             if worker.mail:
                 moves.append(self.read)
         elif worker.blocked_on is None:
-            moves.append(lambda worker: self.finish(worker, False, False, False))
+            moves.append(partial(self.finish, failed=False, flush=False, hand_back=False))
         elif self.may_unblock(worker):
             moves.append(self.unblock)
         return moves
@@ -418,13 +460,13 @@ class World:
         if self.inbox:
             moves.append(lambda: self.handle(self.inbox.popleft()))
         for worker in self.workers.values():
-            chosen = [move for move in self.moves_of(worker) if move.__name__ != "<lambda>"]
+            chosen = [move for move in self.moves_of(worker) if not isinstance(move, partial)]
             if worker.state == "serving" and worker.current and worker.blocked_on is None:
-                flags = [dice.random() < p for p in (0.2, 0.3, 0.2)]
-                chosen.append(lambda worker, flags=flags: self.finish(worker, *flags))
+                failed, flush, hand_back = (dice.random() < p for p in (0.2, 0.3, 0.2))
+                chosen.append(partial(self.finish, failed=failed, flush=flush, hand_back=hand_back))
                 if dice.random() < 0.2:
                     size, key = dice.randrange(4), dice.randrange(2)
-                    chosen.append(lambda worker: self.block(worker, size, key))
+                    chosen.append(partial(self.block, chunks=size, cost_key=key))
             moves += [partial(move, worker) for move in chosen]
         return moves
 
@@ -508,6 +550,12 @@ def play(seed: int, events: int = 150) -> World:
             lazy = [number for number in jobs if not world.jobs[number].final]
             if lazy and luck >= 0.185:
                 world.add(dice.choice(lazy), dice.choice([0, 1, 4]), dice.random() < 0.3)
+        elif luck < 0.22:
+            loans = [worker for worker in world.workers.values() if worker.loan is not None]
+            if loans and dice.random() < 0.5:
+                world.cancel_loan(dice.choice(loans))
+            else:
+                world.lend()
         elif luck < 0.24:
             world.tick(dice.choice([0.0, 0.1, 0.3, 1.0]))
         elif luck < 0.2405:
@@ -610,6 +658,19 @@ class SchedulerMachine(RuleBasedStateMachine):
         job_id = jobs[pick % len(jobs)]
         if index < self.world.jobs[job_id].chunks:
             self.world.cancel_chunk(job_id, index)
+
+    @precondition(lambda self: not self.world.over)
+    @rule()
+    def lend(self) -> None:
+        self.world.lend()
+
+    def loans(self) -> list[SimWorker]:
+        return [worker for worker in self.world.workers.values() if worker.loan is not None]
+
+    @precondition(lambda self: not self.world.over and self.loans())
+    @rule()
+    def cancel_loan(self) -> None:
+        self.world.cancel_loan(self.loans()[0])
 
     @precondition(lambda self: not self.world.over)
     @rule(seconds=st.sampled_from([0.0, 0.2, 0.5, 1.0]))
