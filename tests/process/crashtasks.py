@@ -11,9 +11,10 @@ import functools
 import os
 import pickle
 import signal
+import threading
 from typing import Any
 
-from pooltasks import log_line
+from pooltasks import hold, log_line, pid_and_value
 
 DEADLY = ("exit", "segfault", "sigkill")
 WAYS = ("pickle", "unpickle", "raises", *DEADLY)
@@ -140,3 +141,84 @@ def initializer_plan(part: str, how: str, log: str) -> tuple[Any, tuple[Any, ...
             return Arriving(how), ()
         return functools.partial(initialize, log, how), ()
     return initialize_by_raising, (log, how)
+
+
+def log_and_square(log: str, n: int) -> int:
+    """Note that the item ran."""
+    log_line(log, n)
+    return n * n
+
+
+def ignore_signals_and_hold(path: str) -> None:
+    """Refuse to end politely."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hold(path)
+
+
+class KillsWhenPickled:
+    """A part of a result whose pickling kills the worker, after other parts were written."""
+
+    def __reduce__(self) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+
+def large_then_killed(nbytes: int) -> object:
+    """Return much, the last part of which kills."""
+    return [bytes(nbytes), [bytearray(nbytes)], KillsWhenPickled()]
+
+
+def large_with_a_fuse(nbytes: int, delay: float) -> bytes:
+    """Return much, and be killed somewhere on the way: while making, sending, or after that."""
+    fuse = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
+    fuse.daemon = True
+    fuse.start()
+    return b"x" * nbytes
+
+
+def kill_at_five(n: int) -> int:
+    """Die with the process at one item."""
+    if n == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+def die_until(log: str, calls: int) -> int:
+    """Die at each call before a given one."""
+    log_line(log, os.getpid())
+    with open(log) as file:
+        done = len(file.read().split())
+    if done < calls:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+
+
+def hold_marked(job: tuple[str, int]) -> int:
+    """Hang at one item."""
+    path, n = job
+    return int(hold(path, n)) if n == 2 else n
+
+
+def log_and_return(job: tuple[str, int]) -> tuple[int, tuple[int, int]]:
+    """Note the execution, then compute."""
+    log, n = job
+    log_line(log, n)
+    return pid_and_value((n, 3 * n))
+
+
+def log_and_perhaps_die(job: tuple[str, int]) -> int:
+    """Note the execution; some items kill their worker."""
+    log, n = job
+    log_line(log, n)
+    if n % 97 == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 3 * n
+
+
+def log_and_die_at_odd(job: tuple[str, int]) -> int:
+    """Note the execution; every second item kills its worker."""
+    log_line(*job)
+    if job[1] % 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job[1]

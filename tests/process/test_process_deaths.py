@@ -6,13 +6,24 @@ import itertools
 import os
 import random
 import signal
-import threading
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from crashtasks import (
+    die_until,
+    hold_marked,
+    ignore_signals_and_hold,
+    kill_at_five,
+    large_then_killed,
+    large_with_a_fuse,
+    log_and_die_at_odd,
+    log_and_perhaps_die,
+    log_and_return,
+    log_and_square,
+)
 from poolkit import PATIENCE, Gate
-from pooltasks import hold, log_line, pass_gate, pid, pid_and_value, square
+from pooltasks import hold, pass_gate, pid, square
 
 import pool as actorpool
 
@@ -113,12 +124,6 @@ def test_only_the_running_task_fails(
     assert sorted(map(int, log.read_text().split())) == list(range(30))
 
 
-def log_and_square(log: str, n: int) -> int:
-    """Note that the item ran."""
-    log_line(log, n)
-    return n * n
-
-
 def test_all_killed_at_once(make_pool: Callable[..., Any], gate: Gate) -> None:
     pool = make_pool(3)
     held = [pool.apply_async(hold, (gate.path,)) for _ in range(3)]
@@ -157,13 +162,6 @@ def test_terminate_ends_stopped_and_stubborn_workers(
     assert not any(process.is_running() for process in processes)
 
 
-def ignore_signals_and_hold(path: str) -> None:
-    """Refuse to end politely."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    hold(path)
-
-
 def test_killed_while_starting(make_pool: Callable[..., Any], gate: Gate) -> None:
     pool = make_pool(1, pass_gate, (gate.path,))
     job = pool.map_async(square, range(20), 1)
@@ -184,19 +182,6 @@ def test_killed_while_starting_before_anything_is_asked(
     assert pool.map(square, range(5)) == [n * n for n in range(5)]
 
 
-class KillsWhenPickled:
-    """A part of a result whose pickling kills the worker, after other parts were written."""
-
-    def __reduce__(self) -> Any:
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError("unreachable")
-
-
-def large_then_killed(nbytes: int) -> object:
-    """Return much, the last part of which kills."""
-    return [bytes(nbytes), [bytearray(nbytes)], KillsWhenPickled()]
-
-
 @pytest.mark.parametrize("nbytes", [10, 100_000, 30_000_000])
 def test_killed_while_pickling_a_large_result(make_pool: Callable[..., Any], nbytes: int) -> None:
     pool = make_pool(2)
@@ -206,14 +191,6 @@ def test_killed_while_pickling_a_large_result(make_pool: Callable[..., Any], nby
         with pytest.raises(actorpool.WorkerDied):
             result.get(PATIENCE)
     assert after.get(PATIENCE) == [n * n for n in range(20)]
-
-
-def large_with_a_fuse(nbytes: int, delay: float) -> bytes:
-    """Return much, and be killed somewhere on the way: while making, sending, or after that."""
-    fuse = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
-    fuse.daemon = True
-    fuse.start()
-    return b"x" * nbytes
 
 
 def test_killed_at_any_point_of_sending(make_pool: Callable[..., Any]) -> None:
@@ -254,13 +231,6 @@ def test_a_failed_chunk_is_one_task(make_pool: Callable[..., Any]) -> None:
     assert got == [0, 1, 2]
 
 
-def kill_at_five(n: int) -> int:
-    """Die with the process at one item."""
-    if n == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return n
-
-
 def test_retries_run_a_task_again(make_pool: Callable[..., Any], tmp_path: Path) -> None:
     pool = make_pool(2)
     for calls, method in ((3, "apply"), (3, "map"), (3, "imap")):
@@ -277,19 +247,9 @@ def test_retries_run_a_task_again(make_pool: Callable[..., Any], tmp_path: Path)
     assert len(log.read_text().split()) == 3
 
 
-def die_until(log: str, calls: int) -> int:
-    """Die at each call before a given one."""
-    log_line(log, os.getpid())
-    with open(log) as file:
-        done = len(file.read().split())
-    if done < calls:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return done
-
-
 def test_timeout_ends_that_task_only(make_pool: Callable[..., Any], gate: Gate) -> None:
     pool = make_pool(2)
-    iterator = pool.imap(hold_marked, [(gate.path, n) for n in range(5)], timeout=0.3)
+    iterator = pool.imap(hold_marked, [(gate.path, n) for n in range(5)], timeout=0.5)
     outcomes: list[Any] = []
     for _ in range(5):
         try:
@@ -300,12 +260,6 @@ def test_timeout_ends_that_task_only(make_pool: Callable[..., Any], gate: Gate) 
     assert outcomes[:2] + outcomes[3:] == [0, 1, 3, 4]
     # Its worker was ended: it did not just stop being waited for.
     assert has_ended(gate.entered())
-
-
-def hold_marked(job: tuple[str, int]) -> int:
-    """Hang at one item."""
-    path, n = job
-    return int(hold(path, n)) if n == 2 else n
 
 
 def test_cancel_frees_the_worker(make_pool: Callable[..., Any], gate: Gate) -> None:
@@ -347,13 +301,6 @@ def kill_if_there(worker: int) -> None:
         os.kill(worker, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def log_and_return(job: tuple[str, int]) -> tuple[int, tuple[int, int]]:
-    """Note the execution, then compute."""
-    log, n = job
-    log_line(log, n)
-    return pid_and_value((n, 3 * n))
 
 
 def executions(log: Path, count: int) -> list[int]:
@@ -409,15 +356,6 @@ def test_tasks_that_kill_themselves_at_random(
             assert outcome == 3 * n
 
 
-def log_and_perhaps_die(job: tuple[str, int]) -> int:
-    """Note the execution; some items kill their worker."""
-    log, n = job
-    log_line(log, n)
-    if n % 97 == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 3 * n
-
-
 def test_the_check_sees_what_it_looks_for() -> None:
     # The control: a log in which one item ran twice, or never, must not pass.
     assert check_attempts([1, 1, 1], [0, 3, None], retries=0) == 1
@@ -437,11 +375,3 @@ def test_the_kills_are_real(make_pool: Callable[..., Any], tmp_path: Path) -> No
     got = pool.map(log_and_die_at_odd, jobs, 1, return_exceptions=True)
     assert [isinstance(outcome, actorpool.WorkerDied) for outcome in got] == [False, True] * 20
     assert executions(log, 40) == [1] * 40
-
-
-def log_and_die_at_odd(job: tuple[str, int]) -> int:
-    """Note the execution; every second item kills its worker."""
-    log_line(*job)
-    if job[1] % 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return job[1]

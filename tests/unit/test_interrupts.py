@@ -1,0 +1,124 @@
+"""Ctrl-C while the books are being written: noted, and raised when they are in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from pool._local._interrupts import Shield
+
+
+@pytest.fixture(autouse=True)
+def pythons_own_handler() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def handler() -> object:
+    return signal.getsignal(signal.SIGINT)
+
+
+def test_nothing_happens_without_a_signal() -> None:
+    shield = Shield()
+    assert shield.raised()
+    assert handler() is not signal.default_int_handler
+    shield.lower()
+    assert handler() is signal.default_int_handler
+
+
+def test_interrupt_is_raised_when_the_shield_is_lowered() -> None:
+    shield = Shield()
+    assert shield.raised()
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        shield.lower()
+    assert handler() is signal.default_int_handler
+
+
+def test_interrupt_is_raised_once() -> None:
+    shield = Shield()
+    assert shield.raised()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        shield.lower()
+    assert shield.raised()
+    shield.lower()
+
+
+def test_interrupt_after_the_shield_is_raised_at_once() -> None:
+    shield = Shield()
+    assert shield.raised()
+    shield.lower()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_inner_shield_leaves_it_to_the_outer_one() -> None:
+    outer, inner = Shield(), Shield()
+    assert outer.raised()
+    assert inner.raised() is False
+    assert outer.raised() is False
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        outer.lower()
+
+
+def test_handler_of_the_program_is_left_alone() -> None:
+    seen: list[int] = []
+
+    def own(signum: int, frame: FrameType | None) -> None:
+        seen.append(signum)
+
+    signal.signal(signal.SIGINT, own)
+    assert Shield().raised() is False
+    assert handler() is own
+    signal.raise_signal(signal.SIGINT)
+    assert seen == [signal.SIGINT]
+
+
+@pytest.mark.parametrize("choice", [signal.SIG_IGN, signal.SIG_DFL])
+def test_choice_of_the_program_is_left_alone(choice: signal.Handlers) -> None:
+    signal.signal(signal.SIGINT, choice)
+    assert Shield().raised() is False
+    assert handler() == choice
+
+
+def test_other_threads_need_no_shield() -> None:
+    answers: list[bool] = []
+    thread = threading.Thread(target=lambda: answers.append(Shield().raised()))
+    thread.start()
+    thread.join()
+    assert answers == [False]
+    assert handler() is signal.default_int_handler
+
+
+def test_thread_that_forks_is_the_main_one_of_its_child() -> None:
+    results: list[int] = []
+
+    def fork() -> None:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                shield = Shield()
+                if shield.raised():
+                    signal.raise_signal(signal.SIGINT)
+                    try:
+                        shield.lower()
+                    except KeyboardInterrupt:
+                        status = 42
+            finally:
+                os._exit(status)
+        results.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    thread = threading.Thread(target=fork)
+    thread.start()
+    thread.join()
+    assert results == [42]

@@ -1,0 +1,122 @@
+"""The journal: pages are handed out clean, and what a worker wrote survives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from pool._transport._journal import (
+    CAPACITY,
+    FINISHED,
+    FLUSHED,
+    HEADER_NBYTES,
+    LAYOUT,
+    MESSAGE,
+    SLOT_NBYTES,
+    TARGET,
+    TARGET_CHUNK,
+    USED,
+    WORDS_MAX,
+    JournalFile,
+    attach,
+)
+
+WORDS = (MESSAGE, FINISHED, FLUSHED, USED, TARGET, TARGET_CHUNK, LAYOUT)
+
+
+@pytest.fixture
+def journal() -> Iterator[JournalFile]:
+    journal = JournalFile(3)
+    yield journal
+    journal.close()
+
+
+def test_words_are_apart_and_inside_the_header() -> None:
+    assert len(set(WORDS)) == len(WORDS)
+    assert max(WORDS) * 8 < HEADER_NBYTES
+    assert WORDS_MAX * 8 <= CAPACITY
+    assert HEADER_NBYTES + CAPACITY == SLOT_NBYTES
+    assert SLOT_NBYTES % os.sysconf("SC_PAGE_SIZE") == 0
+
+
+def test_every_page_is_handed_out_once(journal: JournalFile) -> None:
+    assert sorted(slot for _ in range(3) if (slot := journal.acquire()) is not None) == [0, 1, 2]
+    assert journal.acquire() is None
+    journal.release(1)
+    assert journal.acquire() == 1
+    assert journal.acquire() is None
+
+
+def test_page_is_handed_out_with_a_clean_header(journal: JournalFile) -> None:
+    number = journal.acquire()
+    assert number is not None
+    slot = journal.slot(number)
+    for word in WORDS:
+        slot.words[word] = (1 << 64) - 1
+    journal.release(number)
+    assert journal.acquire() == number
+    assert slot.words.tolist() == [0] * len(slot.words)
+    slot.release()
+
+
+def test_pages_do_not_overlap(journal: JournalFile) -> None:
+    slots = [journal.slot(number) for number in range(3)]
+    for number, slot in enumerate(slots):
+        assert len(slot.data) == CAPACITY
+        slot.data[:] = bytes([number + 1]) * CAPACITY
+        for word in range(len(slot.words)):
+            slot.words[word] = number
+    for number, slot in enumerate(slots):
+        assert bytes(slot.data) == bytes([number + 1]) * CAPACITY
+        assert set(slot.words) == {number}
+        slot.release()
+
+
+def test_parent_reads_what_a_killed_worker_wrote(journal: JournalFile) -> None:
+    ours = journal.slot(2)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            theirs = attach(journal.fd, 2)
+            theirs.data[:7] = b"outcome"
+            theirs.words[USED] = 7
+            theirs.words[MESSAGE] = 1 << 62
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert ours.words[MESSAGE] == 1 << 62
+    assert bytes(ours.data[: ours.words[USED]]) == b"outcome"
+    ours.release()
+
+
+def test_worker_reads_whom_the_parent_aims_at(journal: JournalFile) -> None:
+    ours = journal.slot(1)
+    theirs = attach(journal.fd, 1)
+    ours.words[TARGET_CHUNK] = 5
+    ours.words[TARGET] = 9
+    assert (theirs.words[TARGET], theirs.words[TARGET_CHUNK]) == (9, 5)
+    theirs.release()
+    ours.release()
+
+
+def test_close_lets_everything_go_and_may_be_repeated() -> None:
+    journal = JournalFile(1)
+    slot = journal.slot(0)
+    slot.release()
+    journal.close()
+    journal.close()
+    assert journal.fd == -1
+
+
+def test_close_refuses_while_a_page_is_in_use() -> None:
+    journal = JournalFile(1)
+    slot = journal.slot(0)
+    with pytest.raises(BufferError):
+        journal.close()
+    slot.release()
+    journal._view.release()
+    journal._map.close()

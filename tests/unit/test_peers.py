@@ -1,0 +1,274 @@
+"""A worker as its parent sees it: what can be taken back, and what a death leaves behind."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import pickle
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pool._local._peers import Peer, Sent, decode, decode_many
+from pool._local._undecodable import split_stream
+from pool._transport._channel import Channel, socket_from, socket_pair
+from pool._transport._journal import (
+    ALL_CHUNKS,
+    FINISHED,
+    FLUSHED,
+    LAYOUT,
+    MESSAGE,
+    TARGET,
+    TARGET_CHUNK,
+    USED,
+    JournalFile,
+    Slot,
+    attach,
+)
+from pool._transport._messages import EXIT, FLOATS, INTS, RUN, STREAM
+
+DONTWAIT = _socket.MSG_DONTWAIT
+
+
+class Pair:
+    """A peer, and the worker that it stands for."""
+
+    def __init__(self) -> None:
+        self.journal = JournalFile(1)
+        ours, theirs = socket_pair()
+        self.worker = Channel(socket_from(os.dup(theirs.fileno())))
+        self.page: Slot = attach(self.journal.fd, 0)
+        self.peer = Peer(1, ours, theirs, 0, self.journal.slot(0), bytearray(1 << 16))
+
+    def post(self, message_id: int, runs: list[tuple[int, int, int]], nbytes: int = 0) -> None:
+        self.peer.sent[message_id] = Sent(runs, [])
+        self.peer.channel.send((RUN, message_id, (), (), ()), [bytes(nbytes)])
+
+    def begin(self, message_id: int) -> None:
+        words = self.page.words
+        words[FINISHED] = words[FLUSHED] = words[USED] = 0
+        words[MESSAGE] = message_id
+
+    def keep(self, *values: object) -> None:
+        """Do as the worker does with outcomes that it does not send at once."""
+        words = self.page.words
+        words[LAYOUT] = STREAM
+        for value in values:
+            data = pickle.dumps(value)
+            used = words[USED]
+            self.page.data[used : used + len(data)] = data
+            words[USED] = used + len(data)
+            words[FINISHED] += 1
+
+    def close(self) -> None:
+        self.peer.close()
+        self.worker.close()
+        self.page.release()
+        self.journal.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    pair = Pair()
+    yield pair
+    pair.close()
+
+
+def salvaged(pair: Pair) -> tuple[int | None, list[Any]]:
+    running, pickles = pair.peer.salvage()
+    return running, [pickle.loads(data) for data in pickles]
+
+
+# --- taking back ------------------------------------------------------------------------
+
+
+def test_unread_messages_are_taken_back_and_the_worker_never_sees_them(pair: Pair) -> None:
+    pair.post(1, [(1, 0, 1)])
+    pair.post(2, [(1, 1, 2)], nbytes=1 << 20)
+    pair.post(3, [(1, 2, 3)])
+    assert pair.worker.receive()[0][1] == 1
+    assert pair.peer.reclaim() == [2, 3]
+    assert list(pair.peer.sent) == [1]
+    with pytest.raises(BlockingIOError):
+        pair.worker.receive(DONTWAIT)
+
+
+def test_nothing_to_take_back(pair: Pair) -> None:
+    assert pair.peer.reclaim() == []
+    pair.post(1, [(1, 0, 1)])
+    pair.worker.receive()
+    assert pair.peer.reclaim() == []
+    assert list(pair.peer.sent) == [1]
+
+
+def test_taking_back_from_a_worker_that_is_gone(pair: Pair) -> None:
+    pair.post(1, [(1, 0, 1)])
+    pair.worker.close()
+    assert pair.peer.reclaim() == [1]
+    assert pair.peer.reclaim() == []
+
+
+def test_function_is_not_taken_for_known_with_a_message_that_came_back(pair: Pair) -> None:
+    pair.peer.sent[1] = Sent([(1, 0, 1)], [77])
+    pair.peer.channel.send((RUN, 1, ((77, True, 0),), (), ()), [b"function"])
+    assert pair.peer.reclaim() == [1]
+    assert 77 not in pair.peer.known
+
+
+def test_other_messages_are_not_reported(pair: Pair) -> None:
+    pair.post(1, [(1, 0, 1)])
+    pair.peer.channel.send((EXIT,))
+    assert pair.peer.reclaim() == [1]
+
+
+# --- what a death leaves ----------------------------------------------------------------
+
+
+def test_worker_that_died_idle_leaves_nothing(pair: Pair) -> None:
+    assert pair.peer.salvage() == (None, [])
+
+
+def test_message_that_was_read_and_not_begun_is_not_running(pair: Pair) -> None:
+    pair.begin(1)
+    pair.post(2, [(1, 0, 3)])
+    pair.worker.receive()
+    assert pair.peer.salvage() == (None, [])
+
+
+def test_message_that_was_begun_is_running(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 3)])
+    pair.begin(5)
+    assert pair.peer.salvage() == (5, [])
+
+
+def test_outcomes_that_were_kept_are_found(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.keep("a", [1, 2], None)
+    assert salvaged(pair) == (5, ["a", [1, 2], None])
+
+
+def test_outcomes_that_were_sent_are_not_found_again(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.keep("a", "b", "c")
+    # The parent got two of them; the worker died before it could note that.
+    pair.peer.sent[5].answered = 2
+    assert salvaged(pair) == (5, ["c"])
+
+
+def test_outcomes_kept_after_a_flush(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.keep("a", "b")
+    pair.peer.sent[5].answered = 2
+    pair.page.words[USED] = 0
+    pair.page.words[FLUSHED] = 2
+    pair.keep("c")
+    assert salvaged(pair) == (5, ["c"])
+
+
+def test_outcome_that_was_written_and_not_counted_is_lost_alone(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.keep("a", "b")
+    pair.page.words[FINISHED] = 1
+    assert salvaged(pair) == (5, ["a"])
+
+
+def test_worker_that_died_between_sending_and_noting_was_running_nothing(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.peer.sent[5].answered = 1
+    assert pair.peer.salvage() == (None, [])
+
+
+def test_message_that_was_answered_to_the_end_is_not_running(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 1)])
+    pair.begin(5)
+    del pair.peer.sent[5]
+    assert pair.peer.salvage() == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("layout", "code", "values"), [(INTS, "q", [-(1 << 63), 0, 5]), (FLOATS, "d", [0.1, -0.0, 2.0])]
+)
+def test_outcomes_kept_as_machine_words(
+    pair: Pair, layout: int, code: str, values: list[Any]
+) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    data = array(code, values).tobytes()
+    pair.page.data[: len(data)] = data
+    pair.page.words[LAYOUT] = layout
+    pair.page.words[FINISHED] = len(values)
+    assert repr(salvaged(pair)) == repr((5, values))
+    pair.peer.sent[5].answered = 2
+    assert repr(salvaged(pair)) == repr((5, values[2:]))
+
+
+# --- whom an interrupt hits -------------------------------------------------------------
+
+
+def test_interrupt_finds_the_running_chunk(pair: Pair) -> None:
+    pair.post(5, [(1, 4, 6), (2, 0, 1)])
+    pair.begin(5)
+    assert pair.peer.runs(5, 1, None)
+    assert pair.peer.runs(5, 1, 4)
+    assert not pair.peer.runs(5, 1, 5)
+    assert not pair.peer.runs(5, 2, None)
+    pair.page.words[FINISHED] = 2
+    assert pair.peer.runs(5, 2, 0)
+    assert pair.peer.target(5, 2, 0) == 2
+    assert pair.peer.target(5, 1, None) is None
+    assert not pair.peer.runs(6, 2, None)
+
+
+def test_interrupt_of_a_whole_message(pair: Pair) -> None:
+    pair.post(5, [(1, 4, 6), (1, 0, 1)])
+    assert pair.peer.target(5, 1, None) == ALL_CHUNKS
+    assert pair.peer.target(6, 1, None) is None
+
+
+def test_message_that_is_read_and_not_begun_is_about_to_run_its_first_chunk(pair: Pair) -> None:
+    pair.post(5, [(1, 4, 6)])
+    pair.begin(3)
+    pair.page.words[FINISHED] = 1
+    assert pair.peer.target(5, 1, 4) == 0
+    assert pair.peer.target(5, 1, 5) is None
+
+
+def test_worker_reads_the_aim(pair: Pair) -> None:
+    pair.peer.aim(5, 3)
+    assert (pair.page.words[TARGET], pair.page.words[TARGET_CHUNK]) == (5, 3)
+
+
+def test_chunk_of_a_message_is_found_in_its_job() -> None:
+    sent = Sent([(1, 4, 6), (2, 0, 1)], [])
+    assert [sent.locate(chunk) for chunk in range(4)] == [(1, 4), (1, 5), (2, 0), (None, 0)]
+
+
+# --- outcomes ---------------------------------------------------------------------------
+
+
+def test_stream_of_outcomes_is_taken_apart_exactly() -> None:
+    values = [None, "a.b.", b".", {"x": [1.5]}, "." * 300]
+    pickles = [pickle.dumps(value, protocol) for protocol, value in enumerate(values, 1)]
+    assert split_stream(b"".join(pickles), len(values)) == pickles
+    assert decode_many(b"".join(pickles), len(values), STREAM) == values
+
+
+def test_outcomes_of_a_stream_share_nothing() -> None:
+    value = ["x"]
+    data = pickle.dumps(value) * 2
+    first, second = decode_many(data, 2, STREAM)
+    assert first == second
+    assert first is not second
+
+
+def test_payload_with_buffers() -> None:
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(pickle.PickleBuffer(bytearray(b"abc")), 5, buffer_callback=buffers.append)
+    assert bytes(decode([data, bytearray(b"abc")])) == b"abc"
