@@ -49,9 +49,7 @@ class _Inherited:
         return self._run(*self._parts, *args)
 
 
-def hold_call(
-    func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str, Any]
-) -> Held:
+def hold_call(func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str, Any]) -> Held:
     """Return a callable without arguments that calls ``func(*args, **kwds)``."""
     return Held((func, args, kwds), _run_call)
 

@@ -71,9 +71,7 @@ class Flow:
         The outcome of a chunk is a list, but of chunks of one item the value itself.
     """
 
-    def __init__(
-        self, engine: LocalEngine, ordered: bool, window: Window, chunksize: int
-    ) -> None:
+    def __init__(self, engine: LocalEngine, ordered: bool, window: Window, chunksize: int) -> None:
         self._single = chunksize == 1
         self.engine = engine
         self.window = window
@@ -299,5 +297,3 @@ class _Ended:
 
     def abandon(self) -> None:
         """Nothing is left to abandon."""
-
-

@@ -57,7 +57,7 @@ def start_imap(
     source: Windowed | Fed
     if iterable.__class__ in (list, tuple, range):
         items = list(iterable) if iterable.__class__ is list else iterable
-        source = Windowed(items, chunksize, label.item, window.size)  # type: ignore[arg-type]
+        source = Windowed(items, chunksize, label.item, window.size)
     else:
         source = Fed(
             iter(iterable), chunksize, label.item, window.size, 2 * pool._processes, flow.end_with

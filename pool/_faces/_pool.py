@@ -555,8 +555,7 @@ class Pool:
     def __repr__(self) -> str:
         cls = self.__class__
         return (
-            f"<{cls.__module__}.{cls.__qualname__} state={self._state} "
-            f"pool_size={self._processes}>"
+            f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={self._processes}>"
         )
 
     def _repr_html_(self) -> str:

@@ -28,7 +28,7 @@ from pool._transport._messages import CAUGHT, DONE, EXIT, EXITED, ONE, READY, RE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from pool._local._express import Loan
@@ -375,7 +375,7 @@ class Driver:
         jobs = self.jobs
         for command in self.scheduler.handle(event, monotonic()):
             if command.__class__ is ev.Deliver:
-                job_id, start, stop, offset = command  # type: ignore[misc]
+                job_id, start, stop, offset = command
                 job = jobs.get(job_id)
                 if job is None:
                     continue  # cancelled a moment ago by another thread
@@ -399,7 +399,7 @@ class Driver:
             return  # an exception class that refuses attributes
 
     def _on_client(self, peer: Peer, fds: list[int]) -> None:
-        """A task of this worker wants to use the pool that it runs in."""
+        """Let the tasks of this worker use the pool that they run in."""
         from pool._local._relay import Client
         from pool._transport._channel import Channel, socket_from
 
@@ -490,9 +490,7 @@ class Driver:
                 self._journal.release(slot_id)
                 self._cannot_start(error)
                 return
-            peer = Peer(
-                worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self._buffer
-            )
+            peer = Peer(worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self._buffer)
             self.peers[worker_id] = self._by_fd[ours.fileno()] = peer
             self.epoll.register(ours.fileno(), select.EPOLLIN)
             batch.append((worker_id, slot_id, theirs.fileno()))
@@ -572,7 +570,9 @@ class Driver:
         forgets = self._forgets.pop(worker_id, ()) if self._forgets else ()
         peer.sent[message_id] = Sent(runs, list(defines))
         try:
-            self._post_mail(peer, (RUN, message_id, list(defines.values()), forgets, entries), blobs)
+            self._post_mail(
+                peer, (RUN, message_id, list(defines.values()), forgets, entries), blobs
+            )
         except OSError as error:
             self._cannot_send(peer, message_id, jobs, error)
 
@@ -584,9 +584,7 @@ class Driver:
                 self.inbox.append(ev.CancelRequested(job_id))
         self.inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
 
-    def _cannot_send(
-        self, peer: Peer, message_id: int, jobs: list[Job], error: OSError
-    ) -> None:
+    def _cannot_send(self, peer: Peer, message_id: int, jobs: list[Job], error: OSError) -> None:
         """No memory or descriptor for a large message: its jobs fail, the pool goes on."""
         sent = peer.sent.pop(message_id)
         error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
@@ -645,7 +643,7 @@ class Driver:
 
         assert self._last_exit is not None
         peer, status = self._last_exit
-        return WorkerDied(peer.worker_id, peer.pid, os.waitstatus_to_exitcode(status), doing)
+        return WorkerDied(peer.worker_id, peer.pid or 0, os.waitstatus_to_exitcode(status), doing)
 
     def _finish_job(self, command: ev.FinishJob) -> None:
         job = self.jobs.pop(command.job_id, None)
@@ -770,7 +768,7 @@ def _undecodable(error: BaseException) -> BaseException:
     return error
 
 
-def _count() -> Any:
+def _count() -> Iterator[int]:
     from itertools import count
 
     return count(1)

@@ -317,9 +317,7 @@ class LocalEngine:
 
         jobs, self.driver.jobs = self.driver.jobs, {}
         for job in jobs.values():
-            job.sink.abort(
-                PoolTerminated("this result belongs to the process that was forked")
-            )
+            job.sink.abort(PoolTerminated("this result belongs to the process that was forked"))
         self.driver.release(forked=True)
 
 

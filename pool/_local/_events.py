@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     class CancelRequested(NamedTuple):
         job_id: int
-        index: int | None = None
+        index: int | None = None  # type: ignore[assignment]  # no event is searched like a tuple
 
     class WorkerReady(NamedTuple):
         worker_id: int
@@ -111,7 +111,7 @@ if TYPE_CHECKING:
         worker_id: int
         message_id: int
         job_id: int
-        index: int | None
+        index: int | None  # type: ignore[assignment]  # as above
         kill: bool
 
     class Deliver(NamedTuple):
@@ -122,7 +122,7 @@ if TYPE_CHECKING:
 
     class FailChunk(NamedTuple):
         job_id: int
-        index: int
+        index: int  # type: ignore[assignment]  # as above
         timed_out: bool
         worker_id: int
 

@@ -170,7 +170,7 @@ class Items(Source):
         size = self.chunksize
         items = self.items[start * size : stop * size]
         if items.__class__ is range:
-            return RANGE, (items.start, items.stop, items.step)  # type: ignore[attr-defined]
+            return RANGE, (items.start, items.stop, items.step)
         if stop - start > 1 and ATOMS.issuperset(map(type, items)):
             # Immutable values: one pickle of all cannot make two tasks share anything.
             blobs.append(_pickle.dumps(items, 5))
@@ -184,9 +184,7 @@ class Items(Source):
         return EACH, tuple(extra) if any(extra) else None
 
 
-def encode_chunk(
-    items: Sequence[Any], first: int, describe: Callable[[int], str]
-) -> list[Any]:
+def encode_chunk(items: Sequence[Any], first: int, describe: Callable[[int], str]) -> list[Any]:
     """Pickle one chunk; what cannot be pickled becomes the failure of that chunk alone.
 
     Returns

@@ -101,7 +101,7 @@ class Peer:
         The kernel gives each message to exactly one reader, so there is no race: what
         comes back here was not and will not be seen by the worker.
         """
-        reclaimed = []
+        reclaimed: list[int] = []
         while True:
             try:
                 head, _ = self._theirs.receive(_DONTWAIT)

@@ -87,9 +87,7 @@ class Client:
             source = self._sources.get(request_id)
             if source is not None:
                 source.add(chunks, blobs, 0)
-                driver.inbox.append(
-                    ev.ChunksAdded(self._jobs[request_id], len(chunks), final)
-                )
+                driver.inbox.append(ev.ChunksAdded(self._jobs[request_id], len(chunks), final))
         elif kind == CANCEL:
             job_id = self._jobs.pop(head[1], None)
             if job_id is not None:
@@ -215,9 +213,7 @@ class _Relay:
 
     def abort(self, error: BaseException) -> bool:
         encoded = dumps_exception(error)
-        self._client.send(
-            (OUTCOME, self._request_id, -1, 1), [encoded.data, *encoded.buffers]
-        )
+        self._client.send((OUTCOME, self._request_id, -1, 1), [encoded.data, *encoded.buffers])
         return self.finish()
 
     def call_back(self) -> None:

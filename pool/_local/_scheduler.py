@@ -279,9 +279,7 @@ class Scheduler:
         self._call_off(job, index, commands, now)
         return commands
 
-    def _call_off(
-        self, job: Job, index: int | None, commands: list[Command], now: float
-    ) -> None:
+    def _call_off(self, job: Job, index: int | None, commands: list[Command], now: float) -> None:
         """Interrupt what runs of a job, and take back what waits in mailboxes."""
         for worker in self.workers.values():
             held = [m for m in worker.messages.values() if m.holds(job.job_id, index)]
@@ -441,9 +439,7 @@ class Scheduler:
         elif len(worker.messages) < DEPTH and not worker.exclusive:
             self._room[worker_id] = worker
 
-    def _fill(
-        self, commands: list[Command], now: float, steal: bool = True
-    ) -> list[Command]:
+    def _fill(self, commands: list[Command], now: float, steal: bool = True) -> list[Command]:
         while self.queued:
             job = self._head()
             if self._idle:

@@ -81,7 +81,7 @@ class Channel:
         self.socket.close()
 
     def send(
-        self, head: Head, blobs: Sequence[Blob] = (), fds: Sequence[int] = (), flags: int = 0
+        self, head: Head, blobs: Sequence[Any] = (), fds: Sequence[int] = (), flags: int = 0
     ) -> None:
         """Send one message.
 
@@ -105,7 +105,7 @@ class Channel:
         for blob in blobs:
             nbytes += len(blob)
         if nbytes <= INLINE_MAX:
-            data = marshal.dumps((head, blobs, False), _MARSHAL)
+            data = marshal.dumps((head, blobs, False), _MARSHAL)  # type: ignore[arg-type]  # the caller vouches for it
             if len(data) <= INLINE_MAX:
                 if fds:
                     self._send_fds(data, list(fds), flags)
@@ -123,9 +123,7 @@ class Channel:
 
     def _send_fds(self, data: bytes, fds: list[int], flags: int) -> None:
         packed = b"".join(fd.to_bytes(_FD_SIZE, _ORDER) for fd in fds)
-        self.socket.sendmsg(
-            [data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)], flags
-        )
+        self.socket.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)], flags)
 
     def receive(self, flags: int = 0) -> tuple[Head, list[Any]]:
         """Wait for one message and return its head and blobs.

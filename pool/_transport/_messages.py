@@ -19,7 +19,8 @@ worker -> parent
     ``(DONE, message_id, chunks, final, elapsed, failed, layout)``
         The next ``chunks`` chunks of the message have outcomes. One chunk: its payload;
         ``failed`` is 0, or if it is an exception, 1 + the position of the item that
-        raised. Several, none of them failed: one blob, see the layouts of outcomes. ``final``: nothing more will come; chunks without outcome
+        raised. Several, none of them failed: one blob, see the layouts of outcomes.
+        ``final``: nothing more will come; chunks without outcome
         were not begun. ``elapsed``: seconds since the previous answer.
 
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the

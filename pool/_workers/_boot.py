@@ -81,7 +81,7 @@ def _streams(streams: Sequence[int]) -> None:
     try:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - lives on
     except OSError:
-        sys.stdin = None  # type: ignore[assignment]
+        sys.stdin = None
     for target, fd in zip((1, 2), streams, strict=False):
         if fd >= 0 and fd != target:
             os.dup2(fd, target)

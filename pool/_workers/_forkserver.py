@@ -135,7 +135,7 @@ class ForkServer:
         return max(0, int((self.deadline - monotonic()) * 1000) + 1)
 
     def _end(self) -> NoReturn:
-        """The user's process is dead: so are we, and nothing is left."""
+        """End, and leave nothing: the user's process is dead."""
         for pid in self.children:
             os.kill(pid, _signal.SIGTERM)
         deadline = monotonic() + TERM_GRACE
@@ -192,7 +192,7 @@ class ForkServer:
                 self._forget_waiting(client, worker_id)
 
     def _forget_waiting(self, client: Client, worker_id: int) -> None:
-        """A worker is to be killed that was not even forked yet."""
+        """Forget a worker that is to be killed and was not even forked."""
         for entry in client.waiting:
             if entry[0] == worker_id:
                 client.waiting.remove(entry)

@@ -64,9 +64,7 @@ def introduce(worker_id: int, settings: dict[str, Any], prefix: str) -> None:
         sys.meta_path.insert(0, _Introduce(worker_id, settings, prefix))
 
 
-def _introduce(
-    module: ModuleType, worker_id: int, settings: dict[str, Any], prefix: str
-) -> None:
+def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], prefix: str) -> None:
     process: Any = module
     parent = process._current_process
     # The number of a worker within its pool follows those of the processes it is in.

@@ -22,7 +22,7 @@ def fork_template(
     theirs: _socket.socket,
     ours: _socket.socket,
     settings: dict[str, Any],
-    run_initializer: Callable[[], None] | None,
+    run_initializer: Callable[[], object] | None,
     journal: int,
 ) -> int:
     """Fork; return the child's pid in the parent and never return in the child.
@@ -64,7 +64,7 @@ def _serve(
     theirs: _socket.socket,
     ours: _socket.socket,
     settings: dict[str, Any],
-    run_initializer: Callable[[], None] | None,
+    run_initializer: Callable[[], object] | None,
     journal: int,
     owner: int,
 ) -> NoReturn:
@@ -79,4 +79,3 @@ def _serve(
     client.payload = run_initializer
     server.add(client)
     server.run()
-

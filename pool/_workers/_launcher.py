@@ -139,7 +139,9 @@ def connect(
     return Launcher(Channel(ours))
 
 
-def fork(run_initializer: Callable[[], None] | None, journal: int, limits: dict[str, str]) -> Launcher:
+def fork(
+    run_initializer: Callable[[], object] | None, journal: int, limits: dict[str, str]
+) -> Launcher:
     """Fork this process into a forkserver whose workers inherit everything.
 
     Parameters

@@ -344,7 +344,7 @@ class Worker:
         try:
             return 0, dumps_to_parent(value)
         except BaseException as error:
-            from multiprocessing.pool import MaybeEncodingError
+            from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]  # missing in typeshed
 
             return 1, dumps_exception(MaybeEncodingError(error, value))
 
@@ -368,7 +368,8 @@ class Worker:
         # It has state: each chunk gets a copy of its own, as multiprocessing does, and
         # so do the buffers under its arrays.
         data, buffers = function
-        return loads(data, [bytearray(buffer) for buffer in buffers])  # type: ignore[return-value]
+        copy: Function = loads(data, [bytearray(buffer) for buffer in buffers])
+        return copy
 
     def _caught(self, function: Function, mode: int, items: Any) -> Iterator[Any]:
         star = mode & ~CAUGHT != MAP

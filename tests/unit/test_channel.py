@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pool._transport import _channel
 from pool._transport._channel import FDS_MAX, INLINE_MAX, Channel, socket_from, socket_pair
+from store import _anonymous
 
 DONTWAIT = _socket.MSG_DONTWAIT
 Ends = tuple[Channel, Channel]
@@ -272,7 +272,7 @@ def test_file_that_cannot_be_written_is_closed(ends: Ends, monkeypatch: pytest.M
     def full(fd: int, parts: Any) -> int:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(_channel.anonymous, "write_all", full)
+    monkeypatch.setattr(_anonymous, "write_all", full)
     with pytest.raises(OSError, match="full"):
         ends[0].send((1,), [bytes(1 << 20)])
     with pytest.raises(BlockingIOError):

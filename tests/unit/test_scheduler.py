@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import pytest
@@ -68,7 +68,7 @@ class Table:
         self.scheduler.check_invariants()
         return list(commands)
 
-    def learn(self, key: int, seconds: float, chunks: int = 1) -> None:
+    def learn(self, key: Hashable, seconds: float, chunks: int = 1) -> None:
         """Let the function `key` be known to take `seconds` per chunk."""
         self.scheduler.costs.observe(key, chunks, seconds * chunks)
 

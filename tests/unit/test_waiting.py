@@ -430,6 +430,9 @@ def test_leader_itself_does_something_exclusively(driver: Driver, lead: Lead) ->
 
 
 def test_lead_is_free_after_an_exclusive_error(driver: Driver, lead: Lead) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        lead.exclusively(lambda: 1 // 0)
+        lead.exclusively(fail)
     assert not lead.taken
