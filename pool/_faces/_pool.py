@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pool._faces._results import AsyncResult, MapResult
     from pool._local._engine import LocalEngine
     from pool._local._express import Loan
-    from pool._local._jobs import Function, Items, OneCall
+    from pool._local._jobs import Function, Items, OneCall, detached
     from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
     from pool._transport._messages import CALL, CAUGHT, MAP, STAR
 
@@ -33,10 +33,10 @@ def _load_engine() -> None:
     a short program is done so much sooner.
     """
     global ATOMS, CALL, CAUGHT, MAP, STAR, AsyncResult, CannotSend, Items, LocalEngine
-    global MapResult, OneCall, dumps_function, dumps_to_worker
+    global MapResult, OneCall, detached, dumps_function, dumps_to_worker
     from pool._faces._results import AsyncResult, MapResult
     from pool._local._engine import LocalEngine
-    from pool._local._jobs import Items, OneCall
+    from pool._local._jobs import Items, OneCall, detached
     from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
     from pool._transport._messages import CALL, CAUGHT, MAP, STAR
 
@@ -262,6 +262,8 @@ class Pool:
                 mode |= CAUGHT
             if chosen.progress:
                 result._progress = _progress(chosen, 1, label)
+        if len(blobs) > 1 and not awaited:
+            blobs = detached(blobs)  # the caller goes on and may change its arrays
         result._job_id = engine.submit(
             function, mode, OneCall(blobs), result, label, timeout, retries, awaited
         )

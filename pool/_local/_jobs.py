@@ -132,6 +132,11 @@ class Source:
         """Produce no more: the job is over before its input was."""
 
 
+def detached(payload: list[Any]) -> list[Any]:
+    """Return a payload whose buffers no longer belong to the user's arrays."""
+    return [payload[0], *(bytes(buffer) for buffer in payload[1:])]
+
+
 class OneCall(Source):
     """The single chunk of ``apply``, pickled when it was submitted."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from pool._local._jobs import Items, Source, encode_chunk
+from pool._local._jobs import Items, Source, detached, encode_chunk
 from pool._transport._messages import EACH
 
 TYPE_CHECKING = False
@@ -85,6 +85,7 @@ class Fed(Source):
         "_limit",
         "_nbytes",
         "_on_error",
+        "_sleeps",
         "engine",
         "job_id",
     )
@@ -106,6 +107,7 @@ class Fed(Source):
         self._on_error = on_error
         self._blobs: dict[int, list[Any]] = {}
         self._nbytes = 0
+        self._sleeps = False
         self.engine: LocalEngine | None = None
         self.job_id = 0
         import threading
@@ -127,11 +129,10 @@ class Fed(Source):
         return EACH, tuple(extra) if any(extra) else None
 
     def done(self, start: int, stop: int) -> None:
-        full = self._nbytes >= FED_NBYTES
         for index in range(start, stop):
             for blob in self._blobs.pop(index):
                 self._nbytes -= len(blob)
-        if full and self._nbytes < FED_NBYTES:
+        if self._sleeps:
             self._bell.release()
 
     def open(self, limit: int | None) -> None:
@@ -152,7 +153,8 @@ class Fed(Source):
                 items = list(islice(self._iterator, self.chunksize))
                 if not items:
                     break
-                chunk = encode_chunk(items, read * self.chunksize, self._describe)
+                # Copied: the iterator may fill the same buffer anew for the next item.
+                chunk = detached(encode_chunk(items, read * self.chunksize, self._describe))
                 del items
                 self._nbytes += sum(map(len, chunk))
                 self._blobs[read] = chunk
@@ -186,7 +188,11 @@ class Fed(Source):
         while not self._free(read):
             if self.job_id not in engine.driver.jobs:
                 return False
-            self._bell.acquire()
+            # In this order: whoever makes room from now on rings.
+            self._sleeps = True
+            if not self._free(read):
+                self._bell.acquire()
+            self._sleeps = False
         return self.job_id in engine.driver.jobs
 
     def stop(self) -> None:

@@ -28,6 +28,10 @@ _SHORT = 16
 REFUSALS = (_pickle.PicklingError, TypeError, AttributeError, RuntimeError, OSError)
 
 
+#: How the RuntimeErrors of multiprocessing's own objects read.
+_STANDARD_REFUSALS = ("through inheritance", "between processes")
+
+
 class CannotSend(_pickle.PicklingError, TypeError):
     """Say what cannot be sent, and where it is.
 
@@ -114,8 +118,10 @@ def _dumps_late(obj: Any, up: bool) -> Encoded:
     try:
         return attempt_late(lambda pickler_class: encode_with(pickler_class, obj, up))
     except REFUSALS as refusal:
-        if isinstance(refusal, RuntimeError) and "inheritance" not in str(refusal):
-            raise  # not multiprocessing's word, which could be helped, but the object's own
+        if isinstance(refusal, RuntimeError) and not any(
+            words in str(refusal) for words in _STANDARD_REFUSALS
+        ):
+            raise  # not multiprocessing's word, which can be helped, but the object's own
         from ._culprit import explain
 
         raise explain(obj, refusal, up) from refusal

@@ -347,9 +347,6 @@ def test_input_that_raises_no_ordinary_error_ends_the_job(
     assert [type(error) for error in read.errors] == [kind]
 
 
-@pytest.mark.xfail(
-    reason="buffers of large items are not copied before the next item is asked for", strict=True
-)
 def test_buffer_that_is_yielded_again_and_again(read: Reading, engine: Engine) -> None:
     def items() -> Iterator[Any]:
         array = np.zeros(20_000)
@@ -410,9 +407,6 @@ def test_some_chunks_are_read_however_large_they_are(
     assert counted.taken == 4
 
 
-@pytest.mark.xfail(
-    reason="the bell rings only when the bytes that wait fall below the limit", strict=True
-)
 def test_large_chunk_that_is_done_makes_room_for_another(
     read: Reading, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
