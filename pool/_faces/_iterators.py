@@ -204,19 +204,22 @@ class IMapIterator:
         return self
 
     def __next__(self) -> Any:
-        if self._single:
-            flow = self._flow
-            try:
-                value = flow.ready.popleft()
-            except IndexError:
-                return self.next()
-            flow._taken += 1
-            if flow._opened - flow._taken <= flow.window.size * 3 // 4:
-                flow.widen()
-            if value.__class__ is _Raised:
-                raise value.error
-            return value
-        return self.next()
+        if not self._single:
+            return self.next()
+        flow = self._flow
+        try:
+            value = flow.ready.popleft()
+        except IndexError:
+            return self.next()
+        except KeyboardInterrupt:
+            self._interrupted()
+            raise
+        flow._taken += 1
+        if flow._opened - flow._taken <= flow.window.size * 3 // 4:
+            flow.widen()
+        if value.__class__ is _Raised:
+            raise value.error
+        return value
 
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result.
@@ -233,6 +236,13 @@ class IMapIterator:
         multiprocessing.TimeoutError
             If it has not arrived in time.
         """
+        try:
+            return self._next(timeout)
+        except KeyboardInterrupt:
+            self._interrupted()
+            raise
+
+    def _next(self, timeout: float | None) -> Any:
         flow = self._flow
         while True:
             with self._lock:
@@ -249,17 +259,14 @@ class IMapIterator:
                     continue
                 if flow.finished:
                     raise StopIteration
-            try:
-                arrived = flow.engine.wait(flow.is_ready, timeout)
-            except KeyboardInterrupt:
-                from pool._errors import TaskCancelled
-
-                flow.engine.cancel(flow.job_id, TaskCancelled("interrupted by Ctrl-C"))
-                raise
-            if not arrived:
+            if not flow.engine.wait(flow.is_ready, timeout):
                 from multiprocessing import TimeoutError
 
                 raise TimeoutError
+
+    def _interrupted(self) -> None:
+        """Cancel what is left: Ctrl-C came while the consumer waited."""
+        self.cancel()
 
     def _exhaust(self) -> None:
         """End after an error, as the standard's generator over chunks does."""

@@ -67,9 +67,14 @@ def start_imap(
     engine.lazies.add(flow)
     job_id = engine.submit(function, mode, source, flow, label, timeout, retries)
     flow.job_id = source.job_id = job_id
-    if isinstance(source, Fed):
-        source.start()
-    return IMapIterator(pool, flow, chunksize)
+    iterator = IMapIterator(pool, flow, chunksize)
+    try:
+        if isinstance(source, Fed):
+            source.start()
+    except KeyboardInterrupt:
+        iterator.cancel()
+        raise
+    return iterator
 
 
 def _seeded(

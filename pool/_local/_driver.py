@@ -10,6 +10,7 @@ handler or a finalizer that interrupts the holder cannot deadlock.
 
 from __future__ import annotations
 
+import _signal
 import _socket
 import _thread
 import os
@@ -21,7 +22,6 @@ from pool._local import _events as ev
 from pool._local._interrupts import Shield
 from pool._local._peers import Peer, Sent, decode, decode_many
 from pool._local._scheduler import Scheduler
-from pool._signals import c_signal
 from pool._transport._channel import socket_pair
 from pool._transport._journal import JournalFile
 from pool._transport._messages import CAUGHT, DONE, EXIT, EXITED, ONE, READY, REFUSED, RUN
@@ -462,14 +462,14 @@ class Driver:
         if self.closed or self.scheduler.closing and not self.jobs:
             self._control = -1
             for worker_id in list(self.peers):
-                self._on_exit(worker_id, c_signal.SIGKILL)
+                self._on_exit(worker_id, _signal.SIGKILL)
             return
         self._launcher.close()
         self._launcher = self._connect(self._journal.fd)
         self._control = self._launcher.channel.fileno()
         self.epoll.register(self._control, select.EPOLLIN)
         for worker_id in list(self.peers):
-            self._on_exit(worker_id, c_signal.SIGKILL)
+            self._on_exit(worker_id, _signal.SIGKILL)
 
     # ------------------------------------------------------------------ commands out
 
@@ -521,7 +521,7 @@ class Driver:
 
     def _kill_worker(self, command: ev.KillWorker) -> None:
         if not self._forget_unlaunched(command.worker_id):
-            self._signal(command.worker_id, c_signal.SIGKILL)
+            self._signal(command.worker_id, _signal.SIGKILL)
 
     def _forget_unlaunched(self, worker_id: int) -> bool:
         """End a worker that was not even asked for; False if it was."""
@@ -607,18 +607,18 @@ class Driver:
         self.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
 
     def _interrupt(self, command: ev.Interrupt) -> None:
-        worker_id, message_id, job_id, chunk, kill = command
+        worker_id, message_id, job_id, index, kill = command
         peer = self.peers.get(worker_id)
         if peer is None:
             return
-        target = peer.target(message_id, job_id, chunk)
+        target = peer.target(message_id, job_id, index)
         if target is None:
             return  # it is over: nobody else's task must be hit
         if not kill:
             peer.aim(message_id, target)
-            self._signal(worker_id, c_signal.SIGINT)
-        elif peer.runs(message_id, job_id, chunk):
-            self._signal(worker_id, c_signal.SIGKILL)
+            self._signal(worker_id, _signal.SIGINT)
+        elif peer.runs(message_id, job_id, index):
+            self._signal(worker_id, _signal.SIGKILL)
 
     def _fail_chunk(self, command: ev.FailChunk) -> None:
         job = self.jobs.get(command.job_id)
@@ -628,14 +628,14 @@ class Driver:
             from pool._errors import TaskTimeout
 
             error: BaseException = TaskTimeout(
-                f"{job.describe(command.chunk)} did not end within {job.timeout} s; "
+                f"{job.describe(command.index)} did not end within {job.timeout} s; "
                 f"its worker was replaced"
             )
         else:
-            error = self._death(f"while running {job.describe(command.chunk)}")
-        if job.sink.deliver(command.chunk, [error], not job.mode & CAUGHT):
+            error = self._death(f"while running {job.describe(command.index)}")
+        if job.sink.deliver(command.index, [error], not job.mode & CAUGHT):
             self._calling.append(job.sink)
-        job.source.done(command.chunk, command.chunk + 1)
+        job.source.done(command.index, command.index + 1)
 
     def _death(self, doing: str) -> BaseException:
         """Return the error that says how the last worker ended."""

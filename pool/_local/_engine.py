@@ -168,12 +168,22 @@ class LocalEngine:
         driver = self.driver
         driver.jobs[job_id] = job
         key = (0 if function is None else function.function_id, source.chunksize)
-        driver.post(
-            ev.JobSubmitted(job_id, source.chunks, source.final, key, depth, timeout, retries)
-        )
-        if not awaited:
-            self.attend()
+        try:
+            driver.post(
+                ev.JobSubmitted(job_id, source.chunks, source.final, key, depth, timeout, retries)
+            )
+            if not awaited:
+                self.attend()
+        except KeyboardInterrupt:
+            # The caller will never have the handle by which it could be cancelled.
+            self._interrupted(job_id)
+            raise
         return job_id
+
+    def _interrupted(self, job_id: int) -> None:
+        from pool._errors import TaskCancelled
+
+        self.cancel(job_id, TaskCancelled("interrupted by Ctrl-C"))
 
     def call_now(self, function: Function, blobs: list[Any], label: Any) -> Loan | None:
         """Call a stateless function on an idle worker and wait for the outcome.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     class CancelRequested(NamedTuple):
         job_id: int
-        chunk: int | None = None  # type: ignore[assignment]  # no event is searched like a tuple
+        index: int | None = None  # type: ignore[assignment]  # no event is searched like a tuple
 
     class WorkerReady(NamedTuple):
         worker_id: int
@@ -177,7 +177,7 @@ else:
     )
     ChunksAdded = namedtuple("ChunksAdded", "job_id chunks final")
     # The whole job, or one chunk of it.
-    CancelRequested = namedtuple("CancelRequested", "job_id chunk", defaults=(None,))
+    CancelRequested = namedtuple("CancelRequested", "job_id index", defaults=(None,))
     WorkerReady = namedtuple("WorkerReady", "worker_id")
     # Its initializer raised: the pool can never work.
     WorkerRefused = namedtuple("WorkerRefused", "worker_id")
@@ -214,10 +214,10 @@ else:
     Reclaim = namedtuple("Reclaim", "worker_id")
     # If a chunk of that job (that chunk) is what the worker runs now: ask it to stop, or
     # `kill`.
-    Interrupt = namedtuple("Interrupt", "worker_id message_id job_id chunk kill")
+    Interrupt = namedtuple("Interrupt", "worker_id message_id job_id index kill")
     # Chunks start..stop of the job have the outcomes found at `offset` of the answer.
     Deliver = namedtuple("Deliver", "job_id start stop offset")
-    FailChunk = namedtuple("FailChunk", "job_id chunk timed_out worker_id")
+    FailChunk = namedtuple("FailChunk", "job_id index timed_out worker_id")
     # Every chunk was delivered or failed.
     FinishJob = namedtuple("FinishJob", "job_id")
     # The pool is broken: these will never finish.

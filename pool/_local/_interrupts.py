@@ -9,17 +9,16 @@ program that installed another one decides itself what happens.
 
 from __future__ import annotations
 
+import _signal
 import _thread
-
-from pool._signals import c_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
 _get_ident = _thread.get_ident
-_default = c_signal.default_int_handler
-_SIGINT = c_signal.SIGINT
+_default = _signal.default_int_handler
+_SIGINT = _signal.SIGINT
 
 
 def _main_thread() -> int:
@@ -50,17 +49,17 @@ class Shield:
 
     def raised(self) -> bool:
         """Install the shield; return whether `lower` must be called."""
-        if _get_ident() != _main or c_signal.getsignal(_SIGINT) is not _default:
+        if _get_ident() != _main or _signal.getsignal(_SIGINT) is not _default:
             return False
         try:
-            c_signal.signal(_SIGINT, self._note)
+            _signal.signal(_SIGINT, self._note)
         except ValueError:
             return False  # a sub-interpreter, or a thread that became the main one by fork
         return True
 
     def lower(self) -> None:
         """Restore Python's handler, and raise what came in between."""
-        c_signal.signal(_SIGINT, _default)
+        _signal.signal(_SIGINT, _default)
         if self._pending:
             self._pending = False
             raise KeyboardInterrupt

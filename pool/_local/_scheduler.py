@@ -252,8 +252,8 @@ class Scheduler:
         job = self.jobs.get(event.job_id)
         if job is None:
             return []
-        if event.chunk is not None:
-            return self._cancel_chunk(job, event.chunk, now)
+        if event.index is not None:
+            return self._cancel_chunk(job, event.index, now)
         self._drop_queued(job)
         job.cancelled = True
         commands: list[Command] = []

@@ -269,7 +269,7 @@ class Lead:
 
     def retire_stand_in(self) -> None:
         """End the stand-in thread; there is nothing to drive any more."""
-        self._hiring.acquire()  # for good: no other one is started
+        self._hiring.acquire(False)  # for good: no other one is started
         if self._stand_in is not None:
             self._stand_in.retire()
 

@@ -75,8 +75,12 @@ class JournalFile:
             return
         os.close(self.fd)
         self.fd = -1
-        self._view.release()
-        self._map.close()
+        try:
+            self._view.release()
+            self._map.close()
+        except BufferError:
+            # An interrupted thread still holds a slot; unmapped when it lets go.
+            return
 
 
 class Slot:

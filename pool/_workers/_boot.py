@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import sys
 
 # Imported before the fork, once for all workers.
 from pool._pickling import install_main
-from pool._signals import c_signal
 from pool._transport._channel import Channel, socket_from
 from pool._transport._journal import attach
 from pool._workers._identity import introduce
@@ -62,7 +62,7 @@ def become_worker(
         if owned > 2:
             os.close(owned)
     Worker.current = worker
-    c_signal.signal(c_signal.SIGINT, worker.on_interrupt)
+    _signal.signal(_signal.SIGINT, worker.on_interrupt)
     status = 1
     try:
         if worker.initialize(payload):

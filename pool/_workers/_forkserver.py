@@ -25,6 +25,7 @@ Messages (see `pool._transport._messages` for the style)
 
 from __future__ import annotations
 
+import _signal
 import _socket
 import gc
 import os
@@ -32,7 +33,6 @@ import select
 import sys
 from time import monotonic
 
-from pool._signals import c_signal
 from pool._transport._channel import Channel, socket_from
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL
 from pool._workers._boot import become_worker
@@ -98,10 +98,10 @@ class ForkServer:
 
     def run(self) -> NoReturn:
         """Serve until the user's process or every pool is gone."""
-        c_signal.signal(c_signal.SIGINT, c_signal.SIG_IGN)
-        c_signal.signal(c_signal.SIGTERM, c_signal.SIG_DFL)
-        c_signal.signal(c_signal.SIGCHLD, _nothing)
-        c_signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGCHLD, _nothing)
+        _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         gc.collect()
         gc.freeze()  # or the collector's marks would unshare the pages
         gc.disable()
@@ -125,7 +125,7 @@ class ForkServer:
             self.deadline = None
             for pid, (client, _) in self.children.items():
                 if client.gone:
-                    os.kill(pid, c_signal.SIGKILL)
+                    os.kill(pid, _signal.SIGKILL)
 
     def _patience(self) -> int | None:
         if any(client.waiting for client in self.clients.values()):
@@ -137,7 +137,7 @@ class ForkServer:
     def _end(self) -> NoReturn:
         """End, and leave nothing: the user's process is dead."""
         for pid in self.children:
-            os.kill(pid, c_signal.SIGTERM)
+            os.kill(pid, _signal.SIGTERM)
         deadline = monotonic() + TERM_GRACE
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
@@ -146,7 +146,7 @@ class ForkServer:
                 os.read(self._wake_read, 65536)
             self._reap()
         for pid in self.children:
-            os.kill(pid, c_signal.SIGKILL)
+            os.kill(pid, _signal.SIGKILL)
         os._exit(0)
 
     # ------------------------------------------------------------------ messages
@@ -188,7 +188,7 @@ class ForkServer:
             pid = client.pids.get(worker_id)
             if pid is not None:
                 os.kill(pid, number)
-            elif number in (c_signal.SIGKILL, c_signal.SIGTERM):
+            elif number in (_signal.SIGKILL, _signal.SIGTERM):
                 self._forget_waiting(client, worker_id)
 
     def _forget_waiting(self, client: Client, worker_id: int) -> None:
@@ -197,7 +197,7 @@ class ForkServer:
             if entry[0] == worker_id:
                 client.waiting.remove(entry)
                 os.close(entry[2])
-                client.notices.append((worker_id, c_signal.SIGKILL))
+                client.notices.append((worker_id, _signal.SIGKILL))
                 self._notify(client)
                 return
 
@@ -214,7 +214,7 @@ class ForkServer:
             if owned >= 0:
                 os.close(owned)
         for pid in client.pids.values():
-            os.kill(pid, c_signal.SIGTERM)
+            os.kill(pid, _signal.SIGTERM)
         if client.pids:
             self.deadline = monotonic() + TERM_GRACE
         else:
@@ -281,8 +281,8 @@ class ForkServer:
             os._exit(70)
 
     def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
-        c_signal.set_wakeup_fd(-1)
-        c_signal.signal(c_signal.SIGCHLD, c_signal.SIG_DFL)
+        _signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self.lifeline.hold()
         mine = {fd, *client.fds}
         others = [self._wake_read, self._wake_write, self.owner, *self.clients]

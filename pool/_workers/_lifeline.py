@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import _signal
 import fcntl
 import os
 import select
-
-from pool._signals import c_signal
 
 
 class Lifeline:
@@ -35,7 +34,7 @@ def tie(read: int) -> None:
     except OSError:
         return  # no /proc: workers still end when their socket closes
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(fd, fcntl.F_SETSIG, c_signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETSIG, _signal.SIGKILL)
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     poll = select.poll()
     poll.register(fd, 0)

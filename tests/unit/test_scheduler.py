@@ -468,7 +468,7 @@ def test_all_workers_killed_at_once_are_all_replaced() -> None:
     failed = []
     for worker_id, send in sends.items():
         failed += only(table(WorkerExited(worker_id, send.message_id)), FailChunk)
-    assert [failure.chunk for failure in failed] == [0, 1, 2]
+    assert [failure.index for failure in failed] == [0, 1, 2]
     assert sorted(table.scheduler.workers) == [4, 5, 6]
 
 

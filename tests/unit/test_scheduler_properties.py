@@ -175,7 +175,7 @@ class World:
             and current.message_id == command.message_id
             and current.finished < len(current.chunks)
             and current.running[0] == command.job_id
-            and command.chunk in (None, current.running[1])
+            and command.index in (None, current.running[1])
         ):
             worker.signalled = True
 
@@ -198,15 +198,15 @@ class World:
         worker = self.dying
         assert worker is not None and worker.worker_id == command.worker_id
         assert worker.current is not None
-        assert worker.current.running == (command.job_id, command.chunk), "it was not running"
+        assert worker.current.running == (command.job_id, command.index), "it was not running"
         job = self.jobs[command.job_id]
-        assert job.lost[command.chunk] > job.event.retries or command.chunk in job.dropped
+        assert job.lost[command.index] > job.event.retries or command.index in job.dropped
         if command.timed_out:
-            assert worker.timed == (command.job_id, command.chunk), "another one was too late"
+            assert worker.timed == (command.job_id, command.index), "another one was too late"
             assert job.event.timeout is not None
             begun = max(self.sent_at[worker.current.message_id], worker.ready_at or 0.0)
             assert self.now >= begun + job.event.timeout, "it was not late yet"
-        self.settle(command.job_id, command.chunk)
+        self.settle(command.job_id, command.index)
 
     def do_FinishJob(self, command: ev.FinishJob) -> None:
         job = self.jobs[command.job_id]
