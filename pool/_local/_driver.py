@@ -720,6 +720,16 @@ class Driver:
 
     # ------------------------------------------------------------------ the end
 
+    def quit(self) -> None:
+        """End the workers as the interpreter goes down, and let nothing else happen.
+
+        A daemon thread may be waiting for a result. It shall neither get an error, which
+        it would print, nor start workers anew: so the lock is taken and kept.
+        """
+        self._lock.acquire(timeout=1.0)
+        self.closed = True
+        self._launcher.close()
+
     def wait_gone(self) -> None:
         """Wait until no process of this pool is left, after `release`."""
         self._launcher.wait()

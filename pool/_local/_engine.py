@@ -334,7 +334,8 @@ class LocalEngine:
 def _terminate_all() -> None:
     """End what a program leaves behind when it ends."""
     for engine in list(_engines):
-        engine.terminate()
+        if not (engine.driver.closed or engine.foreign):
+            engine.driver.quit()
 
 
 def _after_fork() -> None:

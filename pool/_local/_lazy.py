@@ -83,7 +83,8 @@ class Fed(Source):
         "_iterator",
         "_least",
         "_limit",
-        "_nbytes",
+        "_nbytes_done",
+        "_nbytes_read",
         "_on_error",
         "_sleeps",
         "engine",
@@ -106,7 +107,8 @@ class Fed(Source):
         self._least = least
         self._on_error = on_error
         self._blobs: dict[int, list[Any]] = {}
-        self._nbytes = 0
+        # Each one is written by one thread only.
+        self._nbytes_read = self._nbytes_done = 0
         self._sleeps = False
         self.engine: LocalEngine | None = None
         self.job_id = 0
@@ -130,8 +132,7 @@ class Fed(Source):
 
     def done(self, start: int, stop: int) -> None:
         for index in range(start, stop):
-            for blob in self._blobs.pop(index):
-                self._nbytes -= len(blob)
+            self._nbytes_done += sum(map(len, self._blobs.pop(index)))
         if self._sleeps:
             self._bell.release()
 
@@ -156,7 +157,7 @@ class Fed(Source):
                 # Copied: the iterator may fill the same buffer anew for the next item.
                 chunk = detached(encode_chunk(items, read * self.chunksize, self._describe))
                 del items
-                self._nbytes += sum(map(len, chunk))
+                self._nbytes_read += sum(map(len, chunk))
                 self._blobs[read] = chunk
                 read += 1
                 # Tell of the first ones at once, and of many together later.
@@ -179,7 +180,8 @@ class Fed(Source):
         limit = self._limit
         if limit is not None and read >= limit:
             return False
-        return self._nbytes < FED_NBYTES or len(self._blobs) < self._least
+        waiting = self._nbytes_read - self._nbytes_done
+        return waiting < FED_NBYTES or len(self._blobs) < self._least
 
     def _may_read(self, read: int) -> bool:
         """Wait until one more chunk may be read; False if the job is over."""

@@ -128,8 +128,8 @@ def test_idle_workers_do_not_mind(tmp_path: Path) -> None:
     body = """
         p = get_context({method!r}).Pool(2)
         say(p.map(square, range(4)))
-        say("began")
         try:
+            say("began")
             signal.pause()
         except KeyboardInterrupt:
             say("interrupted")
