@@ -85,6 +85,10 @@ class Launcher:
             child, self._child = self._child, None
             reap_one(child)
 
+    def __del__(self) -> None:
+        # Nobody joined the pool after terminate: what is left of the connection goes now.
+        self.channel.close()
+
     def forked(self) -> None:
         """Close a forked child's copy; the workers are the parent's."""
         self.channel.close()
