@@ -19,7 +19,7 @@ from collections import deque
 from time import monotonic
 
 from pool._local import _events as ev
-from pool._local._interrupts import Shield
+from pool._local._interrupts import shield
 from pool._local._peers import Peer, Sent, decode, decode_many
 from pool._local._scheduler import Scheduler
 from pool._transport._channel import socket_pair
@@ -72,7 +72,6 @@ class Driver:
         self.dirty: deque[CallStream] = deque()
         self._lock = _thread.allocate_lock()
         self._holder = 0
-        self._shield = Shield()
         self._buffer = bytearray(64 * 1024)
         self._calling: list[Sink] = []
         self._functions: dict[bytes, Function] = {}
@@ -139,7 +138,7 @@ class Driver:
         # Look again after each release: an event that came while the lock was held by
         # somebody who had just emptied the deque would wait for the next one.
         while (self.inbox or self.dirty) and not self.closed:
-            shielded = self._shield.raised()
+            shielded = shield.raised()
             try:
                 if not self._lock.acquire(False):
                     return
@@ -154,11 +153,11 @@ class Driver:
                     self._lock.release()
             finally:
                 if shielded:
-                    self._shield.lower()
+                    shield.lower()
 
     def locked(self, action: Callable[[], Any]) -> Any:
         """Run `action` while no event is being handled, and handle what it hands in."""
-        shielded = self._shield.raised()
+        shielded = shield.raised()
         try:
             with self._lock:
                 self._holder = _get_ident()
@@ -172,7 +171,7 @@ class Driver:
                     self._holder = 0
         finally:
             if shielded:
-                self._shield.lower()
+                shield.lower()
         return result
 
     def wake(self) -> None:
@@ -194,7 +193,7 @@ class Driver:
         if deadline is not None:
             left = max(0.0, deadline - monotonic())
             patience = left if patience is None else min(patience, left)
-        ready = self.epoll.poll(patience, 64)
+        ready = shield.opened(self.epoll.poll, patience, 64)
         self.locked(lambda: self._on_ready(ready, deadline))
         if self._calling:
             self.call_back()
@@ -206,7 +205,7 @@ class Driver:
                 sink = self._calling.pop(0)
             except IndexError:
                 return  # another thread took the last one
-            sink.call_back()
+            shield.opened(sink.call_back)
 
     def _on_ready(self, ready: list[tuple[int, int]], deadline: float | None) -> None:
         self.looked = monotonic()

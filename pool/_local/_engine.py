@@ -12,6 +12,7 @@ import weakref
 from pool._local import _events as ev
 from pool._local._driver import Driver
 from pool._local._express import borrow
+from pool._local._interrupts import shield
 from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
@@ -201,9 +202,19 @@ class LocalEngine:
         Loan or None
             None if this is not the moment for it: submit the call instead.
         """
+        if self.driver.jobs:
+            return None
+        shielded = shield.raised()
+        try:
+            return self._call_shielded(function, blobs, label)
+        finally:
+            if shielded:
+                shield.lower()
+
+    def _call_shielded(self, function: Function, blobs: list[Any], label: Any) -> Loan | None:
         lead = self.lead
         driver = self.driver
-        if driver.jobs or not lead.acquire():
+        if not lead.acquire():
             return None
         loan = None
         try:

@@ -14,7 +14,11 @@ import _thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 _get_ident = _thread.get_ident
 _default = _signal.default_int_handler
@@ -36,15 +40,17 @@ _main = _main_thread()
 
 
 class Shield:
-    """Context in which SIGINT is deferred, if this is the main thread.
+    """SIGINT deferred, if this is the main thread, but where it is let through.
 
-    One per engine, entered by one thread at a time (under the engine's lock) or by the
-    main thread before it takes that lock.
+    The main thread raises it for as long as it waits, and opens it where it sleeps and
+    where it calls the user's code. One for the whole process, since there is one main
+    thread; in other threads it does nothing.
     """
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_open", "_pending")
 
     def __init__(self) -> None:
+        self._open = False
         self._pending = False
 
     def raised(self) -> bool:
@@ -64,8 +70,29 @@ class Shield:
             self._pending = False
             raise KeyboardInterrupt
 
+    def opened(self, action: Callable[..., T], *args: Any) -> T:
+        """Return ``action(*args)``, which an interrupt may end at any point."""
+        if _get_ident() != _main:
+            return action(*args)
+        before = self._open
+        self._open = True
+        try:
+            if self._pending:
+                self._pending = False
+                raise KeyboardInterrupt
+            return action(*args)
+        finally:
+            self._open = before
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self._open:
+            self._open = False
+            raise KeyboardInterrupt
         self._pending = True
+
+
+#: The one of this process.
+shield = Shield()
 
 
 def _after_fork() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 from time import monotonic
 
+from pool._local._interrupts import shield
 from pool._unraisable import report
 
 TYPE_CHECKING = False
@@ -105,6 +106,16 @@ class Lead:
         deadline = None if timeout is None else monotonic() + max(0.0, timeout)
         if self._leader == _get_ident():
             return self._wait_inside(ready, deadline)
+        # An interrupt between taking the lead and the `try` after it would leave the lead
+        # to nobody, for ever; so it is let through only where this thread sleeps.
+        shielded = shield.raised()
+        try:
+            return self._wait_shielded(ready, deadline)
+        finally:
+            if shielded:
+                shield.lower()
+
+    def _wait_shielded(self, ready: Callable[[], bool], deadline: float | None) -> bool:
         self._claims += 1
         try:
             while not ready():
@@ -161,10 +172,10 @@ class Lead:
             if self._leader_is_stand_in():
                 self._driver.wake()
             if deadline is None:
-                follower.lock.acquire()
+                shield.opened(follower.lock.acquire)
                 return True
             left = deadline - monotonic()
-            return left > 0 and follower.lock.acquire(timeout=left)
+            return left > 0 and shield.opened(follower.lock.acquire, True, left)
         finally:
             self._followers.remove(follower)
 
@@ -209,6 +220,7 @@ class Lead:
         if self._leader == _get_ident():
             action()
             return
+        shielded = shield.raised()
         self._claims += 1
         try:
             while not self.acquire():
@@ -220,6 +232,8 @@ class Lead:
                 self.abdicate()
         finally:
             self._claims -= 1
+            if shielded:
+                shield.lower()
 
     # ------------------------------------------------------------------ the stand-in
 
