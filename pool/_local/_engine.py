@@ -252,11 +252,14 @@ class LocalEngine:
                 self._streams.clear()
             function = self.driver.function(payload)
             stream = self._streams[payload] = CallStream(self.driver, function, label())
-        stream.add(args, result)
-        scheduler = self.scheduler
-        if scheduler.hungry:
-            self.driver.pump()
-        self.attend()
+        try:
+            stream.add(args, result)
+            if self.scheduler.hungry:
+                self.driver.pump()
+            self.attend()
+        except KeyboardInterrupt:
+            result.cancel()  # the caller will never have it
+            raise
 
     def attend(self) -> None:
         """See to it that outstanding work goes on although nobody waits for it."""

@@ -250,13 +250,18 @@ class Lead:
 
     def _hire(self, me: weakref.ref[Lead]) -> StandIn | None:
         """Start the thread, once; None if another thread, or a frame below, does so now."""
-        if self._hiring.acquire(False):
-            try:
-                if self._stand_in is None and not self._driver.closed:
-                    self._stand_in = StandIn(me)
-            finally:
-                self._hiring.release()
-        return self._stand_in
+        shielded = shield.raised()
+        try:
+            if self._hiring.acquire(False):
+                try:
+                    if self._stand_in is None and not self._driver.closed:
+                        self._stand_in = StandIn(me)
+                finally:
+                    self._hiring.release()
+            return self._stand_in
+        finally:
+            if shielded:
+                shield.lower()
 
     def forsaken(self) -> bool:
         """Return whether work is outstanding that nobody drives or is about to."""
