@@ -113,3 +113,15 @@ class Label:
 
     def __str__(self) -> str:
         return f"{self._method}({name_of(self._function)})"
+
+
+class LabelLater:
+    """Make a label if one is needed."""
+
+    __slots__ = ("_args",)
+
+    def __init__(self, *args: Any) -> None:
+        self._args = args
+
+    def __call__(self) -> Label:
+        return Label(*self._args)

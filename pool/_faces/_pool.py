@@ -5,25 +5,23 @@ from __future__ import annotations
 import _pickle
 import os
 
-from pool._faces._options import Label, options
+from pool._faces._options import Label, LabelLater, options
 from pool._workers import _launcher
 from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any, Self, TypeVar
+    from typing import Any, Self
 
+    from pool._faces import _calls
     from pool._faces._iterators import IMapIterator
-    from pool._faces._options import Options
     from pool._faces._results import AsyncResult, MapResult
     from pool._local._engine import LocalEngine
     from pool._local._express import Loan
     from pool._local._jobs import Function, Items, OneCall, detached
     from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
     from pool._transport._messages import CALL, CAUGHT, MAP, STAR
-
-    R = TypeVar("R", bound=AsyncResult)
 
 
 def _load_engine() -> None:
@@ -33,7 +31,8 @@ def _load_engine() -> None:
     a short program is done so much sooner.
     """
     global ATOMS, CALL, CAUGHT, MAP, STAR, AsyncResult, CannotSend, Items, LocalEngine
-    global MapResult, OneCall, detached, dumps_function, dumps_to_worker
+    global MapResult, OneCall, _calls, detached, dumps_function, dumps_to_worker
+    from pool._faces import _calls
     from pool._faces._results import AsyncResult, MapResult
     from pool._local._engine import LocalEngine
     from pool._local._jobs import Items, OneCall, detached
@@ -220,7 +219,7 @@ class Pool:
             if payload is not None and payload.stateless:
                 engine = self._engine
                 result = AsyncResult(self, engine, callback, error_callback)
-                label = _LabelLater("apply_async", func)
+                label = LabelLater("apply_async", func)
                 engine.call_soon(payload, label, args, result)
                 return result
         return self._call("apply_async", func, args, kwds, callback, error_callback, extra)
@@ -240,19 +239,21 @@ class Pool:
         chosen = options(extra) if extra else None
         args = tuple(args)
         if chosen is not None and chosen.seed is not None:
-            func = _seeded_call(func, chosen.seed)
+            from pool._faces._seeding import seeded_call
+
+            func = seeded_call(func, chosen.seed)
         label = Label(method, func)
         engine = self._engine
         try:
-            function, blobs = _encode_call(engine, func, args, kwds)
+            function, blobs = _calls.encode_call(engine, func, args, kwds)
         except CannotSend as error:
             from pool._faces._inherit import hold_call
 
             engine, func = self._inheriting(error, hold_call(func, args, kwds))
-            function, blobs = _encode_call(engine, func, (), {})
+            function, blobs = _calls.encode_call(engine, func, (), {})
         except Exception as error:
             # Raised by the pickling of the user's own class: the call's outcome.
-            return _fail(AsyncResult(self, engine, callback, error_callback), error)
+            return _calls.fail(AsyncResult(self, engine, callback, error_callback), error)
         result = AsyncResult(self, engine, callback, error_callback)
         mode = CALL
         timeout, retries = None, 0
@@ -261,7 +262,7 @@ class Pool:
             if chosen.return_exceptions:
                 mode |= CAUGHT
             if chosen.progress:
-                result._progress = _progress(chosen, 1, label)
+                result._progress = _calls.progress_of(chosen, 1, label)
         if len(blobs) > 1 and not awaited:
             blobs = detached(blobs)  # the caller goes on and may change its arrays
         result._job_id = engine.submit(
@@ -335,7 +336,7 @@ class Pool:
     ) -> MapResult:
         self._check_running()
         chosen = options(extra) if extra else None
-        items = _sequence(iterable, awaited)
+        items = _calls.as_sequence(iterable, awaited)
         length = len(items)
         if chunksize is None:
             chunksize, left = divmod(length, self._processes * 4)
@@ -348,7 +349,10 @@ class Pool:
             if chosen.single:
                 chunksize = 1
             if chosen.seed is not None:
-                func, items, mode = _seeded_map(func, items, mode, chosen.seed)
+                from pool._faces._seeding import seeded_map
+
+                func, items = seeded_map(func, items, chosen.seed, mode == STAR)
+                mode = MAP
         chunksize = max(1, chunksize)
         try:
             engine, function, items, mode = self._sendable(func, items, mode)
@@ -357,7 +361,7 @@ class Pool:
         except Exception as error:
             engine = self._engine
             failed = MapResult(self, engine, chunksize, length, callback, error_callback)
-            return _fail(failed, error)
+            return _calls.fail(failed, error)
         result = MapResult(self, engine, chunksize, length, callback, error_callback)
         timeout, retries = None, 0
         if chosen is not None:
@@ -365,7 +369,7 @@ class Pool:
             if chosen.return_exceptions:
                 mode |= CAUGHT
             if chosen.progress:
-                result._progress = _progress(chosen, length, label)
+                result._progress = _calls.progress_of(chosen, length, label)
         source = Items(items, chunksize, label.item)
         result._job_id = engine.submit(
             function, mode, source, result, label, timeout, retries, awaited
@@ -383,7 +387,7 @@ class Pool:
         engine = self._engine
         try:
             function = engine.function(dumps_function(func))
-            _check_sendable(items)
+            _calls.check_sendable(items)
         except CannotSend as error:
             from pool._faces._inherit import hold_map
 
@@ -566,18 +570,6 @@ class Pool:
         return pool_html(self.stats())
 
 
-class _LabelLater:
-    """Makes a label if one is needed."""
-
-    __slots__ = ("_args",)
-
-    def __init__(self, *args: Any) -> None:
-        self._args = args
-
-    def __call__(self) -> Label:
-        return Label(*self._args)
-
-
 def _start_method(context: Any) -> str:
     if context is None:
         import sys
@@ -605,76 +597,3 @@ def _share(processes: int) -> int:
     from pool._cpus import usable_cpus
 
     return max(1, usable_cpus() // processes)
-
-
-def _encode_call(
-    engine: LocalEngine, func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str, Any]
-) -> tuple[Function | None, list[Any]]:
-    payload = dumps_function(func)
-    if payload.stateless:
-        encoded = dumps_to_worker((args, dict(kwds)))
-        return engine.function(payload), [encoded.data, *encoded.buffers]
-    # What the function holds may be among the arguments too: one pickle keeps that.
-    encoded = dumps_to_worker((func, args, dict(kwds)))
-    return None, [encoded.data, *encoded.buffers]
-
-
-def _check_sendable(items: Sequence[Any]) -> None:
-    """Raise CannotSend if the first item cannot be pickled, by nobody's fault."""
-    if items.__class__ is range or not len(items):
-        return
-    try:
-        dumps_to_worker(items[0])
-    except CannotSend:
-        raise
-    except Exception:
-        return  # raised by its own class: the outcome of its chunk
-
-
-def _fail(result: R, error: BaseException) -> R:
-    """Return a result that has failed already."""
-    if result.abort(error):
-        result.call_back()
-    return result
-
-
-def _sequence(iterable: Iterable[Any], awaited: bool) -> Sequence[Any]:
-    kind = iterable.__class__
-    if kind is range or kind is tuple or (kind is list and awaited):
-        return iterable  # type: ignore[return-value]
-    # A snapshot: the caller goes on and may change its list.
-    return list(iterable)
-
-
-def _seeded_call(func: Callable[..., Any], seed: Any) -> Callable[..., Any]:
-    from functools import partial
-
-    from pool._faces._seeding import SeededCall, seed_sequence
-
-    root = seed_sequence(seed)
-    assert root is not None
-    return partial(_call_seeded, SeededCall(partial(_apply, func), root))
-
-
-def _apply(func: Callable[..., Any], call: tuple[Any, Any]) -> Any:
-    return func(*call[0], **call[1])
-
-
-def _call_seeded(seeded: Callable[..., Any], *args: Any, **kwds: Any) -> Any:
-    return seeded((0, (args, kwds)))
-
-
-def _seeded_map(
-    func: Callable[..., Any], items: Sequence[Any], mode: int, seed: Any
-) -> tuple[Callable[..., Any], Sequence[Any], int]:
-    from pool._faces._seeding import SeededCall, seed_sequence
-
-    root = seed_sequence(seed)
-    assert root is not None
-    return SeededCall(func, root, mode == STAR), list(enumerate(items)), MAP
-
-
-def _progress(chosen: Options, total: int | None, label: Label) -> Any:
-    from pool._faces._progress import make_progress
-
-    return make_progress(chosen.progress, total, str(label))

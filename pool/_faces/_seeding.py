@@ -15,12 +15,12 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
-__all__ = ["SeededCall", "seed_item", "seed_sequence"]
+__all__ = ["SeededCall", "seed_item", "seed_sequence", "seeded_call", "seeded_map"]
 
 _NUMPY_RANDOM = "numpy.random"
 
@@ -113,6 +113,32 @@ class SeededCall:
 
     def __repr__(self) -> str:
         return f"<seeded {self.__wrapped__!r}>"
+
+
+def seeded_call(func: Callable[..., Any], seed: object) -> Callable[..., Any]:
+    """Return a function that calls `func` seeded, as the only item of its job."""
+    from functools import partial
+
+    root = seed_sequence(seed)
+    assert root is not None
+    return partial(_call_seeded, SeededCall(partial(_apply, func), root))
+
+
+def _apply(func: Callable[..., Any], call: tuple[Any, Any]) -> Any:
+    return func(*call[0], **call[1])
+
+
+def _call_seeded(seeded: Callable[..., Any], *args: Any, **kwds: Any) -> Any:
+    return seeded((0, (args, kwds)))
+
+
+def seeded_map(
+    func: Callable[..., Any], items: Sequence[Any], seed: object, star: bool
+) -> tuple[Callable[..., Any], Sequence[Any]]:
+    """Return function and items such that the function is seeded for each item."""
+    root = seed_sequence(seed)
+    assert root is not None
+    return SeededCall(func, root, star), list(enumerate(items))
 
 
 def _digest(key: bytes, data: bytes) -> bytes:

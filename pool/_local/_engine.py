@@ -127,8 +127,9 @@ class LocalEngine:
         return self._owner != os.getpid()
 
     def function(self, payload: Any) -> Function:
-        """Register a pickled function; see `Driver.function`."""
-        return self.driver.function(payload)
+        """Register a pickled function; see `FunctionTable`."""
+        driver = self.driver
+        return driver.functions.register(payload, not driver.jobs)
 
     def submit(
         self,
@@ -250,7 +251,7 @@ class LocalEngine:
         if stream is None:
             if len(self._streams) > STREAMS_KEPT:
                 self._streams.clear()
-            function = self.driver.function(payload)
+            function = self.function(payload)
             stream = self._streams[payload] = CallStream(self.driver, function, label())
         try:
             stream.add(args, result)
@@ -317,7 +318,7 @@ class LocalEngine:
         driver = self.driver
         self.lead.wait(lambda: driver.closed or driver.crashed or not driver.peers)
         self.dispose()
-        driver.wait_gone()
+        driver.crew.wait_gone()
 
     def terminate(self) -> None:
         """End all workers at once; outstanding jobs fail."""

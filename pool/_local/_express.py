@@ -68,8 +68,9 @@ def borrow(driver: Driver, function: Function, blobs: list[Any], label: Any) -> 
     function_id = function.function_id
     if function_id not in peer.known:
         return None  # the first call takes the function along
-    driver.next_loan -= 1
-    message_id = driver.next_loan
+    outcomes = driver.outcomes
+    outcomes.next_loan -= 1
+    message_id = outcomes.next_loan
     driver.scheduler.handle(ev.WorkerLent(worker_id), 0.0)
     loan = driver.loans[worker_id] = Loan(worker_id, message_id, label)
     peer.sent[message_id] = Sent(_RUNS, _NOTHING)

@@ -95,6 +95,13 @@ class Peer:
         self._theirs.close()
         self.slot.release()
 
+    def post(self, head: Any, blobs: Any = ()) -> None:
+        """Send, unless the worker has died: its exit is on the way, with all it had."""
+        try:
+            self.channel.send(head, blobs)
+        except ConnectionError:
+            return
+
     def reclaim(self) -> list[int]:
         """Take back every message that the worker has not read.
 

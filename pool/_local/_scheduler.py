@@ -762,35 +762,3 @@ class Scheduler:
 
         recent = "\n".join(f"  {past}" for past in list(self.history)[-20:])
         return InvalidTransition(f"{event} cannot be handled: {why}. Recent events:\n{recent}")
-
-    def check_invariants(self) -> None:
-        """Assert what must hold between any two events; for tests."""
-        queued = 0
-        in_messages: dict[int, list[Run]] = {}
-        for worker in self.workers.values():
-            assert len(worker.messages) <= DEPTH, worker.worker_id
-            idle, room = worker.worker_id in self._idle, worker.worker_id in self._room
-            assert not (idle and room)
-            assert not (worker.stopping or worker.blocked) or not (idle or room)
-            assert not idle or not worker.messages
-            for message in worker.messages.values():
-                assert message.chunks == sum(stop - start for _, start, stop in message.runs)
-                for run in message.runs:
-                    in_messages.setdefault(run[0], []).append(run)
-        for job in self.jobs.values():
-            queued += job.unsent
-            ranges = sorted(
-                [run[1:] for run in in_messages.get(job.job_id, [])]
-                + job.returned
-                + [(job.next, job.chunks)]
-            )
-            assert all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False)), ranges
-            assert job.pending == sum(stop - start for start, stop in ranges), job.job_id
-            assert job.pending or not job.final, f"job {job.job_id} is complete but kept"
-            assert not job.unsent or job.enqueued, job.job_id
-        assert queued == self.queued, (queued, self.queued)
-        assert set(self._idle) | set(self._room) <= set(self.workers)
-        if self.queued and not self.broken:
-            assert not self._idle, "a worker idles while chunks wait"
-            live = [w for w in self.workers.values() if not w.stopping]
-            assert live, "chunks wait and no worker will ever come"

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 import pytest
+from schedulerchecks import check_invariants
 
 from pool._errors import InvalidTransition
 from pool._local._events import (
@@ -65,7 +66,7 @@ class Table:
 
     def __call__(self, event: Any) -> list[Any]:
         commands = self.scheduler.handle(event, self.now)
-        self.scheduler.check_invariants()
+        check_invariants(self.scheduler)
         return list(commands)
 
     def learn(self, key: Hashable, seconds: float, chunks: int = 1) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from schedulerchecks import check_invariants
 
 from pool._local import _events as ev
 from pool._local._scheduler import DEPTH, Scheduler
@@ -95,7 +96,7 @@ class World:
     def handle(self, event: Any, answered: list[Chunk] | None = None) -> None:
         commands = self.scheduler.handle(event, self.now)
         self.log.append((event, self.now, repr(commands)))
-        self.scheduler.check_invariants()
+        check_invariants(self.scheduler)
         for command in commands:
             if isinstance(command, ev.Deliver):
                 self.deliver(command, answered)

@@ -1,0 +1,234 @@
+"""The workers of an engine as processes: asking for them, signals to them, their ends.
+
+Each one takes a page of the journal. There may be fewer pages than workers that are
+wanted, because blocked tasks do not count as running; the others, and what is to be sent
+to them, wait here until a page is free.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import select
+
+from pool._local import _events as ev
+from pool._local._peers import Peer
+from pool._transport._channel import socket_pair
+from pool._transport._journal import JournalFile
+from pool._transport._messages import EXIT, EXITED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pool._local._driver import Driver
+    from pool._workers._launcher import Launcher
+
+_DONTWAIT = _socket.MSG_DONTWAIT
+
+
+class Crew:
+    """Start, signal and bury workers. Everything here runs under the driver's lock.
+
+    Parameters
+    ----------
+    driver : Driver
+    connect : callable
+        ``connect(journal fd) -> Launcher``.
+
+    Attributes
+    ----------
+    peers, by_fd : dict
+        The workers that were asked for, by worker_id and by the descriptor of our socket.
+    unlaunched : list of int
+        Workers that are wanted and were not asked for yet.
+    control : int
+        The descriptor on which the forkserver tells of workers that ended, or -1.
+    buffer : bytearray
+        To receive into, for everything that is read under the driver's lock.
+    """
+
+    def __init__(self, driver: Driver, connect: Callable[[int], Launcher]) -> None:
+        self._driver = driver
+        self._connect = connect
+        self.peers: dict[int, Peer] = {}
+        self.by_fd: dict[int, Peer] = {}
+        self.unlaunched: list[int] = []
+        self.buffer = bytearray(64 * 1024)
+        self._early_mail: dict[int, list[ev.Send]] = {}
+        self._journal = JournalFile(max(64, 4 * driver.scheduler.processes))
+        try:
+            self._launcher = connect(self._journal.fd)
+        except BaseException:
+            self._journal.close()
+            raise
+        self.control = self._launcher.channel.fileno()
+
+    # ------------------------------------------------------------------ beginnings
+
+    def start(self, command: ev.StartWorker) -> None:
+        """Note that a worker is wanted; `launch` asks for it."""
+        self.unlaunched.append(command.worker_id)
+
+    def launch(self) -> None:
+        """Ask for the workers that are wanted, as far as journal pages are free."""
+        driver = self._driver
+        batch = []
+        while self.unlaunched and not driver.closed:
+            slot_id = self._journal.acquire()
+            if slot_id is None:
+                break  # more blocked tasks than pages: go on when a worker ends
+            worker_id = self.unlaunched.pop(0)
+            try:
+                ours, theirs = socket_pair()
+            except OSError as error:
+                self._journal.release(slot_id)
+                self._cannot_start(error)
+                return
+            peer = Peer(worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self.buffer)
+            self.peers[worker_id] = self.by_fd[ours.fileno()] = peer
+            driver.epoll.register(ours.fileno(), select.EPOLLIN)
+            batch.append((worker_id, slot_id, theirs.fileno()))
+        if batch:
+            self._launcher.launch(batch)
+        if self._early_mail:
+            for worker_id, *_ in batch:
+                for mail in self._early_mail.pop(worker_id, ()):
+                    driver.send(mail)
+
+    def _cannot_start(self, error: OSError) -> None:
+        from pool._errors import StartError
+
+        driver = self._driver
+        driver.failure = StartError(
+            f"cannot start worker number {len(self.peers) + 1} of {driver.scheduler.processes}: "
+            f"{error}. Each worker takes two descriptors here; raise `ulimit -n` or lower "
+            "`processes`"
+        )
+        driver.crashed = True
+        driver.inbox.append(ev.PoolTerminated())
+
+    def keep_mail(self, command: ev.Send) -> None:
+        """Keep mail for a worker that waits for a page of the journal, until it has one."""
+        self._early_mail.setdefault(command.worker_id, []).append(command)
+
+    # ------------------------------------------------------------------ signals
+
+    def stop(self, command: ev.StopWorker) -> None:
+        """Tell a worker to end in good order."""
+        peer = self.peers.get(command.worker_id)
+        if peer is not None:
+            peer.post((EXIT,))
+        else:
+            self._forget_unlaunched(command.worker_id)
+
+    def kill(self, command: ev.KillWorker) -> None:
+        """End a worker at once."""
+        if not self._forget_unlaunched(command.worker_id):
+            self._signal(command.worker_id, _signal.SIGKILL)
+
+    def _forget_unlaunched(self, worker_id: int) -> bool:
+        """End a worker that was not even asked for; False if it was."""
+        if worker_id not in self.unlaunched:
+            return False
+        self.unlaunched.remove(worker_id)
+        self._early_mail.pop(worker_id, None)
+        self._driver.inbox.append(ev.WorkerExited(worker_id))
+        return True
+
+    def reclaim(self, command: ev.Reclaim) -> None:
+        """Take back what a worker has not read."""
+        peer = self.peers.get(command.worker_id)
+        message_ids = () if peer is None else tuple(peer.reclaim())
+        self._driver.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
+
+    def interrupt(self, command: ev.Interrupt) -> None:
+        """Ask the running task to stop, or kill its worker, if it is the one that is meant."""
+        worker_id, message_id, job_id, index, kill = command
+        peer = self.peers.get(worker_id)
+        if peer is None:
+            return
+        target = peer.target(message_id, job_id, index)
+        if target is None:
+            return  # it is over: nobody else's task must be hit
+        if not kill:
+            peer.aim(message_id, target)
+            self._signal(worker_id, _signal.SIGINT)
+        elif peer.runs(message_id, job_id, index):
+            self._signal(worker_id, _signal.SIGKILL)
+
+    def _signal(self, worker_id: int, number: int) -> None:
+        try:
+            self._launcher.signal(worker_id, number)
+        except OSError:
+            return  # the forkserver is gone, which we are about to learn
+
+    # ------------------------------------------------------------------ ends
+
+    def on_control(self) -> None:
+        """Take the forkserver's notices of workers that have ended."""
+        try:
+            while True:
+                head, _ = self._launcher.channel.receive(_DONTWAIT)
+                if head[0] == EXITED:
+                    for worker_id, status in head[1]:
+                        self._on_exit(worker_id, status)
+        except BlockingIOError:
+            return
+        except (EOFError, ConnectionError):
+            self._forkserver_gone()
+
+    def _on_exit(self, worker_id: int, status: int) -> None:
+        driver = self._driver
+        peer = self.peers.pop(worker_id, None)
+        if peer is None:
+            return
+        fd = peer.channel.fileno()
+        driver.epoll.unregister(fd)
+        del self.by_fd[fd]
+        driver.settle(peer, status)
+        self._journal.release(peer.slot_id)
+        peer.close()
+        self.launch()
+
+    def _forkserver_gone(self) -> None:
+        """Get a new forkserver: ours was killed, and with it (by the kernel) all workers."""
+        driver = self._driver
+        driver.epoll.unregister(self.control)
+        if driver.closed or driver.scheduler.closing and not driver.jobs:
+            self.control = -1
+            for worker_id in list(self.peers):
+                self._on_exit(worker_id, _signal.SIGKILL)
+            return
+        self._launcher.close()
+        self._launcher = self._connect(self._journal.fd)
+        self.control = self._launcher.channel.fileno()
+        driver.epoll.register(self.control, select.EPOLLIN)
+        for worker_id in list(self.peers):
+            self._on_exit(worker_id, _signal.SIGKILL)
+
+    def close(self, forked: bool) -> None:
+        """Let go of all descriptors; the forkserver then ends all workers.
+
+        Parameters
+        ----------
+        forked : bool
+            This is a forked child, see `Driver.release`.
+        """
+        if forked:
+            self._launcher.forked()
+        else:
+            self._launcher.close()
+        for peer in self.peers.values():
+            peer.close()
+        self.peers.clear()
+        self.by_fd.clear()
+        self._journal.close()
+
+    def end_all(self) -> None:
+        """Have the forkserver end all workers, and let go of nothing here."""
+        self._launcher.close()
+
+    def wait_gone(self) -> None:
+        """Wait until no process of this pool is left, after `close`."""
+        self._launcher.wait()

@@ -1,0 +1,206 @@
+"""From the answers of workers, and their deaths, to the outcomes of jobs and loans."""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+
+from pool._local import _events as ev
+from pool._local._peers import decode, decode_many
+from pool._transport._messages import CAUGHT, ONE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._local._driver import Driver
+    from pool._local._express import Loan
+    from pool._local._peers import Peer
+
+
+class Outcomes:
+    """Deliver outcomes. Everything here runs under the driver's lock.
+
+    Parameters
+    ----------
+    driver : Driver
+
+    Attributes
+    ----------
+    loans : dict
+        Calls on borrowed workers, by worker_id.
+    next_loan : int
+        Number of the last message of a loan; these count down from 2**62.
+    last_exit : (Peer, int) or None
+        The worker that ended last, and its wait status.
+    """
+
+    __slots__ = ("_driver", "last_exit", "loans", "next_loan")
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.loans: dict[int, Loan] = {}
+        self.next_loan = 1 << 62
+        self.last_exit: tuple[Peer, int] | None = None
+
+    def answered(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
+        """Take an answer: a DONE message of a worker."""
+        _, message_id, chunks, final, elapsed, failed, layout = head
+        if self.loans and message_id >= self.next_loan:
+            self._loan_answered(peer, message_id, failed, blobs)
+            return
+        sent = peer.sent.get(message_id)
+        if sent is not None:
+            sent.answered += chunks
+            if sent.defines:
+                peer.known.update(sent.defines)
+                sent.defines = []
+            if final:
+                del peer.sent[message_id]
+        values: list[Any] = []
+        if layout == ONE and chunks:
+            try:
+                values.append(decode(blobs))
+            except BaseException as error:
+                failed = 1
+                values.append(_undecodable(error))
+        elif chunks:
+            try:
+                values = decode_many(blobs[0], chunks, layout)
+            except BaseException:
+                self._answered_one_by_one(peer, message_id, chunks, final, elapsed, blobs[0])
+                return
+        event = ev.MessageAnswered(
+            peer.worker_id, message_id, chunks, final, elapsed, (0,) if failed else ()
+        )
+        self._deliver(event, values, failed)
+
+    def _answered_one_by_one(
+        self, peer: Peer, message_id: int, chunks: int, final: bool, elapsed: float, stream: Any
+    ) -> None:
+        """Deliver a stream in which some outcome cannot be unpickled here.
+
+        Only that one fails: pickles end where their STOP opcode says, whether or not
+        what they describe can be built.
+        """
+        from pool._local._undecodable import split_stream
+
+        each = elapsed / chunks
+        for number, data in enumerate(split_stream(stream, chunks), 1):
+            failed = 0
+            try:
+                value = decode([data])
+            except BaseException as error:
+                failed, value = 1, _undecodable(error)
+            event = ev.MessageAnswered(
+                peer.worker_id, message_id, 1, final and number == chunks, each,
+                (0,) if failed else (),
+            )  # fmt: skip
+            self._deliver(event, [value], failed)
+
+    def _deliver(self, event: ev.MessageAnswered, values: list[Any], failed: int) -> None:
+        driver = self._driver
+        jobs = driver.jobs
+        for command in driver.scheduler.handle(event, monotonic()):
+            if command.__class__ is ev.Deliver:
+                job_id, start, stop, offset = command
+                job = jobs.get(job_id)
+                if job is None:
+                    continue  # cancelled a moment ago by another thread
+                outcomes = values if stop - start == len(values) else (
+                    values[offset : offset + stop - start]
+                )  # fmt: skip
+                failure = bool(failed)
+                if failure:
+                    _annotate(job.describe(start, failed - 1), outcomes[0])
+                    failure = not job.mode & CAUGHT
+                if job.sink.deliver(start, outcomes, failure):
+                    driver.calling.append(job.sink)
+                job.source.done(start, stop)
+            else:
+                driver.handlers[command.__class__](command)
+
+    def fail_chunk(self, command: ev.FailChunk) -> None:
+        """Fail a chunk whose worker ended while running it."""
+        driver = self._driver
+        job = driver.jobs.get(command.job_id)
+        if job is None:
+            return  # cancelled a moment ago by another thread
+        if command.timed_out:
+            from pool._errors import TaskTimeout
+
+            error: BaseException = TaskTimeout(
+                f"{job.describe(command.index)} did not end within {job.timeout} s; "
+                f"its worker was replaced"
+            )
+        else:
+            error = self.death(f"while running {job.describe(command.index)}")
+        if job.sink.deliver(command.index, [error], not job.mode & CAUGHT):
+            driver.calling.append(job.sink)
+        job.source.done(command.index, command.index + 1)
+
+    def death(self, doing: str) -> BaseException:
+        """Return the error that says how the last worker ended."""
+        from pool._errors import WorkerDied
+
+        assert self.last_exit is not None
+        peer, status = self.last_exit
+        return WorkerDied(peer.worker_id, peer.pid or 0, os.waitstatus_to_exitcode(status), doing)
+
+    # ------------------------------------------------------------------ loans
+
+    def _loan_answered(self, peer: Peer, message_id: int, failed: int, blobs: list[Any]) -> None:
+        del peer.sent[message_id]
+        loan = self.loans.pop(peer.worker_id)
+        try:
+            value = decode(blobs)
+        except BaseException as error:
+            failed, value = 1, _undecodable(error)
+        if failed:
+            _annotate(str(loan.label), value)
+        loan.end(failed, value)
+        event = ev.WorkerReturned(peer.worker_id, message_id, bool(failed))
+        driver = self._driver
+        for command in driver.scheduler.handle(event, monotonic()):
+            driver.handlers[command.__class__](command)
+
+    def end_loan(self, worker_id: int, running: int | None) -> None:
+        """Settle a loan whose worker has ended."""
+        loan = self.loans.pop(worker_id, None)
+        if loan is None:
+            return
+        if running == loan.message_id:
+            loan.end(1, self.death(f"while running {loan.label}"))
+        else:
+            loan.end(-1, None)
+
+    def abort_loans(self, reason: Callable[[], BaseException]) -> None:
+        """End every loan with an error that says why."""
+        for loan in self.loans.values():
+            loan.end(1, reason())
+        self.loans.clear()
+
+
+def _annotate(where: str, error: Any) -> None:
+    try:
+        error.add_note(f"raised by {where}")
+    except Exception:
+        return  # an exception class that refuses attributes
+
+
+def decoded_error(blobs: list[Any]) -> BaseException:
+    """Unpickle an exception; return why not, if that fails."""
+    try:
+        error = decode(blobs)
+    except BaseException as failure:
+        return _undecodable(failure)
+    return error  # type: ignore[no-any-return]
+
+
+def _undecodable(error: BaseException) -> BaseException:
+    try:
+        error.add_note("raised here while unpickling what the worker sent")
+    except Exception:
+        return error
+    return error

@@ -1,0 +1,43 @@
+"""What must be true of a scheduler's books, whatever has happened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pool._local._scheduler import DEPTH, Scheduler
+
+if TYPE_CHECKING:
+    from pool._local._events import Run
+
+
+def check_invariants(scheduler: Scheduler) -> None:
+    """Assert what must hold between any two events."""
+    queued = 0
+    in_messages: dict[int, list[Run]] = {}
+    for worker in scheduler.workers.values():
+        assert len(worker.messages) <= DEPTH, worker.worker_id
+        idle, room = worker.worker_id in scheduler._idle, worker.worker_id in scheduler._room
+        assert not (idle and room)
+        assert not (worker.stopping or worker.blocked) or not (idle or room)
+        assert not idle or not worker.messages
+        for message in worker.messages.values():
+            assert message.chunks == sum(stop - start for _, start, stop in message.runs)
+            for run in message.runs:
+                in_messages.setdefault(run[0], []).append(run)
+    for job in scheduler.jobs.values():
+        queued += job.unsent
+        ranges = sorted(
+            [run[1:] for run in in_messages.get(job.job_id, [])]
+            + job.returned
+            + [(job.next, job.chunks)]
+        )
+        assert all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False)), ranges
+        assert job.pending == sum(stop - start for start, stop in ranges), job.job_id
+        assert job.pending or not job.final, f"job {job.job_id} is complete but kept"
+        assert not job.unsent or job.enqueued, job.job_id
+    assert queued == scheduler.queued, (queued, scheduler.queued)
+    assert set(scheduler._idle) | set(scheduler._room) <= set(scheduler.workers)
+    if scheduler.queued and not scheduler.broken:
+        assert not scheduler._idle, "a worker idles while chunks wait"
+        live = [w for w in scheduler.workers.values() if not w.stopping]
+        assert live, "chunks wait and no worker will ever come"
