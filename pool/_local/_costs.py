@@ -11,13 +11,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-#: Seconds that the parent needs to receive one answer and send the next message,
-#: measured at 10-15 us; it serves all workers, so messages must be rarer with more of them.
-MESSAGE_COST = 15e-6
+#: Seconds that the parent needs to receive one answer and send the next message. 15 us
+#: when all is warm; 30-50 us when it shares its CPU with a busy worker and has to be
+#: switched to. It serves all workers, so messages must be rarer with more of them.
+MESSAGE_COST = 30e-6
 
-#: Seconds of work that one message of cheap chunks aims at. Four hundred microseconds
-#: make the 15 us above less than 4 %.
-MESSAGE_WORK = 400e-6
+#: Seconds of work that one message aims at, so that messages cost both sides together
+#: less than a tenth of it. Chunks that would wait in it behind a straggler are handed back
+#: by the worker (`pool._workers._worker.PATIENCE`).
+MESSAGE_WORK = 1e-3
 
 #: A message may hold so many times more chunks than the last measured one: the first
 #: chunk of a job may be a lucky quick one.
@@ -37,13 +39,13 @@ class Costs:
         How many workers one parent serves.
     """
 
-    __slots__ = ("_alone", "_last", "_seconds", "_work")
+    __slots__ = ("_last", "_seconds", "_work", "_worth")
 
     def __init__(self, workers: int) -> None:
         self._seconds: dict[Hashable, float] = {}
         self._last: dict[Hashable, int] = {}
         self._work = max(MESSAGE_WORK, MESSAGE_COST * workers)
-        self._alone = MESSAGE_COST * (workers + 1)
+        self._worth = MESSAGE_COST * (workers + 1)
 
     def observe(self, key: Hashable, chunks: int, seconds: float) -> None:
         """Learn that `chunks` chunks of function `key` took `seconds` in a worker."""
@@ -71,20 +73,20 @@ class Costs:
             shrink towards the end, so that all workers end together.
         """
         each = self._seconds.get(key)
-        if each is None or each >= self._alone:
+        if each is None:
             return 1
         if each <= 0.0:
             return BATCH_MAX
         wanted = min(int(self._work / each), self._last[key] * GROWTH, BATCH_MAX)
         # Not below what is worth a message at all.
-        return max(1, min(wanted, max(share, int(self._alone / each))))
+        return max(1, min(wanted, max(share, int(self._worth / each))))
 
     def least(self, key: Hashable) -> int:
         """Return how many chunks are worth a message to a worker that is busy anyway."""
         each = self._seconds.get(key)
-        if each is None or each >= self._alone:
+        if each is None:
             return 1
-        return int(self._alone / each) if each > 0.0 else BATCH_MAX
+        return max(1, int(self._worth / each)) if each > 0.0 else BATCH_MAX
 
     def _forget(self) -> None:
         for key in list(self._seconds)[:512]:

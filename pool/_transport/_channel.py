@@ -40,6 +40,9 @@ INLINE_MAX = 48 * 1024
 #: Descriptors in one message; the kernel allows 253.
 FDS_MAX = 128
 
+#: A channel receives into a buffer of this size.
+BUFFER_NBYTES = INLINE_MAX + 4096
+
 _FD_SIZE = 4
 _KIND = getattr(_socket, "SOCK_SEQPACKET", _socket.SOCK_DGRAM)
 # Version 2 does not look for repeated objects, which costs more than it saves here.
@@ -70,7 +73,7 @@ class Channel:
     def __init__(self, socket: _socket.socket, buffer: bytearray | None = None) -> None:
         self.socket = socket
         #: May be shared by channels that are read under one lock.
-        self._buffer = bytearray(INLINE_MAX + 4096) if buffer is None else buffer
+        self._buffer = bytearray(BUFFER_NBYTES) if buffer is None else buffer
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once closed."""

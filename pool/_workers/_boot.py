@@ -28,6 +28,7 @@ def become_worker(
     settings: dict[str, Any],
     prefix: str,
     payload: Any,
+    buffer: bytearray | None = None,
 ) -> NoReturn:
     """Turn this process into a worker; never return.
 
@@ -46,6 +47,8 @@ def become_worker(
     payload : (data, buffers), callable or None
         The initializer and its arguments, pickled; or, in a process that inherited
         them, a callable that runs them.
+    buffer : bytearray, optional
+        To receive into.
     """
     inherited = prefix == "Fork"
     journal, *streams = fds
@@ -57,7 +60,7 @@ def become_worker(
         install_main(settings["main_file"])
         _reseed()
     introduce(worker_id, settings, prefix)
-    worker = Worker(Channel(socket_from(fd)), attach(journal, slot), settings["parent_pid"])
+    worker = Worker(Channel(socket_from(fd), buffer), attach(journal, slot), settings["parent_pid"])
     for owned in fds:
         if owned > 2:
             os.close(owned)
@@ -73,15 +76,20 @@ def become_worker(
         os._exit(status)
 
 
-def _streams(streams: Sequence[int]) -> None:
-    """Read from nowhere, as in `multiprocessing`; write where the parent writes."""
+def read_nothing() -> None:
+    """Make standard input empty, as in `multiprocessing`."""
     null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    if null != 0:
+        os.dup2(null, 0)
+        os.close(null)
     try:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - lives on
     except OSError:
         sys.stdin = None
+
+
+def _streams(streams: Sequence[int]) -> None:
+    """Write where the parent writes."""
     for target, fd in zip((1, 2), streams, strict=False):
         if fd >= 0 and fd != target:
             os.dup2(fd, target)

@@ -33,9 +33,9 @@ import select
 import sys
 from time import monotonic
 
-from pool._transport._channel import Channel, socket_from
+from pool._transport._channel import BUFFER_NBYTES, Channel, socket_from
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL
-from pool._workers._boot import become_worker
+from pool._workers._boot import become_worker, read_nothing
 from pool._workers._lifeline import Lifeline
 
 TYPE_CHECKING = False
@@ -86,6 +86,9 @@ class ForkServer:
         self.children: dict[int, tuple[Client, int]] = {}
         self.lifeline = Lifeline()
         self.deadline: float | None = None
+        #: What every worker receives into: inherited, it costs a worker only the pages
+        #: that it writes to.
+        self._buffer = bytearray(BUFFER_NBYTES)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -102,6 +105,7 @@ class ForkServer:
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         _signal.signal(_signal.SIGCHLD, _nothing)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        read_nothing()
         gc.collect()
         gc.freeze()  # or the collector's marks would unshare the pages
         gc.disable()
@@ -261,9 +265,11 @@ class ForkServer:
                 self._fork(client, *client.waiting.pop(0))
 
     def _fork(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
+        self.lifeline.prepare()
         try:
             pid = os.fork()
         except OSError:
+            self.lifeline.discard()
             # Out of processes or memory: as if it had died at once, which the pool
             # knows how to count and to report.
             os.close(fd)
@@ -271,6 +277,7 @@ class ForkServer:
             self._notify(client)
             return
         if pid:
+            self.lifeline.discard()
             os.close(fd)
             client.pids[worker_id] = pid
             self.children[pid] = (client, worker_id)
@@ -302,7 +309,14 @@ class ForkServer:
 
             exec_worker(worker_id, slot, fd, client.fds, client.settings, client.payload)
         become_worker(
-            worker_id, slot, fd, client.fds, client.settings, client.prefix, client.payload
+            worker_id,
+            slot,
+            fd,
+            client.fds,
+            client.settings,
+            client.prefix,
+            client.payload,
+            self._buffer,
         )
 
 

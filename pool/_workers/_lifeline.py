@@ -5,7 +5,6 @@ from __future__ import annotations
 import _signal
 import fcntl
 import os
-import select
 
 
 class Lifeline:
@@ -19,24 +18,49 @@ class Lifeline:
 
     def __init__(self) -> None:
         self.read, self.write = os.pipe()
+        self._next = -1
+
+    def prepare(self) -> None:
+        """Open the read end anew for the next child: before the fork, where it is cheap."""
+        self._next = _listen(self.read)
+
+    def discard(self) -> None:
+        """Close what was prepared, in the forkserver: it is the child's now."""
+        if self._next >= 0:
+            os.close(self._next)
+            self._next = -1
 
     def hold(self) -> None:
         """Tie this worker's life to the forkserver's."""
         os.close(self.write)
-        tie(self.read)
+        if self._next >= 0:
+            _own(self._next)
         os.close(self.read)
 
 
 def tie(read: int) -> None:
     """Ask for SIGKILL when the write end of the pipe `read` closes."""
+    fd = _listen(read)
+    if fd >= 0:
+        _own(fd)
+
+
+def _listen(read: int) -> int:
+    """Return a descriptor of its own to the pipe, armed; -1 without /proc."""
     try:
         fd = os.open(f"/proc/self/fd/{read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return  # no /proc: workers still end when their socket closes
-    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        return -1  # workers still end when their socket closes
     fcntl.fcntl(fd, fcntl.F_SETSIG, _signal.SIGKILL)
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    poll = select.poll()
-    poll.register(fd, 0)
-    if poll.poll(0):
-        os._exit(1)  # it closed before we asked
+    return fd
+
+
+def _own(fd: int) -> None:
+    """Have the signal sent to this process, or end if its cause was there before."""
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    try:
+        if not os.read(fd, 1):
+            os._exit(1)  # it closed before we asked
+    except BlockingIOError:
+        return  # open, and nothing in it: as it should be

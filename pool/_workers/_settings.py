@@ -49,7 +49,8 @@ def capture(extra_environ: dict[str, str]) -> dict[str, Any]:
     process = sys.modules.get("multiprocessing.process")
     return {
         "cwd": cwd,
-        "environ": {**os.environ, **extra_environ},
+        # As bytes: nothing to decode when a worker compares it with what it has.
+        "environ": {**os.environb, **_as_bytes(extra_environ)},
         "path": [str(entry) for entry in sys.path],
         "argv": [str(argument) for argument in getattr(sys, "argv", [])],
         "main_file": getattr(main, "__file__", None),
@@ -59,12 +60,16 @@ def capture(extra_environ: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _as_bytes(environ: dict[str, str]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+
+
 def apply(settings: dict[str, Any]) -> None:
     """Take over `settings` in a worker."""
     environ = settings["environ"]
-    if dict(os.environ) != environ:
-        os.environ.clear()
-        os.environ.update(environ)
+    if dict(os.environb) != environ:
+        os.environb.clear()
+        os.environb.update(environ)
     if settings["cwd"] is not None:
         try:
             os.chdir(settings["cwd"])

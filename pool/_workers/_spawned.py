@@ -61,9 +61,10 @@ def _lifelines() -> list[int]:
 
 def main(file: int, read: int) -> NoReturn:
     """Become the worker described in the anonymous file `file`."""
-    from pool._workers._boot import become_worker
+    from pool._workers._boot import become_worker, read_nothing
     from pool._workers._lifeline import tie
 
+    read_nothing()
     if read >= 0:
         tie(read)
         os.close(read)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 #: Seconds after which a worker hands back the chunks of a message that it has not begun.
 #: Five times what a message aims at: they wait behind a straggler.
-PATIENCE = 2e-3
+PATIENCE = 5e-3
 
 
 class _Failure:

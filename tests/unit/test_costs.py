@@ -60,7 +60,7 @@ def test_message_grows_step_by_step() -> None:
 
 def test_slow_chunk_travels_alone_whatever_is_left() -> None:
     costs = Costs(1)
-    costs.observe("f", 100, 100 * 2 * MESSAGE_COST)
+    costs.observe("f", 100, 100 * 2 * MESSAGE_WORK)
     assert costs.batch("f", PLENTY) == 1
     assert costs.least("f") == 1
 
