@@ -174,6 +174,8 @@ class Driver:
     def step(self, patience: float | None) -> None:
         """Sleep until something happens, and deal with it.
 
+        Called with the shield raised, by the thread that has the lead.
+
         Parameters
         ----------
         patience : float, optional
@@ -184,7 +186,17 @@ class Driver:
             left = max(0.0, deadline - monotonic())
             patience = left if patience is None else min(patience, left)
         ready = shield.opened(self.epoll.poll, patience, 64)
-        self.locked(lambda: self._on_ready(ready, deadline))
+        with self._lock:
+            self._holder = _get_ident()
+            try:
+                self._on_ready(ready, deadline)
+                if self.inbox or self.dirty:
+                    self._drain()
+            except BaseException as error:
+                self._crash(error)
+                raise
+            finally:
+                self._holder = 0
         if self.calling:
             self.call_back()
 

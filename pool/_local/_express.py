@@ -73,7 +73,7 @@ def borrow(driver: Driver, function: Function, blobs: list[Any], label: Any) -> 
     message_id = outcomes.next_loan
     driver.scheduler.handle(ev.WorkerLent(worker_id), 0.0)
     loan = driver.loans[worker_id] = Loan(worker_id, message_id, label)
-    peer.sent[message_id] = Sent(_RUNS, _NOTHING)
+    peer.sent[message_id] = _SENT
     extra = (len(blobs) - 1,) if len(blobs) > 1 else None
     head = (RUN, message_id, (), (), ((function_id, CALL, EACH, 1, 1, extra),))
     try:
@@ -87,6 +87,5 @@ def borrow(driver: Driver, function: Function, blobs: list[Any], label: Any) -> 
     return loan
 
 
-#: Job 0 is no job.
-_RUNS = [(0, 0, 1)]
-_NOTHING: list[int] = []
+#: One chunk of job 0, which is no job; a loan has one answer, so nothing is counted here.
+_SENT = Sent([(0, 0, 1)], [])

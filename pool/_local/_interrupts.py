@@ -84,6 +84,17 @@ class Shield:
         finally:
             self._open = before
 
+    def closed(self, action: Callable[..., T], *args: Any) -> T:
+        """Return ``action(*args)`` with interrupts kept out, inside of `opened`."""
+        if _get_ident() != _main:
+            return action(*args)
+        before = self._open
+        self._open = False
+        try:
+            return action(*args)
+        finally:
+            self._open = before
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._open:
             self._open = False

@@ -157,6 +157,8 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when `DeadlinePassed` is due, None if nothing is."""
+        if not (self._doomed or self._timed):
+            return None
         deadline = min(self._doomed.values(), default=None)
         if self._timed:
             for worker in self.workers.values():
@@ -683,7 +685,8 @@ class Scheduler:
         self.tasks_done += 1
         if event.failed:
             self.tasks_failed += 1
-        self._pardon(event.worker_id, event.message_id)
+        if self._doomed:
+            self._pardon(event.worker_id, event.message_id)
         commands: list[Command] = []
         self._place(worker, commands)
         return self._fill(commands, now)

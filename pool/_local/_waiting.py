@@ -143,7 +143,8 @@ class Lead:
                 "a pool cannot be waited for inside the pickling of its own tasks, or in a "
                 "signal handler that interrupted the pool; submit with apply_async instead"
             )
-        return self.drive(ready, deadline)
+        # The leader's own wait has let interrupts through for the callback; not for us.
+        return shield.closed(self.drive, ready, deadline)
 
     def drive(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
         """Drive until ``ready()`` or the deadline; for the thread that has the lead."""
@@ -206,14 +207,19 @@ class Lead:
 
     def glance(self) -> None:
         """Deal with what has arrived, without sleeping, unless somebody drives."""
-        if self.acquire():
-            try:
-                if not self._driver.closed:
-                    self._driver.step(0.0)
-                if self._followers:
-                    self._notify()
-            finally:
-                self.abdicate()
+        shielded = shield.raised()
+        try:
+            if self.acquire():
+                try:
+                    if not self._driver.closed:
+                        self._driver.step(0.0)
+                    if self._followers:
+                        self._notify()
+                finally:
+                    self.abdicate()
+        finally:
+            if shielded:
+                shield.lower()
 
     def exclusively(self, action: Callable[[], None]) -> None:
         """Run `action` while nobody drives: it takes away what a leader sleeps on."""

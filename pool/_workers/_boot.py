@@ -52,6 +52,8 @@ def become_worker(
     """
     inherited = prefix == "Fork"
     journal, *streams = fds
+    if inherited:
+        _read_nothing()
     _streams(streams)
     if inherited:
         _after_fork()
@@ -76,12 +78,11 @@ def become_worker(
         os._exit(status)
 
 
-def read_nothing() -> None:
+def _read_nothing() -> None:
     """Make standard input empty, as in `multiprocessing`."""
     null = os.open(os.devnull, os.O_RDONLY)
-    if null != 0:
-        os.dup2(null, 0)
-        os.close(null)
+    os.dup2(null, 0)
+    os.close(null)
     try:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - lives on
     except OSError:

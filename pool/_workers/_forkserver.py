@@ -35,7 +35,7 @@ from time import monotonic
 
 from pool._transport._channel import BUFFER_NBYTES, Channel, socket_from
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL
-from pool._workers._boot import become_worker, read_nothing
+from pool._workers._boot import become_worker
 from pool._workers._lifeline import Lifeline
 
 TYPE_CHECKING = False
@@ -105,7 +105,6 @@ class ForkServer:
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         _signal.signal(_signal.SIGCHLD, _nothing)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        read_nothing()
         gc.collect()
         gc.freeze()  # or the collector's marks would unshare the pages
         gc.disable()
@@ -307,7 +306,15 @@ class ForkServer:
         if client.prefix == "Spawn":
             from pool._workers._spawned import exec_worker
 
-            exec_worker(worker_id, slot, fd, client.fds, client.settings, client.payload)
+            exec_worker(
+                worker_id,
+                slot,
+                fd,
+                client.fds,
+                client.settings,
+                client.payload,
+                self.lifeline.held,
+            )
         become_worker(
             worker_id,
             slot,

@@ -225,15 +225,16 @@ def shutdown_forkservers() -> None:
 
 def _start(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProcess:
     ours, theirs = socket_pair()
+    control = _above_streams(theirs.detach())
     owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
-    kept = [fd for fd in (theirs.fileno(), owner) if fd >= 0]
-    # Numbers well above those which other parts of the program may be using for
-    # inheritance at this moment, and the same ones in the child.
-    actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in kept]
+    owner = _above_streams(owner)
+    # Nobody types for a worker; and the same numbers of the others in the child.
+    actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, owner) if fd >= 0]
     try:
         pid = os.posix_spawn(
             sys.executable,
-            forkserver_argv(theirs.fileno(), owner, sorted(preload)),
+            forkserver_argv(control, owner, sorted(preload)),
             {**os.environ, **limits},
             file_actions=actions,
             # A group of its own: Ctrl-C in a terminal is the parent's to answer.
@@ -247,10 +248,24 @@ def _start(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProces
 
         raise StartError(f"cannot start {sys.executable} to fork workers: {error}") from error
     finally:
-        theirs.close()
-        if owner >= 0:
-            os.close(owner)
+        for fd in (control, owner):
+            if fd >= 0:
+                os.close(fd)
     return _ForkServerProcess(pid, Channel(ours), preload, limits)
+
+
+def _above_streams(fd: int) -> int:
+    """Return a descriptor that is none of the standard streams', in place of `fd`.
+
+    It is one of theirs if the program has closed them, as daemons do.
+    """
+    if not 0 <= fd <= 2:
+        return fd
+    import fcntl
+
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
 
 
 def forkserver_argv(control: int, owner: int, preload: Sequence[str]) -> list[str]:

@@ -18,23 +18,24 @@ class Lifeline:
 
     def __init__(self) -> None:
         self.read, self.write = os.pipe()
-        self._next = -1
+        #: In a worker, the descriptor that its life is tied to; -1 without /proc.
+        self.held = -1
 
     def prepare(self) -> None:
         """Open the read end anew for the next child: before the fork, where it is cheap."""
-        self._next = _listen(self.read)
+        self.held = _listen(self.read)
 
     def discard(self) -> None:
         """Close what was prepared, in the forkserver: it is the child's now."""
-        if self._next >= 0:
-            os.close(self._next)
-            self._next = -1
+        if self.held >= 0:
+            os.close(self.held)
+            self.held = -1
 
     def hold(self) -> None:
         """Tie this worker's life to the forkserver's."""
         os.close(self.write)
-        if self._next >= 0:
-            _own(self._next)
+        if self.held >= 0:
+            _own(self.held)
         os.close(self.read)
 
 

@@ -25,49 +25,33 @@ def exec_worker(
     fds: Sequence[int],
     settings: dict[str, Any],
     payload: Any,
+    lifeline: int,
 ) -> NoReturn:
     """Replace this fork by a new interpreter that becomes the worker."""
-    read = next(iter(_lifelines()), -1)
     data, buffers = payload if payload is not None else (b"", [])
     handover = (worker_id, slot, fd, list(fds), settings, payload is not None, data, buffers)
     file = anonymous.create("actorpool-spawn")
     anonymous.write_all(file, [marshal.dumps(handover, 2)])
-    for inherited in (file, fd, *fds):
+    for inherited in (file, fd, lifeline, *fds):
         if inherited >= 0:
             os.set_inheritable(inherited, True)
     code = (
         f"import sys; sys.path[:] = {settings['path']!r}; "
-        f"from pool._workers._spawned import main; main({file}, {read})"
+        f"from pool._workers._spawned import main; main({file}, {lifeline})"
     )
     from pool._workers._launcher import interpreter_argv
 
     os.execve(sys.executable, [*interpreter_argv(), "-c", code], settings["environ"])
 
 
-def _lifelines() -> list[int]:
-    """Return descriptors that tie this process to its forkserver, made inheritable."""
-    import stat
-
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if stat.S_ISFIFO(os.fstat(int(name)).st_mode) and int(name) > 2:
-                os.set_inheritable(int(name), True)
-                found.append(int(name))
-        except OSError:
-            continue  # the descriptor of the listing itself
-    return found
-
-
-def main(file: int, read: int) -> NoReturn:
+def main(file: int, lifeline: int) -> NoReturn:
     """Become the worker described in the anonymous file `file`."""
-    from pool._workers._boot import become_worker, read_nothing
+    from pool._workers._boot import become_worker
     from pool._workers._lifeline import tie
 
-    read_nothing()
-    if read >= 0:
-        tie(read)
-        os.close(read)
+    if lifeline >= 0:
+        tie(lifeline)
+        os.close(lifeline)
     contents = bytearray(os.fstat(file).st_size)
     anonymous.read_into(file, contents, 0)
     os.close(file)

@@ -44,7 +44,7 @@ from pool._local._scheduler import DEPTH, GRACE, PREFETCH_BELOW, START_ATTEMPTS,
 SLOW = 10 * PREFETCH_BELOW
 # Short enough that several travel together, and long enough that any of them is worth a
 # message with one or two workers.
-QUICK = 29e-6
+QUICK = 59e-6
 
 
 class Table:
@@ -168,7 +168,7 @@ def test_cheap_chunks_travel_together() -> None:
 
 def test_messages_shrink_towards_the_end_of_a_job() -> None:
     table = Table(processes=2)
-    table.learn(0, QUICK, chunks=10_000)
+    table.learn(0, 0.1e-3, chunks=10_000)
     waiting = only(table.submit(1, chunks=40), Send)
     sizes = []
     while waiting:
