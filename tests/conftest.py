@@ -50,8 +50,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def leaves_nothing_behind() -> Iterator[None]:
-    """Fail a test after which a child process, a thread or a descriptor is left."""
+def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test after which a child process, a thread or a descriptor is left.
+
+    What the standard's own pool leaves is ended as well, but is no failure of ours.
+    """
     children = set(psutil.Process().children(recursive=True))
     threads = set(threading.enumerate())
     descriptors = open_descriptors()
@@ -62,7 +65,8 @@ def leaves_nothing_behind() -> Iterator[None]:
         *left_threads(threads),
         *left_descriptors(descriptors),
     ]
-    assert not left, "this test leaves behind: " + "; ".join(left)
+    if request.node.get_closest_marker("reference") is None:
+        assert not left, "this test leaves behind: " + "; ".join(left)
 
 
 def end_shared_servers() -> None:

@@ -94,7 +94,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "flavour" in metafunc.fixturenames:
         has = metafunc.definition.get_closest_marker
         chosen = flavours_of(has("every_method") is not None, has("ours_only") is not None)
-        metafunc.parametrize("flavour", chosen, ids=repr, indirect=True)
+        parameters = [
+            pytest.param(each, marks=[pytest.mark.reference] if each.standard else [])
+            for each in chosen
+        ]
+        metafunc.parametrize("flavour", parameters, ids=repr, indirect=True)
 
 
 def has_ended(process: psutil.Process) -> bool:

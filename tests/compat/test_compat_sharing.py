@@ -295,3 +295,12 @@ def test_a_pool_forgotten_with_work_does_not_hang(flavour: Flavour, gate: Gate) 
     assert alive == []
     # The standard module keeps its process objects until somebody asks.
     multiprocessing.active_children()
+
+
+@pytest.mark.every_method
+def test_only_the_standard_may_leave_something(
+    flavour: Flavour, request: pytest.FixtureRequest
+) -> None:
+    # The reference forgets pipes when it is forgotten; ours is held to account after each test.
+    excused = request.node.get_closest_marker("reference") is not None
+    assert excused == flavour.standard
