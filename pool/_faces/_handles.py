@@ -46,6 +46,28 @@ def _arrive(key: tuple[int, int], processes: int) -> Pool:
 _kept: list[Pool] = []
 
 
+class _ParentEngine:
+    """The engine of the process that made the pool, as `Engines` of a handle."""
+
+    method = "nested"
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self.main: Any = None
+
+    def current(self) -> Any:
+        """Return the connection to that engine, made at first use."""
+        if self.main is None:
+            from pool._local._nested import NestedEngine
+
+            self.main = NestedEngine(self._processes)
+        return self.main
+
+    def inheriting(self, error: Exception) -> Any:
+        """Refuse: workers that could inherit from this task are not the pool's."""
+        raise error
+
+
 class PoolHandle(Pool):
     """The pool that a task runs in. All methods that run tasks work, to any depth."""
 
@@ -54,21 +76,7 @@ class PoolHandle(Pool):
         self._key = key
         self._state = "RUN"
         self._processes = processes
-        self._method = "nested"
-        self._sides = []
-        self._current: Any = None
-
-    @property
-    def _engine(self) -> Any:
-        if self._current is None:
-            from pool._local._nested import NestedEngine
-
-            self._current = NestedEngine(self._processes)
-        return self._current
-
-    def _inheriting(self, error: Any, held: Any) -> Any:
-        """Refuse: workers that could inherit from this task are not the pool's."""
-        raise error
+        self._engines: Any = _ParentEngine(processes)
 
     def _refuse(self) -> None:
         raise RuntimeError(

@@ -49,17 +49,17 @@ class _Inherited:
         return self._run(*self._parts, *args)
 
 
-def hold_call(func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str, Any]) -> Held:
+def hold_call(func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str, Any]) -> Any:
     """Return a callable without arguments that calls ``func(*args, **kwds)``."""
     return Held((func, args, kwds), _run_call)
 
 
-def hold_map(func: Callable[..., Any], items: Sequence[Any], mode: int) -> Held:
+def hold_map(func: Callable[..., Any], items: Sequence[Any], mode: int) -> Any:
     """Return a callable that takes the index of an item."""
     return Held((func, items), _run_star if mode == STAR else _run_item)
 
 
-def hold_function(func: Callable[..., Any]) -> Held:
+def hold_function(func: Callable[..., Any]) -> Any:
     """Return a callable that takes an item."""
     return Held((func,), _run_function)
 

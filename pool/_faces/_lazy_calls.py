@@ -48,7 +48,7 @@ def start_imap(
     except CannotSend as error:
         from pool._faces._inherit import hold_function
 
-        engine, func = pool._inheriting(error, hold_function(func))
+        engine, func = pool._engines.inheriting(error), hold_function(func)
         function = engine.function(dumps_function(func))
     window = Window(pool._processes, chunksize)
     flow = Flow(engine, ordered, window, chunksize)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import _pickle
-import os
 
+from pool._faces._engines import Engines
 from pool._faces._options import Label, LabelLater, options
-from pool._workers import _launcher
-from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,50 +113,20 @@ class Pool:
         if blas_threads is not None and blas_threads < 1:
             raise ValueError(f"blas_threads must be at least 1, not {blas_threads}")
         self._processes = processes
-        self._initializer = initializer
-        self._initargs = tuple(initargs)
-        self._maxtasksperchild = maxtasksperchild
-        self._method = _start_method(context)
-        self._blas_threads = blas_threads
-        self._sides: list[LocalEngine] = []
-        self._current: LocalEngine | None = None
-        if not _in_worker():
-            if self._method != "fork":
-                _launcher.start_forkserver(self._limits(), self._preload())
-            _load_engine()
-            self._current = self._new_engine(self._method)
-        else:
-            _load_engine()
-        self._state = RUN
-
-    def _limits(self) -> dict[str, str]:
-        return thread_limits(self._blas_threads or _share(self._processes))
-
-    def _preload(self) -> list[str]:
-        from pool._context import preload_names
-
-        return preload_names()
-
-    def _new_engine(self, method: str) -> LocalEngine:
-        return LocalEngine(
-            self._processes,
-            self._initializer,
-            self._initargs,
-            self._maxtasksperchild,
-            "forkserver" if method == "default" else method,
-            self._limits(),
-            self._preload(),
+        self._engines = Engines(
+            processes, initializer, tuple(initargs), maxtasksperchild, context, blas_threads
         )
+        if _in_worker():
+            _load_engine()
+        else:
+            self._engines.prepare()
+            _load_engine()
+            self._engines.start()
+        self._state = RUN
 
     @property
     def _engine(self) -> LocalEngine:
-        """The engine; a new one after a fork or a crash, and at first use in a worker."""
-        engine = self._current
-        if engine is None or not engine.usable:
-            if engine is not None:
-                engine.dispose()
-            engine = self._current = self._new_engine(self._method)
-        return engine
+        return self._engines.current()
 
     # ------------------------------------------------------------------ one call
 
@@ -249,7 +217,7 @@ class Pool:
         except CannotSend as error:
             from pool._faces._inherit import hold_call
 
-            engine, func = self._inheriting(error, hold_call(func, args, kwds))
+            engine, func = self._engines.inheriting(error), hold_call(func, args, kwds)
             function, blobs = _calls.encode_call(engine, func, (), {})
         except Exception as error:
             # Raised by the pickling of the user's own class: the call's outcome.
@@ -391,22 +359,10 @@ class Pool:
         except CannotSend as error:
             from pool._faces._inherit import hold_map
 
-            engine, func = self._inheriting(error, hold_map(func, items, mode))
+            engine, func = self._engines.inheriting(error), hold_map(func, items, mode)
             items, mode = range(len(items)), MAP
             function = engine.function(dumps_function(func))
         return engine, function, items, mode
-
-    def _inheriting(self, error: CannotSend, held: Any) -> tuple[LocalEngine, Any]:
-        """Return an engine whose workers inherit what `held` holds, for one job."""
-        if not hasattr(os, "fork"):
-            raise error
-        for side in list(self._sides):
-            if not side.driver.outstanding:
-                side.dispose()
-                self._sides.remove(side)
-        engine = self._new_engine("fork")
-        self._sides.append(engine)
-        return engine, held
 
     # ------------------------------------------------------------------ iterators
 
@@ -479,13 +435,13 @@ class Pool:
         """Accept no more work; workers end when what was submitted is done."""
         if self._state == RUN:
             self._state = CLOSE
-            for engine in self._engines():
+            for engine in self._engines.all():
                 engine.close()
 
     def terminate(self) -> None:
         """End the workers at once, without completing outstanding work."""
         self._state = TERMINATE
-        for engine in self._engines():
+        for engine in self._engines.all():
             engine.terminate()
 
     def join(self) -> None:
@@ -494,14 +450,8 @@ class Pool:
             raise ValueError("Pool is still running")
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
-        for engine in self._engines():
+        for engine in self._engines.all():
             engine.join()
-
-    def _engines(self) -> list[LocalEngine]:
-        engines = list(self._sides)
-        if self._current is not None and not self._current.foreign:
-            engines.append(self._current)
-        return engines
 
     def _check_running(self) -> None:
         if self._state != RUN:
@@ -570,18 +520,6 @@ class Pool:
         return pool_html(self.stats())
 
 
-def _start_method(context: Any) -> str:
-    if context is None:
-        import sys
-
-        # Nobody can have chosen a start method without importing this.
-        if "multiprocessing.context" not in sys.modules and "pool._context" not in sys.modules:
-            return "default"
-    from pool._context import start_method_for
-
-    return start_method_for(context)
-
-
 def _in_worker() -> bool:
     """Whether this is a worker: its pools start when they are used first.
 
@@ -590,10 +528,3 @@ def _in_worker() -> bool:
     import sys
 
     return "pool._workers._boot" in sys.modules
-
-
-def _share(processes: int) -> int:
-    """Return how many BLAS threads each worker may have."""
-    from pool._cpus import usable_cpus
-
-    return max(1, usable_cpus() // processes)

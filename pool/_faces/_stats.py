@@ -30,7 +30,7 @@ class WorkerView:
 
 def worker_views(pool: Pool) -> list[WorkerView]:
     """Return the workers of `pool`, oldest first."""
-    engine = pool._current
+    engine = pool._engines.main
     if engine is None or not engine.usable:
         return []
     engine.lead.glance()
@@ -53,11 +53,11 @@ def worker_views(pool: Pool) -> list[WorkerView]:
 def stats(pool: Pool) -> dict[str, Any]:
     """Return `Pool.stats`."""
     workers = worker_views(pool)
-    engine = pool._current
+    engine = pool._engines.main
     driver = None if engine is None else engine.driver
     return {
         "processes": pool._processes,
-        "start_method": pool._method if engine is None else engine.method,
+        "start_method": pool._engines.method if engine is None else engine.method,
         "state": pool._state,
         "workers": [
             {

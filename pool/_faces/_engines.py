@@ -1,0 +1,157 @@
+"""The engines behind one pool: the one it has, and those that stand in for it.
+
+Usually there is one. After a fork of the process or a crash of the engine, the next call
+gets a new one; a call that no pickle can carry gets one of its own, whose workers inherit
+what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pool._workers import _launcher
+from pool._workers._settings import thread_limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._local._engine import LocalEngine
+    from pool._pickling import CannotSend
+
+
+class Engines:
+    """What a pool needs to know to start workers, and the engines it has started.
+
+    Parameters
+    ----------
+    processes : int
+    initializer : callable, optional
+    initargs : tuple
+    maxtasksperchild : int, optional
+    context : object
+        As for `Pool`.
+    blas_threads : int, optional
+
+    Attributes
+    ----------
+    method : str
+        ``"default"``, ``"fork"``, ``"spawn"`` or ``"forkserver"``.
+    main : LocalEngine or None
+        The engine that runs calls, if there is one yet.
+    """
+
+    __slots__ = (
+        "_blas_threads",
+        "_initargs",
+        "_initializer",
+        "_maxtasksperchild",
+        "_processes",
+        "_sides",
+        "main",
+        "method",
+    )
+
+    def __init__(
+        self,
+        processes: int,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        maxtasksperchild: int | None,
+        context: Any,
+        blas_threads: int | None,
+    ) -> None:
+        self._processes = processes
+        self._initializer = initializer
+        self._initargs = initargs
+        self._maxtasksperchild = maxtasksperchild
+        self._blas_threads = blas_threads
+        self._sides: list[LocalEngine] = []
+        self.method = _start_method(context)
+        self.main: LocalEngine | None = None
+
+    def prepare(self) -> None:
+        """Start the forkserver, so that it boots while this process imports the engine."""
+        if self.method != "fork":
+            _launcher.start_forkserver(self._limits(), _preload())
+
+    def start(self) -> LocalEngine:
+        """Start the workers of the pool."""
+        self.main = self._new(self.method)
+        return self.main
+
+    def current(self) -> LocalEngine:
+        """Return the engine; a new one after a fork or a crash, and at first use."""
+        engine = self.main
+        if engine is None or not engine.usable:
+            if engine is not None:
+                engine.dispose()
+            engine = self.start()
+        return engine
+
+    def inheriting(self, error: CannotSend) -> LocalEngine:
+        """Return an engine whose workers inherit everything, for one call.
+
+        Raises
+        ------
+        CannotSend
+            `error`, where processes cannot be forked.
+        """
+        if not hasattr(os, "fork"):
+            raise error
+        for side in list(self._sides):
+            if not side.driver.outstanding:
+                side.dispose()
+                self._sides.remove(side)
+        engine = self._new("fork")
+        self._sides.append(engine)
+        return engine
+
+    def all(self) -> list[LocalEngine]:
+        """Return those that this process has started."""
+        engines = list(self._sides)
+        if self.main is not None and not self.main.foreign:
+            engines.append(self.main)
+        return engines
+
+    def _new(self, method: str) -> LocalEngine:
+        from pool._local._engine import LocalEngine
+
+        return LocalEngine(
+            self._processes,
+            self._initializer,
+            self._initargs,
+            self._maxtasksperchild,
+            "forkserver" if method == "default" else method,
+            self._limits(),
+            _preload(),
+        )
+
+    def _limits(self) -> dict[str, str]:
+        return thread_limits(self._blas_threads or _share(self._processes))
+
+
+def _preload() -> list[str]:
+    from pool._context import preload_names
+
+    return preload_names()
+
+
+def _start_method(context: Any) -> str:
+    if context is None:
+        import sys
+
+        # Nobody can have chosen a start method without importing this.
+        if "multiprocessing.context" not in sys.modules and "pool._context" not in sys.modules:
+            return "default"
+    from pool._context import start_method_for
+
+    return start_method_for(context)
+
+
+def _share(processes: int) -> int:
+    """Return how many BLAS threads each worker may have."""
+    from pool._cpus import usable_cpus
+
+    return max(1, usable_cpus() // processes)
