@@ -14,18 +14,20 @@ endif
 DEMO := .venv-demo
 TEST := .venv-test
 BENCH := .venv-bench
+DOCS := .venv-docs
 ARGS ?=
 
 # The checkout is put on the path by a plain .pth file, not by an import hook: workers and
 # benchmarks then start as they do when the package is installed.
 INSTALL = -m pip install --quiet --config-settings editable_mode=compat --editable
 
-.PHONY: help demo test lint types bench bench-quick build clean
+.PHONY: help demo test lint types docs bench bench-quick build clean
 
 help:
 	@echo "make demo         see it work on real input"
 	@echo "make test         run the whole test suite"
 	@echo "make lint types   check style and types"
+	@echo "make docs         build the documentation into build/docs/index.html"
 	@echo "make bench        compare with multiprocessing.Pool and others (bench-quick: a short run)"
 	@echo "make build        build the wheel and the source distribution"
 	@echo "make clean        remove what the other targets made"
@@ -43,6 +45,9 @@ lint: $(TEST)/ready
 types: $(TEST)/ready
 	$(TEST)/bin/mypy
 
+docs: $(DOCS)/ready
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs . build/docs
+
 bench: $(BENCH)/ready
 	$(BENCH)/bin/python -m bench
 
@@ -58,6 +63,9 @@ $(DEMO)/ready: setup.cfg pyproject.toml
 $(TEST)/ready: setup.cfg pyproject.toml
 	$(call environment,$(TEST),test$(comma)dev)
 
+$(DOCS)/ready: setup.cfg pyproject.toml
+	$(call environment,$(DOCS),docs)
+
 $(BENCH)/ready: setup.cfg pyproject.toml
 	$(call environment,$(BENCH),bench)
 
@@ -71,6 +79,6 @@ $(1)/bin/python $(INSTALL) '.[$(2)]'
 endef
 
 clean:
-	rm -rf $(DEMO) $(TEST) $(BENCH) build dist actorpool.egg-info
+	rm -rf $(DEMO) $(TEST) $(BENCH) $(DOCS) build dist actorpool.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find pool store tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

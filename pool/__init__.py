@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         WorkerDied,
     )
     from ._faces._pool import Pool
+    from ._faces._progress import ProgressEvent
     from ._pickling import CannotSend
 
 # The standard module's own `__all__`, and ours. Written out, because to compute it
@@ -91,6 +92,7 @@ __all__ = [
     "PoolTerminated",
     "Process",
     "ProcessError",
+    "ProgressEvent",
     "Queue",
     "RLock",
     "RawArray",
@@ -128,6 +130,7 @@ _HOMES = {
     "Pool": "pool._faces._pool",
     "PoolError": "pool._errors",
     "PoolTerminated": "pool._errors",
+    "ProgressEvent": "pool._faces._progress",
     "StartError": "pool._errors",
     "TaskCancelled": "pool._errors",
     "TaskTimeout": "pool._errors",

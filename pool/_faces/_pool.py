@@ -62,9 +62,8 @@ class Pool:
     maxtasksperchild : int, optional
         Tasks (chunks of a map) after which a worker is replaced by a fresh one.
     context : optional
-        From `get_context`, or the name of a start method. By default workers are forked
-        from a clean server process and inherit nothing but the working directory,
-        environment and ``sys.path``.
+        From `get_context`. By default workers are forked from a clean server process and
+        inherit nothing but the working directory, environment and ``sys.path``.
     blas_threads : int, optional
         Threads of BLAS and OpenMP libraries in each worker; CPUs divided by workers by
         default.
@@ -137,7 +136,19 @@ class Pool:
         kwds: Mapping[str, Any] = {},  # noqa: B006 - the standard's signature; never changed
         **extra: Any,
     ) -> Any:
-        """Call ``func(*args, **kwds)`` in a worker and return its result."""
+        """Call ``func(*args, **kwds)`` in a worker and return its result.
+
+        What it raises is raised here, with the worker's traceback as ``__cause__``.
+
+        Raises
+        ------
+        WorkerDied
+            If the worker ended while it ran the call.
+        CannotSend
+            If function or arguments can neither be pickled nor inherited.
+        ValueError
+            If the pool was closed or terminated.
+        """
         if not extra:
             self._check_running()
             loan = self._call_now(func, args, kwds)
@@ -177,7 +188,18 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
         **extra: Any,
     ) -> AsyncResult:
-        """Call ``func(*args, **kwds)`` in a worker and return an `AsyncResult` at once."""
+        """Do as `apply`, but return an `AsyncResult` at once.
+
+        Parameters
+        ----------
+        callback, error_callback : callable, optional
+            Called in this process with the result, or with the exception, by whichever
+            thread receives it. What they raise goes to `sys.unraisablehook`.
+
+        Notes
+        -----
+        Arguments are read before this returns: later changes to them do not reach the task.
+        """
         if not (kwds or extra) and args.__class__ is tuple and ATOMS.issuperset(map(type, args)):
             self._check_running()
             try:
@@ -247,7 +269,21 @@ class Pool:
         chunksize: int | None = None,
         **extra: Any,
     ) -> list[Any]:
-        """Apply `func` to each element of `iterable` and return the list of results."""
+        """Apply `func` to each element of `iterable` and return the list of results.
+
+        Parameters
+        ----------
+        chunksize : int, optional
+            Items of one task: they go to one worker together and fail together. By default
+            a quarter of each worker's share. 1 costs little here.
+
+        Raises
+        ------
+        Exception
+            Of several that items raised, the one of the first item, once all have run.
+        WorkerDied
+            If the worker of an item ended; the items in other workers are not touched.
+        """
         result = self._map("map", func, iterable, chunksize, MAP, None, None, extra, True)
         return result.get()  # type: ignore[no-any-return]
 
@@ -260,7 +296,11 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
         **extra: Any,
     ) -> MapResult:
-        """Do as `map`, but return a `MapResult` at once."""
+        """Do as `map`, but return a `MapResult` at once.
+
+        `iterable` is read to its end before this returns. Callbacks are those of
+        `apply_async`; they are called once, with the whole list or the first exception.
+        """
         return self._map(
             "map_async", func, iterable, chunksize, MAP, callback, error_callback, extra
         )
@@ -375,7 +415,18 @@ class Pool:
     ) -> IMapIterator:
         """Iterate over the results of `func` in the order of `iterable`, lazily.
 
-        `iterable` is read ahead by a bounded number of items only.
+        Parameters
+        ----------
+        iterable : iterable
+            May be endless: it is read ahead by a bounded number of items only. If it
+            raises, the iterator raises the same after the results of what came before.
+        chunksize : int
+            Items of one task; 1 costs little here.
+
+        Returns
+        -------
+        IMapIterator
+            Raises the exception of an item in its place, and goes on after it.
         """
         return self._imap("imap", func, iterable, chunksize, MAP, True, extra)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import pool
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -71,3 +73,10 @@ def test_notebooks_are_small_and_were_run_in_order(path: Path) -> None:
 
 def test_notebooks_are_found() -> None:
     assert len(NOTEBOOKS) >= 2
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages = sorted((ROOT / "docs" / "reference").glob("*.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    described = set(re.findall(r"^\.\. auto\w+:: pool\.(\w+)", text, re.MULTILINE))
+    assert described >= set(pool._HOMES) - {"ThreadPool"}

@@ -23,6 +23,7 @@ OURS = {
     "Pool",
     "PoolError",
     "PoolTerminated",
+    "ProgressEvent",
     "StartError",
     "TaskCancelled",
     "TaskTimeout",

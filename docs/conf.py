@@ -1,0 +1,117 @@
+"""Settings of the documentation site: ``make docs`` builds it into ``build/docs``.
+
+Sphinx, because the API reference comes from the docstrings that the interpreter itself sees (names
+here are imported late, by ``__getattr__``), because it reads the Markdown and the notebooks that
+are there, and because it is kept: MkDocs has had no release since 2024, and its Material theme is
+in maintenance only.
+
+The source folder is the checkout and not ``docs/``: README, the guide and the notebooks link to
+each other and to tests by paths that also work in a plain view of the repository. So one set of
+links serves both, and each of them is checked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pool
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "actorpool"
+author = "The actorpool developers"
+copyright = author  # noqa: A001 - the name that Sphinx reads
+release = version = pool.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
+include_patterns = [
+    "README.md",
+    "CHANGELOG.md",
+    "bench/results/results.md",
+    "docs/**",
+    "notebooks/*.ipynb",
+]
+exclude_patterns = ["**/.ipynb_checkpoints"]
+root_doc = "README"
+
+# ---------------------------------------------------------------- pages
+
+myst_heading_anchors = 3
+# Executed and checked by .ci/notebooks.py; here their stored output is shown.
+nb_execution_mode = "off"
+
+# ---------------------------------------------------------------- reference
+
+# A name between single backticks becomes a link where it is one of ours, and code otherwise.
+default_role = "py:obj"
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True}
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+# ---------------------------------------------------------------- look
+
+html_theme = "furo"
+html_title = f"actorpool {release}"
+html_copy_source = False
+html_show_sphinx = False
+templates_path = ["_templates"]
+# The front page is README.html; servers look for index.html.
+html_additional_pages = {"index": "to_readme.html"}
+
+# README is read in the repository too, where Sphinx's directives would be seen as text.
+CONTENTS = """
+```{toctree}
+:hidden:
+:caption: Guide
+
+docs/guide/moving
+docs/guide/failures
+docs/guide/tuning
+docs/guide/notebooks
+docs/guide/web
+```
+
+```{toctree}
+:hidden:
+:caption: Notebooks
+:glob:
+
+notebooks/*
+```
+
+```{toctree}
+:hidden:
+:caption: Reference
+
+docs/reference/pool
+docs/reference/results
+docs/reference/errors
+docs/reference/contexts
+bench/results/results
+CHANGELOG
+```
+
+```{toctree}
+:hidden:
+:caption: How it works
+:glob:
+
+docs/design/*
+```
+
+"""
+
+
+def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
+    """Append the table of contents to the front page."""
+    if name == root_doc:
+        source[0] += CONTENTS
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what this project adds to Sphinx."""
+    app.connect("source-read", add_contents)
