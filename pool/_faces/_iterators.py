@@ -73,6 +73,7 @@ class Flow:
 
     def __init__(self, engine: LocalEngine, ordered: bool, window: Window, chunksize: int) -> None:
         self._single = chunksize == 1
+        self._chunksize = chunksize
         self.engine = engine
         self.window = window
         self.ready: deque[Any] = deque()
@@ -90,12 +91,14 @@ class Flow:
         self._abandoned = False
         self._unlimited = False
         self._unreported = 0
+        self._errors = 0
         self._tail: list[Any] = []
 
     # ------------------------------------------------------------------ from the driver
 
     def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
-        self._unreported += len(values)
+        if self.progress is not None:
+            self._count(values, failed)
         if self._abandoned:
             self._taken += len(values)
         elif not self._ordered:
@@ -109,6 +112,14 @@ class Flow:
         else:
             self._parts[start] = (values, failed)
         return self._abandoned or self.progress is not None
+
+    def _count(self, values: list[Any], failed: bool) -> None:
+        """Count items: of a chunk that failed it is not known how many it had, but at most."""
+        if failed:
+            self._errors += 1
+            self._unreported += self._chunksize
+        else:
+            self._unreported += len(values) if self._single else sum(map(len, values))
 
     def _put(self, values: list[Any], failed: bool) -> None:
         if failed:
@@ -139,7 +150,8 @@ class Flow:
             self.widen()
         if self.progress is not None:
             done, self._unreported = self._unreported, 0
-            self.progress.update(done)
+            errors, self._errors = self._errors, 0
+            self.progress.update(done, errors)
             if self.finished:
                 self.progress.close()
 

@@ -156,6 +156,9 @@ class _Counted:
 
     def update(self, n: int = 1, errors: int = 0) -> None:
         """Note that `n` more items are done, of which `errors` failed."""
+        if self.total is not None:
+            # The last chunk of a job may be shorter than whoever counts chunks assumes.
+            n = min(n, self.total - self.done)
         self.done += n
         self.errors += errors
         self._guarded(self._show, n)

@@ -1,0 +1,61 @@
+"""``progress=`` counts items, whatever the method and however they are cut into chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pool import Pool, ProgressEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+METHODS = ("map", "imap", "imap_unordered")
+
+
+@pytest.fixture
+def pool() -> Iterator[Any]:
+    with Pool(2) as made:
+        yield made
+    made.join()
+
+
+def last_event(pool: Any, method: str, func: Any, items: Any, chunksize: int) -> ProgressEvent:
+    events: list[ProgressEvent] = []
+    outcomes = iter(getattr(pool, method)(func, items, chunksize, progress=events.append))
+    for _ in range(10):
+        try:
+            next(outcomes)
+        except ZeroDivisionError:
+            continue
+        except StopIteration:
+            break
+    # The pool is idle only when the last of them was told.
+    pool.close()
+    pool.join()
+    assert [event.done for event in events] == sorted(event.done for event in events)
+    return events[-1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("chunksize", [1, 3, 4])
+def test_items_are_counted(pool: Any, method: str, chunksize: int) -> None:
+    event = last_event(pool, method, abs, range(10), chunksize)
+    assert (event.done, event.total, event.errors) == (10, 10, 0)
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_an_input_without_a_length_has_no_total(pool: Any, chunksize: int) -> None:
+    event = last_event(pool, "imap", abs, (number for number in range(10)), chunksize)
+    assert (event.done, event.total) == (10, None)
+
+
+def test_failed_items_are_counted(pool: Any) -> None:
+    event = last_event(pool, "imap", lambda x: 1 / (x % 5), range(10), 1)
+    assert (event.done, event.total, event.errors) == (10, 10, 2)
+
+
+def test_a_shorter_chunk_that_fails_is_not_counted_as_a_whole_one(pool: Any) -> None:
+    event = last_event(pool, "imap", lambda x: 1 / (9 - x), range(10), 4)
+    assert (event.done, event.total, event.errors) == (10, 10, 1)
