@@ -48,7 +48,8 @@ def start_imap(
     except CannotSend as error:
         from pool._faces._inherit import hold_function
 
-        engine, func = pool._engines.inheriting(error), hold_function(func)
+        func = hold_function(func)  # before the fork: the workers inherit it
+        engine = pool._engines.inheriting(error)
         function = engine.function(dumps_function(func))
     window = Window(pool._processes, chunksize)
     flow = Flow(engine, ordered, window, chunksize)

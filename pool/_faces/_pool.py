@@ -239,7 +239,8 @@ class Pool:
         except CannotSend as error:
             from pool._faces._inherit import hold_call
 
-            engine, func = self._engines.inheriting(error), hold_call(func, args, kwds)
+            func = hold_call(func, args, kwds)  # before the fork: the workers inherit it
+            engine = self._engines.inheriting(error)
             function, blobs = _calls.encode_call(engine, func, (), {})
         except Exception as error:
             # Raised by the pickling of the user's own class: the call's outcome.
@@ -399,7 +400,8 @@ class Pool:
         except CannotSend as error:
             from pool._faces._inherit import hold_map
 
-            engine, func = self._engines.inheriting(error), hold_map(func, items, mode)
+            func = hold_map(func, items, mode)  # before the fork: the workers inherit it
+            engine = self._engines.inheriting(error)
             items, mode = range(len(items)), MAP
             function = engine.function(dumps_function(func))
         return engine, function, items, mode
