@@ -164,7 +164,7 @@ class Pool:
     ) -> Loan | None:
         """Call on an idle worker, if there is one and the function allows it."""
         engine = self._engine
-        if engine.lead.taken or engine.driver.jobs or args.__class__ is not tuple:
+        if args.__class__ is not tuple or engine.driver.jobs:
             return None
         try:
             payload = dumps_function(func)
@@ -177,7 +177,7 @@ class Pool:
                 blobs = [encoded.data, *encoded.buffers]
         except Exception:
             return None  # reported by the ordinary way
-        return engine.call_now(engine.function(payload), blobs, Label("apply", func))
+        return engine.call_now(payload, blobs, Label("apply", func))
 
     def apply_async(
         self,

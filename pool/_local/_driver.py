@@ -162,6 +162,8 @@ class Driver:
         finally:
             if shielded:
                 shield.lower()
+        if self.inbox or self.dirty:
+            self.pump()  # handed in between the draining and the release of the lock
         return result
 
     def wake(self) -> None:
@@ -185,7 +187,18 @@ class Driver:
         if deadline is not None:
             left = max(0.0, deadline - monotonic())
             patience = left if patience is None else min(patience, left)
-        ready = shield.opened(self.epoll.poll, patience, 64)
+        self.deal(shield.opened(self.epoll.poll, patience, 64), deadline)
+
+    def deal(self, ready: list[tuple[int, int]], deadline: float | None = None) -> None:
+        """Take in what has arrived, as `step` does after its sleep.
+
+        Parameters
+        ----------
+        ready : list of (descriptor, event)
+            From `epoll`.
+        deadline : float, optional
+            Of the scheduler, before the sleep.
+        """
         with self._lock:
             self._holder = _get_ident()
             try:
@@ -199,6 +212,8 @@ class Driver:
                 self._holder = 0
         if self.calling:
             self.call_back()
+        if self.inbox or self.dirty:
+            self.pump()  # handed in between the draining and the release of the lock
 
     def call_back(self) -> None:
         """Run callbacks that are due, without any lock held."""
@@ -276,17 +291,17 @@ class Driver:
             head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, 4)
         except (BlockingIOError, EOFError, ConnectionError):
             return False
-        if fds:
+        if head[0] == DONE:
+            self.outcomes.answered(peer, head, blobs)
+        elif fds:
             self._on_client(peer, fds)
         else:
-            self._on_message(peer, head, blobs)
+            self._on_beginning(peer, head, blobs)
         return True
 
-    def _on_message(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
+    def _on_beginning(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
         kind = head[0]
-        if kind == DONE:
-            self.outcomes.answered(peer, head, blobs)
-        elif kind == READY:
+        if kind == READY:
             peer.pid = head[1]
             self.handle(ev.WorkerReady(peer.worker_id))
         elif kind == REFUSED:

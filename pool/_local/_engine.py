@@ -11,8 +11,7 @@ import weakref
 
 from pool._local import _events as ev
 from pool._local._driver import Driver
-from pool._local._express import borrow
-from pool._local._interrupts import shield
+from pool._local._express import call_now
 from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
@@ -187,49 +186,9 @@ class LocalEngine:
 
         self.cancel(job_id, TaskCancelled("interrupted by Ctrl-C"))
 
-    def call_now(self, function: Function, blobs: list[Any], label: Any) -> Loan | None:
-        """Call a stateless function on an idle worker and wait for the outcome.
-
-        Parameters
-        ----------
-        function : Function
-        blobs : list
-            The payload ``(args, kwargs)``.
-        label : object
-            ``str(label)`` names the call in error messages.
-
-        Returns
-        -------
-        Loan or None
-            None if this is not the moment for it: submit the call instead.
-        """
-        if self.driver.jobs:
-            return None
-        shielded = shield.raised()
-        try:
-            return self._call_shielded(function, blobs, label)
-        finally:
-            if shielded:
-                shield.lower()
-
-    def _call_shielded(self, function: Function, blobs: list[Any], label: Any) -> Loan | None:
-        lead = self.lead
-        driver = self.driver
-        if not lead.acquire():
-            return None
-        loan = None
-        try:
-            loan = driver.locked(lambda: borrow(driver, function, blobs, label))
-            if loan is not None:
-                lead.drive(loan.is_over)
-        except KeyboardInterrupt:
-            if loan is not None and not loan.over:
-                driver.post(ev.LoanCancelled(loan.worker_id, loan.message_id))
-                self.attend_later()
-            raise
-        finally:
-            lead.abdicate()
-        return None if loan is None or loan.failed < 0 else loan
+    def call_now(self, payload: Any, blobs: list[Any], label: Any) -> Loan | None:
+        """Call a function on an idle worker, if there is one; see `pool._local._express`."""
+        return call_now(self, payload, blobs, label)
 
     def attend_later(self) -> None:
         """Have the stand-in see to what this thread leaves behind."""

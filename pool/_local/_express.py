@@ -10,6 +10,7 @@ wrong (the worker dies, the pool is terminated, Ctrl-C) is handled as for other 
 from __future__ import annotations
 
 from pool._local import _events as ev
+from pool._local._interrupts import shield
 from pool._local._peers import Sent
 from pool._transport._messages import CALL, EACH, RUN
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._local._driver import Driver
-    from pool._local._jobs import Function
+    from pool._local._engine import LocalEngine
 
 
 class Loan:
@@ -51,12 +52,60 @@ class Loan:
         self.value = value
         self.over = True
 
-    def is_over(self) -> bool:
-        """Return whether it has an outcome."""
-        return self.over
+
+def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) -> Loan | None:
+    """Call a stateless function on an idle worker and wait for the outcome.
+
+    Written out in one piece: after each switch between processes the caches are cold, so
+    that every line costs several times what it costs in a loop.
+
+    Parameters
+    ----------
+    engine : LocalEngine
+    payload : FunctionPayload
+    blobs : list
+        The payload ``(args, kwargs)``.
+    label : object
+        ``str(label)`` names the call in error messages.
+
+    Returns
+    -------
+    Loan or None
+        None if this is not the moment for it: submit the call instead.
+    """
+    driver, lead = engine.driver, engine.lead
+    if driver.jobs:
+        return None
+    shielded = shield.raised()
+    try:
+        if not lead.acquire():
+            return None
+        loan = None
+        try:
+            loan = driver.locked(lambda: _borrow(driver, payload, blobs, label))
+            if loan is None:
+                return None
+            while not loan.over:
+                if driver.scheduler.timed:
+                    driver.step(None)
+                else:
+                    driver.deal(shield.opened(driver.epoll.poll, None, 64))
+                if lead.followed:
+                    lead.notify()
+        except KeyboardInterrupt:
+            if loan is not None and not loan.over:
+                driver.post(ev.LoanCancelled(loan.worker_id, loan.message_id))
+                engine.attend_later()
+            raise
+        finally:
+            lead.abdicate()
+    finally:
+        if shielded:
+            shield.lower()
+    return None if loan.failed < 0 else loan
 
 
-def borrow(driver: Driver, function: Function, blobs: list[Any], label: Any) -> Loan | None:
+def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan | None:
     """Send one call to an idle worker; return None if that is not possible at once.
 
     Called under the driver's lock by the thread that has the lead.
@@ -65,7 +114,7 @@ def borrow(driver: Driver, function: Function, blobs: list[Any], label: Any) -> 
     if worker_id is None or driver.jobs:
         return None
     peer = driver.peers[worker_id]
-    function_id = function.function_id
+    function_id = driver.functions.register(payload, True).function_id
     if function_id not in peer.known:
         return None  # the first call takes the function along
     outcomes = driver.outcomes

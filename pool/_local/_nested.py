@@ -202,7 +202,7 @@ class NestedEngine:
         request.source.done(sent, sent + chunks)
         self.driver.channel.send((CHUNKS, job_id, described, final), blobs)
 
-    def call_now(self, function: Function, blobs: list[Any], label: Any) -> None:
+    def call_now(self, payload: Any, blobs: list[Any], label: Any) -> None:
         """Leave it to `submit`: the workers are the parent's."""
 
     def call_soon(self, payload: Any, label: Any, args: tuple[Any, ...], result: Any) -> None:

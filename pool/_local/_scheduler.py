@@ -170,6 +170,11 @@ class Scheduler:
         return deadline
 
     @property
+    def timed(self) -> bool:
+        """Whether `next_deadline` has one."""
+        return bool(self._doomed or self._timed)
+
+    @property
     def interrupting(self) -> bool:
         """Whether cancelled tasks have been asked to stop and have not stopped yet."""
         return bool(self._doomed)
@@ -689,7 +694,9 @@ class Scheduler:
             self._pardon(event.worker_id, event.message_id)
         commands: list[Command] = []
         self._place(worker, commands)
-        return self._fill(commands, now)
+        if self.queued or len(self._idle) < len(self.workers):
+            self._fill(commands, now)
+        return commands
 
     def _on_loan_cancelled(self, event: LoanCancelled, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)

@@ -84,6 +84,11 @@ class Lead:
         """Whether some thread drives at the moment."""
         return self._lead.locked()
 
+    @property
+    def followed(self) -> bool:
+        """Whether other threads wait for results."""
+        return bool(self._followers)
+
     # ------------------------------------------------------------------ waiting
 
     def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
@@ -158,7 +163,7 @@ class Lead:
                     return False
                 driver.step(left)
             if self._followers:
-                self._notify()
+                self.notify()
         return True
 
     def _follow(self, ready: Callable[[], bool], deadline: float | None) -> bool:
@@ -180,7 +185,8 @@ class Lead:
         finally:
             self._followers.remove(follower)
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Wake the followers whose results are there."""
         for follower in list(self._followers):
             if follower.ready():
                 follower.release()
@@ -214,7 +220,7 @@ class Lead:
                     if not self._driver.closed:
                         self._driver.step(0.0)
                     if self._followers:
-                        self._notify()
+                        self.notify()
                 finally:
                     self.abdicate()
         finally:
@@ -288,7 +294,7 @@ class Lead:
             while driver.outstanding and not self._claims and not driver.crashed:
                 driver.step(None)
                 if self._followers:
-                    self._notify()
+                    self.notify()
         finally:
             self.abdicate()
 
