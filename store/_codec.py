@@ -100,9 +100,18 @@ def decode(data: Any, buffers: Iterable[Any] = ()) -> Any:
     data : bytes-like
     buffers : iterable of bytes-like
         As many as `encode` returned. Objects are built on top of them without a copy, so
-        each must be writable and not be used for anything else from then on.
+        each must be writable and not be used for anything else from then on. Blocks of
+        the store are mapped.
     """
-    return _pickle.loads(data, buffers=buffers)
+    return _pickle.loads(opened(data), buffers=[opened(buffer) for buffer in buffers])
+
+
+def opened(blob: Any) -> Any:
+    """Return the bytes of a blob; those of a block are mapped, anew at each call."""
+    return blob if type(blob) in _PLAIN else blob.view()
+
+
+_PLAIN = frozenset({bytes, bytearray, memoryview})
 
 
 def collector(buffers: list[memoryview]) -> Callable[[Any], bool]:

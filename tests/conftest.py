@@ -63,6 +63,7 @@ def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     left = [
         *left_children(children),
         *left_threads(threads),
+        *left_objects(),
         *left_descriptors(descriptors),
     ]
     if request.node.get_closest_marker("reference") is None:
@@ -128,6 +129,19 @@ def left_threads(before: set[threading.Thread]) -> list[str]:
 def _is_kept_by_a_library(thread: threading.Thread) -> bool:
     # tqdm starts one monitor with its first bar and keeps it.
     return type(thread).__module__.startswith("tqdm.")
+
+
+def left_objects() -> list[str]:
+    """Describe what is still held in the store of this process, and let its memory go."""
+    depot = sys.modules.get("store._depot")
+    if depot is None:
+        return []
+    if depot.shutdown():
+        gc.collect()
+    held = depot.shutdown()
+    if held:
+        depot._depot = None  # not the next test's fault
+    return [f"stored objects {description}" for description in held]
 
 
 def left_descriptors(before: Counter[str]) -> list[str]:

@@ -26,6 +26,7 @@ from pool._local._interrupts import shield
 from pool._local._outcomes import Outcomes, decoded_error
 from pool._local._peers import Sent
 from pool._local._scheduler import Scheduler
+from pool._transport._channel import FEW
 from pool._transport._messages import DONE, ONE, READY, REFUSED, RUN
 
 TYPE_CHECKING = False
@@ -288,7 +289,7 @@ class Driver:
     def _receive(self, peer: Peer) -> bool:
         """Take one message of a worker; the next poll tells of the next one."""
         try:
-            head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, 4)
+            head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, FEW)
         except (BlockingIOError, EOFError, ConnectionError):
             return False
         if head[0] == DONE:
@@ -315,7 +316,7 @@ class Driver:
         from pool._local._relay import Client
         from pool._transport._channel import Channel, socket_from
 
-        client = Client(self, peer.worker_id, Channel(socket_from(fds[0]), self.crew.buffer))
+        client = Client(self, peer.worker_id, Channel(socket_from(fds[0]), self.crew.buffer, True))
         self.clients[client.channel.fileno()] = client
         self.epoll.register(client.channel.fileno(), select.EPOLLIN)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 from pool._local._jobs import Function
+from store._codec import OUT_OF_BAND_MIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,14 @@ class FunctionTable:
             known = self._shared.get(data)
             if known is not None:
                 return known
-        function = Function(next(_function_ids), [data, *buffers], payload.stateless, shared)
+        blobs = [data, *buffers]
+        if buffers or len(data) >= OUT_OF_BAND_MIN:
+            from store._depot import stored
+
+            # Now, and once for all workers; what the caller does to its arrays later is
+            # not seen.
+            blobs = stored(blobs)
+        function = Function(next(_function_ids), blobs, payload.stateless, shared)
         if shared:
             self._shared[data] = function
             if len(self._shared) > FUNCTIONS_KEPT and idle:

@@ -134,7 +134,11 @@ class Source:
 
 def detached(payload: list[Any]) -> list[Any]:
     """Return a payload whose buffers no longer belong to the user's arrays."""
-    return [payload[0], *(bytes(buffer) for buffer in payload[1:])]
+    if len(payload) == 1:
+        return payload
+    from store._depot import stored
+
+    return [payload[0], *stored(payload[1:])]
 
 
 class OneCall(Source):

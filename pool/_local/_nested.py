@@ -61,7 +61,7 @@ class NestedDriver:
         ours, theirs = socket_pair()
         worker.channel.send((CLIENT,), fds=[theirs.fileno()])
         theirs.close()
-        self.channel = Channel(ours)
+        self.channel = Channel(ours, linked=True)
         self.jobs: dict[int, _Request] = {}
         self.closed = False
         self.looked = 0.0

@@ -7,7 +7,7 @@ import _socket
 import io
 
 from pool._pickling import loads
-from pool._transport._channel import Channel
+from pool._transport._channel import Channel, Sentinel
 from pool._transport._journal import (
     ALL_CHUNKS,
     FINISHED,
@@ -78,7 +78,7 @@ class Peer:
         buffer: bytearray,
     ) -> None:
         self.worker_id = worker_id
-        self.channel = Channel(ours, buffer)
+        self.channel = Channel(ours, buffer, linked=True)
         self._theirs = Channel(theirs)
         self.slot_id = slot_id
         self.slot = slot
@@ -91,8 +91,13 @@ class Peer:
 
     def close(self) -> None:
         """Close the sockets and let the journal go."""
-        self.channel.close()
         self._theirs.close()
+        link = self.channel.link
+        if link is not None:
+            # Its end of the socket is open as long as it lives, or a child of it, which
+            # may have inherited what it was looking at.
+            link.close(Sentinel(self.channel.fileno()).alive)
+        self.channel.close()
         self.slot.release()
 
     def post(self, head: Any, blobs: Any = ()) -> None:
@@ -111,9 +116,11 @@ class Peer:
         reclaimed: list[int] = []
         while True:
             try:
-                head, _ = self._theirs.receive(_DONTWAIT)
+                head, note = self._theirs.take_back(_DONTWAIT)
             except (BlockingIOError, EOFError, OSError):
                 return reclaimed
+            if note is not None and self.channel.link is not None:
+                self.channel.link.take_back(note)
             if head[0] == RUN:
                 reclaimed.append(head[1])
                 self.sent.pop(head[1], None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _pickle
 from io import BytesIO
 
-from store._codec import OUT_OF_BAND_MIN, Encoded, collector, lift_bytes
+from store._codec import OUT_OF_BAND_MIN, Encoded, collector, decode, lift_bytes
 
 from ._picklers import FastPickler
 from ._preludes import prelude_for
@@ -94,9 +94,11 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     ----------
     data : bytes-like
     buffers : iterable of bytes-like
-        Writable, and the receiver's own.
+        Writable, and the receiver's own; or blocks of the store.
     """
-    return _pickle.loads(data, buffers=buffers)
+    if buffers or data.__class__ is not bytes:
+        return decode(data, buffers)
+    return _pickle.loads(data)
 
 
 def _dumps(obj: Any, up: bool) -> Encoded:

@@ -11,6 +11,9 @@ descriptor travels instead; the receiver reads each blob into memory of its own,
 writable and private. So neither side ever waits for the other half-way through a message,
 and two processes that send each other large messages cannot block each other.
 
+Where both ends are *linked*, large blobs do not even do that: they are put in the store of
+the sender, once, and only references travel; the receiver gets blocks, see `store._links`.
+
 ``marshal`` packs the envelope: both ends are the same interpreter, and it is twice as
 fast as pickle. The blobs are what users' objects were pickled into.
 """
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from store._links import Link
+
     Blob = bytes | bytearray | memoryview
     Head = tuple[Any, ...]
 
@@ -44,6 +49,9 @@ FDS_MAX = 128
 BUFFER_NBYTES = INLINE_MAX + 4096
 
 _FD_SIZE = 4
+#: Room for the descriptors of a message that is not about descriptors: one that the caller
+#: sent, one of a file, and of segments as many as `store._links.SEGMENTS_MAX`.
+FEW = 14 * _FD_SIZE
 _KIND = getattr(_socket, "SOCK_SEQPACKET", _socket.SOCK_DGRAM)
 # Version 2 does not look for repeated objects, which costs more than it saves here.
 _MARSHAL = 2
@@ -66,22 +74,37 @@ class Channel:
     ----------
     socket : _socket.socket
         Owned by the channel from now on.
+    buffer : bytearray, optional
+        To receive into; may be shared by channels that are read under one lock.
+    linked : bool
+        Send large blobs by reference. Both ends must be, and the other end must be one
+        process, whose references end with it.
+
+    Attributes
+    ----------
+    link : Link or None
+        What travels by reference, once anything has.
     """
 
-    __slots__ = ("_buffer", "socket")
+    __slots__ = ("_buffer", "_linked", "link", "socket")
 
-    def __init__(self, socket: _socket.socket, buffer: bytearray | None = None) -> None:
+    def __init__(
+        self, socket: _socket.socket, buffer: bytearray | None = None, linked: bool = False
+    ) -> None:
         self.socket = socket
-        #: May be shared by channels that are read under one lock.
         self._buffer = bytearray(BUFFER_NBYTES) if buffer is None else buffer
+        self._linked = linked
+        self.link: Link | None = None
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once closed."""
         return self.socket.fileno()
 
     def close(self) -> None:
-        """Close this end."""
+        """Close this end; the other one must be gone if it was sent references."""
         self.socket.close()
+        if self.link is not None:
+            self.link.close()
 
     def send(
         self, head: Head, blobs: Sequence[Any] = (), fds: Sequence[int] = (), flags: int = 0
@@ -93,7 +116,7 @@ class Channel:
         head : tuple
             Of None, bool, int, float, str, bytes and tuples or lists of these.
         blobs : sequence of bytes-like
-            Each one contiguous and flat (``len(blob)`` is its size in bytes).
+            Each one contiguous and flat (``len(blob)`` is its size in bytes), or a block.
         fds : sequence of int
             Descriptors to hand over; they stay open here.
         flags : int
@@ -107,24 +130,56 @@ class Channel:
         nbytes = 0
         for blob in blobs:
             nbytes += len(blob)
-        if nbytes <= INLINE_MAX:
-            data = marshal.dumps((head, blobs, False), _MARSHAL)  # type: ignore[arg-type]  # the caller vouches for it
+        link = self.link
+        if nbytes <= INLINE_MAX and (link is None or not link.due):
+            data = marshal.dumps((head, blobs, None), _MARSHAL)  # type: ignore[arg-type]  # the caller vouches for it
             if len(data) <= INLINE_MAX:
                 if fds:
                     self._send_fds(data, list(fds), flags)
                 else:
                     self.socket.send(data, flags)
                 return
-        envelope = marshal.dumps((head, [len(blob) for blob in blobs]), _MARSHAL)
+        if not self._linked:
+            self._send_large(head, blobs, None, list(fds), flags)
+            return
+        link = self._linking()
+        left, note, segments = link.pack(blobs)
+        try:
+            self._send_large(head, left, note, [*fds, *segments], flags)
+        except BaseException:
+            link.take_back(note)
+            raise
+
+    def _linking(self) -> Link:
+        if self.link is None:
+            from store._links import Link
+
+            self.link = Link()
+        return self.link
+
+    def _send_large(
+        self, head: Head, blobs: Sequence[Any], note: Any, fds: list[int], flags: int
+    ) -> None:
+        """Send what may be too large for the socket, or has a note."""
+        sizes = [len(blob) for blob in blobs]
+        if sum(sizes) <= INLINE_MAX:
+            data = marshal.dumps((head, blobs, note), _MARSHAL)  # type: ignore[arg-type]
+            if len(data) <= INLINE_MAX:
+                self._send_fds(data, fds, flags)
+                return
+        envelope = marshal.dumps((head, sizes, note), _MARSHAL)
         file = anonymous.create()
         try:
             anonymous.write_all(file, [envelope, *blobs])
-            note = marshal.dumps((len(envelope), None, True), _MARSHAL)
-            self._send_fds(note, [*fds, file], flags)
+            data = marshal.dumps((len(envelope), None, True), _MARSHAL)
+            self._send_fds(data, [*fds, file], flags)
         finally:
             os.close(file)
 
     def _send_fds(self, data: bytes, fds: list[int], flags: int) -> None:
+        if not fds:
+            self.socket.send(data, flags)
+            return
         packed = b"".join(fd.to_bytes(_FD_SIZE, _ORDER) for fd in fds)
         self.socket.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)], flags)
 
@@ -138,7 +193,7 @@ class Channel:
         BlockingIOError
             With ``MSG_DONTWAIT``, if there is none.
         """
-        head, blobs, fds = self.receive_fds(flags, _FD_SIZE)
+        head, blobs, fds = self.receive_fds(flags, FEW)
         for fd in fds:
             os.close(fd)
         return head, blobs
@@ -150,6 +205,28 @@ class Channel:
 
         The descriptors belong to the caller.
         """
+        head, blobs, note, fds = self._receive(flags, fds_nbytes)
+        if note is not None:
+            first = len(fds) - len(note[3])
+            self._linking().unpack(blobs, note, fds[first:])
+            del fds[first:]
+        return head, blobs, fds
+
+    def take_back(self, flags: int = 0) -> tuple[Head, Any]:
+        """Receive, at the other's end, a message that shall not be received there.
+
+        Returns
+        -------
+        head : tuple
+        note : tuple or None
+            To be given to `Link.take_back` of the link that sent it.
+        """
+        head, _, note, fds = self._receive(flags, FEW)
+        for fd in fds:
+            os.close(fd)
+        return head, note
+
+    def _receive(self, flags: int, fds_nbytes: int) -> tuple[Head, list[Any], Any, list[int]]:
         count, ancillary, received, _ = self.socket.recvmsg_into(
             [self._buffer], _cmsg_space(fds_nbytes), flags | _CLOEXEC
         )
@@ -161,24 +238,24 @@ class Channel:
                 "a message was lost because this process has no free descriptor for it; "
                 "raise `ulimit -n`",
             )
-        head, blobs, in_file = marshal.loads(self._buffer)
+        head, blobs, note = marshal.loads(self._buffer)
         if not ancillary:
-            return head, blobs, []
+            return head, blobs, note, []
         packed = b"".join(part for *_, part in ancillary)
         fds = [
             int.from_bytes(packed[at : at + _FD_SIZE], _ORDER)
             for at in range(0, len(packed), _FD_SIZE)
         ]
-        if in_file:
-            head, blobs = _read_file(fds.pop(), head)
-        return head, blobs, fds
+        if note is True:
+            head, blobs, note = _read_file(fds.pop(), head)
+        return head, blobs, note, fds
 
 
-def _read_file(fd: int, envelope_nbytes: int) -> tuple[Head, list[Any]]:
+def _read_file(fd: int, envelope_nbytes: int) -> tuple[Head, list[Any], Any]:
     try:
         envelope = bytearray(envelope_nbytes)
         anonymous.read_into(fd, envelope, 0)
-        head, sizes = marshal.loads(envelope)
+        head, sizes, note = marshal.loads(envelope)
         blobs = []
         offset = envelope_nbytes
         for size in sizes:
@@ -186,9 +263,43 @@ def _read_file(fd: int, envelope_nbytes: int) -> tuple[Head, list[Any]]:
             anonymous.read_into(fd, blob, offset)
             offset += size
             blobs.append(blob)
-        return head, blobs
+        return head, blobs, note
     finally:
         os.close(fd)
+
+
+class Sentinel:
+    """Tell when nobody has the other end of a socket open any more.
+
+    Parameters
+    ----------
+    fd : int
+        Of this end; stays the caller's.
+    """
+
+    def __init__(self, fd: int) -> None:
+        try:
+            self._fd = os.dup(fd)
+        except OSError:
+            self._fd = -1  # without it: never known to be gone
+
+    def alive(self) -> bool:
+        """Return whether somebody has; not to be asked again after a no."""
+        import select
+
+        if self._fd < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        if not poll.poll(0):
+            return True
+        os.close(self._fd)
+        self._fd = -1
+        return False
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 def _cmsg_space(nbytes: int) -> int:

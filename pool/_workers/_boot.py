@@ -62,7 +62,8 @@ def become_worker(
         install_main(settings["main_file"])
         _reseed()
     introduce(worker_id, settings, prefix)
-    worker = Worker(Channel(socket_from(fd), buffer), attach(journal, slot), settings["parent_pid"])
+    channel = Channel(socket_from(fd), buffer, linked=True)
+    worker = Worker(channel, attach(journal, slot), settings["parent_pid"])
     for owned in fds:
         if owned > 2:
             os.close(owned)

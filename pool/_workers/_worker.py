@@ -166,24 +166,26 @@ class Worker:
         self._begun = perf_counter()
         position = 0
         for function_id, stateless, buffers in defines:
-            payload = (blobs[position], blobs[position + 1 : position + 1 + buffers])
-            self.functions[function_id] = (False, payload)
+            end = position + 1 + buffers
+            self.functions[function_id] = (False, _taken(blobs, position, end))
             if stateless:
-                self._define(function_id, payload)
-            position += 1 + buffers
+                self._define(function_id)
+            position = end
         for function_id in forgets:
             self.functions.pop(function_id, None)
         if len(runs) == 1 and runs[0][3] == 1:
             (chunk,) = self._chunks(runs, blobs, position)
+            # What the chunk came with is let go before the answer, which tells of it.
+            blobs.clear()
             failed, outcome = self._outcome(chunk)
             self._send(message_id, 1, True, [outcome.data, *outcome.buffers], failed)
         else:
             self._run_many(message_id, runs, blobs, position)
 
-    def _define(self, function_id: int, payload: tuple[Any, list[Any]]) -> None:
+    def _define(self, function_id: int) -> None:
         """Load a function that all its tasks may share."""
         try:
-            self.functions[function_id] = (True, loads(*payload))
+            self.functions[function_id] = (True, loads(*self.functions[function_id][1]))
         except BaseException:
             # Left as a payload: each task that needs it reports the failure itself.
             return
@@ -194,17 +196,17 @@ class Worker:
             if layout == RANGE:
                 items: Any = range(*extra)
             elif layout == PACKED:
-                items = _pickle.loads(blobs[position])
+                items = loads(blobs[position])
                 position += 1
             else:
                 for index in range(chunks):
                     buffers = 0 if extra is None else extra[index]
                     end = position + 1 + buffers
-                    yield function_id, mode, size, (blobs[position], blobs[position + 1 : end])
+                    yield [function_id, mode, size, _taken(blobs, position, end)]
                     position = end
                 continue
             for start in range(0, chunks * size, size):
-                yield function_id, mode, size, items[start : start + size]
+                yield [function_id, mode, size, items[start : start + size]]
 
     def _run_many(self, message_id: int, runs: Any, blobs: list[Any], position: int) -> None:
         loop = self._loop
@@ -213,7 +215,7 @@ class Worker:
         for run in runs:
             function_id, mode, layout, chunks, size, extra = run
             if size == 1 and mode in (MAP, STAR) and layout != EACH:
-                items = range(*extra) if layout == RANGE else _pickle.loads(blobs[position])
+                items = range(*extra) if layout == RANGE else loads(blobs[position])
                 if not self._run_quick(message_id, function_id, mode, items, deadline):
                     break
             else:
@@ -313,6 +315,7 @@ class Worker:
             The pickled value or exception.
         """
         function_id, mode, size, items = chunk
+        chunk.clear()
         left: Any = None
         try:
             self._begin_chunk()
@@ -366,9 +369,9 @@ class Worker:
         if stateless:
             return function  # type: ignore[no-any-return]
         # It has state: each chunk gets a copy of its own, as multiprocessing does, and
-        # so do the buffers under its arrays.
+        # so do the buffers under its arrays. Blocks are mapped anew at each call.
         data, buffers = function
-        copy: Function = loads(data, [bytearray(buffer) for buffer in buffers])
+        copy: Function = loads(data, [_unshared(buffer) for buffer in buffers])
         return copy
 
     def _caught(self, function: Function, mode: int, items: Any) -> Iterator[Any]:
@@ -378,6 +381,17 @@ class Worker:
                 yield function(*item) if star else function(item)
             except Exception as error:
                 yield _Failure(error)
+
+
+def _unshared(buffer: Any) -> Any:
+    return bytearray(buffer) if type(buffer) in (bytes, bytearray) else buffer
+
+
+def _taken(blobs: list[Any], start: int, end: int) -> tuple[Any, list[Any]]:
+    """Take a payload out of a message, so that its blocks go when the payload does."""
+    payload = (blobs[start], blobs[start + 1 : end])
+    blobs[start:end] = [None] * (end - start)
+    return payload
 
 
 def _blobs_of(run: Any) -> int:

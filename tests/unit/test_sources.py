@@ -42,7 +42,7 @@ def decoded(source: Source, start: int, stop: int) -> list[Any]:
         buffers = 0 if extra is None else extra[index]
         data, *rest = blobs[: 1 + buffers]
         del blobs[: 1 + buffers]
-        chunks.append(loads(data, [bytearray(blob) for blob in rest]))
+        chunks.append(loads(data, [blob if isinstance(blob, Block) else bytearray(blob) for blob in rest]))
     assert not blobs
     return chunks
 

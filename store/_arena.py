@@ -1,0 +1,196 @@
+"""The memory that this process hands out: its segments, and what is free in them.
+
+Only the process that made an arena allocates in it, so there is no lock between
+processes and nothing that one which is killed could leave half done. Not safe for
+threads: the depot has the lock. Copying into a range that was allocated needs no lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from store._allocator import Allocator
+from store._budget import Budget
+from store._errors import StoreFull
+from store._memory import PAGE
+from store._segments import STEP, Segment
+from store._settings import spill_folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Range = tuple[Segment, int]
+
+#: Segments grow with their number, so that there are few of them.
+FIRST_NBYTES = 64 << 20
+LARGEST_NBYTES = 1 << 30
+
+
+class Arena:
+    """Allocate ranges of segments, which are made as needed.
+
+    Parameters
+    ----------
+    mode : str
+        How segments are made; not ``"frames"``.
+
+    Attributes
+    ----------
+    segments : dict
+        Each segment, by key, with its allocator.
+    live, peak : int
+        Bytes handed out, now and at most.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self.budget = Budget()
+        self.segments: dict[int, tuple[Segment, Allocator]] = {}
+        self.live = self.peak = 0
+        self._next_nbytes = FIRST_NBYTES
+        # Keys must differ among all processes that ever talk to each other, and outlive
+        # the reuse of process ids.
+        self._key = int.from_bytes(os.urandom(5), "big") << 20
+
+    def allocate(self, nbytes: int) -> Range:
+        """Return a segment and the offset in it of `nbytes` that are the caller's.
+
+        Raises
+        ------
+        StoreFull
+            If neither the budget nor the disk has room.
+        """
+        found = self._fit(nbytes) or self._grow(nbytes)
+        segment, offset = found
+        self.live += self.segments[segment.key][1].size_of(offset)
+        self.peak = max(self.peak, self.live)
+        return found
+
+    def _fit(self, nbytes: int) -> Range | None:
+        for segment, allocator in self.segments.values():
+            if allocator.largest < nbytes:
+                continue
+            offset = allocator.allocate(nbytes)
+            if offset is None:
+                continue
+            if segment.on_disk or self._allows(segment.missing(offset, nbytes)):
+                return segment, offset
+            allocator.free(offset)
+        return None
+
+    def _allows(self, more: int) -> bool:
+        if not more or self.budget.allows(self.resident, more):
+            return True
+        # What lies free elsewhere can be given back first.
+        return self.trim(0) > 0 and self.budget.allows(self.resident, more)
+
+    def _grow(self, nbytes: int) -> Range:
+        folder = None
+        if not self._allows(nbytes):
+            folder = spill_folder()
+            if folder is None:
+                raise self._full(nbytes, "there is no folder to spill to")
+        needed = -(-nbytes // STEP) * STEP
+        usual = self._next_nbytes if needed <= self._next_nbytes // 2 else needed
+        failure: OSError | None = None
+        # Limits on address space or file size may leave room for a smaller one.
+        for size in dict.fromkeys((usual, needed)):
+            try:
+                segment = Segment(self._key, size, self.mode, folder)
+                break
+            except OSError as error:
+                failure = error
+        else:
+            raise self._full(nbytes, str(failure)) from failure
+        self._key += 1
+        if size == self._next_nbytes:
+            self._next_nbytes = min(2 * size, LARGEST_NBYTES)
+        allocator = Allocator(size, PAGE)
+        self.segments[segment.key] = segment, allocator
+        offset = allocator.allocate(nbytes)
+        assert offset is not None
+        return segment, offset
+
+    def _full(self, nbytes: int, reason: str) -> StoreFull:
+        return StoreFull(
+            f"no room for an object of {nbytes / 1e6:.0f} MB: {self.live / 1e6:.0f} MB of at most "
+            f"{self.budget.nbytes / 1e6:.0f} MB are in use, and {reason}. Let go of arrays and "
+            "references, raise POOL_STORE_MAX, or set POOL_STORE_SPILL to a folder on a disk",
+            nbytes,
+        )
+
+    def write(self, place: Range, data: memoryview) -> None:
+        """Copy into a range that was allocated; needs no lock.
+
+        Raises
+        ------
+        StoreFull
+            If memory or the disk ran out. The range is still to be freed.
+        """
+        segment, offset = place
+        try:
+            segment.write(offset, data)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
+                raise self._full(len(data), str(error)) from error
+            raise
+
+    def free(self, place: Range) -> None:
+        """Take a range back that nobody can see any more."""
+        segment, offset = place
+        allocator = self.segments[segment.key][1]
+        self.live -= allocator.size_of(offset)
+        start, end = allocator.free(offset)
+        keep = max(self.budget.keep or 0, self.peak // 4)
+        if self.resident - self.live > keep:
+            segment.punch(start, end)
+
+    def trim(self, keep: int) -> int:
+        """Give free pages back until at most `keep` bytes of them are left; return how many."""
+        given = 0
+        for segment, allocator in self.segments.values():
+            for start, end in allocator.free_ranges():
+                if self.resident - self.live <= keep:
+                    return given
+                given += segment.punch(start, end)
+        return given
+
+    @property
+    def resident(self) -> int:
+        """Bytes that have pages in memory."""
+        return sum(
+            segment.resident for segment, _ in self.segments.values() if not segment.on_disk
+        )
+
+    def prefault(self, nbytes: int) -> None:
+        """Have free pages for an object of `nbytes`, so that putting it is quick."""
+        segment, offset = self.allocate(nbytes)
+        try:
+            segment.reserve(offset, nbytes)
+        finally:
+            # Not by `free`, which might give the pages back at once.
+            allocator = self.segments[segment.key][1]
+            self.live -= allocator.size_of(offset)
+            allocator.free(offset)
+
+    def close(self) -> None:
+        """Let go of everything; what readers have mapped stays with them."""
+        for segment, _ in self.segments.values():
+            segment.close()
+        self.segments.clear()
+
+    def stats(self) -> dict[str, Any]:
+        """Return sizes in bytes."""
+        segments = [segment for segment, _ in self.segments.values()]
+        return {
+            "segments": len(segments),
+            "live": self.live,
+            "peak": self.peak,
+            "resident": self.resident,
+            "spilled": sum(
+                allocator.used for segment, allocator in self.segments.values() if segment.on_disk
+            ),
+            "budget": self.budget.nbytes,
+        }

@@ -1,0 +1,301 @@
+"""The store of one process: its arena, the ledger, and the lock around both.
+
+There is one depot per process; a forked child starts with an empty one of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import RLock
+from collections import deque
+
+from store import _forks, _mappings
+from store._codec import OUT_OF_BAND_MIN
+from store._errors import StoreFull
+from store._ledger import LOCAL, Ledger
+from store._mappings import Block
+from store._settings import wanted_mode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+    from typing import Any
+
+    from store._arena import Arena, Range
+    from store._forks import Dropped
+    from store._mappings import Reader
+
+    #: Of a reference in a note: start, span, delta, nbytes, number.
+    Place = tuple[int, int, int, int, int]
+
+#: Without numpy in the process, smaller ones are not worth importing ctypes.
+LEAST_WITHOUT_NUMPY = 1 << 20
+
+
+class Depot:
+    """Put objects, hand out references, and free what nobody holds.
+
+    Attributes
+    ----------
+    mode : str
+        See `store._settings.MODES`.
+    copied, referred : int
+        Bytes copied into the arena, and bytes sent that were there already.
+    """
+
+    def __init__(self) -> None:
+        self.mode = wanted_mode()
+        self.ledger = Ledger()
+        self._lock = RLock()
+        self._arena: Arena | None = None
+        #: Own blocks that were let go in this process.
+        self._dropped: deque[Dropped] = deque()
+        #: Connections whose other end is gone, and whether its children are.
+        self._leaving: list[tuple[Hashable, Callable[[], bool]]] = []
+        self.copied = self.referred = self.puts = 0
+
+    @property
+    def least(self) -> int:
+        """From how many bytes on an object is worth a block."""
+        return OUT_OF_BAND_MIN if "numpy" in sys.modules else LEAST_WITHOUT_NUMPY
+
+    def _usable(self) -> bool:
+        # A finalizer that runs while this very thread is in here must not come in.
+        return self.mode != "frames" and not self._lock._is_owned()  # type: ignore[attr-defined]
+
+    @property
+    def arena(self) -> Arena:
+        """The arena, made when first asked for."""
+        if self._arena is None:
+            from store._arena import Arena
+
+            self._arena = Arena(self.mode)
+        return self._arena
+
+    # ------------------------------------------------------------------ out
+
+    def put(self, data: Any) -> Block:
+        """Copy bytes into the arena and return a block that holds them.
+
+        Raises
+        ------
+        StoreFull
+        """
+        view = memoryview(data).cast("B")
+        segment_range = self._copy_in(view)
+        return self._own_block(segment_range, len(view))
+
+    def _copy_in(self, view: memoryview) -> Range:
+        with self._lock:
+            self._settle()
+            place = self.arena.allocate(len(view))
+        try:
+            self.arena.write(place, view)
+        except BaseException:
+            with self._lock:
+                self.arena.free(place)
+            raise
+        self.copied += len(view)
+        self.puts += 1
+        return place
+
+    def _own_block(self, place: Range, nbytes: int) -> Block:
+        segment, offset = place
+        with self._lock:
+            number = self.ledger.add(place, LOCAL)
+            block = Block(
+                self._reader_of(segment), offset, nbytes, 0, nbytes, number, self._dropped
+            )
+        block.export = self.ledger, number
+        return block
+
+    def _reader_of(self, segment: Any) -> Reader:
+        reader = segment.reader
+        if reader is None:
+            fd = os.dup(segment.reader_fd)
+            reader = segment.reader = _mappings.attach(segment.key, fd, segment.nbytes)
+        return reader  # type: ignore[no-any-return]
+
+    def place(self, blob: Any, link: Hashable) -> tuple[Reader, Place] | None:
+        """Give `link` a reference to a blob, which is copied unless it is in a store already.
+
+        Returns
+        -------
+        (Reader, tuple) or None
+            None: send the bytes themselves.
+        """
+        if not self._usable():
+            return None
+        found = (blob, blob.delta) if type(blob) is Block else _mappings.find(blob)
+        try:
+            if found is None:
+                return self._place_new(blob, link)
+        except (StoreFull, OSError):
+            return None  # the other way has limits of its own, and tells them
+        block, delta = found
+        with self._lock:
+            self._settle()
+            # A forked child has its parent's blocks and a ledger of its own.
+            if block.export is None or block.export[0] is not self.ledger:
+                number = self.ledger.add(block, link)
+                block.export = self.ledger, number
+            else:
+                number = block.export[1]
+                self.ledger.hold(number, link)
+        self.referred += len(blob)
+        return block.reader, (block.start, block.span, delta, len(blob), number)
+
+    def _place_new(self, blob: Any, link: Hashable) -> tuple[Reader, Place]:
+        view = memoryview(blob).cast("B")
+        segment, offset = place = self._copy_in(view)
+        with self._lock:
+            reader = self._reader_of(segment)
+            number = self.ledger.add(place, link)
+        return reader, (offset, len(view), 0, len(view), number)
+
+    # ------------------------------------------------------------------ in
+
+    def attach(self, key: int, fd: int, nbytes: int) -> Reader:
+        """Take a segment that came in a message."""
+        return _mappings.attach(key, fd, nbytes)
+
+    def receive(self, link: Any, blobs: list[Any], places: Iterable[Any]) -> None:
+        """Put a block in the place of each reference."""
+        for index, key, start, span, delta, nbytes, number in places:
+            reader = _mappings.readers[key]
+            blobs[index] = Block(reader, start, span, delta, nbytes, number, link.returned)
+
+    # ------------------------------------------------------------------ letting go
+
+    def release(self, link: Hashable, numbers: Iterable[int]) -> None:
+        """Take back references that the other end of a connection has let go."""
+        with self._lock:
+            for number in numbers:
+                self._free(self.ledger.release(number, link))
+            self._settle()
+
+    def drop(self, link: Hashable, alive: Callable[[], bool] | None) -> None:
+        """Take back everything that a connection holds, as soon as nobody sees it."""
+        with self._lock:
+            if alive is not None and self.ledger.held_by(link):
+                self._leaving.append((link, alive))
+            else:
+                self._free_all(self.ledger.drop(link))
+            self._settle()
+
+    def sweep(self) -> None:
+        """Take back what is held by nobody any more."""
+        with self._lock:
+            self._settle()
+
+    def _settle(self) -> None:
+        if _forks.pins:
+            _forks.sweep()
+        for number in _forks.take_dropped(self._dropped) if self._dropped else ():
+            self._free(self.ledger.release(number, LOCAL))
+        for entry in list(self._leaving):
+            link, alive = entry
+            if not alive():
+                self._leaving.remove(entry)
+                self._free_all(self.ledger.drop(link))
+
+    def _free_all(self, things: list[Any]) -> None:
+        for thing in things:
+            self._free(thing)
+
+    def _free(self, thing: Any) -> None:
+        if type(thing) is tuple:
+            self.arena.free(thing)
+        elif thing is not None:
+            thing.export = None  # somebody else's, held here for others
+
+
+_depot: Depot | None = None
+
+
+def shutdown() -> list[str]:
+    """Let go of the memory of this process's store, if nothing is held.
+
+    It would go with the process anyway; tests want to see nothing left.
+
+    Returns
+    -------
+    list of str
+        What is held, and by whom; empty if the memory is gone.
+    """
+    global _depot
+    if _depot is None:
+        return []
+    _depot.sweep()
+    ledger = _depot.ledger
+    held = [f"{ledger.held_by(holder)} by {holder!r}" for holder in ledger.holders()]
+    if not held:
+        if _depot._arena is not None:
+            _depot._arena.close()
+        _depot = None
+    return held
+
+
+def stored(blobs: Iterable[Any]) -> list[Any]:
+    """Return blobs that no longer are the caller's memory: large ones in the arena.
+
+    Where that is not possible they are copied to ``bytes``.
+    """
+    return [
+        blob if type(blob) is bytes and len(blob) < OUT_OF_BAND_MIN else _stored(blob)
+        for blob in blobs
+    ]
+
+
+def _stored(blob: Any) -> Any:
+    if type(blob) is Block:
+        return blob
+    place = depot()
+    if len(blob) >= place.least and place._usable():
+        found = _mappings.find(blob)
+        if found is not None:
+            return found[0].part(found[1], len(blob))
+        try:
+            return place.put(blob)
+        except (StoreFull, OSError):
+            pass  # sending it will tell, if that fails too
+    return bytes(blob)
+
+
+def depot() -> Depot:
+    """Return this process's depot."""
+    global _depot
+    if _depot is None:
+        _depot = Depot()
+    return _depot
+
+
+def _before_fork() -> None:
+    if _depot is not None:
+        _depot._lock.acquire()
+        _forks.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _depot is not None:
+        _forks.after_fork_in_parent()
+        _depot._lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _depot
+    if _depot is not None:
+        _forks.after_fork_in_child()
+        if _depot._arena is not None:
+            _depot._arena.close()
+        _depot = None
+        # Some other thread may have held it.
+        _mappings._lock = RLock()
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

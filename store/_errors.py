@@ -1,0 +1,45 @@
+"""What the store raises.
+
+::
+
+    StoreError (RuntimeError)
+    |-- StoreFull (also MemoryError)
+    |-- ObjectFreed (also LookupError)
+    |-- OwnerDied (also EOFError)
+    `-- StoreClosed (also ValueError, as for a closed file or Pool)
+"""
+
+from __future__ import annotations
+
+
+class StoreError(RuntimeError):
+    """The base of the store's errors."""
+
+
+class StoreFull(StoreError, MemoryError):
+    """Say that neither memory nor disk has room for an object.
+
+    Attributes
+    ----------
+    nbytes : int
+        What was asked for.
+    """
+
+    def __init__(self, message: str, nbytes: int = 0) -> None:
+        super().__init__(message, nbytes)
+        self.nbytes = nbytes
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ObjectFreed(StoreError, LookupError):
+    """Say that an object was given up by `store.free` before it was asked for."""
+
+
+class OwnerDied(StoreError, EOFError):
+    """Say that the process that held an object ended before it was handed over."""
+
+
+class StoreClosed(StoreError, ValueError):
+    """Say that a reference belongs to a process whose store is gone."""

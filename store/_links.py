@@ -1,0 +1,139 @@
+"""One side of a connection over which blocks travel by reference.
+
+A *note* goes with a message and says, in plain values, what its references mean:
+
+``(places, returned, attached, segments)``
+    *places*: ``(index, key, start, span, delta, nbytes, number)`` for each blob that is not
+    in the message; *number* is the sender's, to be returned when it is let go.
+    *returned*: numbers of the receiver's that the sender has let go.
+    *attached*: keys of segments that the sender has received.
+    *segments*: ``(key, nbytes)`` of the descriptors that come with the message.
+
+Guarantees
+----------
+* Every reference in a message counts in the sender's ledger from before it is sent until
+  it is returned, or until the other end is gone.
+* A descriptor comes along until the other end has said that it has it: a message that
+  carried one may have been taken back unread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from store._depot import depot
+from store._forks import take_dropped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from store._forks import Dropped
+    from store._mappings import Reader
+
+    Note = tuple[Any, ...]
+
+#: New segments in one message, at most; receivers have room for that many descriptors.
+SEGMENTS_MAX = 12
+
+#: Bytes that the other end would like back, above which it is told without delay.
+URGENT_NBYTES = 256 << 20
+
+
+class Link:
+    """What was sent over a connection and has not come back, and what was received.
+
+    Attributes
+    ----------
+    returned : deque
+        Blocks of the other end that were let go here.
+    """
+
+    __slots__ = ("_attached", "_known", "_readers", "closed", "returned")
+
+    def __init__(self) -> None:
+        self.returned: deque[Dropped] = deque()
+        self.closed = False
+        #: Segments that the other end is known to have.
+        self._known: set[int] = set()
+        #: Segments that came from there: kept, for they come only once.
+        self._readers: dict[int, Reader] = {}
+        self._attached: list[int] = []
+
+    @property
+    def due(self) -> bool:
+        """Whether the other end should be told something."""
+        return bool(self.returned or self._attached)
+
+    def pack(self, blobs: Sequence[Any]) -> tuple[list[Any], Note, list[int]]:
+        """Replace large blobs by references.
+
+        Returns
+        -------
+        blobs : list
+            Empty where there is a reference.
+        note : tuple
+        fds : list of int
+            Descriptors to send along; they stay open here.
+        """
+        places: list[tuple[Any, ...]] = []
+        left: list[Any] = []
+        segments: dict[int, Reader] = {}
+        for index, blob in enumerate(blobs):
+            placed = depot().place(blob, self) if len(blob) >= depot().least else None
+            if placed is None:
+                left.append(blob)
+                continue
+            reader, place = placed
+            if reader.key not in self._known:
+                segments[reader.key] = reader
+            places.append((index, reader.key, *place))
+            left.append(b"")
+        returned = take_dropped(self.returned)
+        attached, self._attached = self._attached, []
+        note = (
+            tuple(places),
+            tuple(returned),
+            tuple(attached),
+            tuple((reader.key, reader.nbytes) for reader in segments.values()),
+        )
+        return left, note, [reader.fd for reader in segments.values()]
+
+    def unpack(self, blobs: list[Any], note: Note, fds: list[int]) -> None:
+        """Put blocks in place of references; takes the descriptors of the note's segments."""
+        places, returned, attached, segments = note
+        for (key, nbytes), fd in zip(segments, fds, strict=True):
+            self._readers[key] = depot().attach(key, fd, nbytes)
+            self._attached.append(key)
+        self._known.update(attached)
+        if returned:
+            depot().release(self, returned)
+        if places:
+            depot().receive(self, blobs, places)
+
+    def take_back(self, note: Note) -> None:
+        """Undo `pack`: the message was not, and will not be, received."""
+        places, returned, attached, _ = note
+        depot().release(self, [place[-1] for place in places])
+        # As if let go anew; what was pinned by a child had not been sent.
+        self.returned.extend((number, _NEVER) for number in returned)
+        self._attached.extend(attached)
+
+    def close(self, alive: Callable[[], bool] | None = None) -> None:
+        """Take back what the other end holds: it is gone.
+
+        Parameters
+        ----------
+        alive : callable, optional
+            Whether somebody may still see it, children of the other end for example.
+            Asked now and then until the answer is no.
+        """
+        if not self.closed:
+            self.closed = True
+            depot().drop(self, alive)
+            self._readers.clear()
+
+
+#: Born after every fork.
+_NEVER = 1 << 62

@@ -1,0 +1,298 @@
+"""What a process sees of segments: its own and others', read and privately written.
+
+Each segment is mapped once, privately (copy on write). A `Block` is this process's hold on
+one object in it; a *lease* makes its bytes visible to numpy or anything else that takes
+buffers, writable, and private to whoever got it:
+
+* Two leases of one block at the same time never see each other's changes: the second one
+  has a mapping of its own.
+* When a lease ends, what was written under it is dropped *before* the block is given back,
+  or the next object there would be seen with the old changes in it.
+
+Leases end by themselves, with the last array, slice, column or memoryview on top of them.
+Finalizers run at any moment in any thread, so here they take no lock: they append to a
+queue, which is emptied when the next message is sent.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from _thread import RLock
+from itertools import count
+from weakref import WeakValueDictionary
+
+from store import _forks
+from store._memory import (
+    PAGE,
+    is_untouched,
+    map_file,
+    map_part,
+    reset,
+    unmap,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+    from typing import Any
+
+    from store._forks import Dropped
+    from store._ledger import Ledger
+
+_tickets = count(1)
+_lock = RLock()
+
+#: The segments that this process can see, by key.
+readers: WeakValueDictionary[int, Reader] = WeakValueDictionary()
+
+
+class Reader:
+    """One segment, as a process sees it that may not change it.
+
+    Parameters
+    ----------
+    key : int
+    fd : int
+        Owned from now on.
+    nbytes : int
+
+    Attributes
+    ----------
+    leased : dict
+        Offsets of the blocks that are leased in the mapping of the segment.
+    """
+
+    __slots__ = ("__weakref__", "_address", "fd", "key", "leased", "nbytes")
+
+    def __init__(self, key: int, fd: int, nbytes: int) -> None:
+        self.key = key
+        self.fd = fd
+        self.nbytes = nbytes
+        self._address = 0
+        self.leased: dict[int, int] = {}
+
+    @property
+    def address(self) -> int:
+        """Where the segment is mapped; it is mapped when first asked for."""
+        if not self._address:
+            with _lock:
+                if not self._address:
+                    self._address = map_file(self.fd, self.nbytes, private=True)
+        return self._address
+
+    def __del__(self, _unmap: Any = unmap, _close: Any = os.close) -> None:
+        if self._address:
+            _unmap(self._address, self.nbytes)
+        _close(self.fd)
+
+
+def attach(key: int, fd: int, nbytes: int) -> Reader:
+    """Return the reader of a segment; the descriptor is owned from now on."""
+    with _lock:
+        reader = readers.get(key)
+        if reader is None:
+            reader = readers[key] = Reader(key, fd, nbytes)
+        else:
+            os.close(fd)
+        return reader
+
+
+class Block:
+    """A hold on one object in a segment, or on a part of it.
+
+    As long as it lives the object stays. Its length is that of the part.
+
+    Parameters
+    ----------
+    reader : Reader
+    start, span : int
+        The object: offset in the segment, a multiple of the page size, and bytes.
+    delta, nbytes : int
+        The part: offset in the object, and bytes.
+    number : int
+        What the object is called by whom it is given back to.
+    home : deque
+        Where to note that it was given back.
+
+    Attributes
+    ----------
+    export : (Ledger, int) or None
+        The ledger in which it is entered, and under which number.
+    """
+
+    __slots__ = (
+        "_born", "_home", "delta", "export", "nbytes", "number", "reader", "span", "start",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        reader: Reader,
+        start: int,
+        span: int,
+        delta: int,
+        nbytes: int,
+        number: int,
+        home: deque[Dropped],
+    ) -> None:
+        self.reader = reader
+        self.start = start
+        self.span = span
+        self.delta = delta
+        self.nbytes = nbytes
+        self.number = number
+        self.export: tuple[Ledger, int] | None = None
+        self._home = home
+        self._born = _forks.generation
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    def __repr__(self) -> str:
+        return f"<Block of {self.nbytes} bytes>"
+
+    def __del__(self) -> None:
+        self._home.append((self.number, self._born))
+
+    def view(self) -> Any:
+        """Return a new writable buffer with the object's bytes, private to the caller.
+
+        Mapped, not copied, unless address space is short. The block lives at least as
+        long as the buffer.
+        """
+        try:
+            if "numpy" not in sys.modules:
+                # Not for this: importing numpy takes 100 ms.
+                return _mmap_lease(self)
+            return lease(self)
+        except OSError:
+            return self.copy()
+
+    def copy(self) -> bytearray:
+        """Return a copy of the object's bytes."""
+        copied = bytearray(self.nbytes)
+        view = memoryview(copied)
+        at = self.start + self.delta
+        while view:
+            count = os.preadv(self.reader.fd, [view], at)
+            if not count:
+                raise EOFError("a segment of the store ends early")
+            at += count
+            view = view[count:]
+        return copied
+
+
+class Lease:
+    """Memory under an array; numpy's base object, never seen by users.
+
+    Attributes
+    ----------
+    block : Block
+    address : int
+        Of the block's part.
+    """
+
+    __slots__ = ("__array_interface__", "_mapped", "_range", "_ticket", "address", "block")
+
+    def __init__(self, block: Block, readonly: bool = False) -> None:
+        self._mapped: tuple[int, int] | None = None
+        self._ticket = 0
+        self.block = block
+        reader = block.reader
+        at = block.start + block.delta
+        first = at // PAGE * PAGE
+        nbytes = -(-(at + block.nbytes) // PAGE) * PAGE - first
+        ticket = next(_tickets)
+        if reader.leased.setdefault(block.start, ticket) == ticket:
+            self._ticket = ticket
+            base = reader.address
+            self._range = base + first, nbytes
+            self.address = base + at
+        else:
+            # Somebody here has a view of it, maybe a changed one.
+            mapped = map_part(reader.fd, first, nbytes)
+            self._mapped = mapped, nbytes
+            self.address = mapped + at - first
+        self.__array_interface__ = {
+            "shape": (block.nbytes,),
+            "typestr": "|u1",
+            "data": (self.address, readonly),
+            "version": 3,
+        }
+
+    def __del__(self, _reset: Any = reset, _unmap: Any = unmap) -> None:
+        if self._mapped is not None:
+            _unmap(*self._mapped)
+        elif self._ticket:
+            reader = self.block.reader
+            if reader._address:
+                _reset(*self._range)
+            reader.leased.pop(self.block.start, None)
+
+
+def lease(block: Block, readonly: bool = False) -> Any:
+    """Return an array of bytes over a new lease of a block."""
+    import numpy as np
+
+    return np.asarray(Lease(block, readonly))
+
+
+class _MmapLease(mmap.mmap):
+    """A mapping of its own, without numpy; costs a descriptor as long as it lives."""
+
+    block: Block
+
+
+def _mmap_lease(block: Block) -> Any:
+    at = block.start + block.delta
+    first = at // PAGE * PAGE
+    mapped = _MmapLease(
+        block.reader.fd,
+        at - first + block.nbytes,
+        flags=mmap.MAP_PRIVATE,
+        prot=mmap.PROT_READ | mmap.PROT_WRITE,
+        offset=first,
+    )
+    mapped.block = block
+    return memoryview(mapped)[at - first :]
+
+
+def find(view: memoryview) -> tuple[Block, int] | None:
+    """Return the block that a buffer is a view of, and where in its object the buffer begins.
+
+    None if it is not, or if what the buffer shows is not what the object holds, because
+    it was written to.
+    """
+    numpy = sys.modules.get("numpy")
+    ndarray = getattr(numpy, "ndarray", None)  # none while numpy is being imported
+    if ndarray is None:
+        return None
+    found: Any = view
+    for _ in range(_DEPTH):
+        if type(found) is memoryview:
+            found = found.obj
+        elif isinstance(found, ndarray):
+            found = found.base
+        elif type(found) is Lease:
+            return _unchanged(found, view)
+        else:
+            return None
+    return None
+
+
+#: How many views of views `find` looks through; numpy keeps chains short.
+_DEPTH = 12
+
+
+def _unchanged(lease: Lease, view: memoryview) -> tuple[Block, int] | None:
+    import numpy as np
+
+    address, _ = np.frombuffer(view, np.uint8).__array_interface__["data"]
+    offset = address - lease.address
+    block = lease.block
+    if not (0 <= offset and offset + len(view) <= block.nbytes):
+        return None
+    if not is_untouched(address, len(view)):
+        return None
+    return block, block.delta + offset

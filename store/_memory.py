@@ -1,0 +1,182 @@
+"""The few system calls on memory that Python's `mmap` module does not reach.
+
+Addresses are plain integers. Nothing here remembers anything: who maps a range unmaps it.
+Importing this module imports ctypes (4 ms), so nothing imports it before the first large
+object.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap as _mmap
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PAGE = _mmap.PAGESIZE
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_map = _libc.mmap
+_map.restype = ctypes.c_void_p
+_map.argtypes = [
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
+]  # fmt: skip
+_unmap = _libc.munmap
+_unmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_advise = _libc.madvise
+_advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+_FAILED = ctypes.c_void_p(-1).value
+_NONE, _READ, _WRITE = 0, 1, 2
+_FIXED = 0x10
+_NORESERVE = getattr(_mmap, "MAP_NORESERVE", 0)
+_ANONYMOUS = _mmap.MAP_ANONYMOUS
+
+_DONTNEED = 4
+_REMOVE = 9
+_DONTFORK = 10
+_COLLAPSE = 25  # Linux 6.1
+
+
+def _huge_page() -> int:
+    """Return the size of a huge page, 0 if there are none or they are too large to waste.
+
+    On arm64 with 64 KiB pages one is 512 MiB.
+    """
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "rb") as file:
+            size = int(file.read())
+    except (OSError, ValueError):
+        return 0
+    return size if size <= 1 << 21 else 0
+
+
+HUGE = _huge_page()
+
+
+def map_file(fd: int, nbytes: int, private: bool) -> int:
+    """Map a file from its beginning, readable and writable, and return the address.
+
+    The address is a multiple of the huge page: only then the kernel can map such a page
+    as one.
+
+    Parameters
+    ----------
+    fd : int
+        Open for writing unless `private`.
+    nbytes : int
+        A multiple of `PAGE`.
+    private : bool
+        What is written stays in this process (copy on write).
+
+    Raises
+    ------
+    OSError
+        ENOMEM: no address space (``ulimit -v``), or too many mappings.
+    """
+    slack = HUGE or PAGE
+    start = _call_map(None, nbytes + slack, _NONE, _mmap.MAP_PRIVATE | _ANONYMOUS | _NORESERVE, -1)
+    address = -(-start // slack) * slack
+    try:
+        remap_file(address, fd, 0, nbytes, private)
+    except OSError:
+        _unmap(start, nbytes + slack)
+        raise
+    if address > start:
+        _unmap(start, address - start)
+    behind = address + nbytes
+    if start + nbytes + slack > behind:
+        _unmap(behind, start + nbytes + slack - behind)
+    return address
+
+
+def map_part(fd: int, offset: int, nbytes: int, private: bool = True) -> int:
+    """Map a range of a file and return the address; `offset` is a multiple of `PAGE`."""
+    kind = _mmap.MAP_PRIVATE | _NORESERVE if private else _mmap.MAP_SHARED
+    return _call_map(None, nbytes, _READ | _WRITE, kind, fd, offset)
+
+
+def remap_file(address: int, fd: int, offset: int, nbytes: int, private: bool) -> None:
+    """Put a range of a file at an address that is the caller's, in place of what is there."""
+    kind = _mmap.MAP_PRIVATE | _NORESERVE if private else _mmap.MAP_SHARED
+    _call_map(address, nbytes, _READ | _WRITE, kind | _FIXED, fd, offset)
+
+
+def _call_map(
+    address: int | None, nbytes: int, access: int, kind: int, fd: int, offset: int = 0
+) -> int:
+    found: int = _map(address, nbytes, access, kind, fd, offset)
+    if found == _FAILED:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{os.strerror(code)} (mapping {nbytes} bytes)")
+    return found
+
+
+# Finalizers call what follows, down to the last moments of the interpreter, when the
+# names of a module may be gone: everything needed is bound to the function.
+
+
+def unmap(address: int, nbytes: int, _unmap: Any = _unmap) -> None:
+    """Take a mapping away."""
+    _unmap(address, nbytes)
+
+
+def reset(address: int, nbytes: int, _advise: Any = _advise, _how: int = _DONTNEED) -> None:
+    """Drop what this process wrote to a private mapping: the file shows through again."""
+    _advise(address, nbytes, _how)
+
+
+def keep_from_children(address: int, nbytes: int) -> None:
+    """Leave a mapping out of forked children."""
+    _advise(address, nbytes, _DONTFORK)
+
+
+def remove(address: int, nbytes: int) -> bool:
+    """Give the pages of a shared mapping back to the system, in the file too."""
+    done: int = _advise(address, nbytes, _REMOVE)
+    return done == 0
+
+
+def collapse(address: int, nbytes: int) -> int:
+    """Back a range with huge pages, each of which has at least one byte written.
+
+    Unlike a huge-page policy this needs no administrator: the kernel documents that it
+    ignores ``transparent_hugepage/shmem_enabled``.
+
+    Returns
+    -------
+    int
+        0, or the error number: EINVAL where there is no such thing.
+
+    References
+    ----------
+    madvise(2), MADV_COLLAPSE; Linux commit 34488399fa08.
+    """
+    if _advise(address, nbytes, _COLLAPSE) == 0:
+        return 0
+    return ctypes.get_errno() or errno.EINVAL
+
+
+def is_untouched(address: int, nbytes: int) -> bool:
+    """Return whether no page of a private mapping has been written to.
+
+    False also where the system does not tell: the caller then copies.
+    """
+    first = address // PAGE
+    count = (address + nbytes - 1) // PAGE - first + 1
+    try:
+        with open("/proc/self/pagemap", "rb", buffering=0) as file:
+            table = os.pread(file.fileno(), count * 8, first * 8)
+    except OSError:
+        return False
+    if len(table) != count * 8:
+        return False
+    import numpy as np
+
+    # The upper three bits: present, swapped out, page of a file. An own page is present
+    # and not of the file, or swapped out.
+    flags = np.frombuffer(table, np.uint64) >> np.uint64(61)
+    return not bool(((flags == 4) | (flags & np.uint64(2) != 0)).any())

@@ -1,0 +1,265 @@
+"""Segments: files without a name, of fixed size, that their owner writes and others map.
+
+Guarantees
+----------
+* Nothing is left by any death: there is no name, and the last descriptor or mapping that
+  goes takes the memory along.
+* A segment never shrinks (it is sealed where the system can), so a reader cannot meet
+  SIGBUS; space is found by writing or reserving, whose failure is an exception, and
+  never by storing through a mapping.
+* Readers get a read-only descriptor: only the owner changes what they see.
+
+Writing through a mapping is the fastest way into pages that exist and the slowest into
+those that do not. So each segment knows its populated pages. Fresh ones are made in
+steps of a huge page where the system has them (`_memory.collapse`); where not, the first
+writing of a page is by ``pwrite``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from store import _memory
+from store._memory import HUGE, PAGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Sizes are multiples of this, so that huge pages fit.
+STEP = 1 << 21
+
+
+class Segment:
+    """One file, as its owner sees it.
+
+    Parameters
+    ----------
+    key : int
+        Names the segment among all of all processes.
+    nbytes : int
+        A multiple of `STEP`.
+    mode : str
+        ``"memfd+huge"``, ``"memfd"`` or ``"tmpfile"``.
+    folder : str, optional
+        For a file on disk instead of memory: where.
+
+    Attributes
+    ----------
+    fd, reader_fd : int
+        Its descriptors; the second one is read-only.
+    resident : int
+        Bytes of its populated pages.
+    on_disk : bool
+
+    Raises
+    ------
+    OSError
+        ENOSPC, EFBIG (``ulimit -f``), EMFILE, ENOMEM (``ulimit -v``).
+    """
+
+    __slots__ = (
+        "_huge", "_populated", "address", "array", "fd", "key", "nbytes", "on_disk", "owner_pid",
+        "reader", "reader_fd", "resident",
+    )  # fmt: skip
+
+    def __init__(self, key: int, nbytes: int, mode: str, folder: str | None = None) -> None:
+        self.key = key
+        self.nbytes = nbytes
+        self.resident = 0
+        self.on_disk = folder is not None
+        self.owner_pid = os.getpid()
+        self._huge = mode == "memfd+huge" and HUGE > 0 and not self.on_disk
+        self._populated = bytearray(nbytes // PAGE)
+        self.array: Any = None
+        #: This process's own private view of it, made when needed.
+        self.reader: Any = None
+        in_memory = mode != "tmpfile" and not self.on_disk
+        self.fd = _memory_file() if in_memory else _unlinked_file(folder)
+        self.reader_fd = -1
+        try:
+            os.ftruncate(self.fd, nbytes)
+            if in_memory:
+                _seal(self.fd)
+            self.reader_fd = _reopened(self.fd)
+            self.address = _memory.map_file(self.fd, nbytes, private=False)
+        except BaseException:
+            self._close_files()
+            raise
+        # A forked child has no business here, and what it does not map cannot be pinned
+        # by it for longer than its own views ask for.
+        _memory.keep_from_children(self.address, nbytes)
+
+    def _close_files(self) -> None:
+        os.close(self.fd)
+        if self.reader_fd >= 0:
+            os.close(self.reader_fd)
+
+    def close(self) -> None:
+        """Unmap and close; readers keep what they mapped."""
+        self.array = self.reader = None
+        if os.getpid() == self.owner_pid:
+            _memory.unmap(self.address, self.nbytes)
+        self._close_files()
+
+    # ------------------------------------------------------------------ contents
+
+    def missing(self, offset: int, nbytes: int) -> int:
+        """Return how many bytes of a range have no pages yet."""
+        return self._populated.count(0, offset // PAGE, -(-(offset + nbytes) // PAGE)) * PAGE
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Copy `data` to a range that is the caller's alone.
+
+        Other threads run meanwhile. May be called for different ranges at the same time.
+
+        Raises
+        ------
+        OSError
+            If there is no memory or disk space for it.
+        """
+        nbytes = len(data)
+        if not self.populate(offset, nbytes) or "numpy" not in sys.modules:
+            self._write_fresh(offset, data)
+            return
+        import numpy as np
+
+        np.copyto(self._as_array(np)[offset : offset + nbytes], np.frombuffer(data, np.uint8))
+
+    def populate(self, offset: int, nbytes: int) -> bool:
+        """Try to have pages under a range of the caller's; return whether all are there."""
+        if not self.missing(offset, nbytes):
+            return True
+        if self.on_disk:
+            os.posix_fallocate(self.fd, offset, nbytes)
+            return False
+        if not self._huge:
+            return False
+        end = offset + nbytes
+        first = offset // HUGE * HUGE
+        last = min(-(-end // HUGE) * HUGE, self.nbytes)
+        at = first
+        while at < last:
+            if not self.missing(at, HUGE):
+                at += HUGE
+                continue
+            stop = at
+            while stop < last and self.missing(stop, HUGE):
+                # One byte in each: the kernel collapses no page that is all hole. It must
+                # be a byte of the caller's, for others may be writing theirs.
+                os.pwrite(self.fd, b"\0", max(stop, offset))
+                stop += HUGE
+            failure = _memory.collapse(self.address + at, stop - at)
+            if failure:
+                # EINVAL: not on this system. Else memory is too fragmented just now.
+                self._huge = failure != errno.EINVAL
+                return False
+            self._mark(at, stop)
+            at = stop
+        return True
+
+    def _write_fresh(self, offset: int, data: memoryview) -> None:
+        at = offset
+        while len(data):
+            written = os.pwrite(self.fd, data, at)
+            at += written
+            data = data[written:]
+        # The last page too: what is behind the end of the data belongs to nobody.
+        self._mark(offset // PAGE * PAGE, -(-at // PAGE) * PAGE)
+
+    def reserve(self, offset: int, nbytes: int) -> None:
+        """Have pages under a range, zero where they are new, that will be stored to."""
+        if self.populate(offset, nbytes):
+            return
+        zeros = memoryview(bytes(min(nbytes, 1 << 20)))
+        for at in range(offset, offset + nbytes, len(zeros)):
+            part = zeros[: offset + nbytes - at]
+            if self.missing(at, len(part)):
+                self._write_fresh(at, part)
+
+    def _mark(self, start: int, end: int) -> None:
+        first, last = start // PAGE, end // PAGE
+        self.resident += self._populated.count(0, first, last) * PAGE
+        self._populated[first:last] = b"\1" * (last - first)
+
+    def _as_array(self, np: Any) -> Any:
+        if self.array is None:
+            self.array = np.asarray(_Memory(self.address, self.nbytes))
+        return self.array
+
+    def punch(self, start: int, end: int) -> int:
+        """Give the pages of a free range back to the system; return how many bytes.
+
+        Only whole huge pages: part of one would split it.
+        """
+        size = HUGE if self._huge else PAGE
+        start, end = -(-start // size) * size, end // size * size
+        if start >= end:
+            return 0
+        first, last = start // PAGE, end // PAGE
+        present = (last - first - self._populated.count(0, first, last)) * PAGE
+        if not present or not _memory.remove(self.address + start, end - start):
+            return 0
+        self._populated[first:last] = bytes(last - first)
+        self.resident -= present
+        return present
+
+
+class _Memory:
+    """Show a range of memory to numpy."""
+
+    __slots__ = ("__array_interface__",)
+
+    def __init__(self, address: int, nbytes: int) -> None:
+        self.__array_interface__ = {
+            "shape": (nbytes,), "typestr": "|u1", "data": (address, False), "version": 3,
+        }  # fmt: skip
+
+
+def _memory_file() -> int:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        # Asked for where vm.memfd_noexec is set; unknown before Linux 6.3.
+        fd = os.memfd_create("actorpool-store", flags | _NOEXEC_SEAL)
+    except OSError:
+        fd = os.memfd_create("actorpool-store", flags)
+    os.fchmod(fd, 0o600)
+    return fd
+
+
+_NOEXEC_SEAL = 0x8
+
+
+def _unlinked_file(folder: str | None) -> int:
+    if hasattr(os, "O_TMPFILE"):
+        from tempfile import gettempdir
+
+        try:
+            return os.open(
+                folder or gettempdir(), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+                raise
+    from tempfile import TemporaryFile
+
+    with TemporaryFile(prefix="actorpool-store", dir=folder) as file:
+        return os.dup(file.fileno())
+
+
+def _seal(fd: int) -> None:
+    """Fix the size. Not the contents: the owner uses the memory again."""
+    import fcntl
+
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+
+
+def _reopened(fd: int) -> int:
+    """Return a read-only descriptor of an open file."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # no /proc: readers map privately all the same
+        return os.dup(fd)
