@@ -160,9 +160,7 @@ class Arena:
     @property
     def resident(self) -> int:
         """Bytes that have pages in memory."""
-        return sum(
-            segment.resident for segment, _ in self.segments.values() if not segment.on_disk
-        )
+        return sum(segment.resident for segment, _ in self.segments.values() if not segment.on_disk)
 
     def prefault(self, nbytes: int) -> None:
         """Have free pages for an object of `nbytes`, so that putting it is quick."""

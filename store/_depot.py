@@ -255,7 +255,7 @@ def _stored(blob: Any) -> Any:
     if len(blob) >= place.least and place._usable():
         found = _mappings.find(blob)
         if found is not None:
-            return found[0].part(found[1], len(blob))
+            return found[0].part(found[1] - found[0].delta, len(blob))
         try:
             return place.put(blob)
         except (StoreFull, OSError):

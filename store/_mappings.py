@@ -20,6 +20,7 @@ import mmap
 import os
 import sys
 from _thread import RLock
+from collections import deque
 from itertools import count
 from weakref import WeakValueDictionary
 
@@ -35,13 +36,14 @@ from store._memory import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections import deque
     from typing import Any
 
     from store._forks import Dropped
     from store._ledger import Ledger
 
 _tickets = count(1)
+#: The home of parts: what they are parts of is given back by itself.
+_NOWHERE: deque[Dropped] = deque(maxlen=0)
 _lock = RLock()
 
 #: The segments that this process can see, by key.
@@ -123,7 +125,8 @@ class Block:
     """
 
     __slots__ = (
-        "_born", "_home", "delta", "export", "nbytes", "number", "reader", "span", "start",
+        "_born", "_home", "_whole", "delta", "export", "nbytes", "number", "reader", "span",
+        "start",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +147,7 @@ class Block:
         self.number = number
         self.export: tuple[Ledger, int] | None = None
         self._home = home
+        self._whole: Block | None = None
         self._born = _forks.generation
 
     def __len__(self) -> int:
@@ -154,6 +158,16 @@ class Block:
 
     def __del__(self) -> None:
         self._home.append((self.number, self._born))
+
+    def part(self, offset: int, nbytes: int) -> Block:
+        """Return a hold on a part of the object, which lives as long as that."""
+        if not offset and nbytes == self.nbytes:
+            return self
+        part = Block(
+            self.reader, self.start, self.span, self.delta + offset, nbytes, self.number, _NOWHERE
+        )
+        part._whole = self
+        return part
 
     def view(self) -> Any:
         """Return a new writable buffer with the object's bytes, private to the caller.

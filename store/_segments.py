@@ -237,9 +237,7 @@ def _unlinked_file(folder: str | None) -> int:
         from tempfile import gettempdir
 
         try:
-            return os.open(
-                folder or gettempdir(), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600
-            )
+            return os.open(folder or gettempdir(), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
                 raise

@@ -16,6 +16,7 @@ from pool._local._jobs import Items, Job, OneCall, Source, encode_chunk
 from pool._local._lazy import Fed, Windowed
 from pool._pickling import loads
 from pool._transport._messages import CALL, EACH, INLINE, MAP, PACKED, RANGE
+from store._mappings import Block
 
 JOB = 7
 
@@ -42,7 +43,9 @@ def decoded(source: Source, start: int, stop: int) -> list[Any]:
         buffers = 0 if extra is None else extra[index]
         data, *rest = blobs[: 1 + buffers]
         del blobs[: 1 + buffers]
-        chunks.append(loads(data, [blob if isinstance(blob, Block) else bytearray(blob) for blob in rest]))
+        # Blocks are mapped, anew for each who asks; other memory is the sender's.
+        given = [blob if isinstance(blob, Block) else bytearray(blob) for blob in rest]
+        chunks.append(loads(data, given))
     assert not blobs
     return chunks
 
@@ -357,6 +360,7 @@ def test_buffer_that_is_yielded_again_and_again(read: Reading, engine: Engine) -
     source = read(items())
     engine.wait_for_end()
     assert [float(chunk[0].max()) for chunk in decoded(source, 0, 6)] == [0, 1, 2, 3, 4, 5]
+    source.done(0, 6)
 
 
 def test_item_that_cannot_be_pickled_does_not_end_the_input(read: Reading, engine: Engine) -> None:
