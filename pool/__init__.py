@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from ._cpus import cpu_count
     from ._errors import (
         InvalidTransition,
+        OutOfMemory,
         PoolError,
         PoolTerminated,
         StartError,
@@ -86,6 +87,7 @@ __all__ = [
     "JoinableQueue",
     "Lock",
     "Manager",
+    "OutOfMemory",
     "Pipe",
     "Pool",
     "PoolError",
@@ -127,6 +129,7 @@ __all__ = [
 _HOMES = {
     "CannotSend": "pool._pickling",
     "InvalidTransition": "pool._errors",
+    "OutOfMemory": "pool._errors",
     "Pool": "pool._faces._pool",
     "PoolError": "pool._errors",
     "PoolTerminated": "pool._errors",

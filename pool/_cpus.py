@@ -98,8 +98,8 @@ def read(path: str) -> str:
         os.close(descriptor)
 
 
-def cgroup_folders(cgroup: str, mountinfo: str) -> list[tuple[str, bool]]:
-    """Return the folders of the CPU cgroups around this process, innermost first.
+def cgroup_folders(cgroup: str, mountinfo: str, controller: str = "cpu") -> list[tuple[str, bool]]:
+    """Return the folders of the cgroups of one kind around this process, innermost first.
 
     Parameters
     ----------
@@ -107,6 +107,8 @@ def cgroup_folders(cgroup: str, mountinfo: str) -> list[tuple[str, bool]]:
         Text of ``/proc/self/cgroup``.
     mountinfo : str
         Text of ``/proc/self/mountinfo``.
+    controller : str
+        "cpu" or "memory": each may have a tree of its own in version 1.
 
     Returns
     -------
@@ -114,17 +116,17 @@ def cgroup_folders(cgroup: str, mountinfo: str) -> list[tuple[str, bool]]:
         Each folder, and whether it is of version 2. Every ancestor up to the mount point is
         among them, because a limit of any of them holds for all below it.
     """
-    paths = _cgroup_paths(cgroup)
+    paths = _cgroup_paths(cgroup, controller)
     folders = []
-    for root, mount_point, version2 in _cgroup_mounts(mountinfo):
+    for root, mount_point, version2 in _cgroup_mounts(mountinfo, controller):
         path = paths.get(version2)
         if path is not None:
             folders += [(folder, version2) for folder in _ancestors(path, root, mount_point)]
     return folders
 
 
-def _cgroup_paths(cgroup: str) -> dict[bool, str]:
-    """Return the path in the version 2 tree (True) and in version 1's cpu tree (False)."""
+def _cgroup_paths(cgroup: str, controller: str) -> dict[bool, str]:
+    """Return the path in the version 2 tree (True) and in version 1's own tree (False)."""
     paths = {}
     for line in cgroup.splitlines():
         number, _, rest = line.partition(":")
@@ -133,13 +135,13 @@ def _cgroup_paths(cgroup: str) -> dict[bool, str]:
             continue
         if number == "0" and not controllers:
             paths[True] = path
-        elif "cpu" in controllers.split(","):
+        elif controller in controllers.split(","):
             paths[False] = path
     return paths
 
 
-def _cgroup_mounts(mountinfo: str) -> list[tuple[str, str, bool]]:
-    """Return root, mount point and whether version 2, of each mounted tree that limits CPU."""
+def _cgroup_mounts(mountinfo: str, controller: str) -> list[tuple[str, str, bool]]:
+    """Return root, mount point and whether version 2, of each mounted tree of that kind."""
     mounts = []
     for line in mountinfo.splitlines():
         left, dash, right = line.partition(" - ")
@@ -148,7 +150,7 @@ def _cgroup_mounts(mountinfo: str) -> list[tuple[str, str, bool]]:
             continue
         if kinds[0] == "cgroup2":
             mounts.append((_unescape(fields[3]), _unescape(fields[4]), True))
-        elif kinds[0] == "cgroup" and "cpu" in kinds[2].split(","):
+        elif kinds[0] == "cgroup" and controller in kinds[2].split(","):
             mounts.append((_unescape(fields[3]), _unescape(fields[4]), False))
     return mounts
 

@@ -6,6 +6,7 @@
     ├── PoolError                      everything of ours
     │   ├── StartError                 workers cannot be started
     │   ├── WorkerDied                 a worker ended while it ran a task
+    │   │   └── OutOfMemory            it was ended because memory ran out    (+ MemoryError)
     │   ├── TaskTimeout                a task ran longer than `timeout`    (+ TimeoutError)
     │   ├── TaskCancelled              a job was cancelled    (+ concurrent.futures.CancelledError)
     │   ├── PoolTerminated             a Pool was terminated under its jobs
@@ -26,12 +27,15 @@ from concurrent.futures import CancelledError
 from multiprocessing import ProcessError
 from multiprocessing import TimeoutError as _StandardTimeout
 
+from pool._memory import binary_size
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
     "InvalidTransition",
+    "OutOfMemory",
     "PoolError",
     "PoolTerminated",
     "StartError",
@@ -90,6 +94,64 @@ class WorkerDied(PoolError):
     def __reduce__(self) -> tuple[Any, ...]:
         # BaseException would call the class with `args`, which here is the finished message.
         return type(self), (self.worker_id, self.pid, self.exitcode, self.doing), self.__dict__
+
+
+class OutOfMemory(WorkerDied, MemoryError):
+    """Say that a worker was ended because memory ran out, and who had it.
+
+    The kernel would have ended a process soon, perhaps the program itself.
+
+    Parameters
+    ----------
+    worker_id, pid, exitcode, doing
+        As for `WorkerDied`.
+    table : tuple of (int, str, int)
+        For this program and its largest workers, largest first: pid, what it ran, and the bytes
+        of memory that it held for itself (USS).
+    available : int
+        Bytes that were left under the limit.
+    limit : int
+        Bytes in all.
+    where : str
+        Whose limit it is: "of the machine", "of the cgroup /sys/fs/cgroup/...".
+
+    Attributes
+    ----------
+    table, available, limit, where
+        As given; besides those of `WorkerDied`.
+    """
+
+    def __init__(
+        self,
+        worker_id: int,
+        pid: int,
+        exitcode: int | None,
+        doing: str | None,
+        table: tuple[tuple[int, str, int], ...],
+        available: int,
+        limit: int,
+        where: str,
+    ) -> None:
+        super().__init__(worker_id, pid, exitcode, doing)
+        self.table = table
+        self.available = available
+        self.limit = limit
+        self.where = where
+        left = f"{binary_size(abs(available))} {'held beyond' if available < 0 else 'left of'}"
+        self.cause = f"memory ran out ({left} the {binary_size(limit)} {where})"
+        self.remedy = (
+            "lower `processes` or `chunksize`, send each task less, or give `retries` if it may "
+            "run again beside others"
+        )
+        end = "was ended" + (f" {doing}" if doing else "")
+        lines = [f"{pid:>9}  {binary_size(nbytes):>9}  {task}" for pid, task, nbytes in table]
+        message = f"worker {worker_id} (pid {pid}) {end}, because {self.cause}; {self.remedy}"
+        self.args = ("\n".join([message, f"{'pid':>9}  {'USS':>9}  task", *lines]),)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = (self.worker_id, self.pid, self.exitcode, self.doing)
+        figures = (self.table, self.available, self.limit, self.where)
+        return type(self), (*known, *figures), self.__dict__
 
 
 class TaskTimeout(_StandardTimeout, PoolError):

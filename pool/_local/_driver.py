@@ -34,11 +34,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pool._local._guard import Guard
     from pool._local._jobs import Job, Sink
     from pool._local._peers import Peer
     from pool._local._relay import Client
     from pool._local._streams import CallStream
     from pool._workers._launcher import Launcher
+
+#: Seconds until a new pool first looks how much memory is left.
+FIRST_LOOK = 0.1
 
 _DONTWAIT = _socket.MSG_DONTWAIT
 _get_ident = _thread.get_ident
@@ -96,6 +100,12 @@ class Driver:
         self.epoll.register(crew.control, select.EPOLLIN)
         #: When somebody last looked at the sockets.
         self.looked = 0.0
+        #: Bytes that this process and the workers may hold together, see `pool._memory`.
+        self.memory_limit: int | None = None
+        #: When to look how much memory is left; None: never.
+        self.memory_due: float | None = monotonic() + FIRST_LOOK
+        #: Made with the first look.
+        self.guard: Guard | None = None
 
     # ------------------------------------------------------------------ events in
 
@@ -188,6 +198,13 @@ class Driver:
         if deadline is not None:
             left = max(0.0, deadline - monotonic())
             patience = left if patience is None else min(patience, left)
+        due = self.memory_due
+        if due is not None and (self.jobs or self.loans):
+            # Counted from when this pool last had work: what was idle took no memory. So no
+            # clock is read here, on the way of every round trip.
+            left = due - self.looked
+            if patience is None or left < patience:
+                patience = left if left > 0.0 else 0.0
         self.deal(shield.opened(self.epoll.poll, patience, 64), deadline)
 
     def deal(self, ready: list[tuple[int, int]], deadline: float | None = None) -> None:
@@ -242,6 +259,22 @@ class Driver:
                     os.eventfd_read(fd)
                 except BlockingIOError:
                     continue  # another thread was quicker
+        due = self.memory_due
+        if due is not None and self.looked >= due and (self.jobs or self.loans):
+            self._look_at_memory()
+
+    def limit_memory(self, nbytes: int | None) -> None:
+        """Set what this process and the workers may hold together; None: anything."""
+        self.memory_limit = nbytes
+        if nbytes is None:
+            self.memory_due = None
+
+    def _look_at_memory(self) -> None:
+        if self.guard is None:
+            from pool._local._guard import Guard
+
+            self.guard = Guard(self, self.memory_limit)
+        self.memory_due = self.looked + self.guard.look()
 
     def _drain(self) -> None:
         inbox = self.inbox
@@ -342,6 +375,8 @@ class Driver:
         self.outcomes.end_loan(worker_id, running)
         self.handle(ev.WorkerExited(worker_id, running))
         self.functions.forgets.pop(worker_id, None)
+        if self.guard is not None and self.guard.ended(worker_id):
+            self.memory_due = self.looked  # is there enough now?
 
     def cancel(self, job_id: int) -> None:
         """Cancel a job that nobody waits for any more; called under the lock."""
@@ -465,6 +500,8 @@ class Driver:
         if self.closed:
             return
         self.closed = True
+        if self.guard is not None:
+            self.guard.close()
         self.crew.close(forked)
         for client in self.clients.values():
             client.channel.close()

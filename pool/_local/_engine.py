@@ -64,6 +64,11 @@ class LocalEngine:
     ) -> None:
         self.method = method
         self._owner = os.getpid()
+        limit = os.environ.get("POOL_MEMORY_LIMIT")
+        if limit is not None:
+            from pool._memory import parse_limit
+
+            memory_limit = parse_limit(limit)
         launcher = self._launcher(initializer, tuple(initargs), limits or {}, preload)
         self.scheduler = Scheduler(processes, maxtasksperchild)
         try:
@@ -75,6 +80,8 @@ class LocalEngine:
                 f"cannot start a pool of {processes} workers: {error}; "
                 "a low `ulimit -n` or too little memory is the usual cause"
             ) from error
+        if limit is not None:
+            self.driver.limit_memory(memory_limit)
         self.lead = Lead(self.driver)
         self._streams: dict[Any, CallStream] = {}
         self.tasks_failed = 0

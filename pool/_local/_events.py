@@ -72,6 +72,9 @@ if TYPE_CHECKING:
         worker_id: int
         message_id: int
 
+    class MemoryShort(NamedTuple):
+        worker_id: int
+
     class WorkerBlocked(NamedTuple):
         worker_id: int
 
@@ -144,6 +147,7 @@ if TYPE_CHECKING:
         | WorkerLent
         | WorkerReturned
         | LoanCancelled
+        | MemoryShort
         | WorkerBlocked
         | WorkerUnblocked
         | DeadlinePassed
@@ -196,6 +200,8 @@ else:
     WorkerLent = namedtuple("WorkerLent", "worker_id")
     WorkerReturned = namedtuple("WorkerReturned", "worker_id message_id failed")
     LoanCancelled = namedtuple("LoanCancelled", "worker_id message_id")
+    # Memory runs out, and the end of this worker frees most.
+    MemoryShort = namedtuple("MemoryShort", "worker_id")
     # A task in this worker waits for a job of this very pool.
     WorkerBlocked = namedtuple("WorkerBlocked", "worker_id")
     WorkerUnblocked = namedtuple("WorkerUnblocked", "worker_id")

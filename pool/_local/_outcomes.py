@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 from time import monotonic
 
@@ -146,7 +147,11 @@ class Outcomes:
 
         assert self.last_exit is not None
         peer, status = self.last_exit
-        return WorkerDied(peer.worker_id, peer.pid or 0, os.waitstatus_to_exitcode(status), doing)
+        exitcode = os.waitstatus_to_exitcode(status)
+        guard = self._driver.guard
+        if guard is not None and guard.ending == peer.worker_id and exitcode == -_signal.SIGKILL:
+            return guard.error(peer, exitcode, doing)
+        return WorkerDied(peer.worker_id, peer.pid or 0, exitcode, doing)
 
     # ------------------------------------------------------------------ loans
 

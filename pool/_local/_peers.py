@@ -173,6 +173,11 @@ class Peer:
         chunk = words[FINISHED] if words[MESSAGE] == message_id else 0
         return (*sent.locate(chunk), chunk)
 
+    def doing(self) -> tuple[int, int] | None:
+        """Return job and index of the chunk that the worker runs, as far as can be known."""
+        job, index, _ = self._running(self.slot.words[MESSAGE])
+        return None if job is None else (job, index)
+
     def runs(self, message_id: int, job_id: int, index: int | None) -> bool:
         """Return whether the worker runs a chunk of that job (that chunk) now."""
         job, running, _ = self._running(message_id)

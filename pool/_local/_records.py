@@ -131,6 +131,7 @@ class Worker:
 
     __slots__ = (
         "blocked",
+        "condemned",
         "lent",
         "messages",
         "ready",
@@ -156,6 +157,8 @@ class Worker:
         self.lent = False
         self.reclaiming = False
         self.timed_out = False
+        #: Killed because memory is short.
+        self.condemned = False
 
     @property
     def exclusive(self) -> bool:

@@ -38,6 +38,7 @@ from pool._local._events import (
     JobSubmitted,
     KillWorker,
     LoanCancelled,
+    MemoryShort,
     MessageAnswered,
     MessagesReclaimed,
     PoolClosed,
@@ -127,6 +128,7 @@ class Scheduler:
             WorkerLent: self._on_lent,
             WorkerReturned: self._on_returned,
             LoanCancelled: self._on_loan_cancelled,
+            MemoryShort: self._on_memory_short,
             WorkerBlocked: self._on_blocked,
             WorkerUnblocked: self._on_unblocked,
             DeadlinePassed: self._on_deadline,
@@ -638,7 +640,7 @@ class Scheduler:
                 self._fail_running(worker, message, commands)
             for run in message.runs:
                 self._requeue(run, None, commands)
-        if worker.timed_out:
+        if worker.timed_out or worker.condemned:
             self.restarts += 1
         elif not worker.stopping:
             self.restarts += 1
@@ -705,6 +707,17 @@ class Scheduler:
         key = (event.worker_id, event.message_id, 0, None)
         self._doomed[key] = now + GRACE
         return [Interrupt(*key, False)]
+
+    def _on_memory_short(self, event: MemoryShort, now: float) -> list[Command]:
+        worker = self.workers.get(event.worker_id)
+        if worker is None:
+            return []
+        # As with a task that is late, it must get nothing more. But its place is taken by
+        # another one only when it is gone, and its memory free.
+        worker.condemned = worker.stopping = True
+        self._idle.pop(event.worker_id, None)
+        self._room.pop(event.worker_id, None)
+        return [KillWorker(event.worker_id)]
 
     def _on_blocked(self, event: WorkerBlocked, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)

@@ -39,5 +39,6 @@ def check_invariants(scheduler: Scheduler) -> None:
     assert set(scheduler._idle) | set(scheduler._room) <= set(scheduler.workers)
     if scheduler.queued and not scheduler.broken:
         assert not scheduler._idle, "a worker idles while chunks wait"
-        live = [w for w in scheduler.workers.values() if not w.stopping]
+        # The place of one whose memory is wanted is taken when it is gone.
+        live = [w for w in scheduler.workers.values() if not w.stopping or w.condemned]
         assert live, "chunks wait and no worker will ever come"

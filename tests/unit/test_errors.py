@@ -11,6 +11,7 @@ import pytest
 
 from pool._errors import (
     InvalidTransition,
+    OutOfMemory,
     PoolError,
     PoolTerminated,
     StartError,
@@ -26,6 +27,16 @@ EXAMPLES = [
     StartError("cannot start workers: no"),
     WorkerDied(3, 4121, -9, DOING),
     WorkerDied(3, 4121, None),
+    OutOfMemory(
+        3,
+        4121,
+        -9,
+        DOING,
+        ((4121, "task 17 (render.tile) (ended)", 9 << 30), (4100, "this program", 300 << 20)),
+        400 << 20,
+        16 << 30,
+        "of the machine",
+    ),
     TaskTimeout("task 17 did not end within 2.5 s", seconds=2.5, task="task 17 (render.tile)"),
     TaskTimeout(),
     TaskCancelled("task 17 was cancelled while it ran", task="task 17 (render.tile)"),
@@ -84,6 +95,23 @@ def test_worker_died_explains_each_end(exitcode: int | None, name: str | None, w
     assert error.signal == name
     assert words in str(error)
     assert "while running" not in str(error)
+
+
+def test_out_of_memory_tells_who_had_it() -> None:
+    error = next(error for error in EXAMPLES if isinstance(error, OutOfMemory))
+    assert isinstance(error, MemoryError)
+    assert isinstance(error, WorkerDied)
+    assert str(error) == (
+        "worker 3 (pid 4121) was ended while running task 17 (render.tile), because memory ran out "
+        "(400 MiB left of the 16.0 GiB of the machine); lower `processes` or `chunksize`, send "
+        "each task less, or give `retries` if it may run again beside others\n"
+        "      pid        USS  task\n"
+        "     4121    9.0 GiB  task 17 (render.tile) (ended)\n"
+        "     4100    300 MiB  this program"
+    )
+    assert error.task == "task 17 (render.tile)"
+    beyond = OutOfMemory(1, 2, -9, None, (), -(5 << 20), 1 << 30, "that POOL_MEMORY_LIMIT sets")
+    assert "(5.0 MiB held beyond the 1.0 GiB that POOL_MEMORY_LIMIT sets)" in str(beyond)
 
 
 def test_worker_died_before_it_ran_a_task() -> None:

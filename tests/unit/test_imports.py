@@ -18,7 +18,7 @@ ROOT = Path(pool.__file__).parents[1]
 # From the ground up. A module may import from its own layer and from those before it.
 LAYERS = [
     ["store"],
-    ["pool._errors", "pool._cpus", "pool._context", "pool._unraisable"],
+    ["pool._errors", "pool._cpus", "pool._context", "pool._memory", "pool._unraisable"],
     ["pool._pickling"],
     ["pool._transport"],
     ["pool._workers"],

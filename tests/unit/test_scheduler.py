@@ -21,6 +21,7 @@ from pool._local._events import (
     JobSubmitted,
     KillWorker,
     LoanCancelled,
+    MemoryShort,
     MessageAnswered,
     MessagesReclaimed,
     PoolClosed,
@@ -968,6 +969,55 @@ def test_earliest_of_several_deadlines_is_next() -> None:
     assert table.scheduler.next_deadline() == 3.0
     table(CancelRequested(1))
     assert table.scheduler.next_deadline() == GRACE
+
+
+# --- memory ----------------------------------------------------------------------------
+
+
+def test_short_memory_ends_one_worker_and_fails_what_it_ran() -> None:
+    table = Table(processes=2)
+    table.learn(0, SLOW)
+    first, second = table.submit(1, chunks=3)
+    # Its place is taken only when its memory is free.
+    victim = first.worker_id
+    assert table(MemoryShort(victim)) == [KillWorker(victim)]
+    commands = table(WorkerExited(victim, first.message_id))
+    assert only(commands, FailChunk) == [FailChunk(1, 0, False, victim)]
+    assert only(commands, StartWorker) == [StartWorker(3)]
+    assert sent(commands)[3].runs == [(1, 2, 3)]
+    assert Deliver(1, 1, 2, 0) in table.answer(second)
+    assert table.scheduler.restarts == 1
+
+
+def test_answer_quicker_than_the_end_for_memory_counts() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1)
+    table(MemoryShort(1))
+    assert table.answer(send) == [Deliver(1, 0, 1, 0), FinishJob(1)]
+    assert table.submit(2) == []
+    commands = table(WorkerExited(1))
+    assert only(commands, FailChunk) == []
+    assert sent(commands)[2].runs == [(2, 0, 1)]
+
+
+def test_idle_worker_that_holds_much_is_replaced() -> None:
+    table = Table(processes=1)
+    assert table(MemoryShort(1)) == [KillWorker(1)]
+    assert table.scheduler.lendable() is None
+    assert table(WorkerExited(1)) == [StartWorker(2)]
+    assert table(MemoryShort(1)) == []
+
+
+def test_task_that_took_the_memory_is_tried_again_only_if_asked() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1, retries=1)
+    table(MemoryShort(1))
+    commands = table(WorkerExited(1, send.message_id))
+    assert only(commands, FailChunk) == []
+    again = sent(commands)[2]
+    table(WorkerReady(2))
+    table(MemoryShort(2))
+    assert FailChunk(1, 0, False, 2) in table(WorkerExited(2, again.message_id))
 
 
 # --- maxtasksperchild ------------------------------------------------------------------

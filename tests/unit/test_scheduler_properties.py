@@ -55,7 +55,7 @@ class SimWorker:
         #: A call that the driver makes on it past the scheduler.
         self.loan: SimMessage | None = None
         self.blocked_on: int | None = None
-        self.signalled = False
+        self.signalled = self.condemned = False
         self.timed: Chunk | None = None
         self.ready_at: float | None = None
 
@@ -138,6 +138,7 @@ class World:
         assert EXIT not in worker.mail, "sent to a worker that was told to end"
         assert worker.loan is None, "sent to a worker that is lent"
         assert not worker.signalled or worker.timed is None, "sent to a worker that was killed"
+        assert not worker.condemned, "sent to a worker whose memory is wanted"
         assert worker.blocked_on is None or not self.scheduler.workers[worker.worker_id].blocked
         self.sent_at[command.message_id] = self.now
         chunks = [(job, index) for job, start, stop in command.runs for index in range(start, stop)]
@@ -274,6 +275,12 @@ class World:
     def cancel_chunk(self, job_id: int, index: int) -> None:
         self.jobs[job_id].dropped.add(index)
         self.handle(ev.CancelRequested(job_id, index))
+
+    def run_short(self, worker: SimWorker) -> None:
+        """Find that memory is short and that this worker has most of it."""
+        worker.condemned = True
+        self.handle(ev.MemoryShort(worker.worker_id))
+        assert worker.signalled
 
     def close(self) -> None:
         self.closed = True
@@ -539,7 +546,7 @@ def play(seed: int, events: int = 150) -> World:
         elif luck < 0.12 + bad_luck:
             candidates = [worker for worker in world.workers.values() if worker.state != "dead"]
             if candidates:
-                world.die(dice.choice(candidates))
+                dice.choice([world.die, world.die, world.run_short])(dice.choice(candidates))
         elif luck < 0.20:
             jobs = [number for number, job in world.jobs.items() if job.state == "open"]
             if jobs and luck < 0.17:
@@ -553,7 +560,7 @@ def play(seed: int, events: int = 150) -> World:
                 world.add(dice.choice(lazy), dice.choice([0, 1, 4]), dice.random() < 0.3)
         elif luck < 0.22:
             loans = [worker for worker in world.workers.values() if worker.loan is not None]
-            if loans and dice.random() < 0.5:
+            if loans and dice.random() < 0.8:
                 world.cancel_loan(dice.choice(loans))
             else:
                 world.lend()
@@ -683,6 +690,12 @@ class SchedulerMachine(RuleBasedStateMachine):
     def die(self, pick: int) -> None:
         workers = list(self.world.workers.values())
         self.world.die(workers[pick % len(workers)])
+
+    @precondition(lambda self: not self.world.over and self.world.workers)
+    @rule(pick=st.integers(0, 10))
+    def run_short(self, pick: int) -> None:
+        workers = list(self.world.workers.values())
+        self.world.run_short(workers[pick % len(workers)])
 
     @precondition(lambda self: not self.world.over and self.running())
     @rule(

@@ -20,6 +20,7 @@ ROOT = Path(pool.__file__).parents[1]
 OURS = {
     "CannotSend",
     "InvalidTransition",
+    "OutOfMemory",
     "Pool",
     "PoolError",
     "PoolTerminated",

@@ -1,0 +1,132 @@
+"""End the largest worker before the kernel ends somebody when memory runs out.
+
+No thread and no polling: whoever drives a pool with outstanding tasks sleeps no longer than memory
+can last (see `pool._local._shortage`), and then looks. The reasoning is in docs/design/memory.md.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from time import perf_counter
+
+from pool import _memory
+from pool._local import _events as ev
+from pool._local._shortage import largest, patience, shortest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pool._local._driver import Driver
+    from pool._local._peers import Peer
+    from pool._memory import Room
+
+    #: pid, what it runs, bytes that it holds for itself.
+    Row = tuple[int, str, int]
+
+#: A look may take this part of the time, at most.
+SHARE = 1 / 200
+
+#: Processes in the table of an error, at most.
+ROWS_MAX = 8
+
+_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
+
+
+class Guard:
+    """Watch the memory of one pool's processes. Everything here runs under its driver's lock.
+
+    Parameters
+    ----------
+    driver : Driver
+    limit : int, optional
+        Bytes that this process and the workers may hold together, beside the limits of the system.
+
+    Attributes
+    ----------
+    ending : int or None
+        The worker that was ended last, until it is gone: its memory comes back only then.
+    """
+
+    def __init__(self, driver: Driver, limit: int | None) -> None:
+        self._driver = driver
+        self._limit = limit
+        self._fillers = min(driver.scheduler.processes + 1, os.cpu_count() or 1)
+        self._verdict: tuple[tuple[Row, ...], Room] | None = None
+        self.ending: int | None = None
+        _guards.add(self)
+
+    def look(self) -> float:
+        """End a worker if memory is short; return in how many seconds to look again."""
+        began = perf_counter()
+        rooms = self._rooms()
+        wait = patience(rooms, self._fillers)
+        # One at a time, whichever pool of this process it is of.
+        if not any(guard.ending is not None for guard in list(_guards)):
+            short = shortest(rooms)
+            if short is not None:
+                self._end_largest(short)
+        return max(wait, (perf_counter() - began) / SHARE)
+
+    def _rooms(self) -> list[Room]:
+        rooms = _memory.rooms()
+        if self._limit is not None:
+            used = _memory.resident("self") + sum(map(_memory.resident, self._pids().values()))
+            rooms.append(_memory.own_room(self._limit, used))
+        return rooms
+
+    def _pids(self) -> dict[int, int]:
+        peers = self._driver.peers.values()
+        return {peer.worker_id: peer.pid for peer in peers if peer.pid is not None}
+
+    def _end_largest(self, room: Room) -> None:
+        pids = self._pids()
+        bounds = {worker: _memory.resident(pid) for worker, pid in pids.items()}
+        chosen = largest(bounds, lambda worker: _memory.private(pids[worker]), room)
+        if chosen is None:
+            return  # it is not ours that is large; the kernel finds who it is
+        worker_id, nbytes = chosen
+        self.ending = worker_id
+        tasks = {peer.worker_id: self._task(peer) for peer in self._driver.peers.values()}
+        self._driver.handle(ev.MemoryShort(worker_id))
+        # Only now the others: to measure them takes time, and memory is short.
+        del bounds[worker_id]
+        others = sorted(bounds, key=lambda worker: bounds[worker], reverse=True)[: ROWS_MAX - 2]
+        rows = [
+            (pids[worker_id], tasks[worker_id] + " (ended)", nbytes),
+            (os.getpid(), "this program", _memory.private("self")),
+            *((pids[other], tasks[other], _memory.private(pids[other])) for other in others),
+        ]
+        self._verdict = (tuple(sorted(rows, key=lambda row: row[2], reverse=True)), room)
+
+    def _task(self, peer: Peer) -> str:
+        loan = self._driver.loans.get(peer.worker_id)
+        if loan is not None:
+            return str(loan.label)
+        place = peer.doing()
+        job = None if place is None else self._driver.jobs.get(place[0])
+        if place is None or job is None:
+            return "idle"
+        return job.describe(place[1])
+
+    def error(self, peer: Peer, exitcode: int, doing: str) -> BaseException:
+        """Return the error of a task whose worker was ended by this guard."""
+        from pool._errors import OutOfMemory
+
+        assert self._verdict is not None
+        table, room = self._verdict
+        return OutOfMemory(
+            peer.worker_id, peer.pid or 0, exitcode, doing, table,
+            room.available, room.limit, room.where,
+        )  # fmt: skip
+
+    def ended(self, worker_id: int) -> bool:
+        """Note that a worker is gone; return whether it is the one whose memory was wanted."""
+        if worker_id != self.ending:
+            return False
+        self.ending = self._verdict = None
+        return True
+
+    def close(self) -> None:
+        """Let the guards of other pools go on: this pool is gone, and with it its workers."""
+        self.ending = None
+        _guards.discard(self)

@@ -1,0 +1,218 @@
+"""Read how much memory is left, and what a process holds for itself.
+
+The machine is not always what limits: a container or a job scheduler grants less, by cgroups, and
+the user may set a limit by POOL_MEMORY_LIMIT. `rooms` gives a `Room` for each limit that there is.
+
+As in `pool._cpus`, what parses takes text, and nothing raises because a file is missing: what
+cannot be read sets no limit. Only a malformed POOL_MEMORY_LIMIT is an error.
+
+References
+----------
+``proc(5)`` ("MemAvailable", ``/proc/pid/statm``, ``/proc/pid/smaps_rollup``); Linux kernel,
+``admin-guide/cgroup-v2.rst`` ("memory.max"), ``admin-guide/cgroup-v1/memory.rst``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+
+from pool._cpus import cgroup_folders, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    class Room(NamedTuple):
+        """What is left under one limit, in bytes.
+
+        Attributes
+        ----------
+        available, limit : int
+        reserve : int
+            With less than this available, memory is short.
+        where : str
+            Whose limit it is: "of the machine".
+        """
+
+        available: int
+        limit: int
+        reserve: int
+        where: str
+
+else:
+    Room = namedtuple("Room", "available limit reserve where")
+
+#: The environment variable by which users say what a program and its workers may hold together.
+VARIABLE = "POOL_MEMORY_LIMIT"
+
+#: What is kept free of each limit that the kernel enforces: the part below, but at least and at
+#: most so many bytes. Enough to see it coming: two CPUs fill the least in some milliseconds. Not
+#: more, since what a program could use without us it must be able to use with us.
+RESERVED_PART = 100
+RESERVE_LEAST = 32 << 20
+RESERVE_MOST = 1 << 30
+
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+# As in `_cpus`: found once, because a process is hardly ever moved after it started.
+_folders: list[tuple[str, bool]] | None = None
+
+
+def rooms() -> list[Room]:
+    """Return what is left under the limits of the machine and of the cgroups around us."""
+    global _folders
+    machine, swap = machine_room(read("/proc/meminfo"))
+    if machine is None:
+        return []
+    if _folders is None:
+        _folders = cgroup_folders(read("/proc/self/cgroup"), read("/proc/self/mountinfo"), "memory")
+    groups = [group_room(folder, version2, swap) for folder, version2 in _folders]
+    # What grants more than there is limits nothing.
+    return [machine, *(room for room in groups if room is not None and room.limit < machine.limit)]
+
+
+def reserve(limit: int) -> int:
+    """Return how much of a limit is kept free; for a tiny limit no more than a tenth of it."""
+    return min(max(RESERVE_LEAST, limit // RESERVED_PART), RESERVE_MOST, limit // 10)
+
+
+def own_room(limit: int, used: int) -> Room:
+    """Return what is left of the limit that the user has set; nothing is reserved of it."""
+    return Room(limit - used, limit, 0, f"that {VARIABLE} sets")
+
+
+def machine_room(meminfo: str) -> tuple[Room | None, int]:
+    """Return what the machine has left, and how much of that is swap space.
+
+    Parameters
+    ----------
+    meminfo : str
+        Text of ``/proc/meminfo``.
+    """
+    fields = parse_fields(meminfo.replace(":", " "))
+    if "MemTotal" not in fields or "MemAvailable" not in fields:
+        return None, 0
+    swap = fields.get("SwapFree", 0) * 1024
+    # The kernel ends processes when there is no swap left either.
+    available = fields["MemAvailable"] * 1024 + swap
+    total = fields["MemTotal"] * 1024
+    return Room(available, total, reserve(total), "of the machine"), swap
+
+
+def group_room(folder: str, version2: bool, swap: int) -> Room | None:
+    """Return what a cgroup has left, or None if it has no limit.
+
+    Parameters
+    ----------
+    folder : str
+    version2 : bool
+    swap : int
+        Bytes of swap space that the machine has left.
+    """
+    if version2:
+        names = ("memory.max", "memory.current", "memory.swap.max", "memory.swap.current")
+    else:
+        names = (
+            "memory.limit_in_bytes", "memory.usage_in_bytes",
+            "memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes",
+        )  # fmt: skip
+    limit, used = (parse_number(read(f"{folder}/{name}")) for name in names[:2])
+    if limit is None or used is None:
+        return None
+    left = limit - used + reclaimable(read(folder + "/memory.stat"))
+    if swap:
+        most, swapped = (parse_number(read(f"{folder}/{name}")) for name in names[2:])
+        if most is not None and swapped is not None:
+            # Version 1 counts memory and swap together.
+            swap = min(swap, max(0, most - swapped - (0 if version2 else max(0, limit - used))))
+        left += swap
+    return Room(left, limit, reserve(limit), f"of the cgroup {folder}")
+
+
+def reclaimable(stat: str) -> int:
+    """Return the bytes of a cgroup that the kernel takes back before it ends a process.
+
+    Cached files and dentries, of this cgroup and those below it; `stat` is the text of its
+    ``memory.stat``.
+    """
+    fields = parse_fields(stat)
+    prefix = "total_" if "total_inactive_file" in fields else ""
+    names = ("inactive_file", "active_file", "slab_reclaimable")
+    return sum(fields.get(prefix + name, 0) for name in names)
+
+
+def parse_fields(text: str) -> dict[str, int]:
+    """Return the numbers of a file with one name and one number a line."""
+    fields = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[1].isdigit():
+            fields[words[0]] = int(words[1])
+    return fields
+
+
+def parse_number(text: str) -> int | None:
+    """Return the number in a file of a cgroup; None for "max" and for what is no number."""
+    text = text.strip()
+    return int(text) if text.isdigit() else None
+
+
+def parse_limit(text: str) -> int | None:
+    """Return the bytes that POOL_MEMORY_LIMIT stands for, or None if it turns the guard off.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a size ("500M", "8G", "8GiB", "1.5 TB", bytes without a unit; units are
+        powers of 1024) nor "off".
+    """
+    word = text.strip().upper()
+    if word in ("OFF", "0"):
+        return None
+    number = word.removesuffix("B").removesuffix("I")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    try:
+        nbytes = float(number.removesuffix(unit)) * _UNITS[unit]
+        if not 0 < nbytes < 1 << 62:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f'{VARIABLE} is {text!r}; it takes a size such as "500M" or "8G", or "off"'
+        ) from None
+    return int(nbytes)
+
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def resident(pid: int | str) -> int:
+    """Return the anonymous memory that a process has in RAM, in bytes; 0 if it has ended.
+
+    What it shares with its forkserver counts too, so this is no less than `private`; but it takes
+    microseconds, and `private` a second for each hundred gigabytes.
+    """
+    words = read(f"/proc/{pid}/statm").split()
+    return max(0, int(words[1]) - int(words[2])) * _PAGE if len(words) > 2 else 0
+
+
+def private(pid: int | str) -> int:
+    """Return the USS of a process in bytes: what is freed when it ends.
+
+    Where the kernel does not tell (another user's process), `resident`.
+    """
+    fields = parse_fields(read(f"/proc/{pid}/smaps_rollup").replace(":", " "))
+    if "Private_Dirty" not in fields:
+        return resident(pid)
+    names = ("Private_Clean", "Private_Dirty", "Private_Hugetlb")
+    return sum(fields.get(name, 0) for name in names) * 1024
+
+
+def binary_size(nbytes: int) -> str:
+    """Return a size as "9.1 GiB": limits of memory are given in powers of 1024."""
+    size = nbytes / 1024
+    for unit in ("KiB", "MiB", "GiB"):
+        if abs(size) < 999.5 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.1f} {unit}" if abs(size) < 99.95 else f"{size:.0f} {unit}"
