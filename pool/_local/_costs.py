@@ -77,16 +77,17 @@ class Costs:
             return 1
         if each <= 0.0:
             return BATCH_MAX
-        wanted = min(int(self._work / each), self._last[key] * GROWTH, BATCH_MAX)
+        # Compared before they are made integers: the quotient may be infinite.
+        wanted = int(min(self._work / each, self._last[key] * GROWTH, BATCH_MAX))
         # Not below what is worth a message at all.
-        return max(1, min(wanted, max(share, int(self._worth / each))))
+        return max(1, min(wanted, max(share, int(min(self._worth / each, BATCH_MAX)))))
 
     def least(self, key: Hashable) -> int:
         """Return how many chunks are worth a message to a worker that is busy anyway."""
         each = self._seconds.get(key)
         if each is None:
             return 1
-        return max(1, int(self._worth / each)) if each > 0.0 else BATCH_MAX
+        return max(1, int(min(self._worth / each, BATCH_MAX))) if each > 0.0 else BATCH_MAX
 
     def _forget(self) -> None:
         for key in list(self._seconds)[:512]:

@@ -84,6 +84,9 @@ def test_time_below_the_resolution_of_the_clock() -> None:
     costs.observe("f", 1, 0.0)
     assert costs.batch("f", 1) == BATCH_MAX
     assert costs.least("f") == BATCH_MAX
+    costs.observe("g", BATCH_MAX, 5e-324 * BATCH_MAX)  # the quotient is infinite
+    assert costs.batch("g", 1) == BATCH_MAX
+    assert costs.least("g") == BATCH_MAX
 
 
 def test_outcomes_of_the_largest_message_fit_into_the_journal() -> None:
