@@ -56,7 +56,9 @@ from pool._local._events import (
     WorkerReturned,
     WorkerUnblocked,
 )
+from pool._local._queue import JobQueue
 from pool._local._records import Job, Message, Worker
+from pool._local._roster import DEPTH, Roster
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,9 +66,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._local._events import Command, Event, Run
-
-#: Messages one worker may hold: one running, one waiting.
-DEPTH = 2
 
 #: Chunks that run longer than this (s) are not sent ahead: the 20 us of idleness saved
 #: are not worth having to take them back.
@@ -94,22 +93,15 @@ class Scheduler:
         self.processes = processes
         self.maxtasksperchild = maxtasksperchild
         self.jobs: dict[int, Job] = {}
-        self.workers: dict[int, Worker] = {}
+        self.roster = Roster()
+        self.workers = self.roster.workers
         self.costs = Costs(processes)
         self.restarts = 0
         self.tasks_done = 0
         self.tasks_failed = 0
         self.closing = False
         self.broken = False
-        #: Chunks that could be sent if a worker were free.
-        self.queued = 0
-        self._queues: dict[int, deque[Job]] = {}
-        self._depths: list[int] = []
-        #: Free workers, and workers with room for one more message, by worker_id. The
-        #: last one in is the first one out: its caches are warm.
-        self._idle: dict[int, Worker] = {}
-        self._room: dict[int, Worker] = {}
-        self._next_worker = 1
+        self._queue = JobQueue()
         self._next_message = 1
         self._failed_starts = 0
         self._timed = 0
@@ -172,6 +164,11 @@ class Scheduler:
         return deadline
 
     @property
+    def queued(self) -> int:
+        """Chunks that could be sent if a worker were free."""
+        return self._queue.chunks
+
+    @property
     def timed(self) -> bool:
         """Whether `next_deadline` has one."""
         return bool(self._doomed or self._timed)
@@ -184,7 +181,7 @@ class Scheduler:
     @property
     def hungry(self) -> bool:
         """Whether some worker could take a message."""
-        return bool(self._idle or self._room)
+        return bool(self.roster.idle or self.roster.room)
 
     @property
     def outstanding(self) -> bool:
@@ -213,8 +210,7 @@ class Scheduler:
             # Submitted by a thread that saw the pool open: its workers may be gone.
             self._start_missing(commands)
         if job.chunks:
-            self.queued += job.chunks
-            self._enqueue(job)
+            self._queue.add(job, job.chunks)
             self._fill(commands, now)
         return commands
 
@@ -230,20 +226,9 @@ class Scheduler:
         if job.final and not job.pending:
             return self._finish(job)
         if event.chunks:
-            self.queued += event.chunks
-            self._enqueue(job)
+            self._queue.add(job, event.chunks)
             return self._fill([], now)
         return []
-
-    def _enqueue(self, job: Job) -> None:
-        if job.enqueued:
-            return
-        job.enqueued = True
-        queue = self._queues.get(job.depth)
-        if queue is None:
-            queue = self._queues[job.depth] = deque()
-            self._depths = sorted(self._queues, reverse=True)
-        queue.append(job)
 
     def _finish(self, job: Job) -> list[Command]:
         self._forget(job)
@@ -263,7 +248,7 @@ class Scheduler:
             return []
         if event.index is not None:
             return self._cancel_chunk(job, event.index, now)
-        self._drop_queued(job)
+        self._queue.drop(job)
         job.cancelled = True
         commands: list[Command] = []
         self._call_off(job, None, commands, now)
@@ -277,9 +262,8 @@ class Scheduler:
             raise self._invalid(
                 CancelRequested(job.job_id, index), f"the job has {job.chunks} chunks"
             )
-        if job.skip(index):
+        if self._queue.skip(job, index):
             job.pending -= 1
-            self.queued -= 1
             return self._finish(job) if job.final and not job.pending else []
         if job.skipped is None:
             job.skipped = set()
@@ -309,11 +293,6 @@ class Scheduler:
             for key in list(self._doomed):
                 if key[0] == worker_id and message_id in (None, key[1]):
                     del self._doomed[key]
-
-    def _drop_queued(self, job: Job) -> None:
-        self.queued -= job.unsent
-        job.next = job.chunks
-        job.returned.clear()
 
     # ------------------------------------------------------------------ answers
 
@@ -398,17 +377,9 @@ class Scheduler:
         job = self.jobs.get(job_id)
         if job is None or start == stop:
             return
-        self.queued += job.give_back(start, stop)
+        self._queue.give_back(job, start, stop)
         if job.final and not job.pending:
             commands.extend(self._finish(job))
-            return
-        if not job.enqueued:
-            job.enqueued = True
-            queue = self._queues.get(job.depth)
-            if queue is None:
-                queue = self._queues[job.depth] = deque()
-                self._depths = sorted(self._queues, reverse=True)
-            queue.appendleft(job)
 
     def _on_reclaimed(self, event: MessagesReclaimed, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)
@@ -430,9 +401,7 @@ class Scheduler:
 
     def _place(self, worker: Worker, commands: list[Command]) -> None:
         """File the worker under what it can take now; retire it when it is due."""
-        worker_id = worker.worker_id
-        self._idle.pop(worker_id, None)
-        self._room.pop(worker_id, None)
+        self.roster.withdraw(worker.worker_id)
         if worker.stopping or worker.blocked or worker.lent:
             return
         if worker.tasks_left is not None and worker.tasks_left <= 0:
@@ -440,63 +409,34 @@ class Scheduler:
                 self._stop(worker, commands)
                 self._start_missing(commands)
             return
-        if not worker.messages:
-            if self._surplus() > 0:
-                self._stop(worker, commands)
-            else:
-                self._idle[worker_id] = worker
-        elif len(worker.messages) < DEPTH and not worker.exclusive:
-            self._room[worker_id] = worker
+        if not worker.messages and self._surplus() > 0:
+            self._stop(worker, commands)
+        else:
+            self.roster.file(worker)
 
     def _fill(self, commands: list[Command], now: float, steal: bool = True) -> list[Command]:
-        while self.queued:
-            job = self._head()
-            if self._idle:
-                worker = self._pick_idle()
-            elif self._room and job.timeout is None and self._worth_prefetch(job):
-                worker = next(iter(self._room.values()))
+        roster = self.roster
+        while self._queue.chunks:
+            job = self._queue.head()
+            if roster.idle:
+                worker = roster.pick_idle()
+            elif roster.room and job.timeout is None and self._worth_prefetch(job):
+                worker = next(iter(roster.room.values()))
             else:
                 return commands
             self._send(worker, job, commands, now)
-        if steal and self._idle and len(self._idle) < len(self.workers):
+        if steal and roster.idle and len(roster.idle) < len(roster.workers):
             # Workers that are still starting must not rob anybody, least of all each other:
             # they would hand a message to and fro until one of them is ready.
-            if self._pick_idle().ready:
+            if roster.pick_idle().ready:
                 self._steal(commands)
         return commands
-
-    def _pick_idle(self) -> Worker:
-        """Take the worker that was last used, but one that is ready if there is one."""
-        worker = self._idle[next(reversed(self._idle))]
-        if worker.ready:
-            return worker
-        first = None
-        for candidate in self._idle.values():
-            if candidate.ready:
-                return candidate
-            first = first or candidate
-        assert first is not None
-        return first
 
     def _worth_prefetch(self, job: Job) -> bool:
         seconds = self.costs.seconds(job.cost_key)
         if seconds is None:
             return True
         return seconds < PREFETCH_BELOW and self.queued >= self.costs.least(job.cost_key)
-
-    def _head(self) -> Job:
-        """Return the first job that has something to send."""
-        while True:
-            depth = self._depths[0]
-            queue = self._queues[depth]
-            while queue:
-                job = queue[0]
-                if job.unsent:
-                    return job
-                job.enqueued = False
-                queue.popleft()
-            del self._queues[depth]
-            self._depths.pop(0)
 
     def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
         key = job.cost_key
@@ -506,20 +446,7 @@ class Scheduler:
         limit = 1 if timeout is not None else self.costs.batch(key, share)
         if worker.tasks_left is not None:
             limit = min(limit, worker.tasks_left)
-        runs: list[Run] = []
-        taken = 0
-        first = job
-        while taken < limit:
-            run = job.take(limit - taken)
-            runs.append(run)
-            taken += run[2] - run[1]
-            if taken >= limit or taken >= self.queued:
-                break
-            job = self._head_after(job, taken)
-            if job.cost_key != key or job.timeout is not None:
-                break
-        self.queued -= taken
-        self._take_turns(first)
+        runs, taken = self._queue.take(limit)
         message_id = self._next_message
         self._next_message += 1
         message = worker.messages[message_id] = Message(message_id, runs, taken, key)
@@ -533,30 +460,9 @@ class Scheduler:
         commands.append(Send(worker.worker_id, message_id, list(runs)))
         self._place(worker, commands)
 
-    def _take_turns(self, job: Job) -> None:
-        """Let others go before a job whose end is not known: it may never end."""
-        queue = self._queues.get(job.depth)
-        if not job.final and queue is not None and len(queue) > 1 and queue[0] is job:
-            queue.rotate(-1)
-
-    def _head_after(self, job: Job, taken: int) -> Job:
-        if job.unsent:
-            return job
-        self.queued -= taken
-        head = self._head()
-        self.queued += taken
-        return head
-
     def _steal(self, commands: list[Command]) -> None:
         """Ask for what waits behind the message that has been running longest."""
-        victim = None
-        oldest = self._next_message
-        for worker in self.workers.values():
-            waiting = len(worker.messages) - (1 if worker.ready else 0)
-            if waiting > 0 and not worker.reclaiming:
-                first = next(iter(worker.messages))
-                if first < oldest:
-                    victim, oldest = worker, first
+        victim = self.roster.straggler()
         if victim is not None:
             victim.reclaiming = True
             commands.append(Reclaim(victim.worker_id))
@@ -568,28 +474,20 @@ class Scheduler:
         self._start_missing(commands)
         return commands
 
-    def _runnable(self) -> int:
-        return sum(not (w.blocked or w.stopping) for w in self.workers.values())
-
     def _surplus(self) -> int:
         if len(self.workers) <= self.processes:
             return 0
-        return self._runnable() - self.processes
+        return self.roster.runnable - self.processes
 
     def _start_missing(self, commands: list[Command]) -> None:
         if self.broken or (self.closing and not self.jobs):
             return
-        for _ in range(self.processes - self._runnable()):
-            worker = Worker(self._next_worker, self.maxtasksperchild)
-            self._next_worker += 1
-            self.workers[worker.worker_id] = worker
-            self._idle[worker.worker_id] = worker
-            commands.append(StartWorker(worker.worker_id))
+        for _ in range(self.processes - self.roster.runnable):
+            commands.append(StartWorker(self.roster.add(self.maxtasksperchild).worker_id))
 
     def _stop(self, worker: Worker, commands: list[Command]) -> None:
         worker.stopping = True
-        self._idle.pop(worker.worker_id, None)
-        self._room.pop(worker.worker_id, None)
+        self.roster.withdraw(worker.worker_id)
         commands.append(StopWorker(worker.worker_id))
 
     def _stop_all(self, commands: list[Command]) -> None:
@@ -616,23 +514,19 @@ class Scheduler:
         self.broken = True
         commands: list[Command] = [AbortJobs(tuple(self.jobs))]
         self.jobs.clear()
-        self._queues.clear()
-        self._depths.clear()
-        self.queued = self._timed = 0
+        self._queue.clear()
+        self._timed = 0
         self._doomed.clear()
         for worker in self.workers.values():
             worker.stopping = True
             commands.append(KillWorker(worker.worker_id))
-        self._idle.clear()
-        self._room.clear()
+            self.roster.withdraw(worker.worker_id)
         return commands
 
     def _on_exited(self, event: WorkerExited, now: float) -> list[Command]:
-        worker = self.workers.pop(event.worker_id, None)
+        worker = self.roster.remove(event.worker_id)
         if worker is None:
             raise self._invalid(event, "no such worker")
-        self._idle.pop(event.worker_id, None)
-        self._room.pop(event.worker_id, None)
         self._pardon(event.worker_id, None)
         commands: list[Command] = []
         for message in worker.messages.values():
@@ -671,13 +565,14 @@ class Scheduler:
 
     def lendable(self) -> int | None:
         """Return an idle worker that the driver may use for a call of its own, if any."""
-        if not self._idle or self.maxtasksperchild is not None or self.broken:
+        idle = self.roster.idle
+        if not idle or self.maxtasksperchild is not None or self.broken:
             return None
-        worker_id = next(reversed(self._idle))
-        return worker_id if self._idle[worker_id].ready else None
+        worker_id = next(reversed(idle))
+        return worker_id if idle[worker_id].ready else None
 
     def _on_lent(self, event: WorkerLent, now: float) -> list[Command]:
-        worker = self._idle.pop(event.worker_id, None)
+        worker = self.roster.idle.pop(event.worker_id, None)
         if worker is None:
             raise self._invalid(event, "the worker is not idle")
         worker.lent = True
@@ -696,7 +591,7 @@ class Scheduler:
             self._pardon(event.worker_id, event.message_id)
         commands: list[Command] = []
         self._place(worker, commands)
-        if self.queued or len(self._idle) < len(self.workers):
+        if self._queue.chunks or len(self.roster.idle) < len(self.workers):
             self._fill(commands, now)
         return commands
 
@@ -715,8 +610,7 @@ class Scheduler:
         # As with a task that is late, it must get nothing more. But its place is taken by
         # another one only when it is gone, and its memory free.
         worker.condemned = worker.stopping = True
-        self._idle.pop(event.worker_id, None)
-        self._room.pop(event.worker_id, None)
+        self.roster.withdraw(event.worker_id)
         return [KillWorker(event.worker_id)]
 
     def _on_blocked(self, event: WorkerBlocked, now: float) -> list[Command]:
@@ -741,8 +635,9 @@ class Scheduler:
         commands: list[Command] = []
         if not worker.blocked:
             self._place(worker, commands)
-            while self._idle and self._surplus() > 0:
-                self._stop(next(iter(self._idle.values())), commands)
+            idle = self.roster.idle
+            while idle and self._surplus() > 0:
+                self._stop(next(iter(idle.values())), commands)
         return self._fill(commands, now)
 
     # ------------------------------------------------------------------ time and the end

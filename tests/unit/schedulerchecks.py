@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pool._local._scheduler import DEPTH, Scheduler
+from pool._local._roster import DEPTH
+from pool._local._scheduler import Scheduler
 
 if TYPE_CHECKING:
     from pool._local._events import Run
@@ -16,7 +17,10 @@ def check_invariants(scheduler: Scheduler) -> None:
     in_messages: dict[int, list[Run]] = {}
     for worker in scheduler.workers.values():
         assert len(worker.messages) <= DEPTH, worker.worker_id
-        idle, room = worker.worker_id in scheduler._idle, worker.worker_id in scheduler._room
+        idle, room = (
+            worker.worker_id in scheduler.roster.idle,
+            worker.worker_id in scheduler.roster.room,
+        )
         assert not (idle and room)
         assert not (worker.stopping or worker.blocked) or not (idle or room)
         assert not idle or not worker.messages
@@ -36,9 +40,9 @@ def check_invariants(scheduler: Scheduler) -> None:
         assert job.pending or not job.final, f"job {job.job_id} is complete but kept"
         assert not job.unsent or job.enqueued, job.job_id
     assert queued == scheduler.queued, (queued, scheduler.queued)
-    assert set(scheduler._idle) | set(scheduler._room) <= set(scheduler.workers)
+    assert set(scheduler.roster.idle) | set(scheduler.roster.room) <= set(scheduler.workers)
     if scheduler.queued and not scheduler.broken:
-        assert not scheduler._idle, "a worker idles while chunks wait"
+        assert not scheduler.roster.idle, "a worker idles while chunks wait"
         # The place of one whose memory is wanted is taken when it is gone.
         live = [w for w in scheduler.workers.values() if not w.stopping or w.condemned]
         assert live, "chunks wait and no worker will ever come"

@@ -1,0 +1,84 @@
+"""The workers of one pool, and what each of them could take now."""
+
+from __future__ import annotations
+
+from pool._local._records import Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Messages one worker may hold: one running, one waiting.
+DEPTH = 2
+
+
+class Roster:
+    """Workers by worker_id; those that are idle; those with room for one more message.
+
+    Attributes
+    ----------
+    workers : dict
+        From the moment they are asked for until they have ended.
+    idle, room : dict
+        The last one in is the first one out of `idle`: its caches are warm.
+    """
+
+    __slots__ = ("_next", "idle", "room", "workers")
+
+    def __init__(self) -> None:
+        self.workers: dict[int, Worker] = {}
+        self.idle: dict[int, Worker] = {}
+        self.room: dict[int, Worker] = {}
+        self._next = 1
+
+    def add(self, tasks_left: int | None) -> Worker:
+        """Enter a new worker, which is idle; what it gets waits until it has started."""
+        worker = Worker(self._next, tasks_left)
+        self._next += 1
+        self.workers[worker.worker_id] = self.idle[worker.worker_id] = worker
+        return worker
+
+    def remove(self, worker_id: int) -> Worker | None:
+        """Strike out a worker that has ended, and return it."""
+        self.withdraw(worker_id)
+        return self.workers.pop(worker_id, None)
+
+    def withdraw(self, worker_id: int) -> None:
+        """Give a worker nothing more for now."""
+        self.idle.pop(worker_id, None)
+        self.room.pop(worker_id, None)
+
+    def file(self, worker: Worker) -> None:
+        """Enter a withdrawn worker under what it can take."""
+        if not worker.messages:
+            self.idle[worker.worker_id] = worker
+        elif len(worker.messages) < DEPTH and not worker.exclusive:
+            self.room[worker.worker_id] = worker
+
+    @property
+    def runnable(self) -> int:
+        """How many run tasks, or could."""
+        return sum(not (worker.blocked or worker.stopping) for worker in self)
+
+    def pick_idle(self) -> Worker:
+        """Return the worker that was last used, but one that is ready if there is one."""
+        worker = self.idle[next(reversed(self.idle))]
+        if worker.ready:
+            return worker
+        return next(
+            (other for other in self.idle.values() if other.ready), next(iter(self.idle.values()))
+        )
+
+    def straggler(self) -> Worker | None:
+        """Return whose message has been running longest, of those with another one waiting."""
+        found, oldest = None, 0
+        for worker in self:
+            waiting = len(worker.messages) - (1 if worker.ready else 0)
+            if waiting > 0 and not worker.reclaiming:
+                first = next(iter(worker.messages))
+                if found is None or first < oldest:
+                    found, oldest = worker, first
+        return found
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self.workers.values())
