@@ -63,7 +63,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_notebooks_are_small_and_were_run_in_order(path: Path) -> None:
-    assert path.stat().st_size < 30_000
+    assert path.stat().st_size < 50_000
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
     assert counts == list(range(1, len(counts) + 1))
@@ -72,7 +72,7 @@ def test_notebooks_are_small_and_were_run_in_order(path: Path) -> None:
 
 
 def test_notebooks_are_found() -> None:
-    assert len(NOTEBOOKS) >= 2
+    assert len(NOTEBOOKS) >= 5
 
 
 def test_every_public_name_is_in_the_reference() -> None:
