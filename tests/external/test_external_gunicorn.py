@@ -21,8 +21,8 @@ DRIVER = """
     from concurrent.futures import ThreadPoolExecutor
 
     server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--workers", "{processes}", "--threads", "8", *sys.argv[1:],
-         "--bind", "unix:socket", "service:app"],
+        [sys.executable, "-m", "gunicorn", "--workers", "{processes}", "--threads", "8",
+         "--bind", "unix:socket", *sys.argv[1:], "service:app"],
         stderr=subprocess.PIPE, text=True,
     )
 
