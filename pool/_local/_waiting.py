@@ -108,9 +108,17 @@ class Lead:
         """
         if ready():
             return True
+        if self._driver.held_here:
+            # Leader or not: a thread that submits is inside the driver without leading.
+            raise RuntimeError(
+                "a pool cannot be waited for inside the pickling of its own tasks, or in a "
+                "signal handler that interrupted the pool; submit with apply_async instead"
+            )
         deadline = None if timeout is None else monotonic() + max(0.0, timeout)
         if self._leader == _get_ident():
-            return self._wait_inside(ready, deadline)
+            # Inside a callback or a signal handler. The leader's own wait has let interrupts
+            # through for it; not for us.
+            return shield.closed(self.drive, ready, deadline)
         # An interrupt between taking the lead and the `try` after it would leave the lead
         # to nobody, for ever; so it is let through only where this thread sleeps.
         shielded = shield.raised()
@@ -140,16 +148,6 @@ class Lead:
         """Call the stand-in if the last one who could have led goes without having led."""
         if self._stand_in is not None and self.forsaken():
             self._stand_in.ring()
-
-    def _wait_inside(self, ready: Callable[[], bool], deadline: float | None) -> bool:
-        """Wait in a callback, a signal handler or a ``__reduce__`` of the leader itself."""
-        if self._driver.held_here:
-            raise RuntimeError(
-                "a pool cannot be waited for inside the pickling of its own tasks, or in a "
-                "signal handler that interrupted the pool; submit with apply_async instead"
-            )
-        # The leader's own wait has let interrupts through for the callback; not for us.
-        return shield.closed(self.drive, ready, deadline)
 
     def drive(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
         """Drive until ``ready()`` or the deadline; for the thread that has the lead."""
