@@ -27,6 +27,7 @@ release = version = pool.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
 include_patterns = [
     "README.md",
+    "README.ko.md",
     "CHANGELOG.md",
     "bench/results/results.md",
     "docs/**",
@@ -101,6 +102,13 @@ CHANGELOG
 :glob:
 
 docs/design/*
+```
+
+```{toctree}
+:hidden:
+:caption: 한국어
+
+README.ko
 ```
 
 """
