@@ -33,7 +33,12 @@ class _Raised:
     __slots__ = ("error",)
 
     def __init__(self, error: BaseException) -> None:
-        self.error = error
+        if isinstance(error, StopIteration):
+            # Raised by `next` it would look like the end, and the other results be lost (PEP 479).
+            self.error: BaseException = RuntimeError("a task raised StopIteration")
+            self.error.__cause__ = error
+        else:
+            self.error = error
 
 
 class Window:

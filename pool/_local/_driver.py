@@ -501,7 +501,7 @@ class Driver:
             return
         self.closed = True
         if self.guard is not None:
-            self.guard.close()
+            self.guard.close(forked)
         self.crew.close(forked)
         for client in self.clients.values():
             client.channel.close()

@@ -12,6 +12,7 @@ import weakref
 from pool._local import _events as ev
 from pool._local._driver import Driver
 from pool._local._express import call_now
+from pool._local._interrupts import shield
 from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
@@ -70,6 +71,27 @@ class LocalEngine:
 
             memory_limit = parse_limit(limit)
         launcher = self._launcher(initializer, tuple(initargs), limits or {}, preload)
+        # An interrupt in the midst of this would leave descriptors behind that nobody knows.
+        shielded = shield.raised()
+        try:
+            self._start(processes, maxtasksperchild, launcher)
+            if limit is not None:
+                self.driver.limit_memory(memory_limit)
+        finally:
+            if shielded:
+                try:
+                    shield.lower()
+                except KeyboardInterrupt:
+                    if hasattr(self, "driver"):
+                        self.dispose()
+                    raise
+
+    def _start(
+        self,
+        processes: int,
+        maxtasksperchild: int | None,
+        launcher: Callable[[int], _launcher.Launcher],
+    ) -> None:
         self.scheduler = Scheduler(processes, maxtasksperchild)
         try:
             self.driver = Driver(self.scheduler, launcher)
@@ -78,10 +100,8 @@ class LocalEngine:
 
             raise StartError(
                 f"cannot start a pool of {processes} workers: {error}; "
-                "a low `ulimit -n` or too little memory is the usual cause"
+                "a low `ulimit -n` or `ulimit -f`, or too little memory, is the usual cause"
             ) from error
-        if limit is not None:
-            self.driver.limit_memory(memory_limit)
         self.lead = Lead(self.driver)
         self._streams: dict[Any, CallStream] = {}
         self.tasks_failed = 0

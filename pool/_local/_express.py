@@ -89,7 +89,9 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
                 if driver.scheduler.timed:
                     driver.step(None)
                 else:
-                    driver.deal(shield.opened(driver.epoll.poll, None, 64))
+                    due = driver.memory_due
+                    patience = None if due is None else max(0.0, due - driver.looked)
+                    driver.deal(shield.opened(driver.epoll.poll, patience, 64))
                 if lead.followed:
                     lead.notify()
         except KeyboardInterrupt:

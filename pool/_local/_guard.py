@@ -6,13 +6,14 @@ can last (see `pool._local._shortage`), and then looks. The reasoning is in docs
 
 from __future__ import annotations
 
+import _thread
 import os
 import weakref
 from time import perf_counter
 
 from pool import _memory
 from pool._local import _events as ev
-from pool._local._shortage import largest, patience, shortest
+from pool._local._shortage import PATIENCE_LEAST, PATIENCE_MOST, largest, patience, shortest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ SHARE = 1 / 200
 #: Processes in the table of an error, at most.
 ROWS_MAX = 8
 
+_deciding = _thread.allocate_lock()
 _guards: weakref.WeakSet[Guard] = weakref.WeakSet()
 
 
@@ -57,20 +59,32 @@ class Guard:
 
     def look(self) -> float:
         """End a worker if memory is short; return in how many seconds to look again."""
-        began = perf_counter()
-        rooms = self._rooms()
-        wait = patience(rooms, self._fillers)
-        # One at a time, whichever pool of this process it is of.
-        if not any(guard.ending is not None for guard in list(_guards)):
+        if not _deciding.acquire(False):
+            return PATIENCE_LEAST  # another pool of this process looks
+        try:
+            # One at a time, whichever pool it is of. Asked before memory is read: a reading from
+            # before the end of one worker must not end another.
+            if any(guard.ending is not None for guard in list(_guards)):
+                return PATIENCE_LEAST
+            began = perf_counter()
+            rooms = self._rooms()
             short = shortest(rooms)
             if short is not None:
                 self._end_largest(short)
-        return max(wait, (perf_counter() - began) / SHARE)
+            least = min((perf_counter() - began) / SHARE, PATIENCE_MOST)
+            return max(least, patience(rooms, self._fillers))
+        finally:
+            _deciding.release()
 
     def _rooms(self) -> list[Room]:
         rooms = _memory.rooms()
         if self._limit is not None:
-            used = _memory.resident("self") + sum(map(_memory.resident, self._pids().values()))
+            own = _memory.resident("self")
+            pids = self._pids().values()
+            used = own + sum(map(_memory.resident, pids))
+            if used > self._limit:
+                # Perhaps only because what forked workers share was counted for each of them.
+                used = own + sum(map(_memory.private, pids))
             rooms.append(_memory.own_room(self._limit, used))
         return rooms
 
@@ -126,7 +140,13 @@ class Guard:
         self.ending = self._verdict = None
         return True
 
-    def close(self) -> None:
-        """Let the guards of other pools go on: this pool is gone, and with it its workers."""
+    def close(self, forked: bool) -> None:
+        """Let the guards of other pools go on: this pool is gone, and with it its workers.
+
+        Or this is a forked child, in which a thread that held the lock does not exist.
+        """
+        global _deciding
+        if forked:
+            _deciding = _thread.allocate_lock()
         self.ending = None
         _guards.discard(self)

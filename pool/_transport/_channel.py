@@ -59,12 +59,20 @@ _MARSHAL = 2
 
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:
     """Return two connected sockets that keep message boundaries (close-on-exec)."""
-    return _socket.socketpair(_socket.AF_UNIX, _KIND, 0)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _KIND, 0)
+    return _blocking(ours), _blocking(theirs)
 
 
 def socket_from(fd: int) -> _socket.socket:
     """Return the socket object of a descriptor that was made by `socket_pair`."""
-    return _socket.socket(_socket.AF_UNIX, _KIND, 0, fd)
+    return _blocking(_socket.socket(_socket.AF_UNIX, _KIND, 0, fd))
+
+
+def _blocking(socket: _socket.socket) -> _socket.socket:
+    """Free a socket from what the program set by `socket.setdefaulttimeout`."""
+    if socket.gettimeout() is not None:
+        socket.settimeout(None)
+    return socket
 
 
 class Channel:

@@ -10,6 +10,7 @@ import sys
 from pool._pickling import install_main
 from pool._transport._channel import Channel, socket_from
 from pool._transport._journal import attach
+from pool._unraisable import report
 from pool._workers._identity import introduce
 from pool._workers._settings import apply
 from pool._workers._worker import Worker, flush_streams
@@ -74,6 +75,10 @@ def become_worker(
         if worker.initialize(payload):
             worker.serve()
             status = 0
+    except ConnectionError:
+        pass  # the parent is gone
+    except Exception as error:
+        report(error, "ended this worker")  # a mistake of this library: at least it is told
     finally:
         _farewell()
         os._exit(status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import _thread
+import atexit
 import os
 import sys
 
@@ -231,9 +232,10 @@ def _start(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProces
     # Nobody types for a worker; and the same numbers of the others in the child.
     actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
     actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, owner) if fd >= 0]
+    executable = interpreter()
     try:
         pid = os.posix_spawn(
-            sys.executable,
+            executable,
             forkserver_argv(control, owner, sorted(preload)),
             {**os.environ, **limits},
             file_actions=actions,
@@ -242,11 +244,15 @@ def _start(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProces
             setsigmask=[],
             setsigdef=_DEFAULT_SIGNALS,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         ours.close()
         from pool._errors import StartError
 
-        raise StartError(f"cannot start {sys.executable} to fork workers: {error}") from error
+        raise StartError(
+            f"cannot start {executable!r} to fork workers: {error}; where Python is embedded in "
+            "another program, name an interpreter by `multiprocessing.set_executable`, or use "
+            'get_context("fork")'
+        ) from error
     finally:
         for fd in (control, owner):
             if fd >= 0:
@@ -283,8 +289,25 @@ def interpreter_argv() -> list[str]:
     if len(sys.orig_argv) > 1 and sys.orig_argv[1].startswith("-") and sys.orig_argv[1] != "-c":
         from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
 
-        return [sys.executable, *_args_from_interpreter_flags()]
-    return [sys.executable]
+        return [interpreter(), *_args_from_interpreter_flags()]
+    return [interpreter()]
+
+
+def interpreter() -> str:
+    """Return the path of this interpreter, or of the one that the user named."""
+    spawn = sys.modules.get("multiprocessing.spawn")
+    named = None if spawn is None else spawn.get_executable()
+    return os.fsdecode(named or sys.executable or "")
+
+
+def _let_go() -> None:
+    """Close the connections to the forkservers as the interpreter goes down.
+
+    They would end anyway; but a socket that nobody closed is a ResourceWarning.
+    """
+    with _lock:
+        for server in list(_servers):
+            _retire(server)
 
 
 #: SIGINT, SIGQUIT, SIGTERM: a user's process that ignores them must not make workers deaf.
@@ -301,4 +324,6 @@ def _forked() -> None:
     _unreaped.clear()
 
 
+# Registered before the pools' own, so called after these.
+atexit.register(_let_go)
 os.register_at_fork(after_in_child=_forked)

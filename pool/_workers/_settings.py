@@ -45,7 +45,7 @@ def capture(extra_environ: dict[str, str]) -> dict[str, Any]:
         cwd: str | None = os.getcwd()
     except OSError:  # it was removed
         cwd = None
-    main = sys.modules.get("__main__")
+    main_file = getattr(sys.modules.get("__main__"), "__file__", None)
     process = sys.modules.get("multiprocessing.process")
     return {
         "cwd": cwd,
@@ -53,10 +53,11 @@ def capture(extra_environ: dict[str, str]) -> dict[str, Any]:
         "environ": {**os.environb, **_as_bytes(extra_environ)},
         "path": [str(entry) for entry in sys.path],
         "argv": [str(argument) for argument in getattr(sys, "argv", [])],
-        "main_file": getattr(main, "__file__", None),
+        # Of class str itself, as marshal wants it: under pdb it is of another one.
+        "main_file": None if main_file is None else str(main_file),
         "authkey": None if process is None else bytes(process.current_process().authkey),
         "parent_pid": os.getpid(),
-        "name": "MainProcess" if process is None else process.current_process().name,
+        "name": "MainProcess" if process is None else str(process.current_process().name),
     }
 
 

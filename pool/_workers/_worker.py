@@ -9,7 +9,6 @@ from __future__ import annotations
 import _pickle
 import os
 import sys
-from itertools import starmap
 from time import perf_counter
 
 from pool._pickling import ATOMS, dumps_exception, dumps_to_parent, loads
@@ -300,7 +299,17 @@ class Worker:
         now = perf_counter()
         elapsed = now - self._begun
         self._begun = now
-        self.channel.send((DONE, message_id, chunks, final, elapsed, failed, layout), blobs)
+        try:
+            self.channel.send((DONE, message_id, chunks, final, elapsed, failed, layout), blobs)
+        except ConnectionError:
+            raise  # the parent is gone
+        except (OSError, MemoryError) as error:
+            # A large message needs a file or a mapping, and there was none to be had. Nothing of
+            # it was sent; that chunk alone has failed, and what says so is small.
+            error.add_note("raised while sending the result to the parent")
+            encoded = dumps_exception(error)
+            head = (DONE, message_id, chunks, final, elapsed, 1, ONE)
+            self.channel.send(head, [encoded.data, *encoded.buffers])
 
     # ------------------------------------------------------------------ one chunk
 
@@ -331,7 +340,8 @@ class Worker:
                 elif mode & CAUGHT:
                     value = list(self._caught(function, mode, left))
                 else:
-                    value = list(starmap(function, left))
+                    # Not `itertools.starmap`: a StopIteration of the function would end it early.
+                    value = [function(*item) for item in left]
             self.interruptible = False
         except BaseException as error:
             self.interruptible = False
@@ -342,14 +352,12 @@ class Worker:
         return self._encode(value[0] if size == 1 and mode & ~CAUGHT else value)
 
     def _encode(self, value: Any) -> tuple[int, Any]:
-        if value.__class__ in ATOMS:
-            return 0, _Plain(_pickle.dumps(value, 5))
         try:
+            if value.__class__ in ATOMS:
+                return 0, _Plain(_pickle.dumps(value, 5))
             return 0, dumps_to_parent(value)
         except BaseException as error:
-            from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]  # missing in typeshed
-
-            return 1, dumps_exception(MaybeEncodingError(error, value))
+            return 1, dumps_exception(_refusal(error, value))
 
     def _call(self, function_id: int, mode: int, payload: tuple[Any, list[Any]]) -> Any:
         if function_id == INLINE:
@@ -400,6 +408,23 @@ def _blobs_of(run: Any) -> int:
     if layout == EACH:
         return chunks + (0 if extra is None else sum(extra))  # type: ignore[no-any-return]
     return 1 if layout == PACKED else 0
+
+
+def _refusal(error: BaseException, value: object) -> BaseException:
+    """Return what says that a result cannot be pickled."""
+    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]  # missing in typeshed
+
+    if isinstance(error, MemoryError):
+        return error  # the text of the result would take still more
+    try:
+        return MaybeEncodingError(error, value)  # type: ignore[no-any-return]
+    except BaseException:
+        # What nests too deeply for pickle does so for repr.
+        name = f"<{type(value).__name__} object whose repr cannot be had>"
+        refusal: BaseException = MaybeEncodingError(error, None)
+        refusal.value = name  # type: ignore[attr-defined]
+        refusal.args = (repr(error), name)
+        return refusal
 
 
 class _Plain:

@@ -1,0 +1,285 @@
+"""Run pools under interpreter options, settings and limits that programs are run with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import environment, run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD = """
+import os, resource, signal, sys, threading
+from pool import Pool, PoolError, get_context
+
+def square(n):
+    return n * n
+"""
+
+
+def run(body: str, folder: Path) -> str:
+    """Run a program with these helpers."""
+    return run_program(HEAD + textwrap.dedent(body), folder).succeeded()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-W", "error"],
+        ["-X", "dev"],
+        ["-X", "dev", "-W", "error", "-bb"],
+        ["-O"],
+        ["-OO", "-B", "-s"],
+        ["-X", "faulthandler", "-X", "tracemalloc"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
+def test_options_of_the_interpreter(tmp_path: Path, options: list[str], method: str) -> None:
+    # Nothing may be said on stderr: no descriptor is left to be closed by the end.
+    body = f"""
+with get_context({method!r}).Pool(2) as p:
+    print(p.map(square, range(4), 1), p.apply(square, (3,)), list(p.imap(square, [5])))
+p.join()
+p = get_context({method!r}).Pool(2)
+print(p.apply_async(square, (4,)).get())
+"""
+    program = tmp_path / "program.py"
+    program.write_text(HEAD + body)
+    done = subprocess.run(
+        [sys.executable, *options, str(program)],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "[0, 1, 4, 9] 9 [25]\n16\n"
+
+
+@pytest.mark.parametrize("tool", ["pdb", "cProfile", "trace"])
+def test_tools_that_run_programs(tmp_path: Path, tool: str) -> None:
+    options = {
+        "pdb": ["-c", "continue", "-c", "quit"],
+        "cProfile": ["-o", str(tmp_path / "profile")],
+        "trace": ["--count", "-C", str(tmp_path)],
+    }
+    program = tmp_path / "program.py"
+    program.write_text(
+        HEAD
+        + "with Pool(2) as p:\n    print(p.map(square, range(4), 1), p.map(lambda n: -n, [1]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", tool, *options[tool], str(program)],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert "[0, 1, 4, 9] [-1]\n" in done.stdout, done
+    assert "Error" not in done.stdout + done.stderr, done
+
+
+def test_text_that_the_locale_cannot_hold(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        HEAD + "with Pool(2) as p:\n"
+        "    print(p.map(lambda s: len(s + chr(0xFC)), [chr(0x20AC)] * 2))\n"
+        "    print(p.apply(os.environb.get, (b'ODD',)) == bytes([255, 254]))\n"
+        "    print(p.apply(os.getcwd) == os.getcwd())\n"
+    )
+    folder = tmp_path / "\xe4\u20ac"
+    folder.mkdir()
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={**map_bytes(environment(plain)), b"ODD": b"\xff\xfe"},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("[2, 2]\nTrue\nTrue\n", "")
+
+
+def map_bytes(environ: dict[str, str]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+
+
+@pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
+def test_default_timeout_of_sockets(tmp_path: Path, method: str) -> None:
+    # Programs that fetch from the network set it, and every socket object made later has it.
+    body = f"""
+        import socket
+        socket.setdefaulttimeout(0.01)
+        ready, go = os.pipe()
+        os.set_inheritable(ready, True)
+        os.mkfifo("fifo")
+        def hold(_):
+            with open("fifo") as fifo:
+                return fifo.read(), square(3)
+        with get_context({method!r}).Pool(1) as p:
+            result = p.apply_async(hold, (1,))
+            writer = open("fifo", "w")
+            # Longer than the timeout; the worker, the pool and its waiting all outlive it.
+            threading.Timer(0.2, writer.close).start()
+            print(result.get(), p.map(square, range(3)))
+    """
+    assert run(body, tmp_path) == "('', 9) [0, 1, 4]\n"
+
+
+def test_a_result_too_deep_for_its_own_repr(tmp_path: Path) -> None:
+    body = """
+        from multiprocessing.pool import MaybeEncodingError
+        def nested(depth):
+            value = []
+            for _ in range(depth):
+                value = [value]
+            return value
+        with Pool(1) as p:
+            worker = p.apply(os.getpid)
+            for call in (lambda: p.apply(nested, (100_000,)), lambda: p.map(nested, [100_000])):
+                try:
+                    call()
+                except MaybeEncodingError as error:
+                    print(error.value)
+            # Nobody died of it.
+            print(p.apply(os.getpid) == worker)
+    """
+    line = "<list object whose repr cannot be had>\n"
+    assert run(body, tmp_path) == line * 2 + "True\n"
+
+
+def test_a_result_that_there_is_no_memory_to_send(tmp_path: Path) -> None:
+    body = """
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (500 << 20, 500 << 20))
+        with Pool(1, limit) as p:
+            worker = p.apply(os.getpid)
+            for make in (lambda: bytes(400 << 20), lambda: "x" * (400 << 20)):
+                try:
+                    print(len(p.apply(make)))
+                except (MemoryError, OSError) as error:
+                    print("no memory")
+            print(p.map(square, range(3)), p.apply(os.getpid) == worker)
+    """
+    assert run(body, tmp_path) == "no memory\n" * 2 + "[0, 1, 4] True\n"
+
+
+def test_a_result_that_may_not_be_written(tmp_path: Path) -> None:
+    body = """
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        with Pool(1, limit) as p:
+            worker = p.apply(os.getpid)
+            try:
+                print(len(p.apply(bytes, (10_000_000,))))
+            except OSError as error:
+                print(error.strerror, error.__notes__[0])
+            print(p.map(square, range(3)), p.apply(os.getpid) == worker)
+    """
+    expected = "File too large raised while sending the result to the parent\n[0, 1, 4] True\n"
+    assert run(body, tmp_path) == expected
+
+
+def test_stop_iteration_of_a_task_hides_no_result(tmp_path: Path) -> None:
+    body = """
+        def stop_at_two(n):
+            if n == 2:
+                raise StopIteration(n)
+            return n
+        with Pool(2) as p:
+            jobs = [(n,) for n in range(5)]
+            for size in (1, 5):
+                for call in (
+                    lambda: p.apply(stop_at_two, (2,)),
+                    lambda: p.map(stop_at_two, range(5), size),
+                    lambda: p.starmap(stop_at_two, jobs, size),
+                    lambda: p.starmap_async(stop_at_two, jobs, size).get(),
+                    lambda: list(p.imap(stop_at_two, range(5), size)),
+                    lambda: list(p.imap_unordered(stop_at_two, range(5), size)),
+                ):
+                    try:
+                        print("hidden:", call())
+                    except StopIteration as error:
+                        print(error.value, end=" ")
+                    except RuntimeError as error:
+                        print(error.__cause__.value, end=" ")
+            it = p.imap(stop_at_two, range(4))
+            got = [next(it), next(it)]
+            try:
+                next(it)
+            except RuntimeError:
+                got.append(next(it))
+            print(got)
+    """
+    assert run(body, tmp_path) == "2 " * 12 + "[0, 1, 3]\n"
+
+
+def test_interrupts_while_pools_are_made_leave_nothing(tmp_path: Path) -> None:
+    body = """
+        import gc
+        def open_files():
+            links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+            return sorted(os.readlink(link) for link in links if os.path.islink(link))
+        def pools_of(links):
+            return [link for link in links if "actorpool" in link or "anon_inode" in link]
+        with Pool(2) as p:
+            p.map(square, range(3))
+        p.join()
+        del p
+        storming = True
+        def storm():
+            while storming:
+                os.kill(os.getpid(), signal.SIGINT)
+                pause.wait(0.004)
+        pause = threading.Event()
+        thread = threading.Thread(target=storm)
+        made = interrupted = 0
+        try:
+            thread.start()
+        except KeyboardInterrupt:
+            pass
+        while interrupted < 100:
+            try:
+                with Pool(2) as p:
+                    made += p.apply(square, (1,))
+                p.join()
+            except KeyboardInterrupt:
+                interrupted += 1
+        while thread.is_alive():
+            try:
+                storming = False
+                thread.join()
+            except KeyboardInterrupt:
+                pass
+        p = None
+        gc.collect()
+        print(pools_of(open_files()))
+    """
+    assert run(body, tmp_path) == "[]\n"
+
+
+def test_an_embedded_interpreter_has_no_executable(tmp_path: Path) -> None:
+    body = """
+        import multiprocessing
+        python = sys.executable
+        sys.executable = ""
+        try:
+            Pool(2)
+        except PoolError as error:
+            print("set_executable" in str(error))
+        with get_context("fork").Pool(2) as p:
+            print(p.map(square, range(3)))
+        multiprocessing.set_executable(python)
+        for method in ("forkserver", "spawn"):
+            with get_context(method).Pool(2) as p:
+                print(p.map(square, range(3)))
+    """
+    assert run(body, tmp_path) == "True\n" + "[0, 1, 4]\n" * 3
