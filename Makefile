@@ -16,6 +16,8 @@ TEST := .venv-test
 BENCH := .venv-bench
 DOCS := .venv-docs
 ARGS ?=
+# What `make bench` installs; with EXTRAS=bench,ray,dask those two take part as well.
+EXTRAS ?= bench
 
 # The checkout is put on the path by a plain .pth file, not by an import hook: workers and
 # benchmarks then start as they do when the package is installed.
@@ -67,7 +69,7 @@ $(DOCS)/ready: setup.cfg pyproject.toml
 	$(call environment,$(DOCS),docs)
 
 $(BENCH)/ready: setup.cfg pyproject.toml
-	$(call environment,$(BENCH),bench)
+	$(call environment,$(BENCH),$(EXTRAS))
 
 comma := ,
 define environment

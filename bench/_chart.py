@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
     from bench._work import Result
 
-WIDTH, LEFT, RIGHT, TOP, STEP = 900, 330, 60, 92, 34
+WIDTH, LEFT, RIGHT, TOP, STEP = 900, 330, 60, 122, 34
 # Left of the axis, for the figure at a bar that reaches its end.
 MARGIN = 40
+#: Where a contender is not called as its distribution is.
+DISTRIBUTIONS = {OURS: "actorpool", "dask": "distributed"}
 INK, FAINT, BAR, LINE = "#1f2430", "#7a8394", "#2f6fde", "#c23b3b"
 COLOURS = (
     "#e08a1e", "#3a9d5d", "#8a5cc2", "#c2477f", "#4aa3b8", "#8b6b3f", "#6b7a2f", "#555f70",
@@ -29,6 +31,7 @@ def svg(results: Sequence[Result], machine: Mapping[str, str]) -> str:
     rows = [result for result in results if result.headline and _shares(result).get(OURS)]
     peers = list(dict.fromkeys(name for row in rows for name in _shares(row) if name != OURS))
     peers = [name for name in peers if name != STANDARD]
+    about = _about(machine, [OURS, *peers])
     colours = {name: COLOURS[at % len(COLOURS)] for at, name in enumerate(peers)}
     legend_height = 22 * ((len(peers) + 3) // 4)
     height = TOP + legend_height + STEP * len(rows) + 56
@@ -41,7 +44,7 @@ def svg(results: Sequence[Result], machine: Mapping[str, str]) -> str:
             _text(
                 20, 30, "Time relative to multiprocessing.Pool (fork): further left is faster", 17
             ),
-            _text(20, 52, _subtitle(machine), 12, FAINT),
+            *(_text(20, 52 + 17 * at, line, 12, FAINT) for at, line in enumerate(about)),
             *_legend(colours),
             *_grid(scale, top, STEP * len(rows)),
             *(line for at, row in enumerate(rows) for line in _bar(row, at, top, scale, colours)),
@@ -81,22 +84,27 @@ def _shares(result: Result) -> dict[str, float]:
     return {name: share for name, share in found.items() if share}
 
 
-def _subtitle(machine: Mapping[str, str]) -> str:
-    return (
-        f"2 workers unless named otherwise; {machine.get('cores', '?')} cores, "
-        f"{machine.get('python', '')}; medians of interleaved rounds; logarithmic"
-    )
+def _about(machine: Mapping[str, str], peers: Sequence[str]) -> list[str]:
+    """Return how, where and with what it was measured, in two lines."""
+    where = ", ".join(machine[key] for key in ("processor", "memory", "system") if key in machine)
+    names = [DISTRIBUTIONS.get(peer, peer) for peer in peers]
+    versions = [f"{name} {machine[name]}" for name in names if name in machine]
+    return [
+        f"2 workers unless named otherwise; medians of interleaved rounds; logarithmic; "
+        f"{machine.get('cores', '?')} cores",
+        "; ".join([where, ", ".join([machine.get("python", ""), *versions])]),
+    ]
 
 
 def _legend(colours: Mapping[str, str]) -> list[str]:
     lines = [
-        f'<rect x="20" y="66" width="14" height="12" fill="{BAR}"/>',
-        _text(40, 77, "actorpool", 13),
-        f'<line x1="140" y1="64" x2="140" y2="80" stroke="{LINE}" stroke-width="2"/>',
-        _text(148, 77, "multiprocessing.Pool, fork = 1", 13),
+        f'<rect x="20" y="86" width="14" height="12" fill="{BAR}"/>',
+        _text(40, 97, "actorpool", 13),
+        f'<line x1="140" y1="84" x2="140" y2="100" stroke="{LINE}" stroke-width="2"/>',
+        _text(148, 97, "multiprocessing.Pool, fork = 1", 13),
     ]
     for at, (name, colour) in enumerate(colours.items()):
-        x, y = 20 + 215 * (at % 4), 98 + 22 * (at // 4)
+        x, y = 20 + 215 * (at % 4), 118 + 22 * (at // 4)
         lines.append(f'<circle cx="{x + 7}" cy="{y}" r="5" fill="{colour}"/>')
         lines.append(_text(x + 20, y + 4, name, 13))
     return lines

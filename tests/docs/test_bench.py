@@ -75,6 +75,15 @@ def test_chart_is_well_formed_and_longer_is_faster() -> None:
     assert [title.text for title in root.iter() if title.tag.endswith("}title")] == ["<peer>: 0.5"]
 
 
+def test_chart_names_machine_and_versions_of_those_it_shows() -> None:
+    row = result([1.0], [10.0])
+    row.figures["dask"] = [5.0]
+    machine = {"processor": "Z80", "python": "CPython", "distributed": "2.0", "loky": "3.0"}
+    text = svg([row], machine)
+    assert "Z80; CPython, distributed 2.0" in text
+    assert "loky" not in text
+
+
 class Counting(Session):
     def map(self, func: Any, items: Any) -> list[Any]:
         return [func(item) for item in items]
