@@ -86,12 +86,12 @@ def _shares(result: Result) -> dict[str, float]:
 
 def _about(machine: Mapping[str, str], peers: Sequence[str]) -> list[str]:
     """Return how, where and with what it was measured, in two lines."""
-    where = ", ".join(machine[key] for key in ("processor", "memory", "system") if key in machine)
+    known = [machine[key] for key in ("processor", "memory", "system") if key in machine]
+    where = ", ".join([f"{machine.get('cores', '?')} cores", *known])
     names = [DISTRIBUTIONS.get(peer, peer) for peer in peers]
     versions = [f"{name} {machine[name]}" for name in names if name in machine]
     return [
-        f"2 workers unless named otherwise; medians of interleaved rounds; logarithmic; "
-        f"{machine.get('cores', '?')} cores",
+        "2 workers unless named otherwise; medians of interleaved rounds; logarithmic",
         "; ".join([where, ", ".join([machine.get("python", ""), *versions])]),
     ]
 

@@ -161,7 +161,7 @@ def compare(title, job):
 
 
 def table(lines):
-    print(f"\n{'':44}{'seconds':^24}{'memory, MB (PSS)':^20}")
+    print(f"\n{'':44}{'seconds':^24}{'memory, MB':^20}")
     print(f"{'':44}{'standard':>9}{'ours':>7}{'ratio':>8}{'standard':>11}{'ours':>9}")
     for title, times, memory in lines:
         ratio = times["ours"] / times["standard"]
@@ -236,13 +236,21 @@ def only_here():
 SIDES = {"standard": multiprocessing.get_context("fork").Pool, "ours": pool.Pool}
 
 about = machine()
-print(f"actorpool {about['actorpool']} on {about['python']}, {about['cores']} cores")
-print(f"The text: {len(FILES)} files of this Python's standard library")
+print(f"""\
+actorpool {about["actorpool"]} on {about["python"]}, {about["cores"]} cores
+
+Five jobs, first with multiprocessing.Pool ("standard"), then with the import swapped ("ours"); the
+functions are the same. This program is bench/demo.py, and has no main guard. It takes a minute or so.
+""")
 begun = perf_counter()
 WORDS = Counter()
 for path in FILES:
     WORDS.update(words_of(path))
-print(f"Counting its words in a plain loop takes {perf_counter() - begun:.1f} s\n")
+megabytes = sum(os.path.getsize(path) for path in FILES) / 1e6
+print(f"The text: {len(FILES)} files of this Python's standard library, {megabytes:.0f} MB")
+print(
+    f"Counting its {WORDS.total():,} words in a plain loop takes {perf_counter() - begun:.1f} s\n"
+)
 
 VOCABULARY = [word for word, _ in WORDS.most_common(20_000)]
 numbers = np.random.default_rng(2024)
@@ -260,7 +268,7 @@ corpus = Corpus(VOCABULARY[:4000])
 for row, path in enumerate(FILES):
     corpus.add(row, words_of(path))
 
-print(f"Each job with either pool in turns, up to {ROUNDS} times:")
+print(f"Each job with either pool in turns, up to {ROUNDS} times, {WORKERS} workers each:")
 lines = [
     compare("word count, 8 files a chunk", count_words),
     compare(f"stems of {len(VOCABULARY)} words, one by one", group_by_stem),
@@ -269,5 +277,10 @@ lines = [
     compare("40 short-lived pools", lines_of_packages),
 ]
 assert count_words(pool.Pool) == WORDS
+print("\nWhat only one of them can do:")
 only_here()
 table(lines)
+print("""
+Medians of the rounds; memory is the most that the whole process tree had at a time, shared pages
+counted once. Jobs that mostly compute take as long with either pool; what differs is what it
+costs to start workers and to hand out work. `make bench-quick` measures that with more care.""")
