@@ -240,7 +240,7 @@ print(f"""\
 actorpool {about["actorpool"]} on {about["python"]}, {about["cores"]} cores
 
 Five jobs, first with multiprocessing.Pool ("standard"), then with the import swapped ("ours"); the
-functions are the same. This program is bench/demo.py, and has no main guard. It takes a minute or so.
+functions are the same. This program is bench/demo.py and has no main guard. It takes a minute.
 """)
 begun = perf_counter()
 WORDS = Counter()
@@ -248,9 +248,7 @@ for path in FILES:
     WORDS.update(words_of(path))
 megabytes = sum(os.path.getsize(path) for path in FILES) / 1e6
 print(f"The text: {len(FILES)} files of this Python's standard library, {megabytes:.0f} MB")
-print(
-    f"Counting its {WORDS.total():,} words in a plain loop takes {perf_counter() - begun:.1f} s\n"
-)
+print(f"A plain loop counts its {WORDS.total():,} words in {perf_counter() - begun:.1f} s\n")
 
 VOCABULARY = [word for word, _ in WORDS.most_common(20_000)]
 numbers = np.random.default_rng(2024)
