@@ -1,8 +1,9 @@
 """Take the place of :mod:`multiprocessing`, with a Pool on persistent workers.
 
 ``from pool import Pool`` replaces ``from multiprocessing import Pool``, and ``import pool as
-multiprocessing`` replaces the whole module. Names of our own are imported when they are first
-asked for; every other public name is the standard module's.
+multiprocessing`` replaces the whole module; ``import pool as ray`` runs what was written for Ray
+on one machine. Names of our own are imported when they are first asked for; every other public
+name is the standard module's.
 
 Guarantees: importing this package imports neither `multiprocessing` nor any third-party module,
 and asking for ``Pool`` does not either. That start-up time is paid by every program and by every
@@ -70,7 +71,30 @@ if TYPE_CHECKING:
     )
     from ._faces._pool import Pool
     from ._faces._progress import ProgressEvent
+
+    # The redundant names tell type checkers that they are offered: they are not in `__all__`.
+    from ._objects._refs import ObjectRef as ObjectRef
     from ._pickling import CannotSend
+    from ._ray._actor_pool import ActorPool as ActorPool
+    from ._ray._api import cancel as cancel
+    from ._ray._api import get as get
+    from ._ray._api import get_actor as get_actor
+    from ._ray._api import init as init
+    from ._ray._api import is_initialized as is_initialized
+    from ._ray._api import kill as kill
+    from ._ray._api import put as put
+    from ._ray._api import remote as remote
+    from ._ray._api import shutdown as shutdown
+    from ._ray._api import wait as wait
+    from ._ray._classes import ActorHandle as ActorHandle
+    from ._ray._classes import method as method
+    from ._ray._facts import available_resources as available_resources
+    from ._ray._facts import cluster_resources as cluster_resources
+    from ._ray._facts import get_gpu_ids as get_gpu_ids
+    from ._ray._facts import get_runtime_context as get_runtime_context
+    from ._ray._facts import nodes as nodes
+    from ._ray._facts import timeline as timeline
+    from ._ray._generators import ObjectRefGenerator as ObjectRefGenerator
 
 # The standard module's own `__all__`, and ours. Written out, because to compute it
 # `multiprocessing` would have to be imported.
@@ -145,11 +169,37 @@ _HOMES = {
     "set_start_method": "pool._context",
 }
 
-_SUBMODULES = ("dummy", "pool")
+# Ray's words. Not in `__all__`: `from pool import *` is what programs for `multiprocessing`
+# write, and it must not bring them a `get` and a `wait` that they never heard of.
+_RAY = {
+    "ActorHandle": "pool._ray._classes",
+    "ActorPool": "pool._ray._actor_pool",
+    "ObjectRef": "pool._objects._refs",
+    "ObjectRefGenerator": "pool._ray._generators",
+    "available_resources": "pool._ray._facts",
+    "cancel": "pool._ray._api",
+    "cluster_resources": "pool._ray._facts",
+    "get": "pool._ray._api",
+    "get_actor": "pool._ray._api",
+    "get_gpu_ids": "pool._ray._facts",
+    "get_runtime_context": "pool._ray._facts",
+    "init": "pool._ray._api",
+    "is_initialized": "pool._ray._api",
+    "kill": "pool._ray._api",
+    "method": "pool._ray._classes",
+    "nodes": "pool._ray._facts",
+    "put": "pool._ray._api",
+    "remote": "pool._ray._api",
+    "shutdown": "pool._ray._api",
+    "timeline": "pool._ray._facts",
+    "wait": "pool._ray._api",
+}
+
+_SUBMODULES = ("actor", "dummy", "exceptions", "pool", "util")
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
+    home = _HOMES.get(name) or _RAY.get(name)
     if home is not None:
         value = getattr(_imported(home), name)
     elif name in _SUBMODULES:
@@ -167,7 +217,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_SUBMODULES})
+    return sorted({*globals(), *__all__, *_RAY, *_SUBMODULES})
 
 
 def _imported(module: str) -> Any:

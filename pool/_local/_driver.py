@@ -32,14 +32,28 @@ from pool._transport._messages import DONE, ONE, READY, REFUSED, RUN
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from pool._local._guard import Guard
     from pool._local._jobs import Job, Sink
     from pool._local._peers import Peer
-    from pool._local._relay import Client
     from pool._local._streams import CallStream
+    from pool._transport._channel import Channel
     from pool._workers._launcher import Launcher
+
+    class Aside(Protocol):
+        """Work that is driven along with the jobs and that the scheduler knows nothing of."""
+
+        @property
+        def outstanding(self) -> bool:
+            """Whether any of it has not finished."""
+
+        def admit(self, worker_id: int, channel: Channel) -> None:
+            """Take the connection of tasks that use more than the pool they run in."""
+
+        def abort(self, error: BaseException) -> object:
+            """Give everything up, after an error that is ours."""
+
 
 #: Seconds until a new pool first looks how much memory is left.
 FIRST_LOOK = 0.1
@@ -61,7 +75,9 @@ class Driver:
     def __init__(self, scheduler: Scheduler, launcher: Callable[[int], Launcher]) -> None:
         self.scheduler = scheduler
         self.jobs: dict[int, Job] = {}
-        self.clients: dict[int, Client] = {}
+        #: What else is read from, by descriptor.
+        self.clients: dict[int, Any] = {}
+        self.aside: Aside | None = None
         #: Ends every job if set: why no worker can be had.
         self.failure: BaseException | None = None
         #: The books may be wrong: nothing will finish any more.
@@ -122,6 +138,7 @@ class Driver:
             or self.inbox
             or self.dirty
             or self.scheduler.interrupting  # somebody has to see to it that they end
+            or (self.aside is not None and self.aside.outstanding)
         )
 
     @property
@@ -313,6 +330,8 @@ class Driver:
         for job_id in list(self.jobs):
             self._abort(job_id)
         self.outcomes.abort_loans(self._reason)
+        if self.aside is not None:
+            self.aside.abort(self.failure)
         while self.dirty:
             self.calling.extend(self.dirty.popleft().abort(self.failure))
         self.wake()
@@ -328,7 +347,7 @@ class Driver:
         if head[0] == DONE:
             self.outcomes.answered(peer, head, blobs)
         elif fds:
-            self._on_client(peer, fds)
+            self._on_client(peer, head, fds)
         else:
             self._on_beginning(peer, head, blobs)
         return True
@@ -344,16 +363,20 @@ class Driver:
                 self.failure = decoded_error(blobs)
             self.handle(ev.WorkerRefused(peer.worker_id))
 
-    def _on_client(self, peer: Peer, fds: list[int]) -> None:
+    def _on_client(self, peer: Peer, head: Any, fds: list[int]) -> None:
         """Let the tasks of this worker use the pool that they run in."""
         from pool._local._relay import Client
         from pool._transport._channel import Channel, socket_from
 
-        client = Client(self, peer.worker_id, Channel(socket_from(fds[0]), self.crew.buffer, True))
+        channel = Channel(socket_from(fds[0]), self.crew.buffer, True)
+        if len(head) > 1 and self.aside is not None:
+            self.aside.admit(peer.worker_id, channel)
+            return
+        client = Client(self, peer.worker_id, channel)
         self.clients[client.channel.fileno()] = client
         self.epoll.register(client.channel.fileno(), select.EPOLLIN)
 
-    def drop_client(self, client: Client) -> None:
+    def drop_client(self, client: Any) -> None:
         """Forget a client whose worker has ended, and the jobs it had submitted."""
         fd = client.channel.fileno()
         if self.clients.pop(fd, None) is not None:

@@ -21,7 +21,7 @@ from pool._workers import _launcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
     from typing import Any
 
     from pool._local._express import Loan
@@ -168,6 +168,7 @@ class LocalEngine:
         retries: int = 0,
         awaited: bool = False,
         depth: int = 0,
+        cost_key: Hashable = None,
     ) -> int:
         """Start a job and return its id; never waits.
 
@@ -187,6 +188,9 @@ class LocalEngine:
         awaited : bool
             The caller is going to wait at once: nobody has to stand in.
         depth : int
+        cost_key : hashable, optional
+            Jobs of one key share an estimate of their time, and messages. None: those of
+            the same function and chunk size.
         """
         job_id = self.driver.new_job_id()
         job = Job(job_id, function, mode, source, sink, label)
@@ -195,7 +199,7 @@ class LocalEngine:
         job.depth = depth
         driver = self.driver
         driver.jobs[job_id] = job
-        key = (0 if function is None else function.function_id, source.chunksize)
+        key = cost_key or (0 if function is None else function.function_id, source.chunksize)
         try:
             driver.post(
                 ev.JobSubmitted(job_id, source.chunks, source.final, key, depth, timeout, retries)

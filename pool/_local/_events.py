@@ -84,6 +84,9 @@ if TYPE_CHECKING:
     class DeadlinePassed(NamedTuple):
         pass
 
+    class ProcessesChanged(NamedTuple):
+        processes: int
+
     class PoolOpened(NamedTuple):
         pass
 
@@ -151,6 +154,7 @@ if TYPE_CHECKING:
         | WorkerBlocked
         | WorkerUnblocked
         | DeadlinePassed
+        | ProcessesChanged
         | PoolOpened
         | PoolClosed
         | PoolTerminated
@@ -206,6 +210,8 @@ else:
     WorkerBlocked = namedtuple("WorkerBlocked", "worker_id")
     WorkerUnblocked = namedtuple("WorkerUnblocked", "worker_id")
     DeadlinePassed = namedtuple("DeadlinePassed", "")
+    # So many workers may run tasks at the same time from now on.
+    ProcessesChanged = namedtuple("ProcessesChanged", "processes")
     PoolOpened = namedtuple("PoolOpened", "")
     PoolClosed = namedtuple("PoolClosed", "")
     PoolTerminated = namedtuple("PoolTerminated", "")

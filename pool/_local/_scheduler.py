@@ -44,6 +44,7 @@ from pool._local._events import (
     PoolClosed,
     PoolOpened,
     PoolTerminated,
+    ProcessesChanged,
     Reclaim,
     Send,
     StartWorker,
@@ -124,6 +125,7 @@ class Scheduler:
             WorkerBlocked: self._on_blocked,
             WorkerUnblocked: self._on_unblocked,
             DeadlinePassed: self._on_deadline,
+            ProcessesChanged: self._on_processes,
             PoolOpened: self._on_opened,
             PoolClosed: self._on_closed,
             PoolTerminated: self._on_terminated,
@@ -442,7 +444,7 @@ class Scheduler:
         key = job.cost_key
         # What runs against the clock travels alone, so that the clock is its own.
         timeout = job.timeout
-        share = -(-self.queued // (DEPTH * self.processes))
+        share = -(-self.queued // (DEPTH * max(1, self.processes)))
         limit = 1 if timeout is not None else self.costs.batch(key, share)
         if worker.tasks_left is not None:
             limit = min(limit, worker.tasks_left)
@@ -468,6 +470,17 @@ class Scheduler:
             commands.append(Reclaim(victim.worker_id))
 
     # ------------------------------------------------------------------ workers
+
+    def _on_processes(self, event: ProcessesChanged, now: float) -> list[Command]:
+        self.processes = event.processes
+        commands: list[Command] = []
+        if self.closing:
+            return commands
+        # Those that are busy end when they have nothing more to do.
+        while self._idle and self._surplus() > 0:
+            self._stop(next(iter(self._idle.values())), commands)
+        self._start_missing(commands)
+        return self._fill(commands, now)
 
     def _on_opened(self, event: PoolOpened, now: float) -> list[Command]:
         commands: list[Command] = []

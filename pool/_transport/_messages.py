@@ -12,6 +12,8 @@ parent -> worker
         see below; their payloads follow in order.
     ``(EXIT,)``
         End in good order.
+    ``(HOST, config, layout)``
+        Become an actor; see `pool._objects._protocol`.
 
 worker -> parent
     ``(READY, pid)``
@@ -24,7 +26,8 @@ worker -> parent
         were not begun. ``elapsed``: seconds since the previous answer.
 
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
-    pool that they run in; see `pool._local._nested`.
+    pool that they run in; see `pool._local._nested`. ``(CLIENT, "guest")``: over which they
+    use tasks, actors and objects; see `pool._objects._protocol`.
 
 task -> parent, over that socket
     ``(SUBMIT, request_id, mode, chunksize, timeout, retries, label, function, chunks, final)``
@@ -45,6 +48,7 @@ from __future__ import annotations
 # Heads.
 RUN = 1
 EXIT = 2
+HOST = 7
 READY = 3
 REFUSED = 4
 DONE = 5

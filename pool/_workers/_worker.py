@@ -27,6 +27,7 @@ from pool._transport._messages import (
     DONE,
     EACH,
     EXIT,
+    HOST,
     INLINE,
     MAP,
     ONE,
@@ -131,6 +132,17 @@ class Worker:
                 self._run(head, blobs)
             elif head[0] == EXIT:
                 return
+            elif head[0] == HOST:
+                # From here on this worker is an actor, with a loop of its own.
+                self.take_over(self.channel, *head[1:], blobs)
+                return
+
+    @staticmethod
+    def take_over(*message: Any) -> None:
+        """Hand the channel over to the module that the message is for."""
+        # By name: it belongs to a layer above this one, which a worker of a pool never loads.
+        __import__("pool._stage._actor")
+        sys.modules["pool._stage._actor"].host(*message)
 
     def on_interrupt(self, signum: int, frame: object) -> None:
         """Raise KeyboardInterrupt in the chunk that the parent means, and only there.

@@ -23,8 +23,13 @@ LAYERS = [
     ["pool._transport"],
     ["pool._workers"],
     ["pool._local"],
+    ["pool.exceptions"],
+    ["pool._objects"],
+    ["pool._stage"],
+    ["pool._hub"],
+    ["pool._ray"],
     ["pool._faces"],
-    ["pool.pool", "pool.dummy", "pool"],
+    ["pool.pool", "pool.dummy", "pool.actor", "pool.util", "pool"],
 ]
 
 # Upward imports that are meant, each inside a function.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.dummy
 import multiprocessing.pool
+import multiprocessing.util
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,30 @@ OURS = {
     "set_start_method",
 }
 
+RAYS = {
+    "ActorHandle",
+    "ActorPool",
+    "ObjectRef",
+    "ObjectRefGenerator",
+    "available_resources",
+    "cancel",
+    "cluster_resources",
+    "get",
+    "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
+    "init",
+    "is_initialized",
+    "kill",
+    "method",
+    "nodes",
+    "put",
+    "remote",
+    "shutdown",
+    "timeline",
+    "wait",
+}
+
 
 def test_surface_is_the_standards_and_ours() -> None:
     assert set(pool.__all__) == set(multiprocessing.__all__) | OURS
@@ -56,6 +81,25 @@ def test_each_name_of_ours_can_be_had(name: str) -> None:
 
 def test_homes_are_those_of_our_names() -> None:
     assert set(pool._HOMES) == OURS
+
+
+@pytest.mark.parametrize("name", sorted(RAYS))
+def test_each_word_of_rays_can_be_had(name: str) -> None:
+    assert callable(getattr(pool, name))
+    assert name in dir(pool)
+    # A program for multiprocessing that imports everything does not get them.
+    assert name not in pool.__all__
+    assert not hasattr(multiprocessing, name)
+
+
+def test_modules_of_rays() -> None:
+    assert set(pool._RAY) == RAYS
+    assert issubclass(pool.exceptions.GetTimeoutError, TimeoutError)
+    assert pool.util.ActorPool is pool.ActorPool
+    assert pool.util.multiprocessing.Pool is pool.Pool
+    assert callable(pool.actor.exit_actor)
+    # What is not Ray's is the standard's.
+    assert pool.util.Finalize is multiprocessing.util.Finalize
 
 
 def test_modules_that_multiprocessing_has() -> None:

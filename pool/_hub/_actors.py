@@ -1,0 +1,422 @@
+"""Actors as their owner sees them: what they were made from, their mailbox, their process."""
+
+from __future__ import annotations
+
+import _signal
+import signal
+
+from pool._objects import _mailbox as mail
+from pool._objects import _protocol as protocol
+from pool._objects._mailbox import Mailbox
+from pool._objects._parcels import Parcel, Sealed, flatten, pack
+from pool._objects._refs import FAILED, READY, ObjectRef, new_name
+from pool._pickling import loads
+from pool._transport._messages import CLIENT, EXIT, HOST, REFUSED
+from pool._transport._messages import READY as WORKER_READY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+    from typing import Any
+
+    from pool._hub._company import Link
+    from pool._hub._hub import Hub
+    from pool._objects._codes import Code
+    from pool._objects._options import ActorOptions
+    from pool._objects._resources import Grant
+
+
+class ActorCall(mail.Call):
+    """One call of a method, with the objects that it promised."""
+
+    __slots__ = ("actor", "arrivals", "method", "parcel", "refs", "returns", "stream", "waiting")
+
+    def __init__(self, actor: Actor, caller: Hashable, method: str, parcel: Parcel) -> None:
+        super().__init__(caller, True, actor.options.task_retries)
+        self.actor = actor
+        self.method = method
+        self.parcel = parcel
+        self.refs: list[ObjectRef] = []
+        self.returns = 1
+        self.stream: Any = None
+        self.waiting = 0
+
+    @property
+    def title(self) -> str:
+        """How errors name it."""
+        return f"{self.actor.title}.{self.method}"
+
+    @property
+    def name(self) -> bytes:
+        """What `get_runtime_context` calls it."""
+        if self.stream is not None:
+            return self.stream.name  # type: ignore[no-any-return]
+        return self.refs[0].binary() if self.refs else b""
+
+    def cancel(self) -> None:
+        """Cancel it if it has not begun (or is async)."""
+        self.actor.cancel(self)
+
+    def fail(self, error: BaseException) -> None:
+        """Put an error in place of every value; under the lock."""
+        for ref in self.refs:
+            ref._seal(FAILED, error)
+        if self.stream is not None:
+            self.stream.end(error=error)
+        self.over()
+
+    def over(self) -> None:
+        """Let go of everything that the call held."""
+        self.actor.hub.linger(self.parcel.refs)
+        self.refs = []
+        self.parcel = _EMPTY
+
+
+_EMPTY = Parcel([])
+
+
+class Actor:
+    """One actor. Everything but `__init__` and properties runs under the driver's lock.
+
+    Parameters
+    ----------
+    hub : Hub
+    code : Code
+        Its class, as it is now: a restart must not meet a redefinition.
+    parcel : Parcel
+        Arguments of the constructor; kept as long as it may be started again.
+    options : ActorOptions
+    """
+
+    def __init__(self, hub: Hub, code: Code, parcel: Parcel, options: ActorOptions) -> None:
+        self.hub = hub
+        self.title = code.title
+        self.options = options
+        self.name = new_name()
+        self.mailbox = Mailbox(options.restarts)
+        self.pid = 0
+        self.grant: Grant | None = None
+        #: What its creation failed with.
+        self.cause: BaseException | None = None
+        self._encoded = code.payload().encoded
+        self._code_refs = code.refs
+        self._parcel = parcel
+        #: A weak reference to what handles hold; None if there never was a handle.
+        self.ref: Any = None
+        self._link: Link | None = None
+        self._worker_id = 0
+        #: It ended because it wanted to.
+        self.left = False
+        self._starts = 0
+        self._label = ""
+
+    #: Whether it is a task that has a process of its own.
+    is_task = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether something of it is on its way that somebody has to receive."""
+        return bool(self.mailbox.state == mail.STARTING or len(self.mailbox))
+
+    def read_all(self) -> None:
+        """Read what it has sent until now."""
+        if self._link is not None:
+            self._link.drain()
+
+    def describe(self) -> str:
+        """Name it in errors."""
+        pid = f" (pid {self.pid})" if self.pid else ""
+        name = f" {self.options.name!r}" if self.options.name else ""
+        return f"{self.title}{name}{pid}"
+
+    # ------------------------------------------------------------------ beginnings
+
+    def begin(self) -> None:
+        """Start it as soon as its arguments and its resources are there."""
+        missing = [1]
+
+        def arrived(need: ObjectRef | None) -> None:
+            missing[0] -= 1
+            if not missing[0]:
+                self._needs_met()
+
+        for need in set(self._parcel.needs):
+            if need._watch(arrived):
+                missing[0] += 1
+        arrived(None)
+
+    def _needs_met(self) -> None:
+        for need in self._parcel.needs:
+            if need._state == FAILED:
+                self.cause = need._value
+                self.mailbox.refused(f"an argument of its constructor failed: {need._value}")
+                self.carry_out(self.mailbox.exited("it was never started"))
+                return
+        self._parcel.fill()
+        self.hub.grants.ask(self.options.resources, self._granted)
+
+    def _granted(self, grant: Grant | None) -> None:
+        if self.mailbox.state == mail.DEAD:
+            if grant is not None:
+                self.hub.grants.give_back(grant)
+            return
+        self.grant = grant
+        self._launch()
+
+    def _launch(self) -> None:
+        hub = self.hub
+        self.left = False
+        self._starts += 1
+        try:
+            self._worker_id, self._link = hub.company.launch(self)
+        except OSError as error:
+            self.mailbox.refused(f"its process could not be started: {error}")
+            self.carry_out(self.mailbox.exited("no process"))
+            return
+        gpus = hub.grants.names_of(self.grant)
+        config = {
+            "title": self.title,
+            "name": self.options.name,
+            "key": self.name,
+            "is_async": self.options.facts.is_async,
+            "concurrency": self.options.concurrency,
+            "environ": hub.grants.environ(self.options.resources, gpus),
+            "gpus": gpus,
+            "resources": self.options.resources,
+            "log": hub.log_to_driver,
+            "namespace": hub.namespace,
+            "reconstructed": self._starts > 1,
+            "is_task": self.is_task,
+        }
+        code = [self._encoded.data, *self._encoded.buffers]
+        layout, blobs = flatten([code, *self._parcel.packets])
+        self._send((HOST, config, layout), blobs)
+
+    def _send(self, head: Any, blobs: Any = ()) -> None:
+        if self._link is not None:
+            self._link.send(head, blobs)
+
+    # ------------------------------------------------------------------ calls
+
+    def call(self, call: ActorCall) -> None:
+        """Take a call, in the order of its caller."""
+        limit = self.options.pending
+        if 0 < limit <= len(self.mailbox):
+            from pool.exceptions import PendingCallsLimitExceeded
+
+            call.fail(
+                PendingCallsLimitExceeded(
+                    f"actor {self.describe()} has {len(self.mailbox)} calls waiting, and "
+                    f"max_pending_calls={limit}"
+                )
+            )
+            return
+        call.waiting = 0
+        for need in set(call.parcel.needs):
+            if need._watch(lambda _: self._need_met(call)):
+                call.waiting += 1
+        call.ready = not call.waiting
+        self.carry_out(self.mailbox.called(call))
+
+    def _need_met(self, call: ActorCall) -> None:
+        call.waiting -= 1
+        if not call.waiting:
+            self.carry_out(self.mailbox.resolved(call))
+
+    def _post(self, call: ActorCall) -> None:
+        parcel = call.parcel
+        for need in parcel.needs:
+            if need._state == FAILED:
+                self._not_sent(call, need._value)
+                return
+        parcel.fill()
+        layout, blobs = flatten(parcel.packets)
+        head = (protocol.CALL, call.number, call.method, call.returns, layout, call.name)
+        try:
+            self._send(head, blobs)
+        except OSError as error:  # no memory or descriptor for a large message
+            self._not_sent(call, error)
+
+    def _not_sent(self, call: ActorCall, error: BaseException) -> None:
+        _, commands = self.mailbox.answered(call.number)
+        call.fail(error)
+        # Not from here: the commands of which this call was one are being carried out.
+        self.hub.later(lambda: self.carry_out(commands))
+
+    def cancel(self, call: ActorCall) -> None:
+        """Cancel a call, from any thread: taken back, or told to the actor."""
+
+        def withdraw() -> None:
+            if self.mailbox.withdraw(call):
+                from pool.exceptions import TaskCancelledError
+
+                call.fail(TaskCancelledError(f"{call.title}() was cancelled"))
+                self.carry_out(self.mailbox.flush())
+            elif call.number in self.mailbox.posted:
+                self._send((protocol.DROP, call.number))
+
+        self.hub.later(withdraw)
+
+    # ------------------------------------------------------------------ messages
+
+    def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> None:
+        """Take a message of the actor's."""
+        kind = head[0]
+        if kind == protocol.RESULT:
+            self._answered(head[1], head[2], blobs)
+        elif kind == protocol.YIELDED:
+            call = self.mailbox.posted.get(head[1])
+            if call is not None and call.stream is not None:
+                call.stream.add(head[2], loads(blobs[0], blobs[1:]))
+        elif kind == protocol.STARTED:
+            self.pid, self._label = head[1], head[2]
+            if not self.options.restarts:
+                self._parcel = _EMPTY
+            self.carry_out(self.mailbox.started())
+        elif kind == REFUSED:
+            self._refused(head[1], blobs)
+        elif kind == CLIENT:
+            from pool._transport._channel import Channel, socket_from
+
+            self.hub.admit(self, Channel(socket_from(fds[0]), self.hub.driver.crew.buffer))
+        elif kind == WORKER_READY:
+            self.pid = head[1]
+
+    def _refused(self, pid: int, blobs: list[Any]) -> None:
+        from pool.exceptions import RayTaskError
+
+        self.pid = pid
+        try:
+            error = loads(blobs[0], blobs[1:])
+        except BaseException as failure:
+            error = failure
+        self.cause = RayTaskError(f"{self.title}.__init__", error)
+        reason = f"its constructor raised {type(error).__name__}: {error}"
+        self.carry_out(self.mailbox.refused(reason))
+
+    def _answered(self, number: int, status: int, blobs: list[Any]) -> None:
+        call, commands = self.mailbox.answered(number)
+        if call is not None:
+            try:
+                answer = loads(blobs[0], blobs[1:])
+            except BaseException as error:
+                status, answer = protocol.ERROR, error
+            if status == protocol.VALUE:
+                self._deliver(call, answer)
+            elif status == protocol.LEFT:
+                self.left = True
+                call.fail(self._death(call.method, "it left by exit_actor()"))
+            else:
+                self._failed(call, answer)
+        self.carry_out(commands)
+
+    def _failed(self, call: ActorCall, error: BaseException) -> None:
+        from pool.exceptions import RayTaskError, TaskCancelledError
+
+        if isinstance(error, TaskCancelledError):
+            call.fail(error)
+        else:
+            call.fail(RayTaskError(call.title, error))
+
+    def _deliver(self, call: ActorCall, answer: Any) -> None:
+        if call.returns == protocol.STREAM:
+            call.stream.end(count=answer)
+        else:
+            values = [answer] if call.returns == 1 else answer or ()
+            for ref, stored in zip(call.refs, values, strict=True):
+                ref._seal(READY, stored)
+                if stored.__class__ is Sealed:
+                    self.hub.taken_over(stored.refs)
+        call.over()
+
+    # ------------------------------------------------------------------ ends
+
+    def on_exit(self, exitcode: int) -> None:
+        """Note that its process has ended; what it had sent before still counts."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.drain()
+            link.close()
+        self.hub.actor_process_gone(self)
+        self.carry_out(self.mailbox.exited(_how(exitcode, self.left), self.left))
+
+    def dropped(self) -> None:
+        """Note that the last handle of it is gone."""
+        self.carry_out(self.mailbox.released())
+
+    def kill(self, no_restart: bool) -> None:
+        """End it at once."""
+        self.carry_out(self.mailbox.kill("it was ended by kill()", no_restart))
+
+    def carry_out(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Do what the mailbox says."""
+        for command in commands:
+            kind = command[0]
+            if kind == mail.POST:
+                self._post(command[1])
+            elif kind == mail.FAIL:
+                _, call, reason, restarting = command
+                call.fail(self._death(call.method, reason, restarting))
+            elif kind == mail.LAUNCH:
+                self._launch()
+            elif kind == mail.STOP:
+                self._send((EXIT,))
+            elif kind == mail.KILL:
+                self._kill()
+            elif kind == mail.GONE:
+                self._gone()
+
+    def _kill(self) -> None:
+        if self._link is not None:
+            self.hub.company.signal(self._worker_id, _signal.SIGKILL)
+        else:  # it waits for arguments or resources
+            self.carry_out(self.mailbox.exited("it was never started"))
+
+    def _gone(self) -> None:
+        self.hub.linger(self._parcel.refs)
+        self.hub.linger(self._code_refs)
+        self._code_refs = ()
+        self._parcel = _EMPTY
+        if self.grant is not None:
+            self.hub.grants.give_back(self.grant)
+            self.grant = None
+        self.hub.actor_gone(self)
+
+    def _death(self, method: str, reason: str, restarting: bool = False) -> BaseException:
+        from pool.exceptions import ActorDiedError, ActorUnavailableError
+
+        kind = ActorUnavailableError if restarting else ActorDiedError
+        if restarting:
+            reason += "; it is being started again"
+        error = kind(self.describe(), method, reason)
+        error.__cause__ = self.cause
+        return error
+
+
+def _how(exitcode: int, left: bool) -> str:
+    if left:
+        return "it left by exit_actor()"
+    if exitcode >= 0:
+        return f"its process exited with code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    cause = "; out of memory is the usual cause" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{cause}"
+
+
+def new_call(
+    actor: Actor, caller: Hashable, method: str, args: Any, kwargs: Any, returns: int
+) -> ActorCall:
+    """Return a call that is not in the mailbox yet."""
+    return bind(ActorCall(actor, caller, method, pack(args, kwargs)), returns)
+
+
+def bind(call: ActorCall, returns: int) -> ActorCall:
+    """Give a call the objects that it promises."""
+    call.returns = returns
+    call.refs = [ObjectRef(call.actor.hub) for _ in range(max(0, returns))]
+    for ref in call.refs:
+        ref._call = call
+    return call

@@ -1,0 +1,231 @@
+"""The processes of actors: asking for them, their sockets, their ends.
+
+All actors of a hub are workers of one client of the forkserver, and are read by the driver
+that reads the workers of tasks. Everything here runs under the driver's lock.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import os
+import select
+from collections import deque
+from itertools import count
+
+from pool._transport._channel import Channel, socket_pair
+from pool._transport._journal import JournalFile
+from pool._transport._messages import EXITED
+from pool._workers import _launcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pool._hub._actors import Actor
+    from pool._local._driver import Driver
+
+_DONTWAIT = _socket.MSG_DONTWAIT
+
+
+class Link:
+    """A socket to an actor: what is sent waits here rather than in the sender.
+
+    Parameters
+    ----------
+    driver : Driver
+    channel : Channel
+    on_message : callable
+        ``on_message(head, blobs, descriptors)``.
+    on_end : callable
+        Called once, when the other end is closed.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        channel: Channel,
+        on_message: Callable[[Any, list[Any], list[int]], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._driver = driver
+        self.channel = channel
+        self._on_message = on_message
+        self._on_end = on_end
+        self._backlog: deque[tuple[Any, Any]] = deque()
+        self._fd = channel.fileno()
+        driver.clients[self._fd] = self
+        driver.epoll.register(self._fd, select.EPOLLIN)
+
+    def send(self, head: Any, blobs: Any = ()) -> None:
+        """Send, now or when there is room; never waits.
+
+        Raises
+        ------
+        OSError
+            If a large message cannot be written: no memory, no descriptor.
+        """
+        if self._fd < 0:
+            return  # it has ended
+        if self._backlog or not self._try_send(head, blobs):
+            if not self._backlog:
+                self._driver.epoll.modify(self._fd, select.EPOLLIN | select.EPOLLOUT)
+            self._backlog.append((head, blobs))
+
+    def _try_send(self, head: Any, blobs: Any) -> bool:
+        try:
+            self.channel.send(head, blobs, flags=_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True  # it has died: its end is on the way
+        return True
+
+    def on_ready(self) -> None:
+        """Read what has come, and send what had no room."""
+        if self._backlog:
+            while self._backlog and self._try_send(*self._backlog[0]):
+                self._backlog.popleft()
+            if not self._backlog:
+                self._driver.epoll.modify(self._fd, select.EPOLLIN)
+        self.drain()
+
+    def drain(self) -> None:
+        """Read all messages that have come."""
+        while self._fd >= 0:
+            try:
+                head, blobs, fds = self.channel.receive_fds(_DONTWAIT)
+            except BlockingIOError:
+                return
+            except (EOFError, ConnectionError):
+                self.close()
+                self._on_end()
+                return
+            self._on_message(head, blobs, fds)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            if self._driver.clients.pop(fd, None) is not None and not self._driver.closed:
+                self._driver.epoll.unregister(fd)
+            self.channel.close()
+            self._backlog.clear()
+
+
+class Company:
+    """Start, signal and bury the processes of actors.
+
+    Parameters
+    ----------
+    driver : Driver
+    limits : dict
+        Environment variables that limit the threads of BLAS.
+    preload : sequence of str
+        Modules for the forkserver to import.
+    """
+
+    def __init__(self, driver: Driver, limits: dict[str, str], preload: Sequence[str]) -> None:
+        self._driver = driver
+        self._limits = limits
+        self._preload = preload
+        self._launcher: Any = None
+        #: Workers have a page each; actors never write to it, so all have the same one.
+        self._journal: JournalFile | None = None
+        self.actors: dict[int, Actor] = {}
+        self._ids = count(1)
+        self.channel: Channel = None  # type: ignore[assignment]  # until the first actor
+
+    def launch(self, actor: Actor) -> tuple[int, Link]:
+        """Start a process for `actor`; return its number and the socket to it."""
+        if self._launcher is None:
+            self._connect()
+        ours, theirs = socket_pair()
+        worker_id = next(self._ids)
+        channel = Channel(ours, self._driver.crew.buffer)
+        link = Link(self._driver, channel, actor.on_message, lambda: None)
+        self.actors[worker_id] = actor
+        try:
+            self._launcher.launch([(worker_id, 0, theirs.fileno())])
+        except ConnectionError:
+            pass  # the forkserver was killed: its notice, for this actor too, is on the way
+        finally:
+            theirs.close()
+        return worker_id, link
+
+    def _connect(self) -> None:
+        if self._journal is None:
+            self._journal = JournalFile(1)
+        self._launcher = _launcher.connect(
+            "forkserver", None, self._journal.fd, self._limits, self._preload
+        )
+        self.channel = self._launcher.channel
+        fd = self.channel.fileno()
+        self._driver.clients[fd] = self
+        self._driver.epoll.register(fd, select.EPOLLIN)
+
+    def signal(self, worker_id: int, number: int) -> None:
+        """Send a signal to an actor, unless it has ended."""
+        try:
+            self._launcher.signal(worker_id, number)
+        except OSError:
+            return  # the forkserver is gone, which we are about to learn
+
+    def on_ready(self) -> None:
+        """Take the forkserver's notices of actors that have ended."""
+        try:
+            while True:
+                head, _ = self.channel.receive(_DONTWAIT)
+                if head[0] == EXITED:
+                    for worker_id, status in head[1]:
+                        self._exited(worker_id, status)
+        except BlockingIOError:
+            return
+        except (EOFError, ConnectionError):
+            self._forkserver_gone()
+
+    def _exited(self, worker_id: int, status: int) -> None:
+        actor = self.actors.pop(worker_id, None)
+        if actor is not None:
+            actor.on_exit(os.waitstatus_to_exitcode(status))
+
+    def _forkserver_gone(self) -> None:
+        """Get a new forkserver: ours was killed, and with it (by the kernel) all actors."""
+        fd = self.channel.fileno()
+        self._driver.epoll.unregister(fd)
+        del self._driver.clients[fd]
+        self._launcher.close()
+        self.channel.close()
+        self._launcher = None
+        for worker_id in list(self.actors):
+            self._exited(worker_id, _signal.SIGKILL)
+
+    def leave(self) -> None:
+        """Have the driver read no more notices: it is about to close what it reads."""
+        if self._launcher is not None:
+            fd = self.channel.fileno()
+            if self._driver.clients.pop(fd, None) is not None:
+                self._driver.epoll.unregister(fd)
+
+    def end_all(self) -> None:
+        """Have the forkserver end all actors, and let go of nothing here."""
+        if self._launcher is not None:
+            self._launcher.close()
+
+    def close(self, forked: bool = False) -> None:
+        """Let go of everything; the forkserver then ends all actors."""
+        if self._launcher is not None:
+            if forked:
+                self._launcher.forked()
+            else:
+                self._launcher.close()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def wait_gone(self) -> None:
+        """Wait until no process of an actor is left, after `close`."""
+        if self._launcher is not None:
+            self._launcher.wait()
+            self._launcher = None

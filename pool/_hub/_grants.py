@@ -1,0 +1,74 @@
+"""Who holds which CPUs and GPUs, and who waits for them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from pool._objects._resources import Grant, Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pool._local._driver import Driver
+
+
+class Grants:
+    """Grant resources in the order in which they were asked for. Under the driver's lock.
+
+    Tasks that ask for one CPU, as most do, are not counted here: they take turns on the
+    workers of the engine, of which there are as many as CPUs. What is granted here takes
+    CPUs away from those.
+    """
+
+    def __init__(self, driver: Driver, books: Resources) -> None:
+        self._driver = driver
+        self.books = books
+        self._waiting: deque[tuple[Mapping[str, float], Callable[[Grant | None], None]]] = deque()
+
+    def ask(self, request: Mapping[str, float], granted: Callable[[Grant | None], None]) -> None:
+        """Call ``granted(grant)`` as soon as the request can be met; None if it is empty."""
+        if not any(request.values()):
+            granted(None)
+            return
+        self._waiting.append((request, granted))
+        self._serve()
+
+    def _serve(self) -> None:
+        # First come, first served: a large request is not overtaken for ever by small ones.
+        while self._waiting:
+            request, granted = self._waiting[0]
+            grant = self.books.take(request)
+            if grant is None:
+                return
+            self._waiting.popleft()
+            self._resize()
+            granted(grant)
+
+    def give_back(self, grant: Grant) -> None:
+        """Take back what somebody held."""
+        self.books.give_back(grant)
+        self._resize()
+        self._serve()
+
+    def _resize(self) -> None:
+        """Leave the workers of ordinary tasks the CPUs that nobody holds."""
+        from pool._local import _events as ev
+
+        free = self.books.amounts(free=True).get("CPU", 0.0)
+        self._driver.inbox.append(ev.ProcessesChanged(int(free)))
+
+    def names_of(self, grant: Grant | None) -> list[str]:
+        """Return the names of the GPUs of a grant."""
+        return [] if grant is None else self.books.names_of(grant)
+
+    def environ(self, request: Mapping[str, float], gpus: Sequence[str]) -> dict[str, str]:
+        """Return the variables by which libraries see what was granted."""
+        environ = {}
+        if request.get("CPU", 0) > 1 and "OMP_NUM_THREADS" not in os.environ:
+            environ["OMP_NUM_THREADS"] = str(int(request["CPU"]))
+        if "GPU" in request or self.books.devices:
+            # Who was granted none shall see none: it would take another one's memory.
+            environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        return environ

@@ -1,0 +1,514 @@
+"""The runtime of a program: it owns objects, and drives the workers of tasks and actors.
+
+One engine runs the tasks; its driver also reads the sockets of actors and of guests. So
+whoever waits, for whatever it may be, drives everything, and a round trip to an actor
+takes no helper thread. Everything that changes the books happens under that driver's lock.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections import deque
+
+from pool._hub._actors import Actor, new_call
+from pool._hub._company import Company
+from pool._hub._grants import Grants
+from pool._hub._logs import Logs
+from pool._hub._special import Special
+from pool._hub._streams import Stream
+from pool._hub._tasks import Tasks
+from pool._hub._visitors import Visitor
+from pool._local import _events as ev
+from pool._local._engine import LocalEngine
+from pool._objects._parcels import pack, seal
+from pool._objects._protocol import STREAM
+from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
+from pool._objects._resources import Resources
+from pool._workers._settings import thread_limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+    from typing import Any
+
+    from pool._objects._refs import ActorFacts, Ref
+    from pool._transport._channel import Channel
+
+#: What workers of a hub need; imported once, by the process that they are forked from.
+PRELOAD = ("pool._stage._actor", "pool._stage._guest")
+
+_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+
+
+class Hub:
+    """The home of references in a program.
+
+    Parameters
+    ----------
+    total : dict
+        Resources by name; ``"CPU"`` is the number of workers of tasks.
+    gpus : sequence of str
+        Names of the GPUs.
+    namespace : str
+        Of named actors.
+    log_to_driver : bool
+        Print here what workers print.
+    """
+
+    def __init__(
+        self,
+        total: dict[str, float],
+        gpus: Sequence[str] = (),
+        namespace: str = "",
+        log_to_driver: bool = True,
+    ) -> None:
+        limits = thread_limits(1)
+        self._owner = os.getpid()
+        self.namespace = namespace
+        self.log_to_driver = log_to_driver
+        self.engine = LocalEngine(int(total.get("CPU", 1)), limits=limits, preload=PRELOAD)
+        self.driver = driver = self.engine.driver
+        driver.aside = self
+        self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
+        self.streams: weakref.WeakValueDictionary[bytes, Stream] = weakref.WeakValueDictionary()
+        self.books = Resources(total, gpus)
+        self.grants = Grants(driver, self.books)
+        self.tasks = Tasks(self)
+        self.special = Special(self)
+        self.company = Company(driver, limits, PRELOAD)
+        #: Every actor that is not dead, and those that have a name.
+        self.actors: set[Actor] = set()
+        self.names: dict[tuple[str, str], Actor] = {}
+        self._visitors: list[Visitor] = []
+        self._logs = Logs()
+        self._printing = False
+        self._actions: deque[Callable[[], None]] = deque()
+        self._afterwards = _Afterwards()
+        self._lingering: list[Ref] = []
+        self.started = os.times().elapsed
+        _hubs.add(self)
+
+    # ------------------------------------------------------------------ along with the engine
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether somebody has to drive although no task runs."""
+        if self._actions:
+            return True
+        return any(actor.busy for actor in self.actors)
+
+    def locked(self, action: Callable[[], Any]) -> Any:
+        """Run `action` under the driver's lock, which this thread may have."""
+        if self.driver.held_here:
+            return action()
+        return self.driver.locked(action)
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Run `action` under the lock as soon as possible; from anywhere, never waits."""
+        self._actions.append(action)
+        self.driver.dirty.append(self)  # type: ignore[arg-type]  # it has what is used: `flush`
+        self.driver.pump()
+
+    def flush(self) -> None:
+        """Do what is due; called by the driver, between two events."""
+        while self._actions:
+            self._actions.popleft()()
+        if self._lingering:
+            # What was sent before the end of a call is in a socket by now: among it may be
+            # that somebody else holds what the call held.
+            self.read_visitors()
+            self._lingering.clear()
+
+    def read_visitors(self) -> None:
+        """Read what guests have sent until now."""
+        for visitor in list(self._visitors):
+            visitor.link.drain()
+
+    def linger(self, refs: Sequence[Ref]) -> None:
+        """Let go of what a call held, when all that came before its end has been read."""
+        if refs:
+            self._lingering.extend(refs)
+            self.driver.dirty.append(self)  # type: ignore[arg-type]
+
+    def taken_over(self, refs: Sequence[Ref]) -> None:
+        """Note that a result has arrived with what it contains."""
+        for ref in refs:
+            for visitor in self._visitors:
+                if visitor.handed[ref]:
+                    visitor.handed[ref] -= 1
+                    break
+
+    def afterwards(self, action: Callable[[], None]) -> None:
+        """Run `action` soon, by the thread that drives, without the lock."""
+        self._afterwards.actions.append(action)
+        self.driver.calling.append(self._afterwards)  # type: ignore[arg-type]
+        self.driver.wake()
+
+    def print_later(self, name: str, pid: int, stream: int, text: str) -> None:
+        """Print what a worker printed, without the lock."""
+        self._logs.add(name, pid, stream, text)
+        self.driver.calling.append(self._logs)  # type: ignore[arg-type]
+
+    def admit(self, worker: Any, channel: Channel) -> None:
+        """Take the connection of a guest: of a worker of tasks, or of an actor."""
+        if isinstance(worker, Actor):
+            self._visitors.append(Visitor(self, channel, 0, worker))
+        else:
+            self._visitors.append(Visitor(self, channel, worker))
+
+    def visitor_gone(self, visitor: Visitor, worker_id: int) -> None:
+        """Forget a guest whose worker has ended; what it had answered before still counts."""
+        if visitor.actor is not None:
+            visitor.actor.read_all()
+        else:
+            peer = self.driver.peers.get(worker_id)
+            while peer is not None and self.driver._receive(peer):
+                pass
+        if visitor in self._visitors:
+            self._visitors.remove(visitor)
+
+    def actor_process_gone(self, actor: Actor) -> None:
+        """Read what a dead actor had still asked for."""
+        for visitor in list(self._visitors):
+            if visitor.actor is actor:
+                visitor.link.drain()
+
+    def worker_blocked(self, worker_id: int) -> None:
+        """Lend the slot of a task that waits."""
+        if not worker_id:
+            return
+        for job in self._jobs_of(worker_id):
+            code = self.tasks.codes.get(job.function.function_id)
+            if code is not None:
+                code.waits = True
+        self.driver.inbox.append(ev.WorkerBlocked(worker_id))
+
+    def worker_unblocked(self, worker_id: int) -> None:
+        """Take the slot back."""
+        if worker_id:
+            self.driver.inbox.append(ev.WorkerUnblocked(worker_id))
+
+    def _jobs_of(self, worker_id: int) -> list[Any]:
+        peer = self.driver.peers.get(worker_id)
+        if peer is None:
+            return []
+        numbers = {run[0] for sent in peer.sent.values() for run in sent.runs}
+        return [self.driver.jobs[number] for number in numbers if number in self.driver.jobs]
+
+    def depth_of(self, worker_id: int) -> int:
+        """Return how deep the tasks are that a worker runs."""
+        return max((job.depth for job in self._jobs_of(worker_id)), default=0)
+
+    def abort(self, error: BaseException) -> list[Any]:
+        """Give up: the engine has crashed. Nobody has to be called back."""
+        self._actions.clear()
+        for actor in list(self.actors):
+            actor.carry_out(actor.mailbox.refused(f"the runtime was given up: {error}"))
+            actor.carry_out(actor.mailbox.exited("the runtime was given up"))
+        return []
+
+    # ------------------------------------------------------------------ references
+
+    def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
+        """Return the reference of that name."""
+        ref = self.named.get(name)
+        if ref is None:
+            # It was made by a task whose message about it has not been read yet.
+            ref = self.named[name] = ObjectRef(self, name)
+        return ref
+
+    lent = arrived
+
+    def lost(self, name: bytes) -> ObjectRef:
+        """Return a reference to an object that nobody knows."""
+        from pool.exceptions import ObjectLostError
+
+        ref = ObjectRef(self, name)
+        ref._seal(FAILED, ObjectLostError(f"nobody holds object {name.hex()} any more"))
+        return ref
+
+    def actor_dropped(self, ref: ActorRef) -> None:
+        """Note that nobody holds an actor any more."""
+        record: Actor = ref.record
+        if record is not None and not self.driver.closed:
+            self.later(record.dropped)
+
+    def future(self, ref: ObjectRef) -> Future[Any]:
+        """Return a future of an object's value."""
+        from concurrent.futures import Future
+
+        from pool._objects._outcomes import resolve_future
+
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+
+        def resolve(ref: ObjectRef) -> None:
+            self.afterwards(lambda: resolve_future(future, ref._state, ref._value))
+
+        if not self.locked(lambda: ref._watch(resolve)):
+            resolve_future(future, ref._state, ref._value)
+        else:
+            self.engine.attend()
+        return future
+
+    # ------------------------------------------------------------------ objects
+
+    def put(self, value: object) -> ObjectRef:
+        """Store a value."""
+        ref = ObjectRef(self)
+        ref._value = seal(value)
+        ref._state = READY
+        return ref
+
+    def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
+        """Wait for objects and return ``(state, stored value)`` of each."""
+        if len(refs) == 1:
+            (ref,) = refs
+            self.engine.wait(lambda: bool(ref._state), timeout)
+        else:
+            left = deque(refs)
+
+            def all_there() -> bool:
+                while left and left[0]._state:
+                    left.popleft()
+                return not left
+
+            self.engine.wait(all_there, timeout)
+        return [(ref._state, ref._value) if ref._state else None for ref in refs]
+
+    def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
+        """Wait until `number` of the objects are there, or the timeout."""
+        if timeout == 0:
+            self.engine.lead.glance()
+            return
+        missing = [number]
+
+        def there(ref: ObjectRef) -> None:
+            missing[0] -= 1
+
+        def watch() -> None:
+            for ref in refs:
+                if not ref._watch(there):
+                    missing[0] -= 1
+
+        self.locked(watch)
+        self.engine.wait(lambda: missing[0] <= 0, timeout)
+
+    def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
+        """Return which objects are there now."""
+        return [bool(ref._state) for ref in refs]
+
+    def cancel(self, ref: ObjectRef, force: bool) -> None:
+        """Cancel what is to produce an object."""
+        call = ref._call
+        if call is not None:
+            call.cancel()
+
+    # ------------------------------------------------------------------ tasks
+
+    def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
+        """Run a task; return the references to its values, or its stream."""
+        if options.resources is not None:
+            problem = self.unschedulable(options.resources, code.title)
+            if problem is not None:
+                raise problem
+        call, refs = self.tasks.call(code, args, kwargs, options)
+        if options.returns == STREAM:
+            call.stream = Stream(self)
+            self.tasks.begin(call)
+            return call.stream
+        self.tasks.begin(call)
+        return refs
+
+    def unschedulable(self, resources: Any, title: str) -> Exception | None:
+        """Return an error if a request can never be met."""
+        why = self.books.impossible(resources or {})
+        if not why:
+            return None
+        from pool.exceptions import TaskUnschedulableError
+
+        return TaskUnschedulableError(
+            f"{title} can never run: {why}; give init() what this machine has, or ask for less"
+        )
+
+    def new_stream(self, name: bytes) -> Stream:
+        """Return a stream under the name that a guest gave it."""
+        stream = Stream(self)
+        del self.streams[stream.name]
+        stream.name = name
+        self.streams[name] = stream
+        return stream
+
+    # ------------------------------------------------------------------ actors
+
+    def create(self, code: Any, args: Any, kwargs: Any, options: Any) -> ActorRef:
+        """Start an actor; never waits for it."""
+        parcel = pack(args, kwargs)
+        # As the class is now, and pickled before the lock is taken: pickling may run code
+        # of the user's.
+        code = code.in_full()
+        found: ActorRef | Exception = self.locked(lambda: self.create_here(code, parcel, options))
+        if isinstance(found, Exception):
+            raise found
+        self.engine.attend()
+        return found
+
+    def create_here(self, code: Any, parcel: Any, options: Any) -> ActorRef | Exception:
+        """Start an actor, under the lock.
+
+        Returns
+        -------
+        ActorRef or Exception
+            An error if its name is taken, or if it asks for more than there is. Not
+            raised: an exception under the lock means that the books are broken.
+        """
+        problem = self.unschedulable(options.resources, code.title)
+        if problem is not None:
+            return problem
+        key = (options.namespace or self.namespace, options.name)
+        if options.name:
+            known = self.find_here(options.name, key[0])
+            if known is not None:
+                if options.get_if_exists:
+                    return known
+                return ValueError(
+                    f"an actor named {options.name!r} exists already in namespace {key[0]!r}; "
+                    "use get_actor, or give get_if_exists=True"
+                )
+        actor = Actor(self, code, parcel, options)
+        ref = ActorRef(self, options.facts, actor.name)
+        ref.record = actor
+        actor.ref = weakref.ref(ref)
+        self.named[actor.name] = ref
+        self.actors.add(actor)
+        if options.name:
+            self.names[key] = actor
+        actor.begin()
+        return ref
+
+    def call(self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int) -> Any:
+        """Call a method of an actor; return the references, or the stream."""
+        record: Actor = actor.record
+        call = new_call(record, 0, method, args, kwargs, returns)
+        refs = call.refs
+        if returns == STREAM:
+            call.stream = stream = Stream(self)
+        self.later(lambda: record.call(call))
+        self.engine.attend()
+        return stream if returns == STREAM else refs
+
+    def kill(self, actor: ActorRef, no_restart: bool) -> None:
+        """End an actor at once."""
+        self.locked(lambda: actor.record.kill(no_restart))
+
+    def find(self, name: str, namespace: str | None) -> ActorRef | None:
+        """Return a named actor: of this program, or a detached one."""
+        found: ActorRef | None = self.locked(lambda: self.find_here(name, namespace))
+        return found
+
+    def find_here(self, name: str, namespace: str | None) -> ActorRef | None:
+        """Return a named actor of this program, under the lock."""
+        actor = self.names.get((namespace or self.namespace, name))
+        return None if actor is None else actor.ref()
+
+    def actor_gone(self, actor: Actor) -> None:
+        """Forget an actor that is dead for good."""
+        self.actors.discard(actor)
+        for key, known in list(self.names.items()):
+            if known is actor:
+                del self.names[key]
+
+    # ------------------------------------------------------------------ facts and the end
+
+    def facts(self) -> dict[str, Any]:
+        """Return resources, nodes and the like."""
+        found: dict[str, Any] = self.locked(self.facts_here)
+        return found
+
+    def facts_here(self) -> dict[str, Any]:
+        """Return the same under the lock."""
+        free = self.books.amounts(free=True)
+        running = sum(bool(w.messages) and not w.blocked for w in self.scheduler_workers())
+        if "CPU" in free:
+            free["CPU"] = max(0.0, free["CPU"] - running)
+        return {
+            "total": self.books.amounts(),
+            "free": free,
+            "namespace": self.namespace,
+            "actors": [
+                {
+                    "name": actor.options.name,
+                    "class": actor.title,
+                    "state": actor.mailbox.state,
+                    "pid": actor.pid,
+                }
+                for actor in self.actors
+            ],
+        }
+
+    def scheduler_workers(self) -> Any:
+        """Return the books of the workers of tasks."""
+        return list(self.engine.scheduler.workers.values())
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be used: not after a crash, and not in a forked child."""
+        return self.engine.usable and self._owner == os.getpid()
+
+    def stop(self) -> None:
+        """End all workers and actors, at once; wait until they are gone."""
+        if self.driver.closed or self._owner != os.getpid():
+            return
+        self.locked(self._end_actors)
+        self.company.end_all()
+        self.engine.terminate()
+        self.company.close()
+        self.company.wait_gone()
+        self.driver.crew.wait_gone()
+
+    def _end_actors(self) -> None:
+        for actor in list(self.actors):
+            actor.mailbox.refused("the runtime was shut down")
+            actor.carry_out(actor.mailbox.exited("the runtime was shut down"))
+        self.company.leave()
+
+    def forked(self) -> None:
+        """Let go, in a forked child, of what belongs to the parent."""
+        self.company.close(forked=True)
+
+
+class _Afterwards:
+    """Actions for the thread that drives, outside the lock."""
+
+    def __init__(self) -> None:
+        self.actions: deque[Callable[[], None]] = deque()
+
+    def call_back(self) -> None:
+        """Run what is due."""
+        while self.actions:
+            try:
+                action = self.actions.popleft()
+            except IndexError:
+                return  # another thread took the last one
+            action()
+
+
+def _quit() -> None:
+    """End what a program leaves behind when it ends."""
+    for hub in list(_hubs):
+        if not hub.driver.closed and hub._owner == os.getpid():
+            hub.company.end_all()
+
+
+def _after_fork() -> None:
+    for hub in list(_hubs):
+        hub.forked()
+    _hubs.clear()
+
+
+# After those of the engine, that is: called before them.
+atexit.register(_quit)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,43 @@
+"""What workers print, in the program: whole lines, each with the name of its author."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Logs:
+    """Lines that wait to be printed; the driver calls `call_back` without any lock."""
+
+    def __init__(self) -> None:
+        self._lines: deque[tuple[int, str]] = deque()
+
+    def add(self, name: str, pid: int, stream: int, text: str) -> None:
+        """Take whole lines."""
+        prefix = f"({name} pid={pid}) "
+        lines = text.removesuffix("\n").split("\n")
+        self._lines.append((stream, "".join(f"{prefix}{line}\n" for line in lines)))
+
+    def call_back(self) -> None:
+        """Print what has come, through `sys.stdout` and `sys.stderr` as they are now."""
+        written: set[Any] = set()
+        while self._lines:
+            try:
+                stream, text = self._lines.popleft()
+            except IndexError:
+                break  # another thread took the last one
+            target = sys.stdout if stream == 1 else sys.stderr
+            try:
+                target.write(text)
+                written.add(target)
+            except (AttributeError, OSError, ValueError):
+                continue  # replaced by something odd, closed, or its reader is gone
+        for target in written:
+            try:
+                target.flush()
+            except (AttributeError, OSError, ValueError):
+                continue

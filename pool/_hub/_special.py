@@ -1,0 +1,111 @@
+"""Tasks that ask for more than one CPU: each has a process of its own.
+
+Which devices a process sees is settled before it starts (CUDA reads its variable once), so
+such a task is an actor that lives for one call. It waits for its resources as actors do.
+"""
+
+from __future__ import annotations
+
+from pool._hub._actors import Actor, ActorCall
+from pool._objects._options import ActorOptions
+from pool._objects._parcels import pack
+from pool._objects._refs import ActorFacts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pool._hub._hub import Hub
+    from pool._hub._tasks import TaskCall
+    from pool._objects._parcels import Parcel
+
+
+class Special:
+    """Start such tasks.
+
+    Parameters
+    ----------
+    hub : Hub
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def start(self, call: TaskCall) -> None:
+        """Run a task whose arguments are there in a process of its own."""
+        self._hub.locked(lambda: self._start(call))
+
+    def _start(self, call: TaskCall) -> None:
+        hub = self._hub
+        options = ActorOptions()
+        options.resources = dict(call.options.resources or {})
+        options.facts = ActorFacts(call.title, call.code.module, {}, False)
+        actor = _OneTask(hub, call.code, pack((), {}), options)
+        actor.title = call.title
+        hub.actors.add(actor)
+        actor.begin()
+        parcel = call.parcel if call.parcel is not None else pack(call.args, {})
+        inner = _OneCall(actor, call, parcel)
+        inner.returns = call.options.returns
+        inner.refs = call.refs
+        inner.stream = call.stream
+        for ref in call.refs:
+            ref._call = inner
+        actor.call(inner)
+        actor.carry_out(actor.mailbox.released())
+
+
+class _OneTask(Actor):
+    """An actor that is a function."""
+
+    is_task = True
+
+
+class _OneCall(ActorCall):
+    """The call of a task.
+
+    Attributes
+    ----------
+    task : TaskCall
+        As it was submitted; it counts how often it may be tried again.
+    cancelled : bool
+    """
+
+    __slots__ = ("cancelled", "task")
+
+    def __init__(self, actor: Actor, task: TaskCall, parcel: Parcel) -> None:
+        super().__init__(actor, 0, "", parcel)
+        self.task = task
+        self.cancelled = False
+
+    @property
+    def title(self) -> str:
+        return self.actor.title
+
+    def fail(self, error: BaseException) -> None:
+        """Try again if its process died, or put the error in place of every value."""
+        from pool.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
+
+        task = self.task
+        hub = self.actor.hub
+        died = isinstance(error, ActorDiedError) and not self.cancelled
+        if died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
+            if task.retries:
+                task.retries -= task.retries > 0
+                hub.later(lambda: hub.special.start(task))
+                return
+            if died:
+                error = WorkerCrashedError(f"task {self.title} did not end: {error.reason}")  # type: ignore[attr-defined]
+        super().fail(error)
+
+    def cancel(self) -> None:
+        """End its process."""
+        from pool.exceptions import TaskCancelledError
+
+        hub = self.actor.hub
+        self.task.retries = 0
+
+        def end() -> None:
+            self.cancelled = True
+            super(_OneCall, self).fail(TaskCancelledError(f"{self.title}() was cancelled"))
+            self.actor.kill(True)
+
+        hub.later(end)

@@ -1,0 +1,84 @@
+"""The values of a task that yields: references that become known one by one."""
+
+from __future__ import annotations
+
+from pool._objects._parcels import Sealed
+from pool._objects._refs import FAILED, READY, ObjectRef, new_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._hub._hub import Hub
+
+
+class Stream:
+    """What a generator has yielded so far.
+
+    The values and the end come over different sockets, in any order: the end says how
+    many values there are, and the stream is over when that many have come.
+    """
+
+    __slots__ = ("__weakref__", "_hub", "_items", "_received", "_watchers", "count", "name")
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.name = new_name()
+        self._items: dict[int, ObjectRef] = {}
+        #: How many values have come; they come in order.
+        self._received = 0
+        self.count: int | None = None
+        self._watchers: list[Callable[[], None]] = []
+        hub.streams[self.name] = self
+
+    # ------------------------------------------------------------------ under the lock
+
+    def add(self, index: int, stored: Any) -> None:
+        """Take a value."""
+        if index < self._received or (self.count is not None and index >= self.count):
+            return  # a second attempt, after the worker of the first one died
+        self._received = index + 1
+        ref = self._items[index] = ObjectRef(self._hub)
+        ref._seal(READY, stored)
+        if stored.__class__ is Sealed:
+            self._hub.taken_over(stored.refs)
+        self._tell()
+
+    def end(self, count: int | None = None, error: BaseException | None = None) -> None:
+        """Note how many values there are; an error takes the place of one more."""
+        if error is not None:
+            count = self._received
+            ref = self._items[count] = ObjectRef(self._hub)
+            ref._seal(FAILED, error)
+            count += 1
+        if self.count is None:
+            self.count = count
+        self._tell()
+
+    def _tell(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Have `watcher` called at the next change."""
+        self._watchers.append(watcher)
+
+    # ------------------------------------------------------------------ any thread
+
+    def knows(self, index: int) -> bool:
+        """Return whether value number `index`, or that there is none, is known."""
+        return index in self._items or (self.count is not None and index >= self.count)
+
+    def take(self, index: int, timeout: float | None = None) -> ObjectRef | None:
+        """Wait for the reference number `index`, and let go of it; None: no more."""
+        if not self._hub.engine.wait(lambda: self.knows(index), timeout):
+            from pool.exceptions import GetTimeoutError
+
+            raise GetTimeoutError(f"value number {index} was not yielded within {timeout} s")
+        return self._items.get(index)
+
+    def let_go(self, index: int) -> None:
+        """Let go of a value that its reader has."""
+        self._items.pop(index, None)

@@ -1,0 +1,342 @@
+"""Tasks on their way: from a call of ``.remote()`` to the objects that it promised.
+
+A task with plain arguments that needs nothing but a worker goes into a stream of its
+function (`pool._local._streams`), where many are decided, sent and answered at a time.
+Everything else is a job of its own. What a task was given as a reference it gets as a
+value: it is not submitted before its arguments are there.
+"""
+
+from __future__ import annotations
+
+from pool._local._jobs import OneCall
+from pool._objects._parcels import Parcel, Sealed, is_atom, pack
+from pool._objects._protocol import STREAM
+from pool._objects._refs import FAILED, READY, ObjectRef
+from pool._pickling import FunctionPayload
+from pool._stage._runner import Order, Runnable
+from pool._transport._messages import CALL
+from store._codec import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pool._hub._hub import Hub
+    from pool._objects._codes import Code
+    from pool._objects._options import TaskOptions
+
+#: Arguments up to this size may share a message with those of other calls.
+STREAM_NBYTES = 16 * 1024
+
+
+class _Alone:
+    """A key of costs that equals nothing, itself included.
+
+    A task that was given references or handles may wait for other tasks. It must not
+    share a message with one that it waits for: what a worker has read it cannot give back.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = object.__hash__
+
+
+ALONE = _Alone()
+
+
+class TaskCall:
+    """One task: the result handle that the engine fills, and what is needed to try again.
+
+    Attributes
+    ----------
+    refs : list of ObjectRef
+        What was promised; held until it is there.
+    """
+
+    __slots__ = (
+        "_hub", "_index", "_job_id", "_success", "_value", "args", "code", "depth", "options",
+        "parcel",
+        "payload", "refs", "retries", "stream", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self, hub: Hub, code: Code, args: Any, options: TaskOptions, refs: list[ObjectRef]
+    ) -> None:
+        self._hub = hub
+        self.code = code
+        #: The function as it is now; raises if it cannot be sent.
+        self.payload = hub.tasks.payload(code)
+        #: Plain arguments, or None if there is a parcel.
+        self.args = args
+        self.options = options
+        self.refs = refs
+        self.retries = options.retries
+        self.parcel: Parcel | None = None
+        self.stream: Any = None
+        self.depth = 0
+        #: Arguments that are not there yet.
+        self.waiting = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._job_id: int | None = None
+        self._index: int | None = None
+        self._success = True
+        self._value: Any = None
+
+    @property
+    def title(self) -> str:
+        """How logs and errors name it."""
+        return self.options.name or self.code.title
+
+    def label(self, first: int = 0, last: int = 0) -> str:
+        """Name it in the engine's errors."""
+        return f"task {self.title}"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was cancelled, or has its outcome."""
+        return self.args is None and self.parcel is None
+
+    def retries_after(self, error: BaseException) -> bool:
+        """Return whether it is to be run again after it raised `error`."""
+        kinds = self.options.retry_errors
+        if kinds is True or kinds is False:
+            return kinds and isinstance(error, Exception)
+        return isinstance(error, tuple(kinds))
+
+    # ------------------------------------------------------------------ as a sink
+
+    def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
+        """Take the outcome of a job of its own."""
+        self._success = not failed
+        self._value = values[0]
+        return False
+
+    def finish(self) -> bool:
+        """Pass the outcome on; under the driver's lock."""
+        if self.is_over:
+            return False
+        self._hub.tasks.finished(self)
+        return False
+
+    def abort(self, error: BaseException) -> bool:
+        """Note that it was cancelled, or that the engine was given up."""
+        self._hub.later(lambda: self.fail(error))
+        return False
+
+    def call_back(self) -> None:
+        """Nobody is called: watchers of the objects are told under the lock."""
+
+    def cancel(self) -> None:
+        """Cancel it: the submission was interrupted."""
+        self._hub.tasks.cancel(self)
+
+    # ------------------------------------------------------------------ outcomes
+
+    def fail(self, error: BaseException) -> None:
+        """Put an error in place of every value; under the lock."""
+        if self.is_over:
+            return
+        for ref in self.refs:
+            ref._seal(FAILED, error)
+        if self.stream is not None:
+            # Behind the values that were yielded before, which come over another socket.
+            self._hub.later(lambda: self._fail_stream(error))
+        self.over()
+
+    def _fail_stream(self, error: BaseException) -> None:
+        self._hub.read_visitors()
+        self.stream.end(error=error)
+
+    def over(self) -> None:
+        """Let go of everything that the task held."""
+        self._hub.linger(self.parcel.refs if self.parcel is not None else ())
+        self._hub.linger(self.code.refs)
+        self.args = self.parcel = None
+        self.refs = []
+
+
+class Tasks:
+    """Submit tasks and see to their outcomes.
+
+    Parameters
+    ----------
+    hub : Hub
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._payloads: dict[Any, FunctionPayload] = {}
+        #: By the number that the engine gave a function.
+        self.codes: dict[int, Code] = {}
+        self.finished_count = 0
+
+    # ------------------------------------------------------------------ beginnings
+
+    def call(
+        self, code: Code, args: Sequence[Any], kwargs: Any, options: TaskOptions
+    ) -> tuple[TaskCall, list[ObjectRef]]:
+        """Return a call that is not submitted yet, and what it promises."""
+        hub = self._hub
+        refs = [ObjectRef(hub) for _ in range(max(0, options.returns))]
+        if kwargs or options.returns != 1 or options.name or not all(map(is_atom, args)):
+            call = TaskCall(hub, code, None, options, refs)
+            call.parcel = pack(args, kwargs)
+        else:
+            call = TaskCall(hub, code, tuple(args), options, refs)
+        for ref in refs:
+            ref._call = call
+        return call, refs
+
+    def begin(self, call: TaskCall) -> None:
+        """Submit a call as soon as its arguments are there; any thread, without the lock."""
+        parcel = call.parcel
+        if parcel is not None and parcel.needs:
+            if not all(need._state == READY for need in parcel.needs):
+                self._hub.locked(lambda: self.wait_for_needs(call))
+                return
+            parcel.fill()
+        self.start(call)
+
+    def wait_for_needs(self, call: TaskCall) -> None:
+        """Submit a call when its arguments are there; under the lock."""
+        parcel = call.parcel
+        assert parcel is not None
+
+        def arrived(need: ObjectRef) -> None:
+            call.waiting -= 1
+            if not call.waiting:
+                self._needs_met(call)
+
+        # One more than there are, so that the last one is not met before all are asked.
+        call.waiting = 1
+        for need in set(parcel.needs):
+            if need._watch(arrived):
+                call.waiting += 1
+        call.waiting -= 1
+        if not call.waiting:
+            self._needs_met(call)
+
+    def _needs_met(self, call: TaskCall) -> None:
+        parcel = call.parcel
+        if parcel is None:
+            return  # cancelled meanwhile
+        for need in parcel.needs:
+            if need._state == FAILED:
+                call.fail(need._value)
+                return
+        parcel.fill()
+        self.start(call)
+
+    def start(self, call: TaskCall) -> None:
+        """Hand a call to the engine; from any thread, with or without the lock."""
+        if call.is_over:
+            return  # cancelled meanwhile
+        if call.options.resources is not None:
+            self._hub.special.start(call)
+            return
+        engine = self._hub.engine
+        payload = call.payload
+        parcel = call.parcel
+        if parcel is None and not call.depth:
+            engine.call_soon(payload, lambda: _label(call.code.title), call.args, call)
+            return
+        if parcel is None:
+            order: Any = call.args
+        else:
+            task = call.refs[0].binary() if call.refs else b""
+            if call.stream is not None:
+                task = call.stream.name
+            order = (Order(parcel, call.options.returns, call.options.name, task),)
+        alone = bool((parcel is not None and parcel.refs) or call.code.refs or call.code.waits)
+        if parcel is not None and not (alone or call.depth) and parcel.nbytes <= STREAM_NBYTES:
+            engine.call_soon(payload, lambda: _label(call.code.title), order, call)
+            return
+        encoded = encode((order, {}))
+        call._job_id = engine.submit(
+            engine.function(payload),
+            CALL,
+            OneCall([encoded.data, *encoded.buffers]),
+            call,
+            call.label,
+            depth=call.depth,
+            cost_key=ALONE if alone else None,
+        )
+
+    def payload(self, code: Code) -> FunctionPayload:
+        """Return what makes a `Runner` of a function in a worker."""
+        inner = code.payload()
+        known = self._payloads.get(inner)
+        if known is None:
+            if len(self._payloads) > 1024:
+                self._payloads.clear()
+                self.codes.clear()
+            runnable = Runnable(code, self._hub.log_to_driver, self._hub.namespace)
+            known = self._payloads[inner] = FunctionPayload(encode(runnable), True)
+            self.codes[self._hub.engine.function(known).function_id] = code
+        return known
+
+    # ------------------------------------------------------------------ ends
+
+    def finished(self, call: TaskCall) -> None:
+        """Take the outcome of a call; under the lock."""
+        value = call._value
+        if not call._success:
+            self._failed(call, value)
+            return
+        self.finished_count += 1
+        if call.options.returns == 1:
+            call.refs[0]._seal(READY, value)
+            if value.__class__ is Sealed and value.refs:
+                self._hub.taken_over(value.refs)
+        elif call.options.returns == STREAM:
+            call.stream.end(count=value)
+        else:
+            for ref, stored in zip(call.refs, value or (), strict=True):
+                ref._seal(READY, stored)
+                if stored.__class__ is Sealed:
+                    self._hub.taken_over(stored.refs)
+        if call.parcel is not None or call.code.refs:
+            call.over()
+        else:
+            call.args = None
+            call.refs = []
+
+    def _failed(self, call: TaskCall, error: BaseException) -> None:
+        from pool._errors import WorkerDied
+        from pool.exceptions import RayTaskError, WorkerCrashedError
+
+        died = isinstance(error, WorkerDied)
+        if call.retries and (died or call.retries_after(error)):
+            call.retries -= call.retries > 0
+            call._reset()
+            # Not from inside the scheduler, which is dealing with the death.
+            self._hub.later(lambda: self.start(call))
+            return
+        if died:
+            crash = WorkerCrashedError(f"{error}")
+            crash.__cause__ = error
+            call.fail(crash)
+        else:
+            call.fail(RayTaskError(call.title, error))
+
+    def cancel(self, call: TaskCall) -> None:
+        """Cancel a call, wherever it is; from any thread, without the lock."""
+        from pool.exceptions import TaskCancelledError
+
+        hub = self._hub
+        call.retries = 0
+        error = TaskCancelledError(f"{call.title}() was cancelled")
+        hub.locked(lambda: None)  # so that what flowed into a stream has its number
+        if call._job_id is None:
+            hub.later(lambda: call.fail(error))
+        else:
+            hub.engine.cancel(call._job_id, error, call._index)
+
+
+def _label(title: str) -> Callable[[int, int], str]:
+    # Kept as long as the stream: it must not hold a call.
+    return lambda first, last: f"task {title}"

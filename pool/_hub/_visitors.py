@@ -1,0 +1,276 @@
+"""The other end of guests: what tasks and actors ask of the hub, and what they hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pool._hub._actors import ActorCall, bind
+from pool._hub._company import Link
+from pool._hub._tasks import TaskCall
+from pool._objects import _protocol as protocol
+from pool._objects._parcels import Lent, Sealed
+from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
+from pool._pickling import dumps_exception, loads
+from pool._transport._messages import BLOCKED, UNBLOCKED
+from store._codec import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pool._hub._actors import Actor
+    from pool._hub._hub import Hub
+    from pool._objects._refs import Ref
+    from pool._transport._channel import Channel
+
+
+class Visitor:
+    """One guest of the hub. Everything here runs under the driver's lock.
+
+    Parameters
+    ----------
+    hub : Hub
+    channel : Channel
+    worker_id : int
+        Of the engine's worker; 0 if it is an actor.
+    actor : Actor, optional
+    """
+
+    def __init__(
+        self, hub: Hub, channel: Channel, worker_id: int, actor: Actor | None = None
+    ) -> None:
+        self._hub = hub
+        self._worker_id = worker_id
+        self.actor = actor
+        #: What it holds: the reference, and how often it was lent.
+        self._loans: dict[bytes, tuple[Ref, int]] = {}
+        #: What its results contain that are still on the way.
+        self.handed: Counter[Ref] = Counter()
+        self._requests: dict[int, Any] = {}
+        self._codes: dict[int, Any] = {}
+        self._streams: dict[bytes, Any] = {}
+        self.link = Link(hub.driver, channel, self._on_message, self._gone)
+        self._verbs: dict[str, Callable[..., None]] = {
+            "put": self._put,
+            "borrow": self._borrow,
+            "return": self._return,
+            "hand over": self._hand_over,
+            "submit": self._submit,
+            "stream submit": self._stream_submit,
+            "call": self._call,
+            "stream call": self._stream_call,
+            "stream over": self._stream_over,
+            "yielded": self._yielded,
+            "forget": self._forget,
+            "cancel": self._cancel,
+            "kill": self._kill,
+        }
+        self._questions: dict[str, Callable[..., None]] = {
+            "get": self._get,
+            "wait": self._wait,
+            "settled": self._settled,
+            "create": self._create,
+            "find": self._find,
+            "facts": self._facts,
+            "next": self._next,
+        }
+
+    # ------------------------------------------------------------------ messages
+
+    def _on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> None:
+        kind = head[0]
+        if kind == protocol.DO:
+            self._verbs[head[1]](*loads(blobs[0], blobs[1:]))
+        elif kind == protocol.ASK:
+            self._requests[head[1]] = None
+            self._questions[head[2]](head[1], *loads(blobs[0], blobs[1:]))
+        elif kind == protocol.LOG:
+            text = bytes(blobs[0]).decode("utf-8", "replace")
+            self._hub.print_later(head[1], head[2], head[3], text)
+        elif kind == BLOCKED:
+            self._hub.worker_blocked(self._worker_id)
+        elif kind == UNBLOCKED:
+            self._hub.worker_unblocked(self._worker_id)
+
+    def _gone(self) -> None:
+        """Let go of what it held: its worker has ended."""
+        self._hub.visitor_gone(self, self._worker_id)
+        self._requests.clear()
+        self._loans.clear()
+        self.handed.clear()
+        self._streams.clear()
+
+    def _answer(self, request: int, index: int, state: int, content: Any) -> None:
+        if state == FAILED:
+            encoded = dumps_exception(content)
+        else:
+            if content.__class__ is Sealed:
+                for ref in content.refs:
+                    self._lend(ref)
+            encoded = encode(content)
+        self.link.send((protocol.ANSWER, request, index, state), [encoded.data, *encoded.buffers])
+
+    # ------------------------------------------------------------------ loans
+
+    def _lend(self, ref: Ref) -> Lent:
+        name = ref.binary()
+        _, loans = self._loans.get(name, (ref, 0))
+        self._loans[name] = (ref, loans + 1)
+        return Lent(ref)
+
+    def _borrow(self, name: bytes) -> None:
+        ref = self._hub.named.get(name)
+        if ref is None:
+            ref = self._hub.lost(name)
+        self._lend(ref)
+
+    def _return(self, names: Sequence[tuple[bytes, int]]) -> None:
+        for name, number in names:
+            ref, loans = self._loans.pop(name)
+            if loans > number:  # it was lent once more meanwhile
+                self._loans[name] = (ref, loans - number)
+
+    def _hand_over(self, refs: Sequence[Ref]) -> None:
+        self.handed.update(refs)
+
+    def _ref(self, name: bytes) -> ObjectRef:
+        ref = self._loans[name][0] if name in self._loans else self._hub.lost(name)
+        assert isinstance(ref, ObjectRef)
+        return ref
+
+    def _refs(self, names: Sequence[bytes]) -> list[ObjectRef]:
+        return [self._ref(name) for name in names]
+
+    def _own(self, refs: Sequence[ObjectRef], names: Sequence[bytes]) -> None:
+        """Give references the names under which the guest knows them, and lend them."""
+        for ref, name in zip(refs, names, strict=True):
+            ref._name = name
+            self._hub.named[name] = ref
+            self._lend(ref)
+
+    # ------------------------------------------------------------------ objects
+
+    def _put(self, name: bytes, stored: Any) -> None:
+        ref = ObjectRef(self._hub)
+        self._own([ref], [name])
+        ref._seal(READY, stored)
+
+    def _get(self, request: int, names: Sequence[bytes]) -> None:
+        for index, ref in enumerate(self._refs(names)):
+            if not ref._watch(lambda ref, index=index: self._got(request, index, ref)):  # type: ignore[misc]
+                self._got(request, index, ref)
+
+    def _got(self, request: int, index: int, ref: ObjectRef) -> None:
+        if request in self._requests:
+            self._answer(request, index, ref._state, ref._value)
+
+    def _forget(self, request: int) -> None:
+        self._requests.pop(request, None)
+
+    def _wait(self, request: int, names: Sequence[bytes], number: int) -> None:
+        missing = [number]
+
+        def there(ref: ObjectRef | None) -> None:
+            missing[0] -= 1
+            if not missing[0] and request in self._requests:
+                self._answer(request, 0, READY, None)
+
+        for ref in self._refs(names):
+            if not ref._watch(there):
+                there(ref)
+
+    def _settled(self, request: int, names: Sequence[bytes]) -> None:
+        self._answer(request, 0, READY, [bool(ref._state) for ref in self._refs(names)])
+
+    def _cancel(self, name: bytes, force: bool) -> None:
+        call = self._ref(name)._call
+        if call is not None:
+            self._hub.afterwards(call.cancel)
+
+    # ------------------------------------------------------------------ tasks
+
+    def _task(self, code: Any, parcel: Any, options: Any) -> TaskCall:
+        known = self._remember(code)
+        call = TaskCall(self._hub, known, None, options, [])
+        call.parcel = parcel
+        call.depth = 1 + self._hub.depth_of(self._worker_id)
+        return call
+
+    def _remember(self, code: Any) -> Any:
+        if isinstance(code, int):
+            return self._codes[code]
+        self._codes[code.number] = code
+        return code
+
+    def _submit(self, names: Sequence[bytes], code: Any, parcel: Any, options: Any) -> None:
+        call = self._task(code, parcel, options)
+        call.refs = [ObjectRef(self._hub) for _ in names]
+        for ref in call.refs:
+            ref._call = call
+        self._own(call.refs, names)
+        self._begin(call)
+
+    def _stream_submit(self, name: bytes, code: Any, parcel: Any, options: Any) -> None:
+        call = self._task(code, parcel, options)
+        call.stream = self._streams[name] = self._hub.new_stream(name)
+        self._begin(call)
+
+    def _begin(self, call: TaskCall) -> None:
+        problem = self._hub.unschedulable(call.options.resources, call.title)
+        if problem is not None:
+            call.fail(problem)
+        else:
+            self._hub.tasks.wait_for_needs(call)
+
+    # ------------------------------------------------------------------ actors
+
+    def _create(self, request: int, code: Any, parcel: Any, options: Any) -> None:
+        found = self._hub.create_here(self._remember(code), parcel, options)
+        if isinstance(found, Exception):
+            self._answer(request, 0, FAILED, found)
+        else:
+            self._answer(request, 0, READY, self._lend(found))
+
+    def _call(
+        self, names: Sequence[bytes], actor: ActorRef, method: str, parcel: Any, returns: int
+    ) -> None:
+        call = bind(ActorCall(actor.record, self, method, parcel), returns)
+        self._own(call.refs, names)
+        actor.record.call(call)
+
+    def _stream_call(self, name: bytes, actor: ActorRef, method: str, parcel: Any) -> None:
+        call = bind(ActorCall(actor.record, self, method, parcel), protocol.STREAM)
+        call.stream = self._streams[name] = self._hub.new_stream(name)
+        actor.record.call(call)
+
+    def _kill(self, actor: ActorRef, no_restart: bool) -> None:
+        actor.record.kill(no_restart)
+
+    def _find(self, request: int, name: str, namespace: str | None) -> None:
+        ref = self._hub.find_here(name, namespace)
+        self._answer(request, 0, READY, None if ref is None else self._lend(ref))
+
+    def _facts(self, request: int) -> None:
+        self._answer(request, 0, READY, self._hub.facts_here())
+
+    # ------------------------------------------------------------------ streams
+
+    def _yielded(self, name: bytes, index: int, stored: Any) -> None:
+        stream = self._hub.streams.get(name)
+        if stream is not None:
+            stream.add(index, stored)
+
+    def _next(self, request: int, name: bytes, index: int) -> None:
+        stream = self._streams[name]
+        if not stream.knows(index):
+            stream.watch(
+                lambda: self._next(request, name, index) if name in self._streams else None
+            )
+            return
+        ref = stream.take(index)
+        self._answer(request, 0, READY, None if ref is None else self._lend(ref))
+        stream.let_go(index)
+
+    def _stream_over(self, name: bytes) -> None:
+        self._streams.pop(name, None)

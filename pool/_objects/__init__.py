@@ -1,0 +1,1 @@
+"""Objects, actors and resources as pure books: no process, socket or clock."""

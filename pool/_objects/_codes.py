@@ -1,0 +1,119 @@
+"""Functions and classes as the runtime knows them: a name, a number and a pickle."""
+
+from __future__ import annotations
+
+from _pickle import PickleBuffer
+from itertools import count
+
+from pool._objects._refs import Collecting
+from pool._pickling import FunctionPayload, dumps_function
+from store._codec import Encoded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pool._objects._refs import Ref
+
+
+class Code:
+    """A remote function or an actor class.
+
+    Attributes
+    ----------
+    number : int
+        Within this process.
+    title : str
+        Its `__qualname__`, as in error messages.
+    refs : list of Ref
+        References that its pickle contains.
+    waits : bool
+        Whether its tasks have been seen to wait for others.
+    """
+
+    waits = False
+
+    def __init__(self, definition: Callable[..., Any]) -> None:
+        self.number = next(_numbers)
+        self.definition = definition
+        self.title = str(getattr(definition, "__qualname__", type(definition).__qualname__))
+        self.module = str(getattr(definition, "__module__", ""))
+        self.refs: Sequence[Ref] = ()
+        self._payload: FunctionPayload | None = None
+        self._known: FunctionPayload | None = None
+
+    def payload(self) -> FunctionPayload:
+        """Return its pickle, made anew only if something that it uses was redefined.
+
+        Raises
+        ------
+        CannotSend
+            As `pool._pickling.dumps_function`.
+        """
+        with Collecting() as refs:
+            payload = dumps_function(self.definition)
+        if payload is self._known and self._payload is not None:
+            return self._payload
+        self._known = payload
+        if self._payload is None or not _same(payload, self._payload):
+            encoded = payload.encoded
+            self._payload = FunctionPayload(
+                Encoded(encoded.data, [bytes(buffer) for buffer in encoded.buffers]),
+                # Loaded once in each worker, however many tasks it runs: what a remote
+                # function keeps between calls, it keeps.
+                True,
+            )
+            self.refs = refs
+        return self._payload
+
+    def in_full(self) -> SentCode:
+        """Return it as it is sent."""
+        encoded = self.payload().encoded
+        return SentCode(
+            self.number, self.title, self.module, encoded.data, encoded.buffers, self.refs
+        )
+
+
+class SentCode:
+    """A code that came from another process."""
+
+    waits = False
+
+    def __init__(
+        self,
+        number: int,
+        title: str,
+        module: str,
+        data: Any,
+        buffers: list[Any],
+        refs: Sequence[Ref],
+    ) -> None:
+        self.number = number
+        self.title = title
+        self.module = module
+        self.refs = refs
+        self._payload = FunctionPayload(Encoded(data, buffers), True)
+
+    def payload(self) -> FunctionPayload:
+        """Return its pickle."""
+        return self._payload
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        encoded = self._payload.encoded
+        buffers = [PickleBuffer(buffer) for buffer in encoded.buffers]
+        return SentCode, (
+            self.number, self.title, self.module, encoded.data, buffers, list(self.refs)
+        )  # fmt: skip
+
+
+def _same(one: FunctionPayload, other: FunctionPayload) -> bool:
+    a, b = one.encoded, other.encoded
+    return (
+        a.data == b.data
+        and len(a.buffers) == len(b.buffers)
+        and all(bytes(x) == y for x, y in zip(a.buffers, b.buffers, strict=True))
+    )
+
+
+_numbers = count(1)

@@ -1,0 +1,117 @@
+"""The runtime of this process: whom `remote`, `get` and `put` talk to.
+
+In a program it is the `Hub`, which owns everything. In a worker of a hub it is a `Guest`,
+which asks the hub. A process has at most one; a forked child starts its own.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+    from typing import Any, Protocol
+    from weakref import WeakValueDictionary
+
+    from pool._objects._refs import ActorFacts, ActorRef, ObjectRef, Ref
+
+    class Home(Protocol):
+        """What the words of `pool._ray` need of a runtime."""
+
+        named: WeakValueDictionary[bytes, Ref]
+
+        def arrived(self, kind: str, name: bytes, facts: ActorFacts | None) -> Ref:
+            """Return the reference of that name, which has just been unpickled."""
+
+        def lent(self, kind: str, name: bytes, facts: ActorFacts | None) -> Ref:
+            """Return the reference of that name, which the sender noted that we hold."""
+
+        def actor_dropped(self, ref: ActorRef) -> None:
+            """Note that a reference to an actor is gone; from any thread, at any time."""
+
+        def future(self, ref: ObjectRef) -> Future[Any]:
+            """Return a future of an object's value."""
+
+        def put(self, value: object) -> ObjectRef:
+            """Store a value."""
+
+        def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> list[ObjectRef]:
+            """Run a task."""
+
+        def create(self, code: Any, args: Any, kwargs: Any, options: Any) -> ActorRef:
+            """Start an actor."""
+
+        def call(
+            self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int
+        ) -> list[ObjectRef]:
+            """Call a method of an actor."""
+
+        def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
+            """Wait for objects and return ``(state, stored value)`` of each."""
+
+        def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
+            """Wait until `number` of the objects are there, or the timeout."""
+
+        def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
+            """Return which objects are there now."""
+
+        def cancel(self, ref: ObjectRef, force: bool) -> None:
+            """Cancel what is to produce an object."""
+
+        def kill(self, actor: ActorRef, no_restart: bool) -> None:
+            """End an actor at once."""
+
+        def find(self, name: str, namespace: str | None) -> ActorRef | None:
+            """Return a named actor."""
+
+        def facts(self) -> dict[str, Any]:
+            """Return resources, nodes and the like."""
+
+        def stop(self) -> None:
+            """End everything."""
+
+
+_home: Home | None = None
+#: Makes the home of a process that has none; set by `pool._ray`, so that nothing down
+#: here need know of hubs.
+starter: Callable[[], Home] | None = None
+
+
+def current() -> Home:
+    """Return the home of this process, started if need be."""
+    if _home is not None:
+        return _home
+    with _starting:
+        home = found()  # another thread may have been quicker
+        if home is None:
+            if starter is None:
+                raise RuntimeError("a reference arrived in a process outside its program")
+            home = starter()
+            settle_in(home)
+        return home
+
+
+def found() -> Home | None:
+    """Return the home of this process, None if there is none yet."""
+    return _home
+
+
+def settle_in(home: Home | None) -> None:
+    """Make `home` that of this process."""
+    global _home
+    _home = home
+
+
+def _after_fork() -> None:
+    global _starting
+    _starting = _thread.RLock()
+    settle_in(None)
+
+
+_starting = _thread.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

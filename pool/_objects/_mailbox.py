@@ -1,0 +1,232 @@
+"""One actor's life and mailbox: a state machine without any I/O.
+
+Theory of operation
+-------------------
+::
+
+    STARTING ──started──> ALIVE ──exited, restarts left──> STARTING
+        │ refused            │ exited
+        └────────> DEAD <────┘
+
+Each caller has a queue of its own: its calls are *posted* to the actor in the order in
+which they were made, and one whose arguments are not there yet holds back those behind it,
+not those of other callers. At most `WINDOW` calls are posted and unanswered: the others
+stay here, where they can be withdrawn, and survive a restart.
+
+Guarantees
+----------
+* Every call leaves exactly once: it is answered, failed or withdrawn.
+* A call is posted twice only if the actor died in between and the call says that it may
+  be tried again.
+* When the last handle goes, the calls made before are answered, and then the actor ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+    from typing import Any
+
+#: Calls in the actor's hands at a time: enough that it never waits for the next one.
+WINDOW = 32
+
+STARTING, ALIVE, DEAD = "STARTING", "ALIVE", "DEAD"
+
+# Commands.
+LAUNCH = "launch"  #: start its process
+POST = "post"  #: send a call
+#: fail a call, since the actor died: ``(FAIL, call, reason, restarting)``
+FAIL = "fail"
+STOP = "stop"  #: tell it to end in good order
+KILL = "kill"  #: end its process at once
+GONE = "gone"  #: it is dead for good: free its name and what it holds
+
+
+class Call:
+    """One call of a method.
+
+    Attributes
+    ----------
+    caller : hashable
+        Who called: the calls of one caller stay in order.
+    ready : bool
+        Whether its arguments are there.
+    retries : int
+        How often it may be posted again, should the actor die; -1: always.
+    number : int
+        Given when it is posted first.
+    """
+
+    __slots__ = ("caller", "number", "ready", "retries")
+
+    def __init__(self, caller: Hashable, ready: bool = True, retries: int = 0) -> None:
+        self.caller = caller
+        self.ready = ready
+        self.retries = retries
+        self.number = 0
+
+
+class Mailbox:
+    """Decide what happens to an actor's calls and to its process.
+
+    Each method takes one event and returns commands: ``(LAUNCH,)``, ``(POST, call)``, ...
+
+    Parameters
+    ----------
+    restarts : int
+        How often it may be started again; -1: always.
+    """
+
+    __slots__ = (
+        "_killed", "_next", "_queues", "_stopping", "posted", "reason", "restarts", "state",
+        "used_restarts",
+    )  # fmt: skip
+
+    def __init__(self, restarts: int = 0) -> None:
+        self.state = STARTING
+        self.restarts = restarts
+        self.used_restarts = 0
+        #: Calls in the actor's hands, oldest first.
+        self.posted: dict[int, Any] = {}
+        #: Why it is dead.
+        self.reason = ""
+        self._queues: dict[Hashable, deque[Any]] = {}
+        self._next = 1
+        self._stopping = False
+        #: It was ended on purpose and may not be started again.
+        self._killed = False
+
+    def __len__(self) -> int:
+        """Return how many calls have no answer."""
+        return len(self.posted) + sum(map(len, self._queues.values()))
+
+    # ------------------------------------------------------------------ calls
+
+    def called(self, call: Any) -> list[tuple[Any, ...]]:
+        """Take a call."""
+        if self.state == DEAD:
+            return [(FAIL, call, self.reason, False)]
+        queue = self._queues.get(call.caller)
+        if queue is None:
+            queue = self._queues[call.caller] = deque()
+        queue.append(call)
+        return self._post()
+
+    def resolved(self, call: Any) -> list[tuple[Any, ...]]:
+        """Note that the arguments of a call are there."""
+        call.ready = True
+        return self._post()
+
+    def answered(self, number: int) -> tuple[Any, list[tuple[Any, ...]]]:
+        """Take the call out that has its answer; None if it is none of ours (any more)."""
+        return self.posted.pop(number, None), self._post()
+
+    def withdraw(self, call: Any) -> bool:
+        """Take a call back that was not posted; return whether that was possible."""
+        queue = self._queues.get(call.caller)
+        if queue is None or call not in queue:
+            return False
+        queue.remove(call)
+        return True
+
+    def flush(self) -> list[tuple[Any, ...]]:
+        """Post what a withdrawal has made way for."""
+        return self._post()
+
+    def _post(self) -> list[tuple[Any, ...]]:
+        if self.state != ALIVE:
+            return []
+        commands: list[tuple[Any, ...]] = []
+        for caller in list(self._queues):
+            queue = self._queues[caller]
+            while queue and queue[0].ready and len(self.posted) < WINDOW:
+                call = queue.popleft()
+                call.number = self._next
+                self._next += 1
+                self.posted[call.number] = call
+                commands.append((POST, call))
+            if not queue:
+                del self._queues[caller]
+        if self._stopping and not self.posted and not self._queues:
+            commands.append((STOP,))
+        return commands
+
+    # ------------------------------------------------------------------ life
+
+    def started(self) -> list[tuple[Any, ...]]:
+        """Note that its constructor has returned."""
+        if self.state != STARTING:
+            return []
+        self.state = ALIVE
+        return self._post()
+
+    def refused(self, reason: str) -> list[tuple[Any, ...]]:
+        """Note that its constructor raised: it will not be tried again."""
+        self._killed = True
+        self.reason = reason
+        return [(KILL,)] if self.state != DEAD else []
+
+    def exited(self, reason: str, intended: bool = False) -> list[tuple[Any, ...]]:
+        """Note that its process has ended.
+
+        Parameters
+        ----------
+        reason : str
+        intended : bool
+            It left by itself: that is no reason to start it again.
+        """
+        if self.state == DEAD:
+            return []
+        again = not (self._killed or intended or self._stopping) and (
+            self.restarts < 0 or self.used_restarts < self.restarts
+        )
+        posted, self.posted = list(self.posted.values()), {}
+        if not again:
+            self.state = DEAD
+            self.reason = self.reason or reason
+            commands: list[tuple[Any, ...]] = [
+                (FAIL, call, self.reason, False) for call in (*posted, *self._unposted())
+            ]
+            self._queues.clear()
+            return [*commands, (GONE,)]
+        self.state = STARTING
+        self.used_restarts += 1
+        commands = [(FAIL, call, reason, True) for call in posted if not call.retries]
+        for call in reversed([call for call in posted if call.retries]):
+            if call.retries > 0:
+                call.retries -= 1
+            self._queues.setdefault(call.caller, deque()).appendleft(call)
+        return [*commands, (LAUNCH,)]
+
+    def _unposted(self) -> Iterator[Any]:
+        for queue in self._queues.values():
+            yield from queue
+
+    def released(self) -> list[tuple[Any, ...]]:
+        """Note that the last handle is gone."""
+        self._stopping = True
+        return self._post()
+
+    def kill(self, reason: str, no_restart: bool = True) -> list[tuple[Any, ...]]:
+        """End it at once."""
+        if self.state == DEAD:
+            return []
+        if no_restart:
+            self._killed = True
+            self.reason = reason
+        return [(KILL,)]
+
+    # ------------------------------------------------------------------ self-checks
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if the books are wrong."""
+        assert len(self.posted) <= WINDOW
+        assert all(queue for queue in self._queues.values()) or self.state != ALIVE
+        if self.state != ALIVE:
+            assert not self.posted
+        if self.state == DEAD:
+            assert not self._queues
+            assert self.reason

@@ -1,0 +1,87 @@
+"""What can be asked for a task or an actor, checked: plain values that can be sent."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class _Options:
+    __slots__: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), [getattr(self, name) for name in self.__slots__])
+
+
+def _rebuild(kind: type, values: list[Any]) -> Any:
+    options = kind()
+    for name, value in zip(kind.__slots__, values, strict=True):  # type: ignore[attr-defined]
+        setattr(options, name, value)
+    return options
+
+
+class TaskOptions(_Options):
+    """Of a task.
+
+    Attributes
+    ----------
+    returns : int
+        Number of values; STREAM: it yields them.
+    retries : int
+        How often it is run again if its worker dies; -1: always.
+    retry_errors : bool or tuple of type
+        Whether it is run again also if it raises (one of these).
+    name : str
+        In logs and errors; "": the function's.
+    resources : dict or None
+        By name; None: one CPU and nothing else.
+    """
+
+    __slots__ = ("name", "resources", "retries", "retry_errors", "returns")
+
+    def __init__(self) -> None:
+        self.returns = 1
+        self.retries = 3
+        self.retry_errors: Any = False
+        self.name = ""
+        self.resources: dict[str, float] | None = None
+
+
+class ActorOptions(_Options):
+    """Of an actor.
+
+    Attributes
+    ----------
+    name, namespace : str
+        "": it has none; the program's.
+    detached : bool
+        It outlives its handles and the program.
+    get_if_exists : bool
+    restarts, task_retries : int
+        -1: always.
+    concurrency : int
+        Calls that may run at the same time; 0: one, or 1000 if it has async methods.
+    resources : dict
+        Held as long as it lives.
+    pending : int
+        Calls that may wait; -1: any number.
+    facts : ActorFacts
+    """
+
+    __slots__ = (
+        "concurrency", "detached", "facts", "get_if_exists", "name", "namespace", "pending",
+        "resources", "restarts", "task_retries",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.namespace = ""
+        self.detached = False
+        self.get_if_exists = False
+        self.restarts = 0
+        self.task_retries = 0
+        self.concurrency = 0
+        self.resources: dict[str, float] = {}
+        self.pending = -1
+        self.facts: Any = None

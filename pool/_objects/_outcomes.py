@@ -1,0 +1,43 @@
+"""From what is stored of an object to what `get` returns or raises."""
+
+from __future__ import annotations
+
+import copy
+
+from pool._objects._parcels import unseal
+from pool._objects._refs import FAILED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import Any
+
+
+def value_of(state: int, stored: Any) -> Any:
+    """Return a new copy of the value, or raise the error that is stored in its place."""
+    if state == FAILED:
+        raise raisable(stored)
+    return unseal(stored)
+
+
+def raisable(error: BaseException) -> BaseException:
+    """Return `error` anew: raising one object twice would mix the two tracebacks."""
+    from pool.exceptions import RayError, RayTaskError
+
+    if isinstance(error, RayTaskError):
+        return error.as_instanceof_cause()
+    if isinstance(error, RayError):
+        again = copy.copy(error)
+        again.__cause__ = error.__cause__
+        return again
+    return error
+
+
+def resolve_future(future: Future[Any], state: int, stored: Any) -> None:
+    """Give a future its outcome."""
+    try:
+        value = value_of(state, stored)
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(value)

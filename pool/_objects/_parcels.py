@@ -1,0 +1,252 @@
+"""Values on their way: what a call brings along, and what is kept of a result.
+
+A *packet* is one pickled object: a blob of pickle bytes followed by its out-of-band
+buffers. A `Sealed` value is a packet and the references inside it. A `Parcel` is the
+arguments of a call, with one more packet for each argument that was a reference: the
+receiver puts the value in its place. Nothing is unpickled on the way.
+"""
+
+from __future__ import annotations
+
+from _pickle import PickleBuffer
+
+from pool._objects._home import current
+from pool._objects._refs import Collecting, ObjectRef
+from pool._pickling import ATOMS, dumps_to_worker, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from pool._objects._refs import Ref
+
+    Packet = list[Any]
+
+#: Longer strings are stored as bytes of a pickle, so that each `get` has its own copy.
+ATOM_MAX = 4096
+
+
+def is_atom(value: object) -> bool:
+    """Return whether `value` is immutable, small, and can be kept as it is."""
+    kind = type(value)
+    return kind in ATOMS and ((kind is not str and kind is not bytes) or len(value) <= ATOM_MAX)  # type: ignore[arg-type]
+
+
+class Sealed:
+    """A stored value.
+
+    Attributes
+    ----------
+    data : bytes
+    buffers : list of bytes-like
+        Nobody writes to them any more.
+    refs : list of Ref
+        The references in the value; held, so that what they stand for is there.
+    """
+
+    __slots__ = ("buffers", "data", "refs")
+
+    def __init__(self, data: Any, buffers: list[Any], refs: Sequence[Ref]) -> None:
+        self.data = data
+        self.buffers = buffers
+        self.refs = refs
+
+    @property
+    def packet(self) -> Packet:
+        """The blobs."""
+        return [self.data, *self.buffers]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all blobs together."""
+        return len(self.data) + sum(len(buffer) for buffer in self.buffers)
+
+    def open(self) -> Any:
+        """Return a new copy of the value, writable and the caller's own."""
+        return loads(self.data, [bytearray(buffer) for buffer in self.buffers])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        refs = [Lent(ref) for ref in self.refs]
+        return Sealed, (self.data, [PickleBuffer(buffer) for buffer in self.buffers], refs)
+
+
+class Lent:
+    """A reference in a message whose sender has noted that the receiver holds it.
+
+    Arrives as the reference itself. One that a user's pickle contains is different: the
+    receiver has to say that it holds it, see `Guest.arrived`.
+    """
+
+    __slots__ = ("ref",)
+
+    def __init__(self, ref: Ref) -> None:
+        self.ref = ref
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        ref = self.ref
+        return _lent, (ref._kind, ref.binary(), getattr(ref, "facts", None))
+
+
+def _lent(kind: str, name: bytes, facts: Any) -> Ref:
+    return current().lent(kind, name, facts)
+
+
+def seal(value: object) -> Any:
+    """Return `value` as it is stored: itself if it is an atom, or `Sealed`.
+
+    Copied: nothing of the result is shared with `value`.
+    """
+    if is_atom(value):
+        return value
+    with Collecting() as refs:
+        # As for a worker even where the parent is to have it: it may go on to another
+        # worker, which must find every definition in it.
+        encoded = dumps_to_worker(value)
+    return Sealed(encoded.data, [bytes(buffer) for buffer in encoded.buffers], refs)
+
+
+def unseal(stored: Any) -> Any:
+    """Return the value of what `seal` returned."""
+    return stored.open() if stored.__class__ is Sealed else stored
+
+
+def packet_of(stored: Any) -> Packet:
+    """Return the blobs of what `seal` returned."""
+    if stored.__class__ is Sealed:
+        return list(stored.packet)
+    return [dumps_to_worker(stored).data]
+
+
+class Hole:
+    """Stand in the arguments where the value of a reference belongs."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Hole, (self.index,)
+
+
+class Parcel:
+    """The arguments of one call.
+
+    Attributes
+    ----------
+    packets : list
+        That of ``(args, kwargs)``, then the values of `needs`.
+    needs : list of ObjectRef
+        Arguments that were references. Not sent.
+    refs : list of Ref
+        References deeper inside; held until the call is over. Not sent.
+    """
+
+    __slots__ = ("needs", "packets", "refs")
+
+    def __init__(
+        self,
+        packets: list[Packet],
+        needs: Sequence[ObjectRef] = (),
+        refs: Sequence[Ref] = (),
+    ) -> None:
+        self.packets = packets
+        self.needs = needs
+        self.refs = refs
+
+    def fill(self) -> None:
+        """Add the values of `needs`, all of which are ready; let the references go."""
+        for need in self.needs:
+            stored = need._value
+            if stored.__class__ is Sealed and stored.refs:
+                self.refs = [*self.refs, *stored.refs]
+            self.packets.append(packet_of(stored))
+        self.needs = ()
+
+    def open(self) -> tuple[Any, Any]:
+        """Return ``(args, kwargs)``."""
+        (args, kwargs), *values = map(_opened, self.packets)
+        if values:
+            args = [values[arg.index] if arg.__class__ is Hole else arg for arg in args]
+            kwargs = {
+                key: values[arg.index] if arg.__class__ is Hole else arg
+                for key, arg in kwargs.items()
+            }
+        return args, kwargs
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all blobs together."""
+        return sum(len(blob) for packet in self.packets for blob in packet)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Parcel, (self._views(),)
+
+    def _views(self) -> list[Packet]:
+        # So that buffers go beside the pickle of a message, not into it.
+        return [
+            [packet[0], *(PickleBuffer(buffer) for buffer in packet[1:])] for packet in self.packets
+        ]
+
+    def in_full(self) -> FullParcel:
+        """Return what makes a hub hold the references, too."""
+        return FullParcel(self)
+
+
+class FullParcel:
+    """A parcel on its way from a guest to the hub; arrives as a `Parcel`."""
+
+    __slots__ = ("parcel",)
+
+    def __init__(self, parcel: Parcel) -> None:
+        self.parcel = parcel
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parcel = self.parcel
+        return Parcel, (parcel._views(), list(parcel.needs), list(parcel.refs))
+
+
+def _opened(packet: Packet) -> Any:
+    # Buffers that travelled inside a pickle are bytes; arrays on top of them would be
+    # read-only.
+    buffers = [b if b.__class__ is bytearray else bytearray(b) for b in packet[1:]]
+    return loads(packet[0], buffers)
+
+
+def pack(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
+    """Pickle the arguments of a call, now.
+
+    Raises
+    ------
+    CannotSend
+        It names the path to what cannot be sent.
+    """
+    needs: list[ObjectRef] = []
+
+    def held(arg: Any) -> Any:
+        if not isinstance(arg, ObjectRef):
+            return arg
+        needs.append(arg)
+        return Hole(len(needs) - 1)
+
+    sent = ([held(arg) for arg in args], {key: held(arg) for key, arg in kwargs.items()})
+    with Collecting() as refs:
+        encoded = dumps_to_worker(sent)
+    # Copies: the caller may write to its arrays as soon as it has called.
+    packet = [encoded.data, *(bytes(buffer) for buffer in encoded.buffers)]
+    return Parcel([packet], needs, refs)
+
+
+def flatten(packets: Sequence[Packet]) -> tuple[tuple[int, ...], list[Any]]:
+    """Return the number of blobs of each packet, and all blobs."""
+    return tuple(map(len, packets)), [blob for packet in packets for blob in packet]
+
+
+def unflatten(layout: Sequence[int], blobs: list[Any], start: int = 0) -> list[Packet]:
+    """Undo `flatten`, from blob number `start` on."""
+    packets = []
+    for size in layout:
+        packets.append(blobs[start : start + size])
+        start += size
+    return packets

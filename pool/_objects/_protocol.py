@@ -1,0 +1,52 @@
+"""The messages between a hub, its actors and its guests.
+
+A message is ``(head, blobs)``, see `pool._transport._channel`; all kinds are told apart by
+the first element of the head. What is called a *packet* here is one pickle of plain values
+and of the classes of `pool._objects._parcels`: opening it runs nothing of the user's.
+
+hub -> actor, over the socket of its worker
+    ``(HOST, config, layout)`` of `pool._transport._messages`, once: the packets of its
+    class and of the constructor's arguments. ``config``: a dict of plain values, see
+    `pool._stage._actor`.
+    ``(CALL, number, method, returns, layout, task)``: the packets of a `Parcel`.
+    ``returns``: how many values; STREAM: it yields them. ``task``: name of the call.
+    ``(DROP, number)``: cancel a call, if it can still be cancelled.
+    ``(EXIT,)`` of `pool._transport._messages`.
+
+actor -> hub
+    ``(STARTED, pid, title)``; ``(REFUSED, pid, buffers)`` with the exception.
+    ``(RESULT, number, status)``: a packet of the stored value (a list of them if it
+    returns several), of an exception, or of the number of values that were yielded.
+    ``(YIELDED, number, index)``: a packet of one stored value.
+    ``(CLIENT, "guest")`` with the descriptor of a socket: see below.
+
+guest -> hub, over a socket of its own: tasks and actors that use the runtime themselves
+    ``(DO, verb)`` and ``(ASK, request, verb)`` with a packet of arguments; ASK has ANSWERs.
+    ``(LOG, name, pid, stream)`` with the text of whole lines.
+    ``(BLOCKED,)``, ``(UNBLOCKED,)`` of `pool._transport._messages`, of tasks only.
+
+hub -> guest
+    ``(ANSWER, request, index, state)`` with a packet.
+"""
+
+from __future__ import annotations
+
+CALL = 41
+DROP = 42
+
+STARTED = 50
+RESULT = 51
+YIELDED = 52
+
+DO = 60
+ASK = 61
+LOG = 62
+ANSWER = 63
+
+# Statuses of a RESULT.
+VALUE = 0
+ERROR = 1
+LEFT = 2  #: the actor has chosen to end
+
+#: Stands for a number of return values: they are yielded one by one.
+STREAM = -1

@@ -1,0 +1,238 @@
+"""References to objects and actors: who holds them, and how they cross processes.
+
+Ownership is Python's own. In the program that owns an object the `ObjectRef` *is* the
+object's record: whoever needs the object (the user, a task that waits for it, another
+object that contains it, a worker that borrowed it) holds the reference, and when the last
+holder lets go the value is freed, with no count kept by hand. A worker has a *mirror* of
+each reference it was given, which returns the loan when it is collected.
+
+A reference gets a name (28 random-looking bytes) when it first leaves the process; most
+never do.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+from itertools import count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from pool._objects._home import Home
+
+#: States of an object. True as soon as `get` would not wait.
+PENDING, READY, FAILED = 0, 1, 2
+
+NAME_NBYTES = 28
+ACTOR_NAME_NBYTES = 16
+
+
+class Ref:
+    """What a home can be asked about: an object or an actor.
+
+    Parameters
+    ----------
+    home : Home
+        The runtime of this process.
+    name : bytes, optional
+        Under which other processes know it already.
+    """
+
+    __slots__ = ("__weakref__", "_home", "_name")
+
+    def __init__(self, home: Home, name: bytes | None = None) -> None:
+        self._home = home
+        self._name = name
+
+    def binary(self) -> bytes:
+        """Return the name, which is given now if need be."""
+        name = self._name
+        if name is None:
+            with _naming:
+                name = self._name
+                if name is None:
+                    name = new_name()
+                    self._home.named[name] = self
+                    self._name = name
+        return name
+
+    def hex(self) -> str:
+        """Return the name as hexadecimal digits."""
+        return self.binary().hex()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        collected = getattr(_collecting, "refs", None)
+        if collected is None:
+            raise TypeError(
+                f"{self!r} can be sent only within the program that made it: as an argument "
+                "of `.remote()`, in a value that is put or returned; here something else "
+                "pickles it, and nobody would keep its object alive"
+            )
+        collected.append(self)
+        return arrive, (type(self)._kind, self.binary())
+
+    _kind = ""
+
+
+class ObjectRef(Ref):
+    """Stand for the value of a task or of `put`, which `get` waits for.
+
+    Can be passed to tasks and actors (as an argument of its own: they get the value; inside
+    a list or another object: they get the reference), awaited, and turned into a
+    `concurrent.futures.Future`.
+    """
+
+    __slots__ = ("_call", "_state", "_value", "_watchers")
+    _kind = "o"
+
+    def __init__(self, home: Home, name: bytes | None = None) -> None:
+        self._home = home
+        self._name = name
+        self._state = PENDING
+        self._value: Any = None
+        self._watchers: list[Callable[[ObjectRef], None]] | None = None
+        #: What is to produce it, as long as it can be cancelled.
+        self._call: Any = None
+
+    # ------------------------------------------------------------------ of the home
+
+    def _seal(self, state: int, value: Any) -> None:
+        """Give it its value, once; under the lock of the home."""
+        if self._state:
+            return
+        self._value = value
+        self._call = None
+        # Last: from here on threads that do not hold the lock read the value.
+        self._state = state
+        watchers, self._watchers = self._watchers, None
+        for watcher in watchers or ():
+            watcher(self)
+
+    def _watch(self, watcher: Callable[[ObjectRef], None]) -> bool:
+        """Have `watcher` called when it is sealed; False if it is. Under the lock."""
+        if self._state:
+            return False
+        if self._watchers is None:
+            self._watchers = []
+        self._watchers.append(watcher)
+        return True
+
+    # ------------------------------------------------------------------ for users
+
+    def future(self) -> Any:
+        """Return a `concurrent.futures.Future` of the value."""
+        return self._home.future(self)
+
+    def __await__(self) -> Iterator[Any]:
+        import asyncio
+
+        return asyncio.wrap_future(self.future()).__await__()
+
+    def is_nil(self) -> bool:
+        """Return False: there is an object behind every reference."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self.hex()})"
+
+
+class ActorRef(Ref):
+    """Hold an actor: it ends when the last of these goes, unless it is detached.
+
+    Attributes
+    ----------
+    facts : ActorFacts
+        What handles have to know of the class.
+    record : object
+        The books of its home, in the program itself.
+    """
+
+    __slots__ = ("facts", "record")
+    _kind = "a"
+
+    def __init__(self, home: Home, facts: ActorFacts, name: bytes | None = None) -> None:
+        super().__init__(home, name)
+        self.facts = facts
+        self.record: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        function, (_, name) = super().__reduce__()
+        return function, (self._kind, name, self.facts)
+
+    def __del__(self) -> None:
+        self._home.actor_dropped(self)
+
+
+class ActorFacts:
+    """What every handle of an actor knows.
+
+    Attributes
+    ----------
+    title : str
+        Name of the class.
+    module : str
+    methods : dict
+        By name: how many values each method returns, and whether it is a generator.
+    is_async : bool
+    """
+
+    __slots__ = ("is_async", "methods", "module", "title")
+
+    def __init__(
+        self, title: str, module: str, methods: dict[str, tuple[Any, bool]], is_async: bool
+    ) -> None:
+        self.title = title
+        self.module = module
+        self.methods = methods
+        self.is_async = is_async
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ActorFacts, (self.title, self.module, self.methods, self.is_async)
+
+
+# ---------------------------------------------------------------------- crossing processes
+
+
+class Collecting:
+    """Collect the references that are pickled by this thread in the meantime."""
+
+    __slots__ = ("_before", "refs")
+
+    def __enter__(self) -> list[Ref]:
+        self._before = getattr(_collecting, "refs", None)
+        self.refs: list[Ref] = []
+        _collecting.refs = self.refs
+        return self.refs
+
+    def __exit__(self, *exc: object) -> None:
+        _collecting.refs = self._before
+
+
+def arrive(kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
+    """Return this process's reference of that name."""
+    from pool._objects._home import current
+
+    return current().arrived(kind, name, facts)
+
+
+def new_name() -> bytes:
+    """Return a name that no reference of any process has."""
+    return _prefix + next(_numbers).to_bytes(8, "big")
+
+
+def _renew() -> None:
+    global _prefix, _naming
+    _prefix = os.urandom(NAME_NBYTES - 8)
+    # A thread of the parent may have held it.
+    _naming = _thread.RLock()
+
+
+_prefix = b""
+_numbers = count(1)
+_collecting = _thread._local()
+_naming: Any = None
+_renew()
+os.register_at_fork(after_in_child=_renew)

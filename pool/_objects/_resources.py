@@ -1,0 +1,114 @@
+"""Count CPUs, GPUs and whatever else a program names: books without any I/O.
+
+GPUs are told apart: who asks for one or more gets devices that nobody else holds, who
+asks for a fraction shares one device with others whose fractions fit.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Amounts are kept in units of 1/10000, so that three thirds and ten tenths fit.
+UNIT = 10_000
+
+
+class Grant:
+    """What somebody holds.
+
+    Attributes
+    ----------
+    amounts : dict
+        Units by name.
+    gpus : dict
+        Units by the index of the device.
+    """
+
+    __slots__ = ("amounts", "gpus")
+
+    def __init__(self, amounts: dict[str, int], gpus: dict[int, int]) -> None:
+        self.amounts = amounts
+        self.gpus = gpus
+
+
+class Resources:
+    """Grant and take back.
+
+    Parameters
+    ----------
+    total : mapping
+        Amounts by name: ``{"CPU": 2.0, "GPU": 1.0}``.
+    devices : sequence of str, optional
+        Names of the GPUs, as CUDA_VISIBLE_DEVICES has them.
+    """
+
+    def __init__(self, total: Mapping[str, float], devices: Sequence[str] = ()) -> None:
+        self.total = {name: _units(amount) for name, amount in total.items()}
+        self.free = dict(self.total)
+        count = self.total.get("GPU", 0) // UNIT
+        self.devices = list(devices) or [str(index) for index in range(count)]
+        self._free_gpus = [UNIT] * len(self.devices)
+
+    def impossible(self, request: Mapping[str, float]) -> str:
+        """Say why a request can never be granted; "" if it can."""
+        for name, amount in request.items():
+            if _units(amount) > self.total.get(name, 0):
+                there = self.total.get(name, 0) / UNIT
+                return f"it asks for {amount:g} {name}, and there are {there:g} in all"
+        return ""
+
+    def take(self, request: Mapping[str, float]) -> Grant | None:
+        """Return what was asked for, None if it is not free now."""
+        amounts = {name: _units(amount) for name, amount in request.items() if amount}
+        if any(self.free.get(name, 0) < units for name, units in amounts.items()):
+            return None
+        gpus = self._take_gpus(amounts.get("GPU", 0))
+        if gpus is None:
+            return None
+        for name, units in amounts.items():
+            self.free[name] -= units
+        return Grant(amounts, gpus)
+
+    def _take_gpus(self, units: int) -> dict[int, int] | None:
+        if not units:
+            return {}
+        if units < UNIT:
+            fitting = [i for i, free in enumerate(self._free_gpus) if free >= units]
+            if not fitting:
+                return None
+            # The fullest that still fits: whole devices stay whole.
+            chosen = {min(fitting, key=lambda index: self._free_gpus[index]): units}
+        else:
+            whole = [i for i, free in enumerate(self._free_gpus) if free == UNIT]
+            wanted = units // UNIT
+            if len(whole) < wanted:
+                return None
+            chosen = dict.fromkeys(whole[:wanted], UNIT)
+        for index, taken in chosen.items():
+            self._free_gpus[index] -= taken
+        return chosen
+
+    def give_back(self, grant: Grant) -> None:
+        """Take back what was granted."""
+        for name, units in grant.amounts.items():
+            self.free[name] += units
+        for index, units in grant.gpus.items():
+            self._free_gpus[index] += units
+
+    def names_of(self, grant: Grant) -> list[str]:
+        """Return the names of the GPUs of a grant."""
+        return [self.devices[index] for index in sorted(grant.gpus)]
+
+    def amounts(self, free: bool = False) -> dict[str, float]:
+        """Return all resources, or what is free of them."""
+        return {name: units / UNIT for name, units in (self.free if free else self.total).items()}
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if the books are wrong."""
+        assert all(0 <= self.free[name] <= units for name, units in self.total.items())
+        assert all(0 <= free <= UNIT for free in self._free_gpus)
+
+
+def _units(amount: float) -> int:
+    return round(amount * UNIT)

@@ -1,0 +1,1 @@
+"""Ray's words: functions, classes and handles that users see."""

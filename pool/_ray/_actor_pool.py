@@ -1,0 +1,162 @@
+"""Give work to a fixed set of actors, one item each at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pool._ray._api import get, wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from pool._objects._refs import ObjectRef
+    from pool._ray._classes import ActorHandle
+
+
+class ActorPool:
+    """Hand values to whichever actor of a list is free.
+
+    Parameters
+    ----------
+    actors : list of ActorHandle
+    """
+
+    def __init__(self, actors: list[ActorHandle]) -> None:
+        self._idle = list(actors)
+        #: By reference: the number of the value, and the actor that has it.
+        self._running: dict[ObjectRef, tuple[int, ActorHandle]] = {}
+        self._refs: dict[int, ObjectRef] = {}
+        self._next_task = 0
+        self._next_return = 0
+        self._waiting: deque[tuple[Callable[[ActorHandle, Any], ObjectRef], Any]] = deque()
+
+    def map(
+        self, fn: Callable[[ActorHandle, Any], ObjectRef], values: Iterable[Any]
+    ) -> Iterator[Any]:
+        """Yield ``get(fn(actor, value))`` for each value, in order.
+
+        Parameters
+        ----------
+        fn : callable
+            ``lambda actor, value: actor.method.remote(value)``.
+        values : iterable
+            Read at once.
+        """
+        self._discard()
+        for value in values:
+            self.submit(fn, value)
+
+        def results() -> Iterator[Any]:
+            while self.has_next():
+                yield self.get_next()
+
+        return results()
+
+    def map_unordered(
+        self, fn: Callable[[ActorHandle, Any], ObjectRef], values: Iterable[Any]
+    ) -> Iterator[Any]:
+        """Do as `map`, and yield results as they come."""
+        self._discard()
+        for value in values:
+            self.submit(fn, value)
+
+        def results() -> Iterator[Any]:
+            while self.has_next():
+                yield self.get_next_unordered()
+
+        return results()
+
+    def _discard(self) -> None:
+        # As Ray: what an earlier, abandoned `map` left is waited for and thrown away.
+        while self.has_next():
+            try:
+                self.get_next_unordered()
+            except Exception:
+                continue
+
+    def submit(self, fn: Callable[[ActorHandle, Any], ObjectRef], value: Any) -> None:
+        """Have a free actor do ``fn(actor, value)``, now or when there is one."""
+        if self._idle:
+            self._start(self._idle.pop(), fn, value)
+        else:
+            self._waiting.append((fn, value))
+
+    def _start(self, actor: ActorHandle, fn: Callable[..., ObjectRef], value: Any) -> None:
+        ref = fn(actor, value)
+        self._running[ref] = (self._next_task, actor)
+        self._refs[self._next_task] = ref
+        self._next_task += 1
+
+    def has_next(self) -> bool:
+        """Return whether there are results to come."""
+        return bool(self._running)
+
+    def get_next(self, timeout: float | None = None, ignore_if_timedout: bool = False) -> Any:
+        """Return the next result in order of submission.
+
+        Raises
+        ------
+        StopIteration
+            If there is none.
+        TimeoutError
+            If it is not there within `timeout` seconds.
+        """
+        if not self.has_next():
+            raise StopIteration("there are no more results")
+        # Taken by `get_next_unordered` meanwhile.
+        while self._next_return not in self._refs:
+            self._next_return += 1
+        ref = self._refs[self._next_return]
+        if not wait([ref], timeout=timeout)[0]:
+            if ignore_if_timedout:
+                return None
+            raise TimeoutError(f"the next result was not there within {timeout} s")
+        self._next_return += 1
+        return self._finish(ref)
+
+    def get_next_unordered(
+        self, timeout: float | None = None, ignore_if_timedout: bool = False
+    ) -> Any:
+        """Return whichever result comes first; raises as `get_next`."""
+        if not self.has_next():
+            raise StopIteration("there are no more results")
+        ready, _ = wait(list(self._running), timeout=timeout)
+        if not ready:
+            if ignore_if_timedout:
+                return None
+            raise TimeoutError(f"no result was there within {timeout} s")
+        return self._finish(ready[0])
+
+    def _finish(self, ref: ObjectRef) -> Any:
+        number, actor = self._running.pop(ref)
+        del self._refs[number]
+        self._return_actor(actor)
+        return get(ref)
+
+    def _return_actor(self, actor: ActorHandle) -> None:
+        if self._waiting:
+            self._start(actor, *self._waiting.popleft())
+        else:
+            self._idle.append(actor)
+
+    def has_free(self) -> bool:
+        """Return whether an actor is free."""
+        return bool(self._idle) and not self._waiting
+
+    def pop_idle(self) -> ActorHandle | None:
+        """Take a free actor out of the pool; None if none is free."""
+        return self._idle.pop() if self.has_free() else None
+
+    def push(self, actor: ActorHandle) -> None:
+        """Add an actor.
+
+        Raises
+        ------
+        ValueError
+            If it is in the pool already.
+        """
+        if actor in self._idle or any(actor == busy for _, busy in self._running.values()):
+            raise ValueError("this actor is in the pool already")
+        self._return_actor(actor)

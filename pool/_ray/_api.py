@@ -1,0 +1,370 @@
+"""Ray's functions: start and stop the runtime, run and call, put, get and wait."""
+
+from __future__ import annotations
+
+import inspect
+import os
+
+from pool._objects import _home
+from pool._objects._home import current
+from pool._objects._outcomes import value_of
+from pool._objects._refs import ActorRef, ObjectRef
+from pool._ray._classes import ActorClass, ActorHandle
+from pool._ray._functions import RemoteFunction
+from pool._ray._generators import ObjectRefGenerator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+#: Arguments of Ray's `init` that choose a cluster or a directory, and change nothing here.
+_NO_EFFECT = frozenset(
+    {
+        "address", "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard",
+        "logging_config", "logging_format", "logging_level", "object_store_memory",
+    }
+)  # fmt: skip
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    resources: dict[str, float] | None = None,
+    ignore_reinit_error: bool = False,
+    namespace: str | None = None,
+    log_to_driver: bool = True,
+    **others: Any,
+) -> dict[str, Any]:
+    """Start the runtime; not needed, since the first use does.
+
+    Parameters
+    ----------
+    address : str, optional
+        None, "auto" or "local": there is this machine only.
+    num_cpus, num_gpus : int, optional
+        How many there are. Without it: the CPUs that this process may use, the GPUs that
+        CUDA_VISIBLE_DEVICES names.
+    resources : dict, optional
+        Others, by name.
+    ignore_reinit_error : bool
+        Return quietly if it runs already.
+    namespace : str, optional
+        Of named actors. Without it: one of this program's own.
+    log_to_driver : bool
+        Print here what tasks and actors print.
+    **others
+        ``include_dashboard``, ``logging_level`` and the like are taken and do nothing;
+        what nobody knows is refused.
+
+    Raises
+    ------
+    RuntimeError
+        If it runs already.
+    ValueError
+        If an argument is unknown, or `address` names a cluster.
+    """
+    if address not in (None, "auto", "local"):
+        raise ValueError(
+            f"address={address!r}: there is this machine only; use Ray itself on a cluster"
+        )
+    for name in others:
+        if name not in _NO_EFFECT:
+            raise ValueError(f"init: unknown argument {name!r}")
+    home = _usable()
+    if home is not None:
+        if ignore_reinit_error or not _is_program(home):
+            return facts()
+        raise RuntimeError(
+            "the runtime runs already (the first use starts it); call init() earlier, "
+            "shutdown() before, or give ignore_reinit_error=True"
+        )
+    _start(num_cpus, num_gpus, resources, namespace, log_to_driver)
+    return facts()
+
+
+def facts() -> dict[str, Any]:
+    """Return what `init` returns."""
+    return {"node_ip_address": "127.0.0.1", "address": "local", "pid": os.getpid()}
+
+
+def _is_program(home: Any) -> bool:
+    return hasattr(home, "engine")
+
+
+def _usable() -> Any:
+    home: Any = _home.found()
+    if home is not None and _is_program(home) and not home.usable:
+        home.stop()
+        _home.settle_in(None)
+        return None
+    return home
+
+
+def _start(
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    resources: dict[str, float] | None = None,
+    namespace: str | None = None,
+    log_to_driver: bool = True,
+) -> Any:
+    from pool._cpus import usable_cpus
+    from pool._hub._hub import Hub
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    devices = [name.strip() for name in visible.split(",") if name.strip()]
+    if num_gpus is not None:
+        if devices and len(devices) < num_gpus:
+            raise ValueError(
+                f"num_gpus={num_gpus}, and CUDA_VISIBLE_DEVICES={visible!r} names {len(devices)}"
+            )
+        devices = devices[: int(num_gpus)] or [str(index) for index in range(int(num_gpus))]
+    cpus = usable_cpus() if num_cpus is None else num_cpus
+    total = {"CPU": float(cpus), **(resources or {})}
+    if devices:
+        total["GPU"] = float(len(devices))
+    if namespace is None:
+        namespace = os.urandom(8).hex()
+    hub = Hub(total, devices, namespace, log_to_driver)
+    _home.settle_in(hub)
+    return hub
+
+
+def shutdown() -> None:
+    """End all tasks and actors of this program, and wait until they are gone.
+
+    Detached actors go on. The next use starts anew.
+    """
+    home = _home.found()
+    if home is not None and _is_program(home):
+        home.stop()
+        _home.settle_in(None)
+
+
+def is_initialized() -> bool:
+    """Return whether the runtime runs."""
+    return _usable() is not None
+
+
+def remote(*args: Any, **given: Any) -> Any:
+    """Make a function run as tasks, or a class live as actors.
+
+    Used as ``@remote`` or ``@remote(num_cpus=2, ...)``.
+
+    Raises
+    ------
+    TypeError
+        If what is decorated is neither.
+    ValueError
+        It names the option that is unknown.
+    """
+    if len(args) == 1 and not given:
+        return _make(args[0], {})
+    if args or not given:
+        raise TypeError("use @remote, or @remote(num_cpus=..., ...) with options by name")
+    return lambda definition: _make(definition, given)
+
+
+def _make(definition: Any, given: dict[str, Any]) -> Any:
+    if inspect.isclass(definition):
+        return ActorClass(definition, given)
+    if inspect.iscoroutinefunction(definition):
+        raise TypeError(
+            f"{definition.__qualname__} is async: only methods of actors may be; wrap it in a "
+            "function that calls asyncio.run"
+        )
+    if callable(definition) and hasattr(definition, "__qualname__"):
+        return RemoteFunction(definition, given)
+    raise TypeError(f"remote: a function or a class is expected, not {definition!r}")
+
+
+# ---------------------------------------------------------------------- objects
+
+
+def put(value: object) -> ObjectRef:
+    """Store a value, copied now, and return the reference to it.
+
+    Raises
+    ------
+    TypeError
+        If it is a reference already.
+    """
+    if isinstance(value, ObjectRef):
+        raise TypeError("put: this is a reference already; put the value, or a list with it")
+    return current().put(value)
+
+
+def get(object_refs: Any, *, timeout: float | None = None) -> Any:
+    """Wait for values and return them; each call returns new copies, which may be changed.
+
+    Parameters
+    ----------
+    object_refs : ObjectRef, or list of ObjectRef
+    timeout : float, optional
+        Seconds for all of them together.
+
+    Raises
+    ------
+    GetTimeoutError
+        If one is not there in time.
+    Exception
+        What the task raised: an instance of its class and of `RayTaskError`.
+    """
+    if isinstance(object_refs, ObjectRef):
+        return _values([object_refs], timeout)[0]
+    if isinstance(object_refs, ObjectRefGenerator):
+        return object_refs
+    if not isinstance(object_refs, list | tuple):
+        raise ValueError(
+            f"get: an ObjectRef or a list of them is expected, not {type(object_refs).__name__}"
+        )
+    for ref in object_refs:
+        if not isinstance(ref, ObjectRef):
+            raise ValueError(f"get: a list of ObjectRef is expected; there is {ref!r} in it")
+    return _values(object_refs, timeout) if object_refs else []
+
+
+def _values(refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
+    found = refs[0]._home.fetch(refs, timeout)
+    if None in found:
+        from pool.exceptions import GetTimeoutError
+
+        missing = sum(entry is None for entry in found)
+        # An error that is there tells more than the time that is over.
+        for entry in found:
+            if entry is not None:
+                value_of(*entry)
+        raise GetTimeoutError(
+            f"{missing} of {len(refs)} objects were not there within {timeout} s; they go on"
+        )
+    return [value_of(*entry) for entry in found]
+
+
+def wait(
+    object_refs: list[ObjectRef],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRef], list[ObjectRef]]:
+    """Wait until some of the values are there.
+
+    Parameters
+    ----------
+    object_refs : list of ObjectRef
+        Without duplicates.
+    num_returns : int
+        How many to wait for.
+    timeout : float, optional
+        Seconds; 0 only looks.
+    fetch_local : bool
+        No effect: everything is local.
+
+    Returns
+    -------
+    ready, not_ready : list of ObjectRef
+        In the given order; at most `num_returns` are ready. An error counts as a value.
+    """
+    if not isinstance(object_refs, list):
+        raise TypeError(f"wait: a list of ObjectRef is expected, not {object_refs!r}")
+    total = len(object_refs)
+    if not 0 < num_returns <= total:
+        raise ValueError(f"num_returns={num_returns} of {total} references")
+    if not all(map(_IS_REF, map(type, object_refs))) and not all(
+        isinstance(ref, ObjectRef) for ref in object_refs
+    ):
+        raise TypeError("wait: a list of ObjectRef is expected")
+    home = object_refs[0]._home
+    taken = _ready(home, object_refs, num_returns)
+    if len(taken) < num_returns:
+        if len(set(object_refs)) != total:
+            raise ValueError("wait: the same reference is in the list twice")
+        home.settle(object_refs, num_returns, timeout)
+        taken = _ready(home, object_refs, num_returns)
+    ready = [object_refs[index] for index in taken]
+    # Slices are copied by C code: a loop over `wait` stays linear in practice.
+    rest: list[ObjectRef] = []
+    start = 0
+    for index in taken:
+        rest += object_refs[start:index]
+        start = index + 1
+    rest += object_refs[start:]
+    return ready, rest
+
+
+_IS_REF = frozenset({ObjectRef}).__contains__
+
+
+def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
+    """Return the positions of the first `number` references that are there."""
+    if not _is_program(home):
+        return [index for index, there in enumerate(home.settled(refs)) if there][:number]
+    found: list[int] = []
+    for index, ref in enumerate(refs):
+        if ref._state:
+            found.append(index)
+            if len(found) == number:
+                break
+    return found
+
+
+# ---------------------------------------------------------------------- actors and the end
+
+
+def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
+    """Cancel a task, or a call of an actor that has not begun or is async.
+
+    A running task gets a `KeyboardInterrupt`; a worker that does not answer to that within
+    a second is replaced. `get` raises `TaskCancelledError`.
+
+    Parameters
+    ----------
+    ref : ObjectRef
+        Of its result.
+    force, recursive : bool
+        No effect; tasks that it has submitted go on.
+    """
+    if not isinstance(ref, ObjectRef):
+        raise TypeError(f"cancel: an ObjectRef is expected, not {type(ref).__name__}")
+    ref._home.cancel(ref, force)
+
+
+def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
+    """End an actor at once; calls without answer raise `ActorDiedError`.
+
+    Parameters
+    ----------
+    actor : ActorHandle
+    no_restart : bool
+        False: as if it had crashed, so it may be started again.
+    """
+    if not isinstance(actor, ActorHandle):
+        raise ValueError(f"kill: the handle of an actor is expected, not {actor!r}")
+    actor._ref._home.kill(actor._ref, no_restart)
+
+
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
+    """Return the handle of a named actor.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if not name:
+        raise ValueError("get_actor: a name is expected")
+    ref: ActorRef | None = current().find(name, namespace)
+    if ref is None:
+        raise ValueError(
+            f"no actor named {name!r} in namespace "
+            f"{namespace or current().facts()['namespace']!r}; it has ended, or belongs to "
+            "another program and is not detached"
+        )
+    return ActorHandle(ref)
+
+
+# A worker has set its own, which asks its hub.
+if _home.starter is None:
+    _home.starter = _start

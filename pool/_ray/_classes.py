@@ -1,0 +1,242 @@
+"""Classes whose instances live in processes of their own, and the handles to these."""
+
+from __future__ import annotations
+
+import inspect
+
+from pool._objects._codes import Code
+from pool._objects._home import current
+from pool._objects._protocol import STREAM
+from pool._objects._refs import ACTOR_NAME_NBYTES, ActorFacts, ActorRef
+from pool._ray._generators import ObjectRefGenerator
+from pool._ray._options import actor_options, returns_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+#: The attribute by which `method` marks a method.
+MARK = "__actorpool_method__"
+
+#: Methods that every actor has, beside its own.
+BUILT_IN = {
+    "__ray_ready__": (1, False),
+    "__ray_terminate__": (1, False),
+    "__ray_call__": (1, False),
+}
+
+
+def method(**given: Any) -> Callable[[Any], Any]:
+    """Set options of a method of an actor's class.
+
+    Parameters
+    ----------
+    num_returns : int or "streaming"
+
+    Raises
+    ------
+    ValueError
+        If another option is given.
+    """
+    for name in given:
+        if name != "num_returns":
+            raise ValueError(f"method: unknown option {name!r}; there is num_returns")
+    if not given:
+        raise ValueError("method needs num_returns")
+    returns = returns_of(given["num_returns"])
+
+    def mark(function: Any) -> Any:
+        setattr(function, MARK, returns)
+        return function
+
+    return mark
+
+
+class ActorClass:
+    """A class decorated with ``remote``: ``C.remote(...)`` starts an actor.
+
+    Parameters
+    ----------
+    kind : type
+    given : dict
+        Options, as ``remote(...)`` was given them.
+    """
+
+    def __init__(self, kind: type, given: dict[str, Any]) -> None:
+        self._kind = kind
+        self._given = given
+        self._code = Code(kind)
+        self._facts = facts_of(kind)
+        self.__name__ = kind.__name__
+        self.__qualname__ = kind.__qualname__
+        self.__module__ = kind.__module__
+        self.__doc__ = kind.__doc__
+        actor_options(given, self._code.title)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        title = self._code.title
+        raise TypeError(
+            f"actor class {title!r} cannot be instantiated directly; use {title}.remote(...)"
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Start an actor; return its handle at once.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            For the constructor; as those of a remote function.
+        """
+        return self._start(self._given, args, kwargs)
+
+    def _start(self, given: dict[str, Any], args: Any, kwargs: Any) -> ActorHandle:
+        options = actor_options(given, self._code.title)
+        options.facts = self._facts
+        return ActorHandle(current().create(self._code, args, kwargs, options))
+
+    def options(self, **given: Any) -> _Configured:
+        """Return the same class with other options, for the next actor.
+
+        Raises
+        ------
+        ValueError
+            It names the option that is unknown or has no such value.
+        """
+        merged = {**self._given, **given}
+        actor_options(merged, self._code.title)
+        return _Configured(self, merged)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ActorClass, (self._kind, self._given)
+
+    def __repr__(self) -> str:
+        return f"ActorClass({self._code.title})"
+
+
+class _Configured:
+    """An actor class with options for one actor."""
+
+    def __init__(self, kind: ActorClass, given: dict[str, Any]) -> None:
+        self._class = kind
+        self._given = given
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Start an actor; as `ActorClass.remote`."""
+        return self._class._start(self._given, args, kwargs)
+
+
+def facts_of(kind: type) -> ActorFacts:
+    """Return what handles have to know of a class."""
+    methods: dict[str, tuple[Any, bool]] = dict(BUILT_IN)
+    is_async = False
+    for name in dir(kind):
+        function = inspect.getattr_static(kind, name)
+        if isinstance(function, staticmethod | classmethod):
+            function = function.__func__
+        if not inspect.isfunction(function) or (name.startswith("__") and name != "__call__"):
+            continue
+        yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        is_async |= inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        returns = getattr(function, MARK, STREAM if yields else 1)
+        methods[name] = (returns, yields)
+    return ActorFacts(kind.__qualname__, kind.__module__, methods, is_async)
+
+
+class ActorHandle:
+    """Call the methods of an actor: ``handle.method.remote(...)``.
+
+    Can be passed to tasks and to other actors. The actor ends when the last handle goes,
+    unless it is detached.
+    """
+
+    def __init__(self, ref: ActorRef) -> None:
+        self._ref = ref
+
+    def __getattr__(self, name: str) -> ActorMethod:
+        if name.startswith("__") and name not in BUILT_IN and name != "__call__":
+            raise AttributeError(name)
+        facts = self._ref.facts
+        known = facts.methods.get(name)
+        if known is None:
+            raise AttributeError(
+                f"actor class {facts.title!r} has no method {name!r}", name=name, obj=self
+            )
+        found = ActorMethod(self._ref, name, known[0])
+        if not name.startswith("__"):
+            # Kept: the next call finds it without coming here.
+            self.__dict__[name] = found
+        return found
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *self._ref.facts.methods})
+
+    @property
+    def _actor_id(self) -> ActorID:
+        return ActorID(self._ref.binary())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ActorHandle, (self._ref,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorHandle) and other._ref is self._ref
+
+    def __hash__(self) -> int:
+        return hash(self._ref)
+
+    def __repr__(self) -> str:
+        return f"Actor({self._ref.facts.title}, {self._actor_id.hex()})"
+
+
+class ActorID(bytes):
+    """The name of an actor."""
+
+    def __new__(cls, name: bytes) -> ActorID:
+        """Cut the name that processes use down to the length of Ray's."""
+        return super().__new__(cls, name[-ACTOR_NAME_NBYTES:])
+
+    def __repr__(self) -> str:
+        return f"ActorID({self.hex()})"
+
+
+class ActorMethod:
+    """One method of an actor."""
+
+    __slots__ = ("_name", "_ref", "_returns")
+
+    def __init__(self, ref: ActorRef, name: str, returns: int) -> None:
+        self._ref = ref
+        self._name = name
+        self._returns = returns
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"actor method {self._name!r} cannot be called directly; "
+            f"use handle.{self._name}.remote(...)"
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method in the actor; return the reference to its value at once."""
+        ref = self._ref
+        promised = ref._home.call(ref, self._name, args, kwargs, self._returns)
+        if self._returns == 1:
+            return promised[0]
+        if self._returns == STREAM:
+            return ObjectRefGenerator(promised)
+        return promised or None
+
+    def options(self, **given: Any) -> ActorMethod:
+        """Return the same method with other options: num_returns.
+
+        Raises
+        ------
+        ValueError
+            If another option is given.
+        """
+        for name in given:
+            if name not in ("num_returns", "name"):
+                raise ValueError(
+                    f"method {self._name}: unknown option {name!r}; there is num_returns"
+                )
+        returns = returns_of(given.get("num_returns", self._returns))
+        return ActorMethod(self._ref, self._name, returns)

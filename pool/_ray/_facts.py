@@ -1,0 +1,164 @@
+"""What a program, a task or an actor can learn about where it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pool._objects import _home
+from pool._objects._home import current
+from pool._ray._classes import ActorHandle, ActorID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def cluster_resources() -> dict[str, float]:
+    """Return all resources by name: CPU, GPU and those that `init` was given."""
+    return dict(current().facts()["total"])
+
+
+def available_resources() -> dict[str, float]:
+    """Return what nobody holds at the moment."""
+    return {name: amount for name, amount in current().facts()["free"].items() if amount}
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Return this machine as the only node."""
+    return [
+        {
+            "NodeID": _NODE,
+            "Alive": True,
+            "NodeManagerAddress": "127.0.0.1",
+            "NodeManagerHostname": os.uname().nodename,
+            "Resources": cluster_resources(),
+            "alive": True,
+        }
+    ]
+
+
+_NODE = "0" * 56
+
+
+def get_gpu_ids() -> list[int] | list[str]:
+    """Return the GPUs granted to this task or actor, numbers if they are; [] in a program."""
+    stage = sys.modules.get("pool._stage._context")
+    gpus: list[str] = stage.context.gpus if stage is not None else []
+    return [int(name) for name in gpus] if all(map(str.isdigit, gpus)) else gpus
+
+
+def get_runtime_context() -> RuntimeContext:
+    """Return what is known about the task, the actor or the program that asks."""
+    return RuntimeContext()
+
+
+class RuntimeContext:
+    """Tell who runs here; made by `get_runtime_context`."""
+
+    @property
+    def _context(self) -> Any:
+        from pool._stage._context import context
+
+        return context
+
+    def _in_worker(self) -> bool:
+        return bool(self._context.name)
+
+    def get_task_id(self) -> str | None:
+        """Return the name of this task or call, None in a program or for a plain task."""
+        task = self._context.task
+        return None if task is None else task.hex()
+
+    def get_task_name(self) -> str | None:
+        """Return the function's name, None in a program."""
+        return self._context.name or None
+
+    get_task_function_name = get_task_name
+
+    def get_actor_id(self) -> str | None:
+        """Return the name of the actor that this is, None elsewhere."""
+        stage = self._context.actor
+        return None if stage is None or stage.is_task else ActorID(stage.key).hex()
+
+    def get_actor_name(self) -> str | None:
+        """Return the name that the actor was given; "" if none, None outside actors."""
+        stage = self._context.actor
+        return None if stage is None or stage.is_task else stage.name
+
+    @property
+    def current_actor(self) -> ActorHandle:
+        """Return a handle of the actor that this is.
+
+        Raises
+        ------
+        RuntimeError
+            Outside an actor.
+        """
+        stage = self._context.actor
+        if stage is None or stage.is_task:
+            raise RuntimeError("current_actor: this is not an actor")
+        from pool._objects._refs import arrive
+        from pool._ray._classes import facts_of
+
+        ref: Any = arrive("a", stage.key, facts_of(type(stage.instance)))
+        return ActorHandle(ref)
+
+    @property
+    def was_current_actor_reconstructed(self) -> bool:
+        """Whether this actor has been started again."""
+        return bool(self._context.reconstructed)
+
+    @property
+    def namespace(self) -> str:
+        """Of named actors."""
+        return str(self._context.namespace or current().facts()["namespace"])
+
+    def get_namespace(self) -> str:
+        """Return the namespace of named actors."""
+        return self.namespace
+
+    def get_assigned_resources(self) -> dict[str, float]:
+        """Return what this task or actor holds."""
+        context = self._context
+        if context.actor is not None:
+            return dict(context.resources)
+        return {"CPU": 1.0} if context.name else {}
+
+    def get_accelerator_ids(self) -> dict[str, list[str]]:
+        """Return the GPUs granted to this task or actor."""
+        return {"GPU": list(self._context.gpus)}
+
+    def get_node_id(self) -> str:
+        """Return the name of this machine."""
+        return _NODE
+
+    def get_job_id(self) -> str:
+        """Return the pid of the program, as eight hexadecimal digits."""
+        worker = sys.modules.get("pool._workers._worker")
+        current_worker = None if worker is None else worker.Worker.current
+        pid = os.getpid() if current_worker is None else current_worker.parent_pid
+        return f"{pid:08x}"
+
+    def get_worker_id(self) -> str:
+        """Return the pid of this process, as hexadecimal digits."""
+        return f"{os.getpid():056x}"
+
+
+def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
+    """Return what has run so far as events of Chrome's tracing, or write them to a file.
+
+    Parameters
+    ----------
+    filename : str, optional
+        JSON for ``chrome://tracing`` or ui.perfetto.dev.
+    """
+    home: Any = _home.current()
+    events: list[dict[str, Any]] = home.events.as_trace() if hasattr(home, "events") else []
+    if filename is None:
+        return events
+    import json
+
+    with open(filename, "w", encoding="utf-8") as file:
+        json.dump(events, file)
+    return None

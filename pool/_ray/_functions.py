@@ -1,0 +1,104 @@
+"""Functions that run as tasks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+from pool._objects._codes import Code
+from pool._objects._home import current
+from pool._objects._protocol import STREAM
+from pool._ray._generators import ObjectRefGenerator
+from pool._ray._options import task_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class RemoteFunction:
+    """A function decorated with ``remote``: ``f.remote(...)`` runs it in a worker.
+
+    Parameters
+    ----------
+    function : callable
+    given : dict
+        Options, as ``remote(...)`` was given them.
+    """
+
+    def __init__(self, function: Callable[..., Any], given: dict[str, Any]) -> None:
+        self._function = function
+        self._code = Code(function)
+        self._given = given
+        if inspect.isgeneratorfunction(function):
+            self._given = {"num_returns": "streaming", **given}
+        self._options = task_options(self._given, self._code.title)
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"remote function {self._code.title!r} cannot be called directly; "
+            f"use {self._code.title}.remote(...), or the function itself as "
+            f"{self._code.title}._function"
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function in a worker; return the reference to its value at once.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Copied now. An `ObjectRef` among them arrives as its value; one deeper inside
+            stays a reference.
+
+        Returns
+        -------
+        ObjectRef, list of ObjectRef, ObjectRefGenerator or None
+            By ``num_returns``.
+        """
+        return _promised(current().submit(self._code, args, kwargs, self._options), self._options)
+
+    def options(self, **given: Any) -> _Configured:
+        """Return the same function with other options, for the next call.
+
+        Raises
+        ------
+        ValueError
+            It names the option that is unknown or has no such value.
+        """
+        return _Configured(self, task_options({**self._given, **given}, self._code.title))
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: graphs of calls are not here."""
+        raise NotImplementedError(
+            f"{self._code.title}.bind: graphs are not supported; call .remote() with the "
+            "references of the calls before"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteFunction, (self._function, self._given)
+
+
+class _Configured:
+    """A remote function with options for one call."""
+
+    def __init__(self, function: RemoteFunction, options: Any) -> None:
+        self._function = function
+        self._options = options
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function in a worker; as `RemoteFunction.remote`."""
+        home = current()
+        return _promised(
+            home.submit(self._function._code, args, kwargs, self._options), self._options
+        )
+
+
+def _promised(promised: Any, options: Any) -> Any:
+    returns = options.returns
+    if returns == 1:
+        return promised[0]
+    if returns == STREAM:
+        return ObjectRefGenerator(promised)
+    return promised or None

@@ -1,0 +1,130 @@
+"""Ray's options by name: what is known is checked, what is not is refused by name."""
+
+from __future__ import annotations
+
+from pool._objects._options import ActorOptions, TaskOptions
+from pool._objects._protocol import STREAM
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+TASK_NAMES = frozenset(
+    {
+        "accelerator_type", "max_calls", "max_retries", "memory", "name", "num_cpus", "num_gpus",
+        "num_returns", "resources", "retry_exceptions",
+    }
+)  # fmt: skip
+ACTOR_NAMES = frozenset(
+    {
+        "get_if_exists", "lifetime", "max_concurrency", "max_pending_calls", "max_restarts",
+        "max_task_retries", "memory", "name", "namespace", "num_cpus", "num_gpus", "resources",
+    }
+)  # fmt: skip
+
+#: What Ray has and one machine has no use for; each with what to do instead.
+REFUSED = {
+    "runtime_env": "workers have the environment, sys.path and folder of the program",
+    "placement_group": "there is one machine",
+    "placement_group_bundle_index": "there is one machine",
+    "placement_group_capture_child_tasks": "there is one machine",
+    "scheduling_strategy": "there is one machine",
+    "concurrency_groups": "give max_concurrency for the whole actor",
+    "max_calls": "workers are not replaced; use multiprocessing's maxtasksperchild on a Pool",
+    "accelerator_type": "name it in `resources`, here and in init()",
+    "memory": "name it in `resources`, here and in init()",
+    "object_store_memory": "objects are kept in memory as they are",
+    "label_selector": "there is one machine",
+}
+
+
+def task_options(given: Mapping[str, Any], title: str) -> TaskOptions:
+    """Return the options of a task.
+
+    Raises
+    ------
+    ValueError, TypeError
+        They name the option.
+    """
+    _refuse_unknown(given, TASK_NAMES, f"task {title}")
+    options = TaskOptions()
+    options.returns = returns_of(given.get("num_returns", 1))
+    options.retries = _count("max_retries", given.get("max_retries", 3), -1)
+    options.retry_errors = given.get("retry_exceptions", False)
+    if not isinstance(options.retry_errors, bool):
+        options.retry_errors = tuple(options.retry_errors)
+    options.name = given.get("name") or ""
+    resources = resources_of(given, default_cpus=1.0)
+    options.resources = None if resources == {"CPU": 1.0} else resources
+    return options
+
+
+def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
+    """Return the options of an actor; raises as `task_options`."""
+    _refuse_unknown(given, ACTOR_NAMES, f"actor {title}")
+    options = ActorOptions()
+    options.name = given.get("name") or ""
+    options.namespace = given.get("namespace") or ""
+    lifetime = given.get("lifetime")
+    if lifetime not in (None, "detached", "non_detached"):
+        raise ValueError(f"lifetime={lifetime!r}: 'detached', 'non_detached' or None is expected")
+    if lifetime == "detached":
+        raise ValueError(f"actor {title}: detached actors are not here yet")
+    options.detached = lifetime == "detached"
+    options.get_if_exists = bool(given.get("get_if_exists", False))
+    if options.get_if_exists and not options.name:
+        raise ValueError("get_if_exists=True needs a name")
+    options.restarts = _count("max_restarts", given.get("max_restarts", 0), -1)
+    options.task_retries = _count("max_task_retries", given.get("max_task_retries", 0), -1)
+    concurrency = given.get("max_concurrency")
+    options.concurrency = 0 if concurrency is None else _count("max_concurrency", concurrency, 1)
+    options.pending = _count("max_pending_calls", given.get("max_pending_calls", -1), -1)
+    options.resources = resources_of(given, default_cpus=0.0)
+    return options
+
+
+def returns_of(number: Any) -> int:
+    """Return the number of values of a call."""
+    if number in ("streaming", "dynamic"):
+        return STREAM
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ValueError(f"num_returns={number!r}: a number or 'streaming' is expected")
+    return number
+
+
+def resources_of(given: Mapping[str, Any], default_cpus: float) -> dict[str, float]:
+    """Return what is asked for, by name."""
+    amounts: dict[str, float] = {}
+    cpus = given.get("num_cpus")
+    amounts["CPU"] = default_cpus if cpus is None else _amount("num_cpus", cpus)
+    if given.get("num_gpus") is not None:
+        amounts["GPU"] = _amount("num_gpus", given["num_gpus"])
+        if amounts["GPU"] > 1 and amounts["GPU"] % 1:
+            raise ValueError(f"num_gpus={amounts['GPU']}: above one it must be a whole number")
+    for name, amount in (given.get("resources") or {}).items():
+        if name in ("CPU", "GPU"):
+            raise ValueError(f"resources={{{name!r}: ...}}: use num_{name.lower()}s")
+        amounts[name] = _amount(f"resources[{name!r}]", amount)
+    return {name: amount for name, amount in amounts.items() if amount or name == "GPU"}
+
+
+def _amount(name: str, amount: Any) -> float:
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
+        raise ValueError(f"{name}={amount!r}: a number that is not negative is expected")
+    return float(amount)
+
+
+def _count(name: str, number: Any, least: int) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ValueError(f"{name}={number!r}: a whole number from {least} on is expected")
+    return number
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: frozenset[str], what: str) -> None:
+    for name, value in given.items():
+        if name in REFUSED and value is not None:
+            raise ValueError(f"{what}: option {name!r} is not supported here: {REFUSED[name]}")
+        if name not in known and name not in REFUSED and not name.startswith("_metadata"):
+            names = ", ".join(sorted(known - REFUSED.keys()))
+            raise ValueError(f"{what}: unknown option {name!r}; there are {names}")

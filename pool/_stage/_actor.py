@@ -1,0 +1,195 @@
+"""An actor in its process: the calls that arrive, one after the other or side by side.
+
+Three ways, of which one is chosen by the class and by `max_concurrency`: one thread that
+sleeps in ``recv`` and runs what comes; a thread that receives for several that run; an
+event loop, if the class has async methods.
+
+An actor ends when the hub says EXIT or is gone, or when one of its methods leaves by
+`exit_actor` (or ``sys.exit``).
+"""
+
+from __future__ import annotations
+
+import os
+
+from pool._objects._parcels import Parcel, unflatten
+from pool._objects._protocol import CALL, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
+from pool._pickling import dumps_exception, loads
+from pool._stage._context import context
+from pool._stage._logs import complete_lines
+from pool._stage._runner import enter, results, sealed, tidy
+from pool._transport._messages import EXIT, REFUSED
+from store._codec import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._transport._channel import Channel
+
+#: Concurrent calls of an actor with async methods, unless it says otherwise; as Ray has it.
+ASYNC_CONCURRENCY = 1000
+
+
+class Leave(SystemExit):
+    """End this actor; raised by `exit_actor`."""
+
+
+def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]) -> None:
+    """Turn a worker into an actor, and serve until it ends.
+
+    Parameters
+    ----------
+    channel : Channel
+        To the hub.
+    config : dict
+        ``title``, ``concurrency`` (0: by the class), ``is_async``, ``environ``, ``log``,
+        ``namespace``, ``gpus``, ``resources``, ``reconstructed``.
+    layout, blobs
+        The packets of the class and of the constructor's arguments.
+    """
+    os.environ.update(config["environ"])
+    context.gpus = config["gpus"]
+    context.resources = config["resources"]
+    context.reconstructed = config["reconstructed"]
+    enter(False, config["log"], config["namespace"])
+    stage = Stage(channel, config)
+    context.actor = stage
+    if not stage.construct(*unflatten(layout, blobs)):
+        return
+    serve: Callable[[], None] = stage.serve
+    if config["is_async"]:
+        from pool._stage._concurrent import serve_async
+
+        serve = lambda: serve_async(stage, config["concurrency"] or ASYNC_CONCURRENCY)  # noqa: E731
+    elif config["concurrency"] > 1:
+        from pool._stage._concurrent import serve_threads
+
+        serve = lambda: serve_threads(stage, config["concurrency"])  # noqa: E731
+    serve()
+
+
+class Stage:
+    """One actor, its instance and its channel to the hub."""
+
+    def __init__(self, channel: Channel, config: dict[str, Any]) -> None:
+        self.channel = channel
+        self.title: str = config["title"]
+        self.name = config["name"]
+        self.key = config["key"]
+        self.is_task = config["is_task"]
+        self.instance: Any = None
+
+    def label(self) -> str:
+        """Return how lines of its output begin: its own `__repr__`, if its class has one."""
+        if self.instance is None or self.is_task:
+            return self.title
+        kind: type = type(self.instance)
+        if "__repr__" not in {name for base in kind.__mro__[:-1] for name in vars(base)}:
+            return self.title
+        try:
+            return repr(self.instance)
+        except Exception:
+            return self.title
+
+    def construct(self, code: list[Any], *packets: list[Any]) -> bool:
+        """Make the instance and tell the hub how that went."""
+        context.name = f"{self.title}.__init__"
+        try:
+            kind = loads(code[0], code[1:])
+            args, kwargs = Parcel(list(packets)).open()
+            self.instance = kind if self.is_task else kind(*args, **kwargs)
+        except BaseException as error:
+            complete_lines()
+            encoded = dumps_exception(error)
+            head = (REFUSED, os.getpid(), len(encoded.buffers))
+            self.channel.send(head, [encoded.data, *encoded.buffers])
+            return False
+        complete_lines()
+        tidy()
+        self.channel.send((STARTED, os.getpid(), self.label()))
+        return True
+
+    def receive(self) -> tuple[Any, list[Any]] | None:
+        """Wait for the next call; None when the actor is to end."""
+        while True:
+            try:
+                head, blobs = self.channel.receive()
+            except (EOFError, ConnectionError):
+                return None
+            if head[0] == EXIT:
+                return None
+            return head, blobs
+
+    def serve(self) -> None:
+        """Run one call after the other."""
+        while True:
+            message = self.receive()
+            if message is None:
+                return
+            head, blobs = message
+            if head[0] == CALL and not self.run(head, blobs):
+                return
+
+    # ------------------------------------------------------------------ one call
+
+    def run(self, head: Any, blobs: list[Any]) -> bool:
+        """Run a call and answer it; return False if the actor leaves with it."""
+        _, number, method, returns, layout, task = head
+        try:
+            value = self.begin(method, layout, blobs, task)
+            answer = self.finish(number, value, returns, method)
+        except BaseException as error:
+            return self.fail(number, error)
+        self.answer(number, VALUE, answer)
+        return True
+
+    def begin(self, method: str, layout: Any, blobs: list[Any], task: bytes) -> Any:
+        """Call a method and return what it returns: a value, a coroutine, a generator."""
+        context.name = self.title if self.is_task else f"{self.title}.{method}"
+        context.task = task
+        args, kwargs = Parcel(unflatten(layout, blobs)).open()
+        if self.is_task:
+            return self.instance(*args, **kwargs)
+        if method == "__ray_ready__":
+            return True
+        if method == "__ray_terminate__":
+            raise Leave
+        if method == "__ray_call__":
+            function, *args = args
+            return function(self.instance, *args, **kwargs)
+        return getattr(self.instance, method)(*args, **kwargs)
+
+    def finish(self, number: int, value: Any, returns: int, method: str) -> Any:
+        """Return a result as it is sent."""
+        if returns != STREAM:
+            return results(value, returns, f"{self.title}.{method}")
+        count = 0
+        for item in value:
+            self.yielded(number, count, item)
+            count += 1
+        return count
+
+    def yielded(self, number: int, index: int, item: Any) -> None:
+        """Send one value of a generator."""
+        encoded = encode(sealed(item))
+        self.channel.send((YIELDED, number, index), [encoded.data, *encoded.buffers])
+
+    def answer(self, number: int, status: int, answer: Any) -> None:
+        """Send a result."""
+        complete_lines()
+        tidy()
+        encoded = encode(answer)
+        self.channel.send((RESULT, number, status), [encoded.data, *encoded.buffers])
+
+    def fail(self, number: int, error: BaseException) -> bool:
+        """Send an exception; return whether the actor goes on."""
+        from pool.exceptions import AsyncioActorExit
+
+        complete_lines()
+        leaves = isinstance(error, SystemExit | AsyncioActorExit)
+        status = LEFT if leaves else ERROR
+        encoded = dumps_exception(error)
+        self.channel.send((RESULT, number, status), [encoded.data, *encoded.buffers])
+        return not leaves

@@ -1,0 +1,132 @@
+"""Actors that run several calls side by side: on threads, or on an event loop."""
+
+from __future__ import annotations
+
+import _thread
+
+from pool._objects._protocol import CALL, DROP, STREAM, VALUE
+from pool._stage._context import context
+from pool._stage._runner import results
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
+    from pool._stage._actor import Stage
+
+
+def serve_threads(stage: Stage, concurrency: int) -> None:
+    """Receive in this thread, and run calls on up to `concurrency` others."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    leaving = _thread.allocate_lock()
+
+    def run(head: Any, blobs: list[Any]) -> None:
+        if not stage.run(head, blobs) and leaving.acquire(False):
+            # The receiving thread sleeps in `recv`; its end of the socket wakes it.
+            stage.channel.socket.shutdown(0)
+
+    executor = ThreadPoolExecutor(concurrency, thread_name_prefix="actor")
+    dropped: dict[int, Any] = {}
+    try:
+        while True:
+            message = stage.receive()
+            if message is None:
+                return
+            head, blobs = message
+            if head[0] == CALL:
+                future = dropped[head[1]] = executor.submit(run, head, blobs)
+                future.add_done_callback(lambda _, number=head[1]: dropped.pop(number, None))  # type: ignore[misc]
+            elif head[0] == DROP:
+                _drop(stage, head[1], dropped)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _drop(stage: Stage, number: int, futures: dict[int, Any]) -> None:
+    future = futures.get(number)
+    if future is not None and future.cancel():
+        from pool.exceptions import TaskCancelledError
+
+        stage.fail(number, TaskCancelledError("the call was cancelled before it began"))
+
+
+def serve_async(stage: Stage, concurrency: int) -> None:
+    """Run calls on an event loop; methods that are not async block it."""
+    import asyncio
+
+    with asyncio.Runner() as runner:
+        runner.run(_AsyncServer(stage, concurrency).serve())
+
+
+class _AsyncServer:
+    def __init__(self, stage: Stage, concurrency: int) -> None:
+        import asyncio
+
+        self._stage = stage
+        self._slots = asyncio.Semaphore(concurrency)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._end = asyncio.Event()
+
+    async def serve(self) -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        fd = self._stage.channel.fileno()
+        loop.add_reader(fd, self._on_readable)
+        try:
+            await self._end.wait()
+        finally:
+            loop.remove_reader(fd)
+
+    def _on_readable(self) -> None:
+        import asyncio
+
+        # One message: the loop calls again while there are more.
+        message = self._stage.receive()
+        if message is None:
+            self._end.set()
+            return
+        head, blobs = message
+        number = head[1]
+        if head[0] == CALL:
+            task = self._tasks[number] = asyncio.ensure_future(self._run(head, blobs))
+            task.add_done_callback(lambda _: self._tasks.pop(number, None))
+        elif head[0] == DROP and number in self._tasks:
+            self._tasks[number].cancel()
+
+    async def _run(self, head: Any, blobs: list[Any]) -> None:
+        import asyncio
+
+        _, number, method, returns, layout, task = head
+        stage = self._stage
+        try:
+            async with self._slots:
+                context.name = f"{stage.title}.{method}"
+                value = stage.begin(method, layout, blobs, task)
+                if hasattr(value, "__aiter__") and returns == STREAM:
+                    answer: Any = await self._stream(number, value)
+                else:
+                    if hasattr(value, "__await__"):
+                        value = await value
+                    if returns == STREAM:
+                        answer = stage.finish(number, value, returns, method)
+                    else:
+                        answer = results(value, returns, f"{stage.title}.{method}")
+        except asyncio.CancelledError:
+            from pool.exceptions import TaskCancelledError
+
+            stage.fail(number, TaskCancelledError(f"{stage.title}.{method}() was cancelled"))
+        except BaseException as error:
+            if not stage.fail(number, error):
+                self._end.set()
+        else:
+            stage.answer(number, VALUE, answer)
+
+    async def _stream(self, number: int, values: Any) -> int:
+        count = 0
+        async for value in values:
+            self._stage.yielded(number, count, value)
+            count += 1
+        return count

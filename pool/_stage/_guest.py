@@ -1,0 +1,384 @@
+"""The runtime of a worker: it owns nothing and asks the hub.
+
+Every thread of a task or an actor may use it. References here are mirrors: the hub has
+noted that this process holds what they stand for, once for each time it was lent; when a
+mirror is collected, the loan is returned. Returns wait for the next message, because a
+collector may run anywhere, even inside another send.
+
+`Lead` drives it, as it drives an engine: the thread that waits receives.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import weakref
+from collections import deque
+from itertools import count
+
+from pool._local._waiting import Lead
+from pool._objects import _protocol as protocol
+from pool._objects._parcels import pack, seal
+from pool._objects._refs import FAILED, READY, ActorRef, Collecting, ObjectRef, new_name
+from pool._pickling import loads
+from pool._stage._context import context
+from pool._transport._channel import Channel, socket_pair
+from pool._transport._messages import BLOCKED, CLIENT, UNBLOCKED
+from store._codec import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+    from typing import Any
+
+    from pool._objects._refs import ActorFacts, Ref
+
+_DONTWAIT = _socket.MSG_DONTWAIT
+
+
+class Mirror(ObjectRef):
+    """A reference to an object of the hub's."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a Guest
+
+
+class Request:
+    """Something that was asked for; each answer is ``(state, content)`` at its index."""
+
+    __slots__ = ("answers", "call_back", "missing")
+
+    def __init__(self, number: int, call_back: Callable[[Request], None] | None = None) -> None:
+        self.answers: list[Any] = [None] * number
+        self.missing = number
+        self.call_back = call_back
+
+    def is_over(self) -> bool:
+        """Return whether all answers are there."""
+        return not self.missing
+
+
+class GuestDriver:
+    """Receive answers from the hub; what `Lead` drives."""
+
+    crashed = False
+    closed = False
+    held_here = False
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.requests: dict[int, Request] = {}
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
+        self._due: deque[Request] = deque()
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether anything was asked for and not answered."""
+        return bool(self.requests)
+
+    def wake(self) -> None:
+        """Make the thread that sleeps in `step` look around."""
+        try:
+            os.write(self._wake_write, b"x")
+        except BlockingIOError:
+            return  # it is awake
+
+    def step(self, patience: float | None) -> None:
+        """Sleep until an answer comes, at most `patience` seconds."""
+        for fd, _ in self._poll.poll(None if patience is None else patience * 1000):
+            if fd == self._wake_read:
+                os.read(fd, 4096)
+            else:
+                self._receive()
+        while self._due:
+            request = self._due.popleft()
+            assert request.call_back is not None
+            request.call_back(request)
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                (_, number, index, state), blobs = self.channel.receive(_DONTWAIT)
+            except BlockingIOError:
+                return
+            except (EOFError, OSError):
+                os._exit(1)  # the hub is gone, and this worker with it
+            content = loads(blobs[0], blobs[1:])
+            request = self.requests.get(number)
+            if request is None:
+                continue  # given up: what came with it is let go
+            request.answers[index] = (state, content)
+            request.missing -= 1
+            if not request.missing:
+                del self.requests[number]
+                if request.call_back is not None:
+                    self._due.append(request)
+
+
+class Guest:
+    """The home of references in a worker.
+
+    Parameters
+    ----------
+    channel : Channel
+        Of this worker; used once, to hand over the other end of a socket.
+    lends_slot : bool
+        This is a worker of tasks: while one waits, another may run.
+    """
+
+    def __init__(self, channel: Channel, lends_slot: bool) -> None:
+        ours, theirs = socket_pair()
+        channel.send((CLIENT, "guest"), fds=[theirs.fileno()])
+        theirs.close()
+        self.channel = Channel(ours)
+        self.driver = GuestDriver(self.channel)
+        self.lead = Lead(self.driver)
+        self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
+        #: Names of streams that nobody reads any more, and of mirrors that are gone.
+        self.finished: deque[bytes] = deque()
+        self.returned: deque[bytes] = deque()
+        #: How often the hub has lent us each reference.
+        self._loans: dict[bytes, int] = {}
+        self._lends_slot = lends_slot
+        self._requests = count(1)
+        self._sent_codes: dict[int, Any] = {}
+
+    # ------------------------------------------------------------------ references
+
+    def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
+        """Return our mirror; borrow what we have none of."""
+        ref = self.named.get(name)
+        if ref is None:
+            self._do("borrow", name)
+            ref = self._mirror(kind, name, facts, 1)
+        return ref
+
+    def lent(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
+        """Return our mirror of what the hub has just lent us."""
+        ref = self.named.get(name)
+        if ref is not None:
+            self._loans[name] += 1
+            return ref
+        return self._mirror(kind, name, facts, 1)
+
+    def _mirror(self, kind: str, name: bytes, facts: ActorFacts | None, loans: int) -> Ref:
+        ref: Ref
+        if kind == "a":
+            assert facts is not None
+            ref = ActorRef(self, facts, name)
+        else:
+            ref = Mirror(self, name)
+        self._loans[name] = self._loans.get(name, 0) + loans
+        self.named[name] = ref
+        return ref
+
+    def actor_dropped(self, ref: ActorRef) -> None:
+        """Note that a handle of ours is gone."""
+        if ref._name is not None:
+            self.returned.append(ref._name)
+
+    def tidy(self) -> None:
+        """Return the loans of what nobody here holds any more; at the end of a call."""
+        while self.finished:
+            self._send_verb((protocol.DO, "stream over"), (self.finished.popleft(),))
+        returned = []
+        while self.returned:
+            name = self.returned.popleft()
+            # A new mirror may have come since; its own end will return all.
+            if name not in self.named:
+                loans = self._loans.pop(name, 0)
+                if loans:
+                    returned.append((name, loans))
+        if returned:
+            self._send_verb((protocol.DO, "return"), (returned,))
+
+    # ------------------------------------------------------------------ messages
+
+    def _do(self, verb: str, *args: Any) -> None:
+        if self.returned:
+            self.tidy()
+        self._send_verb((protocol.DO, verb), args)
+
+    def _send_verb(self, head: tuple[Any, ...], args: tuple[Any, ...]) -> None:
+        with Collecting():
+            encoded = encode(args)
+        self.channel.send(head, [encoded.data, *encoded.buffers])
+
+    def _ask(
+        self, number: int, call_back: Callable[[Request], None] | None, verb: str, *args: Any
+    ) -> Request:
+        if self.returned:
+            self.tidy()
+        request = Request(number, call_back)
+        request_id = next(self._requests)
+        self.driver.requests[request_id] = request
+        self._send_verb((protocol.ASK, request_id, verb), args)
+        return request
+
+    def _wait(self, request: Request, timeout: float | None) -> bool:
+        if self._lends_slot:
+            self.channel.send((BLOCKED,))
+        try:
+            return self.lead.wait(request.is_over, timeout)
+        finally:
+            if self._lends_slot:
+                self.channel.send((UNBLOCKED,))
+
+    def _answer(self, verb: str, *args: Any) -> Any:
+        request = self._ask(1, None, verb, *args)
+        self.lead.wait(request.is_over)
+        state, content = request.answers[0]
+        if state == FAILED:
+            raise content
+        return content
+
+    def log(self, stream: int, text: str) -> None:
+        """Hand on what was printed."""
+        name = context.actor.label() if context.actor is not None else context.name
+        self.channel.send(
+            (protocol.LOG, name, os.getpid(), stream), [text.encode("utf-8", "replace")]
+        )
+
+    # ------------------------------------------------------------------ verbs
+
+    def put(self, value: object) -> ObjectRef:
+        """Store a value in the hub."""
+        ref = self._new_ref()
+        self._do("put", ref._name, seal(value))
+        return ref
+
+    def _new_ref(self) -> ObjectRef:
+        return self._mirror("o", new_name(), None, 1)  # type: ignore[return-value]
+
+    def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
+        """Run a task; the hub finds a worker for it."""
+        parcel = pack(args, kwargs).in_full()
+        if options.returns == protocol.STREAM:
+            return self._stream("submit", self._code(code), parcel, options)
+        refs = [self._new_ref() for _ in range(options.returns)]
+        names = [ref.binary() for ref in refs]
+        self._do("submit", names, self._code(code), parcel, options)
+        return refs
+
+    def create(self, code: Any, args: Any, kwargs: Any, options: Any) -> ActorRef:
+        """Start an actor."""
+        parcel = pack(args, kwargs).in_full()
+        found: ActorRef = self._answer("create", self._code(code), parcel, options)
+        return found
+
+    def call(self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int) -> Any:
+        """Call a method of an actor."""
+        parcel = pack(args, kwargs).in_full()
+        if returns == protocol.STREAM:
+            return self._stream("call", actor, method, parcel)
+        refs = [self._new_ref() for _ in range(returns)]
+        self._do("call", [ref.binary() for ref in refs], actor, method, parcel, returns)
+        return refs
+
+    def _stream(self, verb: str, *args: Any) -> Any:
+        from pool._stage._streams import GuestStream
+
+        stream = new_name()
+        self._do("stream " + verb, stream, *args)
+        return GuestStream(self, stream)
+
+    def stream_out(self, stream: bytes, values: Any) -> int:
+        """Send what a generator yields; return how many values that were."""
+        number = 0
+        for value in values:
+            self._do("yielded", stream, number, seal(value))
+            number += 1
+        return number
+
+    def stream_next(self, stream: bytes, index: int) -> ObjectRef | None:
+        """Return the next object of a stream; None at its end."""
+        request = self._ask(1, None, "next", stream, index)
+        self._wait(request, None)
+        found: ObjectRef | None = request.answers[0][1]
+        return found
+
+    def _code(self, code: Any) -> Any:
+        """Return a code as it is sent: whole for the first time, then by its number."""
+        payload = code.payload()
+        if self._sent_codes.get(code.number) is payload:
+            return code.number
+        self._sent_codes[code.number] = payload
+        return code.in_full()
+
+    def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
+        """Wait for objects and return ``(state, stored value)`` of each."""
+        request = self._ask(len(refs), None, "get", [ref.binary() for ref in refs])
+        if not self._wait(request, timeout):
+            self._give_up(request)
+        return request.answers
+
+    def _give_up(self, request: Request) -> None:
+        for number, known in list(self.driver.requests.items()):
+            if known is request:
+                self.driver.requests.pop(number, None)
+                self._do("forget", number)
+
+    def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
+        """Wait until `number` of the objects are there, or the timeout."""
+        request = self._ask(1, None, "wait", [ref.binary() for ref in refs], number)
+        if timeout == 0:
+            self.lead.wait(request.is_over, 0)
+            if not request.is_over():
+                self._give_up(request)
+        elif not self._wait(request, timeout):
+            self._give_up(request)
+
+    def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
+        """Return which objects are there now."""
+        found: list[bool] = self._answer("settled", [ref.binary() for ref in refs])
+        return found
+
+    def future(self, ref: ObjectRef) -> Future[Any]:
+        """Return a future; a thread of this process receives for it."""
+        from concurrent.futures import Future
+
+        from pool._objects._outcomes import resolve_future
+
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._ask(
+            1, lambda request: resolve_future(future, *request.answers[0]), "get", [ref.binary()]
+        )
+        self.lead.ensure_stand_in(weakref.ref(self.lead))
+        return future
+
+    def cancel(self, ref: ObjectRef, force: bool) -> None:
+        """Cancel what is to produce an object."""
+        self._do("cancel", ref.binary(), force)
+
+    def kill(self, actor: ActorRef, no_restart: bool) -> None:
+        """End an actor at once."""
+        self._do("kill", actor, no_restart)
+
+    def find(self, name: str, namespace: str | None) -> ActorRef | None:
+        """Return a named actor."""
+        found: ActorRef | None = self._answer("find", name, namespace)
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Return resources, nodes and the like."""
+        found: dict[str, Any] = self._answer("facts")
+        return found
+
+    def hand_over(self, refs: Sequence[Ref]) -> None:
+        """Keep what a result contains alive until the hub has that result."""
+        if refs:
+            self._do("hand over", list(refs))
+
+    def stop(self) -> None:
+        """Do nothing: the runtime is the program's."""
+
+
+__all__ = ["READY", "Guest", "Mirror"]

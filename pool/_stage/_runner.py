@@ -1,0 +1,155 @@
+"""Remote functions in the workers that run them as tasks."""
+
+from __future__ import annotations
+
+from _pickle import PickleBuffer
+
+from pool._objects import _home
+from pool._objects._parcels import Parcel, Sealed, is_atom, seal
+from pool._objects._protocol import STREAM
+from pool._pickling import loads
+from pool._stage._context import context
+from pool._stage._logs import complete_lines, redirect, silence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._stage._guest import Guest
+
+
+class Order:
+    """The argument of a task that needs more than its plain arguments.
+
+    Parameters
+    ----------
+    parcel : Parcel
+    returns : int
+    name : str
+        "": that of the function.
+    task : bytes
+        Name of its first result, or of its stream.
+    """
+
+    __slots__ = ("name", "parcel", "returns", "task")
+
+    def __init__(self, parcel: Parcel, returns: int, name: str, task: bytes) -> None:
+        self.parcel = parcel
+        self.returns = returns
+        self.name = name
+        self.task = task
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Order, (self.parcel, self.returns, self.name, self.task)
+
+
+class Runnable:
+    """A function as it is sent to workers of tasks; arrives as a `Runner`."""
+
+    def __init__(self, code: Any, log_to_driver: bool, namespace: str) -> None:
+        self._code = code
+        self._log = log_to_driver
+        self._namespace = namespace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        encoded = self._code.payload().encoded
+        buffers = [PickleBuffer(buffer) for buffer in encoded.buffers]
+        return _load, (
+            self._code.title, encoded.data, buffers, self._log, self._namespace
+        )  # fmt: skip
+
+
+class Runner:
+    """Call a remote function and seal what it returns."""
+
+    __slots__ = ("_function", "_title")
+
+    def __init__(self, function: Callable[..., Any], title: str) -> None:
+        self._function = function
+        self._title = title
+
+    def __call__(self, *args: Any) -> Any:
+        context.name = self._title
+        try:
+            if args and args[0].__class__ is Order:
+                return self._carry_out(args[0])
+            context.task = None
+            value = self._function(*args)
+            if value.__class__ is int or value.__class__ is float:
+                return value
+            return sealed(value)
+        finally:
+            complete_lines()
+            tidy()
+
+    def _carry_out(self, order: Order) -> Any:
+        context.name = order.name or self._title
+        context.task = order.task
+        args, kwargs = order.parcel.open()
+        value = self._function(*args, **kwargs)
+        if order.returns == STREAM:
+            del args, kwargs
+            return _guest().stream_out(order.task, value)
+        return results(value, order.returns, self._title)
+
+
+def results(value: Any, returns: int, title: str) -> Any:
+    """Return a result as it is sent: one stored value, or a list of `returns` of them."""
+    if returns == 1:
+        return sealed(value)
+    if not returns:
+        return None
+    values = list(value)
+    if len(values) != returns:
+        raise ValueError(
+            f"{title}() returned {len(values)} values, and num_returns={returns} was asked for"
+        )
+    return [sealed(value) for value in values]
+
+
+def sealed(value: Any) -> Any:
+    """Return a value as it is stored, with what it refers to kept alive on the way."""
+    if is_atom(value):
+        return value
+    stored = seal(value)
+    if stored.__class__ is Sealed and stored.refs:
+        _guest().hand_over(stored.refs)
+    return stored
+
+
+def tidy() -> None:
+    """Return what the call that has ended held; cheap if it was nothing."""
+    home: Any = _home.found()
+    if home is not None and home.returned:
+        home.tidy()
+
+
+def _guest() -> Guest:
+    home: Any = _home.current()
+    return home  # type: ignore[no-any-return]
+
+
+def _load(title: str, data: Any, buffers: list[Any], log: bool, namespace: str) -> Runner:
+    """Rebuild a runner in a worker, which belongs to the hub that sent it from now on."""
+    enter(True, log, namespace)
+    return Runner(loads(data, [bytearray(buffer) for buffer in buffers]), title)
+
+
+def enter(lends_slot: bool, log: bool, namespace: str) -> None:
+    """Make this worker one of a hub."""
+    context.namespace = namespace
+
+    def start() -> Any:
+        from pool._stage._guest import Guest
+        from pool._workers._worker import Worker
+
+        assert Worker.current is not None
+        return Guest(Worker.current.channel, lends_slot)
+
+    # A connection of its own: most tasks never need it.
+    _home.starter = start
+    if log:
+        redirect(lambda stream, text: _guest().log(stream, text))
+    else:
+        silence()

@@ -1,0 +1,240 @@
+"""What goes wrong with tasks, actors and objects, under the names that Ray gives it.
+
+::
+
+    RayError
+    ├── RayTaskError              a task or method raised; also an instance of what it raised
+    ├── WorkerCrashedError        the worker of a task died while running it
+    │   └── OutOfMemoryError      because memory ran out
+    ├── RayActorError             an actor cannot answer
+    │   ├── ActorDiedError        it is dead for good
+    │   ├── ActorUnavailableError it died during the call and is being restarted
+    │   └── ActorUnschedulableError
+    ├── TaskUnschedulableError    (+ ValueError) no machine can ever have what it asks for
+    ├── TaskCancelledError        (+ concurrent.futures.CancelledError)
+    ├── GetTimeoutError           (+ TimeoutError) `get` waited long enough
+    ├── ObjectLostError
+    │   ├── OwnerDiedError        the program that owned the object is gone
+    │   ├── ObjectFreedError, ReferenceCountingAssertionError, ObjectReconstructionFailedError
+    ├── ObjectStoreFullError, OutOfDiskError, PendingCallsLimitExceeded
+    ├── RaySystemError            the runtime itself failed
+    └── RuntimeEnvSetupError, CrossLanguageError, NodeDiedError, AsyncioActorExit
+
+Errors carry fields and survive pickling.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "ActorDiedError",
+    "ActorUnavailableError",
+    "ActorUnschedulableError",
+    "AsyncioActorExit",
+    "CrossLanguageError",
+    "GetTimeoutError",
+    "NodeDiedError",
+    "ObjectFreedError",
+    "ObjectLostError",
+    "ObjectReconstructionFailedError",
+    "ObjectStoreFullError",
+    "OutOfDiskError",
+    "OutOfMemoryError",
+    "OwnerDiedError",
+    "PendingCallsLimitExceeded",
+    "RayActorError",
+    "RayError",
+    "RaySystemError",
+    "RayTaskError",
+    "ReferenceCountingAssertionError",
+    "RuntimeEnvSetupError",
+    "TaskCancelledError",
+    "TaskUnschedulableError",
+    "WorkerCrashedError",
+]
+
+
+class RayError(Exception):
+    """Stand above every error of this module."""
+
+
+class RayTaskError(RayError):
+    """Say that a task or an actor's method raised, and what.
+
+    What `get` raises is also an instance of the class that was raised, where Python can
+    make such a class, so ``except ValueError`` works.
+
+    Attributes
+    ----------
+    function_name : str
+        "work", or "Counter.add" for a method.
+    cause : BaseException
+        What was raised there; its `__cause__` has the text of the traceback.
+    """
+
+    def __init__(self, function_name: str, cause: BaseException) -> None:
+        self.function_name = function_name
+        self.cause = cause
+        # Whatever an exception class of the user's does with `args` is not done here.
+        self.args = (function_name, cause)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return raised_by, (self.function_name, self.cause)
+
+    def __str__(self) -> str:
+        where = getattr(self.cause, "__cause__", None)
+        text = f"\n{where}" if where is not None else ""
+        return f"{self.function_name}() raised {type(self.cause).__name__}: {self.cause}{text}"
+
+    def as_instanceof_cause(self) -> RayTaskError:
+        """Return this error as an instance of its cause's class, too."""
+        return raised_by(self.function_name, self.cause)
+
+
+def raised_by(function_name: str, cause: BaseException) -> RayTaskError:
+    """Return the error that `get` raises for `cause`, an instance of both classes."""
+    if isinstance(cause, RayTaskError):
+        # A task that got another one's error: the one that went wrong first is named.
+        function_name, cause = cause.function_name, cause.cause
+    kind = _class_for(type(cause))
+    error = kind.__new__(kind, function_name, cause)
+    RayTaskError.__init__(error, function_name, cause)
+    attributes = getattr(cause, "__dict__", {})
+    for name, value in attributes.items():
+        if name not in ("function_name", "cause", "args"):
+            error.__dict__.setdefault(name, value)
+    error.__cause__ = cause
+    return error
+
+
+_classes: dict[type, type[RayTaskError]] = {}
+
+
+def _class_for(kind: type[BaseException]) -> type[RayTaskError]:
+    known = _classes.get(kind)
+    if known is None:
+        known = RayTaskError
+        if issubclass(kind, Exception):
+            try:
+                known = type(
+                    f"RayTaskError({kind.__name__})",
+                    (RayTaskError, kind),
+                    {"__module__": __name__, "__str__": RayTaskError.__str__},
+                )
+                known.__new__(known, "", None)
+            except Exception:  # a final class, two layouts, a `__new__` of its own
+                known = RayTaskError
+        _classes[kind] = known
+    return known
+
+
+class WorkerCrashedError(RayError):
+    """Say that the worker of a task died while running it, more often than it is retried."""
+
+
+class OutOfMemoryError(WorkerCrashedError):
+    """Say that a task was ended because memory ran out."""
+
+
+class RayActorError(RayError):
+    """Say that an actor did not answer a call.
+
+    Attributes
+    ----------
+    actor : str
+        "Counter (pid 4121)".
+    method : str
+        The method called; "" for the actor as a whole.
+    reason : str
+    """
+
+    def __init__(self, actor: str = "an actor", method: str = "", reason: str = "it died") -> None:
+        self.actor = actor
+        self.method = method
+        self.reason = reason
+        call = f" did not answer {method}()" if method else " is dead"
+        super().__init__(f"actor {actor}{call}: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.actor, self.method, self.reason), self.__dict__
+
+
+class ActorDiedError(RayActorError):
+    """Say that an actor is dead for good."""
+
+
+class ActorUnavailableError(RayActorError):
+    """Say that an actor died during the call; it is restarted, and may be called again."""
+
+
+class ActorUnschedulableError(RayError):
+    """Say that no machine can ever have what an actor asks for."""
+
+
+class TaskUnschedulableError(RayError, ValueError):
+    """Say that this machine does not have what a task or an actor asks for."""
+
+
+class TaskCancelledError(RayError, CancelledError):
+    """Say that a task was cancelled."""
+
+
+class GetTimeoutError(RayError, TimeoutError):
+    """Say that an object was not there in time."""
+
+
+class ObjectLostError(RayError):
+    """Say that an object is gone."""
+
+
+class OwnerDiedError(ObjectLostError):
+    """Say that the program which owned an object is gone, and the object with it."""
+
+
+class ObjectFreedError(ObjectLostError):
+    """Say that an object was freed by hand."""
+
+
+class ReferenceCountingAssertionError(ObjectLostError):
+    """Say that an object was freed although somebody held it."""
+
+
+class ObjectReconstructionFailedError(ObjectLostError):
+    """Say that an object could not be made anew."""
+
+
+class ObjectStoreFullError(RayError):
+    """Say that there is no room for an object."""
+
+
+class OutOfDiskError(RayError):
+    """Say that there is no disk space for an object."""
+
+
+class PendingCallsLimitExceeded(RayError):  # noqa: N818 - Ray's name
+    """Say that an actor has more calls waiting than it takes."""
+
+
+class RaySystemError(RayError):
+    """Say that the runtime itself failed."""
+
+
+class RuntimeEnvSetupError(RayError):
+    """Say that an environment for workers could not be made."""
+
+
+class CrossLanguageError(RayError):
+    """Say that something in another language failed."""
+
+
+class NodeDiedError(RayError):
+    """Say that a machine is gone."""
+
+
+class AsyncioActorExit(RayError):  # noqa: N818 - Ray's name
+    """End an actor from one of its async methods."""
