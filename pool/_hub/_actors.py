@@ -278,7 +278,7 @@ class Actor:
         elif kind == CLIENT:
             from pool._transport._channel import Channel, socket_from
 
-            self.hub.admit(self, Channel(socket_from(fds[0]), self.hub.driver.crew.buffer))
+            self.hub.admit(self, Channel(socket_from(fds[0]), self.hub.driver.crew.buffer, True))
         elif kind == WORKER_READY:
             self.pid = head[1]
 

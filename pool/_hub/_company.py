@@ -143,7 +143,7 @@ class Company:
             self._connect()
         ours, theirs = socket_pair()
         worker_id = next(self._ids)
-        channel = Channel(ours, self._driver.crew.buffer)
+        channel = Channel(ours, self._driver.crew.buffer, linked=True)
         link = Link(self._driver, channel, actor.on_message, lambda: None)
         self.actors[worker_id] = actor
         try:

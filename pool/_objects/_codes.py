@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from _pickle import PickleBuffer
 from itertools import count
 
+from pool._objects._parcels import views
 from pool._objects._refs import Collecting
 from pool._pickling import FunctionPayload, dumps_function
-from store._codec import Encoded
+from store._codec import Encoded, opened
+from store._depot import stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Code:
         if self._payload is None or not _same(payload, self._payload):
             encoded = payload.encoded
             self._payload = FunctionPayload(
-                Encoded(encoded.data, [bytes(buffer) for buffer in encoded.buffers]),
+                Encoded(encoded.data, stored(encoded.buffers)),
                 # Loaded once in each worker, however many tasks it runs: what a remote
                 # function keeps between calls, it keeps.
                 True,
@@ -93,7 +94,7 @@ class SentCode:
         self.title = title
         self.module = module
         self.refs = refs
-        self._payload = FunctionPayload(Encoded(data, buffers), True)
+        self._payload = FunctionPayload(Encoded(data, stored(buffers)), True)
 
     def payload(self) -> FunctionPayload:
         """Return its pickle."""
@@ -101,7 +102,7 @@ class SentCode:
 
     def __reduce__(self) -> tuple[Any, ...]:
         encoded = self._payload.encoded
-        buffers = [PickleBuffer(buffer) for buffer in encoded.buffers]
+        buffers = views(encoded.buffers)
         return SentCode, (
             self.number, self.title, self.module, encoded.data, buffers, list(self.refs)
         )  # fmt: skip
@@ -112,7 +113,9 @@ def _same(one: FunctionPayload, other: FunctionPayload) -> bool:
     return (
         a.data == b.data
         and len(a.buffers) == len(b.buffers)
-        and all(bytes(x) == y for x, y in zip(a.buffers, b.buffers, strict=True))
+        and all(
+            bytes(opened(x)) == bytes(opened(y)) for x, y in zip(a.buffers, b.buffers, strict=True)
+        )
     )
 
 

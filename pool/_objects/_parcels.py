@@ -13,6 +13,9 @@ from _pickle import PickleBuffer
 from pool._objects._home import current
 from pool._objects._refs import Collecting, ObjectRef
 from pool._pickling import ATOMS, dumps_to_worker, loads
+from store._codec import opened
+from store._depot import stored
+from store._mappings import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ class Sealed:
     Attributes
     ----------
     data : bytes
-    buffers : list of bytes-like
+    buffers : list of bytes or Block
         Nobody writes to them any more.
     refs : list of Ref
         The references in the value; held, so that what they stand for is there.
@@ -64,11 +67,28 @@ class Sealed:
 
     def open(self) -> Any:
         """Return a new copy of the value, writable and the caller's own."""
-        return loads(self.data, [bytearray(buffer) for buffer in self.buffers])
+        return loads(self.data, private(self.buffers))
 
     def __reduce__(self) -> tuple[Any, ...]:
         refs = [Lent(ref) for ref in self.refs]
-        return Sealed, (self.data, [PickleBuffer(buffer) for buffer in self.buffers], refs)
+        return _arrived, (self.data, views(self.buffers), refs)
+
+
+def _arrived(data: Any, buffers: list[Any], refs: list[Ref]) -> Sealed:
+    return Sealed(data, stored(buffers), refs)
+
+
+def views(buffers: Sequence[Any]) -> list[PickleBuffer]:
+    """Return buffers as they go beside the pickle of a message, not into it."""
+    return [PickleBuffer(opened(buffer)) for buffer in buffers]
+
+
+def private(buffers: Sequence[Any]) -> list[Any]:
+    """Return buffers on which objects can be built that nobody else sees.
+
+    Blocks of the store are mapped anew each time; the rest is copied.
+    """
+    return [buffer if type(buffer) is Block else bytearray(buffer) for buffer in buffers]
 
 
 class Lent:
@@ -103,19 +123,19 @@ def seal(value: object) -> Any:
         # As for a worker even where the parent is to have it: it may go on to another
         # worker, which must find every definition in it.
         encoded = dumps_to_worker(value)
-    return Sealed(encoded.data, [bytes(buffer) for buffer in encoded.buffers], refs)
+    return Sealed(encoded.data, stored(encoded.buffers), refs)
 
 
-def unseal(stored: Any) -> Any:
+def unseal(kept: Any) -> Any:
     """Return the value of what `seal` returned."""
-    return stored.open() if stored.__class__ is Sealed else stored
+    return kept.open() if kept.__class__ is Sealed else kept
 
 
-def packet_of(stored: Any) -> Packet:
+def packet_of(kept: Any) -> Packet:
     """Return the blobs of what `seal` returned."""
-    if stored.__class__ is Sealed:
-        return list(stored.packet)
-    return [dumps_to_worker(stored).data]
+    if kept.__class__ is Sealed:
+        return list(kept.packet)
+    return [dumps_to_worker(kept).data]
 
 
 class Hole:
@@ -158,10 +178,10 @@ class Parcel:
     def fill(self) -> None:
         """Add the values of `needs`, all of which are ready; let the references go."""
         for need in self.needs:
-            stored = need._value
-            if stored.__class__ is Sealed and stored.refs:
-                self.refs = [*self.refs, *stored.refs]
-            self.packets.append(packet_of(stored))
+            kept = need._value
+            if kept.__class__ is Sealed and kept.refs:
+                self.refs = [*self.refs, *kept.refs]
+            self.packets.append(packet_of(kept))
         self.needs = ()
 
     def open(self) -> tuple[Any, Any]:
@@ -184,10 +204,7 @@ class Parcel:
         return Parcel, (self._views(),)
 
     def _views(self) -> list[Packet]:
-        # So that buffers go beside the pickle of a message, not into it.
-        return [
-            [packet[0], *(PickleBuffer(buffer) for buffer in packet[1:])] for packet in self.packets
-        ]
+        return [[packet[0], *views(packet[1:])] for packet in self.packets]
 
     def in_full(self) -> FullParcel:
         """Return what makes a hub hold the references, too."""
@@ -210,8 +227,7 @@ class FullParcel:
 def _opened(packet: Packet) -> Any:
     # Buffers that travelled inside a pickle are bytes; arrays on top of them would be
     # read-only.
-    buffers = [b if b.__class__ is bytearray else bytearray(b) for b in packet[1:]]
-    return loads(packet[0], buffers)
+    return loads(packet[0], [bytearray(b) if type(b) is bytes else b for b in packet[1:]])
 
 
 def pack(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
@@ -234,7 +250,7 @@ def pack(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
     with Collecting() as refs:
         encoded = dumps_to_worker(sent)
     # Copies: the caller may write to its arrays as soon as it has called.
-    packet = [encoded.data, *(bytes(buffer) for buffer in encoded.buffers)]
+    packet = [encoded.data, *stored(encoded.buffers)]
     return Parcel([packet], needs, refs)
 
 

@@ -137,7 +137,7 @@ class Guest:
         ours, theirs = socket_pair()
         channel.send((CLIENT, "guest"), fds=[theirs.fileno()])
         theirs.close()
-        self.channel = Channel(ours)
+        self.channel = Channel(ours, linked=True)
         self.driver = GuestDriver(self.channel)
         self.lead = Lead(self.driver)
         self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from _pickle import PickleBuffer
-
 from pool._objects import _home
-from pool._objects._parcels import Parcel, Sealed, is_atom, seal
+from pool._objects._parcels import Parcel, Sealed, is_atom, seal, views
 from pool._objects._protocol import STREAM
 from pool._pickling import loads
 from pool._stage._context import context
@@ -54,7 +52,7 @@ class Runnable:
 
     def __reduce__(self) -> tuple[Any, ...]:
         encoded = self._code.payload().encoded
-        buffers = [PickleBuffer(buffer) for buffer in encoded.buffers]
+        buffers = views(encoded.buffers)
         return _load, (
             self._code.title, encoded.data, buffers, self._log, self._namespace
         )  # fmt: skip
@@ -133,7 +131,7 @@ def _guest() -> Guest:
 def _load(title: str, data: Any, buffers: list[Any], log: bool, namespace: str) -> Runner:
     """Rebuild a runner in a worker, which belongs to the hub that sent it from now on."""
     enter(True, log, namespace)
-    return Runner(loads(data, [bytearray(buffer) for buffer in buffers]), title)
+    return Runner(loads(data, buffers), title)
 
 
 def enter(lends_slot: bool, log: bool, namespace: str) -> None:
