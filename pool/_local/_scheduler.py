@@ -477,8 +477,9 @@ class Scheduler:
         if self.closing:
             return commands
         # Those that are busy end when they have nothing more to do.
-        while self._idle and self._surplus() > 0:
-            self._stop(next(iter(self._idle.values())), commands)
+        idle = self.roster.idle
+        while idle and self._surplus() > 0:
+            self._stop(next(iter(idle.values())), commands)
         self._start_missing(commands)
         return self._fill(commands, now)
 
