@@ -474,8 +474,6 @@ class Scheduler:
     def _on_processes(self, event: ProcessesChanged, now: float) -> list[Command]:
         self.processes = event.processes
         commands: list[Command] = []
-        if self.closing:
-            return commands
         # Those that are busy end when they have nothing more to do.
         idle = self.roster.idle
         while idle and self._surplus() > 0:

@@ -282,6 +282,9 @@ class World:
         self.handle(ev.MemoryShort(worker.worker_id))
         assert worker.signalled
 
+    def resize(self, processes: int) -> None:
+        self.handle(ev.ProcessesChanged(processes))
+
     def close(self) -> None:
         self.closed = True
         self.handle(ev.PoolClosed())
@@ -482,6 +485,8 @@ class World:
 
     def settle_down(self) -> None:
         """Drive the world to rest, without any more deaths and without the clock."""
+        if not self.scheduler.processes:
+            self.resize(1)  # for ever without a worker, nothing would end
         for job_id, job in self.jobs.items():
             if job.state == "open" and not job.final:
                 self.add(job_id, 0, True)
@@ -566,12 +571,14 @@ def play(seed: int, events: int = 150) -> World:
                 world.lend()
         elif luck < 0.24:
             world.tick(dice.choice([0.0, 0.1, 0.3, 1.0]))
-        elif luck < 0.2405:
+        elif luck < 0.242:
+            world.resize(dice.randrange(5))
+        elif luck < 0.2425:
             world.close()
-        elif luck < 0.2407:
+        elif luck < 0.2427:
             world.terminate()
             break
-        elif luck < 0.2425:
+        elif luck < 0.2445:
             starting = [w for w in world.workers.values() if w.state == "starting"]
             if starting:
                 world.refuse(dice.choice(starting))
@@ -718,6 +725,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             moves = self.world.progress()
             if moves:
                 moves[pick % len(moves)]()
+
+    @precondition(lambda self: not self.world.over)
+    @rule(processes=st.integers(0, 4))
+    def resize(self, processes: int) -> None:
+        self.world.resize(processes)
 
     @precondition(lambda self: not self.world.closed)
     @rule()
