@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
     from bench._work import Result
 
-WIDTH, LEFT, RIGHT, TOP, STEP = 900, 330, 60, 122, 34
-# Left of the axis, for the figure at a bar that reaches its end.
-MARGIN = 40
+WIDTH, LEFT, RIGHT, TOP, STEP = 900, 340, 80, 122, 34
+MARGIN = 10
 #: Where a contender is not called as its distribution is.
-DISTRIBUTIONS = {OURS: "actorpool", "dask": "distributed"}
+DISTRIBUTIONS = {"dask": "distributed"}
 INK, FAINT, BAR, LINE = "#1f2430", "#7a8394", "#2f6fde", "#c23b3b"
 COLOURS = (
     "#e08a1e", "#3a9d5d", "#8a5cc2", "#c2477f", "#4aa3b8", "#8b6b3f", "#6b7a2f", "#555f70",
@@ -31,7 +30,7 @@ def svg(results: Sequence[Result], machine: Mapping[str, str]) -> str:
     rows = [result for result in results if result.headline and _shares(result).get(OURS)]
     peers = list(dict.fromkeys(name for row in rows for name in _shares(row) if name != OURS))
     peers = [name for name in peers if name != STANDARD]
-    about = _about(machine, [OURS, *peers])
+    about = _about(machine)
     colours = {name: COLOURS[at % len(COLOURS)] for at, name in enumerate(peers)}
     legend_height = 22 * ((len(peers) + 3) // 4)
     height = TOP + legend_height + STEP * len(rows) + 56
@@ -45,7 +44,7 @@ def svg(results: Sequence[Result], machine: Mapping[str, str]) -> str:
                 20, 30, "Time relative to multiprocessing.Pool (fork): further left is faster", 17
             ),
             *(_text(20, 52 + 17 * at, line, 12, FAINT) for at, line in enumerate(about)),
-            *_legend(colours),
+            *_legend(colours, machine),
             *_grid(scale, top, STEP * len(rows)),
             *(line for at, row in enumerate(rows) for line in _bar(row, at, top, scale, colours)),
             "</svg>",
@@ -84,29 +83,29 @@ def _shares(result: Result) -> dict[str, float]:
     return {name: share for name, share in found.items() if share}
 
 
-def _about(machine: Mapping[str, str], peers: Sequence[str]) -> list[str]:
-    """Return how, where and with what it was measured, in two lines."""
+def _about(machine: Mapping[str, str]) -> list[str]:
+    """Return how and where it was measured, in two lines."""
     known = [machine[key] for key in ("processor", "memory", "system") if key in machine]
     where = ", ".join([f"{machine.get('cores', '?')} cores", *known])
-    names = [DISTRIBUTIONS.get(peer, peer) for peer in peers]
-    versions = [f"{name} {machine[name]}" for name in names if name in machine]
     return [
         "2 workers unless named otherwise; medians of interleaved rounds; logarithmic",
-        "; ".join([where, ", ".join([machine.get("python", ""), *versions])]),
+        f"{where}, {machine.get('python', '')}",
     ]
 
 
-def _legend(colours: Mapping[str, str]) -> list[str]:
+def _legend(colours: Mapping[str, str], machine: Mapping[str, str]) -> list[str]:
+    """Return who is shown, each with its version."""
     lines = [
         f'<rect x="20" y="86" width="14" height="12" fill="{BAR}"/>',
-        _text(40, 97, "actorpool", 13),
-        f'<line x1="140" y1="84" x2="140" y2="100" stroke="{LINE}" stroke-width="2"/>',
-        _text(148, 97, "multiprocessing.Pool, fork = 1", 13),
+        _text(40, 97, f"actorpool {machine.get('actorpool', '')}", 13),
+        f'<line x1="160" y1="84" x2="160" y2="100" stroke="{LINE}" stroke-width="2"/>',
+        _text(168, 97, "multiprocessing.Pool, fork = 1", 13),
     ]
     for at, (name, colour) in enumerate(colours.items()):
         x, y = 20 + 215 * (at % 4), 118 + 22 * (at // 4)
         lines.append(f'<circle cx="{x + 7}" cy="{y}" r="5" fill="{colour}"/>')
-        lines.append(_text(x + 20, y + 4, name, 13))
+        version = machine.get(DISTRIBUTIONS.get(name, name), "")
+        lines.append(_text(x + 20, y + 4, f"{name} {version}".strip(), 13))
     return lines
 
 
@@ -133,7 +132,8 @@ def _bar(row: Result, at: int, top: int, scale: _Scale, colours: Mapping[str, st
     lines = [
         _text(LEFT - 10, y + 21, _plain(row.title), 13, INK, "end"),
         f'<rect x="{begin:.1f}" y="{y + 8}" width="{width:.1f}" height="18" rx="2" fill="{BAR}"/>',
-        _text(begin - 6, y + 21, number(shares[OURS]), 12, INK, "end"),
+        # In a column of their own: beside the bar they would be under the dots of others.
+        _text(WIDTH - 16, y + 21, number(shares[OURS]), 13, BAR, "end"),
     ]
     for name, share in shares.items():
         if name in colours:
@@ -146,7 +146,7 @@ def _bar(row: Result, at: int, top: int, scale: _Scale, colours: Mapping[str, st
 
 def _plain(title: str) -> str:
     title = title.replace("`", "")
-    return title if len(title) <= 46 else title[:45] + "…"
+    return title if len(title) <= 48 else title[:47] + "…"
 
 
 def _text(
