@@ -1,0 +1,292 @@
+"""Kill whatever there is, at every step: each call has an outcome, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from raytasks import (
+    Counter,
+    die,
+    die_first,
+    double,
+    get_inner,
+    hold,
+    pid_of_worker,
+    sleep,
+    tell_and_wait,
+)
+
+from pool import exceptions
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Any:
+    """Return a fifo on which tasks wait, and a function that lets them go."""
+    path = tmp_path / "gate"
+    os.mkfifo(path)
+
+    class Gate:
+        name = str(path)
+
+        @staticmethod
+        def entered() -> Any:
+            # Opening for writing waits until a task reads.
+            return open(path, "w")
+
+    return Gate()
+
+
+# ---------------------------------------------------------------------- tasks
+
+
+def test_task_is_retried_when_its_worker_dies(ray: Any, tmp_path: Path) -> None:
+    assert ray.get(die_first.remote(str(tmp_path), 2)) == 3
+
+
+def test_task_that_dies_too_often(ray: Any, tmp_path: Path) -> None:
+    with pytest.raises(exceptions.WorkerCrashedError, match="SIGKILL"):
+        ray.get(die_first.options(max_retries=1).remote(str(tmp_path), 5))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert ray.get(double.remote(1)) == 2
+
+
+def test_death_of_a_worker_fails_no_other_task(ray: Any) -> None:
+    refs = [double.remote(i) for i in range(50)]
+    refs.insert(20, die.options(max_retries=0).remote())
+    refs += [double.remote(i) for i in range(50)]
+    ready, rest = ray.wait(refs, num_returns=len(refs))
+    assert not rest
+    with pytest.raises(exceptions.WorkerCrashedError):
+        ray.get(refs.pop(20))
+    assert ray.get(refs) == [2 * i for i in range(50)] * 2
+
+
+def test_dependents_of_a_crash_get_its_error(ray: Any) -> None:
+    crash = die.options(max_retries=0).remote()
+    with pytest.raises(exceptions.WorkerCrashedError):
+        ray.get(double.remote(crash))
+
+
+def test_worker_killed_while_it_waits_for_a_nested_task(
+    ray: Any, gate: Any, tmp_path: Path
+) -> None:
+    inner = hold.remote(gate.name)
+    told = str(tmp_path / "told")
+    os.mkfifo(told)
+    outer = tell_and_wait.options(max_retries=0).remote(told, [inner])
+    with gate.entered() as writer:
+        os.kill(int(Path(told).read_text()), signal.SIGKILL)
+        with pytest.raises(exceptions.WorkerCrashedError, match="tell_and_wait"):
+            ray.get(outer)
+        writer.write("through")
+    assert ray.get(inner) == "through"
+
+
+def test_retry_of_errors(ray: Any, tmp_path: Path) -> None:
+    @ray.remote
+    def shaky(folder: str) -> int:
+        tries = len(list(Path(folder).iterdir()))
+        (Path(folder) / str(tries)).touch()
+        if tries < 2:
+            raise KeyError(tries)
+        return tries
+
+    assert ray.get(shaky.options(retry_exceptions=[KeyError]).remote(str(tmp_path))) == 2
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(KeyError):
+        ray.get(shaky.options(retry_exceptions=[ValueError]).remote(str(tmp_path)))
+
+
+def test_cancel_what_runs_what_waits_and_what_depends(ray: Any, gate: Any) -> None:
+    running = [hold.remote(gate.name), hold.remote(gate.name)]
+    with gate.entered():
+        waiting = double.remote(1)
+        dependent = double.remote(running[0])
+        for ref in (dependent, waiting, *running):
+            ray.cancel(ref)
+        for ref in (dependent, waiting, *running):
+            with pytest.raises(exceptions.TaskCancelledError):
+                ray.get(ref)
+    assert ray.get(double.remote(3)) == 6
+
+
+# ---------------------------------------------------------------------- actors
+
+
+def test_death_answers_every_call(ray: Any) -> None:
+    counter = Counter.remote()
+    pid = ray.get(counter.pid.remote())
+    refs = [counter.add.remote() for _ in range(100)]
+    refs.append(counter.die.remote())
+    refs += [counter.add.remote() for _ in range(300)]
+    assert ray.get(refs[:100]) == list(range(1, 101))
+    for ref in refs[100:]:
+        with pytest.raises(exceptions.ActorDiedError) as caught:
+            ray.get(ref)
+        assert f"Counter (pid {pid})" in str(caught.value)
+        assert "SIGKILL" in str(caught.value)
+    assert caught.value.method == "add"
+
+
+def test_kill_from_outside_while_a_call_runs(ray: Any, gate: Any) -> None:
+    counter = Counter.remote()
+    pid = ray.get(counter.pid.remote())
+    ref = counter.hold.remote(gate.name)
+    later = [counter.add.remote() for _ in range(50)]
+    with gate.entered():
+        os.kill(pid, signal.SIGKILL)
+        for each in (ref, *later):
+            with pytest.raises(exceptions.ActorDiedError, match="SIGKILL"):
+                ray.get(each)
+
+
+def test_restart_keeps_calls_that_were_not_begun(ray: Any) -> None:
+    counter = Counter.options(max_restarts=1).remote(10)
+    first = ray.get(counter.pid.remote())
+    ref = counter.die.remote()
+    with pytest.raises(exceptions.ActorUnavailableError, match="started again"):
+        ray.get(ref)
+    assert ray.get(counter.add.remote()) == 11
+    assert ray.get(counter.pid.remote()) != first
+    ray.get(counter.add.remote())
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(counter.die.remote())
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(counter.add.remote())
+
+
+def test_calls_that_may_be_tried_again_are(ray: Any, tmp_path: Path) -> None:
+    @ray.remote(max_restarts=-1, max_task_retries=-1)
+    class Shaky:
+        def work(self, folder: str) -> int:
+            tries = len(list(Path(folder).iterdir()))
+            (Path(folder) / str(tries)).touch()
+            if tries < 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return tries
+
+    assert ray.get(Shaky.remote().work.remote(str(tmp_path))) == 2
+
+
+def test_forkserver_killed_under_tasks_and_actors(ray: Any) -> None:
+    counter = Counter.options(max_restarts=1).remote(1)
+    pid = ray.get(counter.pid.remote())
+    psutil.Process(pid).parent().kill()
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [])
+    assert ray.get(double.remote(2)) == 4
+    refs = [counter.add.remote() for _ in range(3)]
+    values = []
+    for ref in refs:
+        try:
+            values.append(ray.get(ref))
+        except exceptions.ActorUnavailableError:
+            values.append(None)
+    # What was posted to the dead process is lost, the rest reaches the new one.
+    assert ray.get(counter.add.remote()) == 2 + sum(value is not None for value in values)
+
+
+def test_cycle_of_handles_ends_with_the_runtime(ray: Any) -> None:
+    one, other = Counter.remote(), Counter.remote()
+    ray.get([one.keep.remote([other]), other.keep.remote([one])])
+    pids = ray.get([one.pid.remote(), other.pid.remote()])
+    del one, other
+    ray.shutdown()
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+def test_task_that_dies_with_references_does_not_keep_them(ray: Any) -> None:
+    counter = Counter.remote()
+    process = psutil.Process(ray.get(counter.pid.remote()))
+    ray.get(counter.keep.remote([ray.put(b"x" * 1_000_000)]))
+    process.kill()
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(counter.add.remote())
+
+
+def test_ten_thousand_calls_in_flight(ray: Any) -> None:
+    counter = Counter.remote()
+    assert ray.get([counter.add.remote() for _ in range(10_000)])[-1] == 10_000
+
+
+@pytest.mark.watchdog(120)
+def test_many_actors_on_two_cpus(ray: Any) -> None:
+    counters = [Counter.remote(i) for i in range(60)]
+    assert ray.get([c.add.remote() for c in counters]) == list(range(1, 61))
+
+
+# ---------------------------------------------------------------------- the program
+
+PROGRAM = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import pool as ray
+from raytasks import Counter, hold, double
+counters = [Counter.remote() for _ in range(3)]
+print(*ray.get([c.pid.remote() for c in counters]), flush=True)
+ref = hold.remote({gate!r})
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "os._exit(3)", "raise SystemExit", ""])
+def test_nothing_is_left_of_a_program(tmp_path: Path, end: str) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    program = PROGRAM.format(tests=str(Path(__file__).parent), gate=str(gate), end=end)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    pids = [int(word) for word in done.stdout.split()]
+    assert len(pids) == 3, done.stderr
+    processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert not alive
+    assert "Traceback" not in done.stderr
+
+
+def test_child_of_a_fork_starts_its_own(ray: Any) -> None:
+    counter = Counter.remote()
+    assert ray.get(counter.add.remote()) == 1
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.write(write, str(ray.get(double.remote(4))).encode())
+            ray.shutdown()
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read) as file:
+        assert file.read() == "8"
+    os.waitpid(pid, 0)
+    assert ray.get(counter.add.remote()) == 2
+
+
+def test_get_is_interrupted_and_the_runtime_goes_on(ray: Any) -> None:
+    import threading
+
+    ref = sleep.remote(30)
+    main = threading.main_thread().ident
+    assert main is not None
+    ray.get(pid_of_worker.remote())
+    timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        ray.get(ref)
+    timer.join()
+    ray.cancel(ref)
+    assert ray.get(double.remote(1)) == 2

@@ -1,0 +1,207 @@
+"""The life of an actor, event by event: each known race, and random courses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pool._objects._mailbox import (
+    ALIVE,
+    DEAD,
+    FAIL,
+    GONE,
+    KILL,
+    LAUNCH,
+    POST,
+    STARTING,
+    STOP,
+    WINDOW,
+    Call,
+    Mailbox,
+)
+
+
+def kinds(commands: list[tuple[Any, ...]]) -> list[str]:
+    return [command[0] for command in commands]
+
+
+def test_calls_wait_until_it_has_started() -> None:
+    mailbox = Mailbox()
+    call = Call("driver")
+    assert mailbox.called(call) == []
+    assert mailbox.started() == [(POST, call)]
+    assert mailbox.answered(call.number) == (call, [])
+
+
+def test_call_without_arguments_holds_back_only_its_own_caller() -> None:
+    mailbox = Mailbox()
+    mailbox.started()
+    waiting, behind, other = Call("a", ready=False), Call("a"), Call("b")
+    assert mailbox.called(waiting) == mailbox.called(behind) == []
+    assert mailbox.called(other) == [(POST, other)]
+    assert mailbox.resolved(waiting) == [(POST, waiting), (POST, behind)]
+
+
+def test_no_more_than_the_window_is_posted() -> None:
+    mailbox = Mailbox()
+    mailbox.started()
+    calls = [Call("a") for _ in range(WINDOW + 2)]
+    posted = [command[1] for call in calls for command in mailbox.called(call)]
+    assert posted == calls[:WINDOW]
+    assert mailbox.answered(posted[0].number) == (posted[0], [(POST, calls[WINDOW])])
+    assert mailbox.withdraw(calls[-1]) and not mailbox.withdraw(calls[-1])
+
+
+def test_stops_after_the_calls_that_were_made_before() -> None:
+    mailbox = Mailbox()
+    mailbox.started()
+    call = Call("a")
+    mailbox.called(call)
+    assert mailbox.released() == []
+    assert mailbox.answered(call.number) == (call, [(STOP,)])
+    assert mailbox.exited("exited with code 0") == [(GONE,)]
+
+
+def test_late_answer_after_a_restart_is_dropped() -> None:
+    mailbox = Mailbox(restarts=1)
+    mailbox.started()
+    call = Call("a")
+    mailbox.called(call)
+    assert kinds(mailbox.exited("killed")) == [FAIL, LAUNCH]
+    assert mailbox.state == STARTING
+    assert mailbox.answered(call.number) == (None, [])
+
+
+def test_call_that_may_be_tried_again_goes_first() -> None:
+    mailbox = Mailbox(restarts=1)
+    mailbox.started()
+    first, second, third = Call("a", retries=1), Call("a", retries=1), Call("a", ready=False)
+    for call in (first, second, third):
+        mailbox.called(call)
+    assert kinds(mailbox.exited("killed")) == [LAUNCH]
+    assert mailbox.started() == [(POST, first), (POST, second)]
+    assert mailbox.exited("killed") == [
+        (FAIL, first, "killed", False),
+        (FAIL, second, "killed", False),
+        (FAIL, third, "killed", False),
+        (GONE,),
+    ]
+
+
+def test_constructor_that_raises_is_not_tried_again() -> None:
+    mailbox = Mailbox(restarts=-1)
+    call = Call("a")
+    mailbox.called(call)
+    assert mailbox.refused("no model") == [(KILL,)]
+    assert mailbox.exited("exited with code 0") == [(FAIL, call, "no model", False), (GONE,)]
+    assert mailbox.called(Call("a"))[0][2] == "no model"
+
+
+def test_kill_that_lets_it_restart() -> None:
+    mailbox = Mailbox(restarts=1)
+    mailbox.started()
+    assert mailbox.kill("killed by hand", no_restart=False) == [(KILL,)]
+    assert kinds(mailbox.exited("SIGKILL")) == [LAUNCH]
+    assert mailbox.kill("killed by hand") == [(KILL,)]
+    assert kinds(mailbox.exited("SIGKILL")) == [GONE]
+    assert mailbox.reason == "killed by hand"
+
+
+def test_leaving_on_purpose_is_not_undone() -> None:
+    mailbox = Mailbox(restarts=-1)
+    mailbox.started()
+    assert mailbox.exited("left", intended=True) == [(GONE,)]
+
+
+class World:
+    """An actor process and its callers, simulated."""
+
+    def __init__(self, restarts: int) -> None:
+        self.mailbox = Mailbox(restarts)
+        self.calls: list[Call] = []
+        self.outcomes: Counter[int] = Counter()
+        self.inside: list[Call] = []
+        self.order: dict[Any, list[int]] = {}
+        self.running = True
+        self.doomed = False
+
+    def do(self, commands: list[tuple[Any, ...]]) -> None:
+        for command in commands:
+            kind = command[0]
+            if kind == POST:
+                assert self.running and command[1].ready
+                self.inside.append(command[1])
+                self.order.setdefault(command[1].caller, []).append(self.calls.index(command[1]))
+            elif kind == FAIL:
+                self.outcomes[id(command[1])] += 1
+                assert command[2]
+            elif kind == LAUNCH:
+                assert not self.running
+                self.running = True
+            elif kind in (KILL, STOP):
+                self.doomed = True
+            elif kind == GONE:
+                assert not self.running
+        self.mailbox.check_invariants()
+
+    def exit(self, intended: bool = False) -> None:
+        if self.running:
+            self.running = self.doomed = False
+            self.inside.clear()
+            self.do(self.mailbox.exited("it was killed", intended))
+
+
+@pytest.mark.parametrize("restarts", [0, 2, -1])
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_every_call_has_one_outcome(restarts: int, data: st.DataObject) -> None:
+    world = World(restarts)
+    mailbox = world.mailbox
+    for _ in range(data.draw(st.integers(1, 60))):
+        step = data.draw(st.sampled_from("ccccrsaaawxlkn"))
+        if step == "c":
+            call = Call(data.draw(st.sampled_from("ab")), data.draw(st.booleans()))
+            world.calls.append(call)
+            world.do(mailbox.called(call))
+        elif step == "r" and (waiting := [c for c in world.calls if not c.ready]):
+            world.do(mailbox.resolved(data.draw(st.sampled_from(waiting))))
+        elif step == "s" and world.running:
+            world.do(mailbox.started())
+        elif step == "a" and world.inside:
+            call = world.inside.pop(0)
+            answered, commands = mailbox.answered(call.number)
+            assert answered is call
+            world.outcomes[id(call)] += 1
+            world.do(commands)
+        elif step == "w" and world.calls:
+            call = data.draw(st.sampled_from(world.calls))
+            if mailbox.withdraw(call):
+                world.outcomes[id(call)] += 1
+                world.do(mailbox.flush())
+        elif step == "x":
+            world.exit(data.draw(st.booleans()))
+        elif step == "k":
+            world.do(mailbox.kill("by hand", data.draw(st.booleans())))
+        elif step == "n" and world.running:
+            world.do(mailbox.refused("its constructor raised"))
+    for call in world.calls:
+        if not call.ready:
+            world.do(mailbox.resolved(call))
+    world.do(mailbox.released())
+    while mailbox.state != DEAD:
+        if world.running and mailbox.state == STARTING and not world.doomed:
+            world.do(mailbox.started())
+        while world.inside and mailbox.state == ALIVE:
+            call = world.inside.pop(0)
+            _, commands = mailbox.answered(call.number)
+            world.outcomes[id(call)] += 1
+            world.do(commands)
+        world.exit()
+    assert [world.outcomes[id(call)] for call in world.calls] == [1] * len(world.calls)
+    for indices in world.order.values():
+        # Without a retry nothing is posted twice, nor out of order.
+        assert indices == sorted(set(indices))
