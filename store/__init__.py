@@ -1,19 +1,62 @@
-"""Memory that processes hand to each other: a codec, and files without a name."""
+"""Memory that processes hand to each other: objects that are put once and mapped by many.
+
+::
+
+    ref = store.put(array)        # one copy
+    view = store.get(ref)         # none: writable, private, as after pickling
+    big = store.share(array)      # an ordinary array; sending it is free from now on
+    out = store.empty(shape)      # filled in place, sent without a copy
+
+The pools of this project use it by themselves for every large buffer that they send.
+"""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._codec import OUT_OF_BAND_MIN, Encoded, decode, encode
+    from ._errors import ObjectFreed, OwnerDied, StoreClosed, StoreError, StoreFull
+    from ._refs import ObjectRef
+    from ._verbs import empty, free, get, prefault, put, share, stats, wait, zeros
 
-__all__ = ["OUT_OF_BAND_MIN", "Encoded", "decode", "encode"]
+_HOMES = {
+    "_codec": ("OUT_OF_BAND_MIN", "Encoded", "decode", "encode"),
+    "_errors": ("ObjectFreed", "OwnerDied", "StoreClosed", "StoreError", "StoreFull"),
+    "_refs": ("ObjectRef",),
+    "_verbs": ("empty", "free", "get", "prefault", "put", "share", "stats", "wait", "zeros"),
+}
+
+__all__ = [
+    "OUT_OF_BAND_MIN",
+    "Encoded",
+    "ObjectFreed",
+    "ObjectRef",
+    "OwnerDied",
+    "StoreClosed",
+    "StoreError",
+    "StoreFull",
+    "decode",
+    "empty",
+    "encode",
+    "free",
+    "get",
+    "prefault",
+    "put",
+    "share",
+    "stats",
+    "wait",
+    "zeros",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        from . import _codec
+    for home, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
 
-        return getattr(_codec, name)
+            value = getattr(import_module(f"{__name__}.{home}"), name)
+            globals()[name] = value
+            return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -137,6 +137,19 @@ class Arena:
                 raise self._full(len(data), str(error)) from error
             raise
 
+    def reserve(self, place: Range, nbytes: int) -> None:
+        """Have pages under a range that will be stored to; needs no lock.
+
+        Raises
+        ------
+        StoreFull
+        """
+        segment, offset = place
+        try:
+            segment.reserve(offset, nbytes)
+        except OSError as error:
+            raise self._full(nbytes, str(error)) from error
+
     def free(self, place: Range) -> None:
         """Take a range back that nobody can see any more."""
         segment, offset = place
@@ -185,6 +198,7 @@ class Arena:
         return {
             "segments": len(segments),
             "live": self.live,
+            "free": sum(segment.resident for segment in segments) - self.live,
             "peak": self.peak,
             "resident": self.resident,
             "spilled": sum(

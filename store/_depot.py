@@ -110,6 +110,30 @@ class Depot:
         block.export = self.ledger, number
         return block
 
+    def blank(self, nbytes: int) -> tuple[Block, int]:
+        """Return a block with arbitrary contents, and a descriptor to write them by.
+
+        Raises
+        ------
+        StoreFull
+        """
+        with self._lock:
+            self._settle()
+            place = self.arena.allocate(nbytes)
+        try:
+            self.arena.reserve(place, nbytes)
+        except BaseException:
+            with self._lock:
+                self.arena.free(place)
+            raise
+        return self._own_block(place, nbytes), place[0].fd
+
+    def prefault(self, nbytes: int) -> None:
+        """Have pages ready for `nbytes` in all."""
+        with self._lock:
+            self._settle()
+            self.arena.prefault(nbytes)
+
     def _reader_of(self, segment: Any) -> Reader:
         reader = segment.reader
         if reader is None:
@@ -183,6 +207,23 @@ class Depot:
             else:
                 self._free_all(self.ledger.drop(link))
             self._settle()
+
+    def stats(self) -> dict[str, Any]:
+        """Return sizes and counts; see `store.stats`."""
+        with self._lock:
+            self._settle()
+            numbers: dict[str, Any] = {"mode": self.mode}
+            if self._arena is not None:
+                numbers |= self._arena.stats()
+            held = {str(holder): self.ledger.held_by(holder) for holder in self.ledger.holders()}
+            return numbers | {
+                "objects": len(self.ledger.things),
+                "held": {name: sum(counts.values()) for name, counts in held.items()},
+                "pinned": _forks.pinned(),
+                "puts": self.puts,
+                "copied": self.copied,
+                "referred": self.referred,
+            }
 
     def sweep(self) -> None:
         """Take back what is held by nobody any more."""
@@ -274,6 +315,7 @@ def depot() -> Depot:
 def _before_fork() -> None:
     if _depot is not None:
         _depot._lock.acquire()
+        _mappings.seal_all()
         _forks.before_fork()
 
 

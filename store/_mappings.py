@@ -22,7 +22,7 @@ import sys
 from _thread import RLock
 from collections import deque
 from itertools import count
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from store import _forks
 from store._memory import (
@@ -30,6 +30,7 @@ from store._memory import (
     is_untouched,
     map_file,
     map_part,
+    remap_file,
     reset,
     unmap,
 )
@@ -207,9 +208,12 @@ class Lease:
         Of the block's part.
     """
 
-    __slots__ = ("__array_interface__", "_mapped", "_range", "_ticket", "address", "block")
+    __slots__ = (
+        "__array_interface__", "_mapped", "_range", "_ticket", "address", "block", "readonly",
+    )  # fmt: skip
 
     def __init__(self, block: Block, readonly: bool = False) -> None:
+        self.readonly = readonly
         self._mapped: tuple[int, int] | None = None
         self._ticket = 0
         self.block = block
@@ -252,6 +256,64 @@ def lease(block: Block, readonly: bool = False) -> Any:
     return np.asarray(Lease(block, readonly))
 
 
+class Canvas:
+    """Memory under an array that its owner fills; numpy's base object.
+
+    Until it is *sealed*, what is written goes to the segment. Sealing, before the first
+    reference leaves, puts a private mapping in the same place: the array stays what it
+    is, and later changes stay here.
+    """
+
+    __slots__ = (
+        "__array_interface__", "__weakref__", "_nbytes", "address", "block", "readonly", "sealed",
+    )  # fmt: skip
+
+    def __init__(self, block: Block, fd: int) -> None:
+        self._nbytes = 0
+        self.block = block
+        self.readonly = False
+        self.sealed = False
+        nbytes = -(-block.nbytes // PAGE) * PAGE
+        self.address = map_part(fd, block.start, nbytes, private=False)
+        self._nbytes = nbytes
+        self.__array_interface__ = {
+            "shape": (block.nbytes,),
+            "typestr": "|u1",
+            "data": (self.address, False),
+            "version": 3,
+        }
+
+    def seal(self) -> None:
+        """Make what is written from now on private."""
+        if not self.sealed:
+            remap_file(self.address, self.block.reader.fd, self.block.start, self._nbytes, True)
+            self.sealed = True
+
+    def __del__(self, _unmap: Any = unmap) -> None:
+        if self._nbytes:
+            _unmap(self.address, self._nbytes)
+
+
+#: Those of this process that may have to be sealed when it forks: a child must not see
+#: what its parent writes later.
+canvases: WeakSet[Canvas] = WeakSet()
+
+
+def canvas(block: Block, fd: int) -> Any:
+    """Return an array of bytes through which a block of this process is written."""
+    import numpy as np
+
+    made = Canvas(block, fd)
+    canvases.add(made)
+    return np.asarray(made)
+
+
+def seal_all() -> None:
+    """Seal every array that is being filled."""
+    for made in list(canvases):
+        made.seal()
+
+
 class _MmapLease(mmap.mmap):
     """A mapping of its own, without numpy; costs a descriptor as long as it lives."""
 
@@ -272,12 +334,39 @@ def _mmap_lease(block: Block) -> Any:
     return memoryview(mapped)[at - first :]
 
 
-def find(view: memoryview) -> tuple[Block, int] | None:
+def fresh(buffer: Any, readonly: bool = False) -> Any:
+    """Return bytes that nobody else can change: of a block mapped, others copied."""
+    if type(buffer) is Block:
+        if not readonly:
+            return buffer.view()
+        try:
+            return lease(buffer, readonly=True)
+        except OSError:
+            return memoryview(buffer.copy()).toreadonly()
+    copied = bytearray(buffer)
+    return memoryview(copied).toreadonly() if readonly else copied
+
+
+def find(view: Any) -> tuple[Block, int] | None:
     """Return the block that a buffer is a view of, and where in its object the buffer begins.
 
     None if it is not, or if what the buffer shows is not what the object holds, because
     it was written to.
     """
+    found = _base_of(view)
+    return None if found is None else _unchanged(found, view)
+
+
+def held(view: Any) -> Block | None:
+    """Return the block that a buffer is a view of, as a whole or in part."""
+    found = find(view)
+    if found is None:
+        return None
+    block, delta = found
+    return block.part(delta - block.delta, memoryview(view).nbytes)
+
+
+def _base_of(view: Any) -> Lease | Canvas | None:
     numpy = sys.modules.get("numpy")
     ndarray = getattr(numpy, "ndarray", None)  # none while numpy is being imported
     if ndarray is None:
@@ -288,8 +377,8 @@ def find(view: memoryview) -> tuple[Block, int] | None:
             found = found.obj
         elif isinstance(found, ndarray):
             found = found.base
-        elif type(found) is Lease:
-            return _unchanged(found, view)
+        elif type(found) is Lease or type(found) is Canvas:
+            return found
         else:
             return None
     return None
@@ -299,14 +388,17 @@ def find(view: memoryview) -> tuple[Block, int] | None:
 _DEPTH = 12
 
 
-def _unchanged(lease: Lease, view: memoryview) -> tuple[Block, int] | None:
+def _unchanged(lease: Lease | Canvas, view: Any) -> tuple[Block, int] | None:
     import numpy as np
 
-    address, _ = np.frombuffer(view, np.uint8).__array_interface__["data"]
+    array = np.frombuffer(view, np.uint8)
+    address, _ = array.__array_interface__["data"]
     offset = address - lease.address
     block = lease.block
-    if not (0 <= offset and offset + len(view) <= block.nbytes):
+    if not (0 <= offset and offset + array.nbytes <= block.nbytes):
         return None
-    if not is_untouched(address, len(view)):
+    if type(lease) is Canvas and not lease.sealed:
+        lease.seal()
+    elif not lease.readonly and not is_untouched(address, array.nbytes):
         return None
     return block, block.delta + offset

@@ -345,6 +345,8 @@ class Worker:
             else:
                 if items.__class__ is tuple:
                     items = loads(*items)
+                    if "store._refs" in sys.modules:
+                        items = _with_values(items, mode)
                 function = self._function(function_id)
                 left = iter(items)
                 if mode == MAP:
@@ -377,6 +379,9 @@ class Worker:
         else:
             args, kwargs = loads(*payload)
             function = self._function(function_id)
+        if "store._refs" in sys.modules:
+            (args,) = _with_values([args], STAR)
+            kwargs = dict(zip(kwargs, _with_values(kwargs.values(), MAP), strict=True))
         if mode == CALL:
             return function(*args, **kwargs)
         try:
@@ -405,6 +410,19 @@ class Worker:
 
 def _unshared(buffer: Any) -> Any:
     return bytearray(buffer) if type(buffer) in (bytes, bytearray) else buffer
+
+
+def _with_values(items: Any, mode: int) -> list[Any]:
+    """Put objects in the place of references that are arguments themselves."""
+    from store._refs import resolved
+
+    if mode & ~CAUGHT == MAP:
+        return [resolved(item) for item in items]
+    return [
+        # What is no tuple of arguments is the function's to complain of, in its turn.
+        tuple(map(resolved, item)) if isinstance(item, tuple | list) else item
+        for item in items
+    ]
 
 
 def _taken(blobs: list[Any], start: int, end: int) -> tuple[Any, list[Any]]:

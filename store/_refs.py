@@ -1,0 +1,164 @@
+"""References to objects that were put: small, picklable, and holding what they name.
+
+An object is its pickle and the pickle's large buffers, each of which is a block of the
+store, or plain bytes where it is small or no memory is shared. A reference holds these,
+so the object lives as long as any reference to it, in any process.
+
+Pickling a reference passes its buffers out of band. Where the other side takes them as
+blocks, in the messages of a pool, the object is not copied; anywhere else (a file, a pipe
+of `multiprocessing`) they are part of the pickle. So a reference never dangles.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from weakref import WeakValueDictionary
+
+from store import _mappings
+from store._codec import Encoded, PickleBuffer, decode
+from store._errors import ObjectFreed
+from store._mappings import Block
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+#: What `get` may be asked for.
+COPY_MODES = ("cow", "readonly", "copy")
+
+_numbers = count(1)
+#: Names differ among processes; a forked child has another pid, and the random part is
+#: for pids that are used again.
+_process = os.urandom(6).hex()
+
+
+class _Object:
+    """What references of one process to one object share."""
+
+    __slots__ = ("__weakref__", "blobs", "nbytes", "uid")
+
+    def __init__(self, uid: str, blobs: list[Any]) -> None:
+        self.uid = uid
+        #: Empty once freed.
+        self.blobs = blobs
+        self.nbytes = sum(map(len, blobs))
+
+
+_objects: WeakValueDictionary[str, _Object] = WeakValueDictionary()
+
+
+class ObjectRef:
+    """Name an object in the store.
+
+    Hashable, equal to every other reference to the same object, and picklable. As an
+    argument of a pool's task it arrives as the object; inside of another object it
+    arrives as a reference.
+    """
+
+    __slots__ = ("__weakref__", "_object")
+
+    _object: _Object
+
+    @classmethod
+    def of(cls, encoded: Encoded) -> Self:
+        """Return a reference to an object that was pickled already.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            Its large buffers are copied into the store, unless they are there.
+        """
+        from store._depot import stored
+
+        uid = f"{_process}-{os.getpid():x}-{next(_numbers):x}"
+        return cls._new(uid, stored([encoded.data, *encoded.buffers]))
+
+    @classmethod
+    def _new(cls, uid: str, blobs: list[Any]) -> Self:
+        found = _objects.get(uid)
+        if found is None:
+            found = _objects[uid] = _Object(uid, blobs)
+        ref = cls.__new__(cls)
+        ref._object = found
+        return ref
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the object as it is stored."""
+        return self._object.nbytes
+
+    def hex(self) -> str:
+        """Return the name of the object, unique among all processes."""
+        return self._object.uid
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ObjectRef):
+            return NotImplemented
+        return self._object.uid == other._object.uid
+
+    def __hash__(self) -> int:
+        return hash(self._object.uid)
+
+    def __repr__(self) -> str:
+        state = f"{self.nbytes} bytes" if self._object.blobs else "freed"
+        return f"<{type(self).__name__} {self._object.uid}: {state}>"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _rebuild, (type(self), self._object.uid, *self._exported(protocol))
+
+    def _exported(self, protocol: int) -> list[Any]:
+        return [
+            _exported(blob) if protocol >= 5 else bytes(blob.copy())
+            if type(blob) is Block else blob
+            for blob in _blobs(self)
+        ]  # fmt: skip
+
+
+def _exported(blob: Any) -> Any:
+    if type(blob) is Block:
+        # Read-only, so nobody needs to look whether it was written to.
+        return PickleBuffer(_mappings.lease(blob, readonly=True))
+    return blob
+
+
+def _rebuild(kind: type[ObjectRef], uid: str, *blobs: Any) -> ObjectRef:
+    return kind._new(uid, [_imported(blob) for blob in blobs])
+
+
+def _imported(blob: Any) -> Any:
+    return blob if type(blob) is bytes else _mappings.held(blob) or bytes(blob)
+
+
+def _blobs(ref: ObjectRef) -> list[Any]:
+    blobs = ref._object.blobs
+    if not blobs:
+        raise ObjectFreed(f"object {ref.hex()} was freed in this process; keep it, or put it anew")
+    return blobs
+
+
+def load(ref: ObjectRef, copy: str = "cow") -> Any:
+    """Return a new, independent object from a reference; see `store.get`."""
+    data, *buffers = _blobs(ref)
+    if copy == "cow":
+        opened = [_mappings.fresh(buffer) for buffer in buffers]
+    elif copy == "readonly":
+        opened = [_mappings.fresh(buffer, readonly=True) for buffer in buffers]
+    elif copy == "copy":
+        opened = [
+            buffer.copy() if type(buffer) is Block else bytearray(buffer) for buffer in buffers
+        ]
+    else:
+        raise ValueError(f"copy={copy!r} is not one of {', '.join(COPY_MODES)}")
+    return decode(data, opened)
+
+
+def resolved(value: Any) -> Any:
+    """Return the object that a reference names; anything else as it is."""
+    return load(value) if isinstance(value, ObjectRef) else value

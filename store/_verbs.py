@@ -1,0 +1,198 @@
+"""The store as a user sees it: put, get, share, and arrays made in place."""
+
+from __future__ import annotations
+
+import _pickle
+
+from store import _mappings
+from store._codec import Encoded, encode, reduce_large
+from store._depot import depot
+from store._refs import ObjectRef, load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Literal, TypeVar
+
+    import numpy as np
+
+    T = TypeVar("T")
+
+
+class _Pickler(_pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        return reduce_large(obj)
+
+
+def _encoded(obj: object) -> Encoded:
+    try:
+        return encode(obj, _Pickler)
+    except (_pickle.PicklingError, TypeError, AttributeError):
+        from cloudpickle import CloudPickler
+
+        class Pickler(CloudPickler):  # type: ignore[misc]  # it ships no annotations
+            def reducer_override(self, obj: Any) -> Any:
+                reduced = reduce_large(obj)
+                return super().reducer_override(obj) if reduced is NotImplemented else reduced
+
+        return encode(obj, Pickler)
+
+
+def put(obj: object) -> ObjectRef:
+    """Copy an object into the store and return a reference to it.
+
+    Parameters
+    ----------
+    obj : object
+        Anything that can be pickled. Arrays, frames and other large buffers are copied
+        once; later changes to `obj` are not seen. What lives in the store already, see
+        `share`, is not copied.
+
+    Returns
+    -------
+    ObjectRef
+        The object lives as long as it, or anything that `get` returned.
+    """
+    return ObjectRef.of(_encoded(obj))
+
+
+def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
+    """Return the object that a reference names, or a list of objects for a list.
+
+    Parameters
+    ----------
+    refs : ObjectRef or list of ObjectRef
+    timeout : float, optional
+        Not needed here: what was put is there. Accepted because references to results
+        of tasks take it.
+    copy : {"cow", "readonly", "copy"}
+        ``"cow"``: large buffers are mapped; what is written to them stays private, page
+        by page. ``"readonly"``: mapped, and arrays refuse to be written to. ``"copy"``:
+        copied, which pays for who overwrites everything.
+
+    Returns
+    -------
+    object
+        A new one at each call, independent of all others.
+
+    Raises
+    ------
+    ObjectFreed
+    """
+    if isinstance(refs, ObjectRef):
+        return load(refs, copy)
+    if isinstance(refs, list):
+        return [get(ref, timeout, copy) for ref in refs]
+    raise TypeError(
+        f"get() takes an ObjectRef or a list of them, not {type(refs).__name__}; "
+        "what put() returned is one"
+    )
+
+
+def wait(
+    refs: Sequence[ObjectRef], num_returns: int = 1, timeout: float | None = None
+) -> tuple[list[ObjectRef], list[ObjectRef]]:
+    """Split references into those whose objects are there and the rest.
+
+    What was put is there at once, so this never blocks.
+
+    Raises
+    ------
+    ValueError
+        If more are asked for than given, or one is given twice.
+    """
+    if len(set(refs)) != len(refs):
+        raise ValueError("wait() was given the same reference twice")
+    if not 0 < num_returns <= len(refs):
+        raise ValueError(f"num_returns={num_returns} of {len(refs)} references")
+    return list(refs[:num_returns]), list(refs[num_returns:])
+
+
+def free(refs: Any) -> None:
+    """Give up objects early, in this process: `get` then raises `ObjectFreed`.
+
+    Views that exist stay valid, and their memory with them. So do references that other
+    processes hold.
+    """
+    for ref in [refs] if isinstance(refs, ObjectRef) else refs:
+        ref._object.blobs = []
+
+
+def share(obj: T) -> T:
+    """Return a copy of an array, frame or other object whose buffers live in the store.
+
+    It is of the same type, writable and private; sent to a pool, as a whole or in
+    contiguous slices, it travels without being copied, unless it was written to.
+    """
+    shared: T = load(put(obj))
+    return shared
+
+
+def empty(
+    shape: int | tuple[int, ...], dtype: Any = float, order: Literal["C", "F"] = "C"
+) -> np.ndarray[Any, Any]:
+    """Return a new array that lives in the store, with arbitrary contents.
+
+    For results: what is written to it need not be copied when it is sent. From its first
+    sending on it is private; what is written later is not seen by who got it.
+
+    Parameters
+    ----------
+    shape, dtype, order
+        As for ``numpy.empty``; `dtype` without Python objects.
+
+    Raises
+    ------
+    TypeError
+        If `dtype` has Python objects.
+    StoreFull
+    """
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    if kind.hasobject:
+        raise TypeError(f"cannot have {kind} in the store: Python objects live in one process")
+    array = np.empty((), kind)
+    count = int(np.prod(shape, dtype=np.int64)) if shape != () else 1
+    nbytes = count * array.itemsize
+    if depot().mode == "frames" or nbytes < depot().least:
+        return np.empty(shape, kind, order)
+    memory = _mappings.canvas(*depot().blank(nbytes))
+    return np.ndarray(shape, kind, memory, order=order)
+
+
+def zeros(
+    shape: int | tuple[int, ...], dtype: Any = float, order: Literal["C", "F"] = "C"
+) -> np.ndarray[Any, Any]:
+    """Return a new array of zeros that lives in the store; see `empty`."""
+    array = empty(shape, dtype, order)
+    array.reshape(-1, order="A").view("u1").fill(0)
+    return array
+
+
+def prefault(nbytes: int) -> None:
+    """Have memory ready for objects of `nbytes` in all, so that putting them is quick.
+
+    Raises
+    ------
+    StoreFull
+    """
+    if depot().mode != "frames":
+        depot().prefault(nbytes)
+
+
+def stats() -> dict[str, Any]:
+    """Return what the store of this process holds; sizes in bytes.
+
+    Returns
+    -------
+    dict
+        ``mode``: how memory is shared. ``live``, ``free``, ``peak``, ``resident``,
+        ``spilled``, ``budget``: bytes. ``objects``: held in this process's memory.
+        ``held``: counts by holder. ``pinned``: kept for children that were forked.
+        ``puts``, ``copied``, ``referred``: objects and bytes copied into the store, and
+        bytes sent that were there already. A table in notebooks.
+    """
+    from store._html import Stats
+
+    return Stats(depot().stats())
