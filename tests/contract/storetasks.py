@@ -1,0 +1,106 @@
+"""Functions for workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import numpy as np
+
+import store
+
+
+def identity(value: Any) -> Any:
+    return value
+
+
+def total(*values: Any) -> float:
+    return float(sum(value.sum() for value in values))
+
+
+def type_name(value: Any) -> str:
+    return type(value).__name__
+
+
+def overwrite(value: Any) -> int:
+    """Write everywhere, and say what was there."""
+    before = int(value[0])
+    assert (value == before).all()
+    value[:] = -1
+    return before
+
+
+def add_in_place(value: Any) -> Any:
+    value += 1
+    return value
+
+
+def slice_of(value: Any) -> Any:
+    return value[1000:-1000]
+
+
+def full(count: int, value: float) -> Any:
+    return np.full(count, value)
+
+
+def filled(count: int, value: float) -> Any:
+    """Build the result in the store."""
+    out = store.empty(count)
+    out[:] = value
+    return out
+
+
+def put_full(count: int, value: float) -> store.ObjectRef:
+    return store.put(np.full(count, value))
+
+
+kept: list[Any] = []
+
+
+def keep(value: Any) -> int:
+    kept.append(value)
+    return os.getpid()
+
+
+def check_kept(wanted: float) -> bool:
+    return all((value == wanted).all() for value in kept)
+
+
+def die(value: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fork_and_leave(value: Any, path: str) -> int:
+    """Leave a child behind that looks at the argument when the named pipe is opened."""
+    child = os.fork()
+    if child:
+        return child
+    wanted = value.copy()
+    with open(path) as gate:
+        gate.read()
+    with open(path + ".result", "w") as result:
+        result.write(str(bool((value == wanted).all())))
+    os._exit(0)
+
+
+def numbers(count: int) -> list[float]:
+    return [float(number) for number in range(count)]
+
+
+def sleep(seconds: float, value: Any) -> None:
+    time.sleep(seconds)
+
+
+class Scorer:
+    """An object with data and state, whose method is mapped."""
+
+    def __init__(self, count: int) -> None:
+        self.weights = np.ones(count)
+        self.calls = 0
+
+    def score(self, item: int) -> tuple[float, int]:
+        self.calls += 1
+        self.weights[item] = 100.0
+        return float(self.weights.sum()), self.calls

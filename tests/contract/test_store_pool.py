@@ -1,0 +1,243 @@
+"""Large arguments and results of a pool mean what pickling them means, in every mode."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import storetasks as tasks
+
+import store
+import store._depot
+from pool import Pool, WorkerDied
+
+COUNT = 50_000  # 400 kB of float64
+
+
+@pytest.fixture
+def pool(mode: str) -> Iterator[Any]:
+    with Pool(2) as p:
+        yield p
+    p.join()
+
+
+def held() -> dict[str, int]:
+    gc.collect()
+    counts: dict[str, int] = store.stats()["held"]
+    return counts
+
+
+def test_argument_arrives_equal_private_and_writable(pool: Any) -> None:
+    array = np.full(COUNT, 7.0)
+    assert pool.map(tasks.overwrite, [array] * 6, 1) == [7] * 6
+    assert pool.map(tasks.overwrite, [array, array.copy()] * 3, 1) == [7] * 6
+    assert (array == 7).all()
+
+
+def test_result_is_an_ordinary_array(pool: Any) -> None:
+    for make in (tasks.full, tasks.filled):
+        result = pool.apply(make, (COUNT, 3.0))
+        assert type(result) is np.ndarray and result.flags.writeable
+        assert (result == 3).all()
+        result += 1
+        assert (result == 4).all()
+
+
+def test_arguments_that_come_back(pool: Any) -> None:
+    array = np.arange(float(COUNT))
+    for task, wanted in (
+        (tasks.identity, array),
+        (tasks.slice_of, array[1000:-1000]),
+        (tasks.add_in_place, array + 1),
+    ):
+        result = pool.apply(task, (array,))
+        assert (result == wanted).all()
+        again = pool.apply(task, (array,))
+        result[:] = -1  # neither the argument nor the other result
+        assert (again == wanted).all()
+    assert (array == np.arange(float(COUNT))).all()
+
+
+def test_results_fed_back(pool: Any) -> None:
+    result = pool.apply(tasks.full, (COUNT, 2.0))
+    for _ in range(4):
+        result = pool.apply(tasks.add_in_place, (result,))
+    assert (result == 6).all()
+    parts = [result[start : start + 10_000] for start in range(0, COUNT, 10_000)]
+    assert pool.map(tasks.total, parts, 1) == [60_000.0] * 5
+    result[:10_000] = 0  # changed here: sent as it is now
+    assert pool.map(tasks.total, parts, 1) == [0.0] + [60_000.0] * 4
+
+
+def test_same_buffer_with_new_contents(pool: Any) -> None:
+    buffer = np.zeros(COUNT)
+
+    def items() -> Iterator[Any]:
+        for number in range(8):
+            buffer[:] = number
+            yield buffer
+
+    assert list(pool.imap(tasks.overwrite, items())) == list(range(8))
+    handles = []
+    for number in range(8):
+        buffer[:] = number
+        handles.append(pool.apply_async(tasks.overwrite, (buffer,)))
+    buffer[:] = -5
+    assert [handle.get() for handle in handles] == list(range(8))
+
+
+def test_same_buffer_with_new_contents_after_sharing(pool: Any) -> None:
+    buffer = store.share(np.zeros(COUNT))
+    handles = []
+    for number in range(4):
+        buffer[:] = number
+        handles.append(pool.apply_async(tasks.overwrite, (buffer,)))
+    assert [handle.get() for handle in handles] == [0, 1, 2, 3]
+
+
+def test_function_with_data_is_sent_once_and_keeps_its_state_to_itself(pool: Any) -> None:
+    copied = store.stats()["copied"]
+    scorer = tasks.Scorer(COUNT)
+    results = pool.map(scorer.score, range(12), 1)
+    # Each chunk starts from the object as it was sent.
+    assert results == [(COUNT + 99.0, 1)] * 12
+    assert (scorer.weights == 1).all()
+    if store.stats()["mode"] != "frames":
+        assert store.stats()["copied"] - copied == 8 * COUNT
+
+
+def test_broadcast_argument_is_seen_as_it_was_when_submitted(pool: Any) -> None:
+    array = np.ones(COUNT)
+    handle = pool.map_async(partial(tasks.total, array), [array] * 4, 1)
+    first = handle.get()
+    array[:] = 2
+    assert first == [2.0 * COUNT] * 4
+    assert pool.map(partial(tasks.total, array), [array] * 4, 1) == [4.0 * COUNT] * 4
+
+
+def test_pickles_without_buffers(pool: Any) -> None:
+    wanted = tasks.numbers(60_000)
+    assert pool.apply(tasks.identity, (wanted,)) == wanted
+    assert pool.apply(tasks.numbers, (60_000,)) == wanted
+    text = "ü" * 3_000_000
+    assert pool.map(tasks.identity, [text, text.encode(), bytearray(text.encode())], 1) == [
+        text,
+        text.encode(),
+        bytearray(text.encode()),
+    ]
+
+
+def test_references_as_arguments(pool: Any) -> None:
+    ref = store.put(np.ones(COUNT))
+    small = store.put([1, 2])
+    assert pool.map(tasks.total, [ref, ref], 1) == [COUNT] * 2
+    assert pool.starmap(tasks.total, [(ref, ref)]) == [2 * COUNT]
+    assert pool.apply(tasks.total, (ref,)) == COUNT
+    assert pool.apply_async(tasks.overwrite, kwds={"value": ref}).get() == 1
+    assert pool.map(tasks.type_name, [ref, [ref], small]) == ["ndarray", "list", "list"]
+    (back,) = pool.apply(tasks.identity, ([ref],))
+    assert back == ref and (store.get(back) == 1).all()
+
+
+def test_results_that_stay_in_the_store(pool: Any) -> None:
+    ref = pool.apply(tasks.put_full, (COUNT, 5.0))
+    assert pool.map(tasks.total, [ref, ref]) == [5.0 * COUNT] * 2
+    pool.terminate()
+    pool.join()
+    assert (store.get(ref) == 5).all()
+
+
+def test_results_outlive_their_worker_and_pool(pool: Any) -> None:
+    results = pool.map(partial(tasks.full, COUNT), [1.0, 2.0, 3.0], 1)
+    with pytest.raises(WorkerDied):
+        pool.apply(tasks.die, (results[0],))
+    more = pool.map(tasks.identity, results, 1)
+    pool.terminate()
+    pool.join()
+    for number, (one, other) in enumerate(zip(results, more, strict=True), 1):
+        assert (one == number).all() and (other == number).all()
+
+
+def test_nothing_is_held_after_the_work(pool: Any) -> None:
+    for _ in range(3):
+        pool.map(tasks.total, [np.ones(COUNT)] * 8, 1)
+        pool.map(tasks.identity, [np.ones(COUNT)] * 8, 1)
+        list(pool.imap_unordered(tasks.total, (np.ones(COUNT) for _ in range(8))))
+    # A worker says what it has let go with its next answer.
+    pool.map(abs, range(64), 1)
+    pool.terminate()
+    pool.join()
+    assert held() == {}
+
+
+def test_counts_of_a_killed_worker_come_back(pool: Any) -> None:
+    pool.map(tasks.keep, [np.ones(COUNT)] * 8, 1)
+    for _ in range(2):
+        with pytest.raises(WorkerDied):
+            pool.apply(tasks.die, (np.ones(COUNT),))
+    pool.terminate()
+    pool.join()
+    assert held() == {}
+
+
+def test_what_a_worker_keeps_stays_as_it_was(pool: Any) -> None:
+    pool.map(tasks.keep, [np.full(COUNT, 9.0)] * 8, 1)
+    for number in range(20):  # much else in the same memory meanwhile
+        pool.map(tasks.overwrite, [np.full(COUNT, float(number))] * 4, 1)
+    assert all(pool.map(tasks.check_kept, [9.0] * 8, 1))
+
+
+def test_cancelled_jobs_give_their_arguments_back(pool: Any) -> None:
+    array = np.ones(COUNT)
+    pool.map(abs, range(8))
+    handles = [pool.apply_async(tasks.sleep, (30.0, array)) for _ in range(12)]
+    for handle in handles:
+        handle.cancel()
+    assert pool.map(tasks.total, [array] * 4, 1) == [COUNT] * 4
+    del handle, handles
+    pool.terminate()
+    pool.join()
+    assert held() == {}
+
+
+def test_child_of_a_worker_keeps_what_it_inherited(pool: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    pool.apply(tasks.fork_and_leave, (np.full(COUNT, 4.0), str(gate)))
+    # The worker lets go and dies; its child looks on.
+    for number in range(10):
+        pool.map(tasks.overwrite, [np.full(COUNT, float(number))] * 4, 1)
+    for _ in range(2):
+        with pytest.raises(WorkerDied):
+            pool.apply(tasks.die, (0,))
+    for number in range(10):
+        pool.map(tasks.overwrite, [np.full(COUNT, float(number))] * 4, 1)
+    result = Path(f"{gate}.result")
+    os.mkfifo(result)
+    with open(gate, "w") as opened:
+        opened.write("look")
+    assert result.read_text() == "True"
+    pool.terminate()
+    pool.join()
+
+
+def test_tasks_that_use_the_pool(pool: Any) -> None:
+    array = np.ones(COUNT)
+    assert pool.apply(nested, (pool, array)) == [COUNT, COUNT, COUNT]
+
+
+def nested(inner: Any, array: Any) -> list[float]:
+    results: list[float] = inner.map(tasks.total, [array] * 3, 1)
+    return results
+
+
+def test_initializer_with_data(mode: str) -> None:
+    with Pool(2, tasks.keep, (np.full(COUNT, 8.0),)) as p:
+        assert all(p.map(tasks.check_kept, [8.0] * 4, 1))
+    p.join()
