@@ -93,7 +93,9 @@ class Arena:
             if folder is None:
                 raise self._full(nbytes, "there is no folder to spill to")
         needed = -(-nbytes // STEP) * STEP
-        usual = self._next_nbytes if needed <= self._next_nbytes // 2 else needed
+        # Powers of two, so that objects which grow and grow do not each get a segment.
+        # What is not written takes no memory.
+        usual = max(self._next_nbytes, 1 << (needed - 1).bit_length())
         failure: OSError | None = None
         # Limits on address space or file size may leave room for a smaller one.
         for size in dict.fromkeys((usual, needed)):
@@ -105,7 +107,7 @@ class Arena:
         else:
             raise self._full(nbytes, str(failure)) from failure
         self._key += 1
-        if size == self._next_nbytes:
+        if size >= self._next_nbytes:
             self._next_nbytes = min(2 * size, LARGEST_NBYTES)
         allocator = Allocator(size, PAGE)
         self.segments[segment.key] = segment, allocator

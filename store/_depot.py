@@ -49,6 +49,11 @@ class Depot:
         self.ledger = Ledger()
         self._lock = RLock()
         self._arena: Arena | None = None
+        #: The numbers in the ledger, by segment and offset: an object that comes back
+        #: must be found to be the one that was sent.
+        self._numbers: dict[tuple[int, int], int] = {}
+        #: Given back while this very thread was busy in here.
+        self._late: deque[tuple[Hashable, Iterable[int]]] = deque()
         #: Own blocks that were let go in this process.
         self._dropped: deque[Dropped] = deque()
         #: Connections whose other end is gone, and whether its children are.
@@ -60,8 +65,12 @@ class Depot:
         """From how many bytes on an object is worth a block."""
         return OUT_OF_BAND_MIN if "numpy" in sys.modules else LEAST_WITHOUT_NUMPY
 
-    def _usable(self) -> bool:
-        # A finalizer that runs while this very thread is in here must not come in.
+    def usable(self) -> bool:
+        """Return whether something can be put: memory is shared, and this is the moment.
+
+        A finalizer or signal handler that runs while this very thread is in here, with
+        the books half written, must do without.
+        """
         return self.mode != "frames" and not self._lock._is_owned()  # type: ignore[attr-defined]
 
     @property
@@ -103,12 +112,8 @@ class Depot:
     def _own_block(self, place: Range, nbytes: int) -> Block:
         segment, offset = place
         with self._lock:
-            number = self.ledger.add(place, LOCAL)
-            block = Block(
-                self._reader_of(segment), offset, nbytes, 0, nbytes, number, self._dropped
-            )
-        block.export = self.ledger, number
-        return block
+            number = self._numbers[segment.key, offset] = self.ledger.add(place, LOCAL)
+            return Block(self._reader_of(segment), offset, nbytes, 0, nbytes, number, self._dropped)
 
     def blank(self, nbytes: int) -> tuple[Block, int]:
         """Return a block with arbitrary contents, and a descriptor to write them by.
@@ -149,9 +154,14 @@ class Depot:
         (Reader, tuple) or None
             None: send the bytes themselves.
         """
-        if not self._usable():
+        if not self.usable():
             return None
-        found = (blob, blob.delta) if type(blob) is Block else _mappings.find(blob)
+        if type(blob) is not Block:
+            found = _mappings.find(blob)
+        elif _forks.is_inherited(blob.born):
+            found, blob = None, blob.copy()
+        else:
+            found = blob, blob.delta
         try:
             if found is None:
                 return self._place_new(blob, link)
@@ -160,12 +170,11 @@ class Depot:
         block, delta = found
         with self._lock:
             self._settle()
-            # A forked child has its parent's blocks and a ledger of its own.
-            if block.export is None or block.export[0] is not self.ledger:
-                number = self.ledger.add(block, link)
-                block.export = self.ledger, number
+            where = block.reader.key, block.start
+            number = self._numbers.get(where)
+            if number is None:
+                number = self._numbers[where] = self.ledger.add(block, link)
             else:
-                number = block.export[1]
                 self.ledger.hold(number, link)
         self.referred += len(blob)
         return block.reader, (block.start, block.span, delta, len(blob), number)
@@ -175,7 +184,7 @@ class Depot:
         segment, offset = place = self._copy_in(view)
         with self._lock:
             reader = self._reader_of(segment)
-            number = self.ledger.add(place, link)
+            number = self._numbers[segment.key, offset] = self.ledger.add(place, link)
         return reader, (offset, len(view), 0, len(view), number)
 
     # ------------------------------------------------------------------ in
@@ -187,17 +196,45 @@ class Depot:
     def receive(self, link: Any, blobs: list[Any], places: Iterable[Any]) -> None:
         """Put a block in the place of each reference."""
         for index, key, start, span, delta, nbytes, number in places:
-            reader = _mappings.readers[key]
-            blobs[index] = Block(reader, start, span, delta, nbytes, number, link.returned)
+            known = self._known(key, start, span)
+            if known is not None:
+                # It comes back. The hold of whoever sent it ends with that process, so
+                # this one keeps its own.
+                blobs[index] = known.part(delta, nbytes)
+                link.returned.append((number, _forks.NEVER))
+            else:
+                reader = _mappings.readers[key]
+                blobs[index] = Block(reader, start, span, delta, nbytes, number, link.returned)
+
+    def _known(self, key: int, start: int, span: int) -> Block | None:
+        """Return a hold on an object that was sent from here and is still held."""
+        if (key, start) not in self._numbers:
+            return None
+        with self._lock:
+            number = self._numbers.get((key, start))
+            if number is None:
+                return None
+            thing = self.ledger.things[number]
+            if type(thing) is Block:
+                return thing.whole()
+            self.ledger.hold(number, LOCAL)
+            reader = self._reader_of(thing[0])
+            return Block(reader, start, span, 0, span, number, self._dropped)
 
     # ------------------------------------------------------------------ letting go
 
     def release(self, link: Hashable, numbers: Iterable[int]) -> None:
         """Take back references that the other end of a connection has let go."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            self._late.append((link, numbers))
+            return
         with self._lock:
-            for number in numbers:
-                self._free(self.ledger.release(number, link))
+            self._release(link, numbers)
             self._settle()
+
+    def _release(self, link: Hashable, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._free(self.ledger.release(number, link))
 
     def drop(self, link: Hashable, alive: Callable[[], bool] | None) -> None:
         """Take back everything that a connection holds, as soon as nobody sees it."""
@@ -233,8 +270,10 @@ class Depot:
     def _settle(self) -> None:
         if _forks.pins:
             _forks.sweep()
-        for number in _forks.take_dropped(self._dropped) if self._dropped else ():
-            self._free(self.ledger.release(number, LOCAL))
+        while self._late:
+            self._release(*self._late.popleft())
+        if self._dropped:
+            self._release(LOCAL, _forks.take_dropped(self._dropped))
         for entry in list(self._leaving):
             link, alive = entry
             if not alive():
@@ -247,9 +286,11 @@ class Depot:
 
     def _free(self, thing: Any) -> None:
         if type(thing) is tuple:
+            segment, offset = thing
+            del self._numbers[segment.key, offset]
             self.arena.free(thing)
-        elif thing is not None:
-            thing.export = None  # somebody else's, held here for others
+        elif thing is not None:  # somebody else's, held here for others
+            del self._numbers[thing.reader.key, thing.start]
 
 
 _depot: Depot | None = None
@@ -291,9 +332,9 @@ def stored(blobs: Iterable[Any]) -> list[Any]:
 
 def _stored(blob: Any) -> Any:
     if type(blob) is Block:
-        return blob
+        return blob.copy() if _forks.is_inherited(blob.born) else blob
     place = depot()
-    if len(blob) >= place.least and place._usable():
+    if len(blob) >= place.least and place.usable():
         found = _mappings.find(blob)
         if found is not None:
             return found[0].part(found[1] - found[0].delta, len(blob))

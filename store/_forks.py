@@ -38,8 +38,13 @@ class Pin:
         return bool(poll.poll(0))
 
 
+#: Got after every fork: what no child can see.
+NEVER = 1 << 62
+
 #: Forks so far, and the children that may still see what this process had then.
 generation = 0
+#: In a child: what is older is its parent's, see `is_inherited`.
+_own_from = 0
 pins: list[Pin] = []
 _writing = -1
 #: In a child: kept open as long as it lives.
@@ -76,6 +81,14 @@ def sweep() -> None:
                 dropped.append(item)
 
 
+def is_inherited(born: int) -> bool:
+    """Return whether something was got before this process was forked.
+
+    Its parent keeps it for this process, and for nobody else.
+    """
+    return born < _own_from
+
+
 def pinned() -> int:
     """Return how many things wait for the end of a child."""
     return sum(len(pin.waiting) for pin in pins)
@@ -104,7 +117,8 @@ def after_fork_in_parent() -> None:
 
 def after_fork_in_child() -> None:
     """Keep the writing end; the parent's other children are not this one's concern."""
-    global _writing
+    global _own_from, _writing
+    _own_from = generation
     if _writing >= 0:
         _kept.append(_writing)
         _writing = -1

@@ -22,7 +22,8 @@ from __future__ import annotations
 from collections import deque
 
 from store._depot import depot
-from store._forks import take_dropped
+from store._forks import NEVER, take_dropped
+from store._mappings import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Link:
         for index, blob in enumerate(blobs):
             placed = depot().place(blob, self) if len(blob) >= depot().least else None
             if placed is None:
-                left.append(blob)
+                left.append(blob.copy() if type(blob) is Block else blob)
                 continue
             reader, place = placed
             if reader.key not in self._known:
@@ -117,7 +118,7 @@ class Link:
         places, returned, attached, _ = note
         depot().release(self, [place[-1] for place in places])
         # As if let go anew; what was pinned by a child had not been sent.
-        self.returned.extend((number, _NEVER) for number in returned)
+        self.returned.extend((number, NEVER) for number in returned)
         self._attached.extend(attached)
 
     def close(self, alive: Callable[[], bool] | None = None) -> None:
@@ -133,7 +134,3 @@ class Link:
             self.closed = True
             depot().drop(self, alive)
             self._readers.clear()
-
-
-#: Born after every fork.
-_NEVER = 1 << 62

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from store._forks import Dropped
-    from store._ledger import Ledger
 
 _tickets = count(1)
 #: The home of parts: what they are parts of is given back by itself.
@@ -118,16 +117,10 @@ class Block:
         What the object is called by whom it is given back to.
     home : deque
         Where to note that it was given back.
-
-    Attributes
-    ----------
-    export : (Ledger, int) or None
-        The ledger in which it is entered, and under which number.
     """
 
     __slots__ = (
-        "_born", "_home", "_whole", "delta", "export", "nbytes", "number", "reader", "span",
-        "start",
+        "_home", "_whole", "born", "delta", "nbytes", "number", "reader", "span", "start",
     )  # fmt: skip
 
     def __init__(
@@ -146,10 +139,9 @@ class Block:
         self.delta = delta
         self.nbytes = nbytes
         self.number = number
-        self.export: tuple[Ledger, int] | None = None
         self._home = home
         self._whole: Block | None = None
-        self._born = _forks.generation
+        self.born = _forks.generation
 
     def __len__(self) -> int:
         return self.nbytes
@@ -158,7 +150,14 @@ class Block:
         return f"<Block of {self.nbytes} bytes>"
 
     def __del__(self) -> None:
-        self._home.append((self.number, self._born))
+        self._home.append((self.number, self.born))
+
+    def whole(self) -> Block:
+        """Return a hold on the whole object."""
+        whole = Block(self.reader, self.start, self.span, 0, self.span, self.number, _NOWHERE)
+        whole._whole = self
+        whole.born = self.born
+        return whole
 
     def part(self, offset: int, nbytes: int) -> Block:
         """Return a hold on a part of the object, which lives as long as that."""
@@ -168,6 +167,7 @@ class Block:
             self.reader, self.start, self.span, self.delta + offset, nbytes, self.number, _NOWHERE
         )
         part._whole = self
+        part.born = self.born
         return part
 
     def view(self) -> Any:
@@ -351,10 +351,12 @@ def find(view: Any) -> tuple[Block, int] | None:
     """Return the block that a buffer is a view of, and where in its object the buffer begins.
 
     None if it is not, or if what the buffer shows is not what the object holds, because
-    it was written to.
+    it was written to; or if this process only inherited it.
     """
     found = _base_of(view)
-    return None if found is None else _unchanged(found, view)
+    if found is None or _forks.is_inherited(found.block.born):
+        return None
+    return _unchanged(found, view)
 
 
 def held(view: Any) -> Block | None:

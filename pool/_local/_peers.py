@@ -7,7 +7,7 @@ import _socket
 import io
 
 from pool._pickling import loads
-from pool._transport._channel import Channel, Sentinel
+from pool._transport._channel import Channel
 from pool._transport._journal import (
     ALL_CHUNKS,
     FINISHED,
@@ -91,12 +91,7 @@ class Peer:
 
     def close(self) -> None:
         """Close the sockets and let the journal go."""
-        self._theirs.close()
-        link = self.channel.link
-        if link is not None:
-            # Its end of the socket is open as long as it lives, or a child of it, which
-            # may have inherited what it was looking at.
-            link.close(Sentinel(self.channel.fileno()).alive)
+        self._theirs.close()  # first: the channel looks whether anybody has it
         self.channel.close()
         self.slot.release()
 

@@ -109,10 +109,14 @@ class Channel:
         return self.socket.fileno()
 
     def close(self) -> None:
-        """Close this end; the other one must be gone if it was sent references."""
-        self.socket.close()
+        """Close this end.
+
+        What the other end was sent by reference comes back when it is gone: it, and any
+        child of it that inherited its socket and may be looking at the same memory.
+        """
         if self.link is not None:
-            self.link.close()
+            self.link.close(Sentinel(self.socket.fileno()).alive)
+        self.socket.close()
 
     def send(
         self, head: Head, blobs: Sequence[Any] = (), fds: Sequence[int] = (), flags: int = 0

@@ -15,7 +15,7 @@ import storetasks as tasks
 
 import store
 import store._depot
-from pool import Pool, WorkerDied
+from pool import Pool, WorkerDied, get_context
 
 COUNT = 50_000  # 400 kB of float64
 
@@ -241,3 +241,53 @@ def test_initializer_with_data(mode: str) -> None:
     with Pool(2, tasks.keep, (np.full(COUNT, 8.0),)) as p:
         assert all(p.map(tasks.check_kept, [8.0] * 4, 1))
     p.join()
+
+
+def test_argument_that_comes_back_outlives_the_worker_that_returned_it(pool: Any) -> None:
+    array = np.full(COUNT, 6.0)
+    results = pool.map(tasks.identity, [array] * 4, 1)
+    other = pool.apply(tasks.full, (COUNT, 6.0))
+    results += pool.map(tasks.identity, [other] * 4, 1)
+    del other
+    # The holds that the workers had end with them.
+    for _ in range(4):
+        with pytest.raises(WorkerDied):
+            pool.apply(tasks.die, (0,))
+    for number in range(10):
+        pool.map(tasks.overwrite, [np.full(COUNT, float(number))] * 8, 1)
+        pool.map(partial(tasks.full, COUNT), [float(number)] * 4, 1)
+    for result in results:
+        assert (result == 6).all()
+
+
+def test_forked_child_hands_on_what_it_inherited(mode: str) -> None:
+    view = store.get(store.put(np.full(COUNT, 3.0)))
+    shared = store.share(np.full(COUNT, 4.0))
+    ref = store.put(np.full(COUNT, 5.0))
+    child = os.fork()
+    if not child:
+        with Pool(1) as p:
+            sums = p.map(tasks.total, [view, shared, ref, np.full(COUNT, 6.0)], 1)
+        os._exit(0 if sums == [n * COUNT for n in (3.0, 4.0, 5.0, 6.0)] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_workers_that_inherit_views(mode: str) -> None:
+    context = get_context("fork")
+    global inherited
+    inherited = store.share(np.full(COUNT, 3.0))
+    with context.Pool(2) as p:
+        results = p.map(return_inherited, range(4), 1)
+        inherited = None
+        results += p.map(return_inherited, range(4), 1)
+    p.join()
+    for number in range(8):
+        store.put(np.full(COUNT, float(number)))
+    assert all((result == 3).all() for result in results)
+
+
+inherited: Any = None
+
+
+def return_inherited(item: int) -> Any:
+    return inherited

@@ -1,0 +1,232 @@
+"""Random work on a pool and its store, with every byte looked at.
+
+What is held here is looked at again and again; what is sent is looked at where it
+arrives; everything that arrives is overwritten there or here at random. So memory that is
+used again too early, or seen by two, shows.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import zlib
+from typing import Any
+
+import numpy as np
+
+import store
+from pool import Pool, WorkerDied
+
+
+class Corruption(AssertionError):
+    """Say that bytes are not what they were."""
+
+
+def pattern(tag: int, count: int) -> Any:
+    """Make contents that differ in every page from those of every other tag."""
+    return np.arange(tag * 1_000_003, tag * 1_000_003 + count, dtype=np.int64)
+
+
+def checksum(array: Any) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8))
+
+
+def take(value: Any) -> int:
+    """Say what arrived, and spoil it."""
+    seen = checksum(value)
+    value[:] = -1
+    return seen
+
+
+def look(value: Any) -> int:
+    return checksum(value)
+
+
+def add(value: Any) -> Any:
+    value += 1
+    return value
+
+
+class Held:
+    """A view and what it must look like."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.wanted = checksum(array)
+
+    def check(self, where: str) -> None:
+        if checksum(self.array) != self.wanted:
+            raise Corruption(f"{where}: a view of {self.array.nbytes} bytes has changed")
+
+    def spoil(self, value: int) -> None:
+        self.array[:: max(1, len(self.array) // 50)] = value
+        self.wanted = checksum(self.array)
+
+
+class Stress:
+    """One thread's part of the work.
+
+    Parameters
+    ----------
+    pool : Pool
+    seed : int
+    """
+
+    def __init__(self, pool: Any, seed: int) -> None:
+        self.pool = pool
+        self.random = random.Random(seed)
+        self.tag = seed * 1_000_000
+        self.refs: dict[int, Any] = {}
+        self.held: list[Held] = []
+        self.children: list[tuple[int, int]] = []
+        self.tasks = 0
+
+    def new(self) -> tuple[int, Any]:
+        self.tag += 1
+        return self.tag, pattern(self.tag, self.random.choice([9_000, 16_384, 40_000]))
+
+    def keep(self, array: Any, wanted: int) -> None:
+        if checksum(array) != wanted:
+            raise Corruption(f"an array of {array.nbytes} bytes arrived changed")
+        self.held.append(Held(array))
+
+    # ------------------------------------------------------------------ steps
+
+    def put(self) -> None:
+        tag, array = self.new()
+        self.refs[tag] = store.put(array), checksum(array)
+        array[:] = -2
+
+    def get(self) -> None:
+        if self.refs:
+            ref, wanted = self.random.choice(list(self.refs.values()))
+            for _ in range(2):
+                self.keep(store.get(ref), wanted)
+            if self.random.random() < 0.7:
+                self.held[-1].spoil(7)
+
+    def send(self) -> None:
+        """Send what is held, shared, referred to and new, all at once."""
+        values: list[Any] = [held.array for held in self.held[-6:]]
+        wanted = [held.wanted for held in self.held[-6:]]
+        for ref, total in list(self.refs.values())[-6:]:
+            values.append(ref)
+            wanted.append(total)
+        for _ in range(12):
+            _, array = self.new()
+            values.append(array)
+            wanted.append(checksum(array))
+        if self.pool.map(take, values, 1) != wanted or self.pool.map(look, values) != wanted:
+            raise Corruption("an argument arrived changed")
+        self.tasks += 2 * len(values)
+
+    def receive(self) -> None:
+        arrays = [self.new()[1] for _ in range(10)]
+        for array, result in zip(arrays, self.pool.map(add, arrays, 1), strict=True):
+            self.keep(result, checksum(array + 1))
+            self.held[-1].spoil(9)
+        self.tasks += 10
+
+    def forget(self) -> None:
+        self.random.shuffle(self.held)
+        del self.held[self.random.randrange(len(self.held) + 1) :]
+        for tag in list(self.refs):
+            if self.random.random() < 0.4:
+                del self.refs[tag]
+
+    def check(self) -> None:
+        for held in self.held:
+            held.check("here")
+
+    def kill(self) -> None:
+        """Kill a worker by a random signal at a random moment of other work."""
+        handle = self.pool.map_async(look, [self.new()[1] for _ in range(8)], 1)
+        victim = self.pool.apply_async(die, (self.new()[1],))
+        try:
+            victim.get()
+        except WorkerDied:
+            pass
+        else:
+            raise AssertionError("it lives")
+        try:
+            handle.get()
+        except WorkerDied:
+            pass  # one of its tasks ran there
+        self.tasks += 9
+
+    def fork(self) -> None:
+        """Leave a child behind that looks at everything when it is told to."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(writing)
+            os.read(reading, 1)
+            good = all(checksum(held.array) == held.wanted for held in self.held)
+            os._exit(0 if good else 1)
+        os.close(reading)
+        self.children.append((child, writing))
+
+    def wait_children(self) -> None:
+        while self.children:
+            child, writing = self.children.pop()
+            os.close(writing)
+            if os.waitpid(child, 0)[1]:
+                raise Corruption("a forked child saw changes")
+
+    # ------------------------------------------------------------------ all of it
+
+    def run(self, rounds: int, forks: bool, kills: bool) -> None:
+        steps = [self.put, self.get, self.send, self.receive, self.forget, self.check]
+        weights = [3, 3, 3, 3, 2, 2]
+        try:
+            for number in range(rounds):
+                self.random.choices(steps, weights)[0]()
+                if forks and number % 15 == 5 and self.held:
+                    self.fork()
+                if forks and number % 15 == 14:
+                    self.wait_children()
+                if kills and number % 20 == 10:
+                    self.kill()
+            self.check()
+        finally:
+            self.wait_children()
+            self.held.clear()
+            self.refs.clear()
+
+
+def die(value: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stress(rounds: int, seed: int, threads: int = 2, forks: bool = True, kills: bool = True) -> int:
+    """Run it all; return how many tasks ran.
+
+    Raises
+    ------
+    Corruption
+    """
+    failures: list[BaseException] = []
+    with Pool(3) as pool:
+        pool.map(abs, range(8))
+        parts = [Stress(pool, seed * 10 + number) for number in range(1, threads + 1)]
+
+        def run(part: Stress, forking: bool) -> None:
+            try:
+                part.run(rounds, forking, kills)
+            except BaseException as error:
+                failures.append(error)
+
+        others = [
+            threading.Thread(target=run, args=(part, False), daemon=True) for part in parts[1:]
+        ]
+        for thread in others:
+            thread.start()
+        run(parts[0], forks)
+        for thread in others:
+            thread.join()
+    pool.join()
+    if failures:
+        raise failures[0]
+    return sum(part.tasks for part in parts)

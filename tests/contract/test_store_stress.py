@@ -1,0 +1,68 @@
+"""Random deaths, forks, threads and changes; and that the test sees what it is there to see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from storestress import Corruption, stress
+
+import store
+from store import _forks, _mappings
+
+
+@pytest.mark.watchdog(120)
+def test_random_work_with_deaths_forks_and_threads() -> None:
+    tasks = sum(stress(120, seed) for seed in range(1, 6))
+    assert tasks > 10_000
+
+
+def test_in_every_mode(mode: str) -> None:
+    stress(40, seed=9)
+    assert store.stats()["held"] == {}
+
+
+# Negative controls: one rule switched off, which the same work must notice.
+
+
+def until_noticed(**options: Any) -> None:
+    for seed in range(20):
+        stress(60, 100 + seed, threads=1, kills=False, **options)
+
+
+def test_it_notices_views_that_are_not_reset(monkeypatch: pytest.MonkeyPatch, shared: str) -> None:
+    def without_reset(self: Any) -> None:
+        if self._mapped is not None:
+            _mappings.unmap(*self._mapped)
+        elif self._ticket:
+            self.block.reader.leased.pop(self.block.start, None)
+
+    monkeypatch.setattr(_mappings.Lease, "__del__", without_reset)
+    with pytest.raises(Corruption):
+        until_noticed(forks=False)
+
+
+def test_it_notices_views_that_share_their_pages(
+    monkeypatch: pytest.MonkeyPatch, shared: str
+) -> None:
+    class Careless(dict[int, int]):
+        def setdefault(self, key: int, default: int = 0) -> int:
+            return default
+
+    make = _mappings.Reader.__init__
+
+    def careless(self: Any, *args: Any) -> None:
+        make(self, *args)
+        self.leased = Careless()
+
+    monkeypatch.setattr(_mappings.Reader, "__init__", careless)
+    with pytest.raises(Corruption):
+        until_noticed(forks=False)
+
+
+def test_it_notices_forked_children_that_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, shared: str
+) -> None:
+    monkeypatch.setattr(_forks, "before_fork", lambda: None)
+    with pytest.raises(Corruption):
+        until_noticed(forks=True)
