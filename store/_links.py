@@ -19,6 +19,7 @@ Guarantees
 
 from __future__ import annotations
 
+import os
 from collections import deque
 
 from store._depot import depot
@@ -42,8 +43,41 @@ SEGMENTS_MAX = 12
 URGENT_NBYTES = 256 << 20
 
 
+class Returned(deque["Dropped"]):
+    """Blocks of the other end that were let go here and were not returned yet.
+
+    Attributes
+    ----------
+    urge : callable
+        Called when much memory waits for it; from a finalizer, so it must not wait.
+    """
+
+    def __init__(self, urge: Callable[[], None]) -> None:
+        super().__init__()
+        self._urge = urge
+        self._nbytes = 0
+        self._pid = os.getpid()
+
+    def notice(self, nbytes: int) -> None:
+        """Note that a large block was let go."""
+        self._nbytes += nbytes
+        if self._nbytes > URGENT_NBYTES and self._pid == os.getpid():
+            self._nbytes = 0
+            self._urge()
+
+    def taken(self) -> None:
+        """Note that they are being returned."""
+        self._nbytes = 0
+
+
 class Link:
     """What was sent over a connection and has not come back, and what was received.
+
+    Parameters
+    ----------
+    urge : callable
+        Asked to send a note at once: the other end is short of much memory that nobody
+        here uses. Called by finalizers.
 
     Attributes
     ----------
@@ -53,8 +87,8 @@ class Link:
 
     __slots__ = ("_attached", "_known", "_readers", "closed", "returned")
 
-    def __init__(self) -> None:
-        self.returned: deque[Dropped] = deque()
+    def __init__(self, urge: Callable[[], None]) -> None:
+        self.returned = Returned(urge)
         self.closed = False
         #: Segments that the other end is known to have.
         self._known: set[int] = set()
@@ -91,6 +125,7 @@ class Link:
                 segments[reader.key] = reader
             places.append((index, reader.key, *place))
             left.append(b"")
+        self.returned.taken()
         returned = take_dropped(self.returned)
         attached, self._attached = self._attached, []
         note = (

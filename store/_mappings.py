@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
     from store._forks import Dropped
 
+#: Larger objects are worth telling at once that they were let go, many together.
+LARGE_NBYTES = 1 << 20
+
 _tickets = count(1)
 #: The home of parts: what they are parts of is given back by itself.
 _NOWHERE: deque[Dropped] = deque(maxlen=0)
@@ -151,6 +154,10 @@ class Block:
 
     def __del__(self) -> None:
         self._home.append((self.number, self.born))
+        if self.span > LARGE_NBYTES:
+            notice = getattr(self._home, "notice", None)
+            if notice is not None:
+                notice(self.span)
 
     def whole(self) -> Block:
         """Return a hold on the whole object."""

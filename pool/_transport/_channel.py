@@ -27,6 +27,7 @@ import os
 import sys
 
 import store._anonymous as anonymous
+from pool._transport._messages import RETURNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,8 +167,15 @@ class Channel:
         if self.link is None:
             from store._links import Link
 
-            self.link = Link()
+            self.link = Link(self._return_now)
         return self.link
+
+    def _return_now(self) -> None:
+        """Tell the other end what was let go here; called by finalizers, so never waits."""
+        try:
+            self.send((RETURNS, 0), flags=_DONTWAIT)
+        except OSError:
+            return  # full, or gone: told with the next message, or not needed
 
     def _send_large(
         self, head: Head, blobs: Sequence[Any], note: Any, fds: list[int], flags: int
@@ -321,6 +329,7 @@ def _cmsg_space(nbytes: int) -> int:
     return space
 
 
+_DONTWAIT = _socket.MSG_DONTWAIT
 _SPACES: dict[int, int] = {}
 _ORDER: Any = sys.byteorder
 _TRUNCATED = _socket.MSG_CTRUNC

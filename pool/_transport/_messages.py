@@ -29,6 +29,10 @@ worker -> parent
     pool that they run in; see `pool._local._nested`. ``(CLIENT, "guest")``: over which they
     use tasks, actors and objects; see `pool._objects._protocol`.
 
+both ways
+    ``(RETURNS, 0)``
+        Nothing but the note of the channel: references that were let go.
+
 task -> parent, over that socket
     ``(SUBMIT, request_id, mode, chunksize, timeout, retries, label, function, chunks, final)``
         ``function``: None or ``(stateless, buffers)``; its payload comes first.
@@ -53,6 +57,7 @@ READY = 3
 REFUSED = 4
 DONE = 5
 CLIENT = 6
+RETURNS = 7  #: both ways
 
 SUBMIT = 10
 CHUNKS = 11

@@ -49,6 +49,10 @@ def add(value: Any) -> Any:
     return value
 
 
+def same(value: Any) -> Any:
+    return value
+
+
 class Held:
     """A view and what it must look like."""
 
@@ -129,6 +133,14 @@ class Stress:
             self.held[-1].spoil(9)
         self.tasks += 10
 
+    def echo(self) -> None:
+        """Get back what was sent, and what was received before."""
+        arrays = [self.new()[1] for _ in range(6)] + [held.array for held in self.held[-4:]]
+        wanted = [checksum(array) for array in arrays]
+        for total, result in zip(wanted, self.pool.map(same, arrays, 1), strict=True):
+            self.keep(result, total)
+        self.tasks += len(arrays)
+
     def forget(self) -> None:
         self.random.shuffle(self.held)
         del self.held[self.random.randrange(len(self.held) + 1) :]
@@ -178,8 +190,8 @@ class Stress:
     # ------------------------------------------------------------------ all of it
 
     def run(self, rounds: int, forks: bool, kills: bool) -> None:
-        steps = [self.put, self.get, self.send, self.receive, self.forget, self.check]
-        weights = [3, 3, 3, 3, 2, 2]
+        steps = [self.put, self.get, self.send, self.receive, self.echo, self.forget, self.check]
+        weights = [3, 3, 3, 3, 2, 2, 2]
         try:
             for number in range(rounds):
                 self.random.choices(steps, weights)[0]()
