@@ -181,7 +181,7 @@ def reduce_large(obj: Any) -> Any:
     if reducer is not None:
         return reducer(obj)
     kind = type(obj)
-    if kind.__name__ == "ndarray" or kind.__name__ == "array":
+    if kind.__name__ in _NAMES or kind.__module__ == "pyarrow.lib":
         # The modules that have large types may be imported at any time, by anybody.
         reducer = _find_reducer(kind)
         if reducer is not None:
@@ -190,14 +190,30 @@ def reduce_large(obj: Any) -> Any:
     return NotImplemented
 
 
+#: Modules whose types `reduce_large` is about.
+WATCHED = frozenset({"array", "numpy", "numpy.ma", "numpy.ma.core", "numpy.rec", "pyarrow.lib"})
+
+_NAMES = frozenset({"array", "ndarray", "MaskedArray", "recarray", "memmap", "matrix"})
+
+
 def _find_reducer(kind: type) -> Callable[[Any], Any] | None:
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and kind is getattr(numpy, "ndarray", None):
-        return _reduce_ndarray
+    if kind.__module__ == "pyarrow.lib":
+        from store._arrow import reduce_arrow
+
+        return reduce_arrow
     array = sys.modules.get("array")
     if array is not None and kind is getattr(array, "array", None):
         return _reduce_array
-    return None
+    numpy = sys.modules.get("numpy")
+    name = kind.__name__
+    if numpy is None:
+        return None
+    if name == "MaskedArray":
+        home = sys.modules.get("numpy.ma")
+        return _reduce_masked if kind is getattr(home, name, None) else None
+    if kind is not getattr(numpy, name, None):
+        return None
+    return _reduce_ndarray if name == "ndarray" else _reduce_subclass
 
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {}
@@ -261,6 +277,36 @@ def _reduce_strided(obj: Any) -> Any:
         return _reduce_ndarray_view(dense) or dense.__reduce_ex__(5)
     axes = sorted(range(dense.ndim), key=lambda axis: -abs(dense.strides[axis]))
     return _transpose, (dense.transpose(axes), tuple(axes))
+
+
+def _reduce_subclass(obj: Any) -> Any:
+    """Reduce an array of a class of numpy's own to a plain one and its class."""
+    if obj.nbytes < OUT_OF_BAND_MIN or obj.dtype.hasobject:
+        return NotImplemented
+    numpy = sys.modules["numpy"]
+    return _as_class, (obj.view(numpy.ndarray), type(obj))
+
+
+def _as_class(array: Any, kind: type) -> Any:
+    return array.view(kind)
+
+
+def _reduce_masked(obj: Any) -> Any:
+    """Reduce a masked array to its data and its mask."""
+    numpy = sys.modules["numpy"]
+    plain = obj._baseclass is numpy.ndarray
+    if obj.nbytes < OUT_OF_BAND_MIN or obj.dtype.hasobject or not plain:
+        return NotImplemented
+    mask = sys.modules["numpy.ma"].getmaskarray(obj)
+    return _as_masked, (obj.data, mask, obj._fill_value)
+
+
+def _as_masked(data: Any, mask: Any, fill_value: Any) -> Any:
+    from numpy.ma import MaskedArray
+
+    array: Any = MaskedArray(data, mask=mask, copy=False)
+    array._fill_value = fill_value
+    return array
 
 
 def _transpose(array: Any, axes: tuple[int, ...]) -> Any:

@@ -15,7 +15,7 @@ import _pickle
 import sys
 from types import CellType, FunctionType, MethodType, ModuleType
 
-from store._codec import reduce_large
+from store._codec import WATCHED, reduce_large
 
 from ._functions import (
     LruType,
@@ -46,16 +46,15 @@ if TYPE_CHECKING:
 #: that may not even be imported.
 _WATCHED = frozenset(
     {
+        *WATCHED,
         "__main__",
         "_io",
         "_queue",
         "_thread",
         "_weakrefset",
-        "array",
         "concurrent.futures.thread",
         "io",
         "multiprocessing.pool",
-        "numpy",
         "queue",
         "tempfile",
         "threading",
@@ -226,7 +225,7 @@ class BasePickler:
     # ------------------------------------------------------------ the rest
 
     def _watched(self, obj: Any, kind: type) -> Any:
-        if kind.__module__ in ("numpy", "array"):
+        if kind.__module__ in WATCHED:
             return reduce_large(obj)
         reducer = _find(kind)
         if reducer is None:

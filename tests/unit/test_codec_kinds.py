@@ -1,0 +1,140 @@
+"""Arrays of numpy's own classes, frames and Arrow's types: exact, and out of band."""
+
+from __future__ import annotations
+
+import _pickle
+import tempfile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from store import decode, encode
+from store._codec import reduce_large
+
+N = 80_000
+
+
+class Pickler(_pickle.Pickler):
+    """Ask the reducers, as the picklers of a pool do."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        return reduce_large(obj)
+
+
+def trip(obj: Any, in_band: int = 3000) -> Any:
+    """Return what arrives; no more than `in_band` bytes may be in the pickle."""
+    encoded = encode(obj, Pickler)
+    assert len(encoded.data) <= in_band, len(encoded.data)
+    return decode(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
+
+
+def memmap(mode: str) -> Any:
+    with tempfile.TemporaryFile() as file:
+        array = np.memmap(file, dtype="f8", shape=(N,), mode="w+")
+        array[:] = np.arange(N)
+        if mode == "r":
+            array.flags.writeable = False
+        return array
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.rec.fromarrays([np.arange(N), np.arange(N) * 0.5], names="a,b"),
+        memmap("w"),
+        memmap("r"),
+        np.arange(N * 2.0).reshape(2, N).view(np.matrix),
+        np.arange(N * 2.0).reshape(2, N).view(np.matrix).T,
+    ],
+    ids=["recarray", "memmap", "read-only memmap", "matrix", "transposed matrix"],
+)
+def test_classes_of_numpy(array: Any) -> None:
+    got = trip(array)
+    assert type(got) is type(array) and got.dtype == array.dtype and got.shape == array.shape
+    assert got.tobytes() == array.tobytes()
+    assert got.flags.writeable and got.flags.f_contiguous == array.flags.f_contiguous
+    if isinstance(array, np.recarray):
+        assert (got.a == array.a).all() and type(got[0]) is type(array[0])
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+
+
+@pytest.mark.parametrize("mask", [True, False, "none"])
+@pytest.mark.parametrize("fill", [None, -7])
+def test_masked_arrays(mask: Any, fill: Any) -> None:
+    chosen = np.ma.nomask if mask == "none" else np.arange(N) % 3 == int(mask)
+    array = np.ma.masked_array(np.arange(N), mask=chosen, fill_value=fill)
+    got = trip(array)
+    wanted = _pickle.loads(_pickle.dumps(array))
+    assert type(got) is np.ma.MaskedArray and got.dtype == array.dtype
+    np.testing.assert_array_equal(got.data, array.data)
+    np.testing.assert_array_equal(got.mask, wanted.mask)
+    assert got.fill_value == wanted.fill_value
+    got[0] = np.ma.masked
+    got[1] = 5
+    assert got.mask[0] and got[1] == 5
+
+
+def test_masked_matrix_goes_the_usual_way() -> None:
+    array = np.ma.masked_array(np.ones((200, 200)).view(np.matrix), mask=False)
+    got = decode(encode(array, Pickler).data)
+    assert type(got) is type(array) and got._baseclass is np.matrix
+
+
+INDEX = pd.date_range("2024-03-31", periods=N, freq="s", tz="Europe/Berlin", name="when")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame(np.arange(N * 3.0).reshape(N, 3), index=INDEX, columns=list("aab")),
+        pd.DataFrame({"i": np.arange(N), "f": np.arange(N) / 2, "b": np.arange(N) % 2 == 0}),
+        pd.DataFrame({"d": INDEX.tz_localize(None), "t": INDEX - INDEX[0], "z": INDEX}),
+        pd.DataFrame({"n": pd.array(np.arange(N), dtype="Int64")}),
+        pd.DataFrame({"c": pd.Categorical(np.array(["x", "y", "z"])[np.arange(N) % 3])}),
+        pd.DataFrame({"p": pd.period_range("2020", periods=N, freq="D")}),
+        pd.DataFrame({"s": pd.arrays.SparseArray(np.arange(N) % 2 * 1.0)}),
+        pd.DataFrame({"v": np.arange(N)}, pd.MultiIndex.from_product([range(N // 50), range(50)])),
+        pd.DataFrame(np.arange(N * 3.0).reshape(N, 3)).iloc[10:-10:2],
+        pd.DataFrame(np.arange(N * 3.0).reshape(N, 3)).T,
+    ],
+    ids=[
+        "duplicate columns", "mixed", "dates", "nullable", "categorical", "periods", "sparse",
+        "multiindex", "strided", "transposed",
+    ],
+)  # fmt: skip
+def test_frames(frame: pd.DataFrame) -> None:
+    frame.attrs["unit"] = "m"
+    got = trip(frame, in_band=20_000)
+    pd.testing.assert_frame_equal(got, frame, check_freq=True, check_flags=True)
+    assert got.attrs == frame.attrs
+    assert got.index.name == frame.index.name
+    if isinstance(frame.index, pd.DatetimeIndex):
+        assert got.index.freq == frame.index.freq
+    if isinstance(frame.dtypes.iloc[0], pd.SparseDtype):
+        return
+    before = got.iloc[0, 0]
+    got.iloc[0, 0] = got.iloc[1, 0]  # writable
+    assert frame.iloc[0, 0] == before
+
+
+@pytest.mark.parametrize("name", ["array", "chunked", "table", "batch", "empty"])
+def test_slices_of_arrow_are_sent_without_the_rest(name: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    whole = pa.array([f"text {number}" for number in range(N)])
+    made = {
+        "array": whole[5:1000],
+        "chunked": pa.chunked_array([whole, whole])[N - 5 : N + 5],
+        "table": pa.table({"a": whole, "b": range(N)})[7:900],
+        "batch": pa.record_batch({"a": whole})[3:9],
+        "empty": whole[5:5],
+    }[name]
+    encoded = encode(made, Pickler)
+    assert len(encoded.data) + sum(map(len, encoded.buffers)) < 60_000
+    got = decode(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
+    assert type(got) is type(made) and got.equals(made)
+    whole_again = trip(whole)
+    assert whole_again.equals(whole)
