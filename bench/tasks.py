@@ -52,6 +52,46 @@ def enrich(frame: Any) -> Any:
     return frame
 
 
+def first(array: Any) -> Any:
+    return array[0]
+
+
+def add_first(array: Any, number: int) -> float:
+    return float(array[0]) + number
+
+
+def rows_of(frame: Any) -> int:
+    return len(frame)
+
+
+def ones(count: int) -> Any:
+    import numpy as np
+
+    return np.ones(count)
+
+
+_remembered: list[Any] = []
+
+
+def remember(array: Any) -> None:
+    """Keep a copy that is an ordinary array."""
+    _remembered[:] = [array.copy()]
+
+
+def remembered(item: int) -> Any:
+    return _remembered[item]
+
+
+def build(count: int) -> tuple[Any, float]:
+    """Fill an array in the store; return it and the seconds that took."""
+    import store
+
+    begun = time.perf_counter()
+    array = store.empty(count)
+    array[:] = 1
+    return array, time.perf_counter() - begun
+
+
 class Model:
     """Something large that has methods."""
 
@@ -60,3 +100,6 @@ class Model:
 
     def score(self, column: int) -> float:
         return float(self.weights[:, column].sum())
+
+    def peek(self, column: int) -> float:
+        return float(self.weights[0, column])

@@ -1,0 +1,272 @@
+"""The store: arrays and frames that are put, mapped, sent and sent again.
+
+Rows in "x memcpy" give the time of ours divided by that of one warm copy of the same bytes,
+measured in the same round; what the task itself does with the array is taken off.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from bench import tasks
+from bench._work import OURS, Bound, Row, Unsupported, Work, WrongResult, expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench._peers import Peer
+    from bench._work import Scale
+
+MB = 125_000  # float64 values
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """Time one call; what it returns is let go outside of the timing."""
+    begun = perf_counter()
+    result = action()
+    taken = perf_counter() - begun
+    del result
+    return taken
+
+
+class Copy:
+    """One warm copy of an array, to compare with."""
+
+    def __init__(self, array: Any) -> None:
+        import numpy as np
+
+        self._source = array
+        self._target = np.empty_like(array)
+        self()
+
+    def __call__(self) -> float:
+        """Return the seconds that it takes."""
+        import numpy as np
+
+        return min(seconds(lambda: np.copyto(self._target, self._source)) for _ in range(3))
+
+
+def _ones(megabytes: float, scale: Scale) -> Any:
+    import numpy as np
+
+    return np.ones(scale.count(int(megabytes * MB)))
+
+
+# ---------------------------------------------------------------- the store alone
+
+
+@contextmanager
+def put_warm(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Put 100 MB where 100 MB were before."""
+    import store
+
+    array = _ones(100, scale)
+    copy = Copy(array)
+    store.put(array)
+    yield Work(lambda: seconds(lambda: store.put(array)) / copy())
+
+
+@contextmanager
+def put_first(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Put 100 MB into memory that the process does not have yet."""
+    import store
+
+    array = _ones(100, scale)
+    copy = Copy(array)
+    kept: list[Any] = []
+
+    def run() -> float:
+        if len(kept) > 4:
+            kept.clear()
+        return seconds(lambda: kept.append(store.put(array))) / copy()
+
+    yield Work(run)
+    kept.clear()
+
+
+@contextmanager
+def get(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Get an array of 100 MB, in microseconds."""
+    import store
+
+    ref = store.put(_ones(100, scale))
+    store.get(ref)
+
+    def run() -> float:
+        begun = perf_counter()
+        for _ in range(100):
+            store.get(ref)
+        return (perf_counter() - begun) * 1e4
+
+    yield Work(run)
+
+
+# ---------------------------------------------------------------- through a pool
+
+
+@contextmanager
+def argument(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Send 100 MB of which the task reads one value."""
+    array = _ones(100, scale)
+    copy = Copy(array)
+    with peer.open(2) as session:
+        session.apply(tasks.first, array)
+        yield Work(lambda: seconds(lambda: session.apply(tasks.first, array)) / copy())
+
+
+@contextmanager
+def result(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Get back 100 MB that the task had already."""
+    array = _ones(100, scale)
+    copy = Copy(array)
+    with peer.open(1) as session:
+        session.apply(tasks.remember, array)
+        session.apply(tasks.remembered, 0)
+        yield Work(lambda: seconds(lambda: session.apply(tasks.remembered, 0)) / copy())
+
+
+@contextmanager
+def built(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Get back 100 MB that the task filled in the store; the filling is not counted."""
+    count = scale.count(100 * MB)
+    copy = Copy(_ones(100, scale))
+    with peer.open(1) as session:
+
+        def run() -> float:
+            begun = perf_counter()
+            array, filling = session.apply(tasks.build, count)
+            taken = perf_counter() - begun - filling
+            if array[-1] != 1:
+                raise WrongResult("not what was built")
+            return taken / copy()
+
+        run()
+        yield Work(run)
+
+
+@contextmanager
+def broadcast(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Give one array of 200 MB to ten tasks."""
+    array = _ones(200, scale)
+    wanted = [float(array[0]) + number for number in range(10)]
+    with peer.open(2) as session:
+        session.map_single(tasks.increment, range(4))
+        yield Work(
+            lambda: session.map_single(partial(tasks.add_first, array), range(10)),
+            lambda got: expect(got, wanted),
+        )
+
+
+def _frame(scale: Scale) -> Any:
+    try:
+        import numpy as np
+        import pandas as pd
+    except ImportError:
+        raise Unsupported("pandas is not installed") from None
+    rows = scale.count(1_000_000)
+    columns: dict[str, Any] = {f"n{number}": np.arange(rows) * 1.0 for number in range(8)}
+    for name in ("s", "t"):
+        columns[name] = pd.array(np.array(["one", "two", "three"])[np.arange(rows) % 3], "str")
+    return pd.DataFrame(columns)
+
+
+@contextmanager
+def frame_again(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Give a frame of a million rows to ten tasks, as one that is in the store."""
+    import store
+
+    frame = store.put(_frame(scale)) if peer.name == OURS else _frame(scale)
+    with peer.open(2) as session:
+        session.map_single(tasks.increment, range(4))
+        yield Work(lambda: session.map_single(tasks.rows_of, [frame] * 10))
+
+
+@contextmanager
+def results(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Make eight results of 100 MB."""
+    count = scale.count(100 * MB)
+    with peer.open(2) as session:
+        session.map_single(tasks.increment, range(4))
+        yield Work(lambda: session.map_single(tasks.ones, [count] * 8))
+
+
+@contextmanager
+def many(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Send 200 arrays of 1 MB and get as many back."""
+    import numpy as np
+
+    items = [np.full(scale.count(MB), float(number)) for number in range(200)]
+    with peer.open(2) as session:
+        session.map_single(tasks.increment, range(4))
+
+        def check(got: list[Any]) -> None:
+            if not all(np.array_equal(a * 2, b) for a, b in zip(items, got, strict=True)):
+                raise WrongResult("an array came back wrong")
+
+        yield Work(lambda: session.map_single(tasks.double, items), check)
+
+
+@contextmanager
+def method(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Map a method of an object that holds 100 MB over a thousand items."""
+    model = tasks.Model(_ones(100, scale).reshape(-1, 5))
+    items = [number % 5 for number in range(scale.count(1000))]
+    with peer.open(2) as session:
+        session.map(tasks.increment, range(8))
+        yield Work(
+            lambda: session.map(model.peek, items), lambda got: expect(got, [1.0] * len(items))
+        )
+
+
+@contextmanager
+def small(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Call a hundred times with 64 KiB."""
+    import numpy as np
+
+    array = np.ones(8192)
+    with peer.open(2) as session:
+        session.apply(tasks.first, array)
+
+        def run() -> None:
+            for _ in range(scale.count(100)):
+                session.apply(tasks.first, array)
+
+        yield Work(run)
+
+
+@contextmanager
+def objects(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Send a column of half a million text objects, which has to be pickled."""
+    import numpy as np
+
+    texts = [f"text {number}" for number in range(scale.count(500_000))]
+    array = np.array(texts, dtype=object)
+    with peer.open(2) as session:
+        session.apply(tasks.first, array[:1])
+        yield Work(lambda: session.apply(tasks.first, array), lambda got: expect(got, "text 0"))
+
+
+OWN = (OURS,)
+ROWS = (
+    Row("put", "`store.put` of 100 MB, warm", put_warm, (Bound(1.2, ""),), "x memcpy", peers=OWN),
+    Row("put-first", "the same, into new memory", put_first, (Bound(2, ""),), "x memcpy",
+        peers=OWN),
+    Row("get", "`store.get` of 100 MB", get, (Bound(10, ""),), "us", peers=OWN),
+    Row("argument", "100 MB argument, overhead", argument, (Bound(1.3, ""),), "x memcpy"),
+    Row("result", "100 MB result, overhead", result, (Bound(1.3, ""),), "x memcpy"),
+    Row("built", "100 MB result built in the store", built, (Bound(0.1, ""),), "x memcpy",
+        peers=OWN),
+    Row("broadcast", "200 MB array to 10 tasks", broadcast, (Bound(0.006),), headline=True,
+        long=True),
+    Row("frame-again", "1M x 10 frame with text to 10 tasks, by reference", frame_again,
+        (Bound(0.03),), long=True),
+    Row("results", "8 results of 100 MB", results, (Bound(0.15),), long=True),
+    Row("many", "200 arrays of 1 MB there and back", many, (Bound(0.2),), long=True),
+    Row("method", "method of an object with 100 MB over 1000 items", method, (Bound(0.05),),
+        long=True),
+    Row("small", "100 calls with 64 KiB", small, (Bound(0.6),)),
+    Row("objects", "500 000 text objects", objects, (Bound(1.0),), long=True),
+)  # fmt: skip
