@@ -12,6 +12,7 @@ links serves both, and each of them is checked.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pool
@@ -63,20 +64,24 @@ templates_path = ["_templates"]
 # The front page is README.html; servers look for index.html.
 html_additional_pages = {"index": "to_readme.html"}
 
+
+def pages(folder: str, *first: str) -> str:
+    """Return the pages of a folder of ``docs/``, a line each: those named, then the others."""
+    there = sorted(page.stem for page in (Path(__file__).parent / folder).glob("*.md"))
+    names = [*first, *(name for name in there if name not in first)]
+    return "\n".join(f"docs/{folder}/{name}" for name in names)
+
+
 # README is read in the repository too, where Sphinx's directives would be seen as text.
-CONTENTS = """
-```{toctree}
+CONTENTS = f"""
+```{{toctree}}
 :hidden:
 :caption: Guide
 
-docs/guide/moving
-docs/guide/failures
-docs/guide/tuning
-docs/guide/notebooks
-docs/guide/web
+{pages("guide", "moving", "failures", "tuning", "notebooks", "web")}
 ```
 
-```{toctree}
+```{{toctree}}
 :hidden:
 :caption: Notebooks
 :glob:
@@ -84,19 +89,16 @@ docs/guide/web
 notebooks/*
 ```
 
-```{toctree}
+```{{toctree}}
 :hidden:
 :caption: Reference
 
-docs/reference/pool
-docs/reference/results
-docs/reference/errors
-docs/reference/contexts
+{pages("reference", "pool", "results", "errors", "contexts")}
 bench/results/results
 CHANGELOG
 ```
 
-```{toctree}
+```{{toctree}}
 :hidden:
 :caption: How it works
 :glob:
@@ -104,7 +106,7 @@ CHANGELOG
 docs/design/*
 ```
 
-```{toctree}
+```{{toctree}}
 :hidden:
 :caption: 한국어
 
