@@ -13,6 +13,7 @@ from collections import deque
 from store import _forks, _mappings
 from store._codec import OUT_OF_BAND_MIN
 from store._errors import StoreFull
+from store._interrupts import ShieldedLock
 from store._ledger import LOCAL, Ledger
 from store._mappings import Block
 from store._settings import wanted_mode
@@ -47,7 +48,7 @@ class Depot:
     def __init__(self) -> None:
         self.mode = wanted_mode()
         self.ledger = Ledger()
-        self._lock = RLock()
+        self._lock = ShieldedLock()
         self._arena: Arena | None = None
         #: The numbers in the ledger, by segment and offset: an object that comes back
         #: must be found to be the one that was sent.
@@ -71,7 +72,7 @@ class Depot:
         A finalizer or signal handler that runs while this very thread is in here, with
         the books half written, must do without.
         """
-        return self.mode != "frames" and not self._lock._is_owned()  # type: ignore[attr-defined]
+        return self.mode != "frames" and not self._lock.held_here
 
     @property
     def arena(self) -> Arena:
@@ -225,7 +226,7 @@ class Depot:
 
     def release(self, link: Hashable, numbers: Iterable[int]) -> None:
         """Take back references that the other end of a connection has let go."""
-        if self._lock._is_owned():  # type: ignore[attr-defined]
+        if self._lock.held_here:
             self._late.append((link, numbers))
             return
         with self._lock:

@@ -22,12 +22,12 @@ from time import monotonic
 from pool._local import _events as ev
 from pool._local._crew import Crew
 from pool._local._functions import FunctionTable
-from pool._local._interrupts import shield
 from pool._local._outcomes import Outcomes, decoded_error
 from pool._local._peers import Sent
 from pool._local._scheduler import Scheduler
 from pool._transport._channel import FEW
 from pool._transport._messages import DONE, ONE, READY, REFUSED, RUN
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import weakref
 from pool._local import _events as ev
 from pool._local._driver import Driver
 from pool._local._express import call_now
-from pool._local._interrupts import shield
 from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
 from pool._local._waiting import Lead
 from pool._workers import _launcher
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

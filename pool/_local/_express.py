@@ -10,9 +10,9 @@ wrong (the worker dies, the pool is terminated, Ctrl-C) is handled as for other 
 from __future__ import annotations
 
 from pool._local import _events as ev
-from pool._local._interrupts import shield
 from pool._local._peers import Sent
 from pool._transport._messages import CALL, EACH, RUN
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

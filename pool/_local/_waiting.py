@@ -15,8 +15,8 @@ from __future__ import annotations
 import _thread
 from time import monotonic
 
-from pool._local._interrupts import shield
 from pool._unraisable import report
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -266,9 +266,13 @@ def test_forked_child_hands_on_what_it_inherited(mode: str) -> None:
     ref = store.put(np.full(COUNT, 5.0))
     child = os.fork()
     if not child:
-        with Pool(1) as p:
-            sums = p.map(tasks.total, [view, shared, ref, np.full(COUNT, 6.0)], 1)
-        os._exit(0 if sums == [n * COUNT for n in (3.0, 4.0, 5.0, 6.0)] else 1)
+        status = 2
+        try:
+            with Pool(1) as p:
+                sums = p.map(tasks.total, [view, shared, ref, np.full(COUNT, 6.0)], 1)
+            status = 0 if sums == [n * COUNT for n in (3.0, 4.0, 5.0, 6.0)] else 1
+        finally:
+            os._exit(status)  # nothing of pytest may run in here
     assert os.waitpid(child, 0)[1] == 0
 
 

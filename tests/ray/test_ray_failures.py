@@ -16,7 +16,6 @@ from raytasks import (
     die,
     die_first,
     double,
-    get_inner,
     hold,
     pid_of_worker,
     sleep,

@@ -10,7 +10,7 @@ from types import FrameType
 
 import pytest
 
-from pool._local._interrupts import Shield
+from store._interrupts import Shield, ShieldedLock, shield
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +122,50 @@ def test_thread_that_forks_is_the_main_one_of_its_child() -> None:
     thread.start()
     thread.join()
     assert results == [42]
+
+
+def test_books_are_not_left_half_written() -> None:
+    lock, books = ShieldedLock(), []
+    with pytest.raises(KeyboardInterrupt), lock:
+        books.append("debit")
+        with lock:
+            signal.raise_signal(signal.SIGINT)
+        books.append("credit")
+    assert books == ["debit", "credit"]
+    assert not lock.held_here
+    assert handler() is signal.default_int_handler
+
+
+def test_books_are_whole_where_a_wait_lets_interrupts_through() -> None:
+    lock, books = ShieldedLock(), []
+
+    def callback() -> None:
+        with lock:
+            books.append("debit")
+            signal.raise_signal(signal.SIGINT)
+            books.append("credit")
+        books.append("never")
+
+    assert shield.raised()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            shield.opened(callback)
+    finally:
+        shield.lower()
+    assert books == ["debit", "credit"]
+
+
+def test_lock_keeps_other_threads_out_and_shields_only_the_main_one() -> None:
+    lock = ShieldedLock()
+    seen: list[object] = []
+
+    def other() -> None:
+        with lock:
+            seen.append(handler())
+
+    with lock:
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not seen
+    thread.join()
+    assert seen == [signal.default_int_handler]

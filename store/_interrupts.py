@@ -1,8 +1,9 @@
 """Keep Ctrl-C out of the few lines that must run as a whole.
 
-The thread that waits for a result drives the engine itself; when that is the main thread,
-a KeyboardInterrupt could be raised between any two instructions and leave the
-scheduler's books half written. While such lines run, SIGINT is noted instead and raised
+Whoever puts an object keeps the books of the store, and the thread that waits for a
+result drives the engine of its pool itself; when that is the main thread, a
+KeyboardInterrupt could be raised between any two instructions and leave the books half
+written. While such lines run, SIGINT is noted instead and raised
 when they are over, some microseconds later. Only Python's own handler is replaced: a
 program that installed another one decides itself what happens.
 """
@@ -95,6 +96,25 @@ class Shield:
         finally:
             self._open = before
 
+    def enter(self) -> int:
+        """Keep interrupts out from here on; return what `leave` must be told."""
+        if _get_ident() != _main:
+            return 0
+        if self._open:
+            self._open = False
+            return 2
+        return 1 if self.raised() else 0
+
+    def leave(self, token: int) -> None:
+        """Let interrupts through again as before `enter`, and raise what came in between."""
+        if token == 1:
+            self.lower()
+        elif token == 2:
+            self._open = True
+            if self._pending:
+                self._pending = False
+                raise KeyboardInterrupt
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._open:
             self._open = False
@@ -104,6 +124,42 @@ class Shield:
 
 #: The one of this process.
 shield = Shield()
+
+
+class ShieldedLock:
+    """A lock for books: its holder is not interrupted. The same thread may take it again."""
+
+    __slots__ = ("_lock", "_tokens")
+
+    def __init__(self) -> None:
+        self._lock = _thread.RLock()
+        #: Of the holder, one for each time that it took the lock.
+        self._tokens: list[int] = []
+
+    def __enter__(self) -> None:
+        token = shield.enter()
+        self._lock.acquire()
+        self._tokens.append(token)
+
+    def __exit__(self, *exc_info: object) -> None:
+        token = self._tokens.pop()
+        self._lock.release()
+        shield.leave(token)
+
+    # For hooks of `fork`, in which no exception could be raised afterwards.
+
+    def acquire(self) -> None:
+        """Take the lock without shielding its holder."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Let it go after `acquire`."""
+        self._lock.release()
+
+    @property
+    def held_here(self) -> bool:
+        """Whether this very thread holds it, further up its stack."""
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # as `threading.Condition` uses it
 
 
 def _after_fork() -> None:
