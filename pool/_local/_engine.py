@@ -306,7 +306,12 @@ class LocalEngine:
         for lazy in list(self.lazies):
             lazy.lift()
         driver = self.driver
-        self.lead.wait(lambda: driver.closed or driver.crashed or not driver.peers)
+        scheduler = self.scheduler
+        # Terminated by another thread, which waits for the lead in order to let go of all: then
+        # the workers end with that, and whoever comes first does it.
+        self.lead.wait(
+            lambda: driver.closed or driver.crashed or scheduler.broken or not driver.peers
+        )
         self.dispose()
         driver.crew.wait_gone()
 

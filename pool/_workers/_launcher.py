@@ -30,6 +30,19 @@ class _ForkServerProcess:
         self.channel = channel
         self.preload = preload
         self.limits = limits
+        #: What it has inherited.
+        self.standing = _standing()
+        self.rlimits = _rlimits()
+
+    def fits(self, preload: frozenset[str], limits: Any) -> bool:
+        """Return whether its workers would be as this process is now."""
+        return (
+            self.preload >= preload
+            and self.limits == limits
+            and self.standing == _standing()
+            # Whoever has not imported this has not changed them.
+            and ("resource" not in sys.modules or self.rlimits == _rlimits())
+        )
 
     def __del__(self) -> None:
         # At the end of the program. The socket would be closed all the same, but with a
@@ -179,7 +192,7 @@ def _server(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProce
     """Return a forkserver that has imported what this process needs."""
     wanted = preload.union(name for name in HEAVY if name in sys.modules)
     for server in _servers:
-        if server.preload >= wanted and server.limits == limits:
+        if server.fits(wanted, limits):
             return server
     # Those without clients end; the others end with their last client.
     for server in list(_servers):
@@ -188,6 +201,28 @@ def _server(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProce
     server = _start(wanted, limits)
     _servers.append(server)
     return server
+
+
+def _standing() -> tuple[Any, ...]:
+    """Return what a process inherits by exec and may change: who it is, and where it runs.
+
+    A program that has given up its privileges must not get workers that still have them.
+    """
+    return (
+        os.getresuid() if hasattr(os, "getresuid") else os.getuid(),
+        os.getresgid() if hasattr(os, "getresgid") else os.getgid(),
+        os.getgroups(),
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
+        os.getpriority(os.PRIO_PROCESS, 0),
+    )
+
+
+def _rlimits() -> bytes:
+    try:
+        with open("/proc/self/limits", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _retire(server: _ForkServerProcess) -> None:
@@ -254,9 +289,9 @@ def _start(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProces
         from pool._errors import StartError
 
         raise StartError(
-            f"cannot start {executable!r} to fork workers: {error}; where Python is embedded in "
-            "another program, name an interpreter by `multiprocessing.set_executable`, or use "
-            'get_context("fork")'
+            f"cannot start {executable!r} to fork workers: {error}; if this process may not "
+            "run that, or Python is embedded in another program, name an interpreter by "
+            '`multiprocessing.set_executable`, or use get_context("fork")'
         ) from error
     finally:
         for fd in (control, owner):

@@ -283,3 +283,79 @@ def test_an_embedded_interpreter_has_no_executable(tmp_path: Path) -> None:
                 print(p.map(square, range(3)))
     """
     assert run(body, tmp_path) == "True\n" + "[0, 1, 4]\n" * 3
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give up privileges")
+def test_privileges_that_were_given_up(tmp_path: Path) -> None:
+    # The server that forks workers was started with them; a pool made later must not use it.
+    body = """
+        def who(_):
+            return os.getresgid(), os.getgroups()
+        with Pool(1) as p:
+            print(p.apply(who, (0,))[0])
+        # The user stays: another one might not be able to run the interpreter of this test.
+        os.setgroups([23456])
+        os.setresgid(12345, 12345, 12345)
+        with Pool(1) as p:
+            print(p.apply(who, (0,)))
+    """
+    gone = "((12345, 12345, 12345), [23456])"
+    assert run(body, tmp_path) == f"(0, 0, 0)\n{gone}\n"
+
+
+def test_limits_and_cpus_of_the_moment_the_pool_is_made(tmp_path: Path) -> None:
+    body = """
+        def mine(_):
+            return (
+                resource.getrlimit(resource.RLIMIT_CORE)[0],
+                os.getpriority(os.PRIO_PROCESS, 0),
+                len(os.sched_getaffinity(0)),
+            )
+        servers = set()
+        def look():
+            with Pool(1) as p:
+                servers.add(p.apply(os.getppid))
+                return p.apply(mine, (0,)) == mine(0)
+        resource.setrlimit(resource.RLIMIT_CORE, (1 << 20, 1 << 20))
+        print(look(), look(), len(servers))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 1 << 20))
+        print(look(), look(), len(servers))
+        os.nice(1)
+        print(look(), look(), len(servers))
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        print(look(), look(), len(servers) >= 3)
+    """
+    expected = "True True 1\nTrue True 2\nTrue True 3\nTrue True True\n"
+    assert run(body, tmp_path) == expected
+
+
+def test_terminated_by_another_thread_while_joining(tmp_path: Path) -> None:
+    body = """
+        os.mkfifo("fifo")
+        def hold(_):
+            with open("fifo") as fifo:
+                return fifo.read()
+        p = Pool(1)
+        result = p.apply_async(hold, (0,))
+        writer = open("fifo", "w")
+        p.close()
+        lead = p._engines.main.lead
+        drive = lead.drive
+        waits = threading.Event()
+        def tell_and_drive(*args):
+            waits.set()
+            return drive(*args)
+        lead.drive = tell_and_drive
+        def terminate():
+            waits.wait()
+            p.terminate()
+        thread = threading.Thread(target=terminate)
+        thread.start()
+        p.join()
+        thread.join()
+        try:
+            result.get()
+        except PoolError as error:
+            print(type(error).__name__)
+    """
+    assert run(body, tmp_path) == "PoolTerminated\n"
