@@ -92,6 +92,7 @@ class Worker:
         self.interruptible = False
         self.functions: dict[int, tuple[bool, Any]] = {}
         self._loop = Loop(slot.words, slot.data)
+        self._pid = os.getpid()
         self._begun = 0.0
 
     # ------------------------------------------------------------------ life
@@ -149,6 +150,8 @@ class Worker:
 
         The signal may arrive when that chunk is over; whatever runs then must not pay.
         """
+        if os.getpid() != self._pid:
+            raise KeyboardInterrupt  # in a process that a task has forked
         if self.interruptible and self._is_target():
             self.interruptible = False
             raise KeyboardInterrupt
@@ -263,6 +266,7 @@ class Worker:
                 failed, outcome = self._encode(value)
             except BaseException as error:
                 self.interruptible = False
+                self._end_fork(error)
                 failed, outcome = 1, dumps_exception(error)
                 if function is None:
                     next(left, None)  # this item's outcome is that it has no function
@@ -307,6 +311,7 @@ class Worker:
         failed: int,
         layout: int = ONE,
     ) -> None:
+        self._end_fork(None)
         flush_streams()
         now = perf_counter()
         elapsed = now - self._begun
@@ -322,6 +327,23 @@ class Worker:
             encoded = dumps_exception(error)
             head = (DONE, message_id, chunks, final, elapsed, 1, ONE)
             self.channel.send(head, [encoded.data, *encoded.buffers])
+
+    def _end_fork(self, error: BaseException | None) -> None:
+        """End this process if it is not the worker but was forked by a task.
+
+        There `sys.exit` means the end of the process. And one that returned from the task must
+        not go on as a second worker: the parent would get answers from both.
+        """
+        if os.getpid() == self._pid:
+            return
+        status = 0
+        if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+            status = error.code or 0
+        elif error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+            status = 1
+        flush_streams()
+        os._exit(status & 0xFF)
 
     # ------------------------------------------------------------------ one chunk
 
@@ -359,6 +381,7 @@ class Worker:
             self.interruptible = False
         except BaseException as error:
             self.interruptible = False
+            self._end_fork(error)
             # Counting would cost the quickest tasks a third of their time; the iterator
             # knows how far it got.
             position = 0 if left is None else len(items) - left.__length_hint__() - 1

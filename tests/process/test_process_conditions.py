@@ -359,3 +359,48 @@ def test_terminated_by_another_thread_while_joining(tmp_path: Path) -> None:
             print(type(error).__name__)
     """
     assert run(body, tmp_path) == "PoolTerminated\n"
+
+
+def test_processes_that_tasks_fork(tmp_path: Path) -> None:
+    # Each ends where the child of a program would, and never answers in the worker's place.
+    body = """
+        def status_of(child):
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        def fork_and_exit(code):
+            child = os.fork()
+            if child == 0:
+                sys.exit(code)
+            return status_of(child)
+        def fork_and_raise(_):
+            child = os.fork()
+            if child == 0:
+                os.close(2)
+                raise ValueError("in the child")
+            return status_of(child)
+        def fork_and_return(n):
+            child = os.fork()
+            if child == 0:
+                return "the child's"
+            return status_of(child), n
+        def interrupt_fork(_):
+            ready, go = os.pipe()
+            child = os.fork()
+            if child == 0:
+                try:
+                    os.write(go, b"!")
+                    while True:
+                        signal.pause()
+                except KeyboardInterrupt:
+                    os._exit(7)
+            os.read(ready, 1)
+            os.kill(child, signal.SIGINT)
+            return status_of(child)
+        with Pool(2) as p:
+            print(p.map(fork_and_exit, [3, 0, None, 5], 1))
+            print(p.map(fork_and_raise, [0]), p.apply(fork_and_raise, (0,)))
+            print([p.apply(fork_and_return, (n,)) for n in range(3)])
+            print(p.apply(interrupt_fork, (0,)))
+            print(p.map(square, range(20), 1) == [n * n for n in range(20)])
+    """
+    expected = "[3, 0, 0, 5]\n[1] 1\n[(0, 0), (0, 1), (0, 2)]\n7\nTrue\n"
+    assert run(body, tmp_path) == expected
