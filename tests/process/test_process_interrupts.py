@@ -8,7 +8,15 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
-from poolscripts import finish, on_terminal, orphans_come_here, python, read_line, start
+from poolscripts import (
+    finish,
+    on_terminal,
+    orphans_come_here,
+    python,
+    read_line,
+    run_program,
+    start,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,3 +232,50 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, method: str) -> None:
         terminal.expect(">>> ")
         terminal.type("exit()\n")
         assert terminal.end() == 0
+
+
+def test_a_handler_of_the_program_that_raises_at_any_point(tmp_path: Path) -> None:
+    # As Ctrl-C may, a time limit may strike at any instruction; what comes next is as it was.
+    body = """
+        class Late(Exception):
+            pass
+        def too_late(*_):
+            if striking:
+                raise Late
+        def calls():
+            assert p.map(square, range(50), 1) == [n * n for n in range(50)]
+            assert p.apply(square, (3,)) == 9
+            assert list(p.imap(square, range(9))) == [n * n for n in range(9)]
+            assert p.apply_async(square, (4,)).get() == 16
+        def strike(times):
+            struck = 0
+            while struck < times:
+                try:
+                    # Between any two calls as well, which is none of the pool's business.
+                    while True:
+                        calls()
+                except Late:
+                    struck += 1
+        p = Pool(2)
+        calls()
+        engine = p._engines.main
+        sys.unraisablehook = lambda *_: None  # strikes in finalizers
+        striking = True
+        signal.signal(signal.SIGALRM, too_late)
+        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.0037)
+        try:
+            try:
+                strike(150)
+            finally:
+                striking = False
+        except Late:
+            striking = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        calls()
+        # Nothing was given up on the way.
+        print(p._engines.main is engine, signal.getsignal(signal.SIGALRM) is too_late)
+        p.terminate()
+        p.join()
+    """
+    source = HEAD + textwrap.dedent(body)
+    assert run_program(source, tmp_path).succeeded() == "True True\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -61,32 +63,108 @@ def test_interrupt_after_the_shield_is_raised_at_once() -> None:
 
 
 def test_inner_shield_leaves_it_to_the_outer_one() -> None:
-    outer, inner = Shield(), Shield()
-    assert outer.raised()
-    assert inner.raised() is False
-    assert outer.raised() is False
+    shield = Shield()
+    assert shield.raised()
+    assert shield.raised() is False
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        outer.lower()
+        shield.lower()
 
 
-def test_handler_of_the_program_is_left_alone() -> None:
+class Late(Exception):
+    """What a program's own handler raises."""
+
+
+@pytest.fixture
+def seen() -> Iterator[list[int]]:
+    """Install handlers of the program, one of which raises, and tell what they have seen."""
     seen: list[int] = []
 
-    def own(signum: int, frame: FrameType | None) -> None:
+    def raising(signum: int, frame: FrameType | None) -> None:
+        seen.append(signum)
+        raise Late
+
+    def returning(signum: int, frame: FrameType | None) -> None:
         seen.append(signum)
 
-    signal.signal(signal.SIGINT, own)
-    assert Shield().raised() is False
-    assert handler() is own
-    signal.raise_signal(signal.SIGINT)
-    assert seen == [signal.SIGINT]
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGALRM, signal.SIGTERM)]
+    signal.signal(signal.SIGALRM, raising)
+    signal.signal(signal.SIGTERM, returning)
+    yield seen
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+def test_handlers_of_the_program_are_called_when_the_shield_is_lowered(seen: list[int]) -> None:
+    shield = Shield()
+    handlers = [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGTERM)]
+    assert shield.raised()
+    for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGALRM):
+        signal.raise_signal(number)
+    assert seen == []
+    with pytest.raises(Late):
+        shield.lower()
+    assert seen[0] == signal.SIGALRM
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGTERM)]
+    # The other one is still due, and nothing holds it up.
+    assert shield.raised()
+    shield.lower()
+    assert seen == [signal.SIGALRM, signal.SIGTERM]
+
+
+def test_handlers_of_the_program_are_called_at_once_where_it_is_open(seen: list[int]) -> None:
+    shield = Shield()
+    assert shield.raised()
+    shield.opened(signal.raise_signal, signal.SIGTERM)
+    assert seen == [signal.SIGTERM]
+    signal.raise_signal(signal.SIGTERM)
+    assert seen == [signal.SIGTERM]
+    shield.opened(lambda: None)
+    assert seen == [signal.SIGTERM] * 2
+    with pytest.raises(Late):
+        shield.opened(signal.raise_signal, signal.SIGALRM)
+    shield.lower()
+
+
+def test_handler_set_meanwhile_stays(seen: list[int]) -> None:
+    shield = Shield()
+    assert shield.raised()
+    shield.opened(signal.signal, signal.SIGTERM, signal.SIG_IGN)
+    shield.lower()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+
+
+def test_handler_that_raises_while_the_shield_moves_leaves_it_down(seen: list[int]) -> None:
+    # Of two signals that come with the restoring of their handlers, one raises at once.
+    shield = Shield()
+    hook = shield._hook
+    assert shield.raised()
+    restore = _signal.signal
+    restored: list[int] = []
+
+    def restore_and_strike(number: int, handler: Any) -> Any:
+        restored.append(number)
+        result = restore(number, handler)
+        if len(restored) == 1:
+            raise Late
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_signal, "signal", restore_and_strike)
+        with pytest.raises(Late):
+            shield.lower()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        assert signal.getsignal(number) is not hook
+    assert shield.raised()
+    shield.lower()
 
 
 @pytest.mark.parametrize("choice", [signal.SIG_IGN, signal.SIG_DFL])
 def test_choice_of_the_program_is_left_alone(choice: signal.Handlers) -> None:
     signal.signal(signal.SIGINT, choice)
-    assert Shield().raised() is False
+    shield = Shield()
+    if shield.raised():  # for another signal's sake
+        shield.lower()
     assert handler() == choice
 
 

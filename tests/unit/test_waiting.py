@@ -406,6 +406,17 @@ def test_glance_does_not_sleep(driver: Driver, lead: Lead) -> None:
     assert not lead.taken
 
 
+def test_glance_of_a_finalizer_within_the_driver_is_none(driver: Driver, lead: Lead) -> None:
+    # The collector may run anywhere, also while this thread handles an event: it would wait for
+    # the lock that it holds itself.
+    driver.held_here = True
+    lead.glance()
+    assert driver.steppers() == set()
+    driver.held_here = False
+    lead.glance()
+    assert driver.steppers() != set()
+
+
 def test_glance_leaves_it_to_the_leader(driver: Driver, lead: Lead) -> None:
     waiter = Waiter(lead, "waiter")
     driver.wait_for_leader("waiter")
