@@ -262,10 +262,10 @@ def test_a_handler_of_the_program_that_raises_at_any_point(tmp_path: Path) -> No
         sys.unraisablehook = lambda *_: None  # strikes in finalizers
         striking = True
         signal.signal(signal.SIGALRM, too_late)
-        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.0037)
+        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.0137)
         try:
             try:
-                strike(150)
+                strike(80)
             finally:
                 striking = False
         except Late:
