@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal
 import signal
+from time import perf_counter
 
 from pool._objects import _mailbox as mail
 from pool._objects import _protocol as protocol
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 class ActorCall(mail.Call):
     """One call of a method, with the objects that it promised."""
 
-    __slots__ = ("actor", "arrivals", "method", "parcel", "refs", "returns", "stream", "waiting")
+    __slots__ = ("actor", "begun", "method", "parcel", "refs", "returns", "stream", "waiting")
 
     def __init__(self, actor: Actor, caller: Hashable, method: str, parcel: Parcel) -> None:
         super().__init__(caller, True, actor.options.task_retries)
         self.actor = actor
+        self.begun = perf_counter()
         self.method = method
         self.parcel = parcel
         self.refs: list[ObjectRef] = []
@@ -105,6 +107,8 @@ class Actor:
         self.ref: Any = None
         self._link: Link | None = None
         self._worker_id = 0
+        #: It was told to end: what it holds is free only when it has.
+        self._ending = False
         #: It ended because it wanted to.
         self.left = False
         self._starts = 0
@@ -116,7 +120,7 @@ class Actor:
     @property
     def busy(self) -> bool:
         """Whether something of it is on its way that somebody has to receive."""
-        return bool(self.mailbox.state == mail.STARTING or len(self.mailbox))
+        return bool(self.mailbox.state == mail.STARTING or len(self.mailbox) or self._ending)
 
     def read_all(self) -> None:
         """Read what it has sent until now."""
@@ -165,7 +169,7 @@ class Actor:
 
     def _launch(self) -> None:
         hub = self.hub
-        self.left = False
+        self.left = self._ending = False
         self._starts += 1
         try:
             self._worker_id, self._link = hub.company.launch(self)
@@ -297,6 +301,8 @@ class Actor:
     def _answered(self, number: int, status: int, blobs: list[Any]) -> None:
         call, commands = self.mailbox.answered(number)
         if call is not None:
+            failed = status != protocol.VALUE
+            self.hub.events.ended(call.title, call.begun, self.pid, failed)
             try:
                 answer = loads(blobs[0], blobs[1:])
             except BaseException as error:
@@ -360,6 +366,7 @@ class Actor:
             elif kind == mail.LAUNCH:
                 self._launch()
             elif kind == mail.STOP:
+                self._ending = True
                 self._send((EXIT,))
             elif kind == mail.KILL:
                 self._kill()
@@ -368,6 +375,7 @@ class Actor:
 
     def _kill(self) -> None:
         if self._link is not None:
+            self._ending = True
             self.hub.company.signal(self._worker_id, _signal.SIGKILL)
         else:  # it waits for arguments or resources
             self.carry_out(self.mailbox.exited("it was never started"))

@@ -14,6 +14,7 @@ from collections import deque
 
 from pool._hub._actors import Actor, new_call
 from pool._hub._company import Company
+from pool._hub._events import Events
 from pool._hub._grants import Grants
 from pool._hub._logs import Logs
 from pool._hub._special import Special
@@ -83,12 +84,11 @@ class Hub:
         self.actors: set[Actor] = set()
         self.names: dict[tuple[str, str], Actor] = {}
         self._visitors: list[Visitor] = []
+        self.events = Events()
         self._logs = Logs()
-        self._printing = False
         self._actions: deque[Callable[[], None]] = deque()
         self._afterwards = _Afterwards()
         self._lingering: list[Ref] = []
-        self.started = os.times().elapsed
         _hubs.add(self)
 
     # ------------------------------------------------------------------ along with the engine
@@ -234,6 +234,7 @@ class Hub:
         """Note that nobody holds an actor any more."""
         record: Actor = ref.record
         if record is not None and not self.driver.closed:
+            # Not more than that: a collector may run this anywhere.
             self.later(record.dropped)
 
     def future(self, ref: ObjectRef) -> Future[Any]:

@@ -32,6 +32,7 @@ class Special:
     def start(self, call: TaskCall) -> None:
         """Run a task whose arguments are there in a process of its own."""
         self._hub.locked(lambda: self._start(call))
+        self._hub.engine.attend()
 
     def _start(self, call: TaskCall) -> None:
         hub = self._hub

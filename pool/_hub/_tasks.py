@@ -8,6 +8,8 @@ value: it is not submitted before its arguments are there.
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from pool._local._jobs import OneCall
 from pool._objects._parcels import Parcel, Sealed, is_atom, pack
 from pool._objects._protocol import STREAM
@@ -56,7 +58,7 @@ class TaskCall:
     """
 
     __slots__ = (
-        "_hub", "_index", "_job_id", "_success", "_value", "args", "code", "depth", "options",
+        "_hub", "_index", "_job_id", "_success", "_value", "args", "begun", "code", "depth", "options",
         "parcel",
         "payload", "refs", "retries", "stream", "waiting",
     )  # fmt: skip
@@ -76,6 +78,7 @@ class TaskCall:
         self.parcel: Parcel | None = None
         self.stream: Any = None
         self.depth = 0
+        self.begun = perf_counter()
         #: Arguments that are not there yet.
         self.waiting = 0
         self._reset()
@@ -197,6 +200,7 @@ class Tasks:
         if parcel is not None and parcel.needs:
             if not all(need._state == READY for need in parcel.needs):
                 self._hub.locked(lambda: self.wait_for_needs(call))
+                self._hub.engine.attend()
                 return
             parcel.fill()
         self.start(call)
@@ -284,6 +288,7 @@ class Tasks:
     def finished(self, call: TaskCall) -> None:
         """Take the outcome of a call; under the lock."""
         value = call._value
+        self._hub.events.ended(call.title, call.begun, 0, not call._success)
         if not call._success:
             self._failed(call, value)
             return

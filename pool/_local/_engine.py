@@ -256,7 +256,7 @@ class LocalEngine:
         """See to it that outstanding work goes on although nobody waits for it."""
         lead = self.lead
         driver = self.driver
-        if lead.taken or driver.closed:
+        if lead.taken or driver.closed or driver.held_here:
             return
         if driver.looked + LOOK < _monotonic():
             lead.glance()

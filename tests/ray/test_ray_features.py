@@ -1,0 +1,307 @@
+"""Concurrency in actors, resources, logs, and what tasks know of themselves."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from raytasks import Counter, double, fail, hold
+
+import pool
+from pool import exceptions
+
+
+@pool.remote
+class Meeting:
+    """Methods that return only when enough of them run at the same time."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size)
+        self.waiting: Any = None
+
+    def meet(self) -> int:
+        return self.barrier.wait()
+
+    def die(self) -> None:
+        os._exit(1)
+
+
+@pool.remote
+class AsyncMeeting:
+    def __init__(self, size: int) -> None:
+        import asyncio
+
+        self.size = size
+        self.here = 0
+        self.full = asyncio.Event()
+
+    async def meet(self) -> int:
+        self.here += 1
+        mine = self.here
+        if self.here == self.size:
+            self.full.set()
+        await self.full.wait()
+        return mine
+
+    async def ever(self) -> None:
+        import asyncio
+
+        await asyncio.Event().wait()
+
+    async def twice(self, x: int) -> Any:
+        return await double.remote(x)
+
+    async def count_to(self, n: int) -> Any:
+        for i in range(n):
+            yield i
+
+    async def fail(self) -> None:
+        raise KeyError("async")
+
+    async def leave(self) -> None:
+        pool.actor.exit_actor()
+
+
+@pool.remote
+class Speaker:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Speaker({self.name})"
+
+    def say(self, *words: str, end: str = "\n") -> int:
+        print(*words, end=end)
+        return os.getpid()
+
+
+@pool.remote
+def speak(text: str) -> int:
+    import logging
+    import sys
+
+    print(text)
+    logging.getLogger("speak").warning("careful")
+    print("to stderr", file=sys.stderr)
+    print("no end", end="")
+    return os.getpid()
+
+
+@pool.remote
+def visible() -> tuple[Any, Any]:
+    return os.environ.get("CUDA_VISIBLE_DEVICES"), pool.get_gpu_ids()
+
+
+@pool.remote
+class Device:
+    def seen(self) -> tuple[Any, Any]:
+        return os.environ.get("CUDA_VISIBLE_DEVICES"), pool.get_gpu_ids()
+
+
+@pool.remote
+def about_me() -> dict[str, Any]:
+    context = pool.get_runtime_context()
+    return {
+        "task": context.get_task_name(),
+        "actor": context.get_actor_id(),
+        "resources": context.get_assigned_resources(),
+        "job": context.get_job_id(),
+    }
+
+
+# ---------------------------------------------------------------------- concurrency
+
+
+def test_threads_of_an_actor_run_side_by_side(ray: Any) -> None:
+    meeting = Meeting.options(max_concurrency=3).remote(3)
+    assert sorted(ray.get([meeting.meet.remote() for _ in range(3)])) == [0, 1, 2]
+
+
+def test_death_with_several_calls_running(ray: Any) -> None:
+    meeting = Meeting.options(max_concurrency=3).remote(3)
+    refs = [meeting.meet.remote() for _ in range(2)]
+    refs.append(meeting.die.remote())
+    for ref in refs:
+        with pytest.raises(exceptions.ActorDiedError, match="exited with code 1"):
+            ray.get(ref)
+
+
+def test_async_methods_run_side_by_side(ray: Any) -> None:
+    meeting = AsyncMeeting.remote(20)
+    assert sorted(ray.get([meeting.meet.remote() for _ in range(20)])) == list(range(1, 21))
+    assert ray.get(meeting.twice.remote(4)) == 8
+    assert [ray.get(ref) for ref in meeting.count_to.remote(3)] == [0, 1, 2]
+    with pytest.raises(KeyError, match="async"):
+        ray.get(meeting.fail.remote())
+
+
+def test_async_call_is_cancelled(ray: Any) -> None:
+    meeting = AsyncMeeting.remote(1)
+    ever = meeting.ever.remote()
+    ray.get(meeting.meet.remote())
+    ray.cancel(ever)
+    with pytest.raises(exceptions.TaskCancelledError):
+        ray.get(ever)
+    with pytest.raises(exceptions.ActorDiedError, match="exit_actor"):
+        ray.get(meeting.leave.remote())
+
+
+def test_call_that_waits_in_the_mailbox_is_cancelled(ray: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    counter = Counter.remote()
+    held = counter.hold.remote(str(gate))
+    refs = [counter.add.remote() for _ in range(100)]
+    ray.cancel(refs[-1])
+    with pytest.raises(exceptions.TaskCancelledError, match="Counter.add"):
+        ray.get(refs[-1])
+    gate.write_text("open")
+    assert ray.get([held, *refs[:-1]])[-1] == 99
+
+
+def test_limit_of_waiting_calls(ray: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    counter = Counter.options(max_pending_calls=2).remote()
+    refs = [counter.hold.remote(str(gate)), counter.add.remote()]
+    with pytest.raises(exceptions.PendingCallsLimitExceeded, match="max_pending_calls=2"):
+        ray.get(counter.add.remote())
+    gate.write_text("open")
+    assert ray.get(refs) == ["open", 1]
+
+
+# ---------------------------------------------------------------------- resources
+
+
+def test_gpus_are_told_apart(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    ray = start(num_cpus=2)
+    assert ray.cluster_resources() == {"CPU": 2.0, "GPU": 2.0}
+    devices = [Device.options(num_gpus=1).remote() for _ in range(2)]
+    seen = ray.get([device.seen.remote() for device in devices])
+    assert sorted(seen) == [("5", [5]), ("6", [6])]
+    waiting = visible.options(num_gpus=0.5).remote()
+    assert ray.wait([waiting], timeout=0.05) == ([], [waiting])
+    ray.kill(devices.pop())
+    assert ray.get(waiting) in (("5", [5]), ("6", [6]))
+    assert ray.get_gpu_ids() == []
+
+
+def test_impossible_request_is_an_error_at_once(ray: Any) -> None:
+    with pytest.raises(exceptions.TaskUnschedulableError, match="asks for 3 CPU, and there are 2"):
+        double.options(num_cpus=3).remote(1)
+    with pytest.raises(ValueError, match="asks for 1 GPU, and there are 0"):
+        Counter.options(num_gpus=1).remote()
+    with pytest.raises(ValueError, match="asks for 1 disk"):
+        double.options(resources={"disk": 1}).remote(1)
+
+
+def test_tasks_with_resources_of_their_own(start: Any, tmp_path: Path) -> None:
+    ray = start(num_cpus=2, resources={"disk": 1})
+    refs = [double.options(num_cpus=2).remote(i) for i in range(4)]
+    assert ray.get(refs) == [0, 2, 4, 6]
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    held = hold.options(resources={"disk": 1}).remote(str(gate))
+    with open(gate, "w") as writer:
+        assert ray.available_resources().get("disk") is None
+        writer.write("x")
+    assert ray.get(held) == "x"
+    with pytest.raises(ValueError, match="in its own process"):
+        ray.get(fail.options(num_cpus=2).remote("in its own process"))
+
+
+def test_actors_take_cpus_from_tasks(ray: Any) -> None:
+    counters = [Counter.options(num_cpus=1).remote() for _ in range(2)]
+    assert ray.get([c.add.remote() for c in counters]) == [1, 1]
+    assert "CPU" not in ray.available_resources()
+    ref = double.remote(1)
+    assert ray.wait([ref], timeout=0.05) == ([], [ref])
+    del counters[0]
+    assert ray.get(ref) == 2
+
+
+# ---------------------------------------------------------------------- logs, context
+
+
+def test_output_of_workers_comes_line_by_line(ray: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    pid = ray.get(speak.remote("one\ntwo"))
+    seen = capsys.readouterr()
+    prefix = f"(speak pid={pid}) "
+    assert seen.out.splitlines() == [prefix + "one", prefix + "two", prefix + "no end"]
+    assert seen.err.splitlines() == [prefix + "careful", prefix + "to stderr"]
+
+
+def test_actor_says_who_it_is(ray: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    speaker = Speaker.remote("me")
+    pid = ray.get(speaker.say.remote("hello", end=""))
+    assert capsys.readouterr().out == f"(Speaker(me) pid={pid}) hello\n"
+
+
+def test_output_can_be_turned_off(start: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    ray = start(num_cpus=1, log_to_driver=False)
+    ray.get(speak.remote("not shown"))
+    seen = capfd.readouterr()
+    assert (seen.out, seen.err) == ("", "")
+
+
+def test_context(ray: Any) -> None:
+    found = ray.get(about_me.remote())
+    assert found["task"] == "about_me"
+    assert found["actor"] is None
+    assert found["resources"] == {"CPU": 1.0}
+    context = ray.get_runtime_context()
+    assert found["job"] == context.get_job_id()
+    assert context.get_task_name() is None and context.get_actor_id() is None
+    (node,) = ray.nodes()
+    assert node["Alive"] and node["Resources"]["CPU"] == 2
+
+
+def test_actor_knows_itself(ray: Any) -> None:
+    @ray.remote
+    class Selfish:
+        def me(self) -> Any:
+            return pool.get_runtime_context().current_actor
+
+        def name(self) -> Any:
+            context = pool.get_runtime_context()
+            return context.get_actor_name(), context.get_actor_id()
+
+    actor = Selfish.options(name="I").remote()
+    assert ray.get(actor.me.remote()) == actor
+    assert ray.get(actor.name.remote()) == ("I", actor._actor_id.hex())
+
+
+def test_timeline(ray: Any, tmp_path: Path) -> None:
+    counter = Counter.remote()
+    ray.get([double.remote(1), counter.add.remote()])
+    names = {event["name"] for event in ray.timeline()}
+    assert names >= {"double", "Counter.add"}
+    ray.timeline(str(tmp_path / "trace.json"))
+    assert (tmp_path / "trace.json").read_text().startswith("[")
+
+
+# ---------------------------------------------------------------------- ActorPool
+
+
+def test_actor_pool(ray: Any) -> None:
+    actors = [Counter.remote() for _ in range(2)]
+    workers = ray.util.ActorPool(actors)
+    results = list(workers.map(lambda actor, value: actor.add.remote(value), [1, 2, 3, 4]))
+    assert len(results) == 4
+    unordered = workers.map_unordered(lambda actor, value: actor.both.remote()[0], range(6))
+    assert len(list(unordered)) == 6
+    workers.submit(lambda actor, value: actor.add.remote(value), 0)
+    assert workers.has_next()
+    workers.get_next()
+    assert not workers.has_next()
+    with pytest.raises(StopIteration):
+        workers.get_next()
+    idle = workers.pop_idle()
+    assert idle in actors
+    workers.push(idle)
+    with pytest.raises(ValueError, match="already"):
+        workers.push(idle)
