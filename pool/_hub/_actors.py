@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pool._hub._company import Link
     from pool._hub._hub import Hub
-    from pool._objects._codes import Code
+    from pool._objects._codes import Code, SentCode
     from pool._objects._options import ActorOptions
     from pool._objects._resources import Grant
 
@@ -90,7 +90,9 @@ class Actor:
     options : ActorOptions
     """
 
-    def __init__(self, hub: Hub, code: Code, parcel: Parcel, options: ActorOptions) -> None:
+    def __init__(
+        self, hub: Hub, code: Code | SentCode, parcel: Parcel, options: ActorOptions
+    ) -> None:
         self.hub = hub
         self.title = code.title
         self.options = options

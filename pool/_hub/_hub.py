@@ -68,6 +68,8 @@ class Hub:
     ) -> None:
         limits = thread_limits(1)
         self._owner = os.getpid()
+        #: What guests have to return; a hub borrows nothing.
+        self.returned: tuple[bytes, ...] = ()
         self.namespace = namespace
         self.log_to_driver = log_to_driver
         self.engine = LocalEngine(int(total.get("CPU", 1)), limits=limits, preload=PRELOAD)
@@ -371,7 +373,7 @@ class Hub:
             return problem
         key = (options.namespace or self.namespace, options.name)
         if options.name:
-            known = self.find_here(options.name, key[0])
+            known = self.find_here(options.name, key[0], options.detached)
             if known is not None:
                 if options.get_if_exists:
                     return known
@@ -379,15 +381,30 @@ class Hub:
                     f"an actor named {options.name!r} exists already in namespace {key[0]!r}; "
                     "use get_actor, or give get_if_exists=True"
                 )
-        actor = Actor(self, code, parcel, options)
-        ref = ActorRef(self, options.facts, actor.name)
+        if options.detached:
+            from pool._hub._detached import DetachedActor
+
+            if parcel.refs or code.refs:
+                return TypeError(
+                    f"{code.title}: references and handles cannot be sent to a detached actor "
+                    "inside its arguments or its class"
+                )
+            actor: Actor = DetachedActor(self, code, parcel, options)
+        else:
+            actor = Actor(self, code, parcel, options)
+        ref = self._enter(actor, key)
+        actor.begin()
+        return ref
+
+    def _enter(self, actor: Actor, key: tuple[str, str]) -> ActorRef:
+        """Enter an actor in the books; return what its handles hold."""
+        ref = ActorRef(self, actor.options.facts, actor.name)
         ref.record = actor
         actor.ref = weakref.ref(ref)
         self.named[actor.name] = ref
         self.actors.add(actor)
-        if options.name:
+        if key[1]:
             self.names[key] = actor
-        actor.begin()
         return ref
 
     def call(self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int) -> Any:
@@ -410,10 +427,22 @@ class Hub:
         found: ActorRef | None = self.locked(lambda: self.find_here(name, namespace))
         return found
 
-    def find_here(self, name: str, namespace: str | None) -> ActorRef | None:
-        """Return a named actor of this program, under the lock."""
-        actor = self.names.get((namespace or self.namespace, name))
-        return None if actor is None else actor.ref()
+    def find_here(self, name: str, namespace: str | None, detached: bool = True) -> ActorRef | None:
+        """Return a named actor, of this program or detached; under the lock."""
+        key = (namespace or self.namespace, name)
+        actor = self.names.get(key)
+        ref: ActorRef | None = None if actor is None else actor.ref()
+        if ref is not None or not detached:
+            return ref
+        from pool._hub import _detached
+        from pool._objects._options import ActorOptions
+
+        found = _detached.find(key[0], name)
+        if found is None:
+            return None
+        options = ActorOptions()
+        options.name, options.namespace, options.detached = name, key[0], True
+        return self._enter(_detached.known(self, options, found), key)
 
     def actor_gone(self, actor: Actor) -> None:
         """Forget an actor that is dead for good."""

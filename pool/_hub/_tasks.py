@@ -58,8 +58,8 @@ class TaskCall:
     """
 
     __slots__ = (
-        "_hub", "_index", "_job_id", "_success", "_value", "args", "begun", "code", "depth", "options",
-        "parcel",
+        "_hub", "_index", "_job_id", "_success", "_value", "args", "begun", "code", "depth",
+        "options", "parcel",
         "payload", "refs", "retries", "stream", "waiting",
     )  # fmt: skip
 

@@ -126,7 +126,10 @@ def _start(
     if devices:
         total["GPU"] = float(len(devices))
     if namespace is None:
-        namespace = os.urandom(8).hex()
+        from pool._stage._context import context
+
+        # That of a detached actor, which is a program of its own.
+        namespace = context.namespace or os.urandom(8).hex()
     hub = Hub(total, devices, namespace, log_to_driver)
     _home.settle_in(hub)
     return hub

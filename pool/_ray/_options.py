@@ -69,9 +69,9 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     lifetime = given.get("lifetime")
     if lifetime not in (None, "detached", "non_detached"):
         raise ValueError(f"lifetime={lifetime!r}: 'detached', 'non_detached' or None is expected")
-    if lifetime == "detached":
-        raise ValueError(f"actor {title}: detached actors are not here yet")
     options.detached = lifetime == "detached"
+    if options.detached and not options.name:
+        raise ValueError(f"actor {title}: lifetime='detached' needs a name to find it by")
     options.get_if_exists = bool(given.get("get_if_exists", False))
     if options.get_if_exists and not options.name:
         raise ValueError("get_if_exists=True needs a name")
@@ -81,6 +81,11 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     options.concurrency = 0 if concurrency is None else _count("max_concurrency", concurrency, 1)
     options.pending = _count("max_pending_calls", given.get("max_pending_calls", -1), -1)
     options.resources = resources_of(given, default_cpus=0.0)
+    if options.detached and (options.restarts or options.resources.keys() - {"CPU"}):
+        raise ValueError(
+            f"actor {title}: a detached actor belongs to no program, so nobody could restart "
+            "it or count its GPUs; leave max_restarts, num_gpus and resources away"
+        )
     return options
 
 

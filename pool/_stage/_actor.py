@@ -58,7 +58,7 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     context.actor = stage
     if not stage.construct(*unflatten(layout, blobs)):
         return
-    serve: Callable[[], None] = stage.serve
+    serve: Callable[[], object] = stage.serve
     if config["is_async"]:
         from pool._stage._concurrent import serve_async
 
@@ -79,6 +79,8 @@ class Stage:
         self.name = config["name"]
         self.key = config["key"]
         self.is_task = config["is_task"]
+        #: It belongs to no program.
+        self.detached = False
         self.instance: Any = None
 
     def label(self) -> str:

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from pool._stage._actor import Stage
 
 
-def serve_threads(stage: Stage, concurrency: int) -> None:
-    """Receive in this thread, and run calls on up to `concurrency` others."""
+def serve_threads(stage: Stage, concurrency: int) -> bool:
+    """Receive in this thread, and run calls on up to `concurrency` others.
+
+    Returns
+    -------
+    bool
+        Whether it ended because the actor leaves.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     leaving = _thread.allocate_lock()
@@ -33,7 +39,7 @@ def serve_threads(stage: Stage, concurrency: int) -> None:
         while True:
             message = stage.receive()
             if message is None:
-                return
+                return leaving.locked()
             head, blobs = message
             if head[0] == CALL:
                 future = dropped[head[1]] = executor.submit(run, head, blobs)
@@ -57,19 +63,29 @@ def serve_async(stage: Stage, concurrency: int) -> None:
     import asyncio
 
     with asyncio.Runner() as runner:
-        runner.run(_AsyncServer(stage, concurrency).serve())
+        runner.run(AsyncServer(stage, concurrency).serve())
 
 
-class _AsyncServer:
+class AsyncServer:
+    """Run the calls that come over one channel.
+
+    Attributes
+    ----------
+    left : bool
+        Whether it ended because the actor leaves.
+    """
+
     def __init__(self, stage: Stage, concurrency: int) -> None:
         import asyncio
 
+        self.left = False
         self._stage = stage
         self._slots = asyncio.Semaphore(concurrency)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._end = asyncio.Event()
 
     async def serve(self) -> None:
+        """Serve until the other end is closed, or the actor leaves."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -120,6 +136,7 @@ class _AsyncServer:
             stage.fail(number, TaskCancelledError(f"{stage.title}.{method}() was cancelled"))
         except BaseException as error:
             if not stage.fail(number, error):
+                self.left = True
                 self._end.set()
         else:
             stage.answer(number, VALUE, answer)

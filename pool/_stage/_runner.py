@@ -112,6 +112,11 @@ def sealed(value: Any) -> Any:
         return value
     stored = seal(value)
     if stored.__class__ is Sealed and stored.refs:
+        if context.actor is not None and context.actor.detached:
+            raise TypeError(
+                "a detached actor cannot return references or handles: what they stand for "
+                "belongs to its own process; return the values"
+            )
         _guest().hand_over(stored.refs)
     return stored
 

@@ -158,3 +158,13 @@ def tell_and_wait(fifo: str, refs: list[Any]) -> Any:
     """Write this worker's pid to a fifo, and wait for other tasks."""
     Path(fifo).write_text(str(os.getpid()))
     return pool.get(refs)
+
+
+@pool.remote
+class AsyncCounter:
+    def __init__(self, start: int = 0) -> None:
+        self.count = start
+
+    async def add(self, number: int = 1) -> int:
+        self.count += number
+        return self.count

@@ -1,0 +1,233 @@
+"""Detached actors as a program sees them: made by it, or found by their names."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import select
+import signal
+import sys
+
+from pool._hub._actors import Actor, ActorCall
+from pool._hub._company import Link
+from pool._objects import _mailbox as mail
+from pool._objects import _protocol as protocol
+from pool._objects._parcels import Parcel, flatten
+from pool._pickling import loads
+from pool._transport import _rendezvous as rendezvous
+from pool._transport._channel import Channel, socket_pair
+from pool._transport._messages import HOST
+from pool._workers._launcher import interpreter_argv
+from pool._workers._settings import capture, thread_limits
+from store._codec import encode, opened
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pool._hub._hub import Hub
+    from pool._objects._options import ActorOptions
+
+
+class DetachedActor(Actor):
+    """An actor that is no process of this program's.
+
+    Its calls travel over a connection. When the last handle here goes, the connection is
+    closed; the actor lives on.
+    """
+
+    #: It was killed before it had said who it is.
+    _doomed = False
+
+    def _granted(self, grant: Any) -> None:
+        # What it holds it holds of the machine, not of this program.
+        if self.mailbox.state != mail.DEAD:
+            self._launch()
+
+    def _launch(self) -> None:
+        try:
+            channel = _spawn(self)
+        except OSError as error:
+            self.mailbox.refused(f"its process could not be started: {error}")
+            self.carry_out(self.mailbox.exited("no process"))
+            return
+        self._line(channel)
+
+    def _line(self, channel: Channel) -> None:
+        self._link = Link(self.hub.driver, channel, self.on_message, self._cut)
+
+    def join(self, channel: Channel, pid: int) -> None:
+        """Use the connection to an actor that lives already."""
+        self.pid = pid
+        self._line(channel)
+        self.carry_out(self.mailbox.started())
+
+    def _cut(self) -> None:
+        self._link = None
+        # It may have been killed: then nobody else removes its socket.
+        where = self.options.namespace or self.hub.namespace
+        rendezvous.sweep(rendezvous.address(where, self.options.name), self.pid)
+        reason = "it left by exit_actor()" if self.left else "its process ended"
+        self.carry_out(self.mailbox.exited(reason, True))
+
+    def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> None:
+        """Take a message of the actor's."""
+        if head[0] == protocol.LOG:
+            if self.hub.log_to_driver:
+                text = bytes(blobs[0]).decode("utf-8", "replace")
+                self.hub.print_later(head[1], head[2], head[3], text)
+            return
+        super().on_message(head, blobs, fds)
+        if head[0] == protocol.STARTED and self._doomed:
+            self._kill()
+
+    def call(self, call: ActorCall) -> None:
+        """Take a call, unless it takes references along."""
+        if call.parcel.refs:
+            call.fail(
+                TypeError(
+                    f"{call.title}: references and handles inside arguments cannot be sent to "
+                    "a detached actor, which outlives what they stand for; pass a reference "
+                    "as an argument of its own, so that its value is sent"
+                )
+            )
+            return
+        super().call(call)
+
+    def _end_connection(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self.carry_out(self.mailbox.exited("this program has no handle of it any more", True))
+
+    def carry_out(self, commands: Any) -> None:
+        """Do what the mailbox says; to stop means to hang up."""
+        rest = [command for command in commands if command[0] != mail.STOP]
+        super().carry_out(rest)
+        if len(rest) != len(commands):
+            self._end_connection()
+
+    def _kill(self) -> None:
+        self._doomed = True
+        if self._link is None:
+            self.carry_out(self.mailbox.exited("it was never started"))
+        elif self.pid:
+            self._ending = True
+            end(self.pid, self._link.channel)
+
+    def _gone(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        super()._gone()
+
+
+def end(pid: int, channel: Channel) -> None:
+    """End a detached actor at once.
+
+    Parameters
+    ----------
+    pid : int
+    channel : Channel
+        To it. As long as the other end is open, the pid is no stranger's.
+    """
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        poll = select.poll()
+        poll.register(channel.fileno(), 0)
+        if not poll.poll(0):
+            signal.pidfd_send_signal(process, _signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(process)
+
+
+def _spawn(actor: DetachedActor) -> Channel:
+    """Start the process of a detached actor, which belongs to nobody; return the channel."""
+    options = actor.options
+    ours, theirs = socket_pair()
+    # The first process forks the actor and ends at once, so that the actor is nobody's
+    # child: no zombie when it ends, no signal when the terminal goes.
+    code = (
+        f"import os, sys; os.fork() and os._exit(0); sys.path[:] = {_path()!r}; "
+        f"from pool._stage._detached import main; main({theirs.fileno()})"
+    )
+    null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0)
+    actions = [
+        null,
+        (os.POSIX_SPAWN_DUP2, 0, 1),
+        (os.POSIX_SPAWN_DUP2, 0, 2),
+        (os.POSIX_SPAWN_DUP2, theirs.fileno(), theirs.fileno()),
+    ]
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            [*interpreter_argv(), "-c", code],
+            {**os.environ, **thread_limits(1)},
+            file_actions=actions,
+            setsid=True,
+        )
+    finally:
+        theirs.close()
+    channel = Channel(ours)
+    os.waitpid(pid, 0)
+    facts = encode(options.facts)
+    blobs = [actor._encoded.data, *actor._encoded.buffers]
+    layout, blobs = flatten([blobs, [facts.data], *actor._parcel.packets])
+    config = {
+        "title": actor.title,
+        "name": options.name,
+        "namespace": options.namespace or actor.hub.namespace,
+        "key": actor.name,
+        "is_task": False,
+        "is_async": options.facts.is_async,
+        "concurrency": options.concurrency,
+        "settings": capture({}),
+    }
+    # Bytes, not blocks: the store of this program ends with it.
+    channel.send((HOST, config, layout), [_bytes(blob) for blob in blobs])
+    return channel
+
+
+def _bytes(blob: Any) -> Any:
+    return memoryview(opened(blob)).cast("B") if not isinstance(blob, bytes) else blob
+
+
+def _path() -> list[str]:
+    return [str(entry) for entry in sys.path]
+
+
+def find(namespace: str, name: str) -> tuple[Channel, int, Any] | None:
+    """Return the connection to a detached actor, its pid and its facts; None: no such actor."""
+    return introduced(rendezvous.address(namespace, name))
+
+
+def introduced(path: str) -> tuple[Channel, int, Any] | None:
+    """Connect to the actor behind a socket, and have it say who it is."""
+    connected = rendezvous.connect(path)
+    if connected is None:
+        return None
+    channel, pid = connected
+    try:
+        _, blobs = channel.receive()
+    except (OSError, EOFError):
+        channel.close()
+        return None
+    rendezvous.unlimited(channel)
+    return channel, pid, loads(blobs[0], blobs[1:])
+
+
+def known(hub: Hub, options: ActorOptions, found: tuple[Channel, int, Any]) -> DetachedActor:
+    """Return the books of an actor that was found."""
+    from pool._objects._codes import SentCode
+
+    channel, pid, (_, _, facts) = found
+    options.facts = facts
+    code = SentCode(0, facts.title, facts.module, b"", [], ())
+    actor = DetachedActor(hub, code, Parcel([]), options)
+    actor.join(channel, pid)
+    return actor

@@ -1,0 +1,200 @@
+"""A detached actor: a program of its own, with a door that other programs find.
+
+It is started by exec and then cut loose, so that nothing of the program that made it is
+its parent, and that program's end is not its own. It serves any number of programs, each
+over a connection of its own with the protocol of ordinary actors. A thread answers the
+door, also while the actor works.
+"""
+
+from __future__ import annotations
+
+import _socket
+import copy
+import os
+import sys
+import threading
+
+from pool._objects import _protocol as protocol
+from pool._objects._parcels import unflatten
+from pool._pickling import dumps_exception, install_main
+from pool._stage import _runner
+from pool._stage._actor import ASYNC_CONCURRENCY, Stage
+from pool._stage._context import context
+from pool._stage._logs import redirect
+from pool._transport import _rendezvous as rendezvous
+from pool._transport._channel import Channel, socket_from
+from pool._transport._messages import REFUSED
+from pool._workers._settings import apply
+from store._codec import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Detached:
+    """Serve one instance to many programs.
+
+    Parameters
+    ----------
+    stage : Stage
+        With its instance; copied for each connection.
+    """
+
+    def __init__(self, stage: Stage, config: dict[str, Any]) -> None:
+        self._stage = stage
+        self._config = config
+        self._end = threading.Event()
+        self._turn = threading.Lock()
+
+    def run(self, first: Channel, door: _socket.socket) -> None:
+        """Serve until one of the methods leaves."""
+        threading.Thread(target=self._answer_door, args=(door,), daemon=True).start()
+        if self._config["is_async"]:
+            self._run_async(first)
+            return
+        self._welcome = self._in_thread
+        self._welcome(first)
+        self._end.wait()
+
+    def _answer_door(self, door: _socket.socket) -> None:
+        while True:
+            channel = rendezvous.accept(door)
+            if channel is None:
+                continue
+            try:
+                self._introduce(channel)
+            except OSError:
+                continue  # it looked in and left
+            self._welcome(channel)
+
+    def _introduce(self, channel: Channel) -> None:
+        facts = encode((self._stage.name, self._config["namespace"], self._config["facts"]))
+        head = (protocol.STARTED, os.getpid(), self._stage.label())
+        channel.send(head, [facts.data, *facts.buffers])
+
+    #: Serves one more connection.
+    _welcome: Callable[[Channel], None]
+
+    def _in_thread(self, channel: Channel) -> None:
+        threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
+
+    def _serve(self, channel: Channel) -> None:
+        """Run the calls of one program; those of all programs take turns."""
+        stage = copy.copy(self._stage)
+        stage.channel = channel
+        concurrency = self._config["concurrency"]
+        if concurrency > 1:
+            from pool._stage._concurrent import serve_threads
+
+            if serve_threads(stage, concurrency):
+                self._end.set()
+            return
+        while True:
+            message = stage.receive()
+            if message is None:
+                channel.close()
+                return
+            head, blobs = message
+            if head[0] != protocol.CALL:
+                continue
+            with self._turn:
+                _speaking.channel = channel
+                try:
+                    goes_on = stage.run(head, blobs)
+                except OSError:
+                    return  # who called is gone
+            if not goes_on:
+                self._end.set()
+                return
+
+    def _run_async(self, first: Channel) -> None:
+        import asyncio
+
+        from pool._stage._concurrent import AsyncServer
+
+        limit = self._config["concurrency"] or ASYNC_CONCURRENCY
+
+        async def serve(channel: Channel) -> None:
+            stage = copy.copy(self._stage)
+            stage.channel = channel
+            server = AsyncServer(stage, limit)
+            await server.serve()
+            if server.left:
+                left.set()
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            served: set[Any] = set()
+
+            def welcome(channel: Channel) -> None:
+                task = asyncio.ensure_future(serve(channel))
+                served.add(task)
+                task.add_done_callback(served.discard)
+
+            self._welcome = lambda channel: loop.call_soon_threadsafe(welcome, channel)  # type: ignore[assignment]
+            welcome(first)
+            await left.wait()
+
+        left = asyncio.Event()
+        asyncio.run(main())
+
+
+class _Speaking(threading.local):
+    """To whom this thread speaks."""
+
+    channel: Channel | None = None
+
+
+_speaking = _Speaking()
+
+
+def _speak(stream: int, text: str) -> None:
+    """Hand what was printed to the program whose call prints it; nobody else asked."""
+    channel = _speaking.channel
+    if channel is None or context.actor is None:
+        return
+    try:
+        head = (protocol.LOG, context.actor.label(), os.getpid(), stream)
+        channel.send(head, [text.encode("utf-8", "replace")])
+    except OSError:
+        return  # it is gone
+
+
+def main(fd: int) -> None:
+    """Become the actor that is described in the first message over `fd`."""
+    channel = Channel(socket_from(fd))
+    (_, config, layout), blobs = channel.receive()
+    os.set_inheritable(fd, False)
+    apply(config["settings"])
+    install_main(config["settings"]["main_file"])
+    code, facts, *packets = unflatten(layout, blobs)
+    from pool._pickling import loads
+
+    config["facts"] = loads(facts[0], facts[1:])
+    found = rendezvous.listen(config["namespace"], config["name"])
+    if found is None:
+        _refuse(channel, ValueError(f"an actor named {config['name']!r} exists already"))
+        return
+    door, path = found
+    try:
+        # `get_actor` without a namespace means this one.
+        context.namespace = config["namespace"]
+        stage = Stage(channel, config)
+        stage.detached = True
+        context.actor = stage
+        redirect(_speak)
+        _speaking.channel = channel
+        if stage.construct(code, *packets):
+            Detached(stage, config).run(channel, door)
+    finally:
+        rendezvous.leave(path)
+        _runner.tidy()
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _refuse(channel: Channel, error: BaseException) -> None:
+    encoded = dumps_exception(error)
+    head = (REFUSED, os.getpid(), len(encoded.buffers))
+    channel.send(head, [encoded.data, *encoded.buffers])

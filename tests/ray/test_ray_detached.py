@@ -1,0 +1,225 @@
+"""Detached actors: found by other programs, later, by nobody else, and gone without a trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from raytasks import AsyncCounter, Counter
+
+import pool
+import pool.__main__
+from pool import exceptions
+from pool._transport import _rendezvous as rendezvous
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the directory of sockets, of this test alone; end what is left there."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    yield tmp_path / "actorpool"
+    pool.__main__.main(["actors", "--end-all"])
+    assert not (tmp_path / "actorpool").exists()
+
+
+@pytest.fixture
+def ray(start: Any) -> Any:
+    return start(num_cpus=1, namespace="tests")
+
+
+def program(text: str) -> str:
+    """Run a program and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def make(kind: Any = Counter, **options: Any) -> Any:
+    return kind.options(name="it", lifetime="detached", **options).remote(10)
+
+
+def gone(pid: int) -> None:
+    if psutil.pid_exists(pid):
+        psutil.wait_procs([psutil.Process(pid)], timeout=10)
+    assert not psutil.pid_exists(pid)
+
+
+def test_outlives_its_program_and_is_found_by_another(ray: Any, runtime: Path) -> None:
+    made = program(
+        "import pool as ray; from raytasks import Counter; ray.init(namespace='tests')\n"
+        "c = Counter.options(name='it', lifetime='detached').remote(10)\n"
+        "print(ray.get([c.add.remote(), c.pid.remote()]))"
+    )
+    count, pid = eval(made)
+    assert count == 11
+    found = ray.get_actor("it")
+    assert ray.get([found.add.remote(), found.pid.remote()]) == [12, pid]
+    assert runtime.stat().st_mode & 0o777 == 0o700
+    assert ray.get_actor("it") == found
+    with pytest.raises(ValueError, match="no actor named 'it'"):
+        ray.get_actor("it", namespace="elsewhere")
+    ray.kill(found)
+    with pytest.raises(exceptions.ActorDiedError, match="Counter 'it'"):
+        ray.get(found.add.remote())
+    gone(pid)
+    assert not runtime.exists()
+    with pytest.raises(ValueError, match="no actor named 'it'"):
+        ray.get_actor("it")
+
+
+def test_one_name_one_actor(ray: Any) -> None:
+    actor = make()
+    ray.get(actor.add.remote())
+    with pytest.raises(ValueError, match="exists already"):
+        make()
+    assert make(get_if_exists=True) == actor
+    ray.shutdown()
+    ray.init(num_cpus=1, namespace="tests")
+    assert ray.get(make(get_if_exists=True).add.remote()) == 12
+
+
+def test_death_answers_calls_and_the_stale_name_is_free(ray: Any, runtime: Path) -> None:
+    actor = make()
+    pid = ray.get(actor.pid.remote())
+    refs = [actor.add.remote() for _ in range(50)]
+    ray.get(refs)
+    refs = [actor.die.remote(), *(actor.add.remote() for _ in range(50))]
+    for ref in refs:
+        with pytest.raises(exceptions.ActorDiedError):
+            ray.get(ref)
+    gone(pid)
+    again = make()
+    assert ray.get(again.add.remote()) == 11
+    ray.shutdown()
+    # Killed while nobody is connected: swept by whoever looks.
+    ray.init(num_cpus=1, namespace="tests")
+    pid = ray.get(ray.get_actor("it").pid.remote())
+    ray.shutdown()
+    os.kill(pid, signal.SIGKILL)
+    gone(pid)
+    assert list(runtime.iterdir())
+    ray.init(num_cpus=1, namespace="tests")
+    with pytest.raises(ValueError, match="no actor named"):
+        ray.get_actor("it")
+    assert not runtime.exists()
+
+
+def test_leaves_by_itself(ray: Any, runtime: Path) -> None:
+    actor = make()
+    pid = ray.get(actor.pid.remote())
+    with pytest.raises(exceptions.ActorDiedError, match="exit_actor"):
+        ray.get(actor.exit.remote())
+    gone(pid)
+    assert not runtime.exists()
+
+
+def test_two_programs_at_once(ray: Any) -> None:
+    actor = make()
+    ray.get(actor.add.remote())
+    out = program(
+        "import pool as ray; ray.init(namespace='tests'); c = ray.get_actor('it')\n"
+        "print(ray.get([c.add.remote() for _ in range(100)])[-1])"
+    )
+    assert int(out) == 111
+    assert ray.get(actor.add.remote()) == 112
+
+
+def test_is_found_while_it_works(ray: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    actor = make()
+    held = actor.hold.remote(str(gate))
+    with open(gate, "w") as writer:
+        out = program(
+            "import pool as ray; ray.init(namespace='tests'); c = ray.get_actor('it')\n"
+            "print(ray.wait([c.add.remote()], timeout=0.05)[0])"
+        )
+        writer.write("through")
+    assert out.strip() == "[]"
+    assert ray.get(held) == "through"
+
+
+def test_async_actor(ray: Any) -> None:
+    actor = make(AsyncCounter)
+    assert ray.get([actor.add.remote(i) for i in range(4)])[-1] == 16
+    out = program(
+        "import pool as ray; ray.init(namespace='tests'); c = ray.get_actor('it')\n"
+        "print(ray.get(c.add.remote(1)))"
+    )
+    assert int(out) == 17
+
+
+def test_several_calls_at_once(ray: Any) -> None:
+    actor = make(max_concurrency=4)
+    assert sorted(ray.get([actor.add.remote() for _ in range(50)]))[-1] == 60
+
+
+def test_constructor_that_raises_leaves_nothing(ray: Any, runtime: Path) -> None:
+    from raytasks import Refusing
+
+    actor = Refusing.options(name="it", lifetime="detached").remote("no")
+    with pytest.raises(exceptions.ActorDiedError, match="no"):
+        ray.get(actor.add.remote())
+    with pytest.raises(ValueError, match="no actor named"):
+        ray.get_actor("it")
+
+
+def test_what_belongs_to_a_program_is_not_sent(ray: Any) -> None:
+    actor = make()
+    assert ray.get(actor.add.remote(ray.put(5))) == 15
+    with pytest.raises(TypeError, match="cannot be sent to a detached actor"):
+        ray.get(actor.keep.remote([ray.put(1)]))
+    with pytest.raises(ValueError, match="needs a name"):
+        Counter.options(lifetime="detached").remote()
+    with pytest.raises(ValueError, match="max_restarts"):
+        make(max_restarts=1)
+
+
+def test_tasks_find_it(ray: Any) -> None:
+    from raytasks import add_to
+
+    actor = make()
+    assert ray.get(add_to.remote(actor, 5)) == 15
+
+    @ray.remote
+    def look() -> Any:
+        return pool.get(pool.get_actor("it").add.remote())
+
+    assert ray.get(look.remote()) == 16
+
+
+def test_command_lists_and_ends(ray: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    actor = make()
+    pid = ray.get(actor.pid.remote())
+    assert pool.__main__.main(["actors"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAMESPACE", "NAME", "CLASS", "PID", "STATE"]
+    assert row.split() == ["tests", "it", "Counter", str(pid), "alive"]
+    assert pool.__main__.main(["actors", "--end", "other"]) == 1
+    assert pool.__main__.main(["actors", "--end", "it"]) == 0
+    gone(pid)
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(actor.add.remote())
+
+
+def test_directory_that_others_can_enter_is_refused(ray: Any, runtime: Path) -> None:
+    runtime.mkdir(mode=0o755)
+    runtime.chmod(0o755)
+    with pytest.raises(PermissionError, match="only user"):
+        rendezvous.folder()
+    runtime.rmdir()
