@@ -89,20 +89,25 @@ class Link:
                 self._backlog.popleft()
             if not self._backlog:
                 self._driver.epoll.modify(self._fd, select.EPOLLIN)
-        self.drain()
+        # One: the next poll tells of the next one, and mostly there is none.
+        self._receive()
 
     def drain(self) -> None:
         """Read all messages that have come."""
-        while self._fd >= 0:
-            try:
-                head, blobs, fds = self.channel.receive_fds(_DONTWAIT)
-            except BlockingIOError:
-                return
-            except (EOFError, ConnectionError):
-                self.close()
-                self._on_end()
-                return
-            self._on_message(head, blobs, fds)
+        while self._fd >= 0 and self._receive():
+            continue
+
+    def _receive(self) -> bool:
+        try:
+            head, blobs, fds = self.channel.receive_fds(_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except (EOFError, ConnectionError):
+            self.close()
+            self._on_end()
+            return False
+        self._on_message(head, blobs, fds)
+        return True
 
     def close(self) -> None:
         """Let go of the socket."""

@@ -130,6 +130,8 @@ class Mailbox:
         if queue is None or call not in queue:
             return False
         queue.remove(call)
+        if not queue:
+            del self._queues[call.caller]
         return True
 
     def flush(self) -> list[tuple[Any, ...]]:
@@ -137,8 +139,8 @@ class Mailbox:
         return self._post()
 
     def _post(self) -> list[tuple[Any, ...]]:
-        if self.state != ALIVE:
-            return []
+        if self.state != ALIVE or self._killed:
+            return []  # what comes between the signal and the death is not begun
         commands: list[tuple[Any, ...]] = []
         for caller in list(self._queues):
             queue = self._queues[caller]
@@ -224,7 +226,7 @@ class Mailbox:
     def check_invariants(self) -> None:
         """Raise AssertionError if the books are wrong."""
         assert len(self.posted) <= WINDOW
-        assert all(queue for queue in self._queues.values()) or self.state != ALIVE
+        assert all(self._queues.values())
         if self.state != ALIVE:
             assert not self.posted
         if self.state == DEAD:
