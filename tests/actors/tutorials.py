@@ -1,0 +1,239 @@
+"""Programs as people write them after a Ray tutorial; each takes the module and gives an answer.
+
+Nothing here knows which module it is: ``import ray`` and ``import pool as ray`` must agree.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+
+def sum_of_a_shared_list(ray: Any) -> Any:
+    numbers = ray.put(list(range(1_000)))
+
+    @ray.remote
+    def part(numbers: list[int], start: int, stop: int) -> int:
+        return sum(numbers[start:stop])
+
+    pending = [part.remote(numbers, start, start + 100) for start in range(0, 1_000, 100)]
+    total = 0
+    while pending:
+        ready, pending = ray.wait(pending, num_returns=min(3, len(pending)))
+        total += sum(ray.get(ready))
+    return total
+
+
+def counters(ray: Any) -> Any:
+    @ray.remote
+    class Counter:
+        def __init__(self) -> None:
+            self.n = 0
+
+        def increment(self) -> int:
+            self.n += 1
+            return self.n
+
+    many = [Counter.remote() for _ in range(10)]
+    first = ray.get([counter.increment.remote() for counter in many])
+    second = ray.get([many[0].increment.remote() for _ in range(5)])
+    return first, second
+
+
+def image_filters(ray: Any) -> Any:
+    image = np.arange(400 * 300 * 3, dtype=np.float64).reshape(400, 300, 3) % 251
+    shared = ray.put(image)
+
+    @ray.remote
+    def filtered(image: Any, kind: str) -> Any:
+        if kind == "grey":
+            return image.mean(axis=2)
+        if kind == "negative":
+            return 255 - image
+        return image[::2, ::2]
+
+    results = ray.get([filtered.remote(shared, kind) for kind in ("grey", "negative", "half")])
+    return [(result.shape, round(float(result.sum()), 3)) for result in results]
+
+
+def keyword_search(ray: Any) -> Any:
+    import pandas as pd
+
+    texts = pd.Series([f"line {n} with {'needle' if n % 7 == 0 else 'hay'}" for n in range(500)])
+    shared = ray.put(texts)
+
+    @ray.remote
+    def search(texts: Any, word: str, part: int) -> tuple[int, int]:
+        found = texts[part::5].str.contains(word)
+        return part, int(found.sum())
+
+    pending = [search.remote(shared, "needle", part) for part in range(5)]
+    hits = {}
+    while pending:
+        (ready,), pending = ray.wait(pending)
+        part, count = ray.get(ready)
+        hits[part] = count
+    return sorted(hits.items())
+
+
+def pipeline(ray: Any) -> Any:
+    @ray.remote
+    def load(n: int) -> list[int]:
+        return list(range(n))
+
+    @ray.remote
+    def square(values: list[int]) -> list[int]:
+        return [value * value for value in values]
+
+    @ray.remote
+    def merge(*parts: list[int]) -> int:
+        return sum(map(sum, parts))
+
+    return ray.get(merge.remote(*(square.remote(load.remote(n)) for n in range(10))))
+
+
+def tree_of_tasks(ray: Any) -> Any:
+    @ray.remote
+    def count(depth: int) -> int:
+        if not depth:
+            return 1
+        return sum(ray.get([count.remote(depth - 1) for _ in range(2)])) + 1
+
+    return ray.get(count.remote(3))
+
+
+def parameter_server(ray: Any) -> Any:
+    @ray.remote
+    class Server:
+        def __init__(self, size: int) -> None:
+            self.weights = np.zeros(size)
+
+        def push(self, gradient: Any) -> None:
+            self.weights = self.weights + gradient
+
+        def pull(self) -> Any:
+            return self.weights
+
+    @ray.remote
+    def worker(server: Any, rank: int) -> None:
+        for _ in range(3):
+            weights = ray.get(server.pull.remote())
+            ray.get(server.push.remote(np.ones_like(weights) * rank))
+
+    server = Server.remote(5)
+    ray.get([worker.remote(server, rank) for rank in range(4)])
+    return ray.get(server.pull.remote()).tolist()
+
+
+def actor_pool_of_models(ray: Any) -> Any:
+    @ray.remote
+    class Model:
+        def __init__(self, weights: Any) -> None:
+            self.weights = weights
+
+        def predict(self, batch: Any) -> float:
+            return float(batch @ self.weights)
+
+    weights = ray.put(np.arange(4.0))
+    models = ray.util.ActorPool([Model.remote(weights) for _ in range(2)])
+    batches = [np.full(4, float(n)) for n in range(6)]
+    return list(models.map(lambda model, batch: model.predict.remote(batch), batches))
+
+
+def gpu_actors(ray: Any) -> Any:
+    @ray.remote(num_gpus=1)
+    class Device:
+        def visible(self) -> tuple[str | None, Any]:
+            return os.environ.get("CUDA_VISIBLE_DEVICES"), ray.get_gpu_ids()
+
+    devices = [Device.remote() for _ in range(2)]
+    return sorted(seen for seen, _ in ray.get([device.visible.remote() for device in devices]))
+
+
+def errors(ray: Any) -> Any:
+    @ray.remote
+    def divide(a: int, b: int) -> float:
+        return a / b
+
+    @ray.remote(max_retries=0)
+    def crash() -> None:
+        os._exit(1)
+
+    @ray.remote
+    class Frail:
+        def crash(self) -> None:
+            os._exit(1)
+
+        def ping(self) -> str:
+            return "pong"
+
+    seen = []
+    for ref in (divide.remote(1, 0), crash.remote()):
+        try:
+            ray.get(ref)
+        except ZeroDivisionError as error:
+            seen.append(isinstance(error, ray.exceptions.RayTaskError))
+        except ray.exceptions.WorkerCrashedError:
+            seen.append("crashed")
+    frail = Frail.remote()
+    frail.crash.remote()
+    try:
+        ray.get(frail.ping.remote())
+    except ray.exceptions.RayActorError:
+        seen.append("died")
+    return seen
+
+
+def named_actor(ray: Any) -> Any:
+    @ray.remote
+    class Registry:
+        def __init__(self) -> None:
+            self.items: dict[str, int] = {}
+
+        def add(self, key: str, value: int) -> None:
+            self.items[key] = value
+
+        def all(self) -> dict[str, int]:
+            return self.items
+
+    @ray.remote
+    def register(n: int) -> None:
+        ray.get(ray.get_actor("registry").add.remote(f"task {n}", n))
+
+    registry = Registry.options(name="registry").remote()
+    ray.get([register.remote(n) for n in range(3)])
+    return sorted(ray.get(registry.all.remote()).items())
+
+
+def streamed(ray: Any) -> Any:
+    @ray.remote
+    def lines(n: int) -> Any:
+        for number in range(n):
+            yield f"line {number}"
+
+    return [ray.get(ref) for ref in lines.remote(3)]
+
+
+_IMAGE = np.arange(400 * 300 * 3, dtype=np.float64).reshape(400, 300, 3) % 251
+
+#: Program, and what it answers.
+TUTORIALS = {
+    sum_of_a_shared_list: 499_500,
+    counters: ([1] * 10, [2, 3, 4, 5, 6]),
+    image_filters: [
+        ((400, 300), round(float(_IMAGE.mean(axis=2).sum()), 3)),
+        ((400, 300, 3), float((255 - _IMAGE).sum())),
+        ((200, 150, 3), float(_IMAGE[::2, ::2].sum())),
+    ],
+    keyword_search: [(part, sum(n % 7 == 0 for n in range(part, 500, 5))) for part in range(5)],
+    pipeline: sum(sum(v * v for v in range(n)) for n in range(10)),
+    tree_of_tasks: 15,
+    parameter_server: [18.0] * 5,
+    actor_pool_of_models: [6.0 * n for n in range(6)],
+    gpu_actors: ["5", "6"],
+    errors: [True, "crashed", "died"],
+    named_actor: [("task 0", 0), ("task 1", 1), ("task 2", 2)],
+    streamed: ["line 0", "line 1", "line 2"],
+}
