@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from pool._objects._resources import Grant
 
 
+#: Calls share a message up to this size.
+MESSAGE_NBYTES = 16 * 1024
+
+
 class ActorCall(mail.Call):
     """One call of a method, with the objects that it promised."""
 
@@ -229,19 +233,36 @@ class Actor:
         if not call.waiting:
             self.carry_out(self.mailbox.resolved(call))
 
-    def _post(self, call: ActorCall) -> None:
-        parcel = call.parcel
-        for need in parcel.needs:
-            if need._state == FAILED:
-                self._not_sent(call, need._value)
-                return
-        parcel.fill()
-        layout, blobs = flatten(parcel.packets)
-        head = (protocol.CALL, call.number, call.method, call.returns, layout, call.name)
+    def _post(self, calls: Sequence[ActorCall]) -> None:
+        """Send calls, many in a message if they are small."""
+        entries: list[Any] = []
+        blobs: list[Any] = []
+        posted: list[ActorCall] = []
+        nbytes = 0
+        for call in calls:
+            parcel = call.parcel
+            failed = next((need for need in parcel.needs if need._state == FAILED), None)
+            if failed is not None:
+                self._not_sent(call, failed._value)
+                continue
+            parcel.fill()
+            nbytes += parcel.nbytes
+            if entries and nbytes > MESSAGE_NBYTES:
+                self._send_calls(posted, entries, blobs)
+                entries, blobs, posted, nbytes = [], [], [], parcel.nbytes
+            layout, packets = flatten(parcel.packets)
+            entries.append((call.number, call.method, call.returns, layout, call.name))
+            blobs += packets
+            posted.append(call)
+        if entries:
+            self._send_calls(posted, entries, blobs)
+
+    def _send_calls(self, calls: list[ActorCall], entries: list[Any], blobs: list[Any]) -> None:
         try:
-            self._send(head, blobs)
+            self._send((protocol.CALL, tuple(entries)), blobs)
         except OSError as error:  # no memory or descriptor for a large message
-            self._not_sent(call, error)
+            for call in calls:
+                self._not_sent(call, error)
 
     def _not_sent(self, call: ActorCall, error: BaseException) -> None:
         _, commands = self.mailbox.answered(call.number)
@@ -265,8 +286,8 @@ class Actor:
 
     # ------------------------------------------------------------------ messages
 
-    def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> None:
-        """Take a message of the actor's."""
+    def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> bool:
+        """Take a message of the actor's; return whether more of them can be expected."""
         kind = head[0]
         if kind == protocol.RESULT:
             self._answered(head[1], head[2], blobs)
@@ -287,6 +308,7 @@ class Actor:
             self.hub.admit(self, Channel(socket_from(fds[0]), self.hub.driver.crew.buffer, True))
         elif kind == WORKER_READY:
             self.pid = head[1]
+        return bool(self.mailbox.posted)
 
     def _refused(self, pid: int, blobs: list[Any]) -> None:
         from pool.exceptions import RayTaskError
@@ -358,11 +380,12 @@ class Actor:
 
     def carry_out(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Do what the mailbox says."""
+        posts = [command[1] for command in commands if command[0] == mail.POST]
+        if posts:
+            self._post(posts)
         for command in commands:
             kind = command[0]
-            if kind == mail.POST:
-                self._post(command[1])
-            elif kind == mail.FAIL:
+            if kind == mail.FAIL:
                 _, call, reason, restarting = command
                 call.fail(self._death(call.method, reason, restarting))
             elif kind == mail.LAUNCH:

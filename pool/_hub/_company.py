@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _DONTWAIT = _socket.MSG_DONTWAIT
 
 
+#: Messages of one actor between two looks at the others.
+MESSAGES_AT_ONCE = 32
+
+
 class Link:
     """A socket to an actor: what is sent waits here rather than in the sender.
 
@@ -37,7 +41,8 @@ class Link:
     driver : Driver
     channel : Channel
     on_message : callable
-        ``on_message(head, blobs, descriptors)``.
+        ``on_message(head, blobs, descriptors)``; returns whether another message is likely
+        to be there.
     on_end : callable
         Called once, when the other end is closed.
     """
@@ -46,7 +51,7 @@ class Link:
         self,
         driver: Driver,
         channel: Channel,
-        on_message: Callable[[Any, list[Any], list[int]], None],
+        on_message: Callable[[Any, list[Any], list[int]], bool],
         on_end: Callable[[], None],
     ) -> None:
         self._driver = driver
@@ -54,6 +59,7 @@ class Link:
         self._on_message = on_message
         self._on_end = on_end
         self._backlog: deque[tuple[Any, Any]] = deque()
+        self._more = False
         self._fd = channel.fileno()
         driver.clients[self._fd] = self
         driver.epoll.register(self._fd, select.EPOLLIN)
@@ -89,8 +95,9 @@ class Link:
                 self._backlog.popleft()
             if not self._backlog:
                 self._driver.epoll.modify(self._fd, select.EPOLLIN)
-        # One: the next poll tells of the next one, and mostly there is none.
-        self._receive()
+        for _ in range(MESSAGES_AT_ONCE):
+            if self._fd < 0 or not self._receive() or not self._more:
+                return  # the next poll tells of the next one
 
     def drain(self) -> None:
         """Read all messages that have come."""
@@ -98,15 +105,20 @@ class Link:
             continue
 
     def _receive(self) -> bool:
+        """Take one message; return False if there was none."""
         try:
             head, blobs, fds = self.channel.receive_fds(_DONTWAIT)
         except BlockingIOError:
             return False
-        except (EOFError, ConnectionError):
+        except ConnectionError:
+            # The other end died with messages unread. The kernel says so first, once; what
+            # it had sent before is still there to be read.
+            return True
+        except EOFError:
             self.close()
             self._on_end()
             return False
-        self._on_message(head, blobs, fds)
+        self._more = self._on_message(head, blobs, fds)
         return True
 
     def close(self) -> None:

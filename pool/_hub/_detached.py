@@ -70,16 +70,17 @@ class DetachedActor(Actor):
         reason = "it left by exit_actor()" if self.left else "its process ended"
         self.carry_out(self.mailbox.exited(reason, True))
 
-    def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> None:
-        """Take a message of the actor's."""
+    def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> bool:
+        """Take a message of the actor's; return whether more of them can be expected."""
         if head[0] == protocol.LOG:
             if self.hub.log_to_driver:
                 text = bytes(blobs[0]).decode("utf-8", "replace")
                 self.hub.print_later(head[1], head[2], head[3], text)
-            return
-        super().on_message(head, blobs, fds)
+            return True
+        more = super().on_message(head, blobs, fds)
         if head[0] == protocol.STARTED and self._doomed:
             self._kill()
+        return more
 
     def call(self, call: ActorCall) -> None:
         """Take a call, unless it takes references along."""

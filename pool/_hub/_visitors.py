@@ -78,7 +78,7 @@ class Visitor:
 
     # ------------------------------------------------------------------ messages
 
-    def _on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> None:
+    def _on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> bool:
         kind = head[0]
         if kind == protocol.DO:
             self._verbs[head[1]](*loads(blobs[0], blobs[1:]))
@@ -92,6 +92,7 @@ class Visitor:
             self._hub.worker_blocked(self._worker_id)
         elif kind == UNBLOCKED:
             self._hub.worker_unblocked(self._worker_id)
+        return False
 
     def _gone(self) -> None:
         """Let go of what it held: its worker has ended."""

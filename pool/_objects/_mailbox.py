@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
     from typing import Any
 
-#: Calls in the actor's hands at a time: enough that it never waits for the next one.
+#: Calls in the actor's hands, at most. More are posted when half of them are answered, so
+#: that several go in one message and the actor never waits for the next one.
 WINDOW = 32
 
 STARTING, ALIVE, DEAD = "STARTING", "ALIVE", "DEAD"
@@ -142,6 +143,8 @@ class Mailbox:
         if self.state != ALIVE or self._killed:
             return []  # what comes between the signal and the death is not begun
         commands: list[tuple[Any, ...]] = []
+        if len(self.posted) > WINDOW // 2:
+            return commands  # many at a time are cheaper, and it has enough to go on with
         for caller in list(self._queues):
             queue = self._queues[caller]
             while queue and queue[0].ready and len(self.posted) < WINDOW:

@@ -8,8 +8,8 @@ hub -> actor, over the socket of its worker
     ``(HOST, config, layout)`` of `pool._transport._messages`, once: the packets of its
     class and of the constructor's arguments. ``config``: a dict of plain values, see
     `pool._stage._actor`.
-    ``(CALL, number, method, returns, layout, task)``: the packets of a `Parcel`.
-    ``returns``: how many values; STREAM: it yields them. ``task``: name of the call.
+    ``(CALL, ((number, method, returns, layout, task), ...))``: the packets of a `Parcel`
+    for each call. ``returns``: how many values; STREAM: it yields them. ``task``: name of the call.
     ``(DROP, number)``: cancel a call, if it can still be cancelled.
     ``(EXIT,)`` of `pool._transport._messages`.
 

@@ -10,7 +10,9 @@ An actor ends when the hub says EXIT or is gone, or when one of its methods leav
 
 from __future__ import annotations
 
+import copy
 import os
+from collections import deque
 
 from pool._objects._parcels import Parcel, unflatten
 from pool._objects._protocol import CALL, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
@@ -82,6 +84,15 @@ class Stage:
         #: It belongs to no program.
         self.detached = False
         self.instance: Any = None
+        #: Calls that came with others in one message.
+        self._calls: deque[tuple[Any, list[Any]]] = deque()
+
+    def over(self, channel: Channel) -> Stage:
+        """Return the same actor, for calls that come over another channel."""
+        stage = copy.copy(self)
+        stage.channel = channel
+        stage._calls = deque()
+        return stage
 
     def label(self) -> str:
         """Return how lines of its output begin: its own `__repr__`, if its class has one."""
@@ -116,13 +127,30 @@ class Stage:
     def receive(self) -> tuple[Any, list[Any]] | None:
         """Wait for the next call; None when the actor is to end."""
         while True:
+            if self._calls:
+                return self._calls.popleft()
             try:
                 head, blobs = self.channel.receive()
             except (EOFError, ConnectionError):
                 return None
             if head[0] == EXIT:
                 return None
-            return head, blobs
+            if head[0] != CALL:
+                return head, blobs
+            start = 0
+            for number, method, returns, layout, task in head[1]:
+                end = start + sum(layout)
+                self._calls.append(
+                    ((CALL, number, method, returns, layout, task), blobs[start:end])
+                )
+                start = end
+            # Each call holds its own: a block goes when its call is over.
+            blobs.clear()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `receive` would not wait."""
+        return bool(self._calls)
 
     def serve(self) -> None:
         """Run one call after the other."""

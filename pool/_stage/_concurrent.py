@@ -97,9 +97,14 @@ class AsyncServer:
             loop.remove_reader(fd)
 
     def _on_readable(self) -> None:
+        # One message, with all its calls: the loop comes again while there are more.
+        self._take()
+        while self._stage.has_more:
+            self._take()
+
+    def _take(self) -> None:
         import asyncio
 
-        # One message: the loop calls again while there are more.
         message = self._stage.receive()
         if message is None:
             self._end.set()

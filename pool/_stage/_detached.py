@@ -9,7 +9,6 @@ door, also while the actor works.
 from __future__ import annotations
 
 import _socket
-import copy
 import os
 import sys
 import threading
@@ -82,8 +81,7 @@ class Detached:
 
     def _serve(self, channel: Channel) -> None:
         """Run the calls of one program; those of all programs take turns."""
-        stage = copy.copy(self._stage)
-        stage.channel = channel
+        stage = self._stage.over(channel)
         concurrency = self._config["concurrency"]
         if concurrency > 1:
             from pool._stage._concurrent import serve_threads
@@ -117,8 +115,7 @@ class Detached:
         limit = self._config["concurrency"] or ASYNC_CONCURRENCY
 
         async def serve(channel: Channel) -> None:
-            stage = copy.copy(self._stage)
-            stage.channel = channel
+            stage = self._stage.over(channel)
             server = AsyncServer(stage, limit)
             await server.serve()
             if server.left:

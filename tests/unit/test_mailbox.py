@@ -46,13 +46,17 @@ def test_call_without_arguments_holds_back_only_its_own_caller() -> None:
     assert mailbox.resolved(waiting) == [(POST, waiting), (POST, behind)]
 
 
-def test_no_more_than_the_window_is_posted() -> None:
+def test_no_more_than_the_window_is_posted_and_many_at_a_time() -> None:
     mailbox = Mailbox()
     mailbox.started()
-    calls = [Call("a") for _ in range(WINDOW + 2)]
+    calls = [Call("a") for _ in range(2 * WINDOW)]
     posted = [command[1] for call in calls for command in mailbox.called(call)]
-    assert posted == calls[:WINDOW]
-    assert mailbox.answered(posted[0].number) == (posted[0], [(POST, calls[WINDOW])])
+    half = WINDOW // 2
+    assert posted == calls[: half + 1]
+    call, commands = mailbox.answered(posted[0].number)
+    assert call is posted[0]
+    assert commands == [(POST, call) for call in calls[half + 1 : WINDOW + 1]]
+    assert mailbox.answered(posted[1].number) == (posted[1], [])
     assert mailbox.withdraw(calls[-1]) and not mailbox.withdraw(calls[-1])
 
 
