@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bench._work import Row
 
 #: In the order of the table.
-NAMES = ("starting", "tasks", "skew", "data", "store", "cost", "scaling")
+NAMES = ("starting", "tasks", "skew", "data", "store", "cost", "scaling", "actors")
 
 
 def rows(suite: str) -> tuple[Row, ...]:

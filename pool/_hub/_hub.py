@@ -70,6 +70,7 @@ class Hub:
         self._owner = os.getpid()
         #: What guests have to return; a hub borrows nothing.
         self.returned: tuple[bytes, ...] = ()
+        self.seals = 0
         self.namespace = namespace
         self.log_to_driver = log_to_driver
         self.engine = LocalEngine(int(total.get("CPU", 1)), limits=limits, preload=PRELOAD)
@@ -287,18 +288,22 @@ class Hub:
         if timeout == 0:
             self.engine.lead.glance()
             return
-        missing = [number]
+        seen = -1
 
-        def there(ref: ObjectRef) -> None:
-            missing[0] -= 1
-
-        def watch() -> None:
+        def enough() -> bool:
+            nonlocal seen
+            if self.seals == seen:
+                return False
+            seen = self.seals
+            found = 0
             for ref in refs:
-                if not ref._watch(there):
-                    missing[0] -= 1
+                if ref._state:
+                    found += 1
+                    if found == number:
+                        return True
+            return False
 
-        self.locked(watch)
-        self.engine.wait(lambda: missing[0] <= 0, timeout)
+        self.engine.wait(enough, timeout)
 
     def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
         """Return which objects are there now."""

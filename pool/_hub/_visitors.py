@@ -170,16 +170,27 @@ class Visitor:
         self._requests.pop(request, None)
 
     def _wait(self, request: int, names: Sequence[bytes], number: int) -> None:
-        missing = [number]
+        refs = self._refs(names)
+        missing = number - sum(bool(ref._state) for ref in refs)
 
-        def there(ref: ObjectRef | None) -> None:
-            missing[0] -= 1
-            if not missing[0] and request in self._requests:
+        def there(ref: ObjectRef) -> None:
+            nonlocal missing
+            missing -= 1
+            if missing <= 0:
+                over()
+
+        def over() -> None:
+            # Those that are not there yet need not hold this any longer.
+            for ref in refs:
+                ref._unwatch(there)
+            if self._requests.pop(request, self) is None:
                 self._answer(request, 0, READY, None)
 
-        for ref in self._refs(names):
-            if not ref._watch(there):
-                there(ref)
+        if missing <= 0:
+            over()
+            return
+        for ref in refs:
+            ref._watch(there)
 
     def _settled(self, request: int, names: Sequence[bytes]) -> None:
         self._answer(request, 0, READY, [bool(ref._state) for ref in self._refs(names)])

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         """What the words of `pool._ray` need of a runtime."""
 
         named: WeakValueDictionary[bytes, Ref]
+        #: Counts the objects that have got their values.
+        seals: int
 
         def arrived(self, kind: str, name: bytes, facts: ActorFacts | None) -> Ref:
             """Return the reference of that name, which has just been unpickled."""

@@ -107,6 +107,7 @@ class ObjectRef(Ref):
         self._call = None
         # Last: from here on threads that do not hold the lock read the value.
         self._state = state
+        self._home.seals += 1
         watchers, self._watchers = self._watchers, None
         for watcher in watchers or ():
             watcher(self)
@@ -119,6 +120,11 @@ class ObjectRef(Ref):
             self._watchers = []
         self._watchers.append(watcher)
         return True
+
+    def _unwatch(self, watcher: Callable[[ObjectRef], None]) -> None:
+        """Undo `_watch`."""
+        if self._watchers is not None and watcher in self._watchers:
+            self._watchers.remove(watcher)
 
     # ------------------------------------------------------------------ for users
 

@@ -275,19 +275,21 @@ def wait(
     total = len(object_refs)
     if not 0 < num_returns <= total:
         raise ValueError(f"num_returns={num_returns} of {total} references")
-    if not all(map(_IS_REF, map(type, object_refs))) and not all(
-        isinstance(ref, ObjectRef) for ref in object_refs
-    ):
-        raise TypeError("wait: a list of ObjectRef is expected")
+    if not isinstance(object_refs[0], ObjectRef):
+        raise _no_ref(object_refs[0])
     home = object_refs[0]._home
     taken = _ready(home, object_refs, num_returns)
     if len(taken) < num_returns:
+        # Looked at as a whole only where it is waited for: programs wait in a loop over all
+        # that is left, which is to stay linear.
+        for ref in object_refs:
+            if not isinstance(ref, ObjectRef):
+                raise _no_ref(ref)
         if len(set(object_refs)) != total:
             raise ValueError("wait: the same reference is in the list twice")
         home.settle(object_refs, num_returns, timeout)
         taken = _ready(home, object_refs, num_returns)
     ready = [object_refs[index] for index in taken]
-    # Slices are copied by C code: a loop over `wait` stays linear in practice.
     rest: list[ObjectRef] = []
     start = 0
     for index in taken:
@@ -297,7 +299,8 @@ def wait(
     return ready, rest
 
 
-_IS_REF = frozenset({ObjectRef}).__contains__
+def _no_ref(found: object) -> TypeError:
+    return TypeError(f"wait: a list of ObjectRef is expected; there is {found!r} in it")
 
 
 def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
@@ -306,6 +309,8 @@ def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
         return [index for index, there in enumerate(home.settled(refs)) if there][:number]
     found: list[int] = []
     for index, ref in enumerate(refs):
+        if not isinstance(ref, ObjectRef):
+            raise _no_ref(ref)
         if ref._state:
             found.append(index)
             if len(found) == number:

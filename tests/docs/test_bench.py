@@ -151,6 +151,12 @@ def test_keys_are_unique_and_every_bound_of_the_table_is_there() -> None:
         "skew-imap": 1.1,
         "64-workers": 0.2,
         "idle-memory": 6.0,
+        "ray-start": 0.03,
+        "ray-task": 0.1,
+        "ray-actor": 0.1,
+        "ray-burst": 0.05,
+        "ray-put": 0.5,
+        "ray-memory": 0.1,
     }
 
 
