@@ -74,6 +74,21 @@ def test_notebooks_are_small_and_were_run_in_order(path: Path) -> None:
     assert "error" not in outputs
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebooks_show_what_the_guide_says_of_them(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    defined = [
+        found for source in code for found in re.findall(r"^def (\w+)", source, re.MULTILINE)
+    ]
+    assert len(defined) > len(set(defined)), "no function is redefined"
+    assert not any("__main__" in source for source in code)
+    assert any("SIGINT" in source for source in code), "nobody presses stop"
+    outputs = json.dumps([cell.get("outputs", []) for cell in cells], ensure_ascii=False)
+    assert "100%|██████████|" in outputs, "no progress bar came to its end"
+    assert "<b>pool.Pool</b>" in outputs, "no pool shows itself as a table"
+
+
 def test_notebooks_are_found() -> None:
     assert len(NOTEBOOKS) >= 5
 
