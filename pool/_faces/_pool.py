@@ -84,6 +84,15 @@ class Pool:
     seed : int
         The same random numbers (`random` and numpy) for each item, whatever the number
         of workers and the chunk size.
+
+    Examples
+    --------
+    >>> from pool import Pool
+    >>> with Pool(2) as p:
+    ...     p.map(lambda x: x * x, range(4))
+    ...     p.map(int, ["1", "one"], return_exceptions=True)
+    [0, 1, 4, 9]
+    [1, ValueError("invalid literal for int() with base 10: 'one'")]
     """
 
     def __init__(
