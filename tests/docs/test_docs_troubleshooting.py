@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pool import Pool
+from pool import Pool, _memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +70,23 @@ class Asks:
         return list, (self.pool.map(abs, [-1]),)
 
 
+def take_memory(nbytes: int) -> None:
+    block = bytearray(b"x") * nbytes
+    signal.pause()
+    del block
+
+
+def run_out_of_memory(pool: Any, folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POOL_MEMORY_LIMIT", str(_memory.resident("self") + (128 << 20)))
+        with Pool(1) as limited:
+            try:
+                limited.apply(take_memory, (256 << 20,))
+            finally:
+                limited.terminate()
+                limited.join()
+
+
 def use_after_end(pool: Any, folder: Path) -> None:
     pool.terminate()
     pool.map(abs, [1])
@@ -111,6 +128,7 @@ def import_late(pool: Any, folder: Path) -> None:
 
 #: In the order of the table.
 CAUSES: list[Callable[[Any, Path], object]] = [
+    run_out_of_memory,
     lambda pool, _: pool.apply(lambda: os.kill(os.getpid(), signal.SIGKILL)),
     lambda pool, _: pool.apply(lambda: os.kill(os.getpid(), signal.SIGSEGV)),
     lambda pool, _: pool.apply(os._exit, (3,)),
