@@ -265,7 +265,7 @@ ROWS = (
         (Bound(0.03),), long=True),
     Row("results", "8 results of 100 MB", results, (Bound(0.15),), long=True),
     Row("many", "200 arrays of 1 MB there and back", many, (Bound(0.2),), long=True),
-    Row("method", "method of an object with 100 MB over 1000 items", method, (Bound(0.05),),
+    Row("method-1000", "method of an object with 100 MB over 1000 items", method, (Bound(0.05),),
         long=True),
     Row("small", "100 calls with 64 KiB", small, (Bound(0.6),)),
     Row("objects", "500 000 text objects", objects, (Bound(1.0),), long=True),

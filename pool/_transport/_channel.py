@@ -61,12 +61,25 @@ _MARSHAL = 2
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:
     """Return two connected sockets that keep message boundaries (close-on-exec)."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _KIND, 0)
-    return _blocking(ours), _blocking(theirs)
+    return socket_from(ours.detach()), socket_from(theirs.detach())
 
 
 def socket_from(fd: int) -> _socket.socket:
     """Return the socket object of a descriptor that was made by `socket_pair`."""
-    return _blocking(_socket.socket(_socket.AF_UNIX, _KIND, 0, fd))
+    return _blocking(_Socket(_socket.AF_UNIX, _KIND, 0, fd))
+
+
+class _Socket(_socket.socket):
+    """A socket that may be dropped without a ResourceWarning.
+
+    A pool that is terminated and never joined, as ``with Pool()`` leaves it, still has one. Where
+    the collector finds that pool in a cycle, it comes to the socket before whoever would close it.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _blocking(socket: _socket.socket) -> _socket.socket:

@@ -44,11 +44,6 @@ class _ForkServerProcess:
             and ("resource" not in sys.modules or self.rlimits == _rlimits())
         )
 
-    def __del__(self) -> None:
-        # At the end of the program. The socket would be closed all the same, but with a
-        # ResourceWarning to whoever runs with `-X dev`.
-        self.channel.close()
-
 
 _servers: list[_ForkServerProcess] = []
 _lock = _thread.allocate_lock()

@@ -157,6 +157,19 @@ def test_keys_are_unique_and_every_bound_of_the_table_is_there() -> None:
         "ray-burst": 0.05,
         "ray-put": 0.5,
         "ray-memory": 0.1,
+        "put": 1.2,
+        "put-first": 2,
+        "get": 10,
+        "argument": 1.3,
+        "result": 1.3,
+        "built": 0.1,
+        "broadcast": 0.006,
+        "frame-again": 0.03,
+        "results": 0.15,
+        "many": 0.2,
+        "method-1000": 0.05,
+        "small": 0.6,
+        "objects": 1.0,
     }
 
 
