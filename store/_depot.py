@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from store._arena import Arena, Range
     from store._forks import Dropped
     from store._mappings import Reader
+    from store._segments import Segment
 
     #: Of a reference in a note: start, span, delta, nbytes, number.
     Place = tuple[int, int, int, int, int]
@@ -93,28 +94,28 @@ class Depot:
         StoreFull
         """
         view = memoryview(data).cast("B")
-        segment_range = self._copy_in(view)
-        return self._own_block(segment_range, len(view))
+        (segment, offset), number = self._enter(len(view), LOCAL)
+        block = self._own_block(segment, offset, len(view), number)
+        self._write(segment, offset, view)
+        return block
 
-    def _copy_in(self, view: memoryview) -> Range:
+    def _enter(self, nbytes: int, holder: Hashable) -> tuple[Range, int]:
+        """Allocate, and enter in the ledger what is about to be written."""
         with self._lock:
             self._settle()
-            place = self.arena.allocate(len(view))
-        try:
-            self.arena.write(place, view)
-        except BaseException:
-            with self._lock:
-                self.arena.free(place)
-            raise
+            place = self.arena.allocate(nbytes)
+            segment, offset = place
+            number = self._numbers[segment.key, offset] = self.ledger.add(place, holder)
+            return place, number
+
+    def _write(self, segment: Segment, offset: int, view: memoryview) -> None:
+        self.arena.write((segment, offset), view)
         self.copied += len(view)
         self.puts += 1
-        return place
 
-    def _own_block(self, place: Range, nbytes: int) -> Block:
-        segment, offset = place
-        with self._lock:
-            number = self._numbers[segment.key, offset] = self.ledger.add(place, LOCAL)
-            return Block(self._reader_of(segment), offset, nbytes, 0, nbytes, number, self._dropped)
+    def _own_block(self, segment: Segment, offset: int, nbytes: int, number: int) -> Block:
+        reader = segment.reader or self._reader_of(segment)
+        return Block(reader, offset, nbytes, 0, nbytes, number, self._dropped)
 
     def blank(self, nbytes: int) -> tuple[Block, int]:
         """Return a block with arbitrary contents, and a descriptor to write them by.
@@ -123,16 +124,11 @@ class Depot:
         ------
         StoreFull
         """
-        with self._lock:
-            self._settle()
-            place = self.arena.allocate(nbytes)
-        try:
-            self.arena.reserve(place, nbytes)
-        except BaseException:
-            with self._lock:
-                self.arena.free(place)
-            raise
-        return self._own_block(place, nbytes), place[0].fd
+        place, number = self._enter(nbytes, LOCAL)
+        segment, offset = place
+        block = self._own_block(segment, offset, nbytes, number)
+        self.arena.reserve(place, nbytes)
+        return block, segment.fd
 
     def prefault(self, nbytes: int) -> None:
         """Have pages ready for `nbytes` in all."""
@@ -140,12 +136,10 @@ class Depot:
             self._settle()
             self.arena.prefault(nbytes)
 
-    def _reader_of(self, segment: Any) -> Reader:
-        reader = segment.reader
-        if reader is None:
-            fd = os.dup(segment.reader_fd)
-            reader = segment.reader = _mappings.attach(segment.key, fd, segment.nbytes)
-        return reader  # type: ignore[no-any-return]
+    def _reader_of(self, segment: Segment) -> Reader:
+        fd = os.dup(segment.reader_fd)
+        segment.reader = reader = _mappings.attach(segment.key, fd, segment.nbytes)
+        return reader
 
     def place(self, blob: Any, link: Hashable) -> tuple[Reader, Place] | None:
         """Give `link` a reference to a blob, which is copied unless it is in a store already.
@@ -182,10 +176,13 @@ class Depot:
 
     def _place_new(self, blob: Any, link: Hashable) -> tuple[Reader, Place]:
         view = memoryview(blob).cast("B")
-        segment, offset = place = self._copy_in(view)
-        with self._lock:
-            reader = self._reader_of(segment)
-            number = self._numbers[segment.key, offset] = self.ledger.add(place, link)
+        (segment, offset), number = self._enter(len(view), link)
+        try:
+            self._write(segment, offset, view)
+        except BaseException:
+            self.release(link, (number,))
+            raise
+        reader = segment.reader or self._reader_of(segment)
         return reader, (offset, len(view), 0, len(view), number)
 
     # ------------------------------------------------------------------ in
@@ -219,8 +216,8 @@ class Depot:
             if type(thing) is Block:
                 return thing.whole()
             self.ledger.hold(number, LOCAL)
-            reader = self._reader_of(thing[0])
-            return Block(reader, start, span, 0, span, number, self._dropped)
+            segment, offset = thing
+            return self._own_block(segment, offset, span, number)
 
     # ------------------------------------------------------------------ letting go
 
@@ -275,6 +272,10 @@ class Depot:
             self._release(*self._late.popleft())
         if self._dropped:
             self._release(LOCAL, _forks.take_dropped(self._dropped))
+        if self._leaving:
+            self._look_after_leaving()
+
+    def _look_after_leaving(self) -> None:
         for entry in list(self._leaving):
             link, alive = entry
             if not alive():

@@ -115,8 +115,10 @@ class Link:
         places: list[tuple[Any, ...]] = []
         left: list[Any] = []
         segments: dict[int, Reader] = {}
+        store = depot()
+        least = store.least
         for index, blob in enumerate(blobs):
-            placed = depot().place(blob, self) if len(blob) >= depot().least else None
+            placed = store.place(blob, self) if len(blob) >= least else None
             if placed is None:
                 left.append(blob.copy() if type(blob) is Block else blob)
                 continue

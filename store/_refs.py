@@ -11,12 +11,13 @@ of `multiprocessing`) they are part of the pickle. So a reference never dangles.
 
 from __future__ import annotations
 
+import _pickle
 import os
 from itertools import count
 from weakref import WeakValueDictionary
 
 from store import _mappings
-from store._codec import Encoded, PickleBuffer, decode
+from store._codec import Encoded, PickleBuffer
 from store._errors import ObjectFreed
 from store._mappings import Block
 
@@ -156,7 +157,7 @@ def load(ref: ObjectRef, copy: str = "cow") -> Any:
         ]
     else:
         raise ValueError(f"copy={copy!r} is not one of {', '.join(COPY_MODES)}")
-    return decode(data, opened)
+    return _pickle.loads(data if type(data) is bytes else data.view(), buffers=opened)
 
 
 def resolved(value: Any) -> Any:

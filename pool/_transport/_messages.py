@@ -57,7 +57,7 @@ READY = 3
 REFUSED = 4
 DONE = 5
 CLIENT = 6
-RETURNS = 7  #: both ways
+RETURNS = 8  #: both ways
 
 SUBMIT = 10
 CHUNKS = 11
