@@ -321,18 +321,24 @@ def shutdown() -> list[str]:
     return held
 
 
-def stored(blobs: Iterable[Any]) -> list[Any]:
+def stored(blobs: Iterable[Any], strict: bool = False) -> list[Any]:
     """Return blobs that no longer are the caller's memory: large ones in the arena.
 
     Where that is not possible they are copied to ``bytes``.
+
+    Parameters
+    ----------
+    blobs : iterable of bytes-like or Block
+    strict : bool
+        Raise `StoreFull` instead, if the reason is that there is no room.
     """
     return [
-        blob if type(blob) is bytes and len(blob) < OUT_OF_BAND_MIN else _stored(blob)
+        blob if type(blob) is bytes and len(blob) < OUT_OF_BAND_MIN else _stored(blob, strict)
         for blob in blobs
     ]
 
 
-def _stored(blob: Any) -> Any:
+def _stored(blob: Any, strict: bool) -> Any:
     if type(blob) is Block:
         return blob.copy() if _forks.is_inherited(blob.born) else blob
     place = depot()
@@ -343,7 +349,8 @@ def _stored(blob: Any) -> Any:
         try:
             return place.put(blob)
         except (StoreFull, OSError):
-            pass  # sending it will tell, if that fails too
+            if strict:
+                raise
     return bytes(blob)
 
 

@@ -69,11 +69,15 @@ class ObjectRef:
         ----------
         encoded : Encoded
             Its large buffers are copied into the store, unless they are there.
+
+        Raises
+        ------
+        StoreFull
         """
         from store._depot import stored
 
         uid = f"{_process}-{os.getpid():x}-{next(_numbers):x}"
-        return cls._new(uid, stored([encoded.data, *encoded.buffers]))
+        return cls._new(uid, stored([encoded.data, *encoded.buffers], strict=True))
 
     @classmethod
     def _new(cls, uid: str, blobs: list[Any]) -> Self:

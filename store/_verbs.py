@@ -52,6 +52,11 @@ def put(obj: object) -> ObjectRef:
     -------
     ObjectRef
         The object lives as long as it, or anything that `get` returned.
+
+    Raises
+    ------
+    StoreFull
+        If neither memory nor disk has room.
     """
     return ObjectRef.of(_encoded(obj))
 

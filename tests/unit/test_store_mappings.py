@@ -1,0 +1,243 @@
+"""Views of the store: what is built on them, when they let go, and where mapping fails."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import store
+import store._depot
+from store import _mappings
+from store._links import Link
+
+COUNT = 20_000
+
+
+def live() -> int:
+    gc.collect()
+    found: int = store.stats().get("live", 0)
+    return found
+
+
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda a: a[5:],
+        lambda a: a[5:][::-2],
+        lambda a: a.reshape(10, -1).T[3],
+        lambda a: a.view("u1")[100:],
+        memoryview,
+        lambda a: memoryview(a)[3:9],
+        lambda a: np.from_dlpack(a),
+        lambda a: np.lib.stride_tricks.sliding_window_view(a, 5),
+        lambda a: __import__("pandas").Series(a, copy=False).iloc[4:],
+        lambda a: (__import__("ctypes").c_double * 3).from_buffer(a),
+    ],
+    ids=["slice", "slice of slice", "reshaped", "bytes", "memoryview", "part", "dlpack", "windows",
+         "Series", "ctypes"],
+)  # fmt: skip
+def test_object_lives_as_long_as_anything_on_top_of_it(derive: Any) -> None:
+    before = live()
+    view = derive(store.get(store.put(np.arange(float(COUNT)))))
+    assert live() - before >= 8 * COUNT
+    del view
+    assert live() == before
+
+
+def test_copies_and_results_do_not_hold_it() -> None:
+    before = live()
+    array = store.share(np.arange(float(COUNT)))
+    kept = [array.copy(), array * 2, array[3], array.sum()]
+    del array
+    assert live() == before and len(kept) == 4
+
+
+def test_space_is_used_again() -> None:
+    for number in range(50):
+        assert (store.get(store.put(np.full(COUNT, number))) == number).all()
+    assert store.stats()["peak"] < 20 * 8 * COUNT
+
+
+def test_two_gets_never_see_each_other() -> None:
+    ref = store.put(np.zeros(COUNT))
+    views = [store.get(ref) for _ in range(4)]
+    for number, view in enumerate(views):
+        view[:] = number
+    assert [view[7] for view in views] == [0, 1, 2, 3]
+    views.clear()
+    assert (store.get(ref) == 0).all()
+
+
+def test_readonly_and_copies() -> None:
+    ref = store.put(np.zeros(COUNT))
+    view = store.get(ref, copy="readonly")
+    with pytest.raises(ValueError, match="read-only"):
+        view[0] = 1
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        view.flags.writeable = True
+    copied = store.get(ref, copy="copy")
+    copied[:] = 1
+    assert (store.get(ref) == 0).all()
+    with pytest.raises(ValueError, match="copy='steal'"):
+        store.get(ref, copy="steal")
+
+
+def test_part_of_a_changed_view_that_was_not_changed_is_not_copied() -> None:
+    view = store.share(np.zeros(1_000_000))
+    view[0] = 1
+    copied = store.stats()["copied"]
+    link = Link(lambda: None)
+    link.pack([memoryview(view[500_000:]).cast("B")])
+    assert store.stats()["copied"] == copied
+    link.pack([memoryview(view).cast("B")])
+    assert store.stats()["copied"] == copied + view.nbytes
+    link.close()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_array_that_is_filled_in_place(order: Any) -> None:
+    array = store.empty((100, 200), "i4", order)
+    assert type(array) is np.ndarray and array.flags[f"{order}_CONTIGUOUS"]
+    array[:] = np.arange(20_000).reshape(100, 200)
+    copied = store.stats()["copied"]
+    ref = store.put(array)
+    array[:] = -1  # too late: it has left
+    assert store.stats()["copied"] == copied
+    got = store.get(ref)
+    assert got.flags[f"{order}_CONTIGUOUS"]
+    assert (got == np.arange(20_000).reshape(100, 200)).all()
+    ref = store.put(array)  # changed since: a copy
+    assert store.stats()["copied"] == copied + array.nbytes
+    assert (store.get(ref) == -1).all()
+
+
+def test_zeros_are_zeros_where_something_else_was() -> None:
+    store.put(np.full(COUNT, 7.0))
+    assert (
+        not store.zeros(COUNT).any()
+        and not store.zeros((10, COUNT // 10), "M8[s]").view("i8").any()
+    )
+    assert store.zeros(()).shape == () and store.zeros((0, 5)).shape == (0, 5)
+
+
+def test_objects_cannot_be_in_the_store() -> None:
+    with pytest.raises(TypeError, match="Python objects"):
+        store.empty(10, object)
+
+
+def test_threads_that_get_and_let_go() -> None:
+    refs = [store.put(np.full(COUNT, number)) for number in range(4)]
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        held: list[Any] = []
+        for _ in range(300):
+            number = int(random.integers(4))
+            view = store.get(refs[number])
+            if not (view == number).all():
+                wrong.append(number)
+            view[:] = 99
+            held.append(view)
+            if len(held) > 5:
+                held.pop(int(random.integers(5)))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_without_address_space_it_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = store.put(np.arange(COUNT))
+
+    def fail(*args: Any) -> int:
+        raise OSError(12, "no address space")
+
+    monkeypatch.setattr(_mappings, "map_part", fail)
+    first = store.get(ref)
+    second = store.get(ref)  # would need a mapping of its own
+    first[:] = 0
+    assert (second == np.arange(COUNT)).all()
+    assert type(_mappings._base_of(memoryview(first))) is _mappings.Lease
+    assert _mappings._base_of(memoryview(second)) is None
+
+
+def test_without_numpy_a_mapping_of_its_own() -> None:
+    block = store._depot.depot().put(b"x" * 100_000)
+    view = _mappings._mmap_lease(block.part(10, 5))
+    assert bytes(view) == b"xxxxx"
+    view[0] = 0
+    assert bytes(block.part(10, 5).copy()) == b"xxxxx"
+
+
+def test_descriptor_for_readers_is_read_only() -> None:
+    ref = store.put(np.zeros(COUNT))
+    (segment, _), *_ = store._depot.depot().arena.segments.values()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.pwrite(segment.reader_fd, b"x", 0)
+    assert os.fstat(segment.fd).st_mode & 0o777 == 0o600
+    assert not os.get_inheritable(segment.fd) and not os.get_inheritable(segment.reader_fd)
+    with pytest.raises(PermissionError):
+        os.ftruncate(segment.fd, 0)
+    del ref
+
+
+def test_reference_is_a_value_of_its_own() -> None:
+    ref = store.put(np.arange(COUNT))
+    other = store.put(np.arange(COUNT))
+    assert ref != other and ref == pickle.loads(pickle.dumps(ref))
+    assert len({ref, pickle.loads(pickle.dumps(ref, 2)), other}) == 2
+    assert ref.nbytes > 8 * COUNT and ref.hex() in repr(ref)
+    store.free(ref)
+    with pytest.raises(store.ObjectFreed, match=ref.hex()) as caught:
+        store.get(ref)
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), LookupError)
+    assert "freed" in repr(ref)
+
+
+def test_pickle_of_a_reference_is_complete() -> None:
+    ref = store.put({"a": np.arange(COUNT), "b": "text"})
+    pickled = pickle.dumps(ref)
+    del ref
+    gc.collect()
+    got = store.get(pickle.loads(pickled))
+    assert (got["a"] == np.arange(COUNT)).all() and got["b"] == "text"
+    got["a"][:] = 0
+
+
+def test_wait_and_wrong_arguments() -> None:
+    refs = [store.put(number) for number in range(3)]
+    assert store.wait(refs, 2) == (refs[:2], refs[2:])
+    assert store.get(refs) == [0, 1, 2]
+    with pytest.raises(ValueError, match="twice"):
+        store.wait([refs[0], refs[0]])
+    with pytest.raises(ValueError, match="num_returns=4"):
+        store.wait(refs, 4)
+    with pytest.raises(TypeError, match="not int"):
+        store.get(3)
+
+
+def test_stats_are_a_table_in_notebooks() -> None:
+    view = store.share(np.zeros(COUNT))
+    stats = store.stats()
+    assert stats["objects"] == 1 and stats["live"] >= view.nbytes
+    assert "<table>" in stats._repr_html_() and "MB" in stats._repr_html_()
+
+
+def test_returns_of_much_memory_are_told_at_once() -> None:
+    urged: list[int] = []
+    link = Link(lambda: urged.append(len(link.returned)))
+    for _ in range(3):
+        link.returned.notice(100 << 20)
+    assert len(urged) == 1
+    link.returned.notice(100 << 20)
+    assert len(urged) == 1
