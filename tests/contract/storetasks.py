@@ -104,3 +104,20 @@ class Scorer:
         self.calls += 1
         self.weights[item] = 100.0
         return float(self.weights.sum()), self.calls
+
+
+def anonymous_nbytes(*arrays: Any) -> int:
+    """Read all of the arguments; return the bytes of memory that are this process's own."""
+    for array in arrays:
+        array.sum()
+    with open("/proc/self/smaps_rollup") as file:
+        for line in file:
+            if line.startswith("Anonymous:"):
+                return int(line.split()[1]) * 1024
+    raise AssertionError("no such line")
+
+
+def pid_soon(item: int) -> int:
+    """Return the pid after so long that another worker takes the next task."""
+    time.sleep(0.02)
+    return os.getpid()

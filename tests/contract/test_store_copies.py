@@ -1,0 +1,97 @@
+"""No copy where none is promised: counted, not timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import storetasks as tasks
+
+import store
+from pool import Pool
+
+NBYTES = 64 << 20
+COUNT = NBYTES // 8
+
+
+@pytest.fixture
+def pool(shared: str) -> Iterator[Any]:
+    with Pool(2) as p:
+        # Until both have started, a message may be taken back from one that has not and be
+        # made anew for the other.
+        while len(set(p.map(tasks.pid_soon, range(4), 1))) < 2:
+            continue
+        yield p
+    p.join()
+
+
+def copied(action: Callable[[], Any]) -> int:
+    """Return how many bytes an action copies into the store of this process."""
+    before = store.stats()["copied"]
+    action()
+    after: int = store.stats()["copied"]
+    return after - before
+
+
+def test_readers_have_no_copy_of_their_own(pool: Any) -> None:
+    array = np.ones(COUNT)
+    own = max(pool.map(tasks.anonymous_nbytes, [np.ones(1)] * 8, 1))
+    for sent in (array, store.share(array), store.put(array)):
+        assert max(pool.map(tasks.anonymous_nbytes, [sent] * 4, 1)) < own + NBYTES // 4
+    assert (
+        max(pool.map(partial(tasks.anonymous_nbytes, array), [np.ones(1)] * 8, 1))
+        < own + NBYTES // 4
+    )
+
+
+def test_an_argument_is_copied_once(pool: Any) -> None:
+    array = np.ones(COUNT)
+    assert copied(lambda: pool.apply(tasks.total, (array,))) == NBYTES
+    assert copied(lambda: pool.apply_async(tasks.total, (array,)).get()) == NBYTES
+    assert copied(lambda: pool.map(tasks.total, [array])) == NBYTES
+    assert copied(lambda: list(pool.imap(tasks.total, iter([array])))) == NBYTES
+
+
+def test_a_function_is_copied_once_for_all_tasks(pool: Any) -> None:
+    array = np.ones(COUNT)
+    small = [np.ones(1)] * 12
+    assert copied(lambda: pool.map(partial(tasks.total, array), small, 1)) == NBYTES
+    assert copied(lambda: pool.map(tasks.Scorer(COUNT).score, range(12), 1)) == NBYTES
+    assert copied(lambda: list(pool.imap(partial(tasks.total, array), small))) == NBYTES
+
+
+def test_what_is_in_the_store_is_not_copied(pool: Any) -> None:
+    shared = store.share(np.ones(COUNT))
+    result = pool.apply(tasks.full, (COUNT, 1.0))
+    built = pool.apply(tasks.filled, (COUNT, 1.0))
+    ref = store.put(shared)
+    for sent in (shared, shared[10:], result, result[:-10], built, ref, [shared, ref, built]):
+        assert copied(lambda sent=sent: pool.map(tasks.type_name, [sent] * 3, 1)) == 0
+    assert copied(lambda: store.put(result)) == 0
+    assert copied(lambda: store.share(shared)) == 0
+
+
+def test_results_are_not_copied_here(pool: Any) -> None:
+    array = store.share(np.ones(COUNT))
+    own = tasks.anonymous_nbytes()
+    results = pool.map(partial(tasks.full, COUNT), [1.0, 2.0, 3.0, 4.0], 1)
+    results += pool.map(tasks.identity, [array] * 4, 1)
+    assert tasks.anonymous_nbytes(*results) < own + NBYTES // 2
+
+
+def test_a_result_built_in_the_store_is_not_copied_there(shared: str) -> None:
+    with Pool(1) as p:
+        before = p.apply(copied_there)
+        p.apply(tasks.filled, (COUNT, 1.0))
+        assert p.apply(copied_there) == before
+        p.apply(tasks.full, (COUNT, 1.0))
+        assert p.apply(copied_there) == before + NBYTES
+    p.join()
+
+
+def copied_there() -> int:
+    found: int = store.stats()["copied"]
+    return found
