@@ -1,0 +1,96 @@
+"""Ends of programs: quiet with views alive, and nothing left after a kill of everything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from store._settings import MODES
+
+ROOT = Path(__file__).parents[2]
+
+ALIVE = """
+import sys
+import numpy as np
+import store
+from pool import Pool
+
+def double(array):
+    kept.append(array)
+    return array * 2
+
+kept = []
+pool = Pool(2)
+results = pool.map(double, [np.ones(50_000)] * 4, 1)
+refs = [store.put(result) for result in results]
+view = store.get(refs[0])[10:]
+canvas = store.empty(50_000)
+canvas[:] = 1
+disk = [store.put(np.ones(500_000)) for _ in range(8)]
+print("ready", flush=True)
+"""
+
+#: Names of modules and their attributes go in any order as the interpreter ends.
+ENDINGS = {
+    "falls off the end": "",
+    "keeps cycles": "me = [view, results]; me.append(me); del view, results",
+    "closes the pool": "pool.close(); pool.join()",
+    "raises": "sys.exit(0)",
+    "forgets the modules": "sys.modules.clear()",
+}
+
+
+def environment(mode: str, folder: Path) -> dict[str, str]:
+    return {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "POOL_STORE": mode,
+        "POOL_STORE_MAX": "10M",
+        "POOL_STORE_SPILL": str(folder),
+        "TMPDIR": str(folder),
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_end_with_views_alive_is_quiet(mode: str, ending: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-W", "ignore", "-c", ALIVE + ENDINGS[ending]],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env=environment(mode, tmp_path),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_is_left_when_everybody_is_killed(mode: str, tmp_path: Path) -> None:
+    before = set(os.listdir("/dev/shm"))
+    program = subprocess.Popen(
+        [sys.executable, "-c", ALIVE + "sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(mode, tmp_path),
+    )
+    assert program.stdout is not None and program.stdin is not None
+    assert program.stdout.readline() == b"ready\n"
+    everybody = [*psutil.Process(program.pid).children(recursive=True), psutil.Process(program.pid)]
+    for process in everybody:
+        process.send_signal(signal.SIGSTOP)
+    for process in everybody:
+        process.kill()
+    program.wait()
+    _, alive = psutil.wait_procs(everybody, timeout=10)
+    program.stdin.close()
+    program.stdout.close()
+    assert not alive
+    assert not list(tmp_path.iterdir())
+    assert set(os.listdir("/dev/shm")) <= before
