@@ -67,12 +67,19 @@ def test_unknown_names_are_errors_that_name_the_module() -> None:
         "shared_memory",
         "sharedctypes",
         "synchronize",
-        "util",
     ],
 )
 def test_submodules_are_reached_as_attributes(name: str) -> None:
     importlib.import_module(f"multiprocessing.{name}")
     assert getattr(pool, name) is sys.modules[f"multiprocessing.{name}"]
+
+
+def test_util_is_that_of_both_modules_which_are_swapped() -> None:
+    theirs = importlib.import_module("multiprocessing.util")
+    for name in ("Finalize", "register_after_fork", "get_logger", "get_temp_dir"):
+        assert getattr(pool.util, name) is getattr(theirs, name)
+    with pytest.raises(AttributeError):
+        pool.util.no_such_name  # noqa: B018 - looking is the test
 
 
 def test_submodule_spellings_of_the_pool() -> None:
