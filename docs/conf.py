@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 project = "actorpool"
 author = "The actorpool developers"
-copyright = author  # noqa: A001 - the name that Sphinx reads
+copyright = author
 release = version = pool.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
