@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _signal
-import signal
 from time import perf_counter
 
 from pool._objects import _mailbox as mail
@@ -431,6 +430,8 @@ def _how(exitcode: int, left: bool) -> str:
         return "it left by exit_actor()"
     if exitcode >= 0:
         return f"its process exited with code {exitcode}"
+    import signal
+
     try:
         name = signal.Signals(-exitcode).name
     except ValueError:

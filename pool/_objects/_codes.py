@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from itertools import count
 
-from pool._objects._parcels import views
+from pool._objects._parcels import stored, views
 from pool._objects._refs import Collecting
 from pool._pickling import FunctionPayload, dumps_function
 from store._codec import Encoded, opened
-from store._depot import stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,10 +12,8 @@ from _pickle import PickleBuffer, dumps
 
 from pool._objects._home import current
 from pool._objects._refs import Collecting, ObjectRef
-from pool._pickling import ATOMS, dumps_to_worker, loads
+from pool._pickling import ATOMS, CannotSend, dumps_to_worker, loads
 from store._codec import opened
-from store._depot import stored
-from store._mappings import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +86,20 @@ def private(buffers: Sequence[Any]) -> list[Any]:
 
     Blocks of the store are mapped anew each time; the rest is copied.
     """
-    return [buffer if type(buffer) is Block else bytearray(buffer) for buffer in buffers]
+    return [bytearray(buffer) if type(buffer) in _BYTES else buffer for buffer in buffers]
+
+
+_BYTES = frozenset({bytes, bytearray, memoryview})
+
+
+def stored(buffers: Sequence[Any]) -> list[Any]:
+    """Return buffers that are nobody else's: bytes, or blocks of the store."""
+    if not buffers:
+        return []
+    # Not before there is something to store: it takes longer to import than all of this.
+    from store._depot import stored
+
+    return stored(buffers)
 
 
 class Lent:
@@ -251,10 +262,25 @@ def pack(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
 
     sent = ([held(arg) for arg in args], {key: held(arg) for key, arg in kwargs.items()})
     with Collecting() as refs:
-        encoded = dumps_to_worker(sent)
+        try:
+            encoded = dumps_to_worker(sent)
+        except CannotSend as error:
+            raise _located(error, args, kwargs) from error.__cause__
     # Copies: the caller may write to its arrays as soon as it has called.
     packet = [encoded.data, *stored(encoded.buffers)]
     return Parcel([packet], needs, refs)
+
+
+def _located(error: CannotSend, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CannotSend:
+    """Name the argument by its place in the call, not in what is pickled."""
+    for where, name in (
+        *((f"[0][{index}]", f"argument {index + 1}") for index in range(len(args))),
+        *((f"[1][{name!r}]", f"argument {name}") for name in kwargs),
+    ):
+        if error.path.startswith(where):
+            path = error.path[len(where) :].lstrip(":. ")
+            return CannotSend(path, error.culprit_type, error.reason).about(name)
+    return error
 
 
 def flatten(packets: Sequence[Packet]) -> tuple[tuple[int, ...], list[Any]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 
 from pool._objects import _home
 from pool._objects._home import current
 from pool._objects._outcomes import value_of
 from pool._objects._refs import ActorRef, ObjectRef
+from pool._ray import _kinds
 from pool._ray._classes import ActorClass, ActorHandle
 from pool._ray._functions import RemoteFunction
 from pool._ray._generators import ObjectRefGenerator
@@ -171,9 +171,9 @@ def remote(*args: Any, **given: Any) -> Any:
 
 
 def _make(definition: Any, given: dict[str, Any]) -> Any:
-    if inspect.isclass(definition):
+    if isinstance(definition, type):
         return ActorClass(definition, given)
-    if inspect.iscoroutinefunction(definition):
+    if _kinds.is_coroutine_function(definition):
         raise TypeError(
             f"{definition.__qualname__} is async: only methods of actors may be; wrap it in a "
             "function that calls asyncio.run"

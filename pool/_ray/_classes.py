@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-
 from pool._objects._codes import Code
 from pool._objects._home import current
 from pool._objects._protocol import STREAM
 from pool._objects._refs import ACTOR_NAME_NBYTES, ActorFacts, ActorRef
+from pool._ray import _kinds
 from pool._ray._generators import ObjectRefGenerator
 from pool._ray._options import actor_options, returns_of
 
@@ -130,16 +129,12 @@ def facts_of(kind: type) -> ActorFacts:
     """Return what handles have to know of a class."""
     methods: dict[str, tuple[Any, bool]] = dict(BUILT_IN)
     is_async = False
-    for name in dir(kind):
-        function = inspect.getattr_static(kind, name)
-        if isinstance(function, staticmethod | classmethod):
-            function = function.__func__
-        if not inspect.isfunction(function) or (name.startswith("__") and name != "__call__"):
+    for name, function in _kinds.methods_of(kind):
+        if name.startswith("__") and name != "__call__":
             continue
-        yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-        is_async |= inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        returns = getattr(function, MARK, STREAM if yields else 1)
-        methods[name] = (returns, yields)
+        yields = _kinds.yields(function)
+        is_async |= _kinds.is_async(function)
+        methods[name] = (getattr(function, MARK, STREAM if yields else 1), yields)
     return ActorFacts(kind.__qualname__, kind.__module__, methods, is_async)
 
 

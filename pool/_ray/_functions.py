@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 
 from pool._objects._codes import Code
 from pool._objects._home import current
 from pool._objects._protocol import STREAM
+from pool._ray import _kinds
 from pool._ray._generators import ObjectRefGenerator
 from pool._ray._options import task_options
 
@@ -31,7 +31,7 @@ class RemoteFunction:
         self._function = function
         self._code = Code(function)
         self._given = given
-        if inspect.isgeneratorfunction(function):
+        if _kinds.yields(function):
             self._given = {"num_returns": "streaming", **given}
         self._options = task_options(self._given, self._code.title)
         functools.update_wrapper(self, function, updated=())
