@@ -1,0 +1,158 @@
+"""The runtime as tasks and actors use it: everything that a program can do, they can."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from raytasks import Counter, count_to, double, fail, halves, hold
+
+import pool
+from pool import exceptions
+
+
+def inside(ray: Any, action: Any, *args: Any) -> Any:
+    """Run a function as a task and return what it returns."""
+    return ray.get(ray.remote(action).remote(*args))
+
+
+def test_wait_and_get_with_timeouts(ray: Any, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+
+    def action(gate: str) -> Any:
+        held = hold.remote(gate)
+        quick = double.remote(1)
+        ready, rest = pool.wait([held, quick])
+        assert (ready, rest) == ([quick], [held])
+        assert pool.wait([held], timeout=0) == ([], [held])
+        assert pool.wait([held], timeout=0.01) == ([], [held])
+        try:
+            pool.get(held, timeout=0.01)
+        except exceptions.GetTimeoutError:
+            Path(gate).write_text("late")
+        return pool.get([held, quick])
+
+    assert inside(ray, action, gate) == ["late", 2]
+
+
+def test_errors_of_nested_tasks_keep_their_class(ray: Any) -> None:
+    def action() -> Any:
+        try:
+            pool.get(fail.remote("inner"))
+        except ValueError as error:
+            caught = type(error).__name__
+        return caught, pool.get(fail.remote("outer"))
+
+    with pytest.raises(ValueError, match="outer") as caught:
+        inside(ray, action)
+    assert caught.value.function_name == "fail"
+
+
+def test_put_and_large_values(ray: Any) -> None:
+    def action() -> Any:
+        array = np.arange(200_000)
+        ref = pool.put(array)
+        array[:] = 0
+        mine = pool.get(ref)
+        mine[0] = -1
+        return ref, int(pool.get(ref)[0]), int(mine[0]), pool.get(double.remote(ref))
+
+    ref, kept, mine, doubled = inside(ray, action)
+    assert (kept, mine) == (0, -1)
+    assert (doubled == 2 * np.arange(200_000)).all()
+    assert (ray.get(ref) == np.arange(200_000)).all()
+
+
+def test_several_values_generators_and_futures(ray: Any) -> None:
+    def action() -> Any:
+        left, right = halves.remote("abcd")
+        numbers = [pool.get(ref) for ref in count_to.remote(4)]
+        return pool.get([left, right]), numbers, double.remote(4).future().result()
+
+    assert inside(ray, action) == (["ab", "cd"], [0, 1, 2, 3], 8)
+
+
+def test_actors_made_named_found_and_killed(ray: Any) -> None:
+    def action() -> Any:
+        made = Counter.options(name="inner").remote(1)
+        found = pool.get_actor("inner")
+        assert found == made
+        values = pool.get([made.add.remote(), found.add.remote()])
+        try:
+            Counter.options(name="inner").remote()
+        except ValueError as error:
+            taken = "exists already" in str(error)
+        pool.kill(made)
+        try:
+            pool.get(found.add.remote())
+        except exceptions.ActorDiedError as error:
+            return values, taken, error.method
+
+    assert inside(ray, action) == ([2, 3], True, "add")
+
+
+def test_cancel_from_a_task(ray: Any, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+
+    def action(gate: str) -> str:
+        held = hold.remote(gate)
+        with open(gate, "w"):
+            pool.cancel(held)
+            try:
+                pool.get(held)
+            except exceptions.TaskCancelledError:
+                return "cancelled"
+        return "not cancelled"
+
+    assert inside(ray, action, gate) == "cancelled"
+
+
+def test_facts(ray: Any) -> None:
+    def action() -> Any:
+        return pool.cluster_resources(), pool.is_initialized(), pool.get_gpu_ids()
+
+    assert inside(ray, action) == ({"CPU": 2.0}, True, [])
+
+
+def test_impossible_request_of_a_task(ray: Any) -> None:
+    def action() -> Any:
+        return pool.get(double.options(num_cpus=5).remote(1))
+
+    with pytest.raises(ValueError, match="asks for 5 CPU"):
+        inside(ray, action)
+
+
+def test_actor_keeps_references_that_its_program_dropped(ray: Any) -> None:
+    counter = Counter.remote()
+    for number in range(20):
+        ray.get(counter.keep.remote([ray.put([number])]))
+    assert ray.get(counter.kept.remote()) == [[19]]
+
+
+def test_handle_that_a_task_returns_keeps_its_actor(ray: Any) -> None:
+    def action() -> Any:
+        counter = Counter.remote(5)
+        pool.get(counter.add.remote())
+        return [counter]
+
+    (counter,) = inside(ray, action)
+    assert ray.get(counter.add.remote()) == 7
+
+
+def test_memory_of_dropped_objects_is_free(ray: Any) -> None:
+    from store._depot import depot
+
+    def action(arrays: list[Any]) -> int:
+        return len(pool.get(arrays))
+
+    for _ in range(3):
+        assert inside(ray, action, [ray.put(np.ones(1_000_000)) for _ in range(3)]) == 3
+    # Loans come back with the end of the guest at the latest.
+    ray.shutdown()
+    depot().sweep()
+    assert not list(depot().ledger.holders())
