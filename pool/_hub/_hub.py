@@ -111,6 +111,9 @@ class Hub:
 
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` under the lock as soon as possible; from anywhere, never waits."""
+        if self.driver.closed:
+            action()  # nothing is read any more, and nobody else looks at the books
+            return
         self._actions.append(action)
         self.driver.dirty.append(self)  # type: ignore[arg-type]  # it has what is used: `flush`
         self.driver.pump()
@@ -207,7 +210,10 @@ class Hub:
 
     def abort(self, error: BaseException) -> list[Any]:
         """Give up: the engine has crashed. Nobody has to be called back."""
-        self._actions.clear()
+        # Among what is due are the errors of the tasks that were just given up.
+        while self._actions:
+            self._actions.popleft()()
+        self._lingering.clear()
         for actor in list(self.actors):
             actor.carry_out(actor.mailbox.refused(f"the runtime was given up: {error}"))
             actor.carry_out(actor.mailbox.exited("the runtime was given up"))

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
         #: Counts the objects that have got their values.
         seals: int
 
+        @property
+        def usable(self) -> bool:
+            """Whether it can be used: one that was given up is replaced."""
+
         def arrived(self, kind: str, name: bytes, facts: ActorFacts | None) -> Ref:
             """Return the reference of that name, which has just been unpickled."""
 
@@ -84,11 +88,13 @@ starter: Callable[[], Home] | None = None
 
 def current() -> Home:
     """Return the home of this process, started if need be."""
-    if _home is not None:
+    if _home is not None and _home.usable:
         return _home
     with _starting:
         home = found()  # another thread may have been quicker
-        if home is None:
+        if home is None or not home.usable:
+            if home is not None:
+                home.stop()
             if starter is None:
                 raise RuntimeError("a reference arrived in a process outside its program")
             home = starter()

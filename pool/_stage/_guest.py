@@ -147,6 +147,7 @@ class Guest:
         #: How often the hub has lent us each reference.
         self._loans: dict[bytes, int] = {}
         self.seals = 0
+        self.usable = True
         self._lends_slot = lends_slot
         self._requests = count(1)
         self._sent_codes: dict[int, Any] = {}

@@ -22,6 +22,7 @@ from raytasks import (
     tell_and_wait,
 )
 
+import pool
 from pool import exceptions
 
 ROOT = Path(__file__).parents[2]
@@ -289,3 +290,41 @@ def test_get_is_interrupted_and_the_runtime_goes_on(ray: Any) -> None:
     timer.join()
     ray.cancel(ref)
     assert ray.get(double.remote(1)) == 2
+
+
+def test_runtime_that_is_given_up_answers_everything_and_is_replaced(ray: Any, gate: Any) -> None:
+    from pool._objects import _home
+
+    hub: Any = _home.found()
+    counter = Counter.remote()
+    ray.get(counter.add.remote())
+    held = [hold.remote(gate.name), counter.hold.remote(gate.name)]
+    refs = [*held, counter.add.remote(), double.remote(held[0])]
+    with gate.entered():
+
+        def signalled() -> None:
+            raise ZeroDivisionError("a signal handler raised")
+
+        with pytest.raises(ZeroDivisionError):
+            hub.locked(signalled)
+        for ref in refs:
+            with pytest.raises((exceptions.RayError, pool.PoolTerminated), match="signal handler"):
+                ray.get(ref)
+    assert ray.get(double.remote(2)) == 4
+    assert _home.found() is not hub
+
+
+def test_what_is_left_of_a_runtime_that_was_shut_down(ray: Any, gate: Any) -> None:
+    counter = Counter.remote()
+    ready = double.remote(4)
+    assert ray.get([ready, counter.add.remote()]) == [8, 1]
+    pending = [hold.remote(gate.name), counter.hold.remote(gate.name)]
+    dependent = double.remote(pending[0])
+    with gate.entered():
+        ray.shutdown()
+    for ref in (*pending, dependent, counter.add.remote()):
+        with pytest.raises((exceptions.RayError, pool.PoolError)):
+            ray.get(ref)
+    # What has its value keeps it, also for the next runtime.
+    assert ray.get(ready) == 8
+    assert ray.get(double.remote(ready)) == 16
