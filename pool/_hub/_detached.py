@@ -66,7 +66,10 @@ class DetachedActor(Actor):
         self._link = None
         # It may have been killed: then nobody else removes its socket.
         where = self.options.namespace or self.hub.namespace
-        rendezvous.sweep(rendezvous.address(where, self.options.name), self.pid)
+        try:
+            rendezvous.sweep(rendezvous.address(where, self.options.name), self.pid)
+        except OSError:
+            pass  # whoever looks for it next sweeps, or is told what is wrong
         reason = "it left by exit_actor()" if self.left else "its process ended"
         self.carry_out(self.mailbox.exited(reason, True))
 
@@ -203,8 +206,15 @@ def _path() -> list[str]:
 
 
 def find(namespace: str, name: str) -> tuple[Channel, int, Any] | None:
-    """Return the connection to a detached actor, its pid and its facts; None: no such actor."""
-    return introduced(rendezvous.address(namespace, name))
+    """Return the connection to a detached actor, its pid and its facts; None: no such actor.
+
+    Called under the lock, where nothing may be raised: a directory that cannot be trusted
+    has no actors of ours. `Hub.find` tells the user about it.
+    """
+    try:
+        return introduced(rendezvous.address(namespace, name))
+    except OSError:
+        return None
 
 
 def introduced(path: str) -> tuple[Channel, int, Any] | None:

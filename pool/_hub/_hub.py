@@ -434,7 +434,16 @@ class Hub:
         self.locked(lambda: actor.record.kill(no_restart))
 
     def find(self, name: str, namespace: str | None) -> ActorRef | None:
-        """Return a named actor: of this program, or a detached one."""
+        """Return a named actor: of this program, or a detached one.
+
+        Raises
+        ------
+        PermissionError
+            If others can enter the directory of detached actors.
+        """
+        from pool._transport import _rendezvous as rendezvous
+
+        rendezvous.folder()
         found: ActorRef | None = self.locked(lambda: self.find_here(name, namespace))
         return found
 

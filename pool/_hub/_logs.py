@@ -34,10 +34,10 @@ class Logs:
             try:
                 target.write(text)
                 written.add(target)
-            except (AttributeError, OSError, ValueError):
+            except Exception:
                 continue  # replaced by something odd, closed, or its reader is gone
         for target in written:
             try:
                 target.flush()
-            except (AttributeError, OSError, ValueError):
+            except Exception:
                 continue

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from raytasks import AsyncCounter, Counter
+from raytasks import AsyncCounter, Counter, double
 
 import pool
 import pool.__main__
@@ -222,4 +222,9 @@ def test_directory_that_others_can_enter_is_refused(ray: Any, runtime: Path) -> 
     runtime.chmod(0o755)
     with pytest.raises(PermissionError, match="only user"):
         rendezvous.folder()
+    with pytest.raises(PermissionError, match="only user"):
+        ray.get_actor("it")
+    with pytest.raises(exceptions.ActorDiedError, match="it"):
+        ray.get(make().add.remote())
+    assert ray.get(double.remote(1)) == 2
     runtime.rmdir()
