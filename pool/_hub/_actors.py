@@ -412,7 +412,7 @@ class Actor:
         if self.grant is not None:
             self.hub.grants.give_back(self.grant)
             self.grant = None
-        self.hub.actor_gone(self)
+        self.hub.directory.gone(self)
 
     def _death(self, method: str, reason: str, restarting: bool = False) -> BaseException:
         from pool.exceptions import ActorDiedError, ActorUnavailableError

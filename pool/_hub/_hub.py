@@ -14,6 +14,7 @@ from collections import deque
 
 from pool._hub._actors import Actor, new_call
 from pool._hub._company import Company
+from pool._hub._directory import Directory
 from pool._hub._events import Events
 from pool._hub._grants import Grants
 from pool._hub._logs import Logs
@@ -83,9 +84,7 @@ class Hub:
         self.tasks = Tasks(self)
         self.special = Special(self)
         self.company = Company(driver, limits, PRELOAD)
-        #: Every actor that is not dead, and those that have a name.
-        self.actors: set[Actor] = set()
-        self.names: dict[tuple[str, str], Actor] = {}
+        self.directory = Directory(self)
         self._visitors: list[Visitor] = []
         self.events = Events()
         self._logs = Logs()
@@ -101,7 +100,7 @@ class Hub:
         """Whether somebody has to drive although no task runs."""
         if self._actions:
             return True
-        return any(actor.busy for actor in self.actors)
+        return any(actor.busy for actor in self.directory.alive)
 
     def locked(self, action: Callable[[], Any]) -> Any:
         """Run `action` under the driver's lock, which this thread may have."""
@@ -214,7 +213,7 @@ class Hub:
         while self._actions:
             self._actions.popleft()()
         self._lingering.clear()
-        for actor in list(self.actors):
+        for actor in list(self.directory.alive):
             actor.carry_out(actor.mailbox.refused(f"the runtime was given up: {error}"))
             actor.carry_out(actor.mailbox.exited("the runtime was given up"))
         return []
@@ -364,59 +363,13 @@ class Hub:
         # As the class is now, and pickled before the lock is taken: pickling may run code
         # of the user's.
         code = code.in_full()
-        found: ActorRef | Exception = self.locked(lambda: self.create_here(code, parcel, options))
+        found: ActorRef | Exception = self.locked(
+            lambda: self.directory.create(code, parcel, options)
+        )
         if isinstance(found, Exception):
             raise found
         self.engine.attend()
         return found
-
-    def create_here(self, code: Any, parcel: Any, options: Any) -> ActorRef | Exception:
-        """Start an actor, under the lock.
-
-        Returns
-        -------
-        ActorRef or Exception
-            An error if its name is taken, or if it asks for more than there is. Not
-            raised: an exception under the lock means that the books are broken.
-        """
-        problem = self.unschedulable(options.resources, code.title)
-        if problem is not None:
-            return problem
-        key = (options.namespace or self.namespace, options.name)
-        if options.name:
-            known = self.find_here(options.name, key[0], options.detached)
-            if known is not None:
-                if options.get_if_exists:
-                    return known
-                return ValueError(
-                    f"an actor named {options.name!r} exists already in namespace {key[0]!r}; "
-                    "use get_actor, or give get_if_exists=True"
-                )
-        if options.detached:
-            from pool._hub._detached import DetachedActor
-
-            if parcel.refs or code.refs:
-                return TypeError(
-                    f"{code.title}: references and handles cannot be sent to a detached actor "
-                    "inside its arguments or its class"
-                )
-            actor: Actor = DetachedActor(self, code, parcel, options)
-        else:
-            actor = Actor(self, code, parcel, options)
-        ref = self._enter(actor, key)
-        actor.begin()
-        return ref
-
-    def _enter(self, actor: Actor, key: tuple[str, str]) -> ActorRef:
-        """Enter an actor in the books; return what its handles hold."""
-        ref = ActorRef(self, actor.options.facts, actor.name)
-        ref.record = actor
-        actor.ref = weakref.ref(ref)
-        self.named[actor.name] = ref
-        self.actors.add(actor)
-        if key[1]:
-            self.names[key] = actor
-        return ref
 
     def call(self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int) -> Any:
         """Call a method of an actor; return the references, or the stream."""
@@ -444,32 +397,8 @@ class Hub:
         from pool._transport import _rendezvous as rendezvous
 
         rendezvous.folder()
-        found: ActorRef | None = self.locked(lambda: self.find_here(name, namespace))
+        found: ActorRef | None = self.locked(lambda: self.directory.find(name, namespace))
         return found
-
-    def find_here(self, name: str, namespace: str | None, detached: bool = True) -> ActorRef | None:
-        """Return a named actor, of this program or detached; under the lock."""
-        key = (namespace or self.namespace, name)
-        actor = self.names.get(key)
-        ref: ActorRef | None = None if actor is None else actor.ref()
-        if ref is not None or not detached:
-            return ref
-        from pool._hub import _detached
-        from pool._objects._options import ActorOptions
-
-        found = _detached.find(key[0], name)
-        if found is None:
-            return None
-        options = ActorOptions()
-        options.name, options.namespace, options.detached = name, key[0], True
-        return self._enter(_detached.known(self, options, found), key)
-
-    def actor_gone(self, actor: Actor) -> None:
-        """Forget an actor that is dead for good."""
-        self.actors.discard(actor)
-        for key, known in list(self.names.items()):
-            if known is actor:
-                del self.names[key]
 
     # ------------------------------------------------------------------ facts and the end
 
@@ -495,7 +424,7 @@ class Hub:
                     "state": actor.mailbox.state,
                     "pid": actor.pid,
                 }
-                for actor in self.actors
+                for actor in self.directory.alive
             ],
         }
 
@@ -520,7 +449,7 @@ class Hub:
         self.driver.crew.wait_gone()
 
     def _end_actors(self) -> None:
-        for actor in list(self.actors):
+        for actor in list(self.directory.alive):
             actor.mailbox.refused("the runtime was shut down")
             actor.carry_out(actor.mailbox.exited("the runtime was shut down"))
         self.company.leave()

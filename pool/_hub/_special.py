@@ -41,7 +41,7 @@ class Special:
         options.facts = ActorFacts(call.title, call.code.module, {}, False)
         actor = _OneTask(hub, call.code, pack((), {}), options)
         actor.title = call.title
-        hub.actors.add(actor)
+        hub.directory.alive.add(actor)
         actor.begin()
         parcel = call.parcel if call.parcel is not None else pack(call.args, {})
         inner = _OneCall(actor, call, parcel)

@@ -238,7 +238,7 @@ class Visitor:
     # ------------------------------------------------------------------ actors
 
     def _create(self, request: int, code: Any, parcel: Any, options: Any) -> None:
-        found = self._hub.create_here(self._remember(code), parcel, options)
+        found = self._hub.directory.create(self._remember(code), parcel, options)
         if isinstance(found, Exception):
             self._answer(request, 0, FAILED, found)
         else:
@@ -260,7 +260,7 @@ class Visitor:
         actor.record.kill(no_restart)
 
     def _find(self, request: int, name: str, namespace: str | None) -> None:
-        ref = self._hub.find_here(name, namespace)
+        ref = self._hub.directory.find(name, namespace)
         self._answer(request, 0, READY, None if ref is None else self._lend(ref))
 
     def _facts(self, request: int) -> None:
