@@ -236,6 +236,9 @@ class Depot:
 
     def drop(self, link: Hashable, alive: Callable[[], bool] | None) -> None:
         """Take back everything that a connection holds, as soon as nobody sees it."""
+        if self._lock.held_here:
+            self._leaving.append((link, alive or _gone))
+            return
         with self._lock:
             if alive is not None and self.ledger.held_by(link):
                 self._leaving.append((link, alive))
@@ -262,8 +265,9 @@ class Depot:
 
     def sweep(self) -> None:
         """Take back what is held by nobody any more."""
-        with self._lock:
-            self._settle()
+        if not self._lock.held_here:
+            with self._lock:
+                self._settle()
 
     def _settle(self) -> None:
         if _forks.pins:
@@ -293,6 +297,10 @@ class Depot:
             self.arena.free(thing)
         elif thing is not None:  # somebody else's, held here for others
             del self._numbers[thing.reader.key, thing.start]
+
+
+def _gone() -> bool:
+    return False
 
 
 _depot: Depot | None = None

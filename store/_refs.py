@@ -119,18 +119,16 @@ class ObjectRef:
         return _rebuild, (type(self), self._object.uid, *self._exported(protocol))
 
     def _exported(self, protocol: int) -> list[Any]:
-        return [
-            _exported(blob) if protocol >= 5 else bytes(blob.copy())
-            if type(blob) is Block else blob
-            for blob in _blobs(self)
-        ]  # fmt: skip
+        return [_exported(blob, protocol) for blob in _blobs(self)]
 
 
-def _exported(blob: Any) -> Any:
-    if type(blob) is Block:
-        # Read-only, so nobody needs to look whether it was written to.
-        return PickleBuffer(_mappings.lease(blob, readonly=True))
-    return blob
+def _exported(blob: Any, protocol: int) -> Any:
+    if type(blob) is not Block:
+        return blob
+    if protocol < 5:
+        return bytes(blob.copy())
+    # Read-only, so nobody needs to look whether it was written to.
+    return PickleBuffer(_mappings.lease(blob, readonly=True))
 
 
 def _rebuild(kind: type[ObjectRef], uid: str, *blobs: Any) -> ObjectRef:

@@ -160,7 +160,7 @@ def empty(
     array = np.empty((), kind)
     count = int(np.prod(shape, dtype=np.int64)) if shape != () else 1
     nbytes = count * array.itemsize
-    if depot().mode == "frames" or nbytes < depot().least:
+    if nbytes < depot().least or not depot().usable():
         return np.empty(shape, kind, order)
     memory = _mappings.canvas(*depot().blank(nbytes))
     return np.ndarray(shape, kind, memory, order=order)
@@ -182,7 +182,7 @@ def prefault(nbytes: int) -> None:
     ------
     StoreFull
     """
-    if depot().mode != "frames":
+    if depot().usable():
         depot().prefault(nbytes)
 
 

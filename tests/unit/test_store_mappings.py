@@ -241,3 +241,22 @@ def test_returns_of_much_memory_are_told_at_once() -> None:
     assert len(urged) == 1
     link.returned.notice(100 << 20)
     assert len(urged) == 1
+
+
+def test_finalizer_within_the_store_does_without_it() -> None:
+    depot = store._depot.depot()
+    ref = store.put(np.arange(COUNT))
+    link = Link(lambda: None)
+    _, note, _ = link.pack([memoryview(store.get(ref)).cast("B")])
+    with depot._lock:  # as if the books were half written
+        inner = store.put(np.ones(COUNT))
+        filled = store.empty(COUNT)
+        filled[:] = 2
+        left, _, _ = link.pack([memoryview(filled).cast("B")])
+        depot.release(link, [note[0][0][-1]])
+        link.close()
+        depot.sweep()
+        assert len(left[0]) == filled.nbytes
+    assert (store.get(inner) == 1).all()
+    assert store.stats()["held"] == {"local": 1}  # that of the reference
+    depot.ledger.check_invariants()
