@@ -370,28 +370,39 @@ def depot() -> Depot:
     return _depot
 
 
+#: The depot that was there when the fork began; another thread may make one meanwhile.
+_forking: Depot | None = None
+
+
 def _before_fork() -> None:
-    if _depot is not None:
-        _depot._lock.acquire()
+    global _forking
+    found = _depot
+    if found is not None:
+        # Other threads wait until the fork is over, those that fork too.
+        found._lock.acquire()
+        _forking = found
         _mappings.seal_all()
         _forks.before_fork()
 
 
 def _after_fork_in_parent() -> None:
-    if _depot is not None:
+    global _forking
+    found, _forking = _forking, None
+    if found is not None:
         _forks.after_fork_in_parent()
-        _depot._lock.release()
+        found._lock.release()
 
 
 def _after_fork_in_child() -> None:
-    global _depot
-    if _depot is not None:
+    global _depot, _forking
+    found, _forking = _forking, None
+    if found is not None:
         _forks.after_fork_in_child()
-        if _depot._arena is not None:
-            _depot._arena.close()
-        _depot = None
+        if found._arena is not None:
+            found._arena.close()
         # Some other thread may have held it.
         _mappings._lock = RLock()
+    _depot = None
 
 
 os.register_at_fork(
