@@ -121,3 +121,11 @@ def pid_soon(item: int) -> int:
     """Return the pid after so long that another worker takes the next task."""
     time.sleep(0.02)
     return os.getpid()
+
+
+def exit_unless(ref: store.ObjectRef, wanted: float) -> None:
+    """End with status 0 if the object is an array of that value."""
+    array = store.get(ref)
+    good = bool((array == wanted).all())
+    array[:] = -1
+    raise SystemExit(0 if good and (store.get(ref) == wanted).all() else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -295,3 +296,15 @@ inherited: Any = None
 
 def return_inherited(item: int) -> Any:
     return inherited
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_references_in_processes_of_the_standard(mode: str, method: str) -> None:
+    context = multiprocessing.get_context(method)
+    ref = store.put(np.full(COUNT, 3.0))
+    child = context.Process(target=tasks.exit_unless, args=(ref, 3.0))  # type: ignore[attr-defined]
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert (store.get(ref) == 3).all()
+    child.close()

@@ -17,6 +17,23 @@ ROOT = Path(pool.__file__).parents[1]
 
 # From the ground up. A module may import from its own layer and from those before it.
 LAYERS = [
+    # Of the store: what is pure or a system call; memory and what is in it; then who holds it.
+    [
+        "store._allocator",
+        "store._anonymous",
+        "store._errors",
+        "store._forks",
+        "store._html",
+        "store._interrupts",
+        "store._ledger",
+        "store._memory",
+        "store._settings",
+    ],
+    ["store._arrow", "store._budget", "store._codec", "store._mappings", "store._segments"],
+    ["store._arena"],
+    ["store._depot"],
+    ["store._links", "store._refs"],
+    ["store._verbs"],
     ["store"],
     ["pool._errors", "pool._cpus", "pool._context", "pool._memory", "pool._unraisable"],
     ["pool._pickling"],
