@@ -81,6 +81,11 @@ def sweep() -> None:
                 dropped.append(item)
 
 
+def pending() -> bool:
+    """Return whether anything waits for the end of a child."""
+    return bool(pins) and any(pin.waiting for pin in pins)
+
+
 def is_inherited(born: int) -> bool:
     """Return whether something was got before this process was forked.
 

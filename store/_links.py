@@ -23,7 +23,7 @@ import os
 from collections import deque
 
 from store._depot import depot
-from store._forks import NEVER, take_dropped
+from store._forks import NEVER, pending, sweep, take_dropped
 from store._mappings import Block
 
 TYPE_CHECKING = False
@@ -99,7 +99,7 @@ class Link:
     @property
     def due(self) -> bool:
         """Whether the other end should be told something."""
-        return bool(self.returned or self._attached)
+        return bool(self.returned or self._attached) or pending()
 
     def pack(self, blobs: Sequence[Any]) -> tuple[list[Any], Note, list[int]]:
         """Replace large blobs by references.
@@ -127,6 +127,8 @@ class Link:
                 segments[reader.key] = reader
             places.append((index, reader.key, *place))
             left.append(b"")
+        if pending():
+            sweep()
         self.returned.taken()
         returned = take_dropped(self.returned)
         attached, self._attached = self._attached, []

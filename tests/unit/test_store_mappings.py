@@ -260,3 +260,29 @@ def test_finalizer_within_the_store_does_without_it() -> None:
     assert (store.get(inner) == 1).all()
     assert store.stats()["held"] == {"local": 1}  # that of the reference
     depot.ledger.check_invariants()
+
+
+def test_what_a_child_inherited_is_returned_when_it_has_ended() -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, note, fds = sender.pack([memoryview(np.arange(COUNT)).cast("B")])
+    # As another process would: this one would know its own object.
+    numbers, depot = store._depot.depot()._numbers.copy(), store._depot.depot()
+    depot._numbers.clear()
+    receiver.unpack(blobs, note, [os.dup(fd) for fd in fds])
+    depot._numbers.update(numbers)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    blobs.clear()
+    assert receiver.pack([])[1][1] == ()  # let go here, not there
+    assert receiver.due
+    os.close(writing)
+    os.waitpid(child, 0)
+    assert receiver.pack([])[1][1] == (note[0][0][-1],)
+    assert not receiver.due
+    receiver.close()
+    sender.close()
