@@ -48,7 +48,7 @@ def list_actors(end: str | None, namespace: str | None, end_all: bool) -> int:
 
 
 def _found() -> Iterator[tuple[int, str, str, str, Channel]]:
-    from pool._hub._detached import introduced
+    from pool._runtime._detached import introduced
     from pool._transport._rendezvous import paths
 
     for path in paths():
@@ -59,7 +59,7 @@ def _found() -> Iterator[tuple[int, str, str, str, Channel]]:
 
 
 def _end(pid: int, channel: Channel) -> None:
-    from pool._hub._detached import end
+    from pool._runtime._detached import end
     from pool._transport._rendezvous import sweep
 
     path = channel.socket.getpeername()

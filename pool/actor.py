@@ -21,10 +21,10 @@ def exit_actor() -> NoReturn:
     TypeError
         Outside an actor.
     """
-    from pool._stage._context import context
+    from pool._in_worker._context import context
 
     if context.actor is None or context.actor.is_task:
         raise TypeError("exit_actor can be called in the methods of an actor only")
-    from pool._stage._actor import Leave
+    from pool._in_worker._actor import Leave
 
     raise Leave

@@ -1,7 +1,7 @@
 """The runtime of this process: whom `remote`, `get` and `put` talk to.
 
-In a program it is the `Hub`, which owns everything. In a worker of a hub it is a `Guest`,
-which asks the hub. A process has at most one; a forked child starts its own.
+In a program it is the `Runtime`, which owns everything. In a worker it is a
+`BorrowedRuntime`, which asks that one. A process has at most one; a forked child starts its own.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
 
 _home: Home | None = None
 #: Makes the home of a process that has none; set by `pool._ray`, so that nothing down
-#: here need know of hubs.
+#: here need know of runtimes.
 starter: Callable[[], Home] | None = None
 
 

@@ -106,7 +106,7 @@ class Lent:
     """A reference in a message whose sender has noted that the receiver holds it.
 
     Arrives as the reference itself. One that a user's pickle contains is different: the
-    receiver has to say that it holds it, see `Guest.arrived`.
+    receiver has to say that it holds it, see `BorrowedRuntime.arrived`.
     """
 
     __slots__ = ("ref",)
@@ -218,12 +218,12 @@ class Parcel:
         return [[packet[0], *views(packet[1:])] for packet in self.packets]
 
     def in_full(self) -> FullParcel:
-        """Return what makes a hub hold the references, too."""
+        """Return what makes a runtime hold the references, too."""
         return FullParcel(self)
 
 
 class FullParcel:
-    """A parcel on its way from a guest to the hub; arrives as a `Parcel`."""
+    """A parcel on its way from a borrower to the runtime; arrives as a `Parcel`."""
 
     __slots__ = ("parcel",)
 

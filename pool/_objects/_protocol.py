@@ -1,31 +1,31 @@
-"""The messages between a hub, its actors and its guests.
+"""The messages between a runtime, its actors and its borrowers.
 
 A message is ``(head, blobs)``, see `pool._transport._channel`; all kinds are told apart by
 the first element of the head. What is called a *packet* here is one pickle of plain values
 and of the classes of `pool._objects._parcels`: opening it runs nothing of the user's.
 
-hub -> actor, over the socket of its worker
+runtime -> actor, over the socket of its worker
     ``(HOST, config, layout)`` of `pool._transport._messages`, once: the packets of its
     class and of the constructor's arguments. ``config``: a dict of plain values, see
-    `pool._stage._actor`.
+    `pool._in_worker._actor`.
     ``(CALL, ((number, method, returns, layout, task), ...))``: the packets of a `Parcel`
     for each call. ``returns``: how many values; STREAM: it yields them. ``task``: name of the call.
     ``(DROP, number)``: cancel a call, if it can still be cancelled.
     ``(EXIT,)`` of `pool._transport._messages`.
 
-actor -> hub
+actor -> runtime
     ``(STARTED, pid, title)``; ``(REFUSED, pid, buffers)`` with the exception.
     ``(RESULT, number, status)``: a packet of the stored value (a list of them if it
     returns several), of an exception, or of the number of values that were yielded.
     ``(YIELDED, number, index)``: a packet of one stored value.
-    ``(CLIENT, "guest")`` with the descriptor of a socket: see below.
+    ``(CLIENT, "borrower")`` with the descriptor of a socket: see below.
 
-guest -> hub, over a socket of its own: tasks and actors that use the runtime themselves
+borrower -> runtime, over a socket of its own: tasks and actors that use the runtime themselves
     ``(DO, verb)`` and ``(ASK, request, verb)`` with a packet of arguments; ASK has ANSWERs.
     ``(LOG, name, pid, stream)`` with the text of whole lines.
     ``(BLOCKED,)``, ``(UNBLOCKED,)`` of `pool._transport._messages`, of tasks only.
 
-hub -> guest
+runtime -> borrower
     ``(ANSWER, request, index, state)`` with a packet.
 """
 

@@ -111,7 +111,7 @@ def _start(
     log_to_driver: bool = True,
 ) -> Any:
     from pool._cpus import usable_cpus
-    from pool._hub._hub import Hub
+    from pool._runtime._runtime import Runtime
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     devices = [name.strip() for name in visible.split(",") if name.strip()]
@@ -126,13 +126,13 @@ def _start(
     if devices:
         total["GPU"] = float(len(devices))
     if namespace is None:
-        from pool._stage._context import context
+        from pool._in_worker._context import context
 
         # That of a detached actor, which is a program of its own.
         namespace = context.namespace or os.urandom(8).hex()
-    hub = Hub(total, devices, namespace, log_to_driver)
-    _home.settle_in(hub)
-    return hub
+    runtime = Runtime(total, devices, namespace, log_to_driver)
+    _home.settle_in(runtime)
+    return runtime
 
 
 def shutdown() -> None:
@@ -373,6 +373,6 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     return ActorHandle(ref)
 
 
-# A worker has set its own, which asks its hub.
+# A worker has set its own, which asks its runtime.
 if _home.starter is None:
     _home.starter = _start

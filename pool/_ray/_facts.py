@@ -43,8 +43,8 @@ _NODE = "0" * 56
 
 def get_gpu_ids() -> list[int] | list[str]:
     """Return the GPUs granted to this task or actor, numbers if they are; [] in a program."""
-    stage = sys.modules.get("pool._stage._context")
-    gpus: list[str] = stage.context.gpus if stage is not None else []
+    host = sys.modules.get("pool._in_worker._context")
+    gpus: list[str] = host.context.gpus if host is not None else []
     return [int(name) for name in gpus] if all(map(str.isdigit, gpus)) else gpus
 
 
@@ -58,7 +58,7 @@ class RuntimeContext:
 
     @property
     def _context(self) -> Any:
-        from pool._stage._context import context
+        from pool._in_worker._context import context
 
         return context
 
@@ -78,13 +78,13 @@ class RuntimeContext:
 
     def get_actor_id(self) -> str | None:
         """Return the name of the actor that this is, None elsewhere."""
-        stage = self._context.actor
-        return None if stage is None or stage.is_task else ActorID(stage.key).hex()
+        host = self._context.actor
+        return None if host is None or host.is_task else ActorID(host.key).hex()
 
     def get_actor_name(self) -> str | None:
         """Return the name that the actor was given; "" if none, None outside actors."""
-        stage = self._context.actor
-        return None if stage is None or stage.is_task else stage.name
+        host = self._context.actor
+        return None if host is None or host.is_task else host.name
 
     @property
     def current_actor(self) -> ActorHandle:
@@ -95,13 +95,13 @@ class RuntimeContext:
         RuntimeError
             Outside an actor.
         """
-        stage = self._context.actor
-        if stage is None or stage.is_task:
+        host = self._context.actor
+        if host is None or host.is_task:
             raise RuntimeError("current_actor: this is not an actor")
         from pool._objects._refs import arrive
         from pool._ray._classes import facts_of
 
-        ref: Any = arrive("a", stage.key, facts_of(type(stage.instance)))
+        ref: Any = arrive("a", host.key, facts_of(type(host.instance)))
         return ActorHandle(ref)
 
     @property

@@ -26,7 +26,7 @@ worker -> parent
         were not begun. ``elapsed``: seconds since the previous answer.
 
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
-    pool that they run in; see `pool._local._nested`. ``(CLIENT, "guest")``: over which they
+    pool that they run in; see `pool._local._nested`. ``(CLIENT, "borrower")``: over which they
     use tasks, actors and objects; see `pool._objects._protocol`.
 
 both ways

@@ -142,8 +142,8 @@ class Worker:
     def take_over(*message: Any) -> None:
         """Hand the channel over to the module that the message is for."""
         # By name: it belongs to a layer above this one, which a worker of a pool never loads.
-        __import__("pool._stage._actor")
-        sys.modules["pool._stage._actor"].host(*message)
+        __import__("pool._in_worker._actor")
+        sys.modules["pool._in_worker._actor"].host(*message)
 
     def on_interrupt(self, signum: int, frame: object) -> None:
         """Raise KeyboardInterrupt in the chunk that the parent means, and only there.

@@ -295,7 +295,7 @@ def test_get_is_interrupted_and_the_runtime_goes_on(ray: Any) -> None:
 def test_runtime_that_is_given_up_answers_everything_and_is_replaced(ray: Any, gate: Any) -> None:
     from pool._objects import _home
 
-    hub: Any = _home.found()
+    runtime: Any = _home.found()
     counter = Counter.remote()
     ray.get(counter.add.remote())
     held = [hold.remote(gate.name), counter.hold.remote(gate.name)]
@@ -306,12 +306,12 @@ def test_runtime_that_is_given_up_answers_everything_and_is_replaced(ray: Any, g
             raise ZeroDivisionError("a signal handler raised")
 
         with pytest.raises(ZeroDivisionError):
-            hub.locked(signalled)
+            runtime.locked(signalled)
         for ref in refs:
             with pytest.raises((exceptions.RayError, pool.PoolTerminated), match="signal handler"):
                 ray.get(ref)
     assert ray.get(double.remote(2)) == 4
-    assert _home.found() is not hub
+    assert _home.found() is not runtime
 
 
 def test_what_is_left_of_a_runtime_that_was_shut_down(ray: Any, gate: Any) -> None:

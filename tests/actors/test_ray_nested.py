@@ -152,7 +152,7 @@ def test_memory_of_dropped_objects_is_free(ray: Any) -> None:
 
     for _ in range(3):
         assert inside(ray, action, [ray.put(np.ones(1_000_000)) for _ in range(3)]) == 3
-    # Loans come back with the end of the guest at the latest.
+    # Loans come back with the end of the borrower at the latest.
     ray.shutdown()
     depot().sweep()
     assert not list(depot().ledger.holders())

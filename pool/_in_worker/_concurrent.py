@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import _thread
 
+from pool._in_worker._context import context
+from pool._in_worker._runner import results
 from pool._objects._protocol import CALL, DROP, STREAM, VALUE
-from pool._stage._context import context
-from pool._stage._runner import results
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
-    from pool._stage._actor import Stage
+    from pool._in_worker._actor import ActorHost
 
 
-def serve_threads(stage: Stage, concurrency: int) -> bool:
+def serve_threads(host: ActorHost, concurrency: int) -> bool:
     """Receive in this thread, and run calls on up to `concurrency` others.
 
     Returns
@@ -29,15 +29,15 @@ def serve_threads(stage: Stage, concurrency: int) -> bool:
     leaving = _thread.allocate_lock()
 
     def run(head: Any, blobs: list[Any]) -> None:
-        if not stage.run(head, blobs) and leaving.acquire(False):
+        if not host.run(head, blobs) and leaving.acquire(False):
             # The receiving thread sleeps in `recv`; its end of the socket wakes it.
-            stage.channel.socket.shutdown(0)
+            host.channel.socket.shutdown(0)
 
     executor = ThreadPoolExecutor(concurrency, thread_name_prefix="actor")
     dropped: dict[int, Any] = {}
     try:
         while True:
-            message = stage.receive()
+            message = host.receive()
             if message is None:
                 return leaving.locked()
             head, blobs = message
@@ -45,25 +45,25 @@ def serve_threads(stage: Stage, concurrency: int) -> bool:
                 future = dropped[head[1]] = executor.submit(run, head, blobs)
                 future.add_done_callback(lambda _, number=head[1]: dropped.pop(number, None))  # type: ignore[misc]
             elif head[0] == DROP:
-                _drop(stage, head[1], dropped)
+                _drop(host, head[1], dropped)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _drop(stage: Stage, number: int, futures: dict[int, Any]) -> None:
+def _drop(host: ActorHost, number: int, futures: dict[int, Any]) -> None:
     future = futures.get(number)
     if future is not None and future.cancel():
         from pool.exceptions import TaskCancelledError
 
-        stage.fail(number, TaskCancelledError("the call was cancelled before it began"))
+        host.fail(number, TaskCancelledError("the call was cancelled before it began"))
 
 
-def serve_async(stage: Stage, concurrency: int) -> None:
+def serve_async(host: ActorHost, concurrency: int) -> None:
     """Run calls on an event loop; methods that are not async block it."""
     import asyncio
 
     with asyncio.Runner() as runner:
-        runner.run(AsyncServer(stage, concurrency).serve())
+        runner.run(AsyncServer(host, concurrency).serve())
 
 
 class AsyncServer:
@@ -75,11 +75,11 @@ class AsyncServer:
         Whether it ended because the actor leaves.
     """
 
-    def __init__(self, stage: Stage, concurrency: int) -> None:
+    def __init__(self, host: ActorHost, concurrency: int) -> None:
         import asyncio
 
         self.left = False
-        self._stage = stage
+        self._host = host
         self._slots = asyncio.Semaphore(concurrency)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._end = asyncio.Event()
@@ -89,7 +89,7 @@ class AsyncServer:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        fd = self._stage.channel.fileno()
+        fd = self._host.channel.fileno()
         loop.add_reader(fd, self._on_readable)
         try:
             await self._end.wait()
@@ -99,13 +99,13 @@ class AsyncServer:
     def _on_readable(self) -> None:
         # One message, with all its calls: the loop comes again while there are more.
         self._take()
-        while self._stage.has_more:
+        while self._host.has_more:
             self._take()
 
     def _take(self) -> None:
         import asyncio
 
-        message = self._stage.receive()
+        message = self._host.receive()
         if message is None:
             self._end.set()
             return
@@ -121,34 +121,34 @@ class AsyncServer:
         import asyncio
 
         _, number, method, returns, layout, task = head
-        stage = self._stage
+        host = self._host
         try:
             async with self._slots:
-                context.name = f"{stage.title}.{method}"
-                value = stage.begin(method, layout, blobs, task)
+                context.name = f"{host.title}.{method}"
+                value = host.begin(method, layout, blobs, task)
                 if hasattr(value, "__aiter__") and returns == STREAM:
                     answer: Any = await self._stream(number, value)
                 else:
                     if hasattr(value, "__await__"):
                         value = await value
                     if returns == STREAM:
-                        answer = stage.finish(number, value, returns, method)
+                        answer = host.finish(number, value, returns, method)
                     else:
-                        answer = results(value, returns, f"{stage.title}.{method}")
+                        answer = results(value, returns, f"{host.title}.{method}")
         except asyncio.CancelledError:
             from pool.exceptions import TaskCancelledError
 
-            stage.fail(number, TaskCancelledError(f"{stage.title}.{method}() was cancelled"))
+            host.fail(number, TaskCancelledError(f"{host.title}.{method}() was cancelled"))
         except BaseException as error:
-            if not stage.fail(number, error):
+            if not host.fail(number, error):
                 self.left = True
                 self._end.set()
         else:
-            stage.answer(number, VALUE, answer)
+            host.answer(number, VALUE, answer)
 
     async def _stream(self, number: int, values: Any) -> int:
         count = 0
         async for value in values:
-            self._stage.yielded(number, count, value)
+            self._host.yielded(number, count, value)
             count += 1
         return count

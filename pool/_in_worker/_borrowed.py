@@ -1,6 +1,6 @@
-"""The runtime of a worker: it owns nothing and asks the hub.
+"""The runtime of a worker: it owns nothing and asks the one of the program.
 
-Every thread of a task or an actor may use it. References here are mirrors: the hub has
+Every thread of a task or an actor may use it. References here are mirrors: the runtime has
 noted that this process holds what they stand for, once for each time it was lent; when a
 mirror is collected, the loan is returned. Returns wait for the next message, because a
 collector may run anywhere, even inside another send.
@@ -17,12 +17,12 @@ import weakref
 from collections import deque
 from itertools import count
 
+from pool._in_worker._context import context
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import pack, seal
 from pool._objects._refs import FAILED, READY, ActorRef, Collecting, ObjectRef, new_name
 from pool._pickling import loads
-from pool._stage._context import context
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import BLOCKED, CLIENT, UNBLOCKED
 from store._codec import encode
@@ -39,12 +39,12 @@ _DONTWAIT = _socket.MSG_DONTWAIT
 
 
 class Mirror(ObjectRef):
-    """A reference to an object of the hub's."""
+    """A reference to an object of the runtime's."""
 
     __slots__ = ()
 
     def __del__(self) -> None:
-        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a Guest
+        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a BorrowedRuntime
 
 
 class Request:
@@ -62,8 +62,8 @@ class Request:
         return not self.missing
 
 
-class GuestDriver:
-    """Receive answers from the hub; what `Lead` drives."""
+class BorrowedDriver:
+    """Receive answers from the runtime; what `Lead` drives."""
 
     crashed = False
     closed = False
@@ -109,7 +109,7 @@ class GuestDriver:
             except BlockingIOError:
                 return
             except (EOFError, OSError):
-                os._exit(1)  # the hub is gone, and this worker with it
+                os._exit(1)  # the runtime is gone, and this worker with it
             content = loads(blobs[0], blobs[1:])
             request = self.requests.get(number)
             if request is None:
@@ -122,7 +122,7 @@ class GuestDriver:
                     self._due.append(request)
 
 
-class Guest:
+class BorrowedRuntime:
     """The home of references in a worker.
 
     Parameters
@@ -135,16 +135,16 @@ class Guest:
 
     def __init__(self, channel: Channel, lends_slot: bool) -> None:
         ours, theirs = socket_pair()
-        channel.send((CLIENT, "guest"), fds=[theirs.fileno()])
+        channel.send((CLIENT, "borrower"), fds=[theirs.fileno()])
         theirs.close()
         self.channel = Channel(ours, linked=True)
-        self.driver = GuestDriver(self.channel)
+        self.driver = BorrowedDriver(self.channel)
         self.lead = Lead(self.driver)
         self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
         #: Names of streams that nobody reads any more, and of mirrors that are gone.
         self.finished: deque[bytes] = deque()
         self.returned: deque[bytes] = deque()
-        #: How often the hub has lent us each reference.
+        #: How often the runtime has lent us each reference.
         self._loans: dict[bytes, int] = {}
         self.seals = 0
         self.usable = True
@@ -163,7 +163,7 @@ class Guest:
         return ref
 
     def lent(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
-        """Return our mirror of what the hub has just lent us."""
+        """Return our mirror of what the runtime has just lent us."""
         ref = self.named.get(name)
         if ref is not None:
             self._loans[name] += 1
@@ -251,7 +251,7 @@ class Guest:
     # ------------------------------------------------------------------ verbs
 
     def put(self, value: object) -> ObjectRef:
-        """Store a value in the hub."""
+        """Store a value in the runtime."""
         ref = self._new_ref()
         self._do("put", ref._name, seal(value))
         return ref
@@ -260,7 +260,7 @@ class Guest:
         return self._mirror("o", new_name(), None, 1)  # type: ignore[return-value]
 
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
-        """Run a task; the hub finds a worker for it."""
+        """Run a task; the runtime finds a worker for it."""
         parcel = pack(args, kwargs).in_full()
         if options.returns == protocol.STREAM:
             return self._stream("submit", self._code(code), parcel, options)
@@ -285,11 +285,11 @@ class Guest:
         return refs
 
     def _stream(self, verb: str, *args: Any) -> Any:
-        from pool._stage._streams import GuestStream
+        from pool._in_worker._streams import BorrowedStream
 
         stream = new_name()
         self._do("stream " + verb, stream, *args)
-        return GuestStream(self, stream)
+        return BorrowedStream(self, stream)
 
     def stream_out(self, stream: bytes, values: Any) -> int:
         """Send what a generator yields; return how many values that were."""
@@ -375,7 +375,7 @@ class Guest:
         return found
 
     def hand_over(self, refs: Sequence[Ref]) -> None:
-        """Keep what a result contains alive until the hub has that result."""
+        """Keep what a result contains alive until the runtime has that result."""
         if refs:
             self._do("hand over", list(refs))
 
@@ -383,4 +383,4 @@ class Guest:
         """Do nothing: the runtime is the program's."""
 
 
-__all__ = ["READY", "Guest", "Mirror"]
+__all__ = ["READY", "BorrowedRuntime", "Mirror"]

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from pool._in_worker._runner import Order, Runnable
 from pool._local._jobs import OneCall
 from pool._objects._parcels import Parcel, Sealed, is_atom, pack
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ObjectRef
 from pool._pickling import FunctionPayload
-from pool._stage._runner import Order, Runnable
 from pool._transport._messages import CALL
 from store._codec import encode
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from pool._hub._hub import Hub
     from pool._objects._codes import Code
     from pool._objects._options import TaskOptions
+    from pool._runtime._runtime import Runtime
 
 #: Arguments up to this size may share a message with those of other calls.
 STREAM_NBYTES = 16 * 1024
@@ -58,18 +58,18 @@ class TaskCall:
     """
 
     __slots__ = (
-        "_hub", "_index", "_job_id", "_success", "_value", "args", "begun", "code", "depth",
+        "_runtime", "_index", "_job_id", "_success", "_value", "args", "begun", "code", "depth",
         "options", "parcel",
         "payload", "refs", "retries", "stream", "waiting",
     )  # fmt: skip
 
     def __init__(
-        self, hub: Hub, code: Code, args: Any, options: TaskOptions, refs: list[ObjectRef]
+        self, runtime: Runtime, code: Code, args: Any, options: TaskOptions, refs: list[ObjectRef]
     ) -> None:
-        self._hub = hub
+        self._runtime = runtime
         self.code = code
         #: The function as it is now; raises if it cannot be sent.
-        self.payload = hub.tasks.payload(code)
+        self.payload = runtime.tasks.payload(code)
         #: Plain arguments, or None if there is a parcel.
         self.args = args
         self.options = options
@@ -122,12 +122,12 @@ class TaskCall:
         """Pass the outcome on; under the driver's lock."""
         if self.is_over:
             return False
-        self._hub.tasks.finished(self)
+        self._runtime.tasks.finished(self)
         return False
 
     def abort(self, error: BaseException) -> bool:
         """Note that it was cancelled, or that the engine was given up."""
-        self._hub.later(lambda: self.fail(error))
+        self._runtime.later(lambda: self.fail(error))
         return False
 
     def call_back(self) -> None:
@@ -135,7 +135,7 @@ class TaskCall:
 
     def cancel(self) -> None:
         """Cancel it: the submission was interrupted."""
-        self._hub.tasks.cancel(self)
+        self._runtime.tasks.cancel(self)
 
     # ------------------------------------------------------------------ outcomes
 
@@ -147,17 +147,17 @@ class TaskCall:
             ref._seal(FAILED, error)
         if self.stream is not None:
             # Behind the values that were yielded before, which come over another socket.
-            self._hub.later(lambda: self._fail_stream(error))
+            self._runtime.later(lambda: self._fail_stream(error))
         self.over()
 
     def _fail_stream(self, error: BaseException) -> None:
-        self._hub.read_visitors()
+        self._runtime.read_borrowers()
         self.stream.end(error=error)
 
     def over(self) -> None:
         """Let go of everything that the task held."""
-        self._hub.linger(self.parcel.refs if self.parcel is not None else ())
-        self._hub.linger(self.code.refs)
+        self._runtime.linger(self.parcel.refs if self.parcel is not None else ())
+        self._runtime.linger(self.code.refs)
         self.args = self.parcel = None
         self.refs = []
 
@@ -167,11 +167,11 @@ class Tasks:
 
     Parameters
     ----------
-    hub : Hub
+    runtime : Runtime
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._payloads: dict[Any, FunctionPayload] = {}
         #: By the number that the engine gave a function.
         self.codes: dict[int, Code] = {}
@@ -183,13 +183,13 @@ class Tasks:
         self, code: Code, args: Sequence[Any], kwargs: Any, options: TaskOptions
     ) -> tuple[TaskCall, list[ObjectRef]]:
         """Return a call that is not submitted yet, and what it promises."""
-        hub = self._hub
-        refs = [ObjectRef(hub) for _ in range(max(0, options.returns))]
+        runtime = self._runtime
+        refs = [ObjectRef(runtime) for _ in range(max(0, options.returns))]
         if kwargs or options.returns != 1 or options.name or not all(map(is_atom, args)):
-            call = TaskCall(hub, code, None, options, refs)
+            call = TaskCall(runtime, code, None, options, refs)
             call.parcel = pack(args, kwargs)
         else:
-            call = TaskCall(hub, code, tuple(args), options, refs)
+            call = TaskCall(runtime, code, tuple(args), options, refs)
         for ref in refs:
             ref._call = call
         return call, refs
@@ -199,8 +199,8 @@ class Tasks:
         parcel = call.parcel
         if parcel is not None and parcel.needs:
             if not all(need._state == READY for need in parcel.needs):
-                self._hub.locked(lambda: self.wait_for_needs(call))
-                self._hub.engine.attend()
+                self._runtime.locked(lambda: self.wait_for_needs(call))
+                self._runtime.engine.attend()
                 return
             parcel.fill()
         self.start(call)
@@ -240,9 +240,9 @@ class Tasks:
         if call.is_over:
             return  # cancelled meanwhile
         if call.options.resources is not None:
-            self._hub.special.start(call)
+            self._runtime.special.start(call)
             return
-        engine = self._hub.engine
+        engine = self._runtime.engine
         payload = call.payload
         parcel = call.parcel
         if parcel is None and not call.depth:
@@ -278,9 +278,9 @@ class Tasks:
             if len(self._payloads) > 1024:
                 self._payloads.clear()
                 self.codes.clear()
-            runnable = Runnable(code, self._hub.log_to_driver, self._hub.namespace)
+            runnable = Runnable(code, self._runtime.log_to_driver, self._runtime.namespace)
             known = self._payloads[inner] = FunctionPayload(encode(runnable), True)
-            self.codes[self._hub.engine.function(known).function_id] = code
+            self.codes[self._runtime.engine.function(known).function_id] = code
         return known
 
     # ------------------------------------------------------------------ ends
@@ -288,7 +288,7 @@ class Tasks:
     def finished(self, call: TaskCall) -> None:
         """Take the outcome of a call; under the lock."""
         value = call._value
-        self._hub.events.ended(call.title, call.begun, 0, not call._success)
+        self._runtime.events.ended(call.title, call.begun, 0, not call._success)
         if not call._success:
             self._failed(call, value)
             return
@@ -296,14 +296,14 @@ class Tasks:
         if call.options.returns == 1:
             call.refs[0]._seal(READY, value)
             if value.__class__ is Sealed and value.refs:
-                self._hub.taken_over(value.refs)
+                self._runtime.taken_over(value.refs)
         elif call.options.returns == STREAM:
             call.stream.end(count=value)
         else:
             for ref, stored in zip(call.refs, value or (), strict=True):
                 ref._seal(READY, stored)
                 if stored.__class__ is Sealed:
-                    self._hub.taken_over(stored.refs)
+                    self._runtime.taken_over(stored.refs)
         if call.parcel is not None or call.code.refs:
             call.over()
         else:
@@ -319,7 +319,7 @@ class Tasks:
             call.retries -= call.retries > 0
             call._reset()
             # Not from inside the scheduler, which is dealing with the death.
-            self._hub.later(lambda: self.start(call))
+            self._runtime.later(lambda: self.start(call))
             return
         if died:
             crash = WorkerCrashedError(f"{error}")
@@ -332,14 +332,14 @@ class Tasks:
         """Cancel a call, wherever it is; from any thread, without the lock."""
         from pool.exceptions import TaskCancelledError
 
-        hub = self._hub
+        runtime = self._runtime
         call.retries = 0
         error = TaskCancelledError(f"{call.title}() was cancelled")
-        hub.locked(lambda: None)  # so that what flowed into a stream has its number
+        runtime.locked(lambda: None)  # so that what flowed into a stream has its number
         if call._job_id is None:
-            hub.later(lambda: call.fail(error))
+            runtime.later(lambda: call.fail(error))
         else:
-            hub.engine.cancel(call._job_id, error, call._index)
+            runtime.engine.cancel(call._job_id, error, call._index)
 
 
 def _label(title: str) -> Callable[[int, int], str]:

@@ -1,16 +1,16 @@
-"""The other end of guests: what tasks and actors ask of the hub, and what they hold."""
+"""What borrowers, tasks and actors that use the runtime, ask of it, and what they hold."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from pool._hub._actors import ActorCall, bind
-from pool._hub._company import Link
-from pool._hub._tasks import TaskCall
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import Lent, Sealed
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._pickling import dumps_exception, loads
+from pool._runtime._actors import ActorCall, bind
+from pool._runtime._processes import Link
+from pool._runtime._tasks import TaskCall
 from pool._transport._messages import BLOCKED, UNBLOCKED
 from store._codec import encode
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from pool._hub._actors import Actor
-    from pool._hub._hub import Hub
     from pool._objects._refs import Ref
+    from pool._runtime._actors import Actor
+    from pool._runtime._runtime import Runtime
     from pool._transport._channel import Channel
 
 
-class Visitor:
-    """One guest of the hub. Everything here runs under the driver's lock.
+class Borrower:
+    """One borrower of the runtime. Everything here runs under the driver's lock.
 
     Parameters
     ----------
-    hub : Hub
+    runtime : Runtime
     channel : Channel
     worker_id : int
         Of the engine's worker; 0 if it is an actor.
@@ -38,9 +38,9 @@ class Visitor:
     """
 
     def __init__(
-        self, hub: Hub, channel: Channel, worker_id: int, actor: Actor | None = None
+        self, runtime: Runtime, channel: Channel, worker_id: int, actor: Actor | None = None
     ) -> None:
-        self._hub = hub
+        self._runtime = runtime
         self._worker_id = worker_id
         self.actor = actor
         #: What it holds: the reference, and how often it was lent.
@@ -50,7 +50,7 @@ class Visitor:
         self._requests: dict[int, Any] = {}
         self._codes: dict[int, Any] = {}
         self._streams: dict[bytes, Any] = {}
-        self.link = Link(hub.driver, channel, self._on_message, self._gone)
+        self.link = Link(runtime.driver, channel, self._on_message, self._gone)
         self._verbs: dict[str, Callable[..., None]] = {
             "put": self._put,
             "borrow": self._borrow,
@@ -87,16 +87,16 @@ class Visitor:
             self._questions[head[2]](head[1], *loads(blobs[0], blobs[1:]))
         elif kind == protocol.LOG:
             text = bytes(blobs[0]).decode("utf-8", "replace")
-            self._hub.print_later(head[1], head[2], head[3], text)
+            self._runtime.print_later(head[1], head[2], head[3], text)
         elif kind == BLOCKED:
-            self._hub.worker_blocked(self._worker_id)
+            self._runtime.worker_blocked(self._worker_id)
         elif kind == UNBLOCKED:
-            self._hub.worker_unblocked(self._worker_id)
+            self._runtime.worker_unblocked(self._worker_id)
         return False
 
     def _gone(self) -> None:
         """Let go of what it held: its worker has ended."""
-        self._hub.visitor_gone(self, self._worker_id)
+        self._runtime.borrower_gone(self, self._worker_id)
         self._requests.clear()
         self._loans.clear()
         self.handed.clear()
@@ -121,9 +121,9 @@ class Visitor:
         return Lent(ref)
 
     def _borrow(self, name: bytes) -> None:
-        ref = self._hub.named.get(name)
+        ref = self._runtime.named.get(name)
         if ref is None:
-            ref = self._hub.lost(name)
+            ref = self._runtime.lost(name)
         self._lend(ref)
 
     def _return(self, names: Sequence[tuple[bytes, int]]) -> None:
@@ -136,7 +136,7 @@ class Visitor:
         self.handed.update(refs)
 
     def _ref(self, name: bytes) -> ObjectRef:
-        ref = self._loans[name][0] if name in self._loans else self._hub.lost(name)
+        ref = self._loans[name][0] if name in self._loans else self._runtime.lost(name)
         assert isinstance(ref, ObjectRef)
         return ref
 
@@ -144,16 +144,16 @@ class Visitor:
         return [self._ref(name) for name in names]
 
     def _own(self, refs: Sequence[ObjectRef], names: Sequence[bytes]) -> None:
-        """Give references the names under which the guest knows them, and lend them."""
+        """Give references the names under which the borrower knows them, and lend them."""
         for ref, name in zip(refs, names, strict=True):
             ref._name = name
-            self._hub.named[name] = ref
+            self._runtime.named[name] = ref
             self._lend(ref)
 
     # ------------------------------------------------------------------ objects
 
     def _put(self, name: bytes, stored: Any) -> None:
-        ref = ObjectRef(self._hub)
+        ref = ObjectRef(self._runtime)
         self._own([ref], [name])
         ref._seal(READY, stored)
 
@@ -198,15 +198,15 @@ class Visitor:
     def _cancel(self, name: bytes, force: bool) -> None:
         call = self._ref(name)._call
         if call is not None:
-            self._hub.afterwards(call.cancel)
+            self._runtime.afterwards(call.cancel)
 
     # ------------------------------------------------------------------ tasks
 
     def _task(self, code: Any, parcel: Any, options: Any) -> TaskCall:
         known = self._remember(code)
-        call = TaskCall(self._hub, known, None, options, [])
+        call = TaskCall(self._runtime, known, None, options, [])
         call.parcel = parcel
-        call.depth = 1 + self._hub.depth_of(self._worker_id)
+        call.depth = 1 + self._runtime.depth_of(self._worker_id)
         return call
 
     def _remember(self, code: Any) -> Any:
@@ -217,7 +217,7 @@ class Visitor:
 
     def _submit(self, names: Sequence[bytes], code: Any, parcel: Any, options: Any) -> None:
         call = self._task(code, parcel, options)
-        call.refs = [ObjectRef(self._hub) for _ in names]
+        call.refs = [ObjectRef(self._runtime) for _ in names]
         for ref in call.refs:
             ref._call = call
         self._own(call.refs, names)
@@ -225,20 +225,20 @@ class Visitor:
 
     def _stream_submit(self, name: bytes, code: Any, parcel: Any, options: Any) -> None:
         call = self._task(code, parcel, options)
-        call.stream = self._streams[name] = self._hub.new_stream(name)
+        call.stream = self._streams[name] = self._runtime.new_stream(name)
         self._begin(call)
 
     def _begin(self, call: TaskCall) -> None:
-        problem = self._hub.unschedulable(call.options.resources, call.title)
+        problem = self._runtime.unschedulable(call.options.resources, call.title)
         if problem is not None:
             call.fail(problem)
         else:
-            self._hub.tasks.wait_for_needs(call)
+            self._runtime.tasks.wait_for_needs(call)
 
     # ------------------------------------------------------------------ actors
 
     def _create(self, request: int, code: Any, parcel: Any, options: Any) -> None:
-        found = self._hub.directory.create(self._remember(code), parcel, options)
+        found = self._runtime.directory.create(self._remember(code), parcel, options)
         if isinstance(found, Exception):
             self._answer(request, 0, FAILED, found)
         else:
@@ -253,23 +253,23 @@ class Visitor:
 
     def _stream_call(self, name: bytes, actor: ActorRef, method: str, parcel: Any) -> None:
         call = bind(ActorCall(actor.record, self, method, parcel), protocol.STREAM)
-        call.stream = self._streams[name] = self._hub.new_stream(name)
+        call.stream = self._streams[name] = self._runtime.new_stream(name)
         actor.record.call(call)
 
     def _kill(self, actor: ActorRef, no_restart: bool) -> None:
         actor.record.kill(no_restart)
 
     def _find(self, request: int, name: str, namespace: str | None) -> None:
-        ref = self._hub.directory.find(name, namespace)
+        ref = self._runtime.directory.find(name, namespace)
         self._answer(request, 0, READY, None if ref is None else self._lend(ref))
 
     def _facts(self, request: int) -> None:
-        self._answer(request, 0, READY, self._hub.facts_here())
+        self._answer(request, 0, READY, self._runtime.facts_here())
 
     # ------------------------------------------------------------------ streams
 
     def _yielded(self, name: bytes, index: int, stored: Any) -> None:
-        stream = self._hub.streams.get(name)
+        stream = self._runtime.streams.get(name)
         if stream is not None:
             stream.add(index, stored)
 

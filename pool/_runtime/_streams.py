@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pool._hub._hub import Hub
+    from pool._runtime._runtime import Runtime
 
 
 class Stream:
@@ -20,17 +20,17 @@ class Stream:
     many values there are, and the stream is over when that many have come.
     """
 
-    __slots__ = ("__weakref__", "_hub", "_items", "_received", "_watchers", "count", "name")
+    __slots__ = ("__weakref__", "_runtime", "_items", "_received", "_watchers", "count", "name")
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self.name = new_name()
         self._items: dict[int, ObjectRef] = {}
         #: How many values have come; they come in order.
         self._received = 0
         self.count: int | None = None
         self._watchers: list[Callable[[], None]] = []
-        hub.streams[self.name] = self
+        runtime.streams[self.name] = self
 
     # ------------------------------------------------------------------ under the lock
 
@@ -39,17 +39,17 @@ class Stream:
         if index < self._received or (self.count is not None and index >= self.count):
             return  # a second attempt, after the worker of the first one died
         self._received = index + 1
-        ref = self._items[index] = ObjectRef(self._hub)
+        ref = self._items[index] = ObjectRef(self._runtime)
         ref._seal(READY, stored)
         if stored.__class__ is Sealed:
-            self._hub.taken_over(stored.refs)
+            self._runtime.taken_over(stored.refs)
         self._tell()
 
     def end(self, count: int | None = None, error: BaseException | None = None) -> None:
         """Note how many values there are; an error takes the place of one more."""
         if error is not None:
             count = self._received
-            ref = self._items[count] = ObjectRef(self._hub)
+            ref = self._items[count] = ObjectRef(self._runtime)
             ref._seal(FAILED, error)
             count += 1
         if self.count is None:
@@ -73,7 +73,7 @@ class Stream:
 
     def take(self, index: int, timeout: float | None = None) -> ObjectRef | None:
         """Wait for the reference number `index`, and let go of it; None: no more."""
-        if not self._hub.engine.wait(lambda: self.knows(index), timeout):
+        if not self._runtime.engine.wait(lambda: self.knows(index), timeout):
             from pool.exceptions import GetTimeoutError
 
             raise GetTimeoutError(f"value number {index} was not yielded within {timeout} s")

@@ -1,6 +1,6 @@
 """The processes of actors: asking for them, their sockets, their ends.
 
-All actors of a hub are workers of one client of the forkserver, and are read by the driver
+All actors of a runtime are workers of one client of the forkserver, and are read by the driver
 that reads the workers of tasks. Everything here runs under the driver's lock.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from pool._hub._actors import Actor
     from pool._local._driver import Driver
+    from pool._runtime._actors import Actor
 
 _DONTWAIT = _socket.MSG_DONTWAIT
 
@@ -131,7 +131,7 @@ class Link:
             self._backlog.clear()
 
 
-class Company:
+class ActorProcesses:
     """Start, signal and bury the processes of actors.
 
     Parameters

@@ -6,16 +6,16 @@ such a task is an actor that lives for one call. It waits for its resources as a
 
 from __future__ import annotations
 
-from pool._hub._actors import Actor, ActorCall
 from pool._objects._options import ActorOptions
 from pool._objects._parcels import pack
 from pool._objects._refs import ActorFacts
+from pool._runtime._actors import Actor, ActorCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pool._hub._hub import Hub
-    from pool._hub._tasks import TaskCall
     from pool._objects._parcels import Parcel
+    from pool._runtime._runtime import Runtime
+    from pool._runtime._tasks import TaskCall
 
 
 class Special:
@@ -23,25 +23,25 @@ class Special:
 
     Parameters
     ----------
-    hub : Hub
+    runtime : Runtime
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def start(self, call: TaskCall) -> None:
         """Run a task whose arguments are there in a process of its own."""
-        self._hub.locked(lambda: self._start(call))
-        self._hub.engine.attend()
+        self._runtime.locked(lambda: self._start(call))
+        self._runtime.engine.attend()
 
     def _start(self, call: TaskCall) -> None:
-        hub = self._hub
+        runtime = self._runtime
         options = ActorOptions()
         options.resources = dict(call.options.resources or {})
         options.facts = ActorFacts(call.title, call.code.module, {}, False)
-        actor = _OneTask(hub, call.code, pack((), {}), options)
+        actor = _OneTask(runtime, call.code, pack((), {}), options)
         actor.title = call.title
-        hub.directory.alive.add(actor)
+        runtime.directory.alive.add(actor)
         actor.begin()
         parcel = call.parcel if call.parcel is not None else pack(call.args, {})
         inner = _OneCall(actor, call, parcel)
@@ -86,12 +86,12 @@ class _OneCall(ActorCall):
         from pool.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
 
         task = self.task
-        hub = self.actor.hub
+        runtime = self.actor.runtime
         died = isinstance(error, ActorDiedError) and not self.cancelled
         if died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
             if task.retries:
                 task.retries -= task.retries > 0
-                hub.later(lambda: hub.special.start(task))
+                runtime.later(lambda: runtime.special.start(task))
                 return
             if died:
                 error = WorkerCrashedError(f"task {self.title} did not end: {error.reason}")  # type: ignore[attr-defined]
@@ -101,7 +101,7 @@ class _OneCall(ActorCall):
         """End its process."""
         from pool.exceptions import TaskCancelledError
 
-        hub = self.actor.hub
+        runtime = self.actor.runtime
         self.task.retries = 0
 
         def end() -> None:
@@ -109,4 +109,4 @@ class _OneCall(ActorCall):
             super(_OneCall, self).fail(TaskCancelledError(f"{self.title}() was cancelled"))
             self.actor.kill(True)
 
-        hub.later(end)
+        runtime.later(end)

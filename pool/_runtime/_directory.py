@@ -1,17 +1,17 @@
-"""The actors of a hub, and how they are found by their names."""
+"""The actors of a runtime, and how they are found by their names."""
 
 from __future__ import annotations
 
 import weakref
 
-from pool._hub._actors import Actor
 from pool._objects._refs import ActorRef
+from pool._runtime._actors import Actor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pool._hub._hub import Hub
+    from pool._runtime._runtime import Runtime
 
 
 class Directory:
@@ -19,7 +19,7 @@ class Directory:
 
     Parameters
     ----------
-    hub : Hub
+    runtime : Runtime
 
     Attributes
     ----------
@@ -27,8 +27,8 @@ class Directory:
         All that are not dead for good.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self.alive: set[Actor] = set()
         self._names: dict[tuple[str, str], Actor] = {}
 
@@ -41,10 +41,10 @@ class Directory:
             An error if its name is taken, or if it asks for more than there is. Not
             raised: an exception under the lock means that the books are broken.
         """
-        problem = self._hub.unschedulable(options.resources, code.title)
+        problem = self._runtime.unschedulable(options.resources, code.title)
         if problem is not None:
             return problem
-        key = (options.namespace or self._hub.namespace, options.name)
+        key = (options.namespace or self._runtime.namespace, options.name)
         if options.name:
             known = self.find(options.name, key[0], options.detached)
             if known is not None:
@@ -55,26 +55,26 @@ class Directory:
                     "use get_actor, or give get_if_exists=True"
                 )
         if options.detached:
-            from pool._hub._detached import DetachedActor
+            from pool._runtime._detached import DetachedActor
 
             if parcel.refs or code.refs:
                 return TypeError(
                     f"{code.title}: references and handles cannot be sent to a detached actor "
                     "inside its arguments or its class"
                 )
-            actor: Actor = DetachedActor(self._hub, code, parcel, options)
+            actor: Actor = DetachedActor(self._runtime, code, parcel, options)
         else:
-            actor = Actor(self._hub, code, parcel, options)
+            actor = Actor(self._runtime, code, parcel, options)
         ref = self._enter(actor, key)
         actor.begin()
         return ref
 
     def _enter(self, actor: Actor, key: tuple[str, str]) -> ActorRef:
         """Enter an actor in the books; return what its handles hold."""
-        ref = ActorRef(self._hub, actor.options.facts, actor.name)
+        ref = ActorRef(self._runtime, actor.options.facts, actor.name)
         ref.record = actor
         actor.ref = weakref.ref(ref)
-        self._hub.named[actor.name] = ref
+        self._runtime.named[actor.name] = ref
         self.alive.add(actor)
         if key[1]:
             self._names[key] = actor
@@ -82,20 +82,20 @@ class Directory:
 
     def find(self, name: str, namespace: str | None, detached: bool = True) -> ActorRef | None:
         """Return a named actor, of this program or detached; under the lock."""
-        key = (namespace or self._hub.namespace, name)
+        key = (namespace or self._runtime.namespace, name)
         actor = self._names.get(key)
         ref: ActorRef | None = None if actor is None else actor.ref()
         if ref is not None or not detached:
             return ref
-        from pool._hub import _detached
         from pool._objects._options import ActorOptions
+        from pool._runtime import _detached
 
         found = _detached.find(key[0], name)
         if found is None:
             return None
         options = ActorOptions()
         options.name, options.namespace, options.detached = name, key[0], True
-        return self._enter(_detached.known(self._hub, options, found), key)
+        return self._enter(_detached.known(self._runtime, options, found), key)
 
     def gone(self, actor: Actor) -> None:
         """Forget an actor that is dead for good."""

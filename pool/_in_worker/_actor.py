@@ -4,7 +4,7 @@ Three ways, of which one is chosen by the class and by `max_concurrency`: one th
 sleeps in ``recv`` and runs what comes; a thread that receives for several that run; an
 event loop, if the class has async methods.
 
-An actor ends when the hub says EXIT or is gone, or when one of its methods leaves by
+An actor ends when the runtime says EXIT or is gone, or when one of its methods leaves by
 `exit_actor` (or ``sys.exit``).
 """
 
@@ -14,12 +14,12 @@ import copy
 import os
 from collections import deque
 
+from pool._in_worker._context import context
+from pool._in_worker._logs import complete_lines
+from pool._in_worker._runner import enter, results, sealed, tidy
 from pool._objects._parcels import Parcel, unflatten
 from pool._objects._protocol import CALL, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
 from pool._pickling import dumps_exception, loads
-from pool._stage._context import context
-from pool._stage._logs import complete_lines
-from pool._stage._runner import enter, results, sealed, tidy
 from pool._transport._messages import EXIT, REFUSED
 from store._codec import encode
 
@@ -44,7 +44,7 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     Parameters
     ----------
     channel : Channel
-        To the hub.
+        To the runtime.
     config : dict
         ``title``, ``concurrency`` (0: by the class), ``is_async``, ``environ``, ``log``,
         ``namespace``, ``gpus``, ``resources``, ``reconstructed``.
@@ -56,24 +56,24 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     context.resources = config["resources"]
     context.reconstructed = config["reconstructed"]
     enter(False, config["log"], config["namespace"])
-    stage = Stage(channel, config)
-    context.actor = stage
-    if not stage.construct(*unflatten(layout, blobs)):
+    host = ActorHost(channel, config)
+    context.actor = host
+    if not host.construct(*unflatten(layout, blobs)):
         return
-    serve: Callable[[], object] = stage.serve
+    serve: Callable[[], object] = host.serve
     if config["is_async"]:
-        from pool._stage._concurrent import serve_async
+        from pool._in_worker._concurrent import serve_async
 
-        serve = lambda: serve_async(stage, config["concurrency"] or ASYNC_CONCURRENCY)  # noqa: E731
+        serve = lambda: serve_async(host, config["concurrency"] or ASYNC_CONCURRENCY)  # noqa: E731
     elif config["concurrency"] > 1:
-        from pool._stage._concurrent import serve_threads
+        from pool._in_worker._concurrent import serve_threads
 
-        serve = lambda: serve_threads(stage, config["concurrency"])  # noqa: E731
+        serve = lambda: serve_threads(host, config["concurrency"])  # noqa: E731
     serve()
 
 
-class Stage:
-    """One actor, its instance and its channel to the hub."""
+class ActorHost:
+    """One actor, its instance and its channel to the runtime."""
 
     def __init__(self, channel: Channel, config: dict[str, Any]) -> None:
         self.channel = channel
@@ -87,12 +87,12 @@ class Stage:
         #: Calls that came with others in one message.
         self._calls: deque[tuple[Any, list[Any]]] = deque()
 
-    def over(self, channel: Channel) -> Stage:
+    def over(self, channel: Channel) -> ActorHost:
         """Return the same actor, for calls that come over another channel."""
-        stage = copy.copy(self)
-        stage.channel = channel
-        stage._calls = deque()
-        return stage
+        host = copy.copy(self)
+        host.channel = channel
+        host._calls = deque()
+        return host
 
     def label(self) -> str:
         """Return how lines of its output begin: its own `__repr__`, if its class has one."""
@@ -107,7 +107,7 @@ class Stage:
             return self.title
 
     def construct(self, code: list[Any], *packets: list[Any]) -> bool:
-        """Make the instance and tell the hub how that went."""
+        """Make the instance and tell the runtime how that went."""
         context.name = f"{self.title}.__init__"
         try:
             kind = loads(code[0], code[1:])

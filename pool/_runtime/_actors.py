@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
     from typing import Any
 
-    from pool._hub._company import Link
-    from pool._hub._hub import Hub
     from pool._objects._codes import Code, SentCode
     from pool._objects._options import ActorOptions
     from pool._objects._resources import Grant
+    from pool._runtime._processes import Link
+    from pool._runtime._runtime import Runtime
 
 
 #: Calls share a message up to this size.
@@ -72,7 +72,7 @@ class ActorCall(mail.Call):
 
     def over(self) -> None:
         """Let go of everything that the call held."""
-        self.actor.hub.linger(self.parcel.refs)
+        self.actor.runtime.linger(self.parcel.refs)
         self.refs = []
         self.parcel = _EMPTY
 
@@ -85,7 +85,7 @@ class Actor:
 
     Parameters
     ----------
-    hub : Hub
+    runtime : Runtime
     code : Code
         Its class, as it is now: a restart must not meet a redefinition.
     parcel : Parcel
@@ -94,9 +94,9 @@ class Actor:
     """
 
     def __init__(
-        self, hub: Hub, code: Code | SentCode, parcel: Parcel, options: ActorOptions
+        self, runtime: Runtime, code: Code | SentCode, parcel: Parcel, options: ActorOptions
     ) -> None:
-        self.hub = hub
+        self.runtime = runtime
         self.title = code.title
         self.options = options
         self.name = new_name()
@@ -162,38 +162,38 @@ class Actor:
                 self.carry_out(self.mailbox.exited("it was never started"))
                 return
         self._parcel.fill()
-        self.hub.grants.ask(self.options.resources, self._granted)
+        self.runtime.grants.ask(self.options.resources, self._granted)
 
     def _granted(self, grant: Grant | None) -> None:
         if self.mailbox.state == mail.DEAD:
             if grant is not None:
-                self.hub.grants.give_back(grant)
+                self.runtime.grants.give_back(grant)
             return
         self.grant = grant
         self._launch()
 
     def _launch(self) -> None:
-        hub = self.hub
+        runtime = self.runtime
         self.left = self._ending = False
         self._starts += 1
         try:
-            self._worker_id, self._link = hub.company.launch(self)
+            self._worker_id, self._link = runtime.processes.launch(self)
         except OSError as error:
             self.mailbox.refused(f"its process could not be started: {error}")
             self.carry_out(self.mailbox.exited("no process"))
             return
-        gpus = hub.grants.names_of(self.grant)
+        gpus = runtime.grants.names_of(self.grant)
         config = {
             "title": self.title,
             "name": self.options.name,
             "key": self.name,
             "is_async": self.options.facts.is_async,
             "concurrency": self.options.concurrency,
-            "environ": hub.grants.environ(self.options.resources, gpus),
+            "environ": runtime.grants.environ(self.options.resources, gpus),
             "gpus": gpus,
             "resources": self.options.resources,
-            "log": hub.log_to_driver,
-            "namespace": hub.namespace,
+            "log": runtime.log_to_driver,
+            "namespace": runtime.namespace,
             "reconstructed": self._starts > 1,
             "is_task": self.is_task,
         }
@@ -267,7 +267,7 @@ class Actor:
         _, commands = self.mailbox.answered(call.number)
         call.fail(error)
         # Not from here: the commands of which this call was one are being carried out.
-        self.hub.later(lambda: self.carry_out(commands))
+        self.runtime.later(lambda: self.carry_out(commands))
 
     def cancel(self, call: ActorCall) -> None:
         """Cancel a call, from any thread: taken back, or told to the actor."""
@@ -281,7 +281,7 @@ class Actor:
             elif call.number in self.mailbox.posted:
                 self._send((protocol.DROP, call.number))
 
-        self.hub.later(withdraw)
+        self.runtime.later(withdraw)
 
     # ------------------------------------------------------------------ messages
 
@@ -304,7 +304,9 @@ class Actor:
         elif kind == CLIENT:
             from pool._transport._channel import Channel, socket_from
 
-            self.hub.admit(self, Channel(socket_from(fds[0]), self.hub.driver.crew.buffer, True))
+            self.runtime.admit(
+                self, Channel(socket_from(fds[0]), self.runtime.driver.crew.buffer, True)
+            )
         elif kind == WORKER_READY:
             self.pid = head[1]
         return bool(self.mailbox.posted)
@@ -325,7 +327,7 @@ class Actor:
         call, commands = self.mailbox.answered(number)
         if call is not None:
             failed = status != protocol.VALUE
-            self.hub.events.ended(call.title, call.begun, self.pid, failed)
+            self.runtime.events.ended(call.title, call.begun, self.pid, failed)
             try:
                 answer = loads(blobs[0], blobs[1:])
             except BaseException as error:
@@ -355,7 +357,7 @@ class Actor:
             for ref, stored in zip(call.refs, values, strict=True):
                 ref._seal(READY, stored)
                 if stored.__class__ is Sealed:
-                    self.hub.taken_over(stored.refs)
+                    self.runtime.taken_over(stored.refs)
         call.over()
 
     # ------------------------------------------------------------------ ends
@@ -366,7 +368,7 @@ class Actor:
         if link is not None:
             link.drain()
             link.close()
-        self.hub.actor_process_gone(self)
+        self.runtime.actor_process_gone(self)
         self.carry_out(self.mailbox.exited(_how(exitcode, self.left), self.left))
 
     def dropped(self) -> None:
@@ -400,19 +402,19 @@ class Actor:
     def _kill(self) -> None:
         if self._link is not None:
             self._ending = True
-            self.hub.company.signal(self._worker_id, _signal.SIGKILL)
+            self.runtime.processes.signal(self._worker_id, _signal.SIGKILL)
         else:  # it waits for arguments or resources
             self.carry_out(self.mailbox.exited("it was never started"))
 
     def _gone(self) -> None:
-        self.hub.linger(self._parcel.refs)
-        self.hub.linger(self._code_refs)
+        self.runtime.linger(self._parcel.refs)
+        self.runtime.linger(self._code_refs)
         self._code_refs = ()
         self._parcel = _EMPTY
         if self.grant is not None:
-            self.hub.grants.give_back(self.grant)
+            self.runtime.grants.give_back(self.grant)
             self.grant = None
-        self.hub.directory.gone(self)
+        self.runtime.directory.gone(self)
 
     def _death(self, method: str, reason: str, restarting: bool = False) -> BaseException:
         from pool.exceptions import ActorDiedError, ActorUnavailableError
@@ -450,7 +452,7 @@ def new_call(
 def bind(call: ActorCall, returns: int) -> ActorCall:
     """Give a call the objects that it promises."""
     call.returns = returns
-    call.refs = [ObjectRef(call.actor.hub) for _ in range(max(0, returns))]
+    call.refs = [ObjectRef(call.actor.runtime) for _ in range(max(0, returns))]
     for ref in call.refs:
         ref._call = call
     return call

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from pool._in_worker._context import context
+from pool._in_worker._logs import complete_lines, redirect, silence
 from pool._objects import _home
 from pool._objects._parcels import Parcel, Sealed, is_atom, seal, views
 from pool._objects._protocol import STREAM
 from pool._pickling import loads
-from pool._stage._context import context
-from pool._stage._logs import complete_lines, redirect, silence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pool._stage._guest import Guest
+    from pool._in_worker._borrowed import BorrowedRuntime
 
 
 class Order:
@@ -88,7 +88,7 @@ class Runner:
         value = self._function(*args, **kwargs)
         if order.returns == STREAM:
             del args, kwargs
-            return _guest().stream_out(order.task, value)
+            return _borrowed().stream_out(order.task, value)
         return results(value, order.returns, self._title)
 
 
@@ -117,7 +117,7 @@ def sealed(value: Any) -> Any:
                 "a detached actor cannot return references or handles: what they stand for "
                 "belongs to its own process; return the values"
             )
-        _guest().hand_over(stored.refs)
+        _borrowed().hand_over(stored.refs)
     return stored
 
 
@@ -128,31 +128,31 @@ def tidy() -> None:
         home.tidy()
 
 
-def _guest() -> Guest:
+def _borrowed() -> BorrowedRuntime:
     home: Any = _home.current()
     return home  # type: ignore[no-any-return]
 
 
 def _load(title: str, data: Any, buffers: list[Any], log: bool, namespace: str) -> Runner:
-    """Rebuild a runner in a worker, which belongs to the hub that sent it from now on."""
+    """Rebuild a runner in a worker, which belongs to the runtime that sent it from now on."""
     enter(True, log, namespace)
     return Runner(loads(data, buffers), title)
 
 
 def enter(lends_slot: bool, log: bool, namespace: str) -> None:
-    """Make this worker one of a hub."""
+    """Make this worker one of a runtime."""
     context.namespace = namespace
 
     def start() -> Any:
-        from pool._stage._guest import Guest
+        from pool._in_worker._borrowed import BorrowedRuntime
         from pool._workers._worker import Worker
 
         assert Worker.current is not None
-        return Guest(Worker.current.channel, lends_slot)
+        return BorrowedRuntime(Worker.current.channel, lends_slot)
 
     # A connection of its own: most tasks never need it.
     _home.starter = start
     if log:
-        redirect(lambda stream, text: _guest().log(stream, text))
+        redirect(lambda stream, text: _borrowed().log(stream, text))
     else:
         silence()

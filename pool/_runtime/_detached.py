@@ -8,12 +8,12 @@ import select
 import signal
 import sys
 
-from pool._hub._actors import Actor, ActorCall
-from pool._hub._company import Link
 from pool._objects import _mailbox as mail
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import Parcel, flatten
 from pool._pickling import loads
+from pool._runtime._actors import Actor, ActorCall
+from pool._runtime._processes import Link
 from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import HOST
@@ -25,8 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pool._hub._hub import Hub
     from pool._objects._options import ActorOptions
+    from pool._runtime._runtime import Runtime
 
 
 class DetachedActor(Actor):
@@ -54,7 +54,7 @@ class DetachedActor(Actor):
         self._line(channel)
 
     def _line(self, channel: Channel) -> None:
-        self._link = Link(self.hub.driver, channel, self.on_message, self._cut)
+        self._link = Link(self.runtime.driver, channel, self.on_message, self._cut)
 
     def join(self, channel: Channel, pid: int) -> None:
         """Use the connection to an actor that lives already."""
@@ -65,7 +65,7 @@ class DetachedActor(Actor):
     def _cut(self) -> None:
         self._link = None
         # It may have been killed: then nobody else removes its socket.
-        where = self.options.namespace or self.hub.namespace
+        where = self.options.namespace or self.runtime.namespace
         try:
             rendezvous.sweep(rendezvous.address(where, self.options.name), self.pid)
         except OSError:
@@ -76,9 +76,9 @@ class DetachedActor(Actor):
     def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> bool:
         """Take a message of the actor's; return whether more of them can be expected."""
         if head[0] == protocol.LOG:
-            if self.hub.log_to_driver:
+            if self.runtime.log_to_driver:
                 text = bytes(blobs[0]).decode("utf-8", "replace")
-                self.hub.print_later(head[1], head[2], head[3], text)
+                self.runtime.print_later(head[1], head[2], head[3], text)
             return True
         more = super().on_message(head, blobs, fds)
         if head[0] == protocol.STARTED and self._doomed:
@@ -158,7 +158,7 @@ def _spawn(actor: DetachedActor) -> Channel:
     # child: no zombie when it ends, no signal when the terminal goes.
     code = (
         f"import os, sys; os.fork() and os._exit(0); sys.path[:] = {_path()!r}; "
-        f"from pool._stage._detached import main; main({theirs.fileno()})"
+        f"from pool._in_worker._detached import main; main({theirs.fileno()})"
     )
     null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0)
     actions = [
@@ -185,7 +185,7 @@ def _spawn(actor: DetachedActor) -> Channel:
     config = {
         "title": actor.title,
         "name": options.name,
-        "namespace": options.namespace or actor.hub.namespace,
+        "namespace": options.namespace or actor.runtime.namespace,
         "key": actor.name,
         "is_task": False,
         "is_async": options.facts.is_async,
@@ -209,7 +209,7 @@ def find(namespace: str, name: str) -> tuple[Channel, int, Any] | None:
     """Return the connection to a detached actor, its pid and its facts; None: no such actor.
 
     Called under the lock, where nothing may be raised: a directory that cannot be trusted
-    has no actors of ours. `Hub.find` tells the user about it.
+    has no actors of ours. `Runtime.find` tells the user about it.
     """
     try:
         return introduced(rendezvous.address(namespace, name))
@@ -232,13 +232,15 @@ def introduced(path: str) -> tuple[Channel, int, Any] | None:
     return channel, pid, loads(blobs[0], blobs[1:])
 
 
-def known(hub: Hub, options: ActorOptions, found: tuple[Channel, int, Any]) -> DetachedActor:
+def known(
+    runtime: Runtime, options: ActorOptions, found: tuple[Channel, int, Any]
+) -> DetachedActor:
     """Return the books of an actor that was found."""
     from pool._objects._codes import SentCode
 
     channel, pid, (_, _, facts) = found
     options.facts = facts
     code = SentCode(0, facts.title, facts.module, b"", [], ())
-    actor = DetachedActor(hub, code, Parcel([]), options)
+    actor = DetachedActor(runtime, code, Parcel([]), options)
     actor.join(channel, pid)
     return actor

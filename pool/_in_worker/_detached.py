@@ -13,13 +13,13 @@ import os
 import sys
 import threading
 
+from pool._in_worker import _runner
+from pool._in_worker._actor import ASYNC_CONCURRENCY, ActorHost
+from pool._in_worker._context import context
+from pool._in_worker._logs import redirect
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import unflatten
 from pool._pickling import dumps_exception, install_main
-from pool._stage import _runner
-from pool._stage._actor import ASYNC_CONCURRENCY, Stage
-from pool._stage._context import context
-from pool._stage._logs import redirect
 from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel, socket_from
 from pool._transport._messages import REFUSED
@@ -37,12 +37,12 @@ class Detached:
 
     Parameters
     ----------
-    stage : Stage
+    host : ActorHost
         With its instance; copied for each connection.
     """
 
-    def __init__(self, stage: Stage, config: dict[str, Any]) -> None:
-        self._stage = stage
+    def __init__(self, host: ActorHost, config: dict[str, Any]) -> None:
+        self._host = host
         self._config = config
         self._end = threading.Event()
         self._turn = threading.Lock()
@@ -69,8 +69,8 @@ class Detached:
             self._welcome(channel)
 
     def _introduce(self, channel: Channel) -> None:
-        facts = encode((self._stage.name, self._config["namespace"], self._config["facts"]))
-        head = (protocol.STARTED, os.getpid(), self._stage.label())
+        facts = encode((self._host.name, self._config["namespace"], self._config["facts"]))
+        head = (protocol.STARTED, os.getpid(), self._host.label())
         channel.send(head, [facts.data, *facts.buffers])
 
     #: Serves one more connection.
@@ -81,16 +81,16 @@ class Detached:
 
     def _serve(self, channel: Channel) -> None:
         """Run the calls of one program; those of all programs take turns."""
-        stage = self._stage.over(channel)
+        host = self._host.over(channel)
         concurrency = self._config["concurrency"]
         if concurrency > 1:
-            from pool._stage._concurrent import serve_threads
+            from pool._in_worker._concurrent import serve_threads
 
-            if serve_threads(stage, concurrency):
+            if serve_threads(host, concurrency):
                 self._end.set()
             return
         while True:
-            message = stage.receive()
+            message = host.receive()
             if message is None:
                 channel.close()
                 return
@@ -100,7 +100,7 @@ class Detached:
             with self._turn:
                 _speaking.channel = channel
                 try:
-                    goes_on = stage.run(head, blobs)
+                    goes_on = host.run(head, blobs)
                 except OSError:
                     return  # who called is gone
             if not goes_on:
@@ -110,13 +110,13 @@ class Detached:
     def _run_async(self, first: Channel) -> None:
         import asyncio
 
-        from pool._stage._concurrent import AsyncServer
+        from pool._in_worker._concurrent import AsyncServer
 
         limit = self._config["concurrency"] or ASYNC_CONCURRENCY
 
         async def serve(channel: Channel) -> None:
-            stage = self._stage.over(channel)
-            server = AsyncServer(stage, limit)
+            host = self._host.over(channel)
+            server = AsyncServer(host, limit)
             await server.serve()
             if server.left:
                 left.set()
@@ -178,13 +178,13 @@ def main(fd: int) -> None:
     try:
         # `get_actor` without a namespace means this one.
         context.namespace = config["namespace"]
-        stage = Stage(channel, config)
-        stage.detached = True
-        context.actor = stage
+        host = ActorHost(channel, config)
+        host.detached = True
+        context.actor = host
         redirect(_speak)
         _speaking.channel = channel
-        if stage.construct(code, *packets):
-            Detached(stage, config).run(channel, door)
+        if host.construct(code, *packets):
+            Detached(host, config).run(channel, door)
     finally:
         rendezvous.leave(path)
         _runner.tidy()

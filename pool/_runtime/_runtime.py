@@ -1,6 +1,6 @@
 """The runtime of a program: it owns objects, and drives the workers of tasks and actors.
 
-One engine runs the tasks; its driver also reads the sockets of actors and of guests. So
+One engine runs the tasks; its driver also reads the sockets of actors and of borrowers. So
 whoever waits, for whatever it may be, drives everything, and a round trip to an actor
 takes no helper thread. Everything that changes the books happens under that driver's lock.
 """
@@ -12,22 +12,22 @@ import os
 import weakref
 from collections import deque
 
-from pool._hub._actors import Actor, new_call
-from pool._hub._company import Company
-from pool._hub._directory import Directory
-from pool._hub._events import Events
-from pool._hub._grants import Grants
-from pool._hub._logs import Logs
-from pool._hub._special import Special
-from pool._hub._streams import Stream
-from pool._hub._tasks import Tasks
-from pool._hub._visitors import Visitor
 from pool._local import _events as ev
 from pool._local._engine import LocalEngine
 from pool._objects._parcels import pack, seal
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._objects._resources import Resources
+from pool._runtime._actors import Actor, new_call
+from pool._runtime._borrowers import Borrower
+from pool._runtime._directory import Directory
+from pool._runtime._events import Events
+from pool._runtime._grants import Grants
+from pool._runtime._logs import Logs
+from pool._runtime._processes import ActorProcesses
+from pool._runtime._special import Special
+from pool._runtime._streams import Stream
+from pool._runtime._tasks import Tasks
 from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from pool._objects._refs import ActorFacts, Ref
     from pool._transport._channel import Channel
 
-#: What workers of a hub need; imported once, by the process that they are forked from.
-PRELOAD = ("pool._stage._actor", "pool._stage._guest")
+#: What workers of a runtime need; imported once, by the process that they are forked from.
+PRELOAD = ("pool._in_worker._actor", "pool._in_worker._borrowed")
 
-_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
-class Hub:
+class Runtime:
     """The home of references in a program.
 
     Parameters
@@ -69,7 +69,7 @@ class Hub:
     ) -> None:
         limits = thread_limits(1)
         self._owner = os.getpid()
-        #: What guests have to return; a hub borrows nothing.
+        #: What borrowers have to return; a runtime borrows nothing.
         self.returned: tuple[bytes, ...] = ()
         self.seals = 0
         self.namespace = namespace
@@ -83,15 +83,15 @@ class Hub:
         self.grants = Grants(driver, self.books)
         self.tasks = Tasks(self)
         self.special = Special(self)
-        self.company = Company(driver, limits, PRELOAD)
+        self.processes = ActorProcesses(driver, limits, PRELOAD)
         self.directory = Directory(self)
-        self._visitors: list[Visitor] = []
+        self._borrowers: list[Borrower] = []
         self.events = Events()
         self._logs = Logs()
         self._actions: deque[Callable[[], None]] = deque()
         self._afterwards = _Afterwards()
         self._lingering: list[Ref] = []
-        _hubs.add(self)
+        _runtimes.add(self)
 
     # ------------------------------------------------------------------ along with the engine
 
@@ -124,13 +124,13 @@ class Hub:
         if self._lingering:
             # What was sent before the end of a call is in a socket by now: among it may be
             # that somebody else holds what the call held.
-            self.read_visitors()
+            self.read_borrowers()
             self._lingering.clear()
 
-    def read_visitors(self) -> None:
-        """Read what guests have sent until now."""
-        for visitor in list(self._visitors):
-            visitor.link.drain()
+    def read_borrowers(self) -> None:
+        """Read what borrowers have sent until now."""
+        for borrower in list(self._borrowers):
+            borrower.link.drain()
 
     def linger(self, refs: Sequence[Ref]) -> None:
         """Let go of what a call held, when all that came before its end has been read."""
@@ -141,9 +141,9 @@ class Hub:
     def taken_over(self, refs: Sequence[Ref]) -> None:
         """Note that a result has arrived with what it contains."""
         for ref in refs:
-            for visitor in self._visitors:
-                if visitor.handed[ref]:
-                    visitor.handed[ref] -= 1
+            for borrower in self._borrowers:
+                if borrower.handed[ref]:
+                    borrower.handed[ref] -= 1
                     break
 
     def afterwards(self, action: Callable[[], None]) -> None:
@@ -158,28 +158,28 @@ class Hub:
         self.driver.calling.append(self._logs)  # type: ignore[arg-type]
 
     def admit(self, worker: Any, channel: Channel) -> None:
-        """Take the connection of a guest: of a worker of tasks, or of an actor."""
+        """Take the connection of a borrower: of a worker of tasks, or of an actor."""
         if isinstance(worker, Actor):
-            self._visitors.append(Visitor(self, channel, 0, worker))
+            self._borrowers.append(Borrower(self, channel, 0, worker))
         else:
-            self._visitors.append(Visitor(self, channel, worker))
+            self._borrowers.append(Borrower(self, channel, worker))
 
-    def visitor_gone(self, visitor: Visitor, worker_id: int) -> None:
-        """Forget a guest whose worker has ended; what it had answered before still counts."""
-        if visitor.actor is not None:
-            visitor.actor.read_all()
+    def borrower_gone(self, borrower: Borrower, worker_id: int) -> None:
+        """Forget a borrower whose worker has ended; what it had answered before still counts."""
+        if borrower.actor is not None:
+            borrower.actor.read_all()
         else:
             peer = self.driver.peers.get(worker_id)
             while peer is not None and self.driver._receive(peer):
                 pass
-        if visitor in self._visitors:
-            self._visitors.remove(visitor)
+        if borrower in self._borrowers:
+            self._borrowers.remove(borrower)
 
     def actor_process_gone(self, actor: Actor) -> None:
         """Read what a dead actor had still asked for."""
-        for visitor in list(self._visitors):
-            if visitor.actor is actor:
-                visitor.link.drain()
+        for borrower in list(self._borrowers):
+            if borrower.actor is actor:
+                borrower.link.drain()
 
     def worker_blocked(self, worker_id: int) -> None:
         """Lend the slot of a task that waits."""
@@ -348,7 +348,7 @@ class Hub:
         )
 
     def new_stream(self, name: bytes) -> Stream:
-        """Return a stream under the name that a guest gave it."""
+        """Return a stream under the name that a borrower gave it."""
         stream = Stream(self)
         del self.streams[stream.name]
         stream.name = name
@@ -442,21 +442,21 @@ class Hub:
         if self.driver.closed or self._owner != os.getpid():
             return
         self.locked(self._end_actors)
-        self.company.end_all()
+        self.processes.end_all()
         self.engine.terminate()
-        self.company.close()
-        self.company.wait_gone()
+        self.processes.close()
+        self.processes.wait_gone()
         self.driver.crew.wait_gone()
 
     def _end_actors(self) -> None:
         for actor in list(self.directory.alive):
             actor.mailbox.refused("the runtime was shut down")
             actor.carry_out(actor.mailbox.exited("the runtime was shut down"))
-        self.company.leave()
+        self.processes.leave()
 
     def forked(self) -> None:
         """Let go, in a forked child, of what belongs to the parent."""
-        self.company.close(forked=True)
+        self.processes.close(forked=True)
 
 
 class _Afterwards:
@@ -477,15 +477,15 @@ class _Afterwards:
 
 def _quit() -> None:
     """End what a program leaves behind when it ends."""
-    for hub in list(_hubs):
-        if not hub.driver.closed and hub._owner == os.getpid():
-            hub.company.end_all()
+    for runtime in list(_runtimes):
+        if not runtime.driver.closed and runtime._owner == os.getpid():
+            runtime.processes.end_all()
 
 
 def _after_fork() -> None:
-    for hub in list(_hubs):
-        hub.forked()
-    _hubs.clear()
+    for runtime in list(_runtimes):
+        runtime.forked()
+    _runtimes.clear()
 
 
 # After those of the engine, that is: called before them.
