@@ -31,15 +31,29 @@ from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
     from pool._local._guard import Guard
-    from pool._local._jobs import Job, Sink
+    from pool._local._jobs import Job
     from pool._local._peers import Peer
-    from pool._local._streams import CallStream
     from pool._transport._channel import Channel
     from pool._workers._launcher import Launcher
+
+    class Flushable(Protocol):
+        """What collects events, to hand them in many at a time."""
+
+        def flush(self) -> None:
+            """Hand in what was collected."""
+
+        def abort(self, error: BaseException) -> Sequence[CallsBack]:
+            """Give everything up; return whose callbacks are due."""
+
+    class CallsBack(Protocol):
+        """What runs code of the user's, without any lock."""
+
+        def call_back(self) -> None:
+            """Run what is due."""
 
     class Aside(Protocol):
         """Work that is driven along with the jobs and that the scheduler knows nothing of."""
@@ -85,11 +99,11 @@ class Driver:
         self.closed = False
         self.inbox: deque[ev.Event] = deque()
         #: Streams with calls that the scheduler does not know of.
-        self.dirty: deque[CallStream] = deque()
+        self.dirty: deque[Flushable] = deque()
         self._lock = _thread.allocate_lock()
         self._holder = 0
         #: Whose callbacks are due.
-        self.calling: list[Sink] = []
+        self.calling: list[CallsBack] = []
         self.crew = crew = Crew(self, launcher)
         self.outcomes = outcomes = Outcomes(self)
         self.functions = FunctionTable(crew.peers)
@@ -266,7 +280,7 @@ class Driver:
         for fd, _ in ready:
             peer = self._by_fd.get(fd)
             if peer is not None:
-                self._receive(peer)
+                self.receive(peer)
             elif fd == self.crew.control:
                 self.crew.on_control()
             elif fd in self.clients:
@@ -338,7 +352,7 @@ class Driver:
 
     # ------------------------------------------------------------------ what arrives
 
-    def _receive(self, peer: Peer) -> bool:
+    def receive(self, peer: Peer) -> bool:
         """Take one message of a worker; the next poll tells of the next one."""
         try:
             head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, FEW)
@@ -386,7 +400,7 @@ class Driver:
     def settle(self, peer: Peer, status: int) -> None:
         """Settle what a worker that has ended leaves behind."""
         worker_id = peer.worker_id
-        while self._receive(peer):
+        while self.receive(peer):
             pass
         reclaimed = tuple(peer.reclaim())
         if reclaimed:

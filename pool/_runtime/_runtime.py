@@ -114,7 +114,7 @@ class Runtime:
             action()  # nothing is read any more, and nobody else looks at the books
             return
         self._actions.append(action)
-        self.driver.dirty.append(self)  # type: ignore[arg-type]  # it has what is used: `flush`
+        self.driver.dirty.append(self)
         self.driver.pump()
 
     def flush(self) -> None:
@@ -136,7 +136,7 @@ class Runtime:
         """Let go of what a call held, when all that came before its end has been read."""
         if refs:
             self._lingering.extend(refs)
-            self.driver.dirty.append(self)  # type: ignore[arg-type]
+            self.driver.dirty.append(self)
 
     def taken_over(self, refs: Sequence[Ref]) -> None:
         """Note that a result has arrived with what it contains."""
@@ -149,13 +149,13 @@ class Runtime:
     def afterwards(self, action: Callable[[], None]) -> None:
         """Run `action` soon, by the thread that drives, without the lock."""
         self._afterwards.actions.append(action)
-        self.driver.calling.append(self._afterwards)  # type: ignore[arg-type]
+        self.driver.calling.append(self._afterwards)
         self.driver.wake()
 
     def print_later(self, name: str, pid: int, stream: int, text: str) -> None:
         """Print what a worker printed, without the lock."""
         self._logs.add(name, pid, stream, text)
-        self.driver.calling.append(self._logs)  # type: ignore[arg-type]
+        self.driver.calling.append(self._logs)
 
     def admit(self, worker: Any, channel: Channel) -> None:
         """Take the connection of a borrower: of a worker of tasks, or of an actor."""
@@ -170,7 +170,7 @@ class Runtime:
             borrower.actor.read_all()
         else:
             peer = self.driver.peers.get(worker_id)
-            while peer is not None and self.driver._receive(peer):
+            while peer is not None and self.driver.receive(peer):
                 pass
         if borrower in self._borrowers:
             self._borrowers.remove(borrower)
