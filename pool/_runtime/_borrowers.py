@@ -143,18 +143,23 @@ class Borrower:
     def _refs(self, names: Sequence[bytes]) -> list[ObjectRef]:
         return [self._ref(name) for name in names]
 
-    def _own(self, refs: Sequence[ObjectRef], names: Sequence[bytes]) -> None:
-        """Give references the names under which the borrower knows them, and lend them."""
-        for ref, name in zip(refs, names, strict=True):
-            ref._name = name
-            self._runtime.named[name] = ref
+    def _own(self, names: Sequence[bytes], call: Any = None) -> list[ObjectRef]:
+        """Return the objects that the borrower made under these names, and lent to it."""
+        refs = []
+        for name in names:
+            # A result that contains it comes over another socket, and may have been read
+            # before: then somebody waits for this very reference.
+            ref = self._runtime.arrived("o", name)
+            assert isinstance(ref, ObjectRef)
+            ref._call = call
             self._lend(ref)
+            refs.append(ref)
+        return refs
 
     # ------------------------------------------------------------------ objects
 
     def _put(self, name: bytes, stored: Any) -> None:
-        ref = ObjectRef(self._runtime)
-        self._own([ref], [name])
+        (ref,) = self._own([name])
         ref._seal(READY, stored)
 
     def _get(self, request: int, names: Sequence[bytes]) -> None:
@@ -217,10 +222,7 @@ class Borrower:
 
     def _submit(self, names: Sequence[bytes], code: Any, parcel: Any, options: Any) -> None:
         call = self._task(code, parcel, options)
-        call.refs = [ObjectRef(self._runtime) for _ in names]
-        for ref in call.refs:
-            ref._call = call
-        self._own(call.refs, names)
+        call.refs = self._own(names, call)
         self._begin(call)
 
     def _stream_submit(self, name: bytes, code: Any, parcel: Any, options: Any) -> None:
@@ -248,7 +250,7 @@ class Borrower:
         self, names: Sequence[bytes], actor: ActorRef, method: str, parcel: Any, returns: int
     ) -> None:
         call = bind(ActorCall(actor.record, self, method, parcel), returns)
-        self._own(call.refs, names)
+        call.refs = self._own(names, call)
         actor.record.call(call)
 
     def _stream_call(self, name: bytes, actor: ActorRef, method: str, parcel: Any) -> None:
