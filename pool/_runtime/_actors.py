@@ -73,6 +73,7 @@ class ActorCall(mail.Call):
     def over(self) -> None:
         """Let go of everything that the call held."""
         self.actor.runtime.linger(self.parcel.refs)
+        self.actor.runtime.catch_up(self.actor)
         self.refs = []
         self.parcel = _EMPTY
 

@@ -91,6 +91,7 @@ class Runtime:
         self._actions: deque[Callable[[], None]] = deque()
         self._afterwards = _Afterwards()
         self._lingering: list[Ref] = []
+        self._behind: set[Actor | None] = set()
         _runtimes.add(self)
 
     # ------------------------------------------------------------------ along with the engine
@@ -126,6 +127,24 @@ class Runtime:
             # that somebody else holds what the call held.
             self.read_borrowers()
             self._lingering.clear()
+            self._behind.clear()
+        elif self._behind:
+            behind, self._behind = self._behind, set()
+            for borrower in list(self._borrowers):
+                if borrower.actor in behind:
+                    borrower.link.drain()
+
+    def catch_up(self, actor: Actor | None) -> None:
+        """Read what the author of an outcome sent before it: what it printed is shown first.
+
+        Parameters
+        ----------
+        actor : Actor, optional
+            None: any of the workers of tasks.
+        """
+        if self._borrowers and actor not in self._behind:
+            self._behind.add(actor)
+            self.driver.dirty.append(self)
 
     def read_borrowers(self) -> None:
         """Read what borrowers have sent until now."""

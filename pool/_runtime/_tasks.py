@@ -158,6 +158,7 @@ class TaskCall:
         """Let go of everything that the task held."""
         self._runtime.linger(self.parcel.refs if self.parcel is not None else ())
         self._runtime.linger(self.code.refs)
+        self._runtime.catch_up(None)
         self.args = self.parcel = None
         self.refs = []
 
@@ -309,6 +310,7 @@ class Tasks:
         else:
             call.args = None
             call.refs = []
+            self._runtime.catch_up(None)
 
     def _failed(self, call: TaskCall, error: BaseException) -> None:
         from pool._errors import WorkerDied
