@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import _socket
 import os
-import select
 import weakref
 from collections import deque
 from itertools import count
 
 from pool._in_worker._context import context
+from pool._local._receiver import Receiver
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import pack, seal
@@ -50,76 +50,48 @@ class Mirror(ObjectRef):
 class Request:
     """Something that was asked for; each answer is ``(state, content)`` at its index."""
 
-    __slots__ = ("answers", "call_back", "missing")
+    __slots__ = ("action", "answers", "missing")
 
-    def __init__(self, number: int, call_back: Callable[[Request], None] | None = None) -> None:
+    def __init__(self, number: int, action: Callable[[Request], None] | None = None) -> None:
         self.answers: list[Any] = [None] * number
         self.missing = number
-        self.call_back = call_back
+        self.action = action
+
+    def call_back(self) -> None:
+        """Do what was to follow."""
+        if self.action is not None:
+            self.action(self)
 
     def is_over(self) -> bool:
         """Return whether all answers are there."""
         return not self.missing
 
 
-class BorrowedDriver:
+class BorrowedDriver(Receiver):
     """Receive answers from the runtime; what `Lead` drives."""
 
-    crashed = False
-    closed = False
-    held_here = False
-
     def __init__(self, channel: Channel) -> None:
-        self.channel = channel
+        super().__init__(channel)
         self.requests: dict[int, Request] = {}
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(channel.fileno(), select.POLLIN)
-        self._poll.register(self._wake_read, select.POLLIN)
-        self._due: deque[Request] = deque()
 
     @property
     def outstanding(self) -> bool:
         """Whether anything was asked for and not answered."""
         return bool(self.requests)
 
-    def wake(self) -> None:
-        """Make the thread that sleeps in `step` look around."""
-        try:
-            os.write(self._wake_write, b"x")
-        except BlockingIOError:
-            return  # it is awake
-
-    def step(self, patience: float | None) -> None:
-        """Sleep until an answer comes, at most `patience` seconds."""
-        for fd, _ in self._poll.poll(None if patience is None else patience * 1000):
-            if fd == self._wake_read:
-                os.read(fd, 4096)
-            else:
-                self._receive()
-        while self._due:
-            request = self._due.popleft()
-            assert request.call_back is not None
-            request.call_back(request)
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                (_, number, index, state), blobs = self.channel.receive(_DONTWAIT)
-            except BlockingIOError:
-                return
-            except (EOFError, OSError):
-                os._exit(1)  # the runtime is gone, and this worker with it
-            content = loads(blobs[0], blobs[1:])
-            request = self.requests.get(number)
-            if request is None:
-                continue  # given up: what came with it is let go
-            request.answers[index] = (state, content)
-            request.missing -= 1
-            if not request.missing:
-                del self.requests[number]
-                if request.call_back is not None:
-                    self._due.append(request)
+    def on_message(self, head: Any, blobs: list[Any]) -> None:
+        """Take one answer."""
+        _, number, index, state = head
+        content = loads(blobs[0], blobs[1:])
+        request = self.requests.get(number)
+        if request is None:
+            return  # given up: what came with it is let go
+        request.answers[index] = (state, content)
+        request.missing -= 1
+        if not request.missing:
+            del self.requests[number]
+            if request.action is not None:
+                self.calling.append(request)
 
 
 class BorrowedRuntime:

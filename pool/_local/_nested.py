@@ -6,15 +6,13 @@ methods of `Pool` work unchanged on top of it.
 
 from __future__ import annotations
 
-import _socket
-import os
-import select
 import weakref
 from itertools import count
 from types import SimpleNamespace
 
 from pool._local._jobs import Function, OneCall
 from pool._local._peers import decode
+from pool._local._receiver import Receiver
 from pool._local._waiting import Lead
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import (
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 
     from pool._local._jobs import Sink, Source
 
-_DONTWAIT = _socket.MSG_DONTWAIT
-
 
 class _Request:
     """A job that this task has submitted."""
@@ -50,10 +46,8 @@ class _Request:
         self.sent = sent
 
 
-class NestedDriver:
+class NestedDriver(Receiver):
     """Receive outcomes from the parent; what `Lead` drives."""
-
-    crashed = False
 
     def __init__(self) -> None:
         worker = Worker.current
@@ -61,57 +55,29 @@ class NestedDriver:
         ours, theirs = socket_pair()
         worker.channel.send((CLIENT,), fds=[theirs.fileno()])
         theirs.close()
-        self.channel = Channel(ours, linked=True)
+        super().__init__(Channel(ours, linked=True))
         self.jobs: dict[int, _Request] = {}
-        self.closed = False
         self.looked = 0.0
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(ours.fileno(), select.POLLIN)
-        self._poll.register(self._wake_read, select.POLLIN)
-        self._calling: list[Sink] = []
 
     @property
     def outstanding(self) -> bool:
         """Whether any job has not finished."""
         return bool(self.jobs)
 
-    held_here = False
-
     def pump(self) -> None:
         """Nothing: requests are sent when they are made."""
 
-    def wake(self) -> None:
-        """Make the thread that sleeps in `step` look around."""
-        os.write(self._wake_write, b"x")
-
-    def step(self, patience: float | None) -> None:
-        """Sleep until an outcome comes, at most `patience` seconds."""
-        for fd, _ in self._poll.poll(None if patience is None else patience * 1000):
-            if fd == self._wake_read:
-                os.read(fd, 4096)
-            else:
-                self._receive()
-        while self._calling:
-            self._calling.pop(0).call_back()
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                head, blobs = self.channel.receive(_DONTWAIT)
-            except BlockingIOError:
-                return
-            except (EOFError, OSError):
-                os._exit(1)  # the parent is gone, and this worker with it
-            request = self.jobs.get(head[1])
-            if request is None:
-                continue  # cancelled
-            if head[0] == OUTCOME:
-                self._outcome(request, head[2], bool(head[3]), blobs)
-            else:
-                del self.jobs[head[1]]
-                if request.sink.finish():
-                    self._calling.append(request.sink)
+    def on_message(self, head: Any, blobs: list[Any]) -> None:
+        """Take an outcome, or the end of a job."""
+        request = self.jobs.get(head[1])
+        if request is None:
+            return  # cancelled
+        if head[0] == OUTCOME:
+            self._outcome(request, head[2], bool(head[3]), blobs)
+        else:
+            del self.jobs[head[1]]
+            if request.sink.finish():
+                self.calling.append(request.sink)
 
     def _outcome(self, request: _Request, index: int, failed: bool, blobs: list[Any]) -> None:
         try:
@@ -121,7 +87,7 @@ class NestedDriver:
         if index < 0:
             request.sink.abort(value)
         elif request.sink.deliver(index, [value], failed):
-            self._calling.append(request.sink)
+            self.calling.append(request.sink)
 
 
 class NestedEngine:

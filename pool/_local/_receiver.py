@@ -1,0 +1,85 @@
+"""What `Lead` drives in a worker: the answers that come back over one socket.
+
+A task that uses the pool it runs in, or the runtime it came from, asks over a socket of
+its own; here is the receiving side that both have in common.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from pool._transport._channel import Channel
+
+    class CallsBack(Protocol):
+        """What runs code of the user's."""
+
+        def call_back(self) -> None:
+            """Run what is due."""
+
+
+_DONTWAIT = _socket.MSG_DONTWAIT
+
+
+class Receiver:
+    """Receive messages of the process that this worker belongs to, and end with it.
+
+    Parameters
+    ----------
+    channel : Channel
+    """
+
+    crashed = False
+    held_here = False
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.closed = False
+        #: Whose callbacks are due, now that what they waited for is there.
+        self.calling: deque[CallsBack] = deque()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether an answer is still to come."""
+        raise NotImplementedError
+
+    def on_message(self, head: Any, blobs: list[Any]) -> None:
+        """Take one message."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Make the thread that sleeps in `step` look around."""
+        try:
+            os.write(self._wake_write, b"x")
+        except BlockingIOError:
+            return  # it has been told often enough
+
+    def step(self, patience: float | None) -> None:
+        """Sleep until a message comes, at most `patience` seconds, and deal with it."""
+        for fd, _ in self._poll.poll(None if patience is None else patience * 1000):
+            if fd == self._wake_read:
+                os.read(fd, 4096)
+            else:
+                self._receive()
+        while self.calling:
+            self.calling.popleft().call_back()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                head, blobs = self.channel.receive(_DONTWAIT)
+            except BlockingIOError:
+                return
+            except (EOFError, OSError):
+                os._exit(1)  # who answers is gone, and this worker with it
+            self.on_message(head, blobs)
