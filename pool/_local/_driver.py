@@ -415,6 +415,18 @@ class Driver:
         if self.guard is not None and self.guard.ended(worker_id):
             self.memory_due = self.looked  # is there enough now?
 
+    def jobs_of(self, worker_id: int) -> list[Job]:
+        """Return the jobs of the tasks that a worker has; called under the lock."""
+        peer = self.peers.get(worker_id)
+        if peer is None:
+            return []
+        numbers = {run[0] for sent in peer.sent.values() for run in sent.runs}
+        return [self.jobs[number] for number in numbers if number in self.jobs]
+
+    def depth_of(self, worker_id: int) -> int:
+        """Return how deep the tasks are that a worker runs; called under the lock."""
+        return max((job.depth for job in self.jobs_of(worker_id)), default=0)
+
     def cancel(self, job_id: int) -> None:
         """Cancel a job that nobody waits for any more; called under the lock."""
         job = self.jobs.pop(job_id, None)

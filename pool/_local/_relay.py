@@ -56,12 +56,11 @@ class Client:
 
     def on_ready(self) -> None:
         """Read requests, and send what the worker had no room for."""
-        while self._backlog:
-            if not self._try_send(*self._backlog[0]):
-                break
-            self._backlog.popleft()
-        else:
-            self._driver.epoll.modify(self.channel.fileno(), select.EPOLLIN)
+        if self._backlog:
+            while self._backlog and self._try_send(*self._backlog[0]):
+                self._backlog.popleft()
+            if not self._backlog:
+                self._driver.epoll.modify(self.channel.fileno(), select.EPOLLIN)
         while True:
             try:
                 head, blobs = self.channel.receive(_DONTWAIT)
@@ -113,7 +112,7 @@ class Client:
         job = Job(job_id, known, mode, source, sink, lambda first, last: f"{label}, nested")
         job.timeout = timeout
         job.retries = retries
-        job.depth = 1 + self._depth()
+        job.depth = 1 + driver.depth_of(self.worker_id)
         self._jobs[request_id] = job_id
         self._sources[request_id] = source
         driver.jobs[job_id] = job
@@ -121,15 +120,6 @@ class Client:
         driver.inbox.append(
             ev.JobSubmitted(job_id, source.chunks, final, key, job.depth, timeout, retries)
         )
-
-    def _depth(self) -> int:
-        """Return how deep the tasks are that this worker runs."""
-        peer = self._driver.peers.get(self.worker_id)
-        if peer is None:
-            return 0
-        jobs = self._driver.jobs
-        running = [run[0] for sent in peer.sent.values() for run in sent.runs]
-        return max((jobs[job_id].depth for job_id in running if job_id in jobs), default=0)
 
     # ------------------------------------------------------------------ outcomes
 

@@ -211,7 +211,7 @@ class Borrower:
         known = self._remember(code)
         call = TaskCall(self._runtime, known, None, options, [])
         call.parcel = parcel
-        call.depth = 1 + self._runtime.depth_of(self._worker_id)
+        call.depth = 1 + self._runtime.driver.depth_of(self._worker_id)
         return call
 
     def _remember(self, code: Any) -> Any:

@@ -204,7 +204,9 @@ class Runtime:
         """Lend the slot of a task that waits."""
         if not worker_id:
             return
-        for job in self._jobs_of(worker_id):
+        for job in self.driver.jobs_of(worker_id):
+            if job.function is None:
+                continue
             code = self.tasks.codes.get(job.function.function_id)
             if code is not None:
                 code.waits = True
@@ -214,17 +216,6 @@ class Runtime:
         """Take the slot back."""
         if worker_id:
             self.driver.inbox.append(ev.WorkerUnblocked(worker_id))
-
-    def _jobs_of(self, worker_id: int) -> list[Any]:
-        peer = self.driver.peers.get(worker_id)
-        if peer is None:
-            return []
-        numbers = {run[0] for sent in peer.sent.values() for run in sent.runs}
-        return [self.driver.jobs[number] for number in numbers if number in self.driver.jobs]
-
-    def depth_of(self, worker_id: int) -> int:
-        """Return how deep the tasks are that a worker runs."""
-        return max((job.depth for job in self._jobs_of(worker_id)), default=0)
 
     def abort(self, error: BaseException) -> list[Any]:
         """Give up: the engine has crashed. Nobody has to be called back."""
