@@ -100,10 +100,14 @@ def decode(data: Any, buffers: Iterable[Any] = ()) -> Any:
     data : bytes-like
     buffers : iterable of bytes-like
         As many as `encode` returned. Objects are built on top of them without a copy, so
-        each must be writable and not be used for anything else from then on. Blocks of
-        the store are mapped.
+        they must not be used for anything else from then on. Blocks of the store are mapped,
+        ``bytes`` are copied: what is built on top shall be writable.
     """
-    return _pickle.loads(opened(data), buffers=[opened(buffer) for buffer in buffers])
+    return _pickle.loads(opened(data), buffers=[_writable(buffer) for buffer in buffers])
+
+
+def _writable(buffer: Any) -> Any:
+    return bytearray(buffer) if type(buffer) is bytes else opened(buffer)
 
 
 def opened(blob: Any) -> Any:
@@ -193,7 +197,11 @@ def reduce_large(obj: Any) -> Any:
 #: Modules whose types `reduce_large` is about.
 WATCHED = frozenset({"array", "numpy", "numpy.ma", "numpy.ma.core", "numpy.rec", "pyarrow.lib"})
 
-_NAMES = frozenset({"array", "ndarray", "MaskedArray", "recarray", "memmap", "matrix"})
+#: Scalars that have the very value of a plain number. What a mean, a sum or a comparison
+#: returns, so it is worth not pickling a function and a dtype with each.
+_SCALARS = frozenset({"float64", "int64", "int32", "bool"})
+
+_NAMES = _SCALARS | {"array", "ndarray", "MaskedArray", "recarray", "memmap", "matrix"}
 
 
 def _find_reducer(kind: type) -> Callable[[Any], Any] | None:
@@ -213,7 +221,12 @@ def _find_reducer(kind: type) -> Callable[[Any], Any] | None:
         return _reduce_masked if kind is getattr(home, name, None) else None
     if kind is not getattr(numpy, name, None):
         return None
-    return _reduce_ndarray if name == "ndarray" else _reduce_subclass
+    if name in _SCALARS:
+        return _reduce_scalar
+    if name != "ndarray":
+        return _reduce_subclass
+    _learn_codes(numpy)
+    return _reduce_ndarray
 
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {}
@@ -235,11 +248,22 @@ def _load_array(typecode: str, buffer: Any) -> Any:
     return loaded
 
 
+def _reduce_scalar(obj: Any) -> Any:
+    return type(obj), (obj.item(),)
+
+
 def _reduce_ndarray(obj: Any) -> Any:
     flags = obj.flags
-    if obj.dtype.hasobject:
+    dtype = obj.dtype
+    code = _CODES.get(id(dtype))
+    if code is not None and flags.writeable and flags.forc:
+        # A class of C called with plain values: numpy's own form costs three times as much,
+        # in Python on both sides, since it pickles a function and a dtype as well.
+        order = "C" if flags.c_contiguous else "F"
+        return type(obj), (obj.shape, code, PickleBuffer(obj), 0, None, order)
+    if dtype.hasobject:
         return NotImplemented
-    if obj.nbytes < OUT_OF_BAND_MIN and obj.dtype.isnative:
+    if obj.nbytes < OUT_OF_BAND_MIN and dtype.isnative:
         # Protocol 5 keeps an array read-only that the sender only had a read-only view
         # of; the older form arrives writable, as it does through multiprocessing (but in
         # native byte order).
@@ -251,6 +275,19 @@ def _reduce_ndarray(obj: Any) -> Any:
         obj = obj.copy(order="K")
         return _reduce_ndarray_view(obj) or obj.__reduce_ex__(5)
     return _reduce_ndarray_view(obj) or NotImplemented
+
+
+#: The names of the dtypes of which there is one object each (without metadata, in native
+#: byte order, with a buffer format), by the id of that object.
+_CODES: dict[int, str] = {}
+
+
+def _learn_codes(numpy: Any) -> None:
+    for char in "?bBhHiIlLqQefdgFDG":
+        dtype = numpy.dtype(char)
+        # What a dtype's name leads to elsewhere: `l` and `q` are two types with one name.
+        if numpy.dtype(dtype.str) is dtype:
+            _CODES[id(dtype)] = dtype.str
 
 
 def _reduce_ndarray_view(obj: Any) -> Any:

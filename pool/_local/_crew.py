@@ -13,7 +13,7 @@ import select
 
 from pool._local import _events as ev
 from pool._local._peers import Peer
-from pool._transport._channel import socket_pair
+from pool._transport._channel import BUFFER_NBYTES, socket_pair
 from pool._transport._journal import JournalFile
 from pool._transport._messages import EXIT, EXITED
 
@@ -54,7 +54,7 @@ class Crew:
         self.peers: dict[int, Peer] = {}
         self.by_fd: dict[int, Peer] = {}
         self.unlaunched: list[int] = []
-        self.buffer = bytearray(64 * 1024)
+        self.buffer = bytearray(BUFFER_NBYTES)
         self._early_mail: dict[int, list[ev.Send]] = {}
         self._journal = JournalFile(max(64, 4 * driver.scheduler.processes))
         try:

@@ -17,6 +17,8 @@ import storetasks as tasks
 import store
 import store._depot
 from pool import Pool, WorkerDied, get_context
+from pool._transport._channel import INLINE_MAX
+from store._codec import OUT_OF_BAND_MIN
 
 COUNT = 50_000  # 400 kB of float64
 
@@ -63,6 +65,21 @@ def test_arguments_that_come_back(pool: Any) -> None:
         result[:] = -1  # neither the argument nor the other result
         assert (again == wanted).all()
     assert (array == np.arange(float(COUNT))).all()
+
+
+@pytest.mark.parametrize(
+    "nbytes", [OUT_OF_BAND_MIN, INLINE_MAX - 4096, INLINE_MAX, INLINE_MAX + 4096]
+)
+def test_sizes_at_which_the_way_changes(pool: Any, nbytes: int) -> None:
+    for count in range((nbytes - 512) // 8, (nbytes + 512) // 8, 31):
+        array = np.arange(float(count))
+        result = pool.apply(tasks.add_in_place, (array,))
+        assert (result == np.arange(1.0, count + 1)).all()
+        assert result.flags.writeable and array[0] == 0
+    shared = store.share(np.arange(float(2 * nbytes)))
+    part = shared[100 : 100 + nbytes // 8]
+    assert pool.map(tasks.add_in_place, [part] * 4, 1)[3][-1] == part[-1] + 1
+    assert shared[100] == 100
 
 
 def test_results_fed_back(pool: Any) -> None:

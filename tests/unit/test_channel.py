@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from pool._transport._channel import FDS_MAX, INLINE_MAX, Channel, socket_from, socket_pair
+from pool._transport._channel import (
+    BUFFER_NBYTES,
+    FDS_MAX,
+    INLINE_MAX,
+    Channel,
+    socket_from,
+    socket_pair,
+)
 from store import _anonymous
 
 DONTWAIT = _socket.MSG_DONTWAIT
@@ -106,7 +113,7 @@ def test_old_contents_of_the_buffer_do_not_show_through(ends: Ends) -> None:
 
 
 def test_channels_may_share_a_buffer() -> None:
-    buffer = bytearray(INLINE_MAX + 4096)
+    buffer = bytearray(BUFFER_NBYTES)
     pairs = [socket_pair() for _ in range(2)]
     senders = [Channel(pair[0]) for pair in pairs]
     receivers = [Channel(pair[1], buffer) for pair in pairs]
