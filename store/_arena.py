@@ -159,8 +159,11 @@ class Arena:
         self.live -= allocator.size_of(offset)
         start, end = allocator.free(offset)
         keep = max(self.budget.keep or 0, self.peak // 4)
-        if self.resident - self.live > keep:
-            segment.punch(start, end)
+        excess = self.resident - self.live - keep
+        if excess > 0:
+            # Not all of the range: what comes next would have to make the pages anew.
+            end = segment.last_page(start, end)
+            segment.punch(max(start, end - excess), end)
 
     def trim(self, keep: int) -> int:
         """Give free pages back until at most `keep` bytes of them are left; return how many."""

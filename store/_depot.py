@@ -250,7 +250,7 @@ class Depot:
         """Return sizes and counts; see `store.stats`."""
         with self._lock:
             self._settle()
-            numbers: dict[str, Any] = {"mode": self.mode}
+            numbers: dict[str, Any] = {"mode": self.mode, **dict.fromkeys(_SIZES, 0)}
             if self._arena is not None:
                 numbers |= self._arena.stats()
             held = {str(holder): self.ledger.held_by(holder) for holder in self.ledger.holders()}
@@ -302,6 +302,9 @@ class Depot:
 def _gone() -> bool:
     return False
 
+
+#: What there is to say of an arena that is not there yet.
+_SIZES = ("segments", "live", "free", "peak", "resident", "spilled", "budget")
 
 _depot: Depot | None = None
 

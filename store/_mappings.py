@@ -29,7 +29,6 @@ from store._memory import (
     PAGE,
     is_untouched,
     map_file,
-    map_part,
     remap_file,
     reset,
     unmap,
@@ -88,7 +87,7 @@ class Reader:
         if not self._address:
             with _lock:
                 if not self._address:
-                    self._address = map_file(self.fd, self.nbytes, private=True)
+                    self._address = map_file(self.fd, 0, self.nbytes, private=True)
         return self._address
 
     def __del__(self, _unmap: Any = unmap, _close: Any = os.close) -> None:
@@ -242,7 +241,7 @@ class Lease:
             self.address = base + at
         else:
             # Somebody here has a view of it, maybe a changed one.
-            mapped = map_part(reader.fd, first, nbytes)
+            mapped = map_file(reader.fd, first, nbytes, private=True)
             self._mapped = mapped, nbytes
             self.address = mapped + at - first
         self.__array_interface__ = {
@@ -287,7 +286,7 @@ class Canvas:
         self.readonly = False
         self.sealed = False
         nbytes = -(-block.nbytes // PAGE) * PAGE
-        self.address = map_part(fd, block.start, nbytes, private=False)
+        self.address = map_file(fd, block.start, nbytes, private=False)
         self._nbytes = nbytes
         self.__array_interface__ = {
             "shape": (block.nbytes,),

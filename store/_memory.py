@@ -57,18 +57,18 @@ def _huge_page() -> int:
 HUGE = _huge_page()
 
 
-def map_file(fd: int, nbytes: int, private: bool) -> int:
-    """Map a file from its beginning, readable and writable, and return the address.
+def map_file(fd: int, offset: int, nbytes: int, private: bool) -> int:
+    """Map a range of a file, readable and writable, and return the address.
 
-    The address is a multiple of the huge page: only then the kernel can map such a page
-    as one.
+    What is as large as a huge page is mapped at the same distance from one as it has in the
+    file: only then the kernel can map such a page as one, not as 512 small ones.
 
     Parameters
     ----------
     fd : int
         Open for writing unless `private`.
-    nbytes : int
-        A multiple of `PAGE`.
+    offset, nbytes : int
+        Multiples of `PAGE`.
     private : bool
         What is written stays in this process (copy on write).
 
@@ -77,32 +77,31 @@ def map_file(fd: int, nbytes: int, private: bool) -> int:
     OSError
         ENOMEM: no address space (``ulimit -v``), or too many mappings.
     """
-    slack = HUGE or PAGE
-    start = _call_map(None, nbytes + slack, _NONE, _mmap.MAP_PRIVATE | _ANONYMOUS | _NORESERVE, -1)
-    address = -(-start // slack) * slack
+    if not HUGE or nbytes < HUGE:
+        return _call_map(None, nbytes, _READ | _WRITE, _kind(private), fd, offset)
+    reserved = nbytes + HUGE
+    start = _call_map(None, reserved, _NONE, _mmap.MAP_PRIVATE | _ANONYMOUS | _NORESERVE, -1)
+    address = start + (offset - start) % HUGE
     try:
-        remap_file(address, fd, 0, nbytes, private)
+        remap_file(address, fd, offset, nbytes, private)
     except OSError:
-        _unmap(start, nbytes + slack)
+        _unmap(start, reserved)
         raise
     if address > start:
         _unmap(start, address - start)
     behind = address + nbytes
-    if start + nbytes + slack > behind:
-        _unmap(behind, start + nbytes + slack - behind)
+    if start + reserved > behind:
+        _unmap(behind, start + reserved - behind)
     return address
-
-
-def map_part(fd: int, offset: int, nbytes: int, private: bool = True) -> int:
-    """Map a range of a file and return the address; `offset` is a multiple of `PAGE`."""
-    kind = _mmap.MAP_PRIVATE | _NORESERVE if private else _mmap.MAP_SHARED
-    return _call_map(None, nbytes, _READ | _WRITE, kind, fd, offset)
 
 
 def remap_file(address: int, fd: int, offset: int, nbytes: int, private: bool) -> None:
     """Put a range of a file at an address that is the caller's, in place of what is there."""
-    kind = _mmap.MAP_PRIVATE | _NORESERVE if private else _mmap.MAP_SHARED
-    _call_map(address, nbytes, _READ | _WRITE, kind | _FIXED, fd, offset)
+    _call_map(address, nbytes, _READ | _WRITE, _kind(private) | _FIXED, fd, offset)
+
+
+def _kind(private: bool) -> int:
+    return _mmap.MAP_PRIVATE | _NORESERVE if private else _mmap.MAP_SHARED
 
 
 def _call_map(

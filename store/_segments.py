@@ -84,7 +84,7 @@ class Segment:
             if in_memory:
                 _seal(self.fd)
             self.reader_fd = _reopened(self.fd)
-            self.address = _memory.map_file(self.fd, nbytes, private=False)
+            self.address = _memory.map_file(self.fd, 0, nbytes, private=False)
         except BaseException:
             self._close_files()
             raise
@@ -188,6 +188,11 @@ class Segment:
         if self.array is None:
             self.array = np.asarray(_Memory(self.address, self.nbytes))
         return self.array
+
+    def last_page(self, start: int, end: int) -> int:
+        """Return where the last page of a range ends that is there; `start` if none is."""
+        found = self._populated.rfind(1, start // PAGE, end // PAGE)
+        return start if found < 0 else (found + 1) * PAGE
 
     def punch(self, start: int, end: int) -> int:
         """Give the pages of a free range back to the system; return how many bytes.

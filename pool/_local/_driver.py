@@ -143,6 +143,12 @@ class Driver:
         """Return a number that no job of this process had."""
         return next(_job_ids)
 
+    def add_job(self, job: Job) -> None:
+        """Enter a job of which the scheduler is about to be told."""
+        if job.function is not None:
+            self.functions.use(job.function)
+        self.jobs[job.job_id] = job
+
     @property
     def outstanding(self) -> bool:
         """Whether any job has not finished."""
@@ -313,11 +319,12 @@ class Driver:
         while inbox or dirty:
             while dirty:
                 dirty.popleft().flush()
-            if not inbox:
-                return
-            self.handle(inbox.popleft())
-            if self._unlaunched:
-                self.crew.launch()
+            if inbox:
+                self.handle(inbox.popleft())
+                if self._unlaunched:
+                    self.crew.launch()
+        if self.functions.ended:
+            self.functions.sweep()
 
     def handle(self, event: ev.Event) -> None:
         """Tell the scheduler, and do what it says; called under the lock."""
@@ -411,7 +418,6 @@ class Driver:
         self.outcomes.last_exit = (peer, status)
         self.outcomes.end_loan(worker_id, running)
         self.handle(ev.WorkerExited(worker_id, running))
-        self.functions.forgets.pop(worker_id, None)
         if self.guard is not None and self.guard.ended(worker_id):
             self.memory_due = self.looked  # is there enough now?
 
@@ -432,6 +438,7 @@ class Driver:
         job = self.jobs.pop(job_id, None)
         if job is not None:
             job.source.stop()
+            self.functions.forget(job.function)
             self.inbox.append(ev.CancelRequested(job_id))
 
     # ------------------------------------------------------------------ commands out
@@ -465,12 +472,14 @@ class Driver:
         entries = [
             job.encode(start, stop, blobs) for job, (_, start, stop) in zip(jobs, runs, strict=True)
         ]
-        forgets = self.functions.forgets
-        forgotten = forgets.pop(worker_id, ()) if forgets else ()
+        forgets: Sequence[int] = ()
+        if peer.forgets:
+            forgets, peer.forgets = peer.forgets, []
         peer.sent[message_id] = Sent(runs, list(defines))
         try:
-            peer.post((RUN, message_id, list(defines.values()), forgotten, entries), blobs)
+            peer.post((RUN, message_id, list(defines.values()), forgets, entries), blobs)
         except OSError as error:
+            peer.forgets.extend(forgets)
             self._cannot_send(peer, message_id, jobs, error)
 
     def _send_without(self, command: ev.Send) -> None:
@@ -487,6 +496,7 @@ class Driver:
         error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
         for job in jobs:
             if self.jobs.pop(job.job_id, None) is not None:
+                self.functions.forget(job.function)
                 self.inbox.append(ev.CancelRequested(job.job_id))
                 if job.sink.abort(error):
                     self.calling.append(job.sink)

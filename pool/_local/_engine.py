@@ -155,6 +155,9 @@ class LocalEngine:
     def function(self, payload: Any) -> Function:
         """Register a pickled function; see `FunctionTable`."""
         driver = self.driver
+        if payload.encoded.buffers:
+            # What workers let go since somebody looked is room for this.
+            self.lead.glance()
         return driver.functions.register(payload, not driver.jobs)
 
     def submit(
@@ -198,7 +201,7 @@ class LocalEngine:
         job.retries = retries
         job.depth = depth
         driver = self.driver
-        driver.jobs[job_id] = job
+        driver.add_job(job)
         key = cost_key or (0 if function is None else function.function_id, source.chunksize)
         try:
             driver.post(
@@ -285,6 +288,7 @@ class LocalEngine:
             return False  # another thread was quicker
         else:
             job.source.stop()
+            driver.functions.forget(job.function)
             driver.post(ev.CancelRequested(job_id))
         call_back = sink.abort(error)
         if call_back:

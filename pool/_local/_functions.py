@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import count
 
 from pool._local._jobs import Function
@@ -21,7 +22,7 @@ SHARED_NBYTES = 65536
 
 
 class FunctionTable:
-    """Number functions, and note which ones workers may forget.
+    """Number functions, and see to it that workers forget them in time.
 
     Parameters
     ----------
@@ -30,16 +31,17 @@ class FunctionTable:
 
     Attributes
     ----------
-    forgets : dict
-        By worker_id: functions for that worker to forget, to be sent with its next mail.
+    ended : deque of int
+        Functions whose job has ended, to be swept.
     """
 
-    __slots__ = ("_peers", "_shared", "forgets")
+    __slots__ = ("_live", "_peers", "_shared", "ended")
 
     def __init__(self, peers: dict[int, Peer]) -> None:
         self._peers = peers
         self._shared: dict[bytes, Function] = {}
-        self.forgets: dict[int, list[int]] = {}
+        self._live: set[int] = set()
+        self.ended: deque[int] = deque()
 
     def register(self, payload: Any, idle: bool) -> Function:
         """Return the number under which workers keep a pickled function.
@@ -65,22 +67,48 @@ class FunctionTable:
             blobs = stored(blobs)
         function = Function(next(_function_ids), blobs, payload.stateless, shared)
         if shared:
+            self._live.add(function.function_id)
             self._shared[data] = function
             if len(self._shared) > FUNCTIONS_KEPT and idle:
                 for old in list(self._shared)[: FUNCTIONS_KEPT // 2]:
                     self._drop(self._shared.pop(old).function_id)
         return function
 
-    def forget(self, function: Function | None) -> None:
-        """Let go of the function of a job that has finished, unless others may share it."""
-        if function is not None and not function.shared:
-            self._drop(function.function_id)
+    def use(self, function: Function) -> None:
+        """Note that a job begins which uses a function."""
+        self._live.add(function.function_id)
 
-    def _drop(self, function_id: int) -> None:
-        for peer in self._peers.values():
-            if function_id in peer.known:
-                peer.known.discard(function_id)
-                self.forgets.setdefault(peer.worker_id, []).append(function_id)
+    def learned(self, peer: Peer, function_ids: list[int]) -> None:
+        """Note that a worker has functions; those whose jobs have ended it shall forget."""
+        for function_id in function_ids:
+            if function_id in self._live:
+                peer.known.add(function_id)
+            else:
+                peer.forgets.append(function_id)
+                peer.tell()
+
+    def forget(self, function: Function | None) -> None:
+        """Let go of the function of a job that has ended; called in any thread, never waits."""
+        if function is not None and not function.shared:
+            self.ended.append(function.function_id)
+
+    def sweep(self) -> None:
+        """Tell workers what they shall forget; called under the driver's lock.
+
+        Without waiting for the next job to tell it with: that may be long, and there may be
+        gigabytes in a function that is not shared.
+        """
+        while self.ended:
+            for peer in self._drop(self.ended.popleft()):
+                peer.tell()
+
+    def _drop(self, function_id: int) -> list[Peer]:
+        self._live.discard(function_id)
+        told = [peer for peer in self._peers.values() if function_id in peer.known]
+        for peer in told:
+            peer.known.discard(function_id)
+            peer.forgets.append(function_id)
+        return told
 
 
 _function_ids = count(1)

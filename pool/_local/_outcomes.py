@@ -55,7 +55,7 @@ class Outcomes:
         if sent is not None:
             sent.answered += chunks
             if sent.defines:
-                peer.known.update(sent.defines)
+                self._driver.functions.learned(peer, sent.defines)
                 sent.defines = []
             if final:
                 del peer.sent[message_id]

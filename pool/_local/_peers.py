@@ -18,7 +18,7 @@ from pool._transport._journal import (
     TARGET_CHUNK,
     USED,
 )
-from pool._transport._messages import INTS, RUN, STREAM
+from pool._transport._messages import FORGET, INTS, RUN, STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class Peer:
         To receive into; shared by all peers of one driver.
     """
 
-    __slots__ = ("_theirs", "channel", "known", "pid", "sent", "slot", "slot_id", "worker_id")
+    __slots__ = (
+        "_theirs", "channel", "forgets", "known", "pid", "sent", "slot", "slot_id", "worker_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -87,6 +89,8 @@ class Peer:
         #: A message that was merely sent can be taken back before the worker reads it,
         #: and the worker then reads the next one first.
         self.known: set[int] = set()
+        #: Functions that it shall forget and was not told of.
+        self.forgets: list[int] = []
         self.sent: dict[int, Sent] = {}
 
     def close(self) -> None:
@@ -101,6 +105,14 @@ class Peer:
             self.channel.send(head, blobs)
         except ConnectionError:
             return
+
+    def tell(self) -> None:
+        """Tell the worker now what it shall forget, if it has room for a message."""
+        try:
+            self.channel.send((FORGET, self.forgets), flags=_DONTWAIT)
+        except OSError:
+            return  # told with the next message, or not needed
+        self.forgets = []
 
     def reclaim(self) -> list[int]:
         """Take back every message that the worker has not read.
@@ -119,6 +131,9 @@ class Peer:
             if head[0] == RUN:
                 reclaimed.append(head[1])
                 self.sent.pop(head[1], None)
+                self.forgets.extend(head[3])
+            elif head[0] == FORGET:
+                self.forgets.extend(head[1])
 
     def salvage(self) -> tuple[int | None, list[bytes]]:
         """Read what a dead worker left in its journal.

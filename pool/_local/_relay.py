@@ -115,7 +115,7 @@ class Client:
         job.depth = 1 + driver.depth_of(self.worker_id)
         self._jobs[request_id] = job_id
         self._sources[request_id] = source
-        driver.jobs[job_id] = job
+        driver.add_job(job)
         key = (label, chunksize)
         driver.inbox.append(
             ev.JobSubmitted(job_id, source.chunks, final, key, job.depth, timeout, retries)

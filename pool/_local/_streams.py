@@ -86,7 +86,7 @@ class CallStream:
         job_id = driver.new_job_id()
         batch = self._batch = _Batch(self, job_id)
         batch.take(pending)
-        driver.jobs[job_id] = Job(job_id, self._function, STAR, batch, batch, self._label)
+        driver.add_job(Job(job_id, self._function, STAR, batch, batch, self._label))
         key = (self._function.function_id, 1)
         driver.inbox.append(ev.JobSubmitted(job_id, batch.chunks, False, key))
 

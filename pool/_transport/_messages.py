@@ -10,6 +10,8 @@ parent -> worker
         ``defines``: ``(function_id, stateless, buffers)`` each; one payload each comes
         first in the blobs. ``runs``: ``(function_id, mode, layout, chunks, size, extra)``,
         see below; their payloads follow in order.
+    ``(FORGET, function_ids)``
+        The same, when there is nothing to run for now.
     ``(EXIT,)``
         End in good order.
     ``(HOST, config, layout)``
@@ -58,6 +60,7 @@ REFUSED = 4
 DONE = 5
 CLIENT = 6
 RETURNS = 8  #: both ways
+FORGET = 9
 
 SUBMIT = 10
 CHUNKS = 11

@@ -27,6 +27,7 @@ from pool._transport._messages import (
     DONE,
     EACH,
     EXIT,
+    FORGET,
     HOST,
     INLINE,
     MAP,
@@ -42,7 +43,7 @@ from pool._workers._quick import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from pool._transport._channel import Channel
@@ -133,6 +134,8 @@ class Worker:
                 self._run(head, blobs)
             elif head[0] == EXIT:
                 return
+            elif head[0] == FORGET:
+                self._forget(head[1])
             elif head[0] == HOST:
                 # From here on this worker is an actor, with a loop of its own.
                 self.take_over(self.channel, *head[1:], blobs)
@@ -179,14 +182,14 @@ class Worker:
         words[MESSAGE] = message_id
         self._begun = perf_counter()
         position = 0
+        # First: it may be one that is defined anew.
+        self._forget(forgets)
         for function_id, stateless, buffers in defines:
             end = position + 1 + buffers
             self.functions[function_id] = (False, _taken(blobs, position, end))
             if stateless:
                 self._define(function_id)
             position = end
-        for function_id in forgets:
-            self.functions.pop(function_id, None)
         if len(runs) == 1 and runs[0][3] == 1:
             (chunk,) = self._chunks(runs, blobs, position)
             # What the chunk came with is let go before the answer, which tells of it.
@@ -195,6 +198,10 @@ class Worker:
             self._send(message_id, 1, True, [outcome.data, *outcome.buffers], failed)
         else:
             self._run_many(message_id, runs, blobs, position)
+
+    def _forget(self, function_ids: Sequence[int]) -> None:
+        for function_id in function_ids:
+            self.functions.pop(function_id, None)
 
     def _define(self, function_id: int) -> None:
         """Load a function that all its tasks may share."""

@@ -36,6 +36,15 @@ def held() -> dict[str, int]:
     return counts
 
 
+def held_in_the_end(pool: Any) -> dict[str, int]:
+    """Return what is held when every worker has told what it let go: with some next answer."""
+    for _ in range(100):
+        pool.map(abs, range(64), 1)
+        if not held():
+            break
+    return held()
+
+
 def test_argument_arrives_equal_private_and_writable(pool: Any) -> None:
     array = np.full(COUNT, 7.0)
     assert pool.map(tasks.overwrite, [array] * 6, 1) == [7] * 6
@@ -325,3 +334,22 @@ def test_references_in_processes_of_the_standard(mode: str, method: str) -> None
     assert child.exitcode == 0
     assert (store.get(ref) == 3).all()
     child.close()
+
+
+def test_function_is_let_go_with_its_job(pool: Any) -> None:
+    array = np.ones(COUNT)
+    assert pool.map(partial(tasks.total, array), [np.ones(3)] * 4, 1) == [COUNT + 3] * 4
+    with pytest.raises(ZeroDivisionError):
+        pool.map(partial(tasks.divide, array), [0] * 4, 1)
+    assert list(pool.imap(partial(tasks.total, array), [np.ones(3)] * 4)) == [COUNT + 3] * 4
+    assert held_in_the_end(pool) == {}
+
+
+def test_function_of_a_cancelled_job_is_let_go(pool: Any, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
+    for _ in range(2):
+        running = pool.map_async(partial(tasks.stay, np.ones(COUNT), str(begun)), range(8), 1)
+        begun.read_text()
+        assert running.cancel()
+    assert held_in_the_end(pool) == {}

@@ -1,0 +1,89 @@
+"""What an arena keeps for the next object and what it gives back."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import store
+import store._depot
+from store._arena import Arena
+from store._memory import HUGE, PAGE, map_file, unmap
+from store._settings import MODES
+
+MIB = 1 << 20
+KEPT = 16 * MIB
+
+
+@pytest.fixture(params=[mode for mode in MODES if mode != "frames"])
+def arena(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
+    monkeypatch.setenv("POOL_STORE_KEEP", str(KEPT))
+    made = Arena(request.param)
+    yield made
+    made.close()
+
+
+def filled(arena: Arena, nbytes: int) -> Any:
+    place = arena.allocate(nbytes)
+    arena.write(place, memoryview(bytes(nbytes)))
+    return place
+
+
+def test_free_keeps_as_much_as_it_may(arena: Arena) -> None:
+    places = [filled(arena, 10 * MIB) for _ in range(5)]
+    for place in places:
+        arena.free(place)
+    assert arena.live == 0
+    # Given back in steps of huge pages.
+    assert KEPT - 2 * MIB <= arena.resident <= KEPT + 2 * MIB
+
+
+def test_what_is_kept_is_used_first(arena: Arena) -> None:
+    for place in [filled(arena, 5 * MIB) for _ in range(6)]:
+        arena.free(place)
+    before = arena.resident
+    place = filled(arena, 8 * MIB)
+    assert arena.resident == before
+    arena.free(place)
+
+
+def test_trim_gives_everything_back(arena: Arena) -> None:
+    kept = filled(arena, 4 * MIB)
+    arena.free(filled(arena, 12 * MIB))
+    assert arena.trim(0) >= 10 * MIB
+    assert arena.resident - arena.live <= 2 * MIB
+    arena.free(kept)
+
+
+@pytest.mark.skipif(not HUGE, reason="no huge pages here")
+@pytest.mark.parametrize("offset", [0, PAGE, HUGE - PAGE, HUGE, 3 * HUGE + 5 * PAGE])
+@pytest.mark.parametrize("private", [False, True])
+def test_parts_are_mapped_as_they_lie_in_huge_pages(
+    arena: Arena, offset: int, private: bool
+) -> None:
+    segment, start = filled(arena, 16 * MIB)
+    assert start == 0
+    contents = (np.arange(16 * MIB) % 251).astype("u1")
+    segment.write(start, memoryview(contents))
+    address = map_file(segment.fd, offset, 4 * MIB, private)
+    try:
+        assert (address - offset) % HUGE == 0
+        seen = np.ctypeslib.as_array((ctypes.c_uint8 * (4 * MIB)).from_address(address))
+        assert (seen == contents[offset : offset + 4 * MIB]).all()
+    finally:
+        unmap(address, 4 * MIB)
+    arena.free((segment, start))
+
+
+def test_stats_have_all_sizes_before_there_is_anything() -> None:
+    store._depot.shutdown()
+    before = store.stats()
+    ref = store.put(np.ones(100_000))
+    after = store.stats()
+    del ref
+    assert before.keys() == after.keys()
+    assert before["live"] == 0 < after["live"]
