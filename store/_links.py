@@ -119,6 +119,11 @@ class Link:
         least = store.least
         for index, blob in enumerate(blobs):
             placed = store.place(blob, self) if len(blob) >= least else None
+            if placed is not None and not self._has_room(placed[0].key, segments):
+                # Results of more workers than descriptors fit into a message: the rest of
+                # them goes by value this once, and by reference when these are known there.
+                store.release(self, (placed[1][-1],))
+                placed = None
             if placed is None:
                 left.append(blob.copy() if type(blob) is Block else blob)
                 continue
@@ -139,6 +144,10 @@ class Link:
             tuple((reader.key, reader.nbytes) for reader in segments.values()),
         )
         return left, note, [reader.fd for reader in segments.values()]
+
+    def _has_room(self, key: int, segments: dict[int, Reader]) -> bool:
+        """Return whether the segment is known there, or its descriptor can come along."""
+        return key in self._known or key in segments or len(segments) < SEGMENTS_MAX
 
     def unpack(self, blobs: list[Any], note: Note, fds: list[int]) -> None:
         """Put blocks in place of references; takes the descriptors of the note's segments."""

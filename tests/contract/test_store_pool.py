@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,24 @@ def test_results_that_stay_in_the_store(pool: Any) -> None:
     pool.terminate()
     pool.join()
     assert (store.get(ref) == 5).all()
+
+
+def test_results_of_more_workers_than_descriptors_fit_into_a_message(pool: Any) -> None:
+    with ExitStack() as stack:
+        # Each has memory of its own, which the workers of the other pool do not know yet.
+        others = [stack.enter_context(Pool(1)) for _ in range(16)]
+        handles = [p.apply_async(tasks.full, (COUNT, 1.0)) for p in others]
+        results = [handle.get() for handle in handles]
+        for _ in range(3):
+            assert pool.apply(tasks.total, results) == 16.0 * COUNT
+            assert pool.map(tasks.total, [results[0], *results], 1) == [1.0 * COUNT] * 17
+    for other in others:
+        other.join()
+    results.clear()
+    pool.map(abs, range(64), 1)
+    pool.terminate()
+    pool.join()
+    assert held() == {}
 
 
 def test_results_outlive_their_worker_and_pool(pool: Any) -> None:
