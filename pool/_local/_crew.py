@@ -15,11 +15,12 @@ from pool._local import _events as ev
 from pool._local._peers import Peer
 from pool._transport._channel import BUFFER_NBYTES, socket_pair
 from pool._transport._journal import JournalFile
-from pool._transport._messages import EXIT, EXITED
+from pool._transport._messages import EXIT, EXITED, INITIALIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from pool._local._driver import Driver
     from pool._workers._launcher import Launcher
@@ -35,6 +36,9 @@ class Crew:
     driver : Driver
     connect : callable
         ``connect(journal fd) -> Launcher``.
+    initial : sequence of bytes-like or Block
+        The payload of the initializer, if the forkserver has not got it: sent to each worker,
+        and kept for those to come.
 
     Attributes
     ----------
@@ -48,9 +52,12 @@ class Crew:
         To receive into, for everything that is read under the driver's lock.
     """
 
-    def __init__(self, driver: Driver, connect: Callable[[int], Launcher]) -> None:
+    def __init__(
+        self, driver: Driver, connect: Callable[[int], Launcher], initial: Sequence[Any]
+    ) -> None:
         self._driver = driver
         self._connect = connect
+        self._initial = initial
         self.peers: dict[int, Peer] = {}
         self.by_fd: dict[int, Peer] = {}
         self.unlaunched: list[int] = []
@@ -86,6 +93,13 @@ class Crew:
                 self._cannot_start(error)
                 return
             peer = Peer(worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self.buffer)
+            try:
+                self._initialize(peer)
+            except OSError as error:
+                peer.close()
+                self._journal.release(slot_id)
+                self._cannot_start(error)
+                return
             self.peers[worker_id] = self.by_fd[ours.fileno()] = peer
             driver.epoll.register(ours.fileno(), select.EPOLLIN)
             batch.append((worker_id, slot_id, theirs.fileno()))
@@ -95,6 +109,11 @@ class Crew:
             for worker_id, *_ in batch:
                 for mail in self._early_mail.pop(worker_id, ()):
                     driver.send(mail)
+
+    def _initialize(self, peer: Peer) -> None:
+        if self._initial:
+            peer.initialized = True
+            peer.post((INITIALIZE,), self._initial)
 
     def _cannot_start(self, error: OSError) -> None:
         from pool._errors import StartError
@@ -140,6 +159,12 @@ class Crew:
         """Take back what a worker has not read."""
         peer = self.peers.get(command.worker_id)
         message_ids = () if peer is None else tuple(peer.reclaim())
+        if peer is not None and not peer.initialized:
+            # That message came along; the worker waits for it, whatever it reads before.
+            try:
+                self._initialize(peer)
+            except OSError:
+                self._signal(command.worker_id, _signal.SIGKILL)
         self._driver.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
 
     def interrupt(self, command: ev.Interrupt) -> None:
@@ -223,6 +248,7 @@ class Crew:
             peer.close()
         self.peers.clear()
         self.by_fd.clear()
+        self._initial = ()
         self._journal.close()
 
     def end_all(self) -> None:

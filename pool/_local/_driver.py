@@ -84,9 +84,16 @@ class Driver:
     scheduler : Scheduler
     launcher : callable
         ``launcher(journal fd) -> Launcher``.
+    initial : sequence of bytes-like or Block
+        The payload that every worker awaits before it starts; empty if none does.
     """
 
-    def __init__(self, scheduler: Scheduler, launcher: Callable[[int], Launcher]) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        launcher: Callable[[int], Launcher],
+        initial: Sequence[Any] = (),
+    ) -> None:
         self.scheduler = scheduler
         self.jobs: dict[int, Job] = {}
         #: What else is read from, by descriptor.
@@ -104,7 +111,7 @@ class Driver:
         self._holder = 0
         #: Whose callbacks are due.
         self.calling: list[CallsBack] = []
-        self.crew = crew = Crew(self, launcher)
+        self.crew = crew = Crew(self, launcher, initial)
         self.outcomes = outcomes = Outcomes(self)
         self.functions = FunctionTable(crew.peers)
         # The same objects by shorter ways.

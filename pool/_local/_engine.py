@@ -16,7 +16,9 @@ from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
 from pool._local._waiting import Lead
+from pool._transport._messages import AWAITED
 from pool._workers import _launcher
+from store._codec import OUT_OF_BAND_MIN
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -70,11 +72,11 @@ class LocalEngine:
             from pool._memory import parse_limit
 
             memory_limit = parse_limit(limit)
-        launcher = self._launcher(initializer, tuple(initargs), limits or {}, preload)
+        launcher, initial = self._launcher(initializer, tuple(initargs), limits or {}, preload)
         # An interrupt in the midst of this would leave descriptors behind that nobody knows.
         shielded = shield.raised()
         try:
-            self._start(processes, maxtasksperchild, launcher)
+            self._start(processes, maxtasksperchild, launcher, initial)
             if limit is not None:
                 self.driver.limit_memory(memory_limit)
         finally:
@@ -91,10 +93,11 @@ class LocalEngine:
         processes: int,
         maxtasksperchild: int | None,
         launcher: Callable[[int], _launcher.Launcher],
+        initial: Sequence[Any],
     ) -> None:
         self.scheduler = Scheduler(processes, maxtasksperchild)
         try:
-            self.driver = Driver(self.scheduler, launcher)
+            self.driver = Driver(self.scheduler, launcher, initial)
         except OSError as error:
             from pool._errors import StartError
 
@@ -120,8 +123,10 @@ class LocalEngine:
         initargs: tuple[Any, ...],
         limits: dict[str, str],
         preload: Sequence[str],
-    ) -> Callable[[int], _launcher.Launcher]:
-        payload = None
+    ) -> tuple[Callable[[int], _launcher.Launcher], Sequence[Any]]:
+        """Return what connects to a forkserver, and what each worker is to be sent first."""
+        payload: Any = None
+        initial: Sequence[Any] = ()
         if initializer is not None and self.method != "fork":
             from pool._pickling import dumps_to_worker
 
@@ -135,9 +140,19 @@ class LocalEngine:
                 self.method = "fork"
         if self.method == "fork":
             run = None if initializer is None else lambda: initializer(*initargs)
-            return lambda journal: _launcher.fork(run, journal, limits)
+            return lambda journal: _launcher.fork(run, journal, limits), ()
+        if payload is not None and (payload.buffers or len(payload.data) >= OUT_OF_BAND_MIN):
+            from store._depot import stored
+            from store._mappings import Block
+
+            blobs = stored([payload.data, *payload.buffers])
+            if any(type(blob) is Block for blob in blobs):
+                payload, initial = AWAITED, blobs
         method = self.method
-        return lambda journal: _launcher.connect(method, payload, journal, limits, preload)
+        return (
+            lambda journal: _launcher.connect(method, payload, journal, limits, preload),
+            initial,
+        )
 
     # ------------------------------------------------------------------ jobs
 

@@ -18,7 +18,7 @@ from pool._transport._journal import (
     TARGET_CHUNK,
     USED,
 )
-from pool._transport._messages import FORGET, INTS, RUN, STREAM
+from pool._transport._messages import FORGET, INITIALIZE, INTS, RUN, STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Peer:
     """
 
     __slots__ = (
-        "_theirs", "channel", "forgets", "known", "pid", "sent", "slot", "slot_id", "worker_id",
+        "_theirs", "channel", "forgets", "initialized", "known", "pid", "sent", "slot", "slot_id",
+        "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +86,8 @@ class Peer:
         self.slot_id = slot_id
         self.slot = slot
         self.pid: int | None = None
+        #: Whether it has, or has been sent, what it awaits before it starts.
+        self.initialized = True
         #: Functions that it has for certain, because it answered a message with them.
         #: A message that was merely sent can be taken back before the worker reads it,
         #: and the worker then reads the next one first.
@@ -134,6 +137,8 @@ class Peer:
                 self.forgets.extend(head[3])
             elif head[0] == FORGET:
                 self.forgets.extend(head[1])
+            elif head[0] == INITIALIZE:
+                self.initialized = False
 
     def salvage(self) -> tuple[int | None, list[bytes]]:
         """Read what a dead worker left in its journal.

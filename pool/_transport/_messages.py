@@ -14,6 +14,9 @@ parent -> worker
         The same, when there is nothing to run for now.
     ``(EXIT,)``
         End in good order.
+    ``(INITIALIZE,)`` with the payload of the initializer and its arguments
+        To a worker whose forkserver said `AWAITED`: they have large buffers, which only this
+        connection can carry by reference. It may come after others, which then have to wait.
     ``(HOST, config, layout)``
         Become an actor; see `pool._objects._protocol`.
 
@@ -53,14 +56,14 @@ from __future__ import annotations
 
 # Heads.
 RUN = 1
-EXIT = 2
-HOST = 7
-READY = 3
-REFUSED = 4
-DONE = 5
-CLIENT = 6
-RETURNS = 8  #: both ways
-FORGET = 9
+FORGET = 2
+INITIALIZE = 3
+HOST = 4
+EXIT = 5
+READY = 6
+REFUSED = 7
+DONE = 8
+CLIENT = 9
 
 SUBMIT = 10
 CHUNKS = 11
@@ -75,6 +78,11 @@ LAUNCH = 21
 SIGNAL = 22
 EXITED = 23
 PRELOAD = 24
+
+RETURNS = 30  #: both ways
+
+#: In the place of the initializer's payload: it comes to each worker in a message.
+AWAITED = -1
 
 # Modes: how a function meets the items of a chunk.
 CALL = 0  #: one chunk, one call: the payload is ``(args, kwargs)``

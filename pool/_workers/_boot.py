@@ -45,7 +45,7 @@ def become_worker(
         From `capture`.
     prefix : str
         ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``.
-    payload : (data, buffers), callable or None
+    payload : (data, buffers), callable, None or AWAITED
         The initializer and its arguments, pickled; or, in a process that inherited
         them, a callable that runs them.
     buffer : bytearray, optional

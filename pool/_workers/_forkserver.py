@@ -15,8 +15,8 @@ Guarantees
 * When it is killed itself, the kernel kills its workers: see `pool._workers._lifeline`.
 
 Messages (see `pool._transport._messages` for the style)
-    user -> forkserver: ``(CONNECT, settings, prefix, payload buffers or None)`` with the
-    initializer's payload and the descriptors of the new client's socket, its journal,
+    user -> forkserver: ``(CONNECT, settings, prefix, payload buffers, None or AWAITED)`` with
+    the initializer's payload and the descriptors of the new client's socket, its journal,
     stdout and stderr.
     client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with one descriptor each;
     ``(SIGNAL, worker_id, number)``.
@@ -58,7 +58,7 @@ class Client:
         self.channel = channel
         self.settings = settings
         self.prefix = prefix
-        #: The initializer, pickled; inherited ones are a callable.
+        #: The initializer, pickled or AWAITED; inherited ones are a callable.
         self.payload: Any = None
         self.fds: list[int] = []
         self.pids: dict[int, int] = {}
@@ -167,8 +167,7 @@ class ForkServer:
         _, settings, prefix, buffers = head
         client = Client(Channel(socket_from(fds[0])), settings, prefix)
         client.fds = fds[1:]
-        if buffers is not None:
-            client.payload = (blobs[0], blobs[1:])
+        client.payload = (blobs[0], blobs[1:]) if blobs else buffers
         self.add(client)
 
     def add(self, client: Client) -> None:

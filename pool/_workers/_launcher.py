@@ -9,7 +9,7 @@ import os
 import sys
 
 from pool._transport._channel import FDS_MAX, Channel, socket_pair
-from pool._transport._messages import CONNECT, LAUNCH, SIGNAL
+from pool._transport._messages import AWAITED, CONNECT, LAUNCH, SIGNAL
 from pool._workers._settings import capture
 
 TYPE_CHECKING = False
@@ -126,7 +126,7 @@ def connect(
     Parameters
     ----------
     method : {"forkserver", "spawn"}
-    payload : Encoded or None
+    payload : Encoded, None or AWAITED
         Initializer and its arguments.
     journal : int
         Descriptor of the journal file.
@@ -138,8 +138,11 @@ def connect(
     ours, theirs = socket_pair()
     settings = capture(limits)
     prefix = "ForkServer" if method == "forkserver" else "Spawn"
-    blobs = () if payload is None else (payload.data, *payload.buffers)
-    buffers = None if payload is None else len(payload.buffers)
+    blobs: Sequence[Any] = ()
+    buffers = payload
+    if payload is not None and payload != AWAITED:
+        blobs = (payload.data, *payload.buffers)
+        buffers = len(payload.buffers)
     # Descriptors of streams that a daemon has closed are left as they are.
     fds = [theirs.fileno(), journal, *(fd for fd in (1, 2) if _is_open(fd))]
     head = (CONNECT, settings, prefix, buffers)

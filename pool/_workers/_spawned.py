@@ -28,8 +28,7 @@ def exec_worker(
     lifeline: int,
 ) -> NoReturn:
     """Replace this fork by a new interpreter that becomes the worker."""
-    data, buffers = payload if payload is not None else (b"", [])
-    handover = (worker_id, slot, fd, list(fds), settings, payload is not None, data, buffers)
+    handover = (worker_id, slot, fd, list(fds), settings, payload)
     file = anonymous.create("actorpool-spawn")
     anonymous.write_all(file, [marshal.dumps(handover, 2)])
     for inherited in (file, fd, lifeline, *fds):
@@ -55,9 +54,11 @@ def main(file: int, lifeline: int) -> NoReturn:
     contents = bytearray(os.fstat(file).st_size)
     anonymous.read_into(file, contents, 0)
     os.close(file)
-    worker_id, slot, fd, fds, settings, has_payload, data, buffers = marshal.loads(contents)
+    worker_id, slot, fd, fds, settings, payload = marshal.loads(contents)
     for inherited in (fd, *fds):
         if inherited > 2:
             os.set_inheritable(inherited, False)
-    payload = (data, [bytearray(buffer) for buffer in buffers]) if has_payload else None
+    if type(payload) is tuple:
+        data, buffers = payload
+        payload = data, [bytearray(buffer) for buffer in buffers]
     become_worker(worker_id, slot, fd, fds, settings, "Spawn", payload)

@@ -22,6 +22,7 @@ from pool._transport._journal import (
     USED,
 )
 from pool._transport._messages import (
+    AWAITED,
     CALL,
     CAUGHT,
     DONE,
@@ -29,6 +30,7 @@ from pool._transport._messages import (
     EXIT,
     FORGET,
     HOST,
+    INITIALIZE,
     INLINE,
     MAP,
     ONE,
@@ -95,6 +97,8 @@ class Worker:
         self._loop = Loop(slot.words, slot.data)
         self._pid = os.getpid()
         self._begun = 0.0
+        #: Messages that came before the initializer's arguments.
+        self._early: list[tuple[Any, list[Any]]] = []
 
     # ------------------------------------------------------------------ life
 
@@ -103,14 +107,20 @@ class Worker:
 
         Parameters
         ----------
-        payload : (data, buffers), callable or None
+        payload : (data, buffers), callable, None or AWAITED
             Pickled initializer and arguments, or what was inherited.
         """
+        if payload == AWAITED:
+            try:
+                payload = self._awaited()
+            except EOFError:
+                return False  # the parent is gone
         try:
             if callable(payload):
                 payload()
             elif payload is not None:
                 initializer, initargs = loads(*payload)
+                payload = None  # what the initializer does not keep goes with its arguments
                 initializer(*initargs)
         except BaseException as error:
             flush_streams()
@@ -122,12 +132,21 @@ class Worker:
         self.channel.send((READY, os.getpid()))
         return True
 
+    def _awaited(self) -> tuple[Any, list[Any]]:
+        """Wait for the message with the initializer; others that came first are kept."""
+        while True:
+            head, blobs = self.channel.receive()
+            if head[0] == INITIALIZE:
+                return blobs[0], blobs[1:]
+            self._early.append((head, blobs))
+
     def serve(self) -> None:
         """Answer messages until the parent says EXIT or is gone."""
         receive = self.channel.receive
+        early = self._early
         while True:
             try:
-                head, blobs = receive()
+                head, blobs = early.pop(0) if early else receive()
             except (EOFError, ConnectionError):
                 return
             if head[0] == RUN:

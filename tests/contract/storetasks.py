@@ -79,6 +79,31 @@ def check_kept(wanted: float) -> bool:
     return all((value == wanted).all() for value in kept)
 
 
+def pid_if_kept(wanted: float) -> int:
+    assert check_kept(wanted)
+    return os.getpid()
+
+
+def kept_value() -> Any:
+    return kept[0]
+
+
+def mark_kept(wanted: float) -> bool:
+    """Write to what was kept, and say whether it was as it was, or as this process left it."""
+    (value,) = kept
+    good = value[0] in (wanted, os.getpid()) and bool((value[1:] == wanted).all())
+    value[0] = os.getpid()
+    return good
+
+
+def anonymous_nbytes_with_kept() -> int:
+    return anonymous_nbytes(*kept)
+
+
+def refuse(value: Any) -> None:
+    value[0] = 1 // int(value[0] - 1)
+
+
 def die(value: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -27,7 +27,7 @@ from pool._transport._journal import (
     Slot,
     attach,
 )
-from pool._transport._messages import EXIT, FLOATS, INTS, RUN, STREAM
+from pool._transport._messages import EXIT, FLOATS, INITIALIZE, INTS, RUN, STREAM
 
 DONTWAIT = _socket.MSG_DONTWAIT
 
@@ -93,6 +93,14 @@ def test_unread_messages_are_taken_back_and_the_worker_never_sees_them(pair: Pai
     assert list(pair.peer.sent) == [1]
     with pytest.raises(BlockingIOError):
         pair.worker.receive(DONTWAIT)
+
+
+def test_what_a_worker_awaits_before_it_starts_may_be_taken_back(pair: Pair) -> None:
+    pair.peer.channel.send((INITIALIZE,), [b"initializer"])
+    pair.post(1, [(1, 0, 1)])
+    assert pair.peer.initialized
+    assert pair.peer.reclaim() == [1]
+    assert not pair.peer.initialized
 
 
 def test_nothing_to_take_back(pair: Pair) -> None:
