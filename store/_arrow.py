@@ -1,12 +1,23 @@
-"""Arrow's arrays and tables, of which pickling a slice sends all of the parent."""
+"""Arrow's arrays and tables, of which pickling a slice sends all of the parent.
+
+And columns of pandas that are made of them, which are copied when they are pickled.
+"""
 
 from __future__ import annotations
 
+import sys
+from copyreg import __newobj__  # type: ignore[attr-defined]  # what protocol 2 calls
+
 from store._codec import OUT_OF_BAND_MIN, PickleBuffer
+from store._mappings import find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
+
+#: What a column of pandas consists of, in the versions that are known here.
+_STATE = frozenset({"_cache", "_dtype", "_pa_array", "_readonly"})
 
 
 def reduce_arrow(obj: Any) -> Any:
@@ -17,7 +28,7 @@ def reduce_arrow(obj: Any) -> Any:
     total = getattr(obj, "get_total_buffer_size", None)
     if total is None:
         return NotImplemented  # a type, a schema, a scalar
-    if total() - obj.nbytes < max(OUT_OF_BAND_MIN, obj.nbytes):
+    if total() - obj.nbytes < max(OUT_OF_BAND_MIN, obj.nbytes) or _is_stored(obj):
         return NotImplemented
     import pyarrow as pa
 
@@ -26,6 +37,41 @@ def reduce_arrow(obj: Any) -> Any:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write(table)
     return _load, (_KINDS.get(type(obj).__name__, "Array"), PickleBuffer(sink.getvalue()))
+
+
+def _is_stored(obj: Any) -> bool:
+    """Return whether what is large of it is in the store: then all of it costs nothing."""
+    large = [buffer for buffer in _buffers(obj) if buffer.size >= OUT_OF_BAND_MIN]
+    return all(find(memoryview(buffer)) is not None for buffer in large)
+
+
+def _buffers(obj: Any) -> Iterator[Any]:
+    if hasattr(obj, "buffers"):
+        yield from (buffer for buffer in obj.buffers() if buffer is not None)
+        if getattr(obj, "dictionary", None) is not None:
+            yield from _buffers(obj.dictionary)
+        return
+    parts: list[Any] = obj.chunks if hasattr(obj, "chunks") else obj.columns
+    for part in parts:
+        yield from _buffers(part)
+
+
+def reduce_column(obj: Any) -> Any:
+    """Reduce a column of pandas as pandas does, but without putting one piece together.
+
+    That copies it, and what is in the store already would be copied there again.
+    """
+    base = sys.modules["pandas"].arrays.ArrowExtensionArray
+    state = obj.__dict__
+    if type(obj).__getstate__ is not base.__getstate__ or not state.keys() <= _STATE:
+        return NotImplemented
+    data = state.get("_pa_array")
+    if getattr(data, "num_chunks", 0) != 1:
+        return NotImplemented
+    state = {**state, "_pa_array": data.chunk(0)}
+    if "_cache" in state:
+        state["_cache"] = {}  # can be computed again
+    return __newobj__, (type(obj),), state
 
 
 _KINDS = {name: name for name in ("Table", "RecordBatch", "ChunkedArray")}

@@ -195,13 +195,28 @@ def reduce_large(obj: Any) -> Any:
 
 
 #: Modules whose types `reduce_large` is about.
-WATCHED = frozenset({"array", "numpy", "numpy.ma", "numpy.ma.core", "numpy.rec", "pyarrow.lib"})
+WATCHED = frozenset(
+    {
+        "array",
+        "numpy",
+        "numpy.ma",
+        "numpy.ma.core",
+        "numpy.rec",
+        "pandas.arrays",
+        "pandas.core.arrays.arrow.array",
+        "pandas.core.arrays.string_arrow",
+        "pyarrow.lib",
+    }
+)
 
 #: Scalars that have the very value of a plain number. What a mean, a sum or a comparison
 #: returns, so it is worth not pickling a function and a dtype with each.
 _SCALARS = frozenset({"float64", "int64", "int32", "bool"})
 
-_NAMES = _SCALARS | {"array", "ndarray", "MaskedArray", "recarray", "memmap", "matrix"}
+#: Columns of pandas on top of Arrow's arrays.
+_COLUMNS = frozenset({"ArrowExtensionArray", "ArrowStringArray", "ArrowStringArrayNumpySemantics"})
+
+_NAMES = _SCALARS | _COLUMNS | {"array", "ndarray", "MaskedArray", "recarray", "memmap", "matrix"}
 
 
 def _find_reducer(kind: type) -> Callable[[Any], Any] | None:
@@ -209,6 +224,10 @@ def _find_reducer(kind: type) -> Callable[[Any], Any] | None:
         from store._arrow import reduce_arrow
 
         return reduce_arrow
+    if kind.__name__ in _COLUMNS and kind.__module__ in WATCHED:
+        from store._arrow import reduce_column
+
+        return reduce_column
     array = sys.modules.get("array")
     if array is not None and kind is getattr(array, "array", None):
         return _reduce_array

@@ -21,8 +21,7 @@ import os
 import sys
 from _thread import RLock
 from collections import deque
-from itertools import count
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary, ref
 
 from store import _forks
 from store._memory import (
@@ -47,13 +46,14 @@ LARGE_NBYTES = 1 << 20
 #: its reset (17 us).
 MAPPED_NBYTES = 128 << 10
 
-_tickets = count(1)
 #: The home of parts: what they are parts of is given back by itself.
 _NOWHERE: deque[Dropped] = deque(maxlen=0)
 _lock = RLock()
 
 #: The segments that this process can see, by key.
 readers: WeakValueDictionary[int, Reader] = WeakValueDictionary()
+#: Leases and canvases with a mapping of their own, by its address.
+_apart: dict[int, ref[Lease] | ref[Canvas]] = {}
 
 
 class Reader:
@@ -69,7 +69,7 @@ class Reader:
     Attributes
     ----------
     leased : dict
-        Offsets of the blocks that are leased in the mapping of the segment.
+        What is leased in the mapping of the segment, by the offset of the block.
     """
 
     __slots__ = ("__weakref__", "_address", "fd", "key", "leased", "nbytes")
@@ -79,7 +79,7 @@ class Reader:
         self.fd = fd
         self.nbytes = nbytes
         self._address = 0
-        self.leased: dict[int, int] = {}
+        self.leased: dict[int, ref[Lease]] = {}
 
     @property
     def address(self) -> int:
@@ -221,20 +221,21 @@ class Lease:
     """
 
     __slots__ = (
-        "__array_interface__", "_mapped", "_range", "_ticket", "address", "block", "readonly",
+        "__array_interface__", "__weakref__", "_mapped", "_range", "_ticket", "address", "block",
+        "readonly",
     )  # fmt: skip
 
     def __init__(self, block: Block, readonly: bool = False) -> None:
         self.readonly = readonly
         self._mapped: tuple[int, int] | None = None
-        self._ticket = 0
+        self._ticket: ref[Lease] | None = None
         self.block = block
         reader = block.reader
         at = block.start + block.delta
         first = at // PAGE * PAGE
         nbytes = -(-(at + block.nbytes) // PAGE) * PAGE - first
-        ticket = next(_tickets)
-        if reader.leased.setdefault(block.start, ticket) == ticket:
+        ticket = ref(self)
+        if reader.leased.setdefault(block.start, ticket) is ticket:
             self._ticket = ticket
             base = reader.address
             self._range = base + first, nbytes
@@ -244,6 +245,7 @@ class Lease:
             mapped = map_file(reader.fd, first, nbytes, private=True)
             self._mapped = mapped, nbytes
             self.address = mapped + at - first
+            _apart[mapped] = ticket
         self.__array_interface__ = {
             "shape": (block.nbytes,),
             "typestr": "|u1",
@@ -253,6 +255,8 @@ class Lease:
 
     def __del__(self, _reset: Any = reset, _unmap: Any = unmap) -> None:
         if self._mapped is not None:
+            # In this order: another thread may map something there as soon as this is unmapped.
+            _apart.pop(self._mapped[0], None)
             _unmap(*self._mapped)
         elif self._ticket:
             reader = self.block.reader
@@ -288,6 +292,7 @@ class Canvas:
         nbytes = -(-block.nbytes // PAGE) * PAGE
         self.address = map_file(fd, block.start, nbytes, private=False)
         self._nbytes = nbytes
+        _apart[self.address] = ref(self)
         self.__array_interface__ = {
             "shape": (block.nbytes,),
             "typestr": "|u1",
@@ -303,6 +308,7 @@ class Canvas:
 
     def __del__(self, _unmap: Any = unmap) -> None:
         if self._nbytes:
+            _apart.pop(self.address, None)
             _unmap(self.address, self._nbytes)
 
 
@@ -393,26 +399,54 @@ def _base_of(view: Any) -> Lease | Canvas | None:
             found = found.base
         elif type(found) is Lease or type(found) is Canvas:
             return found
+        elif found is None or type(found) is bytes or type(found) is bytearray:
+            return None  # memory of their own
         else:
-            return None
+            return _lease_at(_address_of(view))
     return None
+
+
+def _lease_at(address: int) -> Lease | Canvas | None:
+    """Return what the memory at an address belongs to, if that is of the store.
+
+    For buffers of Arrow and others that do not tell what they are built on. They keep it
+    alive, whatever it is: so what is found there now is what they are built on.
+    """
+    for reference in readers.valuerefs():
+        reader = reference()
+        if reader is not None and 0 <= address - reader._address < reader.nbytes:
+            return _last_before(reader.leased, address - reader._address)
+    return _last_before(_apart, address)
+
+
+def _last_before(leases: dict[int, Any], offset: int) -> Lease | Canvas | None:
+    found = leases.get(offset)
+    if found is None:
+        start = max((start for start in list(leases) if start <= offset), default=None)
+        found = None if start is None else leases.get(start)
+    return None if found is None else found()
 
 
 #: How many views of views `find` looks through; numpy keeps chains short.
 _DEPTH = 12
 
 
-def _unchanged(lease: Lease | Canvas, view: Any) -> tuple[Block, int] | None:
+def _address_of(view: Any) -> int:
     import numpy as np
 
-    array = np.frombuffer(view, np.uint8)
-    address, _ = array.__array_interface__["data"]
+    address: int = np.frombuffer(view, np.uint8).__array_interface__["data"][0]
+    return address
+
+
+def _unchanged(lease: Lease | Canvas, view: Any) -> tuple[Block, int] | None:
+    address = _address_of(view)
+    nbytes = memoryview(view).nbytes
     offset = address - lease.address
     block = lease.block
-    if not (0 <= offset and offset + array.nbytes <= block.nbytes):
+    if not (0 <= offset and offset + nbytes <= block.nbytes):
         return None
     if type(lease) is Canvas and not lease.sealed:
         lease.seal()
-    elif not lease.readonly and not is_untouched(address, array.nbytes):
+    elif not lease.readonly and not is_untouched(address, nbytes):
         return None
     return block, block.delta + offset

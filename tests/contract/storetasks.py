@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -40,6 +41,11 @@ def add_in_place(value: Any) -> Any:
 
 def slice_of(value: Any) -> Any:
     return value[1000:-1000]
+
+
+def deep_copy(value: Any) -> Any:
+    """Return it as an object of this process, built anew."""
+    return pickle.loads(pickle.dumps(value))
 
 
 def full(count: int, value: float) -> Any:

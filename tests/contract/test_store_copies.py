@@ -74,6 +74,35 @@ def test_what_is_in_the_store_is_not_copied(pool: Any) -> None:
     assert copied(lambda: store.share(shared)) == 0
 
 
+def arrow_things() -> dict[str, Any]:
+    pa = pytest.importorskip("pyarrow")
+    pd = pytest.importorskip("pandas")
+    numbers = pa.array(np.arange(1_000_000))
+    text = pd.Series(["one", "two", "three", "four"] * 250_000, dtype="str")
+    return {
+        "array": numbers,
+        "chunked": pa.chunked_array([numbers, numbers]),
+        "table": pa.table({"n": numbers, "t": pa.array(text)}),
+        "dictionary": pa.array(text).dictionary_encode(),
+        "text": text,
+        "frame": pd.DataFrame({"t": text, "n": pd.array(numbers, "int64[pyarrow]")}),
+    }
+
+
+@pytest.mark.parametrize("name", ["array", "chunked", "table", "dictionary", "text", "frame"])
+def test_what_arrow_has_in_the_store_is_not_copied(pool: Any, name: str) -> None:
+    thing = arrow_things()[name]
+    part = slice(100, 200_000)
+    shared = store.share(thing)
+    result = pool.apply(tasks.identity, (thing,))
+    made = pool.apply(tasks.deep_copy, (thing,))
+    for sent in (shared, shared[part], result, made, made[part], [shared, made[part]]):
+        assert copied(lambda sent=sent: pool.map(tasks.type_name, [sent] * 3, 1)) == 0
+        assert copied(lambda sent=sent: store.put(sent)) == 0
+    assert pool.apply(tasks.identity, (made[part],)).equals(thing[part])
+    assert pool.apply(tasks.identity, (shared,)).equals(thing)
+
+
 def test_results_are_not_copied_here(pool: Any) -> None:
     array = store.share(np.ones(COUNT))
     own = tasks.anonymous_nbytes()

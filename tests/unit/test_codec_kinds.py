@@ -121,6 +121,60 @@ def test_frames(frame: pd.DataFrame) -> None:
     assert frame.iloc[0, 0] == before
 
 
+COLUMNS = {
+    "text": lambda: pd.array([f"text {number}" for number in range(N)], "str"),
+    "text with gaps": lambda: pd.array(["one", "", None] * (N // 3), "str"),
+    "nullable text": lambda: pd.array(["one", "", pd.NA] * (N // 3), "string"),
+    "numbers": lambda: pd.array(range(N), "int64[pyarrow]"),
+    "lists": lambda: pd.array([[1, 2], []] * (N // 2), pd.ArrowDtype(pa_list())),
+}
+
+
+def pa_list() -> Any:
+    pa = pytest.importorskip("pyarrow")
+    return pa.list_(pa.int64())
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize(
+    "part", [slice(None), slice(12, 500), slice(12, -10), slice(0, 0)], ids=str
+)
+def test_columns_of_arrow(name: str, part: slice) -> None:
+    """Text is Arrow's where pyarrow is installed, and objects where it is not."""
+    if name not in ("text", "text with gaps", "nullable text"):
+        pytest.importorskip("pyarrow")
+    column = COLUMNS[name]()[part]
+    frame = pd.DataFrame({"a": column, "b": np.arange(len(column))})
+    got = trip(frame, in_band=10_000_000)
+    pd.testing.assert_frame_equal(got, frame)
+    assert type(got["a"].array) is type(frame["a"].array)
+    pd.testing.assert_series_equal(trip(frame["a"], in_band=10_000_000), frame["a"])
+    if len(got) and name != "lists":
+        before = frame["a"].iloc[0]
+        got.loc[0, "a"] = got.loc[1, "a"]  # writable
+        assert got["a"].iloc[0] is got["a"].iloc[1] or got["a"].iloc[0] == got["a"].iloc[1]
+        assert frame["a"].iloc[0] == before
+
+
+def test_columns_in_several_pieces() -> None:
+    pytest.importorskip("pyarrow")
+    column = pd.concat([pd.Series(COLUMNS["text"]()), pd.Series(COLUMNS["text"]())])
+    pd.testing.assert_series_equal(trip(column, in_band=10_000), column)
+
+
+def test_a_column_of_arrow_is_not_copied_before_it_is_sent() -> None:
+    pytest.importorskip("pyarrow")
+    column = pd.Series(COLUMNS["text"]())
+    sent = encode(column, Pickler).buffers
+    data = column.array._pa_array.chunk(0)
+    addresses = {buffer.address for buffer in data.buffers() if buffer is not None}
+    assert {np.frombuffer(buffer, "u1").ctypes.data for buffer in sent} <= addresses
+    # Pandas by itself copies, or the reducer were for nothing.
+    assert not addresses & {
+        np.frombuffer(buffer, "u1").ctypes.data for buffer in encode(column).buffers
+    }
+
+
 @pytest.mark.parametrize("name", ["array", "chunked", "table", "batch", "empty"])
 def test_slices_of_arrow_are_sent_without_the_rest(name: str) -> None:
     pa = pytest.importorskip("pyarrow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import pickle
@@ -48,6 +49,39 @@ def test_object_lives_as_long_as_anything_on_top_of_it(derive: Any) -> None:
     assert live() - before >= 8 * COUNT
     del view
     assert live() == before
+
+
+def where_is(view: Any) -> int | None:
+    """Return where in an object of the store a view begins."""
+    found = _mappings.find(memoryview(view).cast("B"))
+    return None if found is None else found[1]
+
+
+def test_buffers_that_do_not_tell_what_they_are_built_on_are_found() -> None:
+    refs = [store.put(np.arange(float(COUNT))) for _ in range(3)]
+    arrays = [store.get(ref) for ref in refs]
+    again = store.get(refs[1])  # mapped apart from the first one
+    filled = store.zeros(COUNT)
+    for array in (*arrays, again, filled):
+        assert where_is((ctypes.c_char * array.nbytes).from_buffer(array)) == 0
+        tail = array[100:]
+        assert where_is((ctypes.c_char * tail.nbytes).from_buffer(tail)) == 800
+    # Not what was written to, nor what is not in the store.
+    again[COUNT // 2] = -1
+    assert where_is((ctypes.c_char * again.nbytes).from_buffer(again)) is None
+    assert where_is((ctypes.c_char * arrays[1].nbytes).from_buffer(arrays[1])) == 0
+    own = np.ones(COUNT)
+    assert where_is((ctypes.c_char * own.nbytes).from_buffer(own)) is None
+
+
+def test_memory_that_was_let_go_is_not_taken_for_what_was_there() -> None:
+    ref = store.put(np.arange(float(COUNT)))
+    first, apart = store.get(ref), store.get(ref)
+    addresses = [first.ctypes.data, apart.ctypes.data]
+    del first, apart
+    for address in addresses:
+        assert _mappings._lease_at(address) is None
+    assert not _mappings._apart
 
 
 def test_copies_and_results_do_not_hold_it() -> None:
