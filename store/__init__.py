@@ -15,13 +15,13 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._codec import OUT_OF_BAND_MIN, Encoded, decode, encode
-    from ._errors import ObjectFreed, OwnerDied, StoreClosed, StoreError, StoreFull
+    from ._errors import ObjectFreed, StoreError, StoreFull
     from ._refs import ObjectRef
     from ._verbs import empty, free, get, prefault, put, share, stats, wait, zeros
 
 _HOMES = {
     "_codec": ("OUT_OF_BAND_MIN", "Encoded", "decode", "encode"),
-    "_errors": ("ObjectFreed", "OwnerDied", "StoreClosed", "StoreError", "StoreFull"),
+    "_errors": ("ObjectFreed", "StoreError", "StoreFull"),
     "_refs": ("ObjectRef",),
     "_verbs": ("empty", "free", "get", "prefault", "put", "share", "stats", "wait", "zeros"),
 }
@@ -31,8 +31,6 @@ __all__ = [
     "Encoded",
     "ObjectFreed",
     "ObjectRef",
-    "OwnerDied",
-    "StoreClosed",
     "StoreError",
     "StoreFull",
     "decode",

@@ -4,9 +4,9 @@
 
     StoreError (RuntimeError)
     |-- StoreFull (also MemoryError)
-    |-- ObjectFreed (also LookupError)
-    |-- OwnerDied (also EOFError)
-    `-- StoreClosed (also ValueError, as for a closed file or Pool)
+    `-- ObjectFreed (also LookupError)
+
+There is none for an owner that died or a store that was closed: see docs/design/store.md.
 """
 
 from __future__ import annotations
@@ -35,11 +35,3 @@ class StoreFull(StoreError, MemoryError):
 
 class ObjectFreed(StoreError, LookupError):
     """Say that an object was given up by `store.free` before it was asked for."""
-
-
-class OwnerDied(StoreError, EOFError):
-    """Say that the process that held an object ended before it was handed over."""
-
-
-class StoreClosed(StoreError, ValueError):
-    """Say that a reference belongs to a process whose store is gone."""

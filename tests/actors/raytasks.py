@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +144,6 @@ class Refusing:
 @pool.remote
 def add_to(counter: Any, number: int) -> int:
     return pool.get(counter.add.remote(number))
-
-
-@pool.remote
-def sleep(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
 
 
 @pool.remote

@@ -18,7 +18,6 @@ from raytasks import (
     double,
     hold,
     pid_of_worker,
-    sleep,
     tell_and_wait,
 )
 
@@ -276,10 +275,10 @@ def test_child_of_a_fork_starts_its_own(ray: Any) -> None:
     assert ray.get(counter.add.remote()) == 2
 
 
-def test_get_is_interrupted_and_the_runtime_goes_on(ray: Any) -> None:
+def test_get_is_interrupted_and_the_runtime_goes_on(ray: Any, gate: Any) -> None:
     import threading
 
-    ref = sleep.remote(30)
+    ref = hold.remote(gate.name)
     main = threading.main_thread().ident
     assert main is not None
     ray.get(pid_of_worker.remote())

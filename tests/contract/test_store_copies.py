@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,21 @@ COUNT = NBYTES // 8
 
 
 @pytest.fixture
-def pool(shared: str) -> Iterator[Any]:
+def pool(shared: str, tmp_path: Path) -> Iterator[Any]:
     with Pool(2) as p:
         # Until both have started, a message may be taken back from one that has not and be
         # made anew for the other.
-        while len(set(p.map(tasks.pid_soon, range(4), 1))) < 2:
-            continue
+        both_work(p, tmp_path)
         yield p
     p.join()
+
+
+def both_work(pool: Any, folder: Path) -> None:
+    """Wait until each of two workers has had a task at the same time."""
+    fifo = str(folder / "meeting")
+    os.mkfifo(fifo)
+    one, other = pool.starmap(tasks.meet, [(fifo, "r"), (fifo, "w")], 1)
+    assert one != other
 
 
 def copied(action: Callable[[], Any]) -> int:

@@ -104,3 +104,40 @@ def test_nothing_is_left_when_everybody_is_killed(mode: str, tmp_path: Path) -> 
     assert any(file.endswith(" (deleted)") for file in files)  # it has memory, without a name
     assert not [file for file in files if file.startswith("/dev/shm/")]
     assert not list(tmp_path.iterdir())
+
+
+ORPHAN = """
+import os
+import signal
+import numpy as np
+import store
+
+ref = store.put(np.full(500_000, 3.0))
+view = store.get(store.put(np.full(500_000, 4.0)))
+shared = store.share(np.full(500_000, 5.0))
+if os.fork():
+    print("ready", flush=True)
+    signal.pause()
+os.read(0, 1)
+store.put(np.zeros(3_000_000))
+sums = [array.sum() for array in (store.get(ref), view, shared, store.get(ref))]
+print(sums == [1.5e6, 2e6, 2.5e6, 1.5e6], flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_child_inherited_outlives_the_owner(mode: str, tmp_path: Path) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(mode, tmp_path),
+    )
+    assert owner.stdout is not None and owner.stdin is not None
+    with owner.stdin, owner.stdout:
+        assert owner.stdout.readline() == b"ready\n"
+        owner.kill()
+        owner.wait()
+        owner.stdin.write(b"x")
+        owner.stdin.flush()
+        assert owner.stdout.read() == b"True\n"

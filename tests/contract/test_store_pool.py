@@ -210,6 +210,16 @@ def test_results_outlive_their_worker_and_pool(pool: Any) -> None:
         assert (one == number).all() and (other == number).all()
 
 
+def test_references_outlive_the_worker_that_owned_the_bytes(pool: Any) -> None:
+    refs = pool.map(partial(tasks.put_full, COUNT), [1.0, 2.0, 3.0, 4.0], 1)
+    # Both are gone, and nobody has looked at the bytes yet.
+    for _ in range(2):
+        with pytest.raises(WorkerDied):
+            pool.apply(tasks.die, (0,))
+    assert pool.map(tasks.total, refs, 1) == [n * COUNT for n in (1.0, 2.0, 3.0, 4.0)]
+    assert [array[-1] for array in store.get(refs)] == [1, 2, 3, 4]
+
+
 def test_nothing_is_held_after_the_work(pool: Any) -> None:
     for _ in range(3):
         pool.map(tasks.total, [np.ones(COUNT)] * 8, 1)
@@ -239,10 +249,12 @@ def test_what_a_worker_keeps_stays_as_it_was(pool: Any) -> None:
     assert all(pool.map(tasks.check_kept, [9.0] * 8, 1))
 
 
-def test_cancelled_jobs_give_their_arguments_back(pool: Any) -> None:
+def test_cancelled_jobs_give_their_arguments_back(pool: Any, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
     array = np.ones(COUNT)
     pool.map(abs, range(8))
-    handles = [pool.apply_async(tasks.sleep, (30.0, array)) for _ in range(12)]
+    handles = [pool.apply_async(tasks.hold, (gate, array)) for _ in range(12)]
     for handle in handles:
         handle.cancel()
     assert pool.map(tasks.total, [array] * 4, 1) == [COUNT] * 4
