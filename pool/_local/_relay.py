@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _socket
 import select
-from collections import deque
 from itertools import count
 
 from pool._local import _events as ev
@@ -25,6 +24,7 @@ from pool._transport._messages import (
     SUBMIT,
     UNBLOCKED,
 )
+from pool._transport._outbox import Outbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,15 +52,11 @@ class Client:
         self.channel = channel
         self._jobs: dict[int, int] = {}
         self._sources: dict[int, Relayed] = {}
-        self._backlog: deque[tuple[Any, Any]] = deque()
+        self._outbox = Outbox(channel, self._wait_for_room, _refused)
 
     def on_ready(self) -> None:
         """Read requests, and send what the worker had no room for."""
-        if self._backlog:
-            while self._backlog and self._try_send(*self._backlog[0]):
-                self._backlog.popleft()
-            if not self._backlog:
-                self._driver.epoll.modify(self.channel.fileno(), select.EPOLLIN)
+        self._outbox.flush()
         while True:
             try:
                 head, blobs = self.channel.receive(_DONTWAIT)
@@ -125,21 +121,13 @@ class Client:
 
     def send(self, head: Any, blobs: Any = ()) -> None:
         """Send, now or when the worker has room; never waits for it."""
-        if self._backlog or not self._try_send(head, blobs):
-            if not self._backlog:
-                fd = self.channel.fileno()
-                if fd >= 0:
-                    self._driver.epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
-            self._backlog.append((head, blobs))
+        self._outbox.send(head, blobs)
 
-    def _try_send(self, head: Any, blobs: Any) -> bool:
-        try:
-            self.channel.send(head, blobs, flags=_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True  # it has died: nobody wants to know
-        return True
+    def _wait_for_room(self, wanted: bool) -> None:
+        fd = self.channel.fileno()
+        if fd >= 0:
+            events = select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN
+            self._driver.epoll.modify(fd, events)
 
     def finished(self, request_id: int) -> None:
         """Forget a job that is over."""
@@ -208,6 +196,14 @@ class _Relay:
 
     def call_back(self) -> None:
         """Nobody in this process wants to be called."""
+
+
+def _refused(head: Any, error: BaseException) -> Any:
+    """Return what a task gets in place of an outcome that cannot be sent to it."""
+    _, request_id, index, _ = head
+    error.add_note("raised while sending the result to the task that waits for it")
+    encoded = dumps_exception(error)
+    return (OUTCOME, request_id, index, 1), [encoded.data, *encoded.buffers]
 
 
 # Numbers of functions that other counters will not reach.

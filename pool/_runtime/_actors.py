@@ -237,7 +237,6 @@ class Actor:
         """Send calls, many in a message if they are small."""
         entries: list[Any] = []
         blobs: list[Any] = []
-        posted: list[ActorCall] = []
         nbytes = 0
         for call in calls:
             parcel = call.parcel
@@ -248,21 +247,24 @@ class Actor:
             parcel.fill()
             nbytes += parcel.nbytes
             if entries and nbytes > MESSAGE_NBYTES:
-                self._send_calls(posted, entries, blobs)
-                entries, blobs, posted, nbytes = [], [], [], parcel.nbytes
+                self._send((protocol.CALL, tuple(entries)), blobs)
+                entries, blobs, nbytes = [], [], parcel.nbytes
             layout, packets = flatten(parcel.packets)
             entries.append((call.number, call.method, call.returns, layout, call.name))
             blobs += packets
-            posted.append(call)
         if entries:
-            self._send_calls(posted, entries, blobs)
-
-    def _send_calls(self, calls: list[ActorCall], entries: list[Any], blobs: list[Any]) -> None:
-        try:
             self._send((protocol.CALL, tuple(entries)), blobs)
-        except OSError as error:  # no memory or descriptor for a large message
-            for call in calls:
-                self._not_sent(call, error)
+
+    def on_refused(self, head: Any, error: BaseException) -> None:
+        """Fail what cannot be sent: there is no memory or descriptor for a large message."""
+        if head[0] == protocol.CALL:
+            for number, *_ in head[1]:
+                call = self.mailbox.posted.get(number)
+                if call is not None:
+                    self._not_sent(call, error)
+        elif head[0] == HOST:
+            reason = f"its class and arguments could not be sent: {error}"
+            self.runtime.later(lambda: self.carry_out(self.mailbox.refused(reason)))
 
     def _not_sent(self, call: ActorCall, error: BaseException) -> None:
         _, commands = self.mailbox.answered(call.number)

@@ -50,7 +50,7 @@ class Borrower:
         self._requests: dict[int, Any] = {}
         self._codes: dict[int, Any] = {}
         self._streams: dict[bytes, Any] = {}
-        self.link = Link(runtime.driver, channel, self._on_message, self._gone)
+        self.link = Link(runtime.driver, channel, self._on_message, self._gone, _refused)
         self._verbs: dict[str, Callable[..., None]] = {
             "put": self._put,
             "borrow": self._borrow,
@@ -288,3 +288,11 @@ class Borrower:
 
     def _stream_over(self, name: bytes) -> None:
         self._streams.pop(name, None)
+
+
+def _refused(head: Any, error: BaseException) -> Any:
+    """Return what a task gets in place of an answer that cannot be sent to it."""
+    _, request, index, _ = head
+    error.add_note("raised while sending the value to the task that asked for it")
+    encoded = dumps_exception(error)
+    return (protocol.ANSWER, request, index, FAILED), [encoded.data, *encoded.buffers]

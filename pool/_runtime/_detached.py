@@ -54,7 +54,7 @@ class DetachedActor(Actor):
         self._line(channel)
 
     def _line(self, channel: Channel) -> None:
-        self._link = Link(self.runtime.driver, channel, self.on_message, self._cut)
+        self._link = Link(self.runtime.driver, channel, self.on_message, self._cut, self.on_refused)
 
     def join(self, channel: Channel, pid: int) -> None:
         """Use the connection to an actor that lives already."""

@@ -10,12 +10,12 @@ import _signal
 import _socket
 import os
 import select
-from collections import deque
 from itertools import count
 
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._journal import JournalFile
 from pool._transport._messages import EXITED
+from pool._transport._outbox import Outbox
 from pool._workers import _launcher
 
 TYPE_CHECKING = False
@@ -45,6 +45,8 @@ class Link:
         to be there.
     on_end : callable
         Called once, when the other end is closed.
+    refused : callable
+        As that of an `Outbox`.
     """
 
     def __init__(
@@ -53,48 +55,30 @@ class Link:
         channel: Channel,
         on_message: Callable[[Any, list[Any], list[int]], bool],
         on_end: Callable[[], None],
+        refused: Callable[[Any, BaseException], Any],
     ) -> None:
         self._driver = driver
         self.channel = channel
         self._on_message = on_message
         self._on_end = on_end
-        self._backlog: deque[tuple[Any, Any]] = deque()
+        self._outbox = Outbox(channel, self._wait_for_room, refused)
         self._more = False
         self._fd = channel.fileno()
         driver.clients[self._fd] = self
         driver.epoll.register(self._fd, select.EPOLLIN)
 
     def send(self, head: Any, blobs: Any = ()) -> None:
-        """Send, now or when there is room; never waits.
+        """Send, now or when there is room; never waits."""
+        if self._fd >= 0:  # else it has ended
+            self._outbox.send(head, blobs)
 
-        Raises
-        ------
-        OSError
-            If a large message cannot be written: no memory, no descriptor.
-        """
-        if self._fd < 0:
-            return  # it has ended
-        if self._backlog or not self._try_send(head, blobs):
-            if not self._backlog:
-                self._driver.epoll.modify(self._fd, select.EPOLLIN | select.EPOLLOUT)
-            self._backlog.append((head, blobs))
-
-    def _try_send(self, head: Any, blobs: Any) -> bool:
-        try:
-            self.channel.send(head, blobs, flags=_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except ConnectionError:
-            return True  # it has died: its end is on the way
-        return True
+    def _wait_for_room(self, wanted: bool) -> None:
+        events = select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN
+        self._driver.epoll.modify(self._fd, events)
 
     def on_ready(self) -> None:
         """Read what has come, and send what had no room."""
-        if self._backlog:
-            while self._backlog and self._try_send(*self._backlog[0]):
-                self._backlog.popleft()
-            if not self._backlog:
-                self._driver.epoll.modify(self._fd, select.EPOLLIN)
+        self._outbox.flush()
         for _ in range(MESSAGES_AT_ONCE):
             if self._fd < 0 or not self._receive() or not self._more:
                 return  # the next poll tells of the next one
@@ -128,7 +112,7 @@ class Link:
             if self._driver.clients.pop(fd, None) is not None and not self._driver.closed:
                 self._driver.epoll.unregister(fd)
             self.channel.close()
-            self._backlog.clear()
+            self._outbox.clear()
 
 
 class ActorProcesses:
@@ -161,7 +145,7 @@ class ActorProcesses:
         ours, theirs = socket_pair()
         worker_id = next(self._ids)
         channel = Channel(ours, self._driver.crew.buffer, linked=True)
-        link = Link(self._driver, channel, actor.on_message, lambda: None)
+        link = Link(self._driver, channel, actor.on_message, lambda: None, actor.on_refused)
         self.actors[worker_id] = actor
         try:
             self._launcher.launch([(worker_id, 0, theirs.fileno())])

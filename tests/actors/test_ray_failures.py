@@ -223,6 +223,38 @@ def test_many_actors_on_two_cpus(ray: Any) -> None:
     assert ray.get([c.add.remote() for c in counters]) == list(range(1, 61))
 
 
+# ---------------------------------------------------------------------- messages
+
+
+def test_what_cannot_be_sent_is_an_error_of_the_call_that_needs_it(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pool._objects._protocol import ANSWER, CALL
+    from pool._transport._channel import Channel
+    from pool._transport._messages import HOST
+
+    counter, keeper = Counter.remote(), Counter.remote()
+    ray.get([counter.add.remote(), keeper.keep.remote([ray.put(bytes(200_000))])])
+    send = Channel.send
+
+    def send_small_ones(
+        self: Any, head: Any, blobs: Any = (), fds: Any = (), flags: int = 0
+    ) -> None:
+        if head[0] in (ANSWER, CALL, HOST) and sum(map(len, blobs)) > 100_000:
+            raise OSError(28, "No space left on device")
+        send(self, head, blobs, fds, flags)
+
+    monkeypatch.setattr(Channel, "send", send_small_ones)
+    for ref in (
+        counter.keep.remote(bytes(200_000)),
+        keeper.kept.remote(),
+        Counter.remote(bytes(200_000)).add.remote(),
+    ):
+        with pytest.raises((OSError, exceptions.ActorDiedError), match="No space"):
+            ray.get(ref)
+    assert ray.get([counter.add.remote(), keeper.add.remote()]) == [2, 1]
+
+
 # ---------------------------------------------------------------------- the program
 
 PROGRAM = """

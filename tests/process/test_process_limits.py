@@ -243,3 +243,25 @@ def test_recursion_and_switch_interval_do_not_matter(tmp_path: Path) -> None:
             print(p.map(len, [deep] * 3), p.apply(square, (3,)))
     """
     assert run(body, tmp_path) == "[1, 1, 1] 9\n"
+
+
+def test_nested_outcome_that_cannot_be_sent_reaches_its_task_as_an_error(tmp_path: Path) -> None:
+    body = """
+        from pool._transport._channel import Channel
+        from pool._transport._messages import OUTCOME
+        send = Channel.send
+        def send_small_ones(self, head, blobs=(), fds=(), flags=0):
+            if head[0] == OUTCOME and sum(map(len, blobs)) > 100_000:
+                raise OSError(28, "No space left on device")
+            send(self, head, blobs, fds, flags)
+        def outer(p, size):
+            try:
+                return len(p.apply(bytes, (size,)))
+            except OSError as error:
+                return error.errno
+        if __name__ == "__main__":
+            with Pool(2) as p:
+                Channel.send = send_small_ones
+                print(p.map(lambda size: outer(p, size), [200_000, 5]))
+    """
+    assert run(body, tmp_path) == "[28, 5]\n"
