@@ -10,6 +10,8 @@ An actor ends when the runtime says EXIT or is gone, or when one of its methods 
 
 from __future__ import annotations
 
+import _signal
+import _socket
 import copy
 import os
 from collections import deque
@@ -18,9 +20,11 @@ from pool._in_worker._context import context
 from pool._in_worker._logs import complete_lines
 from pool._in_worker._runner import enter, results, sealed, tidy
 from pool._objects._parcels import Parcel, unflatten
-from pool._objects._protocol import CALL, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
+from pool._objects._protocol import CALL, DROP, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
 from pool._pickling import dumps_exception, loads
+from pool._transport._journal import DROPS
 from pool._transport._messages import EXIT, REFUSED
+from pool._workers._worker import Worker
 from store._codec import encode
 
 TYPE_CHECKING = False
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._transport._channel import Channel
+
+_DONTWAIT = _socket.MSG_DONTWAIT
 
 #: Concurrent calls of an actor with async methods, unless it says otherwise; as Ray has it.
 ASYNC_CONCURRENCY = 1000
@@ -57,6 +63,10 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     context.reconstructed = config["reconstructed"]
     enter(False, config["log"], config["namespace"])
     host = ActorHost(channel, config)
+    assert Worker.current is not None
+    host.page = Worker.current.words
+    if host.is_task:
+        host.heed_interrupts()
     context.actor = host
     if not host.construct(*unflatten(layout, blobs)):
         return
@@ -72,6 +82,12 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     serve()
 
 
+def _cancelled(title: str) -> BaseException:
+    from pool.exceptions import TaskCancelledError
+
+    return TaskCancelledError(f"{title}() was cancelled")
+
+
 class ActorHost:
     """One actor, its instance and its channel to the runtime."""
 
@@ -84,6 +100,16 @@ class ActorHost:
         #: It belongs to no program.
         self.detached = False
         self.instance: Any = None
+        self.is_async: bool = config["is_async"]
+        #: The page that says how many cancellations were sent; None: look at the socket.
+        self.page: Any = None
+        self._seen = 0
+        #: Calls that were cancelled, and have not been answered.
+        self._dropped: set[int] = set()
+        #: Whether this thread, which receives, also runs the calls.
+        self.alone = True
+        self._ended = False
+        self.interruptible = self._interrupted = False
         #: Calls that came with others in one message.
         self._calls: deque[tuple[Any, list[Any]]] = deque()
 
@@ -92,6 +118,7 @@ class ActorHost:
         host = copy.copy(self)
         host.channel = channel
         host._calls = deque()
+        host._dropped = set()
         return host
 
     def label(self) -> str:
@@ -128,15 +155,27 @@ class ActorHost:
         """Wait for the next call; None when the actor is to end."""
         while True:
             if self._calls:
-                return self._calls.popleft()
+                call = self._calls.popleft()
+                if not (self.alone and self.is_dropped(call[0][1])):
+                    return call
+                self.fail(call[0][1], _cancelled(f"{self.title}.{call[0][2]}"))
+                continue
+            if self._ended:
+                return None
             try:
                 head, blobs = self.channel.receive()
             except (EOFError, ConnectionError):
                 return None
-            if head[0] == EXIT:
-                return None
-            if head[0] != CALL:
+            if head[0] == DROP and not self.alone:
                 return head, blobs
+            self._take(head, blobs)
+
+    def _take(self, head: Any, blobs: list[Any]) -> None:
+        if head[0] == EXIT:
+            self._ended = True
+        elif head[0] == DROP:
+            self._dropped.add(head[1])
+        elif head[0] == CALL:
             start = 0
             for number, method, returns, layout, task in head[1]:
                 end = start + sum(layout)
@@ -146,6 +185,52 @@ class ActorHost:
                 start = end
             # Each call holds its own: a block goes when its call is over.
             blobs.clear()
+
+    def is_canceled(self) -> bool:
+        """Return whether the call that asks was cancelled.
+
+        Raises
+        ------
+        RuntimeError
+            If this actor is async.
+        """
+        if self.is_async:
+            raise RuntimeError(
+                "is_canceled() is not for async actors: asyncio raises CancelledError there"
+            )
+        return self.is_dropped(context.call)
+
+    def is_dropped(self, number: int) -> bool:
+        """Return whether a call was cancelled."""
+        if self.alone:
+            self._look()
+        return number in self._dropped
+
+    def note_drop(self, number: int) -> None:
+        """Note that a call that runs on another thread was cancelled."""
+        self._dropped.add(number)
+
+    def _forget_drops(self, number: int) -> None:
+        if self._dropped:
+            # Those of earlier calls came too late for them. On several threads there are none.
+            self._dropped -= {
+                n for n in self._dropped if n == number or (self.alone and n < number)
+            }
+
+    def _look(self) -> None:
+        """Take in what has come meanwhile, if a cancellation may be among it."""
+        if self.page is not None:
+            sent = self.page[DROPS]
+            if sent == self._seen:
+                return
+            self._seen = sent
+        try:
+            while not self._ended:
+                self._take(*self.channel.receive(_DONTWAIT))
+        except BlockingIOError:
+            return
+        except (EOFError, ConnectionError):
+            self._ended = True
 
     @property
     def has_more(self) -> bool:
@@ -158,19 +243,40 @@ class ActorHost:
             message = self.receive()
             if message is None:
                 return
-            head, blobs = message
-            if head[0] == CALL and not self.run(head, blobs):
+            if not self.run(*message):
                 return
+
+    # ------------------------------------------------------------------ interrupts, of tasks
+
+    def heed_interrupts(self) -> None:
+        """Have SIGINT mean the one call of this process, which is a task."""
+        self._pid = os.getpid()
+        _signal.signal(_signal.SIGINT, self._on_interrupt)
+
+    def _on_interrupt(self, signum: int, frame: object) -> None:
+        self._interrupted = True
+        if self.interruptible or os.getpid() != self._pid:
+            self.interruptible = False
+            raise KeyboardInterrupt
+
+    def _let_interrupts_through(self) -> None:
+        self.interruptible = True
+        if self._interrupted:  # it came before the call
+            raise KeyboardInterrupt
 
     # ------------------------------------------------------------------ one call
 
     def run(self, head: Any, blobs: list[Any]) -> bool:
         """Run a call and answer it; return False if the actor leaves with it."""
         _, number, method, returns, layout, task = head
+        context.begin(self, number)
         try:
+            self._let_interrupts_through()
             value = self.begin(method, layout, blobs, task)
             answer = self.finish(number, value, returns, method)
+            self.interruptible = False
         except BaseException as error:
+            self.interruptible = False
             return self.fail(number, error)
         self.answer(number, VALUE, answer)
         return True
@@ -199,6 +305,8 @@ class ActorHost:
         for item in value:
             self.yielded(number, count, item)
             count += 1
+            if self.is_dropped(number):
+                raise _cancelled(f"{self.title}.{method}")
         return count
 
     def yielded(self, number: int, index: int, item: Any) -> None:
@@ -210,6 +318,7 @@ class ActorHost:
         """Send a result."""
         complete_lines()
         tidy()
+        self._forget_drops(number)
         encoded = encode(answer)
         self.channel.send((RESULT, number, status), [encoded.data, *encoded.buffers])
 
@@ -218,6 +327,7 @@ class ActorHost:
         from pool.exceptions import AsyncioActorExit
 
         complete_lines()
+        self._forget_drops(number)
         leaves = isinstance(error, SystemExit | AsyncioActorExit)
         status = LEFT if leaves else ERROR
         encoded = dumps_exception(error)

@@ -238,7 +238,7 @@ class BorrowedRuntime:
             return self._stream("submit", self._code(code), parcel, options)
         refs = [self._new_ref() for _ in range(options.returns)]
         names = [ref.binary() for ref in refs]
-        self._do("submit", names, self._code(code), parcel, options)
+        self._do("submit", names, self._code(code), parcel, options, _origin())
         return refs
 
     def create(self, code: Any, args: Any, kwargs: Any, options: Any) -> ActorRef:
@@ -253,14 +253,15 @@ class BorrowedRuntime:
         if returns == protocol.STREAM:
             return self._stream("call", actor, method, parcel)
         refs = [self._new_ref() for _ in range(returns)]
-        self._do("call", [ref.binary() for ref in refs], actor, method, parcel, returns)
+        names = [ref.binary() for ref in refs]
+        self._do("call", names, actor, method, parcel, returns, _origin())
         return refs
 
     def _stream(self, verb: str, *args: Any) -> Any:
         from pool._in_worker._streams import BorrowedStream
 
         stream = new_name()
-        self._do("stream " + verb, stream, *args)
+        self._do("stream " + verb, stream, *args, _origin())
         return BorrowedStream(self, stream)
 
     def stream_out(self, stream: bytes, values: Any) -> int:
@@ -328,9 +329,13 @@ class BorrowedRuntime:
         self.lead.ensure_stand_in(weakref.ref(self.lead))
         return future
 
-    def cancel(self, ref: ObjectRef, force: bool) -> None:
+    def cancel(self, ref: ObjectRef, force: bool, recursive: bool) -> None:
         """Cancel what is to produce an object."""
-        self._do("cancel", ref.binary(), force)
+        self._answer("cancel", ref.binary(), force, recursive)
+
+    def cancel_stream(self, name: bytes, force: bool, recursive: bool) -> None:
+        """Cancel what yields."""
+        self._answer("cancel stream", name, force, recursive)
 
     def kill(self, actor: ActorRef, no_restart: bool) -> None:
         """End an actor at once."""
@@ -353,6 +358,18 @@ class BorrowedRuntime:
 
     def stop(self) -> None:
         """Do nothing: the runtime is the program's."""
+
+
+def _origin() -> Any:
+    """Return which call of this process asks, as the runtime knows it."""
+    if context.actor is not None:
+        return context.call
+    from pool._transport._journal import FINISHED, MESSAGE
+    from pool._workers._worker import Worker
+
+    assert Worker.current is not None
+    words = Worker.current.words
+    return words[MESSAGE], words[FINISHED]
 
 
 __all__ = ["READY", "BorrowedRuntime", "Mirror"]

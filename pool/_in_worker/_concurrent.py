@@ -26,6 +26,7 @@ def serve_threads(host: ActorHost, concurrency: int) -> bool:
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    host.alone = False
     leaving = _thread.allocate_lock()
 
     def run(head: Any, blobs: list[Any]) -> None:
@@ -52,7 +53,10 @@ def serve_threads(host: ActorHost, concurrency: int) -> bool:
 
 def _drop(host: ActorHost, number: int, futures: dict[int, Any]) -> None:
     future = futures.get(number)
-    if future is not None and future.cancel():
+    if future is None:
+        return  # it is over
+    host.note_drop(number)
+    if future.cancel():
         from pool.exceptions import TaskCancelledError
 
         host.fail(number, TaskCancelledError("the call was cancelled before it began"))
@@ -80,6 +84,7 @@ class AsyncServer:
 
         self.left = False
         self._host = host
+        host.alone = False
         self._slots = asyncio.Semaphore(concurrency)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._end = asyncio.Event()
@@ -125,6 +130,7 @@ class AsyncServer:
         try:
             async with self._slots:
                 context.name = f"{host.title}.{method}"
+                context.begin(host, number)
                 value = host.begin(method, layout, blobs, task)
                 if hasattr(value, "__aiter__") and returns == STREAM:
                     answer: Any = await self._stream(number, value)

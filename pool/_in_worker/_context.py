@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import _thread
+from _contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+#: Who runs the call, and its number; unlike what is kept by thread, it tells coroutines apart.
+_call: ContextVar[tuple[Any, int]] = ContextVar("call", default=(None, 0))
 
 
 class Context:
@@ -18,6 +23,8 @@ class Context:
         "work", "Counter.add".
     task : bytes or None
         Name of the call's first result.
+    call : int
+        Number of the call, in an actor; 0: none.
     """
 
     def __init__(self) -> None:
@@ -47,6 +54,20 @@ class Context:
     @task.setter
     def task(self, task: bytes | None) -> None:
         self._local.task = task
+
+    @property
+    def call(self) -> int:
+        """The number of the actor's call that runs."""
+        return _call.get()[1]
+
+    @property
+    def host(self) -> Any:
+        """The `ActorHost` that runs it, None if there is no such call."""
+        return _call.get()[0]
+
+    def begin(self, host: Any, number: int) -> None:
+        """Note that `host` runs a call from now on."""
+        _call.set((host, number))
 
 
 context = Context()

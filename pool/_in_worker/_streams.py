@@ -19,5 +19,9 @@ class BorrowedStream:
         """Wait for the reference number `index`; None if there are no more."""
         return self._borrowed.stream_next(self.name, index)
 
+    def cancel(self, force: bool, recursive: bool) -> None:
+        """Cancel what yields."""
+        self._borrowed.cancel_stream(self.name, force, recursive)
+
     def __del__(self) -> None:
         self._borrowed.finished.append(self.name)

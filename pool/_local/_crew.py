@@ -14,7 +14,7 @@ import select
 from pool._local import _events as ev
 from pool._local._peers import Peer
 from pool._transport._channel import BUFFER_NBYTES, socket_pair
-from pool._transport._journal import JournalFile
+from pool._transport._journal import EXIT_AT_ONCE, JournalFile
 from pool._transport._messages import EXIT, EXITED, INITIALIZE
 
 TYPE_CHECKING = False
@@ -168,17 +168,18 @@ class Crew:
         self._driver.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
 
     def interrupt(self, command: ev.Interrupt) -> None:
-        """Ask the running task to stop, or kill its worker, if it is the one that is meant."""
-        worker_id, message_id, job_id, index, kill = command
+        """Ask the running task to stop, or end its worker, if it is the one that is meant."""
+        worker_id, message_id, job_id, index, how = command
         peer = self.peers.get(worker_id)
         if peer is None:
             return
         target = peer.target(message_id, job_id, index)
         if target is None:
             return  # it is over: nobody else's task must be hit
-        if not kill:
-            peer.aim(message_id, target)
+        if how != ev.KILL:
+            peer.aim(message_id, target if how == ev.ASK else target | EXIT_AT_ONCE)
             self._signal(worker_id, _signal.SIGINT)
+            self._driver.inbox.append(ev.RecallHeard(worker_id, message_id, job_id, index))
         elif peer.runs(message_id, job_id, index):
             self._signal(worker_id, _signal.SIGKILL)
 

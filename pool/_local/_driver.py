@@ -128,6 +128,7 @@ class Driver:
             ev.Reclaim: crew.reclaim,
             ev.Interrupt: crew.interrupt,
             ev.FailChunk: outcomes.fail_chunk,
+            ev.DropChunk: outcomes.drop_chunk,
             ev.FinishJob: self._finish_job,
             ev.AbortJobs: self._abort_jobs,
         }
@@ -435,6 +436,20 @@ class Driver:
             return []
         numbers = {run[0] for sent in peer.sent.values() for run in sent.runs}
         return [self.jobs[number] for number in numbers if number in self.jobs]
+
+    def chunk_of(self, worker_id: int, message_id: int, chunk: int) -> tuple[Job, int] | None:
+        """Return job and index of a chunk, None if its message is over; called under the lock.
+
+        Parameters
+        ----------
+        worker_id, message_id, chunk : int
+            What the worker's journal says that it runs.
+        """
+        peer = self.peers.get(worker_id)
+        sent = None if peer is None else peer.sent.get(message_id)
+        number, index = (None, 0) if sent is None else sent.locate(chunk)
+        job = None if number is None else self.jobs.get(number)
+        return None if job is None else (job, index)
 
     def depth_of(self, worker_id: int) -> int:
         """Return how deep the tasks are that a worker runs; called under the lock."""

@@ -312,6 +312,18 @@ class LocalEngine:
         driver.wake()
         return True
 
+    def recall(self, job_id: int, index: int, force: bool) -> None:
+        """Ask one chunk to end, or not to begin; its outcome is delivered all the same.
+
+        Parameters
+        ----------
+        job_id, index : int
+        force : bool
+            End the worker that runs it, instead of raising KeyboardInterrupt there.
+        """
+        self.driver.post(ev.RecallRequested(job_id, index, force))
+        self.attend()
+
     # ------------------------------------------------------------------ the end
 
     def close(self) -> None:

@@ -38,6 +38,17 @@ if TYPE_CHECKING:
         job_id: int
         index: int | None = None  # type: ignore[assignment]  # no event is searched like a tuple
 
+    class RecallRequested(NamedTuple):
+        job_id: int
+        index: int  # type: ignore[assignment]  # as above
+        force: bool
+
+    class RecallHeard(NamedTuple):
+        worker_id: int
+        message_id: int
+        job_id: int
+        index: int | None  # type: ignore[assignment]  # as above
+
     class WorkerReady(NamedTuple):
         worker_id: int
 
@@ -118,7 +129,7 @@ if TYPE_CHECKING:
         message_id: int
         job_id: int
         index: int | None  # type: ignore[assignment]  # as above
-        kill: bool
+        how: int
 
     class Deliver(NamedTuple):
         job_id: int
@@ -132,6 +143,10 @@ if TYPE_CHECKING:
         timed_out: bool
         worker_id: int
 
+    class DropChunk(NamedTuple):
+        job_id: int
+        index: int  # type: ignore[assignment]  # as above
+
     class FinishJob(NamedTuple):
         job_id: int
 
@@ -142,6 +157,8 @@ if TYPE_CHECKING:
         JobSubmitted
         | ChunksAdded
         | CancelRequested
+        | RecallRequested
+        | RecallHeard
         | WorkerReady
         | WorkerRefused
         | MessageAnswered
@@ -168,6 +185,7 @@ if TYPE_CHECKING:
         | Interrupt
         | Deliver
         | FailChunk
+        | DropChunk
         | FinishJob
         | AbortJobs
     )
@@ -186,6 +204,10 @@ else:
     ChunksAdded = namedtuple("ChunksAdded", "job_id chunks final")
     # The whole job, or one chunk of it.
     CancelRequested = namedtuple("CancelRequested", "job_id index", defaults=(None,))
+    # One chunk shall end soon, or not begin; unlike with a cancellation it has an outcome.
+    RecallRequested = namedtuple("RecallRequested", "job_id index force")
+    # It was running when its worker was told.
+    RecallHeard = namedtuple("RecallHeard", "worker_id message_id job_id index")
     WorkerReady = namedtuple("WorkerReady", "worker_id")
     # Its initializer raised: the pool can never work.
     WorkerRefused = namedtuple("WorkerRefused", "worker_id")
@@ -224,13 +246,19 @@ else:
     Send = namedtuple("Send", "worker_id message_id runs")
     # Try to take unread messages back; answer with MessagesReclaimed.
     Reclaim = namedtuple("Reclaim", "worker_id")
-    # If a chunk of that job (that chunk) is what the worker runs now: ask it to stop, or
-    # `kill`.
-    Interrupt = namedtuple("Interrupt", "worker_id message_id job_id index kill")
+    # If a chunk of that job (that chunk) is what the worker runs now: do this to it, see below.
+    Interrupt = namedtuple("Interrupt", "worker_id message_id job_id index how")
     # Chunks start..stop of the job have the outcomes found at `offset` of the answer.
     Deliver = namedtuple("Deliver", "job_id start stop offset")
     FailChunk = namedtuple("FailChunk", "job_id index timed_out worker_id")
+    # It was recalled before it had begun.
+    DropChunk = namedtuple("DropChunk", "job_id index")
     # Every chunk was delivered or failed.
     FinishJob = namedtuple("FinishJob", "job_id")
     # The pool is broken: these will never finish.
     AbortJobs = namedtuple("AbortJobs", "job_ids")
+
+# How to interrupt.
+ASK = 0  #: raise KeyboardInterrupt in the chunk
+KILL = 1  #: end its worker, also if it does not listen
+EXIT = 2  #: have its worker end itself, which cannot hit what comes after the chunk

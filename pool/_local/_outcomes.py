@@ -141,6 +141,19 @@ class Outcomes:
             driver.calling.append(job.sink)
         job.source.done(command.index, command.index + 1)
 
+    def drop_chunk(self, command: ev.DropChunk) -> None:
+        """Tell that a chunk was recalled before it had begun."""
+        from pool._errors import TaskCancelled
+
+        driver = self._driver
+        job = driver.jobs.get(command.job_id)
+        if job is None:
+            return  # cancelled a moment ago by another thread
+        error = TaskCancelled(f"{job.describe(command.index)} was cancelled before it began")
+        if job.sink.deliver(command.index, [error], not job.mode & CAUGHT):
+            driver.calling.append(job.sink)
+        job.source.done(command.index, command.index + 1)
+
     def death(self, doing: str) -> BaseException:
         """Return the error that says how the last worker ended."""
         from pool._errors import WorkerDied

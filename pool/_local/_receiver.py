@@ -11,6 +11,8 @@ import os
 import select
 from collections import deque
 
+from store._interrupts import shield
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
@@ -66,7 +68,9 @@ class Receiver:
 
     def step(self, patience: float | None) -> None:
         """Sleep until a message comes, at most `patience` seconds, and deal with it."""
-        for fd, _ in self._poll.poll(None if patience is None else patience * 1000):
+        sleep = None if patience is None else patience * 1000
+        # Where a task that is cancelled waits, it is to be interrupted.
+        for fd, _ in shield.opened(self._poll.poll, sleep):
             if fd == self._wake_read:
                 os.read(fd, 4096)
             else:

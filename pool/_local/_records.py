@@ -23,6 +23,7 @@ class Job:
         "job_id",
         "next",
         "pending",
+        "recalled",
         "retries",
         "returned",
         "skipped",
@@ -41,6 +42,8 @@ class Job:
         self.returned: list[tuple[int, int]] = []
         #: Chunks that were cancelled while a worker had them.
         self.skipped: set[int] | None = None
+        #: Chunks that were recalled while a worker had them.
+        self.recalled: frozenset[int] = frozenset()
         self.attempts: dict[int, int] | None = None
         self.enqueued = False
         self.cancelled = False
@@ -83,9 +86,12 @@ class Job:
         """Queue chunks again that were not begun; return how many."""
         count = stop - start
         self.returned.append((start, stop))
-        if self.skipped:
-            for index in [index for index in self.skipped if start <= index < stop]:
-                self.skipped.discard(index)
+        if self.skipped or self.recalled:
+            unwanted = self.recalled.union(self.skipped or ())
+            for index in [index for index in unwanted if start <= index < stop]:
+                if self.skipped:
+                    self.skipped.discard(index)
+                self.recalled -= {index}
                 self.skip(index)
                 self.pending -= 1
                 count -= 1
@@ -93,7 +99,8 @@ class Job:
 
     def try_again(self, index: int) -> bool:
         """Count an attempt at chunk `index`; return whether another one is due."""
-        if not self.retries or (self.skipped and index in self.skipped):
+        unwanted = index in self.recalled or (self.skipped and index in self.skipped)
+        if not self.retries or unwanted:
             return False
         if self.attempts is None:
             self.attempts = {}

@@ -32,9 +32,9 @@ from pool._local._events import (
     ChunksAdded,
     DeadlinePassed,
     Deliver,
+    DropChunk,
     FailChunk,
     FinishJob,
-    Interrupt,
     JobSubmitted,
     KillWorker,
     LoanCancelled,
@@ -45,6 +45,8 @@ from pool._local._events import (
     PoolOpened,
     PoolTerminated,
     ProcessesChanged,
+    RecallHeard,
+    RecallRequested,
     Reclaim,
     Send,
     StartWorker,
@@ -57,13 +59,14 @@ from pool._local._events import (
     WorkerReturned,
     WorkerUnblocked,
 )
+from pool._local._interrupts import GRACE, Interrupts
 from pool._local._queue import JobQueue
 from pool._local._records import Job, Message, Worker
 from pool._local._roster import DEPTH, Roster
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from pool._local._events import Command, Event, Run
@@ -72,11 +75,10 @@ if TYPE_CHECKING:
 #: are not worth having to take them back.
 PREFETCH_BELOW = 5e-3
 
-#: Seconds between a polite interrupt of a cancelled task and the end of its worker.
-GRACE = 1.0
-
 #: Workers that may die one after the other while starting before the pool is given up.
 START_ATTEMPTS = 3
+
+__all__ = ["DEPTH", "GRACE", "PREFETCH_BELOW", "START_ATTEMPTS", "Scheduler"]
 
 
 class Scheduler:
@@ -106,13 +108,14 @@ class Scheduler:
         self._next_message = 1
         self._failed_starts = 0
         self._timed = 0
-        #: (worker_id, message_id, job_id, index) of interrupted tasks: when patience ends.
-        self._doomed: dict[tuple[int, int, int, int | None], float] = {}
+        self._interrupts = Interrupts()
         self.history: deque[Event] = deque(maxlen=200)
         self._handlers: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobSubmitted: self._on_submitted,
             ChunksAdded: self._on_chunks,
             CancelRequested: self._on_cancel,
+            RecallRequested: self._on_recall,
+            RecallHeard: self._on_heard,
             WorkerReady: self._on_ready,
             WorkerRefused: self._on_refused,
             MessageAnswered: self._on_answered,
@@ -153,9 +156,9 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when `DeadlinePassed` is due, None if nothing is."""
-        if not (self._doomed or self._timed):
+        if not (self._interrupts or self._timed):
             return None
-        deadline = min(self._doomed.values(), default=None)
+        deadline = self._interrupts.deadline()
         if self._timed:
             for worker in self.workers.values():
                 for message in worker.messages.values():
@@ -173,12 +176,12 @@ class Scheduler:
     @property
     def timed(self) -> bool:
         """Whether `next_deadline` has one."""
-        return bool(self._doomed or self._timed)
+        return bool(self._interrupts or self._timed)
 
     @property
     def interrupting(self) -> bool:
         """Whether cancelled tasks have been asked to stop and have not stopped yet."""
-        return bool(self._doomed)
+        return bool(self._interrupts)
 
     @property
     def hungry(self) -> bool:
@@ -274,27 +277,48 @@ class Scheduler:
         self._call_off(job, index, commands, now)
         return commands
 
+    def _on_recall(self, event: RecallRequested, now: float) -> list[Command]:
+        job_id, index, force = event
+        job = self.jobs.get(job_id)
+        if job is None or index in job.recalled:
+            return []
+        if index >= job.chunks:
+            raise self._invalid(event, f"the job has {job.chunks} chunks")
+        if self._queue.skip(job, index):
+            job.pending -= 1
+            commands: list[Command] = [DropChunk(job_id, index)]
+            return commands + (self._finish(job) if job.final and not job.pending else [])
+        job.recalled = job.recalled | {index}
+        commands = []
+        for worker, message in self._holders(job_id, index, commands):
+            key = (worker.worker_id, message.message_id, job_id, index)
+            commands.append(self._interrupts.recall(key, now, force))
+        return commands
+
+    def _on_heard(self, event: RecallHeard, now: float) -> list[Command]:
+        self._interrupts.heard((event.worker_id, event.message_id, event.job_id, event.index))
+        return []
+
     def _call_off(self, job: Job, index: int | None, commands: list[Command], now: float) -> None:
         """Interrupt what runs of a job, and take back what waits in mailboxes."""
+        for worker, message in self._holders(job.job_id, index, commands):
+            key = (worker.worker_id, message.message_id, job.job_id, index)
+            commands.append(self._interrupts.cancel(key, now))
+
+    def _holders(
+        self, job_id: int, index: int | None, commands: list[Command]
+    ) -> Iterator[tuple[Worker, Message]]:
+        """Yield the messages that hold a chunk, after their workers were asked for them.
+
+        What a worker has read by then, it may be running, or be about to.
+        """
         for worker in self.workers.values():
-            held = [m for m in worker.messages.values() if m.holds(job.job_id, index)]
-            if not held:
-                continue
-            if not worker.reclaiming:
+            held = [m for m in worker.messages.values() if m.holds(job_id, index)]
+            if held and not worker.reclaiming:
                 worker.reclaiming = True
                 commands.append(Reclaim(worker.worker_id))
-            # What the worker has read by now, it may be running, or be about to.
             for message in held:
-                key = (worker.worker_id, message.message_id, job.job_id, index)
-                commands.append(Interrupt(*key, False))
-                self._doomed[key] = now + GRACE
-
-    def _pardon(self, worker_id: int, message_id: int | None) -> None:
-        """Forget interrupts of a message (or of all messages of a worker) that is over."""
-        if self._doomed:
-            for key in list(self._doomed):
-                if key[0] == worker_id and message_id in (None, key[1]):
-                    del self._doomed[key]
+                yield worker, message
 
     # ------------------------------------------------------------------ answers
 
@@ -317,7 +341,7 @@ class Scheduler:
         del worker.messages[event.message_id]
         for run in message.runs:
             self._requeue(run, worker, commands)
-        self._pardon(worker.worker_id, event.message_id)
+        self._interrupts.pardon(worker.worker_id, event.message_id)
         self._place(worker, commands)
         return self._fill(commands, now)
 
@@ -379,6 +403,9 @@ class Scheduler:
         job = self.jobs.get(job_id)
         if job is None or start == stop:
             return
+        if job.recalled:
+            dropped = sorted(index for index in job.recalled if start <= index < stop)
+            commands.extend(DropChunk(job_id, index) for index in dropped)
         self._queue.give_back(job, start, stop)
         if job.final and not job.pending:
             commands.extend(self._finish(job))
@@ -392,7 +419,7 @@ class Scheduler:
         for message_id in event.message_ids:
             message = worker.messages.pop(message_id, None)
             if message is not None:
-                self._pardon(worker.worker_id, message_id)
+                self._interrupts.pardon(worker.worker_id, message_id)
                 for run in message.runs:
                     self._requeue(run, worker, commands)
         self._place(worker, commands)
@@ -528,7 +555,7 @@ class Scheduler:
         self.jobs.clear()
         self._queue.clear()
         self._timed = 0
-        self._doomed.clear()
+        self._interrupts.clear()
         for worker in self.workers.values():
             worker.stopping = True
             commands.append(KillWorker(worker.worker_id))
@@ -539,7 +566,7 @@ class Scheduler:
         worker = self.roster.remove(event.worker_id)
         if worker is None:
             raise self._invalid(event, "no such worker")
-        self._pardon(event.worker_id, None)
+        self._interrupts.pardon(event.worker_id, None)
         commands: list[Command] = []
         for message in worker.messages.values():
             if message.message_id == event.running and message.runs:
@@ -599,8 +626,7 @@ class Scheduler:
         self.tasks_done += 1
         if event.failed:
             self.tasks_failed += 1
-        if self._doomed:
-            self._pardon(event.worker_id, event.message_id)
+        self._interrupts.pardon(event.worker_id, event.message_id)
         commands: list[Command] = []
         self._place(worker, commands)
         if self._queue.chunks or len(self.roster.idle) < len(self.workers):
@@ -612,8 +638,7 @@ class Scheduler:
         if worker is None or not worker.lent:
             return []
         key = (event.worker_id, event.message_id, 0, None)
-        self._doomed[key] = now + GRACE
-        return [Interrupt(*key, False)]
+        return [self._interrupts.cancel(key, now)]
 
     def _on_memory_short(self, event: MemoryShort, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)
@@ -655,10 +680,7 @@ class Scheduler:
     # ------------------------------------------------------------------ time and the end
 
     def _on_deadline(self, event: DeadlinePassed, now: float) -> list[Command]:
-        commands: list[Command] = []
-        for key in [key for key, when in self._doomed.items() if when <= now]:
-            del self._doomed[key]
-            commands.append(Interrupt(*key, True))
+        commands: list[Command] = [*self._interrupts.overdue(now)]
         late = False
         for worker in self.workers.values():
             for message in worker.messages.values():

@@ -177,6 +177,10 @@ class _Batch(Source):
             self.final = True
             self._driver.inbox.append(ev.ChunksAdded(self.job_id, 0, True))
 
+    def part(self, index: int) -> Any:
+        """Return the result of one call; None if it has its outcome."""
+        return self.results[index]
+
     def drop(self, index: int) -> Any:
         """Take the result of a cancelled call out; None if it has its outcome.
 

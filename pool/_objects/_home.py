@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
             """Return which objects are there now."""
 
-        def cancel(self, ref: ObjectRef, force: bool) -> None:
+        def cancel(self, ref: ObjectRef, force: bool, recursive: bool) -> None:
             """Cancel what is to produce an object."""
 
         def kill(self, actor: ActorRef, no_restart: bool) -> None:

@@ -322,21 +322,34 @@ def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
 
 
 def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
-    """Cancel a task, or a call of an actor that has not begun or is async.
+    """Cancel a task, or a call of an actor; `get` raises `TaskCancelledError`.
 
-    A running task gets a `KeyboardInterrupt`; a worker that does not answer to that within
-    a second is replaced. `get` raises `TaskCancelledError`.
+    What has not begun never runs. A running task gets a `KeyboardInterrupt`; should it
+    return a value all the same, `get` returns that. A running async method is cancelled as
+    asyncio does it; another method runs on, and may ask
+    ``get_runtime_context().is_canceled()``. A generator ends; so does iterating over its
+    references, after one that raises. What is over stays as it is. Nothing is retried.
 
     Parameters
     ----------
-    ref : ObjectRef
+    ref : ObjectRef or ObjectRefGenerator
         Of its result.
-    force, recursive : bool
-        No effect; tasks that it has submitted go on.
+    force : bool
+        End the process of a running task instead.
+    recursive : bool
+        Cancel also what it has submitted, tasks and calls of actors.
+
+    Raises
+    ------
+    ValueError
+        With `force`, if it is a call of an actor; use `kill`.
     """
-    if not isinstance(ref, ObjectRef):
+    if isinstance(ref, ObjectRefGenerator):
+        ref._stream.cancel(force, recursive)
+    elif isinstance(ref, ObjectRef):
+        ref._home.cancel(ref, force, recursive)
+    else:
         raise TypeError(f"cancel: an ObjectRef is expected, not {type(ref).__name__}")
-    ref._home.cancel(ref, force)
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:

@@ -104,6 +104,17 @@ class RuntimeContext:
         ref: Any = arrive("a", host.key, facts_of(type(host.instance)))
         return ActorHandle(ref)
 
+    def is_canceled(self) -> bool:
+        """Return whether the method that runs, of an actor, was cancelled.
+
+        Raises
+        ------
+        RuntimeError
+            In an async actor, whose methods are cancelled as asyncio does it.
+        """
+        host = self._context.host
+        return bool(host is not None and host.is_canceled())
+
     @property
     def was_current_actor_reconstructed(self) -> bool:
         """Whether this actor has been started again."""

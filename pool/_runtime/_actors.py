@@ -11,6 +11,7 @@ from pool._objects._mailbox import Mailbox
 from pool._objects._parcels import Parcel, Sealed, flatten, pack
 from pool._objects._refs import FAILED, READY, ObjectRef, new_name
 from pool._pickling import loads
+from pool._runtime._families import Member
 from pool._transport._messages import CLIENT, EXIT, HOST, REFUSED
 from pool._transport._messages import READY as WORKER_READY
 
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 MESSAGE_NBYTES = 16 * 1024
 
 
-class ActorCall(mail.Call):
+class ActorCall(mail.Call, Member):
     """One call of a method, with the objects that it promised."""
 
-    __slots__ = ("actor", "begun", "method", "parcel", "refs", "returns", "stream", "waiting")
+    __slots__ = (
+        "actor", "begun", "cancelled", "children", "method", "parcel", "parent", "refs", "returns",
+        "stream", "waiting",
+    )  # fmt: skip
 
     def __init__(self, actor: Actor, caller: Hashable, method: str, parcel: Parcel) -> None:
         super().__init__(caller, True, actor.options.task_retries)
@@ -45,6 +49,7 @@ class ActorCall(mail.Call):
         self.returns = 1
         self.stream: Any = None
         self.waiting = 0
+        self.found()
 
     @property
     def title(self) -> str:
@@ -58,9 +63,15 @@ class ActorCall(mail.Call):
             return self.stream.name  # type: ignore[no-any-return]
         return self.refs[0].binary() if self.refs else b""
 
-    def cancel(self) -> None:
-        """Cancel it if it has not begun (or is async)."""
+    def cancel_here(self, force: bool) -> None:
+        """Cancel it if it has not begun (or is async), else tell it; under the lock."""
         self.actor.cancel(self)
+
+    def cancellation(self) -> BaseException:
+        """Return what `get` raises for a cancelled call."""
+        from pool.exceptions import TaskCancelledError
+
+        return TaskCancelledError(f"{self.title}() was cancelled")
 
     def fail(self, error: BaseException) -> None:
         """Put an error in place of every value; under the lock."""
@@ -76,6 +87,7 @@ class ActorCall(mail.Call):
         self.actor.runtime.catch_up(self.actor)
         self.refs = []
         self.parcel = _EMPTY
+        self.leave()
 
 
 _EMPTY = Parcel([])
@@ -273,18 +285,17 @@ class Actor:
         self.runtime.later(lambda: self.carry_out(commands))
 
     def cancel(self, call: ActorCall) -> None:
-        """Cancel a call, from any thread: taken back, or told to the actor."""
+        """Cancel a call: taken back, or told to the actor."""
+        call.retries = 0
+        if self.mailbox.withdraw(call):
+            call.fail(call.cancellation())
+            self.carry_out(self.mailbox.flush())
+        elif call.number in self.mailbox.posted:
+            self._send((protocol.DROP, call.number))
+            self._tell_of_drops()
 
-        def withdraw() -> None:
-            if self.mailbox.withdraw(call):
-                from pool.exceptions import TaskCancelledError
-
-                call.fail(TaskCancelledError(f"{call.title}() was cancelled"))
-                self.carry_out(self.mailbox.flush())
-            elif call.number in self.mailbox.posted:
-                self._send((protocol.DROP, call.number))
-
-        self.runtime.later(withdraw)
+    def _tell_of_drops(self) -> None:
+        self.runtime.processes.tell_of_drops()
 
     # ------------------------------------------------------------------ messages
 
@@ -335,7 +346,13 @@ class Actor:
                 answer = loads(blobs[0], blobs[1:])
             except BaseException as error:
                 status, answer = protocol.ERROR, error
-            if status == protocol.VALUE:
+            if call.cancelled and status != protocol.LEFT and not self._minds_cancellations:
+                # As Ray has it: whatever a method that was told makes of that.
+                for stored in _stored(call, answer) if status == protocol.VALUE else ():
+                    if stored.__class__ is Sealed:
+                        self.runtime.taken_over(stored.refs)
+                call.fail(call.cancellation())
+            elif status == protocol.VALUE:
                 self._deliver(call, answer)
             elif status == protocol.LEFT:
                 self.left = True
@@ -343,6 +360,11 @@ class Actor:
             else:
                 self._failed(call, answer)
         self.carry_out(commands)
+
+    @property
+    def _minds_cancellations(self) -> bool:
+        """Whether a cancellation is raised in what runs, which may then return a value."""
+        return self.options.facts.is_async or self.is_task
 
     def _failed(self, call: ActorCall, error: BaseException) -> None:
         from pool.exceptions import RayTaskError, TaskCancelledError
@@ -356,8 +378,7 @@ class Actor:
         if call.returns == protocol.STREAM:
             call.stream.end(count=answer)
         else:
-            values = [answer] if call.returns == 1 else answer or ()
-            for ref, stored in zip(call.refs, values, strict=True):
+            for ref, stored in zip(call.refs, _stored(call, answer), strict=True):
                 ref._seal(READY, stored)
                 if stored.__class__ is Sealed:
                     self.runtime.taken_over(stored.refs)
@@ -428,6 +449,13 @@ class Actor:
         error = kind(self.describe(), method, reason)
         error.__cause__ = self.cause
         return error
+
+
+def _stored(call: ActorCall, answer: Any) -> Sequence[Any]:
+    """Return the stored values of a result."""
+    if call.returns == protocol.STREAM:
+        return ()
+    return [answer] if call.returns == 1 else answer or ()
 
 
 def _how(exitcode: int, left: bool) -> str:

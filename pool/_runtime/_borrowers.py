@@ -9,6 +9,7 @@ from pool._objects._parcels import Lent, Sealed
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._pickling import dumps_exception, loads
 from pool._runtime._actors import ActorCall, bind
+from pool._runtime._families import FAMILY
 from pool._runtime._processes import Link
 from pool._runtime._tasks import TaskCall
 from pool._transport._messages import BLOCKED, UNBLOCKED
@@ -63,7 +64,6 @@ class Borrower:
             "stream over": self._stream_over,
             "yielded": self._yielded,
             "forget": self._forget,
-            "cancel": self._cancel,
             "kill": self._kill,
         }
         self._questions: dict[str, Callable[..., None]] = {
@@ -74,6 +74,8 @@ class Borrower:
             "find": self._find,
             "facts": self._facts,
             "next": self._next,
+            "cancel": self._cancel,
+            "cancel stream": self._cancel_stream,
         }
 
     # ------------------------------------------------------------------ messages
@@ -200,10 +202,15 @@ class Borrower:
     def _settled(self, request: int, names: Sequence[bytes]) -> None:
         self._answer(request, 0, READY, [bool(ref._state) for ref in self._refs(names)])
 
-    def _cancel(self, name: bytes, force: bool) -> None:
-        call = self._ref(name)._call
-        if call is not None:
-            self._runtime.afterwards(call.cancel)
+    def _cancel(self, request: int, name: bytes, force: bool, recursive: bool) -> None:
+        self._cancelled(request, self._runtime.cancel_here(self._ref(name), force, recursive))
+
+    def _cancel_stream(self, request: int, name: bytes, force: bool, recursive: bool) -> None:
+        stream = self._streams[name]
+        self._cancelled(request, self._runtime.cancel_here(stream, force, recursive))
+
+    def _cancelled(self, request: int, error: Exception | None) -> None:
+        self._answer(request, 0, READY if error is None else FAILED, error)
 
     # ------------------------------------------------------------------ tasks
 
@@ -220,17 +227,55 @@ class Borrower:
         self._codes[code.number] = code
         return code
 
-    def _submit(self, names: Sequence[bytes], code: Any, parcel: Any, options: Any) -> None:
+    def _submit(
+        self, names: Sequence[bytes], code: Any, parcel: Any, options: Any, origin: Any
+    ) -> None:
         call = self._task(code, parcel, options)
         call.refs = self._own(names, call)
-        self._begin(call)
+        self._begin(call, origin)
 
-    def _stream_submit(self, name: bytes, code: Any, parcel: Any, options: Any) -> None:
+    def _stream_submit(
+        self, name: bytes, code: Any, parcel: Any, options: Any, origin: Any
+    ) -> None:
         call = self._task(code, parcel, options)
-        call.stream = self._streams[name] = self._runtime.new_stream(name)
-        self._begin(call)
+        self._new_stream(name, call)
+        self._begin(call, origin)
 
-    def _begin(self, call: TaskCall) -> None:
+    def _new_stream(self, name: bytes, call: TaskCall | ActorCall) -> None:
+        call.stream = self._streams[name] = self._runtime.new_stream(name)
+        call.stream._call = call
+
+    def _belongs(self, call: TaskCall | ActorCall, origin: Any) -> bool:
+        """Note who made a call; False if that was cancelled, and the call with it."""
+        maker = self._maker(origin)
+        if maker is None:
+            return True
+        if maker.cancelled == FAMILY:
+            call.fail(call.cancellation())
+            return False
+        maker.adopt(call)
+        return True
+
+    def _maker(self, origin: Any) -> Any:
+        """Return the call that asks for something, None if it is over.
+
+        Parameters
+        ----------
+        origin : (message_id, chunk) or int
+            Of a worker of tasks, as its journal has it; number of an actor's call.
+        """
+        if self.actor is not None:
+            return self.actor.mailbox.posted.get(origin)
+        found = self._runtime.driver.chunk_of(self._worker_id, *origin)
+        if found is None:
+            return None
+        job, index = found
+        sink: Any = job.sink
+        return sink if isinstance(sink, TaskCall) else sink.part(index)
+
+    def _begin(self, call: TaskCall, origin: Any) -> None:
+        if not self._belongs(call, origin):
+            return
         problem = self._runtime.unschedulable(call.options.resources, call.title)
         if problem is not None:
             call.fail(problem)
@@ -247,16 +292,26 @@ class Borrower:
             self._answer(request, 0, READY, self._lend(found))
 
     def _call(
-        self, names: Sequence[bytes], actor: ActorRef, method: str, parcel: Any, returns: int
+        self,
+        names: Sequence[bytes],
+        actor: ActorRef,
+        method: str,
+        parcel: Any,
+        returns: int,
+        origin: Any,
     ) -> None:
         call = bind(ActorCall(actor.record, self, method, parcel), returns)
         call.refs = self._own(names, call)
-        actor.record.call(call)
+        if self._belongs(call, origin):
+            actor.record.call(call)
 
-    def _stream_call(self, name: bytes, actor: ActorRef, method: str, parcel: Any) -> None:
+    def _stream_call(
+        self, name: bytes, actor: ActorRef, method: str, parcel: Any, origin: Any
+    ) -> None:
         call = bind(ActorCall(actor.record, self, method, parcel), protocol.STREAM)
-        call.stream = self._streams[name] = self._runtime.new_stream(name)
-        actor.record.call(call)
+        self._new_stream(name, call)
+        if self._belongs(call, origin):
+            actor.record.call(call)
 
     def _kill(self, actor: ActorRef, no_restart: bool) -> None:
         actor.record.kill(no_restart)

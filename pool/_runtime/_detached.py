@@ -98,6 +98,9 @@ class DetachedActor(Actor):
             return
         super().call(call)
 
+    def _tell_of_drops(self) -> None:
+        """Nothing: what belongs to no program shares no page with one, and looks by itself."""
+
     def _end_connection(self) -> None:
         if self._link is not None:
             self._link.close()

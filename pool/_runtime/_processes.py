@@ -13,7 +13,7 @@ import select
 from itertools import count
 
 from pool._transport._channel import Channel, socket_pair
-from pool._transport._journal import JournalFile
+from pool._transport._journal import DROPS, JournalFile
 from pool._transport._messages import EXITED
 from pool._transport._outbox import Outbox
 from pool._workers import _launcher
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pool._local._driver import Driver
     from pool._runtime._actors import Actor
+    from pool._transport._journal import Slot
 
 _DONTWAIT = _socket.MSG_DONTWAIT
 
@@ -134,6 +135,7 @@ class ActorProcesses:
         self._launcher: Any = None
         #: Workers have a page each; actors never write to it, so all have the same one.
         self._journal: JournalFile | None = None
+        self._page: Slot | None = None
         self.actors: dict[int, Actor] = {}
         self._ids = count(1)
         self.channel: Channel = None  # type: ignore[assignment]  # until the first actor
@@ -165,6 +167,13 @@ class ActorProcesses:
         fd = self.channel.fileno()
         self._driver.clients[fd] = self
         self._driver.epoll.register(fd, select.EPOLLIN)
+
+    def tell_of_drops(self) -> None:
+        """Have all actors look for messages that cancel calls."""
+        assert self._journal is not None
+        if self._page is None:
+            self._page = self._journal.slot(0)
+        self._page.words[DROPS] += 1
 
     def signal(self, worker_id: int, number: int) -> None:
         """Send a signal to an actor, unless it has ended."""
@@ -221,6 +230,9 @@ class ActorProcesses:
                 self._launcher.forked()
             else:
                 self._launcher.close()
+        if self._page is not None:
+            self._page.release()
+            self._page = None
         if self._journal is not None:
             self._journal.close()
             self._journal = None

@@ -18,7 +18,7 @@ from pool._objects._parcels import pack, seal
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._objects._resources import Resources
-from pool._runtime._actors import Actor, new_call
+from pool._runtime._actors import Actor, ActorCall, new_call
 from pool._runtime._borrowers import Borrower
 from pool._runtime._directory import Directory
 from pool._runtime._events import Events
@@ -120,7 +120,8 @@ class Runtime:
 
     def flush(self) -> None:
         """Do what is due; called by the driver, between two events."""
-        while self._actions:
+        # Not those that these hand in: what they wait for may have to be flushed first.
+        for _ in range(len(self._actions)):
             self._actions.popleft()()
         if self._lingering:
             # What was sent before the end of a call is in a socket by now: among it may be
@@ -324,11 +325,33 @@ class Runtime:
         """Return which objects are there now."""
         return [bool(ref._state) for ref in refs]
 
-    def cancel(self, ref: ObjectRef, force: bool) -> None:
-        """Cancel what is to produce an object."""
-        call = ref._call
-        if call is not None:
-            call.cancel()
+    def cancel(self, target: ObjectRef | Stream, force: bool, recursive: bool) -> None:
+        """Cancel what is to produce an object, or yields a stream.
+
+        Raises
+        ------
+        ValueError
+            If an actor would have to be ended for that.
+        """
+        error: Exception | None = self.locked(lambda: self.cancel_here(target, force, recursive))
+        if error is not None:
+            raise error
+        self.engine.attend()
+
+    def cancel_here(
+        self, target: ObjectRef | Stream, force: bool, recursive: bool
+    ) -> Exception | None:
+        """Do the same under the lock; return the error."""
+        call = target._call
+        if call is None:
+            return None  # it is over, or was put
+        if force and call.__class__ is ActorCall:
+            return ValueError(
+                f"cancel: {call.title}() is a method of an actor, which force=True would end with "
+                "all its calls; use kill(actor), or leave force away"
+            )
+        call.cancel_family(force, recursive)
+        return None
 
     # ------------------------------------------------------------------ tasks
 
@@ -341,6 +364,7 @@ class Runtime:
         call, refs = self.tasks.call(code, args, kwargs, options)
         if options.returns == STREAM:
             call.stream = Stream(self)
+            call.stream._call = call
             self.tasks.begin(call)
             return call.stream
         self.tasks.begin(call)
@@ -388,6 +412,7 @@ class Runtime:
         refs = call.refs
         if returns == STREAM:
             call.stream = stream = Stream(self)
+            stream._call = call
         self.later(lambda: record.call(call))
         self.engine.attend()
         return stream if returns == STREAM else refs

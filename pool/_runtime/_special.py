@@ -6,10 +6,13 @@ such a task is an actor that lives for one call. It waits for its resources as a
 
 from __future__ import annotations
 
+import _signal
+
 from pool._objects._options import ActorOptions
 from pool._objects._parcels import pack
 from pool._objects._refs import ActorFacts
 from pool._runtime._actors import Actor, ActorCall
+from pool._runtime._families import STOPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ class Special:
         self._runtime.engine.attend()
 
     def _start(self, call: TaskCall) -> None:
+        if call.cancelled:
+            call.fail(call.cancellation())
+            return
         runtime = self._runtime
         options = ActorOptions()
         options.resources = dict(call.options.resources or {})
@@ -50,6 +56,10 @@ class Special:
         inner.stream = call.stream
         for ref in call.refs:
             ref._call = inner
+        if call.stream is not None:
+            call.stream._call = inner
+        if call.parent is not None:
+            call.parent.adopt(inner)  # beside the task itself, which is cancelled by this one
         actor.call(inner)
         actor.carry_out(actor.mailbox.released())
 
@@ -59,6 +69,10 @@ class _OneTask(Actor):
 
     is_task = True
 
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the task."""
+        self.runtime.processes.signal(self._worker_id, _signal.SIGINT)
+
 
 class _OneCall(ActorCall):
     """The call of a task.
@@ -67,15 +81,15 @@ class _OneCall(ActorCall):
     ----------
     task : TaskCall
         As it was submitted; it counts how often it may be tried again.
-    cancelled : bool
     """
 
-    __slots__ = ("cancelled", "task")
+    __slots__ = ("task",)
 
-    def __init__(self, actor: Actor, task: TaskCall, parcel: Parcel) -> None:
+    actor: _OneTask
+
+    def __init__(self, actor: _OneTask, task: TaskCall, parcel: Parcel) -> None:
         super().__init__(actor, 0, "", parcel)
         self.task = task
-        self.cancelled = False
 
     @property
     def title(self) -> str:
@@ -87,26 +101,33 @@ class _OneCall(ActorCall):
 
         task = self.task
         runtime = self.actor.runtime
-        died = isinstance(error, ActorDiedError) and not self.cancelled
-        if died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
+        died = isinstance(error, ActorDiedError)
+        if self.cancelled and (died or isinstance(getattr(error, "cause", error), STOPPED)):
+            error = self.cancellation()
+        elif died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
             if task.retries:
                 task.retries -= task.retries > 0
+                self.leave()
                 runtime.later(lambda: runtime.special.start(task))
                 return
             if died:
                 error = WorkerCrashedError(f"task {self.title} did not end: {error.reason}")  # type: ignore[attr-defined]
         super().fail(error)
+        self.task.leave()
 
-    def cancel(self) -> None:
-        """End its process."""
-        from pool.exceptions import TaskCancelledError
-
-        runtime = self.actor.runtime
+    def cancel_here(self, force: bool) -> None:
+        """Interrupt it, or end its process; under the lock."""
+        actor = self.actor
+        runtime = actor.runtime
         self.task.retries = 0
-
-        def end() -> None:
-            self.cancelled = True
-            super(_OneCall, self).fail(TaskCancelledError(f"{self.title}() was cancelled"))
-            self.actor.kill(True)
-
-        runtime.later(end)
+        self.task.cancelled = self.cancelled  # it may be about to be tried again
+        posted = actor.mailbox.posted.get(self.number) is self
+        if actor.mailbox.withdraw(self) or (force and posted):
+            if posted:
+                actor.mailbox.answered(self.number)
+            self.fail(self.cancellation())
+            # Not from here: this may be one of the commands of its mailbox.
+            runtime.later(lambda: actor.kill(True))
+        elif posted:
+            # It has a handler for that since it said that it has started.
+            actor.interrupt()

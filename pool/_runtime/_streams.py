@@ -20,11 +20,15 @@ class Stream:
     many values there are, and the stream is over when that many have come.
     """
 
-    __slots__ = ("__weakref__", "_runtime", "_items", "_received", "_watchers", "count", "name")
+    __slots__ = (
+        "__weakref__", "_call", "_items", "_received", "_runtime", "_watchers", "count", "name",
+    )  # fmt: skip
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.name = new_name()
+        #: What yields, as long as it can be cancelled.
+        self._call: Any = None
         self._items: dict[int, ObjectRef] = {}
         #: How many values have come; they come in order.
         self._received = 0
@@ -52,6 +56,7 @@ class Stream:
             ref = self._items[count] = ObjectRef(self._runtime)
             ref._seal(FAILED, error)
             count += 1
+        self._call = None
         if self.count is None:
             self.count = count
         self._tell()
@@ -78,6 +83,10 @@ class Stream:
 
             raise GetTimeoutError(f"value number {index} was not yielded within {timeout} s")
         return self._items.get(index)
+
+    def cancel(self, force: bool, recursive: bool) -> None:
+        """Cancel what yields."""
+        self._runtime.cancel(self, force, recursive)
 
     def let_go(self, index: int) -> None:
         """Let go of a value that its reader has."""

@@ -16,6 +16,7 @@ from pool._objects._parcels import Parcel, Sealed, is_atom, pack
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ObjectRef
 from pool._pickling import FunctionPayload
+from pool._runtime._families import STOPPED, Member
 from pool._transport._messages import CALL
 from store._codec import encode
 
@@ -48,7 +49,7 @@ class _Alone:
 ALONE = _Alone()
 
 
-class TaskCall:
+class TaskCall(Member):
     """One task: the result handle that the engine fills, and what is needed to try again.
 
     Attributes
@@ -58,9 +59,9 @@ class TaskCall:
     """
 
     __slots__ = (
-        "_runtime", "_index", "_job_id", "_success", "_value", "args", "begun", "code", "depth",
-        "options", "parcel",
-        "payload", "refs", "retries", "stream", "waiting",
+        "_runtime", "_index", "_job_id", "_success", "_value", "args", "begun", "cancelled",
+        "children", "code", "depth", "options", "parcel", "parent", "payload", "refs", "retries",
+        "started", "stream", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -78,9 +79,12 @@ class TaskCall:
         self.parcel: Parcel | None = None
         self.stream: Any = None
         self.depth = 0
+        #: Whether it was handed to the engine.
+        self.started = False
         self.begun = perf_counter()
         #: Arguments that are not there yet.
         self.waiting = 0
+        self.found()
         self._reset()
 
     def _reset(self) -> None:
@@ -135,7 +139,30 @@ class TaskCall:
 
     def cancel(self) -> None:
         """Cancel it: the submission was interrupted."""
-        self._runtime.tasks.cancel(self)
+        self._runtime.locked(lambda: self.cancel_family(False, True))
+
+    def cancel_here(self, force: bool) -> None:
+        """Cancel it, wherever it is; under the lock."""
+        self.retries = 0
+        if self.is_over:
+            return
+        if self._job_id is not None:
+            self._runtime.engine.recall(self._job_id, self._index or 0, force)
+        elif self.options.resources is not None and self.started:
+            return  # it has a process of its own, and a call there
+        elif self.started:
+            if self._runtime.driver.closed:
+                return
+            # It flowed into a stream, which is about to give it a number.
+            self._runtime.later(lambda: self.cancel_here(force))
+        else:
+            self.fail(self.cancellation())
+
+    def cancellation(self) -> BaseException:
+        """Return what `get` raises for a cancelled task."""
+        from pool.exceptions import TaskCancelledError
+
+        return TaskCancelledError(f"{self.title}() was cancelled")
 
     # ------------------------------------------------------------------ outcomes
 
@@ -161,6 +188,7 @@ class TaskCall:
         self._runtime.catch_up(None)
         self.args = self.parcel = None
         self.refs = []
+        self.leave()
 
 
 class Tasks:
@@ -240,6 +268,7 @@ class Tasks:
         """Hand a call to the engine; from any thread, with or without the lock."""
         if call.is_over:
             return  # cancelled meanwhile
+        call.started = True
         if call.options.resources is not None:
             self._runtime.special.start(call)
             return
@@ -310,6 +339,7 @@ class Tasks:
         else:
             call.args = None
             call.refs = []
+            call.leave()
             self._runtime.catch_up(None)
 
     def _failed(self, call: TaskCall, error: BaseException) -> None:
@@ -317,6 +347,9 @@ class Tasks:
         from pool.exceptions import RayTaskError, WorkerCrashedError
 
         died = isinstance(error, WorkerDied)
+        if call.cancelled and (died or isinstance(error, STOPPED)):
+            call.fail(call.cancellation())
+            return
         if call.retries and (died or call.retries_after(error)):
             call.retries -= call.retries > 0
             call._reset()
@@ -329,19 +362,6 @@ class Tasks:
             call.fail(crash)
         else:
             call.fail(RayTaskError(call.title, error))
-
-    def cancel(self, call: TaskCall) -> None:
-        """Cancel a call, wherever it is; from any thread, without the lock."""
-        from pool.exceptions import TaskCancelledError
-
-        runtime = self._runtime
-        call.retries = 0
-        error = TaskCancelledError(f"{call.title}() was cancelled")
-        runtime.locked(lambda: None)  # so that what flowed into a stream has its number
-        if call._job_id is None:
-            runtime.later(lambda: call.fail(error))
-        else:
-            runtime.engine.cancel(call._job_id, error, call._index)
 
 
 def _label(title: str) -> Callable[[int, int], str]:

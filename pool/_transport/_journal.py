@@ -32,6 +32,11 @@ TARGET = 4  #: message_id to interrupt, written by the parent
 TARGET_CHUNK = 5  #: and the index of the chunk in it
 #: As the target: whatever chunk of that message.
 ALL_CHUNKS = 1 << 63
+#: Flag of TARGET_CHUNK: that chunk is not to be interrupted but to be the worker's last.
+EXIT_AT_ONCE = 1 << 62
+#: In the page that all actors of a program have in common and never write: how many
+#: messages that cancel calls it has sent to any of them.
+DROPS = TARGET
 LAYOUT = 6  #: how the outcomes are stored: STREAM, INTS or FLOATS
 
 

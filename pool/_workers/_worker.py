@@ -7,6 +7,7 @@ idle worker costs nothing, and it ends when the parent's end of the socket close
 from __future__ import annotations
 
 import _pickle
+import _signal
 import os
 import sys
 from time import perf_counter
@@ -14,6 +15,7 @@ from time import perf_counter
 from pool._pickling import ATOMS, dumps_exception, dumps_to_parent, loads
 from pool._transport._journal import (
     ALL_CHUNKS,
+    EXIT_AT_ONCE,
     FINISHED,
     FLUSHED,
     MESSAGE,
@@ -176,20 +178,26 @@ class Worker:
             raise KeyboardInterrupt  # in a process that a task has forked
         if self.interruptible and self._is_target():
             self.interruptible = False
-            raise KeyboardInterrupt
+            self._interrupt()
 
     def _is_target(self) -> bool:
         words = self.words
-        return words[TARGET] == words[MESSAGE] and words[TARGET_CHUNK] in (
+        return words[TARGET] == words[MESSAGE] and words[TARGET_CHUNK] & ~EXIT_AT_ONCE in (
             ALL_CHUNKS,
             words[FINISHED],
         )
+
+    def _interrupt(self) -> None:
+        if self.words[TARGET_CHUNK] & EXIT_AT_ONCE:
+            # Here and not by the parent, whose signal may come when the next chunk runs.
+            os.kill(os.getpid(), _signal.SIGKILL)
+        raise KeyboardInterrupt
 
     def _begin_chunk(self) -> None:
         """Let interrupts through, and heed one that came too early to be one."""
         self.interruptible = True
         if self._is_target():
-            raise KeyboardInterrupt
+            self._interrupt()
 
     # ------------------------------------------------------------------ messages
 

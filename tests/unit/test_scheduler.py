@@ -10,11 +10,15 @@ from schedulerchecks import check_invariants
 
 from pool._errors import InvalidTransition
 from pool._local._events import (
+    ASK,
+    EXIT,
+    KILL,
     AbortJobs,
     CancelRequested,
     ChunksAdded,
     DeadlinePassed,
     Deliver,
+    DropChunk,
     FailChunk,
     FinishJob,
     Interrupt,
@@ -27,6 +31,8 @@ from pool._local._events import (
     PoolClosed,
     PoolOpened,
     PoolTerminated,
+    RecallHeard,
+    RecallRequested,
     Reclaim,
     Send,
     StartWorker,
@@ -1390,3 +1396,96 @@ def test_replayed_events_give_the_same_commands() -> None:
         second.handle(event, 0.0) for event in events
     ]
     assert first.workers.keys() == table.scheduler.workers.keys()
+
+
+# --- recalls: the outcome of the chunk is wanted ----------------------------------------
+
+
+def test_recalled_chunk_that_is_queued_never_runs_and_is_dropped() -> None:
+    table = Table(processes=1)
+    table.learn(0, SLOW)
+    (send,) = table.submit(1, chunks=3)
+    assert table(RecallRequested(1, 1, False)) == [DropChunk(1, 1)]
+    assert table(RecallRequested(1, 2, True)) == [DropChunk(1, 2)]
+    assert table.answer(send) == [Deliver(1, 0, 1, 0), FinishJob(1)]
+
+
+def test_recalled_chunk_that_is_the_last_of_its_job_finishes_it() -> None:
+    table = Table(processes=1)
+    table.learn(0, SLOW)
+    table.submit(1)
+    table.submit(2)
+    assert table(RecallRequested(2, 0, False)) == [DropChunk(2, 0), FinishJob(2)]
+    assert table(RecallRequested(2, 0, False)) == []
+
+
+def test_recalled_chunk_that_runs_is_asked_once_and_its_outcome_delivered() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1)
+    asked = Interrupt(1, send.message_id, 1, 0, ASK)
+    assert table(RecallRequested(1, 0, False)) == [Reclaim(1), asked]
+    assert table(RecallRequested(1, 0, False)) == []
+    table(MessagesReclaimed(1, ()))
+    table(RecallHeard(1, send.message_id, 1, 0))
+    assert table.scheduler.next_deadline() is None
+    assert table.answer(send) == [Deliver(1, 0, 1, 0), FinishJob(1)]
+
+
+def test_recalled_chunk_that_had_not_begun_is_asked_again() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1)
+    table(RecallRequested(1, 0, False))
+    for looked in range(1, 4):
+        table.now = looked * GRACE
+        assert table(DeadlinePassed()) == [Interrupt(1, send.message_id, 1, 0, ASK)]
+    table.answer(send)
+    assert table.scheduler.next_deadline() is None
+
+
+def test_recall_with_force_ends_the_worker_for_certain() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1, retries=3)
+    assert table(RecallRequested(1, 0, True))[1:] == [Interrupt(1, send.message_id, 1, 0, EXIT)]
+    table(RecallHeard(1, send.message_id, 1, 0))
+    table.now = GRACE
+    assert table(DeadlinePassed()) == [Interrupt(1, send.message_id, 1, 0, KILL)]
+    commands = table(WorkerExited(1, send.message_id))
+    assert only(commands, FailChunk) == [FailChunk(1, 0, False, 1)]
+    assert FinishJob(1) in commands
+    assert table.scheduler.next_deadline() is None
+
+
+def test_recall_with_force_runs_what_shared_the_message_elsewhere() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=100)
+    first, *_ = table.submit(1, chunks=4)
+    assert first.runs == [(1, 0, 2)]
+    table(RecallRequested(1, 0, True))
+    commands = table(WorkerExited(1, first.message_id))
+    assert only(commands, FailChunk) == [FailChunk(1, 0, False, 1)]
+    assert (1, 1) in chunks_of(commands)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_recalled_chunk_that_is_taken_back_is_dropped(force: bool) -> None:
+    table = Table(processes=1, ready=False)
+    (send,) = table.submit(1)
+    table(RecallRequested(1, 0, force))
+    assert table(MessagesReclaimed(1, (send.message_id,))) == [DropChunk(1, 0), FinishJob(1)]
+
+
+def test_recalled_chunk_that_is_handed_back_is_dropped() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=100)
+    first, *_ = table.submit(1, chunks=4)
+    table(RecallRequested(1, 1, False))
+    commands = table.answer(first, done=1)
+    assert DropChunk(1, 1) in commands
+    assert (1, 1) not in chunks_of(commands)
+
+
+def test_recall_of_a_finished_job_does_nothing() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1)
+    table.answer(send)
+    assert table(RecallRequested(1, 0, True)) == []

@@ -1,0 +1,78 @@
+"""Which chunks were asked to stop, and what follows if they do not: books without I/O.
+
+A chunk is asked by a signal, which hits it only if it is what the worker runs at that
+moment. So whoever asks looks again after a while: at one that was *cancelled*, whose
+outcome nobody wants any more, to end its worker; at one that was *recalled*, to ask again
+if it had not begun by then, but never twice.
+"""
+
+from __future__ import annotations
+
+from pool._local._events import ASK, EXIT, KILL, Interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Key = tuple[int, int, int, int | None]
+
+#: Seconds between a polite interrupt of a cancelled task and the end of its worker.
+GRACE = 1.0
+
+
+class Interrupts:
+    """Chunks, as ``(worker_id, message_id, job_id, index or None)``, that were asked to stop."""
+
+    __slots__ = ("_asked",)
+
+    def __init__(self) -> None:
+        #: When to look again, what to do then, and whether to go on until it is over.
+        self._asked: dict[Key, tuple[float, int, bool]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._asked)
+
+    def deadline(self) -> float | None:
+        """Return when to look again, None if there is nothing to look at."""
+        return min((when for when, _, _ in self._asked.values()), default=None)
+
+    def cancel(self, key: Key, now: float) -> Interrupt:
+        """Ask one to stop whose outcome nobody wants; its worker ends if it does not."""
+        self._asked[key] = (now + GRACE, KILL, False)
+        return Interrupt(*key, ASK)
+
+    def recall(self, key: Key, now: float, force: bool) -> Interrupt:
+        """Ask one to stop whose outcome is wanted; with `force`, its worker ends."""
+        self._asked[key] = (now + GRACE, KILL if force else ASK, True)
+        return Interrupt(*key, EXIT if force else ASK)
+
+    def heard(self, key: Key) -> None:
+        """Note that a recalled one was running when it was asked: not to be asked again."""
+        if self._asked.get(key, _NOT_ASKED)[1:] == (ASK, True):
+            del self._asked[key]
+
+    def pardon(self, worker_id: int, message_id: int | None) -> None:
+        """Forget those of a message (or of all messages of a worker) that is over."""
+        if self._asked:
+            for key in list(self._asked):
+                if key[0] == worker_id and message_id in (None, key[1]):
+                    del self._asked[key]
+
+    def overdue(self, now: float) -> list[Interrupt]:
+        """Return what is to be done to those that have not stopped."""
+        found = []
+        for key, (when, again, lasting) in list(self._asked.items()):
+            if when > now:
+                continue
+            found.append(Interrupt(*key, again))
+            if lasting:
+                # It may not have begun, and be about to.
+                self._asked[key] = (now + GRACE, again, lasting)
+            else:
+                del self._asked[key]
+        return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._asked.clear()
+
+
+_NOT_ASKED = (0.0, KILL, False)
