@@ -36,6 +36,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _real_stderr = None
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # What the tests import is there to stay: looking through it takes 0.2 s each time that a test,
+    # or this file, has to know that nothing is left in cycles.
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Dump all stacks and end the run if a test, its fixtures included, takes too long."""
@@ -49,17 +56,28 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shared_servers() -> Iterator[None]:
+    """End the processes that outlive a Pool once the tests of a module are over.
+
+    Not after each test: programs keep theirs from one Pool to the next, and each one started
+    imports pandas and numpy anew.
+    """
+    yield
+    end_shared_servers()
+
+
 @pytest.fixture(autouse=True)
-def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+def leaves_nothing_behind(request: pytest.FixtureRequest, shared_servers: None) -> Iterator[None]:
     """Fail a test after which a child process, a thread or a descriptor is left.
 
     What the standard's own pool leaves is ended as well, but is no failure of ours.
     """
-    children = set(psutil.Process().children(recursive=True))
+    children = descendants()
     threads = set(threading.enumerate())
     descriptors = open_descriptors()
     yield
-    end_shared_servers()
+    end_servers_of_the_standard()
     left = [
         *left_children(children),
         *left_threads(threads),
@@ -70,30 +88,55 @@ def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         assert not left, "this test leaves behind: " + "; ".join(left)
 
 
-def end_shared_servers() -> None:
-    """End the processes that live as long as this one, ours and the standard module's.
-
-    They are meant to outlive a Pool, and would hide what a test leaves.
-    """
+def shared() -> Iterator[tuple[int, int]]:
+    """Give pid and descriptor of each process that is meant to outlive a Pool."""
     launcher = sys.modules.get("pool._workers._launcher")
     if launcher is not None:
-        launcher.shutdown_forkservers()
-    for name, attribute in (
-        ("forkserver", "_forkserver"),
-        ("resource_tracker", "_resource_tracker"),
-    ):
-        module = sys.modules.get(f"multiprocessing.{name}")
-        if module is not None:
-            getattr(module, attribute)._stop()
-    # Hands out the descriptors of connections that were sent to workers.
+        for server in launcher._servers:
+            yield server.pid, server.channel.fileno()
+    tracking = sys.modules.get("multiprocessing.resource_tracker")
+    if tracking is not None and tracking._resource_tracker._pid is not None:
+        yield tracking._resource_tracker._pid, tracking._resource_tracker._fd
+
+
+def end_servers_of_the_standard() -> None:
+    """End what keeps the settings of the moment when it was first needed.
+
+    The standard module's forkserver has the environment and the folder of that moment; the other
+    one is a thread that hands out the descriptors of connections sent to workers.
+    """
+    forkserver = sys.modules.get("multiprocessing.forkserver")
+    if forkserver is not None:
+        forkserver._forkserver._stop()
     sharer = sys.modules.get("multiprocessing.resource_sharer")
     if sharer is not None:
         sharer.stop(timeout=GRACE_SECONDS)
 
 
+def end_shared_servers() -> None:
+    """End the processes that live as long as this one, ours and the standard module's."""
+    launcher = sys.modules.get("pool._workers._launcher")
+    if launcher is not None:
+        launcher.shutdown_forkservers()
+    tracking = sys.modules.get("multiprocessing.resource_tracker")
+    if tracking is not None:
+        tracking._resource_tracker._stop()
+
+
+def descendants() -> set[psutil.Process]:
+    """Return the child processes, theirs, and so on, but for those that outlive a Pool."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return set()  # reading all of /proc takes some milliseconds
+    kept = {pid for pid, _ in shared()}
+    found = psutil.Process().children(recursive=True)
+    return {process for process in found if process.pid not in kept}
+
+
 def left_children(before: set[psutil.Process]) -> list[str]:
     """Describe the child processes that do not end by themselves, and kill them."""
-    new = set(psutil.Process().children(recursive=True)) - before
+    new = descendants() - before
     if not new:
         return []
     if "multiprocessing.process" in sys.modules:
@@ -146,13 +189,18 @@ def left_objects() -> list[str]:
 
 def left_descriptors(before: Counter[str]) -> list[str]:
     """Describe the descriptors that are open now and were not before."""
-    new = open_descriptors() - before
+    new = open_descriptors() - before - shared_descriptors()
     if new:
         # Slow with large libraries loaded, so only where something seems to be left: an object
         # in a cycle that would have been collected later is no leak.
         gc.collect()
-        new = open_descriptors() - before
+        new = open_descriptors() - before - shared_descriptors()
     return [f"{count} open {target}" for target, count in new.items()]
+
+
+def shared_descriptors() -> Counter[str]:
+    """Count what leads to the processes that outlive a Pool."""
+    return Counter(os.readlink(f"/proc/self/fd/{descriptor}") for _, descriptor in shared())
 
 
 def open_descriptors() -> Counter[str]:
