@@ -304,8 +304,11 @@ def check(name: str, library: str, method: str, how: str, folder: Path) -> None:
     assert run_program(program(body, library, method), folder, how).succeeded() == expected
 
 
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("name", PROGRAMS)
+# How a program is started makes no difference to what the standard forks.
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [*((name, "file") for name in PROGRAMS), *(("classes", how) for how in WAYS[1:])],
+)
 def test_on_the_standard(tmp_path: Path, name: str, how: str) -> None:
     check(name, "multiprocessing", "fork", how, tmp_path)
 
@@ -316,9 +319,12 @@ def test_on_ours(tmp_path: Path, name: str, how: str) -> None:
     check(name, "pool", "", how, tmp_path)
 
 
-@pytest.mark.parametrize("how", ["file", "stdin"])
+# The two that have most in their main module are those that could miss its file.
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("name", OUR_PROGRAMS)
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [*((name, "file") for name in OUR_PROGRAMS), ("classes", "stdin"), ("reach", "stdin")],
+)
 def test_on_ours_with_a_start_method(tmp_path: Path, name: str, method: str, how: str) -> None:
     check(name, "pool", method, how, tmp_path)
 

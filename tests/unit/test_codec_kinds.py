@@ -99,7 +99,7 @@ INDEX = pd.date_range("2024-03-31", periods=N, freq="s", tz="Europe/Berlin", nam
         pd.DataFrame({"s": pd.arrays.SparseArray(np.arange(N) % 2 * 1.0)}),
         pd.DataFrame({"v": np.arange(N)}, pd.MultiIndex.from_product([range(N // 50), range(50)])),
         pd.DataFrame(np.arange(N * 3.0).reshape(N, 3)).iloc[10:-10:2],
-        pd.DataFrame(np.arange(N * 3.0).reshape(N, 3)).T,
+        pd.DataFrame(np.arange(N * 3.0).reshape(N // 100, 300)).T,
     ],
     ids=[
         "duplicate columns", "mixed", "dates", "nullable", "categorical", "periods", "sparse",
