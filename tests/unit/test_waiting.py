@@ -102,6 +102,28 @@ def lead(driver: Driver) -> Iterator[Lead]:
     lead.retire_stand_in()
 
 
+def leading(driver: Driver, lead: Lead, name: str) -> Waiter:
+    waiter = Waiter(lead, name)
+    driver.wait_for_leader(name)
+    return waiter
+
+
+def following(lead: Lead, name: str) -> Waiter:
+    waiter = Waiter(lead, name)
+    waiter.follows.wait()
+    return waiter
+
+
+def finish(driver: Driver, waiter: Waiter) -> None:
+    """Make what it waits for happen, and see it go."""
+    driver.happen(waiter.done.set)
+    assert waiter.join() is True
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def me() -> str:
     return threading.current_thread().name
 
@@ -184,70 +206,48 @@ def test_waiting_inside_the_driver_is_refused(driver: Driver, lead: Lead) -> Non
 
 
 def test_follower_is_woken_by_the_leader(driver: Driver, lead: Lead) -> None:
-    first = Waiter(lead, "first")
-    driver.wait_for_leader("first")
-    second = Waiter(lead, "second")
-    second.follows.wait()
-    driver.happen(second.done.set)
-    assert second.join() is True
+    first = leading(driver, lead, "first")
+    second = following(lead, "second")
+    finish(driver, second)
     assert first.thread.is_alive()
-    driver.happen(first.done.set)
-    assert first.join() is True
+    finish(driver, first)
     assert "second" not in driver.steppers()
     assert not lead.taken
 
 
 def test_follower_takes_over_when_the_leader_is_done(driver: Driver, lead: Lead) -> None:
-    first = Waiter(lead, "first")
-    driver.wait_for_leader("first")
-    second = Waiter(lead, "second")
-    second.follows.wait()
-    driver.happen(first.done.set)
-    assert first.join() is True
+    first = leading(driver, lead, "first")
+    second = following(lead, "second")
+    finish(driver, first)
     driver.wait_for_leader("second")
-    driver.happen(second.done.set)
-    assert second.join() is True
+    finish(driver, second)
 
 
 def test_follower_takes_over_when_the_leader_fails(driver: Driver, lead: Lead) -> None:
-    first = Waiter(lead, "first")
-    driver.wait_for_leader("first")
-    second = Waiter(lead, "second")
-    second.follows.wait()
-
-    def fail() -> None:
-        raise KeyboardInterrupt
-
-    driver.happen(fail)
+    first = leading(driver, lead, "first")
+    second = following(lead, "second")
+    driver.happen(interrupt)
     assert isinstance(first.join(), KeyboardInterrupt)
     driver.wait_for_leader("second")
-    driver.happen(second.done.set)
-    assert second.join() is True
+    finish(driver, second)
 
 
 def test_timeout_of_a_follower_leaves_the_leader_alone(driver: Driver, lead: Lead) -> None:
-    first = Waiter(lead, "first")
-    driver.wait_for_leader("first")
+    first = leading(driver, lead, "first")
     second = Waiter(lead, "second", timeout=0.001)
     assert second.join() is False
     assert lead.taken
-    driver.happen(first.done.set)
-    assert first.join() is True
+    finish(driver, first)
     assert "second" not in driver.steppers()
     assert not lead._followers
 
 
 def test_of_many_followers_each_gets_its_own_result(driver: Driver, lead: Lead) -> None:
-    first = Waiter(lead, "first")
-    driver.wait_for_leader("first")
-    others = [Waiter(lead, f"other {number}") for number in range(5)]
-    for other in others:
-        other.follows.wait()
+    first = leading(driver, lead, "first")
+    others = [following(lead, f"other {number}") for number in range(5)]
     for other in reversed(others):
-        driver.happen(other.done.set)
-        assert other.join() is True
-    driver.happen(first.done.set)
-    assert first.join() is True
+        finish(driver, other)
+    finish(driver, first)
 
 
 # --- the stand-in -----------------------------------------------------------------------
@@ -276,21 +276,17 @@ def test_stand_in_rests_when_nothing_is_left_and_comes_again(driver: Driver, lea
 
 def test_stand_in_makes_way_for_a_thread_that_waits(driver: Driver, lead: Lead) -> None:
     call_stand_in(driver, lead)
-    waiter = Waiter(lead, "waiter")
-    driver.wait_for_leader("waiter")
-    driver.happen(waiter.done.set)
-    assert waiter.join() is True
+    waiter = leading(driver, lead, "waiter")
+    finish(driver, waiter)
     # And takes over again, for work is left.
     driver.wait_for_leader(STAND_IN)
 
 
 def test_stand_in_is_not_needed_while_somebody_leads(driver: Driver, lead: Lead) -> None:
-    waiter = Waiter(lead, "waiter")
-    driver.wait_for_leader("waiter")
+    waiter = leading(driver, lead, "waiter")
     driver.outstanding = True
     lead.ensure_stand_in(weakref.ref(lead))
-    driver.happen(waiter.done.set)
-    assert waiter.join() is True
+    finish(driver, waiter)
     driver.wait_for_leader(STAND_IN)
 
 
@@ -298,10 +294,8 @@ def test_stand_in_takes_over_from_leader_and_follower_that_are_ready_at_once(
     driver: Driver, lead: Lead
 ) -> None:
     call_stand_in(driver, lead)
-    first = Waiter(lead, "first")
-    driver.wait_for_leader("first")
-    second = Waiter(lead, "second")
-    second.follows.wait()
+    first = leading(driver, lead, "first")
+    second = following(lead, "second")
 
     def both() -> None:
         first.done.set()
@@ -315,13 +309,8 @@ def test_stand_in_takes_over_from_leader_and_follower_that_are_ready_at_once(
 
 def test_stand_in_takes_over_from_a_leader_that_fails(driver: Driver, lead: Lead) -> None:
     call_stand_in(driver, lead)
-    waiter = Waiter(lead, "waiter")
-    driver.wait_for_leader("waiter")
-
-    def fail() -> None:
-        raise KeyboardInterrupt
-
-    driver.happen(fail)
+    waiter = leading(driver, lead, "waiter")
+    driver.happen(interrupt)
     assert isinstance(waiter.join(), KeyboardInterrupt)
     driver.wait_for_leader(STAND_IN)
 
@@ -418,12 +407,10 @@ def test_glance_of_a_finalizer_within_the_driver_is_none(driver: Driver, lead: L
 
 
 def test_glance_leaves_it_to_the_leader(driver: Driver, lead: Lead) -> None:
-    waiter = Waiter(lead, "waiter")
-    driver.wait_for_leader("waiter")
+    waiter = leading(driver, lead, "waiter")
     lead.glance()
     assert me() not in driver.steppers()
-    driver.happen(waiter.done.set)
-    assert waiter.join() is True
+    finish(driver, waiter)
 
 
 def test_nobody_drives_while_something_is_done_exclusively(driver: Driver, lead: Lead) -> None:
