@@ -44,27 +44,28 @@ class ActorPool:
         values : iterable
             Read at once.
         """
-        self._discard()
-        for value in values:
-            self.submit(fn, value)
-
-        def results() -> Iterator[Any]:
-            while self.has_next():
-                yield self.get_next()
-
-        return results()
+        return self._map(fn, values, self.get_next)
 
     def map_unordered(
         self, fn: Callable[[ActorHandle, Any], ObjectRef], values: Iterable[Any]
     ) -> Iterator[Any]:
         """Do as `map`, and yield results as they come."""
+        return self._map(fn, values, self.get_next_unordered)
+
+    def _map(
+        self,
+        fn: Callable[[ActorHandle, Any], ObjectRef],
+        values: Iterable[Any],
+        take: Callable[[], Any],
+    ) -> Iterator[Any]:
         self._discard()
         for value in values:
             self.submit(fn, value)
 
+        # The work has begun when `map` returns, not when somebody asks for the first result.
         def results() -> Iterator[Any]:
             while self.has_next():
-                yield self.get_next_unordered()
+                yield take()
 
         return results()
 
