@@ -62,7 +62,7 @@ class Context:
     def __class__(self, value: type[Any]) -> None:
         raise TypeError("the class of a context cannot be changed")
 
-    def Pool(  # noqa: N802 - the standard's spelling
+    def Pool(  # the standard's spelling
         self,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,

@@ -216,7 +216,7 @@ class OutOfDiskError(RayError):
     """Say that there is no disk space for an object."""
 
 
-class PendingCallsLimitExceeded(RayError):  # noqa: N818 - Ray's name
+class PendingCallsLimitExceeded(RayError):  # Ray's name
     """Say that an actor has more calls waiting than it takes."""
 
 
@@ -236,5 +236,5 @@ class NodeDiedError(RayError):
     """Say that a machine is gone."""
 
 
-class AsyncioActorExit(RayError):  # noqa: N818 - Ray's name
+class AsyncioActorExit(RayError):  # Ray's name
     """End an actor from one of its async methods."""

@@ -53,7 +53,7 @@ def as_sequence(iterable: Iterable[Any], awaited: bool) -> Sequence[Any]:
     """Return the items as a sequence that will not change while they are sent."""
     kind = iterable.__class__
     if kind is range or kind is tuple or (kind is list and awaited):
-        return iterable  # type: ignore[return-value]
+        return iterable  # type: ignore[return-value]  # one of these three
     # A snapshot: the caller goes on and may change its list.
     return list(iterable)
 

@@ -289,7 +289,7 @@ class IMapIterator:
         """End after an error, as the standard's generator over chunks does."""
         self._chunk = iter(())
         self._flow.abandon()
-        self._flow = _Ended(self._flow)  # type: ignore[assignment]
+        self._flow = _Ended(self._flow)  # type: ignore[assignment]  # as far as it is used from here on
 
     def cancel(self) -> bool:
         """Cancel what has not been computed; False if everything was."""

@@ -92,7 +92,7 @@ def _progress(chosen: Options, iterable: Iterable[Any], label: Label) -> Any:
     from pool._faces._progress import make_progress
 
     try:
-        total: int | None = len(iterable)  # type: ignore[arg-type]
+        total: int | None = len(iterable)  # type: ignore[arg-type]  # the except clause is the check
     except TypeError:
         total = None
     return make_progress(chosen.progress, total, str(label))

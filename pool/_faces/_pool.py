@@ -142,7 +142,7 @@ class Pool:
         self,
         func: Callable[..., Any],
         args: Iterable[Any] = (),
-        kwds: Mapping[str, Any] = {},  # noqa: B006 - the standard's signature; never changed
+        kwds: Mapping[str, Any] = {},  # the standard's signature; never changed
         **extra: Any,
     ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return its result.
@@ -192,7 +192,7 @@ class Pool:
         self,
         func: Callable[..., Any],
         args: Iterable[Any] = (),
-        kwds: Mapping[str, Any] = {},  # noqa: B006 - as above
+        kwds: Mapping[str, Any] = {},  # as above
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         **extra: Any,
@@ -295,7 +295,8 @@ class Pool:
             If the worker of an item ended; the items in other workers are not touched.
         """
         result = self._map("map", func, iterable, chunksize, MAP, None, None, extra, True)
-        return result.get()  # type: ignore[no-any-return]
+        values: list[Any] = result.get()
+        return values
 
     def map_async(
         self,
@@ -324,7 +325,8 @@ class Pool:
     ) -> list[Any]:
         """Do as `map`, with each element unpacked as arguments: ``func(*element)``."""
         result = self._map("starmap", func, iterable, chunksize, STAR, None, None, extra, True)
-        return result.get()  # type: ignore[no-any-return]
+        values: list[Any] = result.get()
+        return values
 
     def starmap_async(
         self,

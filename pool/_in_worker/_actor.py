@@ -15,6 +15,7 @@ import _socket
 import copy
 import os
 from collections import deque
+from functools import partial
 
 from pool._in_worker._context import context
 from pool._in_worker._logs import complete_lines
@@ -74,11 +75,11 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     if config["is_async"]:
         from pool._in_worker._concurrent import serve_async
 
-        serve = lambda: serve_async(host, config["concurrency"] or ASYNC_CONCURRENCY)  # noqa: E731
+        serve = partial(serve_async, host, config["concurrency"] or ASYNC_CONCURRENCY)
     elif config["concurrency"] > 1:
         from pool._in_worker._concurrent import serve_threads
 
-        serve = lambda: serve_threads(host, config["concurrency"])  # noqa: E731
+        serve = partial(serve_threads, host, config["concurrency"])
     serve()
 
 

@@ -229,7 +229,7 @@ class BorrowedRuntime:
         return ref
 
     def _new_ref(self) -> ObjectRef:
-        return self._mirror("o", new_name(), None, 1)  # type: ignore[return-value]
+        return self._mirror("o", new_name(), None, 1)  # type: ignore[return-value]  # "o": an object
 
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
         """Run a task; the runtime finds a worker for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+from functools import partial
 
 from pool._in_worker._context import context
 from pool._in_worker._runner import results
@@ -34,6 +35,9 @@ def serve_threads(host: ActorHost, concurrency: int) -> bool:
             # The receiving thread sleeps in `recv`; its end of the socket wakes it.
             host.channel.socket.shutdown(0)
 
+    def forget(number: int, _: object) -> None:
+        dropped.pop(number, None)
+
     executor = ThreadPoolExecutor(concurrency, thread_name_prefix="actor")
     dropped: dict[int, Any] = {}
     try:
@@ -44,7 +48,7 @@ def serve_threads(host: ActorHost, concurrency: int) -> bool:
             head, blobs = message
             if head[0] == CALL:
                 future = dropped[head[1]] = executor.submit(run, head, blobs)
-                future.add_done_callback(lambda _, number=head[1]: dropped.pop(number, None))  # type: ignore[misc]
+                future.add_done_callback(partial(forget, head[1]))
             elif head[0] == DROP:
                 _drop(host, head[1], dropped)
     finally:

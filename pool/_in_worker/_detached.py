@@ -74,7 +74,7 @@ class Detached:
         channel.send(head, [facts.data, *facts.buffers])
 
     #: Serves one more connection.
-    _welcome: Callable[[Channel], None]
+    _welcome: Callable[[Channel], object]
 
     def _in_thread(self, channel: Channel) -> None:
         threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
@@ -130,7 +130,7 @@ class Detached:
                 served.add(task)
                 task.add_done_callback(served.discard)
 
-            self._welcome = lambda channel: loop.call_soon_threadsafe(welcome, channel)  # type: ignore[assignment]
+            self._welcome = lambda channel: loop.call_soon_threadsafe(welcome, channel)
             welcome(first)
             await left.wait()
 
@@ -188,7 +188,7 @@ def main(fd: int) -> None:
     finally:
         rendezvous.leave(path)
         _runner.tidy()
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
 
 
 def _refuse(channel: Channel, error: BaseException) -> None:

@@ -6,6 +6,7 @@ import _thread
 import io
 import os
 import sys
+from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def redirect(send: Callable[[int, str], Any]) -> None:
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         if not isinstance(getattr(sys, name), LineWriter):
-            setattr(sys, name, LineWriter(lambda text, n=number: send(n, text), number))  # type: ignore[misc]
+            setattr(sys, name, LineWriter(partial(send, number), number))
 
 
 def silence() -> None:

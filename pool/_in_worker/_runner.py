@@ -129,8 +129,9 @@ def tidy() -> None:
 
 
 def _borrowed() -> BorrowedRuntime:
-    home: Any = _home.current()
-    return home  # type: ignore[no-any-return]
+    home: Any = _home.current()  # in a worker, that of the program is borrowed
+    borrowed: BorrowedRuntime = home
+    return borrowed
 
 
 def _load(title: str, data: Any, buffers: list[Any], log: bool, namespace: str) -> Runner:

@@ -223,11 +223,11 @@ def _culprit(items: Sequence[Any]) -> int:
 def _located(error: BaseException, where: str) -> BaseException:
     try:
         error.add_note(f"while sending {where}")
-        loaded = _pickle.loads(_pickle.dumps(error))
+        loaded: BaseException = _pickle.loads(_pickle.dumps(error))
     except BaseException:
         text = f"{type(error).__name__}: {error} (while sending {where})"
         return _pickle.PicklingError(text)
-    return loaded  # type: ignore[no-any-return]
+    return loaded
 
 
 class _Unsendable:

@@ -210,10 +210,10 @@ def _annotate(where: str, error: Any) -> None:
 def decoded_error(blobs: list[Any]) -> BaseException:
     """Unpickle an exception; return why not, if that fails."""
     try:
-        error = decode(blobs)
+        error: BaseException = decode(blobs)
     except BaseException as failure:
         return _undecodable(failure)
-    return error  # type: ignore[no-any-return]
+    return error
 
 
 def _undecodable(error: BaseException) -> BaseException:

@@ -14,9 +14,9 @@ class _Options:
         return _rebuild, (type(self), [getattr(self, name) for name in self.__slots__])
 
 
-def _rebuild(kind: type, values: list[Any]) -> Any:
+def _rebuild(kind: type[_Options], values: list[Any]) -> Any:
     options = kind()
-    for name, value in zip(kind.__slots__, values, strict=True):  # type: ignore[attr-defined]
+    for name, value in zip(kind.__slots__, values, strict=True):
         setattr(options, name, value)
     return options
 

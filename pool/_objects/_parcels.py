@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 ATOM_MAX = 4096
 
 
-def is_atom(value: object) -> bool:
+def is_atom(value: Any) -> bool:
     """Return whether `value` is immutable, small, and can be kept as it is."""
     kind = type(value)
-    return kind in ATOMS and ((kind is not str and kind is not bytes) or len(value) <= ATOM_MAX)  # type: ignore[arg-type]
+    return kind in ATOMS and ((kind is not str and kind is not bytes) or len(value) <= ATOM_MAX)
 
 
 class Sealed:

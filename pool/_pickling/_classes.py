@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MEMBER_NAMES = ("_value_", "_name_", "__objclass__", "_sort_order_")
 
 
-class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]
+class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # it ships no annotations
     """Pickle what needs cloudpickle."""
 
     def define_class(self, kind: type, entry: Entry) -> Any:

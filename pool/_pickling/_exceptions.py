@@ -230,7 +230,7 @@ def restore(error: BaseException, state: dict[str, Any]) -> None:
 
 def with_cause(error: BaseException, text: str) -> BaseException:
     """Return `error` as it is raised in the parent."""
-    from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
+    from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]  # missing in typeshed
 
     # Past a __setattr__ of the program's own, which may refuse.
     object.__setattr__(error, "__cause__", RemoteTraceback(f'\n"""\n{text}"""'))
@@ -248,7 +248,7 @@ class _Text(str):
 
 def describe(name: str, text: str) -> BaseException:
     """Return what is raised in place of an exception that could not be sent."""
-    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
+    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]  # missing in typeshed
 
     reason = _Text(f"exceptions of type {name} cannot be sent")
     error: BaseException = MaybeEncodingError(reason, _Text(f"{name}: {text}"))

@@ -110,7 +110,7 @@ def _state(
         if value is not None:
             state[name] = value
     if getattr(func, "__type_params__", ()):
-        state["__type_params__"] = func.__type_params__  # type: ignore[attr-defined]
+        state["__type_params__"] = func.__type_params__  # type: ignore[attr-defined]  # since 3.12
     if pickler.annotations:
         try:
             annotations = func.__annotations__

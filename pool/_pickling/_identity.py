@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class _Ref(ref):  # type: ignore[type-arg]
+class _Ref(ref):  # type: ignore[type-arg]  # of anything
     """A weak reference that knows its entry."""
 
     __slots__ = ("identity", "token")

@@ -135,7 +135,7 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
 
 def reduce_by_state(obj: Any) -> tuple[Any, ...]:
     """Reduce an instance as `object` does, whatever its class says."""
-    return copyreg.__newobj__, (type(obj),), obj.__getstate__()  # type: ignore[attr-defined]
+    return copyreg.__newobj__, (type(obj),), obj.__getstate__()  # type: ignore[attr-defined]  # missing in typeshed
 
 
 _fresh: dict[int, Any] = {}

@@ -234,7 +234,7 @@ def _mode_for(file: Any) -> str:
 
 
 def _open_file(name: Any, mode: str, text: dict[str, str], position: int | None) -> Any:
-    file = open(name, mode, **text)  # type: ignore[call-overload]  # noqa: SIM115 - the caller's
+    file = open(name, mode, **text)  # type: ignore[call-overload]  # the caller's
     if position is not None:
         file.seek(position)
     return file
@@ -243,7 +243,7 @@ def _open_file(name: Any, mode: str, text: dict[str, str], position: int | None)
 def _closed_file(mode: str) -> Any:
     from os import devnull
 
-    file = open(devnull, mode)  # noqa: SIM115 - closed by the next line
+    file = open(devnull, mode)  # closed by the next line
     file.close()
     return file
 

@@ -60,7 +60,8 @@ class ActorCall(mail.Call, Member):
     def name(self) -> bytes:
         """What `get_runtime_context` calls it."""
         if self.stream is not None:
-            return self.stream.name  # type: ignore[no-any-return]
+            name: bytes = self.stream.name
+            return name
         return self.refs[0].binary() if self.refs else b""
 
     def cancel_here(self, force: bool) -> None:

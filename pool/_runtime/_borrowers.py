@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import Lent, Sealed
@@ -166,8 +167,9 @@ class Borrower:
 
     def _get(self, request: int, names: Sequence[bytes]) -> None:
         for index, ref in enumerate(self._refs(names)):
-            if not ref._watch(lambda ref, index=index: self._got(request, index, ref)):  # type: ignore[misc]
-                self._got(request, index, ref)
+            got = partial(self._got, request, index)
+            if not ref._watch(got):
+                got(ref)
 
     def _got(self, request: int, index: int, ref: ObjectRef) -> None:
         if request in self._requests:

@@ -101,7 +101,7 @@ class _OneCall(ActorCall):
 
         task = self.task
         runtime = self.actor.runtime
-        died = isinstance(error, ActorDiedError)
+        died = error if isinstance(error, ActorDiedError) else None
         if self.cancelled and (died or isinstance(getattr(error, "cause", error), STOPPED)):
             error = self.cancellation()
         elif died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
@@ -111,7 +111,7 @@ class _OneCall(ActorCall):
                 runtime.later(lambda: runtime.special.start(task))
                 return
             if died:
-                error = WorkerCrashedError(f"task {self.title} did not end: {error.reason}")  # type: ignore[attr-defined]
+                error = WorkerCrashedError(f"task {self.title} did not end: {died.reason}")
         super().fail(error)
         self.task.leave()
 

@@ -201,7 +201,7 @@ class Channel:
         """Send what may be too large for the socket, or has a note."""
         sizes = [len(blob) for blob in blobs]
         if sum(sizes) <= INLINE_MAX:
-            data = marshal.dumps((head, blobs, note), _MARSHAL)  # type: ignore[arg-type]
+            data = marshal.dumps((head, blobs, note), _MARSHAL)  # type: ignore[arg-type]  # as above
             if len(data) <= INLINE_MAX:
                 self._send_fds(data, fds, flags)
                 return

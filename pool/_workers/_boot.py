@@ -90,7 +90,7 @@ def _read_nothing() -> None:
     os.dup2(null, 0)
     os.close(null)
     try:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - lives on
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # lives on
     except OSError:
         sys.stdin = None
 

@@ -40,7 +40,7 @@ class _Introduce:
             execute(module)
             _introduce(module, *introduction)
 
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader
         return spec
 
 
@@ -89,7 +89,8 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
 
         @property
         def ident(self) -> int:
-            return process.os.getpid()  # type: ignore[no-any-return]
+            pid: int = process.os.getpid()
+            return pid
 
         pid = ident
 

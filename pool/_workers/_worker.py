@@ -449,7 +449,7 @@ class Worker:
     def _function(self, function_id: int) -> Function:
         stateless, function = self.functions[function_id]
         if stateless:
-            return function  # type: ignore[no-any-return]
+            return function  # type: ignore[no-any-return]  # else it is pickled
         # It has state: each chunk gets a copy of its own, as multiprocessing does, and
         # so do the buffers under its arrays. Blocks are mapped anew at each call.
         data, buffers = function
@@ -491,9 +491,10 @@ def _taken(blobs: list[Any], start: int, end: int) -> tuple[Any, list[Any]]:
 
 def _blobs_of(run: Any) -> int:
     """Return how many blobs the payloads of a run take."""
+    chunks: int
     _, _, layout, chunks, _, extra = run
     if layout == EACH:
-        return chunks + (0 if extra is None else sum(extra))  # type: ignore[no-any-return]
+        return chunks + (0 if extra is None else sum(extra))
     return 1 if layout == PACKED else 0
 
 
@@ -504,11 +505,12 @@ def _refusal(error: BaseException, value: object) -> BaseException:
     if isinstance(error, MemoryError):
         return error  # the text of the result would take still more
     try:
-        return MaybeEncodingError(error, value)  # type: ignore[no-any-return]
+        refusal: BaseException = MaybeEncodingError(error, value)
+        return refusal
     except BaseException:
         # What nests too deeply for pickle does so for repr.
         name = f"<{type(value).__name__} object whose repr cannot be had>"
-        refusal: BaseException = MaybeEncodingError(error, None)
+        refusal = MaybeEncodingError(error, None)
         refusal.value = name  # type: ignore[attr-defined]
         refusal.args = (repr(error), name)
         return refusal

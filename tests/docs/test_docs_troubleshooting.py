@@ -154,7 +154,7 @@ def pattern(quote: str) -> str:
 @pytest.mark.parametrize("number", range(len(CAUSES)))
 def test_each_message_is_what_one_gets(number: int, pool: Any, tmp_path: Path) -> None:
     name, _, message = quotes("README.md")[number].partition(": ")
-    with pytest.raises(Exception) as caught:  # noqa: B017 - which one it is, README says
+    with pytest.raises(Exception) as caught:  # which one it is, README says
         CAUSES[number](pool, tmp_path)
     assert caught.type.__name__ == name.split()[0]
     assert re.search(pattern(message), str(caught.value))

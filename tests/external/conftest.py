@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "compat"))
 
-from poolkit import (  # noqa: E402 - found through the path set above
+from poolkit import (  # found through the path set above
     flavour,
     gate,
     make_pool,
