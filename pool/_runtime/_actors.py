@@ -84,8 +84,8 @@ class ActorCall(mail.Call, Member):
 
     def over(self) -> None:
         """Let go of everything that the call held."""
-        self.actor.runtime.linger(self.parcel.refs)
-        self.actor.runtime.catch_up(self.actor)
+        self.actor.runtime.lending.linger(self.parcel.refs)
+        self.actor.runtime.lending.catch_up(self.actor)
         self.refs = []
         self.parcel = _EMPTY
         self.leave()
@@ -319,7 +319,7 @@ class Actor:
         elif kind == CLIENT:
             from pool._transport._channel import Channel, socket_from
 
-            self.runtime.admit(
+            self.runtime.lending.admit(
                 self, Channel(socket_from(fds[0]), self.runtime.driver.crew.buffer, True)
             )
         elif kind == WORKER_READY:
@@ -382,7 +382,7 @@ class Actor:
             for ref, stored in zip(call.refs, _stored(call, answer), strict=True):
                 ref._seal(READY, stored)
                 if stored.__class__ is Sealed:
-                    self.runtime.taken_over(stored.refs)
+                    self.runtime.lending.taken_over(stored.refs)
         call.over()
 
     # ------------------------------------------------------------------ ends
@@ -393,7 +393,7 @@ class Actor:
         if link is not None:
             link.drain()
             link.close()
-        self.runtime.actor_process_gone(self)
+        self.runtime.lending.process_gone(self)
         self.carry_out(self.mailbox.exited(_how(exitcode, self.left), self.left))
 
     def dropped(self) -> None:
@@ -432,8 +432,8 @@ class Actor:
             self.carry_out(self.mailbox.exited("it was never started"))
 
     def _gone(self) -> None:
-        self.runtime.linger(self._parcel.refs)
-        self.runtime.linger(self._code_refs)
+        self.runtime.lending.linger(self._parcel.refs)
+        self.runtime.lending.linger(self._code_refs)
         self._code_refs = ()
         self._parcel = _EMPTY
         if self.grant is not None:

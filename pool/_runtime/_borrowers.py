@@ -99,7 +99,7 @@ class Borrower:
 
     def _gone(self) -> None:
         """Let go of what it held: its worker has ended."""
-        self._runtime.borrower_gone(self, self._worker_id)
+        self._runtime.lending.gone(self, self._worker_id)
         self._requests.clear()
         self._loans.clear()
         self.handed.clear()

@@ -19,10 +19,10 @@ from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._objects._resources import Resources
 from pool._runtime._actors import Actor, ActorCall, new_call
-from pool._runtime._borrowers import Borrower
 from pool._runtime._directory import Directory
 from pool._runtime._events import Events
 from pool._runtime._grants import Grants
+from pool._runtime._lending import Lending
 from pool._runtime._logs import Logs
 from pool._runtime._processes import ActorProcesses
 from pool._runtime._special import Special
@@ -85,13 +85,11 @@ class Runtime:
         self.special = Special(self)
         self.processes = ActorProcesses(driver, limits, PRELOAD)
         self.directory = Directory(self)
-        self._borrowers: list[Borrower] = []
+        self.lending = Lending(self)
         self.events = Events()
         self._logs = Logs()
         self._actions: deque[Callable[[], None]] = deque()
         self._afterwards = _Afterwards()
-        self._lingering: list[Ref] = []
-        self._behind: set[Actor | None] = set()
         _runtimes.add(self)
 
     # ------------------------------------------------------------------ along with the engine
@@ -123,48 +121,8 @@ class Runtime:
         # Not those that these hand in: what they wait for may have to be flushed first.
         for _ in range(len(self._actions)):
             self._actions.popleft()()
-        if self._lingering:
-            # What was sent before the end of a call is in a socket by now: among it may be
-            # that somebody else holds what the call held.
-            self.read_borrowers()
-            self._lingering.clear()
-            self._behind.clear()
-        elif self._behind:
-            behind, self._behind = self._behind, set()
-            for borrower in list(self._borrowers):
-                if borrower.actor in behind:
-                    borrower.link.drain()
-
-    def catch_up(self, actor: Actor | None) -> None:
-        """Read what the author of an outcome sent before it: what it printed is shown first.
-
-        Parameters
-        ----------
-        actor : Actor, optional
-            None: any of the workers of tasks.
-        """
-        if self._borrowers and actor not in self._behind:
-            self._behind.add(actor)
-            self.driver.dirty.append(self)
-
-    def read_borrowers(self) -> None:
-        """Read what borrowers have sent until now."""
-        for borrower in list(self._borrowers):
-            borrower.link.drain()
-
-    def linger(self, refs: Sequence[Ref]) -> None:
-        """Let go of what a call held, when all that came before its end has been read."""
-        if refs:
-            self._lingering.extend(refs)
-            self.driver.dirty.append(self)
-
-    def taken_over(self, refs: Sequence[Ref]) -> None:
-        """Note that a result has arrived with what it contains."""
-        for ref in refs:
-            for borrower in self._borrowers:
-                if borrower.handed[ref]:
-                    borrower.handed[ref] -= 1
-                    break
+        if self.lending.due:
+            self.lending.flush()
 
     def afterwards(self, action: Callable[[], None]) -> None:
         """Run `action` soon, by the thread that drives, without the lock."""
@@ -177,29 +135,9 @@ class Runtime:
         self._logs.add(name, pid, stream, text)
         self.driver.calling.append(self._logs)
 
-    def admit(self, worker: Any, channel: Channel) -> None:
-        """Take the connection of a borrower: of a worker of tasks, or of an actor."""
-        if isinstance(worker, Actor):
-            self._borrowers.append(Borrower(self, channel, 0, worker))
-        else:
-            self._borrowers.append(Borrower(self, channel, worker))
-
-    def borrower_gone(self, borrower: Borrower, worker_id: int) -> None:
-        """Forget a borrower whose worker has ended; what it had answered before still counts."""
-        if borrower.actor is not None:
-            borrower.actor.read_all()
-        else:
-            peer = self.driver.peers.get(worker_id)
-            while peer is not None and self.driver.receive(peer):
-                pass
-        if borrower in self._borrowers:
-            self._borrowers.remove(borrower)
-
-    def actor_process_gone(self, actor: Actor) -> None:
-        """Read what a dead actor had still asked for."""
-        for borrower in list(self._borrowers):
-            if borrower.actor is actor:
-                borrower.link.drain()
+    def admit(self, worker_id: int, channel: Channel) -> None:
+        """Take the connection of tasks that use more than the pool they run in."""
+        self.lending.admit(worker_id, channel)
 
     def worker_blocked(self, worker_id: int) -> None:
         """Lend the slot of a task that waits."""
@@ -223,7 +161,7 @@ class Runtime:
         # Among what is due are the errors of the tasks that were just given up.
         while self._actions:
             self._actions.popleft()()
-        self._lingering.clear()
+        self.lending.abort()
         for actor in list(self.directory.alive):
             actor.carry_out(actor.mailbox.refused(f"the runtime was given up: {error}"))
             actor.carry_out(actor.mailbox.exited("the runtime was given up"))

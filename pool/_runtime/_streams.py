@@ -46,7 +46,7 @@ class Stream:
         ref = self._items[index] = ObjectRef(self._runtime)
         ref._seal(READY, stored)
         if stored.__class__ is Sealed:
-            self._runtime.taken_over(stored.refs)
+            self._runtime.lending.taken_over(stored.refs)
         self._tell()
 
     def end(self, count: int | None = None, error: BaseException | None = None) -> None:

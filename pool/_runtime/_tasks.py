@@ -178,14 +178,14 @@ class TaskCall(Member):
         self.over()
 
     def _fail_stream(self, error: BaseException) -> None:
-        self._runtime.read_borrowers()
+        self._runtime.lending.read()
         self.stream.end(error=error)
 
     def over(self) -> None:
         """Let go of everything that the task held."""
-        self._runtime.linger(self.parcel.refs if self.parcel is not None else ())
-        self._runtime.linger(self.code.refs)
-        self._runtime.catch_up(None)
+        self._runtime.lending.linger(self.parcel.refs if self.parcel is not None else ())
+        self._runtime.lending.linger(self.code.refs)
+        self._runtime.lending.catch_up(None)
         self.args = self.parcel = None
         self.refs = []
         self.leave()
@@ -326,21 +326,21 @@ class Tasks:
         if call.options.returns == 1:
             call.refs[0]._seal(READY, value)
             if value.__class__ is Sealed and value.refs:
-                self._runtime.taken_over(value.refs)
+                self._runtime.lending.taken_over(value.refs)
         elif call.options.returns == STREAM:
             call.stream.end(count=value)
         else:
             for ref, stored in zip(call.refs, value or (), strict=True):
                 ref._seal(READY, stored)
                 if stored.__class__ is Sealed:
-                    self._runtime.taken_over(stored.refs)
+                    self._runtime.lending.taken_over(stored.refs)
         if call.parcel is not None or call.code.refs:
             call.over()
         else:
             call.args = None
             call.refs = []
             call.leave()
-            self._runtime.catch_up(None)
+            self._runtime.lending.catch_up(None)
 
     def _failed(self, call: TaskCall, error: BaseException) -> None:
         from pool._errors import WorkerDied

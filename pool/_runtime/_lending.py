@@ -1,0 +1,114 @@
+"""Who borrows from the runtime, and when what they say is read.
+
+Each borrower has a socket of its own beside that of its outcomes, so what it sent in one order
+may be read in another. Two things depend on the order: what a call held is let go only when it is
+known who else holds it, and what a task printed is shown before its value is returned.
+"""
+
+from __future__ import annotations
+
+from pool._runtime._actors import Actor
+from pool._runtime._borrowers import Borrower
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pool._objects._refs import Ref
+    from pool._runtime._runtime import Runtime
+    from pool._transport._channel import Channel
+
+
+class Lending:
+    """The borrowers of a runtime. Everything here runs under the driver's lock."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._borrowers: list[Borrower] = []
+        #: What calls held that are over.
+        self._lingering: list[Ref] = []
+        #: Whose messages are to be read before anything else happens; None: all workers of tasks.
+        self._behind: set[Actor | None] = set()
+        #: Whether `flush` has anything to do; looked at after each call of an actor.
+        self.due = False
+
+    # ------------------------------------------------------------------ who borrows
+
+    def admit(self, worker: Actor | int, channel: Channel) -> None:
+        """Take the connection of an actor, or of a worker of tasks."""
+        if isinstance(worker, Actor):
+            self._borrowers.append(Borrower(self._runtime, channel, 0, worker))
+        else:
+            self._borrowers.append(Borrower(self._runtime, channel, worker))
+
+    def gone(self, borrower: Borrower, worker_id: int) -> None:
+        """Forget a borrower whose worker has ended; what it had answered before still counts."""
+        driver = self._runtime.driver
+        if borrower.actor is not None:
+            borrower.actor.read_all()
+        else:
+            peer = driver.peers.get(worker_id)
+            while peer is not None and driver.receive(peer):
+                pass
+        if borrower in self._borrowers:
+            self._borrowers.remove(borrower)
+
+    def process_gone(self, actor: Actor) -> None:
+        """Read what a dead actor had still asked for."""
+        for borrower in list(self._borrowers):
+            if borrower.actor is actor:
+                borrower.link.drain()
+
+    # ------------------------------------------------------------------ in which order
+
+    def read(self) -> None:
+        """Read what borrowers have sent until now."""
+        for borrower in list(self._borrowers):
+            borrower.link.drain()
+
+    def catch_up(self, actor: Actor | None) -> None:
+        """Read what the author of an outcome sent before it: what it printed is shown first.
+
+        Parameters
+        ----------
+        actor : Actor, optional
+            None: any of the workers of tasks.
+        """
+        if self._borrowers and actor not in self._behind:
+            self._behind.add(actor)
+            self.due = True
+            self._runtime.driver.dirty.append(self._runtime)
+
+    def linger(self, refs: Sequence[Ref]) -> None:
+        """Let go of what a call held, when all that came before its end has been read."""
+        if refs:
+            self._lingering.extend(refs)
+            self.due = True
+            self._runtime.driver.dirty.append(self._runtime)
+
+    def taken_over(self, refs: Sequence[Ref]) -> None:
+        """Note that a result has arrived with what it contains."""
+        for ref in refs:
+            for borrower in self._borrowers:
+                if borrower.handed[ref]:
+                    borrower.handed[ref] -= 1
+                    break
+
+    def flush(self) -> None:
+        """Read what is due, and let go."""
+        self.due = False
+        if self._lingering:
+            # What was sent before the end of a call is in a socket by now: among it may be
+            # that somebody else holds what the call held.
+            self.read()
+            self._lingering.clear()
+            self._behind.clear()
+        elif self._behind:
+            behind, self._behind = self._behind, set()
+            for borrower in list(self._borrowers):
+                if borrower.actor in behind:
+                    borrower.link.drain()
+
+    def abort(self) -> None:
+        """Let go at once: nothing is read any more."""
+        self._lingering.clear()
