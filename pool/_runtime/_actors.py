@@ -351,7 +351,7 @@ class Actor:
                 # As Ray has it: whatever a method that was told makes of that.
                 for stored in _stored(call, answer) if status == protocol.VALUE else ():
                     if stored.__class__ is Sealed:
-                        self.runtime.taken_over(stored.refs)
+                        self.runtime.lending.taken_over(stored.refs)
                 call.fail(call.cancellation())
             elif status == protocol.VALUE:
                 self._deliver(call, answer)
