@@ -230,9 +230,12 @@ class Runtime:
             left = deque(refs)
 
             def all_there() -> bool:
-                while left and left[0]._state:
-                    left.popleft()
-                return not left
+                try:
+                    while left[0]._state:
+                        left.popleft()
+                except IndexError:  # empty; another thread may have taken the last one
+                    return True
+                return False
 
             self.engine.wait(all_there, timeout)
         return [(ref._state, ref._value) if ref._state else None for ref in refs]
@@ -243,19 +246,15 @@ class Runtime:
             self.engine.lead.glance()
             return
         seen = -1
+        found = 0
 
         def enough() -> bool:
-            nonlocal seen
-            if self.seals == seen:
-                return False
-            seen = self.seals
-            found = 0
-            for ref in refs:
-                if ref._state:
-                    found += 1
-                    if found == number:
-                        return True
-            return False
+            nonlocal seen, found
+            # Asked by several threads, and again after a yes, which has to stay one.
+            if found < number and self.seals != seen:
+                seen = self.seals
+                found = sum(1 for ref in refs if ref._state)
+            return found >= number
 
         self.engine.wait(enough, timeout)
 

@@ -209,3 +209,20 @@ def test_closure_over_a_reference(ray: Any) -> None:
         return ray.get(ref) + x
 
     assert ray.get([read.remote(i) for i in range(3)]) == [20, 21, 22]
+
+
+def test_an_answer_to_a_waiting_thread_stays_the_same(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it may go on is asked by the thread that drives, and again by the one that waits."""
+    refs = [ray.put(number) for number in range(3)]
+    runtime = refs[0]._home
+    answers: list[list[bool]] = []
+
+    def wait(ready: Any, timeout: float | None) -> None:
+        answers.append([ready() for _ in range(3)])
+
+    monkeypatch.setattr(runtime.engine, "wait", wait)
+    runtime.settle(refs, 2, None)
+    runtime.settle(refs[:1], 1, None)
+    assert answers == [[True] * 3] * 2
