@@ -17,8 +17,8 @@ import os
 from collections import deque
 from functools import partial
 
+from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
-from pool._in_worker._logs import complete_lines
 from pool._in_worker._runner import enter, results, sealed, tidy
 from pool._objects._parcels import Parcel, unflatten
 from pool._objects._protocol import CALL, DROP, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
@@ -137,6 +137,7 @@ class ActorHost:
     def construct(self, code: list[Any], *packets: list[Any]) -> bool:
         """Make the instance and tell the runtime how that went."""
         context.name = f"{self.title}.__init__"
+        _output.sign(self.title)
         try:
             kind = loads(code[0], code[1:])
             args, kwargs = Parcel(list(packets)).open()
@@ -149,7 +150,9 @@ class ActorHost:
             return False
         complete_lines()
         tidy()
-        self.channel.send((STARTED, os.getpid(), self.label()))
+        label = self.label()
+        _output.sign(label)
+        self.channel.send((STARTED, os.getpid(), label))
         return True
 
     def receive(self) -> tuple[Any, list[Any]] | None:
@@ -334,3 +337,9 @@ class ActorHost:
         encoded = dumps_exception(error)
         self.channel.send((RESULT, number, status), [encoded.data, *encoded.buffers])
         return not leaves
+
+
+def complete_lines() -> None:
+    """Hand on what was printed without a line break; at the end of a call."""
+    _output.complete_lines()
+    _logs.complete_lines()

@@ -11,7 +11,6 @@ collector may run anywhere, even inside another send.
 from __future__ import annotations
 
 import _socket
-import os
 import weakref
 from collections import deque
 from itertools import count
@@ -212,13 +211,6 @@ class BorrowedRuntime:
         if state == FAILED:
             raise content
         return content
-
-    def log(self, stream: int, text: str) -> None:
-        """Hand on what was printed."""
-        name = context.actor.label() if context.actor is not None else context.name
-        self.channel.send(
-            (protocol.LOG, name, os.getpid(), stream), [text.encode("utf-8", "replace")]
-        )
 
     # ------------------------------------------------------------------ verbs
 

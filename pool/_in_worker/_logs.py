@@ -1,10 +1,9 @@
-"""What tasks and actors print, line by line, on its way to the program."""
+"""What detached actors print, line by line, on its way to the program whose call prints it."""
 
 from __future__ import annotations
 
 import _thread
 import io
-import os
 import sys
 from functools import partial
 
@@ -82,13 +81,6 @@ def redirect(send: Callable[[int, str], Any]) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         if not isinstance(getattr(sys, name), LineWriter):
             setattr(sys, name, LineWriter(partial(send, number), number))
-
-
-def silence() -> None:
-    """Have this process print nothing."""
-    for name in ("stdout", "stderr"):
-        if not isinstance(getattr(sys, name), LineWriter):
-            setattr(sys, name, LineWriter(lambda text: None, os.open(os.devnull, os.O_WRONLY)))
 
 
 def complete_lines() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pool._in_worker._context import context
-from pool._in_worker._logs import complete_lines, redirect, silence
+from pool._in_worker._output import complete_lines, connect, sign, silence
 from pool._objects import _home
 from pool._objects._parcels import Parcel, Sealed, is_atom, seal, views
 from pool._objects._protocol import STREAM
@@ -69,6 +69,7 @@ class Runner:
 
     def __call__(self, *args: Any) -> Any:
         context.name = self._title
+        sign(self._title)
         try:
             if args and args[0].__class__ is Order:
                 return self._carry_out(args[0])
@@ -82,7 +83,9 @@ class Runner:
             tidy()
 
     def _carry_out(self, order: Order) -> Any:
-        context.name = order.name or self._title
+        if order.name:
+            context.name = order.name
+            sign(order.name)
         context.task = order.task
         args, kwargs = order.parcel.open()
         value = self._function(*args, **kwargs)
@@ -144,16 +147,19 @@ def enter(lends_slot: bool, log: bool, namespace: str) -> None:
     """Make this worker one of a runtime."""
     context.namespace = namespace
 
+    from pool._workers._worker import Worker
+
+    assert Worker.current is not None
+    channel = Worker.current.channel
+
     def start() -> Any:
         from pool._in_worker._borrowed import BorrowedRuntime
-        from pool._workers._worker import Worker
 
-        assert Worker.current is not None
-        return BorrowedRuntime(Worker.current.channel, lends_slot)
+        return BorrowedRuntime(channel, lends_slot)
 
     # A connection of its own: most tasks never need it.
     _home.starter = start
     if log:
-        redirect(lambda stream, text: _borrowed().log(stream, text))
+        connect(channel)
     else:
         silence()

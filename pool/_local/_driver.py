@@ -62,8 +62,8 @@ if TYPE_CHECKING:
         def outstanding(self) -> bool:
             """Whether any of it has not finished."""
 
-        def admit(self, worker_id: int, channel: Channel) -> None:
-            """Take the connection of tasks that use more than the pool they run in."""
+        def admit(self, worker: int, kind: str, fds: list[int]) -> None:
+            """Take descriptors of a worker whose tasks use more than the pool they run in."""
 
         def abort(self, error: BaseException) -> object:
             """Give everything up, after an error that is ours."""
@@ -394,13 +394,13 @@ class Driver:
 
     def _on_client(self, peer: Peer, head: Any, fds: list[int]) -> None:
         """Let the tasks of this worker use the pool that they run in."""
+        if len(head) > 1 and self.aside is not None:
+            self.aside.admit(peer.worker_id, head[1], fds)
+            return
         from pool._local._relay import Client
         from pool._transport._channel import Channel, socket_from
 
         channel = Channel(socket_from(fds[0]), self.crew.buffer, True)
-        if len(head) > 1 and self.aside is not None:
-            self.aside.admit(peer.worker_id, channel)
-            return
         client = Client(self, peer.worker_id, channel)
         self.clients[client.channel.fileno()] = client
         self.epoll.register(client.channel.fileno(), select.EPOLLIN)

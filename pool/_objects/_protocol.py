@@ -18,11 +18,12 @@ actor -> runtime
     ``(RESULT, number, status)``: a packet of the stored value (a list of them if it
     returns several), of an exception, or of the number of values that were yielded.
     ``(YIELDED, number, index)``: a packet of one stored value.
-    ``(CLIENT, "borrower")`` with the descriptor of a socket: see below.
+    ``(CLIENT, "borrower")`` with the descriptor of a socket: see below. ``(CLIENT, "output")``
+    with those of two pipes: what is written to descriptors 1 and 2. Workers of tasks send both, too.
+    ``(LOG, name, pid, stream)`` with the text of whole lines: of detached actors.
 
 borrower -> runtime, over a socket of its own: tasks and actors that use the runtime themselves
     ``(DO, verb)`` and ``(ASK, request, verb)`` with a packet of arguments; ASK has ANSWERs.
-    ``(LOG, name, pid, stream)`` with the text of whole lines.
     ``(BLOCKED,)``, ``(UNBLOCKED,)`` of `pool._transport._messages`, of tasks only.
 
 runtime -> borrower

@@ -85,7 +85,7 @@ class ActorCall(mail.Call, Member):
     def over(self) -> None:
         """Let go of everything that the call held."""
         self.actor.runtime.lending.linger(self.parcel.refs)
-        self.actor.runtime.lending.catch_up(self.actor)
+        self.actor.runtime.catch_up()
         self.refs = []
         self.parcel = _EMPTY
         self.leave()
@@ -317,11 +317,7 @@ class Actor:
         elif kind == REFUSED:
             self._refused(head[1], blobs)
         elif kind == CLIENT:
-            from pool._transport._channel import Channel, socket_from
-
-            self.runtime.lending.admit(
-                self, Channel(socket_from(fds[0]), self.runtime.driver.crew.buffer, True)
-            )
+            self.runtime.admit(self, head[1], fds)
         elif kind == WORKER_READY:
             self.pid = head[1]
         return bool(self.mailbox.posted)

@@ -88,9 +88,6 @@ class Borrower:
         elif kind == protocol.ASK:
             self._requests[head[1]] = None
             self._questions[head[2]](head[1], *loads(blobs[0], blobs[1:]))
-        elif kind == protocol.LOG:
-            text = bytes(blobs[0]).decode("utf-8", "replace")
-            self._runtime.print_later(head[1], head[2], head[3], text)
         elif kind == BLOCKED:
             self._runtime.worker_blocked(self._worker_id)
         elif kind == UNBLOCKED:

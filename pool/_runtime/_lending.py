@@ -1,8 +1,7 @@
 """Who borrows from the runtime, and when what they say is read.
 
 Each borrower has a socket of its own beside that of its outcomes, so what it sent in one order
-may be read in another. Two things depend on the order: what a call held is let go only when it is
-known who else holds it, and what a task printed is shown before its value is returned.
+may be read in another. What a call held is let go only when it is known who else holds it.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ class Lending:
         self._borrowers: list[Borrower] = []
         #: What calls held that are over.
         self._lingering: list[Ref] = []
-        #: Whose messages are to be read before anything else happens; None: all workers of tasks.
-        self._behind: set[Actor | None] = set()
         #: Whether `flush` has anything to do; looked at after each call of an actor.
         self.due = False
 
@@ -66,19 +63,6 @@ class Lending:
         for borrower in list(self._borrowers):
             borrower.link.drain()
 
-    def catch_up(self, actor: Actor | None) -> None:
-        """Read what the author of an outcome sent before it: what it printed is shown first.
-
-        Parameters
-        ----------
-        actor : Actor, optional
-            None: any of the workers of tasks.
-        """
-        if self._borrowers and actor not in self._behind:
-            self._behind.add(actor)
-            self.due = True
-            self._runtime.driver.dirty.append(self._runtime)
-
     def linger(self, refs: Sequence[Ref]) -> None:
         """Let go of what a call held, when all that came before its end has been read."""
         if refs:
@@ -97,17 +81,10 @@ class Lending:
     def flush(self) -> None:
         """Read what is due, and let go."""
         self.due = False
-        if self._lingering:
-            # What was sent before the end of a call is in a socket by now: among it may be
-            # that somebody else holds what the call held.
-            self.read()
-            self._lingering.clear()
-            self._behind.clear()
-        elif self._behind:
-            behind, self._behind = self._behind, set()
-            for borrower in list(self._borrowers):
-                if borrower.actor in behind:
-                    borrower.link.drain()
+        # What was sent before the end of a call is in a socket by now: among it may be that
+        # somebody else holds what the call held.
+        self.read()
+        self._lingering.clear()
 
     def abort(self) -> None:
         """Let go at once: nothing is read any more."""

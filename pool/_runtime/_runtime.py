@@ -24,10 +24,12 @@ from pool._runtime._events import Events
 from pool._runtime._grants import Grants
 from pool._runtime._lending import Lending
 from pool._runtime._logs import Logs
+from pool._runtime._output import Outputs
 from pool._runtime._processes import ActorProcesses
 from pool._runtime._special import Special
 from pool._runtime._streams import Stream
 from pool._runtime._tasks import Tasks
+from pool._transport._channel import Channel, socket_from
 from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._objects._refs import ActorFacts, Ref
-    from pool._transport._channel import Channel
 
 #: What workers of a runtime need; imported once, by the process that they are forked from.
 PRELOAD = ("pool._in_worker._actor", "pool._in_worker._borrowed")
@@ -88,6 +89,8 @@ class Runtime:
         self.lending = Lending(self)
         self.events = Events()
         self._logs = Logs()
+        self.outputs = Outputs(driver, self._logs)
+        self._output_is_due = False
         self._actions: deque[Callable[[], None]] = deque()
         self._afterwards = _Afterwards()
         _runtimes.add(self)
@@ -97,7 +100,8 @@ class Runtime:
     @property
     def outstanding(self) -> bool:
         """Whether somebody has to drive although no task runs."""
-        if self._actions:
+        # Who has pipes has them read: a worker that fills one up would wait for us.
+        if self._actions or self.outputs.open:
             return True
         return any(actor.busy for actor in self.directory.alive)
 
@@ -123,6 +127,15 @@ class Runtime:
             self._actions.popleft()()
         if self.lending.due:
             self.lending.flush()
+        if self._output_is_due:
+            self._output_is_due = False
+            self.outputs.catch_up()
+
+    def catch_up(self) -> None:
+        """Read what the author of an outcome wrote before it: that is shown first."""
+        if not self._output_is_due and self.outputs.open:
+            self._output_is_due = True
+            self.driver.dirty.append(self)
 
     def afterwards(self, action: Callable[[], None]) -> None:
         """Run `action` soon, by the thread that drives, without the lock."""
@@ -135,9 +148,19 @@ class Runtime:
         self._logs.add(name, pid, stream, text)
         self.driver.calling.append(self._logs)
 
-    def admit(self, worker_id: int, channel: Channel) -> None:
-        """Take the connection of tasks that use more than the pool they run in."""
-        self.lending.admit(worker_id, channel)
+    def admit(self, worker: int | Actor, kind: str, fds: list[int]) -> None:
+        """Take descriptors that a worker sends: of tasks, by its number, or of an actor."""
+        if kind == "output":
+            self.outputs.add(fds, lambda: self._is_idle(worker))
+        else:
+            channel = Channel(socket_from(fds[0]), self.driver.crew.buffer, True)
+            self.lending.admit(worker, channel)
+
+    def _is_idle(self, worker: int | Actor) -> bool:
+        if isinstance(worker, Actor):
+            return not worker.mailbox.posted
+        peer = self.driver.peers.get(worker)
+        return peer is None or not peer.sent
 
     def worker_blocked(self, worker_id: int) -> None:
         """Lend the slot of a task that waits."""
@@ -419,6 +442,9 @@ class Runtime:
         self.processes.close()
         self.processes.wait_gone()
         self.driver.crew.wait_gone()
+        # What they wrote until the last moment.
+        self.outputs.finish()
+        self._logs.call_back()
 
     def _end_actors(self) -> None:
         for actor in list(self.directory.alive):
@@ -428,6 +454,7 @@ class Runtime:
 
     def forked(self) -> None:
         """Let go, in a forked child, of what belongs to the parent."""
+        self.outputs.finish(forked=True)
         self.processes.close(forked=True)
 
 
@@ -451,6 +478,8 @@ def _quit() -> None:
     """End what a program leaves behind when it ends."""
     for runtime in list(_runtimes):
         if not runtime.driver.closed and runtime._owner == os.getpid():
+            runtime.locked(runtime.outputs.catch_up)
+            runtime._logs.call_back()
             runtime.processes.end_all()
 
 

@@ -185,7 +185,7 @@ class TaskCall(Member):
         """Let go of everything that the task held."""
         self._runtime.lending.linger(self.parcel.refs if self.parcel is not None else ())
         self._runtime.lending.linger(self.code.refs)
-        self._runtime.lending.catch_up(None)
+        self._runtime.catch_up()
         self.args = self.parcel = None
         self.refs = []
         self.leave()
@@ -340,7 +340,7 @@ class Tasks:
             call.args = None
             call.refs = []
             call.leave()
-            self._runtime.lending.catch_up(None)
+            self._runtime.catch_up()
 
     def _failed(self, call: TaskCall, error: BaseException) -> None:
         from pool._errors import WorkerDied

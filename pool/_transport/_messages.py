@@ -31,8 +31,8 @@ worker -> parent
         were not begun. ``elapsed``: seconds since the previous answer.
 
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
-    pool that they run in; see `pool._local._nested`. ``(CLIENT, "borrower")``: over which they
-    use tasks, actors and objects; see `pool._objects._protocol`.
+    pool that they run in; see `pool._local._nested`. ``(CLIENT, kind)`` with descriptors that
+    are for the runtime of tasks, actors and objects; see `pool._objects._protocol`.
 
 both ways
     ``(RETURNS, 0)``

@@ -1,0 +1,147 @@
+"""What the workers of a runtime print, whoever it is that prints: Python, C code, a subprocess.
+
+Descriptors 1 and 2 of such a worker are pipes, whose other ends the program has. So what was
+written is safe from the death of the worker, and all of it comes in the order of writing. Who
+writes is said in the stream itself, by a *signature* before the first byte that is of another
+author: C code cannot be asked for its name.
+
+A signature is a line: ``ESC _ pool:PID;NAME ESC \\`` is a command that terminals ignore, should
+one ever be shown raw.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+from pool._transport._messages import CLIENT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pool._transport._channel import Channel
+
+#: How a signature begins and ends.
+BEGINNING = b"\x1b_pool:"
+END = b"\x1b\\\n"
+#: Characters of a name, at most: a signature is written in one piece, as pipes do with little.
+NAME_MAX = 500
+
+
+class WorkerStream(io.TextIOWrapper):
+    """Standard output or error of a worker: it writes whole lines.
+
+    Attributes
+    ----------
+    within_line : bool
+        Whether the last character was not a line break.
+    """
+
+    within_line = False
+
+    def write(self, text: str) -> int:
+        """Write `text`, at once if a line ends in it."""
+        written = super().write(text)
+        if text:
+            self.within_line = text[-1] != "\n"
+        return written
+
+
+class _Author:
+    """Who was the last to sign."""
+
+    name: str | None = None
+    #: Whether anybody is told: False if nothing is to be shown.
+    told = False
+    #: Those of this process; user code may have put others into `sys`.
+    streams: tuple[WorkerStream, ...] = ()
+
+
+_author = _Author()
+
+
+def connect(channel: Channel) -> None:
+    """Send what this process prints to the program, from now on.
+
+    Parameters
+    ----------
+    channel : Channel
+        Of this worker, over which the reading ends are handed over.
+    """
+    if _author.told:
+        return
+    _occupy()
+    reading = []
+    for target in (1, 2):
+        read, write = os.pipe()
+        os.dup2(write, target)
+        os.close(write)
+        reading.append(read)
+    channel.send((CLIENT, "output"), fds=reading)
+    for fd in reading:
+        os.close(fd)
+    _author.told = True
+    _replace_streams()
+
+
+def silence() -> None:
+    """Have this process show nothing."""
+    if _author.streams:
+        return
+    _occupy()
+    null = os.open(os.devnull, os.O_WRONLY)
+    for target in (1, 2):
+        os.dup2(null, target)
+    os.close(null)
+    _replace_streams()
+
+
+def _occupy() -> None:
+    """See to it that descriptors 0 to 2 are open: a daemon may have closed them."""
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return
+
+
+def _replace_streams() -> None:
+    streams = []
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        raw = io.BufferedWriter(io.FileIO(fd, "w", closefd=False))
+        stream = WorkerStream(raw, "utf-8", "backslashreplace", line_buffering=True)
+        stream.mode = "w"
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+        streams.append(stream)
+    _author.streams = tuple(streams)
+
+
+def sign(name: str) -> None:
+    """Say who writes from now on; nothing is written if it is the same as before."""
+    if name != _author.name:
+        _author.name = name
+        if _author.told:
+            _write_signature(" ".join(name.split())[:NAME_MAX])
+
+
+def _write_signature(name: str) -> None:
+    shown = name.replace("\x1b", "").encode("utf-8", "replace")
+    signature = b"%s%d;%s%s" % (BEGINNING, os.getpid(), shown, END)
+    for fd, stream in enumerate(_author.streams, 1):
+        try:
+            stream.flush()
+            os.write(fd, signature)
+        except (OSError, ValueError):
+            continue  # the program is gone, or user code has closed it
+
+
+def complete_lines() -> None:
+    """End the last line of a call if the call did not, and write out what is buffered."""
+    for stream in _author.streams:
+        try:
+            if stream.within_line:
+                stream.write("\n")
+            stream.flush()
+        except (OSError, ValueError):
+            continue  # the program is gone, or user code has closed it

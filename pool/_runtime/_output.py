@@ -1,0 +1,200 @@
+"""What workers write to descriptors 1 and 2, read in the program.
+
+Each worker has two pipes, see `pool._in_worker._output`. They are in an epoll of their own,
+which is in that of the driver: so whoever drives reads them, and one call tells whether there
+is anything to be read, however many workers there are. As long as there are pipes somebody
+drives (the stand-in thread, if nobody waits), so no worker is held up by a full one.
+
+Everything here but the printing runs under the driver's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from pool._in_worker._output import BEGINNING, END
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._local._driver import Driver
+    from pool._runtime._logs import Logs
+
+#: Bytes of a pipe.
+PIPE_NBYTES = 64 * 1024
+#: Of one worker, between two looks at the others: it may write faster than we print.
+READS_AT_ONCE = 16
+#: A line longer than this is shown in pieces.
+LINE_MAX = 32 * 1024
+
+
+class Lines:
+    """The lines of one pipe, each with its author; it knows nothing of pipes.
+
+    Parameters
+    ----------
+    show : callable
+        ``show(name, pid, text)`` with text that ends with a line break.
+    """
+
+    def __init__(self, show: Callable[[str, int, str], None]) -> None:
+        self._show = show
+        self._name = ""
+        self._pid = 0
+        #: What has come of a line without end.
+        self._pending = b""
+
+    @property
+    def within_line(self) -> bool:
+        """Whether the end of a line is missing."""
+        return bool(self._pending)
+
+    def feed(self, data: bytes) -> None:
+        """Take what was read."""
+        data = self._pending + data
+        # A signature may follow half a line; itself it always ends one.
+        while (start := data.find(BEGINNING)) >= 0:
+            end = data.find(END, start)
+            if end < 0:
+                break
+            self._pass_on(data[:start], True)
+            self._sign(data[start + len(BEGINNING) : end])
+            data = data[end + len(END) :]
+        whole = data.rfind(b"\n", 0, start if start >= 0 else len(data)) + 1
+        if not whole and start < 0 and len(data) > LINE_MAX:
+            whole = len(data)
+        self._pending = data[whole:]
+        self._pass_on(data[:whole])
+
+    def _sign(self, signature: bytes) -> None:
+        pid, _, name = signature.partition(b";")
+        if pid.isdigit():
+            self._pid, self._name = int(pid), name.decode("utf-8", "replace")
+
+    def _pass_on(self, data: bytes, complete: bool = False) -> None:
+        if data:
+            text = data.decode("utf-8", "replace")
+            self._show(self._name, self._pid, text if text.endswith("\n") else text + "\n")
+
+    def complete(self) -> None:
+        """Show the last line although it has no end."""
+        pending, self._pending = self._pending, b""
+        self._pass_on(pending)
+
+
+class _Pipe:
+    """The reading end of one pipe."""
+
+    def __init__(self, fd: int, lines: Lines, is_idle: Callable[[], bool]) -> None:
+        self.fd = fd
+        self.lines = lines
+        self.is_idle = is_idle
+
+    def read(self) -> bool:
+        """Read what is there; return False if nobody can write to it any more."""
+        for _ in range(READS_AT_ONCE):
+            try:
+                data = os.read(self.fd, PIPE_NBYTES)
+            except BlockingIOError:
+                return True
+            if not data:
+                self.lines.complete()
+                return False
+            self.lines.feed(data)
+            if len(data) < PIPE_NBYTES:
+                return True
+        return True
+
+
+class Outputs:
+    """The output of all workers of a runtime.
+
+    Parameters
+    ----------
+    driver : Driver
+    logs : Logs
+    """
+
+    def __init__(self, driver: Driver, logs: Logs) -> None:
+        self._driver = driver
+        self._logs = logs
+        self._pipes: dict[int, _Pipe] = {}
+        self._epoll: select.epoll | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether there is anything that a worker may write to."""
+        return bool(self._pipes)
+
+    def add(self, fds: list[int], is_idle: Callable[[], bool]) -> None:
+        """Read the output of one more worker.
+
+        Parameters
+        ----------
+        fds : list of int
+            Of standard output and of standard error; ours from now on.
+        is_idle : callable
+            Whether this worker runs nothing: then half a line will get no end.
+        """
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            fd = self._epoll.fileno()
+            self._driver.clients[fd] = self
+            self._driver.epoll.register(fd, select.EPOLLIN)
+        for stream, fd in enumerate(fds, 1):
+            os.set_blocking(fd, False)
+            self._pipes[fd] = _Pipe(fd, Lines(self._shower(stream)), is_idle)
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def _shower(self, stream: int) -> Callable[[str, int, str], None]:
+        def show(name: str, pid: int, text: str) -> None:
+            self._logs.add(name, pid, stream, text)
+            self._driver.calling.append(self._logs)
+
+        return show
+
+    @property
+    def channel(self) -> Any:
+        """What the driver closes when it closes all that it reads."""
+        return self
+
+    def on_ready(self) -> None:
+        """Read what has come."""
+        if self._epoll is None:
+            return
+        for fd, _ in self._epoll.poll(0):
+            if not self._pipes[fd].read():
+                self._epoll.unregister(fd)
+                del self._pipes[fd]
+                os.close(fd)
+
+    def catch_up(self) -> None:
+        """Read what was written before the outcome of a call that has just come."""
+        self.on_ready()
+        for pipe in self._pipes.values():
+            if pipe.lines.within_line and pipe.is_idle():
+                pipe.lines.complete()
+
+    def close(self) -> None:
+        """Have the driver read this no more; `finish` comes later, when all workers are gone."""
+
+    def finish(self, forked: bool = False) -> None:
+        """Show what is left, and close everything.
+
+        Parameters
+        ----------
+        forked : bool
+            This is a forked child: what is left is the parent's.
+        """
+        if self._epoll is None:
+            return
+        epoll, self._epoll = self._epoll, None
+        for fd, pipe in self._pipes.items():
+            if not forked and pipe.read():
+                pipe.lines.complete()
+            os.close(fd)
+        self._pipes.clear()
+        epoll.close()
