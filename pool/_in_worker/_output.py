@@ -11,6 +11,7 @@ one ever be shown raw.
 
 from __future__ import annotations
 
+import _thread
 import io
 import os
 import sys
@@ -33,17 +34,17 @@ class WorkerStream(io.TextIOWrapper):
 
     Attributes
     ----------
-    within_line : bool
-        Whether the last character was not a line break.
+    within_line : int
+        The thread that wrote last, if that was no line break; 0 otherwise.
     """
 
-    within_line = False
+    within_line = 0
 
     def write(self, text: str) -> int:
         """Write `text`, at once if a line ends in it."""
         written = super().write(text)
         if text:
-            self.within_line = text[-1] != "\n"
+            self.within_line = 0 if text[-1] == "\n" else _thread.get_ident()
         return written
 
 
@@ -82,6 +83,18 @@ def connect(channel: Channel) -> None:
         os.close(fd)
     _author.told = True
     _replace_streams()
+    _buffer_lines()
+
+
+def _buffer_lines() -> None:
+    """Have C code write lines at once, too: into a pipe it would only every 4 KiB."""
+    try:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 1, 0)  # _IOLBF
+    except (ImportError, OSError, AttributeError, ValueError):
+        return  # another C library: as in any process that writes into a pipe
 
 
 def silence() -> None:
@@ -140,7 +153,8 @@ def complete_lines() -> None:
     """End the last line of a call if the call did not, and write out what is buffered."""
     for stream in _author.streams:
         try:
-            if stream.within_line:
+            # Not that of another thread, which is about to end it.
+            if stream.within_line and stream.within_line == _thread.get_ident():
                 stream.write("\n")
             stream.flush()
         except (OSError, ValueError):

@@ -29,6 +29,8 @@ PIPE_NBYTES = 64 * 1024
 READS_AT_ONCE = 16
 #: A line longer than this is shown in pieces.
 LINE_MAX = 32 * 1024
+#: What is longer than this is no signature, however it begins: names are cut.
+SIGNATURE_MAX = 4096
 
 
 class Lines:
@@ -63,9 +65,13 @@ class Lines:
             self._pass_on(data[:start], True)
             self._sign(data[start + len(BEGINNING) : end])
             data = data[end + len(END) :]
-        whole = data.rfind(b"\n", 0, start if start >= 0 else len(data)) + 1
-        if not whole and start < 0 and len(data) > LINE_MAX:
-            whole = len(data)
+        if start < 0 or len(data) - start > SIGNATURE_MAX:
+            start = len(data)
+        whole = data.rfind(b"\n", 0, start) + 1
+        if not whole and start > LINE_MAX:
+            # Not through the beginning of a signature, if that is what comes last.
+            escape = data.rfind(BEGINNING[:1], start - len(BEGINNING), start)
+            whole = start if escape < 0 else escape
         self._pending = data[whole:]
         self._pass_on(data[:whole])
 
