@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 
 TYPE_CHECKING = False
@@ -24,6 +25,28 @@ class Logs:
 
     def call_back(self) -> None:
         """Print what has come, through `sys.stdout` and `sys.stderr` as they are now."""
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        if shell is None or threading.current_thread() is threading.main_thread():
+            self._print()
+        else:
+            from contextvars import copy_context
+
+            # In a context of its own: what this thread itself prints stays where it belongs.
+            copy_context().run(self._print_in_latest_cell, shell)
+
+    def _print_in_latest_cell(self, shell: Any) -> None:
+        """Print where the user looks: below the cell that runs, or was the last to run.
+
+        A kernel takes what a thread prints for that of the cell that had started the thread.
+        """
+        for target in (sys.stdout, sys.stderr):
+            choose = getattr(target, "set_thread_parent", getattr(target, "set_parent", None))
+            if choose is not None:
+                choose(shell.get_parent())
+        self._print()
+
+    def _print(self) -> None:
         written: set[Any] = set()
         while self._lines:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -35,15 +36,11 @@ class D:
         return D(3 * self.x)
 [(type(d) is D, d.x) for d in p.map(D.twice, [D(1)])]
 """
-# Runs as a program of its own: a kernel brings threads, sockets and an event loop along.
-DRIVER = """
-    import asyncio, json, sys, threading
-    import nbformat
+KERNEL = """
+    import sys
     from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
 
-    class Manager(AsyncKernelManager):
+    class HereMixin:
         "Start this very interpreter, whatever kernels are installed."
         @property
         def kernel_spec(self):
@@ -51,6 +48,18 @@ DRIVER = """
                 argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
                 display_name="here", language="python",
             )
+"""
+# Runs as a program of its own: a kernel brings threads, sockets and an event loop along.
+DRIVER = (
+    KERNEL
+    + """
+    import asyncio, json, threading
+    import nbformat
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+
+    class Manager(HereMixin, AsyncKernelManager):
+        pass
 
     cells = json.loads(open("cells.json").read())
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
@@ -83,9 +92,59 @@ DRIVER = """
                 texts.append(out.data["text/plain"])
         print(json.dumps(texts))
 """
+)
+# As a page in a browser does it: outputs go to the cell whose number they bear, whenever they come.
+PAGE = (
+    KERNEL
+    + """
+    import json
+    from jupyter_client.manager import KernelManager
+
+    class Manager(HereMixin, KernelManager):
+        pass
+
+    manager = Manager()
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    ids, texts = [], []
+
+    def read(until):
+        while True:
+            message = client.get_iopub_msg(timeout=60)
+            parent = message["parent_header"].get("msg_id")
+            content = message["content"]
+            if parent in ids and message["msg_type"] in ("stream", "error"):
+                texts[ids.index(parent)] += content.get("text") or content["ename"]
+            if until(message, parent):
+                return
+
+    for step in json.loads(open("cells.json").read()):
+        if step.startswith("release "):
+            _, path, expected = step.split()
+            with open(path, "w") as fifo:
+                fifo.write("go")
+            read(lambda *_: any(expected in text for text in texts))
+        else:
+            # Known before the first output comes.
+            texts.append("")
+            ids.append(client.execute(step))
+            read(
+                lambda message, parent: parent == ids[-1]
+                and message["content"].get("execution_state") == "idle"
+            )
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    for text in texts:
+        print(json.dumps([text]))
+"""
+)
 
 
-def execute(cells: list[str], folder: Path, *arguments: str) -> list[list[str]]:
+def execute(
+    cells: list[str], folder: Path, *arguments: str, driver: str = DRIVER
+) -> list[list[str]]:
     """Run cells in a fresh kernel and return the texts that each put out."""
     (folder / "cells.json").write_text(json.dumps([textwrap.dedent(cell) for cell in cells]))
     env = {
@@ -94,7 +153,7 @@ def execute(cells: list[str], folder: Path, *arguments: str) -> list[list[str]]:
         "JUPYTER_PLATFORM_DIRS": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    outcome = run_program(DRIVER, folder, arguments=arguments, env=env, limit=3 * TIME_LIMIT)
+    outcome = run_program(driver, folder, arguments=arguments, env=env, limit=3 * TIME_LIMIT)
     assert outcome.returncode == 0, outcome
     return [json.loads(line) for line in outcome.out.splitlines() if line.startswith("[")]
 
@@ -162,3 +221,52 @@ def test_a_notebook_that_forgets_its_pool(tmp_path: Path) -> None:
     )
     # That no process of it is left when the kernel ends is seen by the runner.
     assert outputs == [["[1]"], ["[2]"]]
+
+
+def test_output_of_tasks_appears_below_the_latest_cell(tmp_path: Path) -> None:
+    for name in ("first", "second", "third"):
+        os.mkfifo(tmp_path / name)
+    outputs = execute(
+        [
+            """
+            import os
+            import pool as ray
+
+            @ray.remote
+            def say(path, word):
+                open(path).read()
+                os.write(1, b"raw\\n")
+                print(word)
+
+            ray.init(num_cpus=2)
+            """,
+            "print(ray.get(say.remote(os.devnull, 'at once')))",
+            "ref = say.remote('first', 'before-the-next-cell')",
+            # Nobody waits now, and no cell runs.
+            "release first before-the-next-cell",
+            "ref = say.remote('second', 'after-the-next-cell')",
+            "x = 1",
+            "release second after-the-next-cell",
+            "ref = say.remote('third', 'while-a-cell-runs')",
+            """
+            with open("third", "w") as fifo:
+                fifo.write("go")
+            ray.get(ref)
+            print("got")
+            """,
+            "ray.shutdown()",
+        ],
+        tmp_path,
+        driver=PAGE,
+    )
+    texts = [re.sub(r" pid=\d+", "", text).splitlines() for (text,) in outputs]
+    assert texts == [
+        [],
+        ["(say) raw", "(say) at once", "None"],
+        ["(say) raw", "(say) before-the-next-cell"],
+        [],
+        ["(say) raw", "(say) after-the-next-cell"],
+        [],
+        ["(say) raw", "(say) while-a-cell-runs", "got"],
+        [],
+    ]
