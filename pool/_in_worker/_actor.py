@@ -16,6 +16,7 @@ import copy
 import os
 from collections import deque
 from functools import partial
+from time import perf_counter
 
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
@@ -162,7 +163,7 @@ class ActorHost:
                 call = self._calls.popleft()
                 if not (self.alone and self.is_dropped(call[0][1])):
                     return call
-                self.fail(call[0][1], _cancelled(f"{self.title}.{call[0][2]}"))
+                self.fail(call[0][1], _cancelled(f"{self.title}.{call[0][2]}"), 0.0)
                 continue
             if self._ended:
                 return None
@@ -274,6 +275,7 @@ class ActorHost:
         """Run a call and answer it; return False if the actor leaves with it."""
         _, number, method, returns, layout, task = head
         context.begin(self, number)
+        begun = perf_counter()
         try:
             self._let_interrupts_through()
             value = self.begin(method, layout, blobs, task)
@@ -281,8 +283,8 @@ class ActorHost:
             self.interruptible = False
         except BaseException as error:
             self.interruptible = False
-            return self.fail(number, error)
-        self.answer(number, VALUE, answer)
+            return self.fail(number, error, begun)
+        self.answer(number, answer, begun)
         return True
 
     def begin(self, method: str, layout: Any, blobs: list[Any], task: bytes) -> Any:
@@ -318,24 +320,34 @@ class ActorHost:
         encoded = encode(sealed(item))
         self.channel.send((YIELDED, number, index), [encoded.data, *encoded.buffers])
 
-    def answer(self, number: int, status: int, answer: Any) -> None:
+    def answer(self, number: int, answer: Any, begun: float) -> None:
         """Send a result."""
+        finished = perf_counter()
         complete_lines()
         tidy()
         self._forget_drops(number)
         encoded = encode(answer)
-        self.channel.send((RESULT, number, status), [encoded.data, *encoded.buffers])
+        head = (RESULT, number, VALUE, begun, finished)
+        self.channel.send(head, [encoded.data, *encoded.buffers])
 
-    def fail(self, number: int, error: BaseException) -> bool:
-        """Send an exception; return whether the actor goes on."""
+    def fail(self, number: int, error: BaseException, begun: float) -> bool:
+        """Send an exception; return whether the actor goes on.
+
+        Parameters
+        ----------
+        begun : float
+            When the call was begun; 0: never.
+        """
         from pool.exceptions import AsyncioActorExit
 
+        finished = perf_counter()
         complete_lines()
         self._forget_drops(number)
         leaves = isinstance(error, SystemExit | AsyncioActorExit)
         status = LEFT if leaves else ERROR
         encoded = dumps_exception(error)
-        self.channel.send((RESULT, number, status), [encoded.data, *encoded.buffers])
+        head = (RESULT, number, status, begun, finished)
+        self.channel.send(head, [encoded.data, *encoded.buffers])
         return not leaves
 
 

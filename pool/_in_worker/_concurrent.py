@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import _thread
 from functools import partial
+from time import perf_counter
 
 from pool._in_worker._context import context
 from pool._in_worker._runner import results
-from pool._objects._protocol import CALL, DROP, STREAM, VALUE
+from pool._objects._protocol import CALL, DROP, STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _drop(host: ActorHost, number: int, futures: dict[int, Any]) -> None:
     if future.cancel():
         from pool.exceptions import TaskCancelledError
 
-        host.fail(number, TaskCancelledError("the call was cancelled before it began"))
+        host.fail(number, TaskCancelledError("the call was cancelled before it began"), 0.0)
 
 
 def serve_async(host: ActorHost, concurrency: int) -> None:
@@ -131,8 +132,10 @@ class AsyncServer:
 
         _, number, method, returns, layout, task = head
         host = self._host
+        begun = 0.0
         try:
             async with self._slots:
+                begun = perf_counter()
                 context.name = f"{host.title}.{method}"
                 context.begin(host, number)
                 value = host.begin(method, layout, blobs, task)
@@ -148,13 +151,14 @@ class AsyncServer:
         except asyncio.CancelledError:
             from pool.exceptions import TaskCancelledError
 
-            host.fail(number, TaskCancelledError(f"{host.title}.{method}() was cancelled"))
+            cancelled = TaskCancelledError(f"{host.title}.{method}() was cancelled")
+            host.fail(number, cancelled, begun)
         except BaseException as error:
-            if not host.fail(number, error):
+            if not host.fail(number, error, begun):
                 self.left = True
                 self._end.set()
         else:
-            host.answer(number, VALUE, answer)
+            host.answer(number, answer, begun)
 
     async def _stream(self, number: int, values: Any) -> int:
         count = 0

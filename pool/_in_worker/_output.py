@@ -123,7 +123,6 @@ def _replace_streams() -> None:
     for fd, name in ((1, "stdout"), (2, "stderr")):
         raw = io.BufferedWriter(io.FileIO(fd, "w", closefd=False))
         stream = WorkerStream(raw, "utf-8", "backslashreplace", line_buffering=True)
-        stream.mode = "w"
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
         streams.append(stream)

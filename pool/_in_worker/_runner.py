@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pool._in_worker import _trace as tracing
 from pool._in_worker._context import context
 from pool._in_worker._output import complete_lines, connect, sign, silence
 from pool._objects import _home
@@ -67,25 +68,30 @@ class Runner:
         self._function = function
         self._title = title
 
-    def __call__(self, *args: Any) -> Any:
-        context.name = self._title
-        sign(self._title)
+    def __call__(self, submitted: float, *args: Any) -> Any:
+        order = args[0] if args and args[0].__class__ is Order else None
+        name = self._title if order is None else order.name or self._title
+        context.name = name
+        sign(name)
+        trace = tracing.trace
+        trace.begin(submitted, name)
+        failed = True
         try:
-            if args and args[0].__class__ is Order:
-                return self._carry_out(args[0])
-            context.task = None
-            value = self._function(*args)
-            if value.__class__ is int or value.__class__ is float:
-                return value
-            return sealed(value)
+            if order is not None:
+                value = self._carry_out(order)
+            else:
+                context.task = None
+                value = self._function(*args)
+                if value.__class__ is not int and value.__class__ is not float:
+                    value = sealed(value)
+            failed = False
         finally:
+            trace.end(failed)
             complete_lines()
             tidy()
+        return value
 
     def _carry_out(self, order: Order) -> Any:
-        if order.name:
-            context.name = order.name
-            sign(order.name)
         context.task = order.task
         args, kwargs = order.parcel.open()
         value = self._function(*args, **kwargs)
@@ -151,6 +157,7 @@ def enter(lends_slot: bool, log: bool, namespace: str) -> None:
 
     assert Worker.current is not None
     channel = Worker.current.channel
+    tracing.start(Worker.current)
 
     def start() -> Any:
         from pool._in_worker._borrowed import BorrowedRuntime

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from pool._local._guard import Guard
     from pool._local._jobs import Job
     from pool._local._peers import Peer
-    from pool._transport._channel import Channel
     from pool._workers._launcher import Launcher
 
     class Flushable(Protocol):
@@ -64,6 +63,9 @@ if TYPE_CHECKING:
 
         def admit(self, worker: int, kind: str, fds: list[int]) -> None:
             """Take descriptors of a worker whose tasks use more than the pool they run in."""
+
+        def bury(self, peer: Peer) -> None:
+            """Note what the page of a worker says, which has ended."""
 
         def abort(self, error: BaseException) -> object:
             """Give everything up, after an error that is ours."""
@@ -426,6 +428,8 @@ class Driver:
         self.outcomes.last_exit = (peer, status)
         self.outcomes.end_loan(worker_id, running)
         self.handle(ev.WorkerExited(worker_id, running))
+        if self.aside is not None:
+            self.aside.bury(peer)
         if self.guard is not None and self.guard.ended(worker_id):
             self.memory_due = self.looked  # is there enough now?
 

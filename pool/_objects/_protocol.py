@@ -15,11 +15,13 @@ runtime -> actor, over the socket of its worker
 
 actor -> runtime
     ``(STARTED, pid, title)``; ``(REFUSED, pid, buffers)`` with the exception.
-    ``(RESULT, number, status)``: a packet of the stored value (a list of them if it
-    returns several), of an exception, or of the number of values that were yielded.
+    ``(RESULT, number, status, begun, finished)``: a packet of the stored value (a list of
+    them if it returns several), of an exception, or of the number of values that were yielded.
+    ``begun``, ``finished``: readings of `time.perf_counter`; ``begun`` is 0 if it never ran.
     ``(YIELDED, number, index)``: a packet of one stored value.
     ``(CLIENT, "borrower")`` with the descriptor of a socket: see below. ``(CLIENT, "output")``
-    with those of two pipes: what is written to descriptors 1 and 2. Workers of tasks send both, too.
+    with those of two pipes: what is written to descriptors 1 and 2. Workers of tasks send
+    both, too.
     ``(LOG, name, pid, stream)`` with the text of whole lines: of detached actors.
 
 borrower -> runtime, over a socket of its own: tasks and actors that use the runtime themselves

@@ -304,7 +304,8 @@ class Actor:
         """Take a message of the actor's; return whether more of them can be expected."""
         kind = head[0]
         if kind == protocol.RESULT:
-            self._answered(head[1], head[2], blobs)
+            _, number, status, begun, finished = head
+            self._answered(number, status, begun, finished, blobs)
         elif kind == protocol.YIELDED:
             call = self.mailbox.posted.get(head[1])
             if call is not None and call.stream is not None:
@@ -334,11 +335,15 @@ class Actor:
         reason = f"its constructor raised {type(error).__name__}: {error}"
         self.carry_out(self.mailbox.refused(reason))
 
-    def _answered(self, number: int, status: int, blobs: list[Any]) -> None:
+    def _answered(
+        self, number: int, status: int, begun: float, finished: float, blobs: list[Any]
+    ) -> None:
         call, commands = self.mailbox.answered(number)
         if call is not None:
             failed = status != protocol.VALUE
-            self.runtime.events.ended(call.title, call.begun, self.pid, failed)
+            if begun:
+                entry = (call.title, call.begun, begun, finished, failed)
+                self.runtime.events.called(self.pid, entry)
             try:
                 answer = loads(blobs[0], blobs[1:])
             except BaseException as error:

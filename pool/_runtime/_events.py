@@ -1,41 +1,103 @@
-"""What has run, for `timeline`: the latest tasks and calls, with their times."""
+"""What has run and when, for `timeline`: as the workers saw it.
+
+Workers of tasks note it in their pages of the journal (`pool._in_worker._trace`), which are read
+when somebody asks, and when a worker has ended. Actors say it with each result.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import defaultdict, deque
 from time import perf_counter
+
+from pool._in_worker import _trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Events that are kept.
+    from pool._local._peers import Peer
+
+#: Events of actors, and of workers that have ended, that are kept.
 KEPT = 100_000
+#: Lanes of one process are this far apart: no pid is larger.
+LANE = 1 << 22
 
 
 class Events:
-    """Note when calls were made and when they had their outcomes."""
+    """Collect what has run, and show it.
 
-    def __init__(self) -> None:
-        self._ended: deque[tuple[str, float, float, int, bool]] = deque(maxlen=KEPT)
+    Parameters
+    ----------
+    peers : dict
+        The workers of tasks that live, by number.
+    """
 
-    def ended(self, name: str, begun: float, pid: int, failed: bool) -> None:
-        """Note the end of a call; `pid` is that of its actor, 0 for a task."""
-        self._ended.append((name, begun, perf_counter(), pid, failed))
+    def __init__(self, peers: dict[int, Peer]) -> None:
+        self._peers = peers
+        #: ``(pid, category, (name, submitted, begun, finished, failed))``
+        self._seen: deque[tuple[int, str, _trace.Entry]] = deque(maxlen=KEPT)
+
+    def called(self, pid: int, entry: _trace.Entry) -> None:
+        """Note a call that an actor has answered."""
+        self._seen.append((pid, "actor", entry))
+
+    def bury(self, peer: Peer) -> None:
+        """Note what a worker did that has ended; its page is given to another one."""
+        now = perf_counter()
+        for name, submitted, begun, finished, failed in _entries(peer):
+            # What it had not finished has failed now.
+            entry = (name, submitted, begun, finished or now, failed or not finished)
+            self._seen.append((peer.pid or 0, "task", entry))
 
     def as_trace(self) -> list[dict[str, Any]]:
-        """Return events of Chrome's tracing: from the call to its outcome, in microseconds."""
-        return [
-            {
-                "name": name,
-                "cat": "actor" if pid else "task",
-                "ph": "X",
-                "ts": begun * 1e6,
-                "dur": (end - begun) * 1e6,
-                "pid": os.getpid(),
-                "tid": pid,
-                "args": {"failed": failed},
-            }
-            for name, begun, end, pid, failed in list(self._ended)
-        ]
+        """Return events of Chrome's tracing, in microseconds; a lane for each worker."""
+        seen = list(self._seen)
+        for peer in list(self._peers.values()):
+            seen += [(peer.pid or 0, "task", entry) for entry in _entries(peer)]
+        seen.sort(key=lambda event: event[2][2])
+        lanes: defaultdict[int, list[float]] = defaultdict(list)
+        now = perf_counter()
+        events = [_event(pid, kind, entry, now, lanes[pid]) for pid, kind, entry in seen]
+        return [*_titles(lanes), *events]
+
+
+def _entries(peer: Peer) -> list[_trace.Entry]:
+    return _trace.entries(peer.slot.words, peer.slot.trace)
+
+
+def _event(
+    pid: int, kind: str, entry: _trace.Entry, now: float, lanes: list[float]
+) -> dict[str, Any]:
+    name, submitted, begun, finished, failed = entry
+    end = finished or now
+    # Calls that an actor runs side by side must not lie upon each other.
+    lane = next((number for number, free in enumerate(lanes) if free <= begun), len(lanes))
+    lanes[lane : lane + 1] = [end]
+    args = {"submitted": submitted * 1e6, "failed": failed}
+    if not finished:
+        args["running"] = True
+    return {
+        "name": name,
+        "cat": kind,
+        "ph": "X",
+        "ts": begun * 1e6,
+        "dur": (end - begun) * 1e6,
+        "pid": 0,
+        "tid": pid + lane * LANE,
+        "args": args,
+    }
+
+
+def _titles(lanes: dict[int, list[float]]) -> list[dict[str, Any]]:
+    """Return what names the lanes; a viewer shows the machine in place of a process."""
+    node = {"name": f"Node {os.uname().nodename}"}
+    titles = [{"name": "process_name", "ph": "M", "pid": 0, "tid": 0, "args": node}]
+    for pid, ends in lanes.items():
+        for lane in range(len(ends)):
+            title = f"worker:{pid}" if not lane else f"worker:{pid} ({lane + 1})"
+            tid = pid + lane * LANE
+            titles.append(
+                {"name": "thread_name", "ph": "M", "pid": 0, "tid": tid, "args": {"name": title}}
+            )
+    return titles

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
+    from pool._local._peers import Peer
     from pool._objects._refs import ActorFacts, Ref
 
 #: What workers of a runtime need; imported once, by the process that they are forked from.
@@ -87,7 +88,7 @@ class Runtime:
         self.processes = ActorProcesses(driver, limits, PRELOAD)
         self.directory = Directory(self)
         self.lending = Lending(self)
-        self.events = Events()
+        self.events = Events(driver.peers)
         self._logs = Logs()
         self.outputs = Outputs(driver, self._logs)
         self._output_is_due = False
@@ -161,6 +162,10 @@ class Runtime:
             return not worker.mailbox.posted
         peer = self.driver.peers.get(worker)
         return peer is None or not peer.sent
+
+    def bury(self, peer: Peer) -> None:
+        """Note what a worker of tasks did that has ended."""
+        self.events.bury(peer)
 
     def worker_blocked(self, worker_id: int) -> None:
         """Lend the slot of a task that waits."""

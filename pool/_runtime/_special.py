@@ -49,8 +49,9 @@ class Special:
         actor.title = call.title
         runtime.directory.alive.add(actor)
         actor.begin()
-        parcel = call.parcel if call.parcel is not None else pack(call.args, {})
+        parcel = call.parcel if call.parcel is not None else pack(call.args[1:], {})
         inner = _OneCall(actor, call, parcel)
+        inner.begun = call.begun
         inner.returns = call.options.returns
         inner.refs = call.refs
         inner.stream = call.stream

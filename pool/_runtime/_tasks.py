@@ -71,7 +71,7 @@ class TaskCall(Member):
         self.code = code
         #: The function as it is now; raises if it cannot be sent.
         self.payload = runtime.tasks.payload(code)
-        #: Plain arguments, or None if there is a parcel.
+        #: When it was submitted, and plain arguments; or None if there is a parcel.
         self.args = args
         self.options = options
         self.refs = refs
@@ -218,7 +218,9 @@ class Tasks:
             call = TaskCall(runtime, code, None, options, refs)
             call.parcel = pack(args, kwargs)
         else:
-            call = TaskCall(runtime, code, tuple(args), options, refs)
+            call = TaskCall(runtime, code, args, options, refs)
+            # What a `Runner` expects.
+            call.args = (call.begun, *args)
         for ref in refs:
             ref._call = call
         return call, refs
@@ -284,7 +286,7 @@ class Tasks:
             task = call.refs[0].binary() if call.refs else b""
             if call.stream is not None:
                 task = call.stream.name
-            order = (Order(parcel, call.options.returns, call.options.name, task),)
+            order = (call.begun, Order(parcel, call.options.returns, call.options.name, task))
         alone = bool((parcel is not None and parcel.refs) or call.code.refs or call.code.waits)
         if parcel is not None and not (alone or call.depth) and parcel.nbytes <= STREAM_NBYTES:
             engine.call_soon(payload, lambda: _label(call.code.title), order, call)
@@ -318,7 +320,6 @@ class Tasks:
     def finished(self, call: TaskCall) -> None:
         """Take the outcome of a call; under the lock."""
         value = call._value
-        self._runtime.events.ended(call.title, call.begun, 0, not call._success)
         if not call._success:
             self._failed(call, value)
             return

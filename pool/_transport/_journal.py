@@ -5,6 +5,9 @@ runs, the slot says which one; results of cheap chunks, which are sent many at a
 kept there until then. So when a worker dies the parent knows exactly which chunk was
 running, loses no finished result, and runs nothing twice.
 
+Behind that there is room for a *trace* of what has run and when; only workers of a runtime of
+tasks and actors use it, and pages that are never written to take no memory.
+
 Only the worker writes a slot (but for the two interrupt words, which only the parent
 writes), and the parent reads it after the worker has ended: there is nothing to lock.
 """
@@ -16,10 +19,12 @@ import os
 
 import store._anonymous as anonymous
 
-#: Bytes of one slot; a multiple of every page size in use.
-SLOT_NBYTES = 64 * 1024
+#: Bytes of a slot's header and outcomes, of its trace, and of all; multiples of every page size.
+OUTCOMES_NBYTES = 64 * 1024
+TRACE_NBYTES = 320 * 1024
+SLOT_NBYTES = OUTCOMES_NBYTES + TRACE_NBYTES
 HEADER_NBYTES = 64
-CAPACITY = SLOT_NBYTES - HEADER_NBYTES
+CAPACITY = OUTCOMES_NBYTES - HEADER_NBYTES
 #: Outcomes that are kept as machine words, at most; a message of them stays inline.
 WORDS_MAX = 4096
 
@@ -38,6 +43,7 @@ EXIT_AT_ONCE = 1 << 62
 #: messages that cancel calls it has sent to any of them.
 DROPS = TARGET
 LAYOUT = 6  #: how the outcomes are stored: STREAM, INTS or FLOATS
+TRACED = 7  #: tasks that were begun, for the trace
 
 
 class JournalFile:
@@ -89,19 +95,21 @@ class JournalFile:
 
 
 class Slot:
-    """One worker's page: words of the header, and the outcomes behind it."""
+    """One worker's page: words of the header, the outcomes behind it, and the trace."""
 
-    __slots__ = ("_view", "data", "words")
+    __slots__ = ("_view", "data", "trace", "words")
 
     def __init__(self, view: memoryview) -> None:
         self._view = view
         self.words = view[:HEADER_NBYTES].cast("Q")
-        self.data = view[HEADER_NBYTES:]
+        self.data = view[HEADER_NBYTES:OUTCOMES_NBYTES]
+        self.trace = view[OUTCOMES_NBYTES:]
 
     def release(self) -> None:
         """Let the mapping go."""
         self.words.release()
         self.data.release()
+        self.trace.release()
         self._view.release()
 
 

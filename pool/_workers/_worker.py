@@ -94,6 +94,7 @@ class Worker:
         self.parent_pid = parent_pid
         self.words = slot.words
         self.data = slot.data
+        self.trace = slot.trace
         self.interruptible = False
         self.functions: dict[int, tuple[bool, Any]] = {}
         self._loop = Loop(slot.words, slot.data)

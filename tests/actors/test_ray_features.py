@@ -275,15 +275,6 @@ def test_actor_knows_itself(ray: Any) -> None:
     assert ray.get(actor.name.remote()) == ("I", actor._actor_id.hex())
 
 
-def test_timeline(ray: Any, tmp_path: Path) -> None:
-    counter = Counter.remote()
-    ray.get([double.remote(1), counter.add.remote()])
-    names = {event["name"] for event in ray.timeline()}
-    assert names >= {"double", "Counter.add"}
-    ray.timeline(str(tmp_path / "trace.json"))
-    assert (tmp_path / "trace.json").read_text().startswith("[")
-
-
 # ---------------------------------------------------------------------- ActorPool
 
 
