@@ -221,3 +221,8 @@ def preload_names() -> list[str]:
     server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
     names = getattr(server, "_preload_modules", None) or ()
     return [name for name in names if name != "__main__"]
+
+
+# Where users find them.
+for _public in (get_context, set_start_method, set_forkserver_preload):
+    _public.__module__ = "pool"

@@ -205,3 +205,6 @@ def parse_cpu_max(text: str) -> int | None:
     if quota == 0 or period == 0:
         return None
     return max(1, -(-quota // period))
+
+
+cpu_count.__module__ = "pool"  # where users find it

@@ -48,9 +48,13 @@ __all__ = [
 class PoolError(ProcessError):
     """Stand above every error that a Pool makes itself (a task's own errors come as they are)."""
 
+    __module__ = "pool"
+
 
 class StartError(PoolError):
     """Say that workers cannot be started, and why."""
+
+    __module__ = "pool"
 
 
 class WorkerDied(PoolError):
@@ -77,6 +81,8 @@ class WorkerDied(PoolError):
     cause, remedy : str
         What usually leads to this, and what can be done.
     """
+
+    __module__ = "pool"
 
     def __init__(
         self, worker_id: int, pid: int, exitcode: int | None, doing: str | None = None
@@ -120,6 +126,8 @@ class OutOfMemory(WorkerDied, MemoryError):
     table, available, limit, where
         As given; besides those of `WorkerDied`.
     """
+
+    __module__ = "pool"
 
     def __init__(
         self,
@@ -165,6 +173,8 @@ class TaskTimeout(_StandardTimeout, PoolError):
         Which task it was.
     """
 
+    __module__ = "pool"
+
     def __init__(
         self,
         message: str = "a task ran longer than its timeout",
@@ -186,6 +196,8 @@ class TaskCancelled(CancelledError, PoolError):
         Which task it was; None for the whole job.
     """
 
+    __module__ = "pool"
+
     def __init__(self, message: str = "the job was cancelled", *, task: str | None = None) -> None:
         super().__init__(message)
         self.task = task
@@ -194,9 +206,13 @@ class TaskCancelled(CancelledError, PoolError):
 class PoolTerminated(PoolError):
     """Say that a Pool was terminated, or lost, before a job was done."""
 
+    __module__ = "pool"
+
 
 class InvalidTransition(PoolError):
     """Say that the scheduler was told something that cannot happen in the state it is in."""
+
+    __module__ = "pool"
 
 
 _RUNNING = "while running "

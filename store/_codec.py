@@ -55,6 +55,8 @@ class Encoded:
         to it again.
     """
 
+    __module__ = "store"
+
     __slots__ = ("buffers", "data")
 
     def __init__(self, data: bytes, buffers: list[Any]) -> None:
@@ -370,3 +372,8 @@ def _transpose(array: Any, axes: tuple[int, ...]) -> Any:
     for position, axis in enumerate(axes):
         inverse[axis] = position
     return array.transpose(inverse)
+
+
+# Where users find them.
+for _public in (encode, decode):
+    _public.__module__ = "store"

@@ -15,6 +15,8 @@ from __future__ import annotations
 class StoreError(RuntimeError):
     """The base of the store's errors."""
 
+    __module__ = "store"
+
 
 class StoreFull(StoreError, MemoryError):
     """Say that neither memory nor disk has room for an object.
@@ -24,6 +26,8 @@ class StoreFull(StoreError, MemoryError):
     nbytes : int
         What was asked for.
     """
+
+    __module__ = "store"
 
     def __init__(self, message: str, nbytes: int = 0) -> None:
         super().__init__(message, nbytes)
@@ -35,3 +39,5 @@ class StoreFull(StoreError, MemoryError):
 
 class ObjectFreed(StoreError, LookupError):
     """Say that an object was given up by `store.free` before it was asked for."""
+
+    __module__ = "store"

@@ -57,6 +57,8 @@ class ObjectRef:
     arrives as a reference.
     """
 
+    __module__ = "store"
+
     __slots__ = ("__weakref__", "_object")
 
     _object: _Object

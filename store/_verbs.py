@@ -201,3 +201,8 @@ def stats() -> dict[str, Any]:
     from store._html import Stats
 
     return Stats(depot().stats())
+
+
+# Where users find them.
+for _public in (put, get, wait, free, share, empty, zeros, prefault, stats):
+    _public.__module__ = "store"

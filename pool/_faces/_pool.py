@@ -95,6 +95,8 @@ class Pool:
     [1, ValueError("invalid literal for int() with base 10: 'one'")]
     """
 
+    __module__ = "pool"
+
     def __init__(
         self,
         processes: int | None = None,

@@ -54,6 +54,8 @@ class ProgressEvent:
         Items that failed.
     """
 
+    __module__ = "pool"
+
     __slots__ = ("done", "elapsed", "errors", "label", "total")
 
     def __init__(

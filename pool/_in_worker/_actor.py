@@ -354,4 +354,5 @@ class ActorHost:
 def complete_lines() -> None:
     """Hand on what was printed without a line break; at the end of a call."""
     _output.complete_lines()
+    _output.flush()
     _logs.complete_lines()

@@ -149,12 +149,20 @@ def _write_signature(name: str) -> None:
 
 
 def complete_lines() -> None:
-    """End the last line of a call if the call did not, and write out what is buffered."""
+    """End the last line of a call if the call did not."""
+    for stream in _author.streams:
+        # Not that of another thread, which is about to end it.
+        if stream.within_line and stream.within_line == _thread.get_ident():
+            try:
+                stream.write("\n")
+            except (OSError, ValueError):
+                continue  # the program is gone, or user code has closed it
+
+
+def flush() -> None:
+    """Write out what is buffered: bytes, which have no lines."""
     for stream in _author.streams:
         try:
-            # Not that of another thread, which is about to end it.
-            if stream.within_line and stream.within_line == _thread.get_ident():
-                stream.write("\n")
             stream.flush()
         except (OSError, ValueError):
-            continue  # the program is gone, or user code has closed it
+            continue

@@ -34,7 +34,7 @@ class Trace:
         Of the slot.
     """
 
-    __slots__ = ("_at", "_entries", "_names", "_numbers", "_used", "_words")
+    __slots__ = ("_at", "_count", "_entries", "_names", "_numbers", "_used", "_words")
 
     def __init__(self, words: memoryview, trace: memoryview) -> None:
         self._words = words
@@ -42,6 +42,7 @@ class Trace:
         self._entries = trace[NAMES_NBYTES:].cast("d")
         self._numbers: dict[str, int] = {}
         self._used = 0
+        self._count = 0
         self._at = 0
 
     def begin(self, submitted: float, name: str) -> None:
@@ -49,15 +50,14 @@ class Trace:
         number = self._numbers.get(name)
         if number is None:
             number = self._number(name)
-        words = self._words
-        count = words[TRACED]
-        self._at = at = count % KEPT * WIDTH
+        self._at = at = self._count % KEPT * WIDTH
         entries = self._entries
         entries[at] = submitted
         entries[at + 2] = 0.0
         entries[at + 3] = 2 * number
         entries[at + 1] = perf_counter()
-        words[TRACED] = count + 1
+        self._count += 1
+        self._words[TRACED] = self._count
 
     def end(self, failed: bool) -> None:
         """Note that the task that began last is over."""

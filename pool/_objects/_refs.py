@@ -85,6 +85,8 @@ class ObjectRef(Ref):
     `concurrent.futures.Future`.
     """
 
+    __module__ = "pool"
+
     __slots__ = ("_call", "_state", "_value", "_watchers")
     _kind = "o"
 

@@ -49,6 +49,8 @@ class CannotSend(_pickle.PicklingError, TypeError):
         What the culprit said.
     """
 
+    __module__ = "pool"
+
     def __init__(self, path: str, culprit_type: str, reason: str, what: str = "") -> None:
         super().__init__(path, culprit_type, reason, what)
         self.path = path

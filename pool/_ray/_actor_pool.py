@@ -23,6 +23,8 @@ class ActorPool:
     actors : list of ActorHandle
     """
 
+    __module__ = "pool.util"
+
     def __init__(self, actors: list[ActorHandle]) -> None:
         self._idle = list(actors)
         #: By reference: the number of the value, and the actor that has it.

@@ -389,3 +389,8 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
 # A worker has set its own, which asks its runtime.
 if _home.starter is None:
     _home.starter = _start
+
+
+# Where users find them.
+for _public in (init, shutdown, is_initialized, remote, put, get, wait, cancel, kill, get_actor):
+    _public.__module__ = "pool"

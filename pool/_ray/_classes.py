@@ -62,6 +62,8 @@ class ActorClass:
         Options, as ``remote(...)`` was given them.
     """
 
+    __module__ = "pool.actor"
+
     def __init__(self, kind: type, given: dict[str, Any]) -> None:
         self._kind = kind
         self._given = given
@@ -145,6 +147,8 @@ class ActorHandle:
     unless it is detached.
     """
 
+    __module__ = "pool.actor"
+
     def __init__(self, ref: ActorRef) -> None:
         self._ref = ref
 
@@ -197,6 +201,8 @@ class ActorID(bytes):
 class ActorMethod:
     """One method of an actor."""
 
+    __module__ = "pool.actor"
+
     __slots__ = ("_name", "_ref", "_returns")
 
     def __init__(self, ref: ActorRef, name: str, returns: int) -> None:
@@ -235,3 +241,6 @@ class ActorMethod:
                 )
         returns = returns_of(given.get("num_returns", self._returns))
         return ActorMethod(self._ref, self._name, returns)
+
+
+method.__module__ = "pool"  # where users find it

@@ -173,3 +173,15 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     with open(filename, "w", encoding="utf-8") as file:
         json.dump(events, file)
     return None
+
+
+# Where users find them.
+for _public in (
+    cluster_resources,
+    available_resources,
+    nodes,
+    get_gpu_ids,
+    get_runtime_context,
+    timeline,
+):
+    _public.__module__ = "pool"

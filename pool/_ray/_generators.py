@@ -16,6 +16,8 @@ class ObjectRefGenerator:
     An exception in the generator is raised by `get` of the last reference.
     """
 
+    __module__ = "pool"
+
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._index = 0

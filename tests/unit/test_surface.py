@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import multiprocessing.dummy
 import multiprocessing.pool
 import multiprocessing.util
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +15,12 @@ from pathlib import Path
 import pytest
 
 import pool
+import pool.actor
 import pool.dummy
+import pool.exceptions
 import pool.pool
+import pool.util
+import store
 
 ROOT = Path(pool.__file__).parents[1]
 
@@ -143,7 +149,43 @@ def test_submodule_spelling() -> None:
 def test_submodule_names_of_results_are_ours() -> None:
     names = "AsyncResult", "ApplyResult", "MapResult", "IMapIterator", "IMapUnorderedIterator"
     for name in names:
-        assert getattr(pool.pool, name).__module__.startswith("pool.")
+        assert getattr(pool.pool, name).__module__ == "pool.pool"
+
+
+def public_names() -> list[tuple[str, str]]:
+    """Return (module, name) of all that is offered and ours."""
+    modules = [pool, pool.pool, pool.actor, pool.exceptions, pool.util, store]
+    offered = [*((pool, name) for name in RAYS)]
+    offered += [(module, name) for module in modules for name in module.__all__]
+    return sorted(
+        (module.__name__, name)
+        for module, name in offered
+        if getattr(getattr(module, name), "__module__", "").partition(".")[0] in ("pool", "store")
+    )
+
+
+@pytest.mark.parametrize(("module", "name"), public_names(), ids=".".join)
+def test_what_is_public_says_where_it_is_found(module: str, name: str) -> None:
+    offered = getattr(importlib.import_module(module), name)
+    home = offered.__module__
+    assert not any(part.startswith("_") for part in home.split("."))
+    assert getattr(importlib.import_module(home), offered.__qualname__) is offered
+    # By that name it is also pickled, here and by whoever reads it later.
+    assert pickle.loads(pickle.dumps(offered)) is offered
+
+
+def test_nothing_public_was_left_out() -> None:
+    found = {name for module, name in public_names() if module == "pool"}
+    assert found == (OURS | RAYS) - {"ThreadPool"}
+    assert {name for module, name in public_names() if module == "store"} == {
+        name for name in store.__all__ if callable(getattr(store, name))
+    }
+
+
+def test_a_pool_shows_the_public_name_of_its_class() -> None:
+    with pool.Pool(1) as p:
+        assert repr(p) == "<pool.Pool state=RUN pool_size=1>"
+    assert repr(pool.Pool) == "<class 'pool.Pool'>"
 
 
 def test_dummy_is_the_standards() -> None:
