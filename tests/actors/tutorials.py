@@ -207,6 +207,68 @@ def named_actor(ray: Any) -> Any:
     return sorted(ray.get(registry.all.remote()).items())
 
 
+def killed_and_detached_actors(ray: Any) -> Any:
+    @ray.remote
+    class Model:
+        def __init__(self, weight: int) -> None:
+            self.weight = weight
+
+        def predict(self, x: int) -> int:
+            return self.weight * x
+
+    kept = Model.options(name="kept", lifetime="detached").remote(3)
+    found = ray.get_actor("kept")
+    assert found == kept
+    seen = [ray.get(found.predict.remote(2))]
+    ray.kill(found)
+    try:
+        ray.get(found.predict.remote(2))
+    except ray.exceptions.RayActorError:
+        seen.append("died")
+    return seen
+
+
+def web_service(ray: Any) -> Any:
+    import threading
+
+    import flask
+
+    @ray.remote
+    class Model:
+        def __init__(self, weights: Any) -> None:
+            self.weights = weights
+
+        def predict(self, rows: Any) -> Any:
+            return rows @ self.weights
+
+    weights = ray.put(np.arange(3.0))
+    models = [Model.remote(weights) for _ in range(2)]
+    app = flask.Flask(__name__)
+
+    @app.get("/predict/<int:start>")
+    def predict(start: int) -> Any:
+        parts = np.split(request_rows(start), 10)
+        refs = [models[i % 2].predict.remote(part) for i, part in enumerate(parts)]
+        return flask.jsonify(np.concatenate(ray.get(refs)).tolist())
+
+    replies: dict[int, Any] = {}
+
+    def request(start: int) -> None:
+        replies[start] = app.test_client().get(f"/predict/{start}").json
+
+    threads = [threading.Thread(target=request, args=(start,)) for start in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [sum(replies[start]) for start in range(8)]
+
+
+def request_rows(start: int) -> Any:
+    """Return what one request asks 500 predictions for."""
+    return np.arange(start, start + 500 * 3.0).reshape(500, 3)
+
+
 def streamed(ray: Any) -> Any:
     @ray.remote
     def lines(n: int) -> Any:
@@ -235,5 +297,7 @@ TUTORIALS = {
     gpu_actors: ["5", "6"],
     errors: [True, "crashed", "died"],
     named_actor: [("task 0", 0), ("task 1", 1), ("task 2", 2)],
+    killed_and_detached_actors: [6, "died"],
+    web_service: [float((request_rows(start) @ np.arange(3.0)).sum()) for start in range(8)],
     streamed: ["line 0", "line 1", "line 2"],
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import bench.tutorials
 from bench._chart import svg
 from bench._figures import from_plain, middle, missed, ratio, to_plain
 from bench._peers import PEERS, Peer, Session, find_peers
@@ -20,6 +21,7 @@ from bench._table import markdown
 from bench._work import ONCE, OURS, STANDARD, Bound, Result, Row, Scale, Unsupported, Work, expect
 from bench.suites import NAMES, rows
 from bench.suites.skew import COUNT, LONG, LONG_COUNT, ideal, orders
+from bench.tutorials import Answer, table, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,3 +244,23 @@ def test_unknown_rows_are_refused() -> None:
 
 def test_once_is_small() -> None:
     assert (ONCE.rounds, ONCE.count(1000)) == (1, 50)
+
+
+def test_tutorials_are_compared_by_their_answers() -> None:
+    one, other, none = Answer([1], "", 0.5), Answer([2], "", 0.0), Answer(None, "fell over", 0.0)
+    assert verdict(one, Answer([1], "", 9.0)) == "same"
+    assert verdict(one, other) == "different"
+    assert verdict(one, none) == verdict(none, one) == verdict(none, none) == "no answer"
+    *_, row = table({"program": one}, {"program": none}, "ray")
+    assert row == "| program | no answer | `[1]` in 0.500 s | fell over |"
+
+
+def test_a_tutorial_that_differs_is_seen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench.tutorials.importlib.util, "find_spec", lambda name: None)
+    assert bench.tutorials.main(["streamed"]) == 0
+    wrong = dict.fromkeys(bench.tutorials.tutorials(), 0)
+    monkeypatch.setattr(bench.tutorials, "tutorials", lambda: wrong)
+    assert bench.tutorials.main(["streamed"]) == 1
+    assert "1 programs: 1 different" in capsys.readouterr().out
