@@ -113,7 +113,23 @@ def is_named(obj: Any) -> bool:
     name = obj.__module__
     if name == "__main__" or not isinstance(name, str) or not importable(name):
         return False
-    return resolve(sys.modules[name].__dict__, obj.__qualname__) is obj
+    names = sys.modules[name].__dict__
+    found = resolve(names, obj.__qualname__)
+    if found is None and "__getattr__" in names:
+        found = _offered(sys.modules[name], obj.__qualname__)
+    return found is obj
+
+
+def _offered(module: ModuleType, qualname: str) -> Any:
+    """Return what a module has under a name that it gives away when asked, or None (PEP 562).
+
+    Packages that import late do so, and let their classes bear the package's name.
+    """
+    first = qualname.partition(".")[0]
+    try:
+        return resolve({first: getattr(module, first)}, qualname)
+    except Exception:  # code of somebody else's, asked for nothing but its opinion
+        return None
 
 
 def resolve(names: dict[str, Any], qualname: str) -> Any:

@@ -71,6 +71,34 @@ def test_resolve_walks_dotted_names() -> None:
     assert _origins.resolve({}, "Outer.Inner") is None
 
 
+def test_what_a_package_offers_late_is_sent_as_a_name(tmp_path: Path) -> None:
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "__init__.py").write_text(
+        "def __getattr__(name):\n"
+        "    if name == 'Thing':\n"
+        "        from late._things import Thing\n"
+        "        return Thing\n"
+        "    raise AttributeError(name)\n"
+    )
+    (tmp_path / "late" / "_things.py").write_text(
+        "class Thing:\n    __module__ = 'late'\n    def kind(self):\n        return Thing\n"
+        "class Other:\n    __module__ = 'late'\n"
+    )
+    run_main(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        """
+from late._things import Other, Thing
+from pool._pickling._origins import is_named
+
+assert is_named(Thing) and not is_named(Other)
+assert w(lambda thing: type(thing) is thing.kind(), Thing())
+assert w(lambda thing: type(thing) is sys.modules["late._things"].Thing, Thing())
+assert type(w(Other)) is Other
+""",
+        tmp_path,
+    )
+
+
 @pytest.mark.parametrize("register", [True, False])
 def test_module_loaded_from_a_path(tmp_path: Path, register: bool) -> None:
     folder = tmp_path / "elsewhere"

@@ -174,6 +174,27 @@ def test_what_is_public_says_where_it_is_found(module: str, name: str) -> None:
     assert pickle.loads(pickle.dumps(offered)) is offered
 
 
+def test_public_names_travel_as_names_before_anybody_asked_for_them(tmp_path: Path) -> None:
+    # They are offered late: in the modules that they name they are missing until then.
+    done = run(
+        "import importlib, pool, store\n"
+        "from pool._pickling._origins import is_named\n"
+        "homes = {**pool._HOMES, **pool._RAY}\n"
+        "homes |= {n: f'store.{h}' for h, names in store._HOMES.items() for n in names}\n"
+        "for name, home in homes.items():\n"
+        "    obj = getattr(importlib.import_module(home), name)\n"
+        "    if hasattr(obj, '__module__') and name != 'ThreadPool':\n"
+        "        assert obj.__module__ == 'pool.actor' or name not in vars("
+        "importlib.import_module(obj.__module__)), name\n"
+        "        assert is_named(obj), name\n"
+        "ref = store.put([1, 2])\n"
+        "with pool.Pool(1) as p:\n"
+        "    print(p.map(len, [ref]))\n",
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["[2]"]), done.stderr
+
+
 def test_nothing_public_was_left_out() -> None:
     found = {name for module, name in public_names() if module == "pool"}
     assert found == (OURS | RAYS) - {"ThreadPool"}
