@@ -129,7 +129,7 @@ def tell_sources() -> None:
 
     To users it says where they find it.
     """
-    for module in (pool, pool.pool, pool.actor, pool.util, store):
+    for module in (pool, store):
         for name in dir(module):
             kind = getattr(module, name)
             if isinstance(kind, type) and kind.__module__ == module.__name__:

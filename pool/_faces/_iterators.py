@@ -208,8 +208,6 @@ class IMapIterator:
     threads may take from it.
     """
 
-    __module__ = "pool.pool"
-
     __slots__ = ("__weakref__", "_chunk", "_flow", "_lock", "_pool", "_single")
 
     def __init__(self, pool: object, flow: Flow, chunksize: int) -> None:

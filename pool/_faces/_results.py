@@ -19,8 +19,6 @@ class AsyncResult:
     Returned by the ``*_async`` methods of `Pool`; not made by users.
     """
 
-    __module__ = "pool.pool"
-
     # Defaults in the class: a hundred thousand of these are made at a time.
     _callback: Callable[[Any], object] | None = None
     _error_callback: Callable[[BaseException], object] | None = None
@@ -174,8 +172,6 @@ class AsyncResult:
 
 class MapResult(AsyncResult):
     """The result of a ``map``: a list with one value for each item."""
-
-    __module__ = "pool.pool"
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class ActorPool:
     actors : list of ActorHandle
     """
 
-    __module__ = "pool.util"
+    __module__ = "pool"
 
     def __init__(self, actors: list[ActorHandle]) -> None:
         self._idle = list(actors)

@@ -62,8 +62,6 @@ class ActorClass:
         Options, as ``remote(...)`` was given them.
     """
 
-    __module__ = "pool.actor"
-
     def __init__(self, kind: type, given: dict[str, Any]) -> None:
         self._kind = kind
         self._given = given
@@ -147,7 +145,7 @@ class ActorHandle:
     unless it is detached.
     """
 
-    __module__ = "pool.actor"
+    __module__ = "pool"
 
     def __init__(self, ref: ActorRef) -> None:
         self._ref = ref
@@ -200,8 +198,6 @@ class ActorID(bytes):
 
 class ActorMethod:
     """One method of an actor."""
-
-    __module__ = "pool.actor"
 
     __slots__ = ("_name", "_ref", "_returns")
 
