@@ -42,7 +42,12 @@ class WorkerStream(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Write `text`, at once if a line ends in it."""
-        written = super().write(text)
+        try:
+            written = super().write(text)
+        except BrokenPipeError:
+            # The program has no descriptor left for us, or is gone: nobody reads this.
+            _discard(self.fileno())
+            return len(text)
         if text:
             self.within_line = 0 if text[-1] == "\n" else _thread.get_ident()
         return written
@@ -102,11 +107,16 @@ def silence() -> None:
     if _author.streams:
         return
     _occupy()
+    _discard(1, 2)
+    _replace_streams()
+
+
+def _discard(*targets: int) -> None:
+    """Have nobody read what is written to these descriptors."""
     null = os.open(os.devnull, os.O_WRONLY)
-    for target in (1, 2):
+    for target in targets:
         os.dup2(null, target)
     os.close(null)
-    _replace_streams()
 
 
 def _occupy() -> None:

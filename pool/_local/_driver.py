@@ -25,8 +25,8 @@ from pool._local._functions import FunctionTable
 from pool._local._outcomes import Outcomes, decoded_error
 from pool._local._peers import Sent
 from pool._local._scheduler import Scheduler
-from pool._transport._channel import FEW
-from pool._transport._messages import DONE, ONE, READY, REFUSED, RUN
+from pool._transport._channel import FEW, DescriptorsLost
+from pool._transport._messages import DONE, ONE, READY, REFUSED, RUN, can_be_lost
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -66,6 +66,9 @@ if TYPE_CHECKING:
 
         def bury(self, peer: Peer) -> None:
             """Note what the page of a worker says, which has ended."""
+
+        def quit(self) -> None:
+            """Show what there still is, as the interpreter goes down."""
 
         def abort(self, error: BaseException) -> object:
             """Give everything up, after an error that is ours."""
@@ -375,6 +378,10 @@ class Driver:
             head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, FEW)
         except (BlockingIOError, EOFError, ConnectionError):
             return False
+        except DescriptorsLost as lost:
+            if not can_be_lost(lost.head):
+                raise
+            return True
         if head[0] == DONE:
             self.outcomes.answered(peer, head, blobs)
         elif fds:
@@ -569,9 +576,11 @@ class Driver:
         A daemon thread may be waiting for a result. It shall neither get an error, which
         it would print, nor start workers anew: so the lock is taken and kept.
         """
-        self._lock.acquire(timeout=1.0)
+        alone = self._lock.acquire(timeout=1.0)
         self.closed = True
         self.crew.end_all()
+        if alone and self.aside is not None:
+            self.aside.quit()
 
     def release(self, forked: bool = False) -> None:
         """Let go of all descriptors; the forkserver then ends all workers.

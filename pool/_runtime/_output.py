@@ -17,7 +17,7 @@ from pool._in_worker._output import BEGINNING, END
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from pool._local._driver import Driver
@@ -128,6 +128,8 @@ class Outputs:
         self._driver = driver
         self._logs = logs
         self._pipes: dict[int, _Pipe] = {}
+        #: Those within a line.
+        self._within: set[_Pipe] = set()
         self._epoll: select.epoll | None = None
 
     @property
@@ -171,18 +173,28 @@ class Outputs:
         """Read what has come."""
         if self._epoll is None:
             return
-        for fd, _ in self._epoll.poll(0):
-            if not self._pipes[fd].read():
+        for fd, _ in self._epoll.poll(0, len(self._pipes) or 1):
+            pipe = self._pipes[fd]
+            if not pipe.read():
                 self._epoll.unregister(fd)
                 del self._pipes[fd]
                 os.close(fd)
+            if pipe.lines.within_line:
+                self._within.add(pipe)
+            elif self._within:
+                self._within.discard(pipe)
 
     def catch_up(self) -> None:
         """Read what was written before the outcome of a call that has just come."""
         self.on_ready()
-        for pipe in self._pipes.values():
-            if pipe.lines.within_line and pipe.is_idle():
-                pipe.lines.complete()
+        if self._within:
+            self.complete([pipe for pipe in self._within if pipe.is_idle()])
+
+    def complete(self, pipes: Iterable[_Pipe] | None = None) -> None:
+        """Show lines that will get no end: those of `pipes`, or all."""
+        for pipe in list(self._within if pipes is None else pipes):
+            pipe.lines.complete()
+            self._within.discard(pipe)
 
     def close(self) -> None:
         """Have the driver read this no more; `finish` comes later, when all workers are gone."""
@@ -203,4 +215,5 @@ class Outputs:
                 pipe.lines.complete()
             os.close(fd)
         self._pipes.clear()
+        self._within.clear()
         epoll.close()

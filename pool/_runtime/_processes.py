@@ -12,9 +12,9 @@ import os
 import select
 from itertools import count
 
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel, DescriptorsLost, socket_pair
 from pool._transport._journal import DROPS, JournalFile
-from pool._transport._messages import EXITED
+from pool._transport._messages import EXITED, can_be_lost
 from pool._transport._outbox import Outbox
 from pool._workers import _launcher
 
@@ -103,6 +103,10 @@ class Link:
             self.close()
             self._on_end()
             return False
+        except DescriptorsLost as lost:
+            if not can_be_lost(lost.head):
+                raise
+            return True
         self._more = self._on_message(head, blobs, fds)
         return True
 

@@ -440,6 +440,7 @@ class Runtime:
     def stop(self) -> None:
         """End all workers and actors, at once; wait until they are gone."""
         if self.driver.closed or self._owner != os.getpid():
+            self.outputs.finish(forked=self._owner != os.getpid())
             return
         self.locked(self._end_actors)
         self.processes.end_all()
@@ -456,6 +457,12 @@ class Runtime:
             actor.mailbox.refused("the runtime was shut down")
             actor.carry_out(actor.mailbox.exited("the runtime was shut down"))
         self.processes.leave()
+
+    def quit(self) -> None:
+        """Show what workers have written, as the interpreter goes down."""
+        self.outputs.on_ready()
+        self.outputs.complete()
+        self._logs.call_back()
 
     def forked(self) -> None:
         """Let go, in a forked child, of what belongs to the parent."""
@@ -483,8 +490,6 @@ def _quit() -> None:
     """End what a program leaves behind when it ends."""
     for runtime in list(_runtimes):
         if not runtime.driver.closed and runtime._owner == os.getpid():
-            runtime.locked(runtime.outputs.catch_up)
-            runtime._logs.call_back()
             runtime.processes.end_all()
 
 

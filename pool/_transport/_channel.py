@@ -90,6 +90,24 @@ def _blocking(socket: _socket.socket) -> _socket.socket:
     return socket
 
 
+class DescriptorsLost(OSError):
+    """A message was lost because this process has no free descriptor for it.
+
+    Attributes
+    ----------
+    head : tuple or int
+        Of the message; a number if it is in one of the files that were lost.
+    """
+
+    def __init__(self, head: Any) -> None:
+        super().__init__(
+            errno.EMFILE,
+            "a message was lost because this process has no free descriptor for it; "
+            "raise `ulimit -n`",
+        )
+        self.head = head
+
+
 class Channel:
     """Send and receive messages over one socket.
 
@@ -270,23 +288,24 @@ class Channel:
         )
         if not count:
             raise EOFError("the other end of the channel is closed")
-        if received & _TRUNCATED:
-            raise OSError(
-                errno.EMFILE,
-                "a message was lost because this process has no free descriptor for it; "
-                "raise `ulimit -n`",
-            )
         head, blobs, note = marshal.loads(self._buffer)
+        if received & _TRUNCATED:
+            for fd in _descriptors(ancillary):
+                os.close(fd)
+            raise DescriptorsLost(head)
         if not ancillary:
             return head, blobs, note, []
-        packed = b"".join(part for *_, part in ancillary)
-        fds = [
-            int.from_bytes(packed[at : at + _FD_SIZE], _ORDER)
-            for at in range(0, len(packed), _FD_SIZE)
-        ]
+        fds = _descriptors(ancillary)
         if note is True:
             head, blobs, note = _read_file(fds.pop(), head)
         return head, blobs, note, fds
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    packed = b"".join(part for *_, part in ancillary)
+    return [
+        int.from_bytes(packed[at : at + _FD_SIZE], _ORDER) for at in range(0, len(packed), _FD_SIZE)
+    ]
 
 
 def _read_file(fd: int, envelope_nbytes: int) -> tuple[Head, list[Any], Any]:

@@ -54,6 +54,10 @@ parent -> forkserver, and back: see `pool._workers._forkserver`.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # Heads.
 RUN = 1
 FORGET = 2
@@ -105,3 +109,11 @@ ONE = 0  #: the payload of one chunk
 STREAM = 1  #: pickles, one after the other
 INTS = 2  #: signed 64-bit words
 FLOATS = 3  #: double-precision words
+
+
+def can_be_lost(head: Any) -> bool:
+    """Return whether a message may be dropped for want of descriptors: the output of a worker.
+
+    It then prints to nobody; all else of it works.
+    """
+    return head.__class__ is tuple and head[:2] == (CLIENT, "output")
