@@ -62,7 +62,7 @@ class Lines:
             end = data.find(END, start)
             if end < 0:
                 break
-            self._pass_on(data[:start], True)
+            self._pass_on(data[:start])
             self._sign(data[start + len(BEGINNING) : end])
             data = data[end + len(END) :]
         if start < 0 or len(data) - start > SIGNATURE_MAX:
@@ -80,7 +80,7 @@ class Lines:
         if pid.isdigit():
             self._pid, self._name = int(pid), name.decode("utf-8", "replace")
 
-    def _pass_on(self, data: bytes, complete: bool = False) -> None:
+    def _pass_on(self, data: bytes) -> None:
         if data:
             text = data.decode("utf-8", "replace")
             self._show(self._name, self._pid, text if text.endswith("\n") else text + "\n")
@@ -160,7 +160,11 @@ class Outputs:
     def _shower(self, stream: int) -> Callable[[str, int, str], None]:
         def show(name: str, pid: int, text: str) -> None:
             self._logs.add(name, pid, stream, text)
-            self._driver.calling.append(self._logs)
+            driver = self._driver
+            if not (driver.calling or driver.closed):
+                # Who drives prints, and may be asleep: this may be a thread that submits.
+                driver.wake()
+            driver.calling.append(self._logs)
 
         return show
 
@@ -197,7 +201,7 @@ class Outputs:
             self._within.discard(pipe)
 
     def close(self) -> None:
-        """Have the driver read this no more; `finish` comes later, when all workers are gone."""
+        """Do nothing yet: what is left is read by `finish`, when all workers are gone."""
 
     def finish(self, forked: bool = False) -> None:
         """Show what is left, and close everything.
