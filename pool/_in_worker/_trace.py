@@ -3,26 +3,30 @@
 Two readings of a clock and six words for each task, in memory that both processes have: nothing is
 sent, and what a worker noted is there after it was killed. The oldest entries are overwritten.
 
-Layout of the trace of a slot (`pool._transport._journal`): names of tasks, a line each, ended by
-a zero byte; then entries of four doubles: when the task was submitted, begun and finished (seconds
-of `time.perf_counter`; 0: not yet), and twice the number of its name, plus one if it failed.
+Layout of a trace (`pool._transport._journal`): the number of entries that were made, 64 bits;
+names of tasks, a line each, ended by a zero byte; then entries of four doubles: when the task was
+submitted, begun and finished (seconds of `time.perf_counter`; 0: not yet), and twice the number of
+its name, plus one if it failed.
 """
 
 from __future__ import annotations
 
 from time import perf_counter
 
-from pool._transport._journal import TRACE_NBYTES, TRACED
+from pool._transport._journal import TRACE_NBYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pool._workers._worker import Worker
 
-NAMES_NBYTES = 64 * 1024
+COUNT_NBYTES = 8
+#: Where the entries begin.
+ENTRIES_AT = 64 * 1024
+NAMES_NBYTES = ENTRIES_AT - COUNT_NBYTES
 #: Doubles of an entry.
 WIDTH = 4
 #: Entries that are kept.
-KEPT = (TRACE_NBYTES - NAMES_NBYTES) // (8 * WIDTH)
+KEPT = (TRACE_NBYTES - ENTRIES_AT) // (8 * WIDTH)
 
 
 class Trace:
@@ -30,16 +34,16 @@ class Trace:
 
     Parameters
     ----------
-    words, trace : memoryview
+    trace : memoryview
         Of the slot.
     """
 
-    __slots__ = ("_at", "_count", "_entries", "_names", "_numbers", "_used", "_words")
+    __slots__ = ("_at", "_count", "_entries", "_made", "_names", "_numbers", "_used")
 
-    def __init__(self, words: memoryview, trace: memoryview) -> None:
-        self._words = words
-        self._names = trace[:NAMES_NBYTES]
-        self._entries = trace[NAMES_NBYTES:].cast("d")
+    def __init__(self, trace: memoryview) -> None:
+        self._made = trace[:COUNT_NBYTES].cast("Q")
+        self._names = trace[COUNT_NBYTES:ENTRIES_AT]
+        self._entries = trace[ENTRIES_AT:].cast("d")
         self._numbers: dict[str, int] = {}
         self._used = 0
         self._count = 0
@@ -57,7 +61,7 @@ class Trace:
         entries[at + 3] = 2 * number
         entries[at + 1] = perf_counter()
         self._count += 1
-        self._words[TRACED] = self._count
+        self._made[0] = self._count
 
     def end(self, failed: bool) -> None:
         """Note that the task that began last is over."""
@@ -80,33 +84,46 @@ class Trace:
         return number
 
 
-#: That of this process; there before the first task.
-trace: Trace = None  # type: ignore[assignment]
-_started = False
+class NoTrace:
+    """Take notes of nothing: there is no room for them."""
+
+    def begin(self, submitted: float, name: str) -> None:
+        """Do nothing."""
+
+    def end(self, failed: bool) -> None:
+        """Do nothing."""
+
+
+#: That of this process.
+trace: Trace | NoTrace = NoTrace()
 
 
 def start(worker: Worker) -> None:
     """Have the tasks of this worker noted."""
-    global trace, _started
-    if not _started:
-        _started = True
-        trace = Trace(worker.words, worker.trace)
+    global trace
+    if worker.trace is not None and isinstance(trace, NoTrace):
+        trace = Trace(worker.trace)
 
 
 Entry = tuple[str, float, float, float, bool]
 
 
-def entries(words: memoryview, trace: memoryview) -> list[Entry]:
-    """Return the entries of a slot as ``(name, submitted, begun, finished, failed)``.
+def entries(trace: memoryview) -> list[Entry]:
+    """Return the entries of a trace as ``(name, submitted, begun, finished, failed)``.
 
     Its worker may be writing: what it overwrites just now is left out.
     """
-    count = words[TRACED]
+    count = trace[:COUNT_NBYTES].cast("Q")[0]
     if not count:
         return []
-    names = bytes(trace[:NAMES_NBYTES]).partition(b"\0")[0].decode("utf-8", "replace").split("\n")
+    names = (
+        bytes(trace[COUNT_NBYTES:ENTRIES_AT])
+        .partition(b"\0")[0]
+        .decode("utf-8", "replace")
+        .split("\n")
+    )
     number = min(count, KEPT)
-    raw = trace[NAMES_NBYTES : NAMES_NBYTES + number * 8 * WIDTH].cast("d").tolist()
+    raw = trace[ENTRIES_AT : ENTRIES_AT + number * 8 * WIDTH].cast("d").tolist()
     found: list[Entry] = []
     for at in range(0, len(raw), WIDTH):
         submitted, begun, finished, kind = map(float, raw[at : at + WIDTH])

@@ -39,6 +39,8 @@ class Crew:
     initial : sequence of bytes-like or Block
         The payload of the initializer, if the forkserver has not got it: sent to each worker,
         and kept for those to come.
+    traced : bool
+        Give workers room to note what they run.
 
     Attributes
     ----------
@@ -53,7 +55,11 @@ class Crew:
     """
 
     def __init__(
-        self, driver: Driver, connect: Callable[[int], Launcher], initial: Sequence[Any]
+        self,
+        driver: Driver,
+        connect: Callable[[int], Launcher],
+        initial: Sequence[Any],
+        traced: bool,
     ) -> None:
         self._driver = driver
         self._connect = connect
@@ -63,7 +69,7 @@ class Crew:
         self.unlaunched: list[int] = []
         self.buffer = bytearray(BUFFER_NBYTES)
         self._early_mail: dict[int, list[ev.Send]] = {}
-        self._journal = JournalFile(max(64, 4 * driver.scheduler.processes))
+        self._journal = JournalFile(max(64, 4 * driver.scheduler.processes), traced)
         try:
             self._launcher = connect(self._journal.fd)
         except BaseException:

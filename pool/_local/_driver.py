@@ -91,6 +91,8 @@ class Driver:
         ``launcher(journal fd) -> Launcher``.
     initial : sequence of bytes-like or Block
         The payload that every worker awaits before it starts; empty if none does.
+    traced : bool
+        Give workers room to note what they run.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Driver:
         scheduler: Scheduler,
         launcher: Callable[[int], Launcher],
         initial: Sequence[Any] = (),
+        traced: bool = False,
     ) -> None:
         self.scheduler = scheduler
         self.jobs: dict[int, Job] = {}
@@ -116,7 +119,7 @@ class Driver:
         self._holder = 0
         #: Whose callbacks are due.
         self.calling: list[CallsBack] = []
-        self.crew = crew = Crew(self, launcher, initial)
+        self.crew = crew = Crew(self, launcher, initial, traced)
         self.outcomes = outcomes = Outcomes(self)
         self.functions = FunctionTable(crew.peers)
         # The same objects by shorter ways.

@@ -53,6 +53,8 @@ class LocalEngine:
         Environment variables that limit BLAS and OpenMP threads in the workers.
     preload : sequence of str
         Modules for the forkserver to import.
+    traced : bool
+        Give workers room to note what they run.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class LocalEngine:
         method: str = "forkserver",
         limits: dict[str, str] | None = None,
         preload: Sequence[str] = (),
+        traced: bool = False,
     ) -> None:
         self.method = method
         self._owner = os.getpid()
@@ -76,7 +79,7 @@ class LocalEngine:
         # An interrupt in the midst of this would leave descriptors behind that nobody knows.
         shielded = shield.raised()
         try:
-            self._start(processes, maxtasksperchild, launcher, initial)
+            self._start(processes, maxtasksperchild, launcher, initial, traced)
             if limit is not None:
                 self.driver.limit_memory(memory_limit)
         finally:
@@ -94,10 +97,11 @@ class LocalEngine:
         maxtasksperchild: int | None,
         launcher: Callable[[int], _launcher.Launcher],
         initial: Sequence[Any],
+        traced: bool,
     ) -> None:
         self.scheduler = Scheduler(processes, maxtasksperchild)
         try:
-            self.driver = Driver(self.scheduler, launcher, initial)
+            self.driver = Driver(self.scheduler, launcher, initial, traced)
         except OSError as error:
             from pool._errors import StartError
 

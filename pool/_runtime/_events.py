@@ -63,7 +63,7 @@ class Events:
 
 
 def _entries(peer: Peer) -> list[_trace.Entry]:
-    return _trace.entries(peer.slot.words, peer.slot.trace)
+    return [] if peer.slot.trace is None else _trace.entries(peer.slot.trace)
 
 
 def _event(

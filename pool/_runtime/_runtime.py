@@ -76,7 +76,9 @@ class Runtime:
         self.seals = 0
         self.namespace = namespace
         self.log_to_driver = log_to_driver
-        self.engine = LocalEngine(int(total.get("CPU", 1)), limits=limits, preload=PRELOAD)
+        self.engine = LocalEngine(
+            int(total.get("CPU", 1)), limits=limits, preload=PRELOAD, traced=True
+        )
         self.driver = driver = self.engine.driver
         driver.aside = self
         self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()

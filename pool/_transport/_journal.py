@@ -5,8 +5,8 @@ runs, the slot says which one; results of cheap chunks, which are sent many at a
 kept there until then. So when a worker dies the parent knows exactly which chunk was
 running, loses no finished result, and runs nothing twice.
 
-Behind that there is room for a *trace* of what has run and when; only workers of a runtime of
-tasks and actors use it, and pages that are never written to take no memory.
+Workers of a runtime of tasks and actors also have a *trace* each, at the end of the file: notes of
+what has run and when.
 
 Only the worker writes a slot (but for the two interrupt words, which only the parent
 writes), and the parent reads it after the worker has ended: there is nothing to lock.
@@ -19,12 +19,11 @@ import os
 
 import store._anonymous as anonymous
 
-#: Bytes of a slot's header and outcomes, of its trace, and of all; multiples of every page size.
-OUTCOMES_NBYTES = 64 * 1024
+#: Bytes of one slot, and of a trace; multiples of every page size in use.
+SLOT_NBYTES = 64 * 1024
 TRACE_NBYTES = 320 * 1024
-SLOT_NBYTES = OUTCOMES_NBYTES + TRACE_NBYTES
 HEADER_NBYTES = 64
-CAPACITY = OUTCOMES_NBYTES - HEADER_NBYTES
+CAPACITY = SLOT_NBYTES - HEADER_NBYTES
 #: Outcomes that are kept as machine words, at most; a message of them stays inline.
 WORDS_MAX = 4096
 
@@ -43,7 +42,11 @@ EXIT_AT_ONCE = 1 << 62
 #: messages that cancel calls it has sent to any of them.
 DROPS = TARGET
 LAYOUT = 6  #: how the outcomes are stored: STREAM, INTS or FLOATS
-TRACED = 7  #: tasks that were begun, for the trace
+TRACE_AT = 7  #: where in the file the slot's trace begins; 0: it has none
+
+#: The beginning of a trace, see `pool._in_worker._trace`: that there is nothing in it.
+TRACE_HEADER_NBYTES = 16
+_CLEAN = memoryview(bytes(HEADER_NBYTES)).cast("Q")
 
 
 class JournalFile:
@@ -53,12 +56,23 @@ class JournalFile:
     ----------
     slots : int
         How many workers may exist at the same time.
+    traced : bool
+        Have a trace for each slot, if files may be that large. It takes memory as it is written.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, traced: bool = False) -> None:
         self.fd = anonymous.create("actorpool-journal")
-        os.ftruncate(self.fd, slots * SLOT_NBYTES)
-        self._map = mmap.mmap(self.fd, slots * SLOT_NBYTES)
+        self._traces = slots * SLOT_NBYTES
+        size = self._traces
+        os.ftruncate(self.fd, size)
+        if traced:
+            try:
+                os.ftruncate(self.fd, size + slots * TRACE_NBYTES)
+                size += slots * TRACE_NBYTES
+            except OSError:
+                traced = False  # a low `ulimit -f`: they are not worth an error
+        self.traced = traced
+        self._map = mmap.mmap(self.fd, size)
         self._view = memoryview(self._map)
         self._free = list(range(slots - 1, -1, -1))
 
@@ -66,10 +80,14 @@ class JournalFile:
         """Return a free slot, zeroed, or None if all are in use."""
         if not self._free:
             return None
-        slot = self._free.pop()
-        start = slot * SLOT_NBYTES
-        self._view[start : start + HEADER_NBYTES] = bytes(HEADER_NBYTES)
-        return slot
+        number = self._free.pop()
+        slot = self.slot(number)
+        slot.words[:] = _CLEAN
+        if slot.trace is not None:
+            slot.words[TRACE_AT] = self._trace_at(number)
+            slot.trace[:TRACE_HEADER_NBYTES] = bytes(TRACE_HEADER_NBYTES)
+        slot.release()
+        return number
 
     def release(self, slot: int) -> None:
         """Give a slot back whose worker has ended."""
@@ -78,7 +96,14 @@ class JournalFile:
     def slot(self, slot: int) -> Slot:
         """Return the view of one slot."""
         start = slot * SLOT_NBYTES
-        return Slot(self._view[start : start + SLOT_NBYTES])
+        view = self._view[start : start + SLOT_NBYTES]
+        if not self.traced:
+            return Slot(view)
+        start = self._trace_at(slot)
+        return Slot(view, self._view[start : start + TRACE_NBYTES])
+
+    def _trace_at(self, slot: int) -> int:
+        return self._traces + slot * TRACE_NBYTES
 
     def close(self) -> None:
         """Unmap. Slot views must have been released."""
@@ -95,25 +120,29 @@ class JournalFile:
 
 
 class Slot:
-    """One worker's page: words of the header, the outcomes behind it, and the trace."""
+    """One worker's page: words of the header, the outcomes behind it, and the trace if any."""
 
     __slots__ = ("_view", "data", "trace", "words")
 
-    def __init__(self, view: memoryview) -> None:
+    def __init__(self, view: memoryview, trace: memoryview | None = None) -> None:
         self._view = view
         self.words = view[:HEADER_NBYTES].cast("Q")
-        self.data = view[HEADER_NBYTES:OUTCOMES_NBYTES]
-        self.trace = view[OUTCOMES_NBYTES:]
+        self.data = view[HEADER_NBYTES:]
+        self.trace = trace
 
     def release(self) -> None:
         """Let the mapping go."""
         self.words.release()
         self.data.release()
-        self.trace.release()
         self._view.release()
+        if self.trace is not None:
+            self.trace.release()
 
 
 def attach(fd: int, slot: int) -> Slot:
-    """Map one slot of the memory file `fd` in the worker."""
-    mapping = mmap.mmap(fd, SLOT_NBYTES, offset=slot * SLOT_NBYTES)
-    return Slot(memoryview(mapping))
+    """Map one slot of the memory file `fd` in the worker, and its trace."""
+    page = Slot(memoryview(mmap.mmap(fd, SLOT_NBYTES, offset=slot * SLOT_NBYTES)))
+    start = page.words[TRACE_AT]
+    if start:
+        page.trace = memoryview(mmap.mmap(fd, TRACE_NBYTES, offset=start))
+    return page

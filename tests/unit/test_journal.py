@@ -18,6 +18,7 @@ from pool._transport._journal import (
     SLOT_NBYTES,
     TARGET,
     TARGET_CHUNK,
+    TRACE_AT,
     TRACE_NBYTES,
     USED,
     WORDS_MAX,
@@ -25,7 +26,7 @@ from pool._transport._journal import (
     attach,
 )
 
-WORDS = (MESSAGE, FINISHED, FLUSHED, USED, TARGET, TARGET_CHUNK, LAYOUT)
+WORDS = (MESSAGE, FINISHED, FLUSHED, USED, TARGET, TARGET_CHUNK, LAYOUT, TRACE_AT)
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def test_words_are_apart_and_inside_the_header() -> None:
     assert len(set(WORDS)) == len(WORDS)
     assert max(WORDS) * 8 < HEADER_NBYTES
     assert WORDS_MAX * 8 <= CAPACITY
-    assert HEADER_NBYTES + CAPACITY + TRACE_NBYTES == SLOT_NBYTES
+    assert HEADER_NBYTES + CAPACITY == SLOT_NBYTES
+    assert TRACE_NBYTES % os.sysconf("SC_PAGE_SIZE") == 0
     assert SLOT_NBYTES % os.sysconf("SC_PAGE_SIZE") == 0
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from pool._in_worker._trace import KEPT, NAMES_NBYTES, Trace, entries
-from pool._transport._journal import JournalFile, Slot
+from pool._transport._journal import JournalFile, Slot, attach
 
 
 @pytest.fixture
 def slot() -> Iterator[Slot]:
-    journal = JournalFile(1)
+    journal = JournalFile(1, traced=True)
     number = journal.acquire()
     assert number is not None
     page = journal.slot(number)
@@ -21,12 +21,18 @@ def slot() -> Iterator[Slot]:
     journal.close()
 
 
+def view(slot: Slot) -> memoryview:
+    assert slot.trace is not None
+    return slot.trace
+
+
 @pytest.fixture
 def trace(slot: Slot) -> Iterator[Trace]:
-    trace = Trace(slot.words, slot.trace)
+    trace = Trace(view(slot))
     yield trace
     trace._entries.release()
     trace._names.release()
+    trace._made.release()
 
 
 def test_entries_come_back(slot: Slot, trace: Trace) -> None:
@@ -35,7 +41,7 @@ def test_entries_come_back(slot: Slot, trace: Trace) -> None:
     trace.begin(2.0, "größer\n")
     trace.end(True)
     trace.begin(3.0, "f")
-    first, second, third = entries(slot.words, slot.trace)
+    first, second, third = entries(view(slot))
     assert (first[0], first[1], first[4]) == ("f", 1.0, False)
     assert first[1] <= first[2] <= first[3] <= second[2] <= second[3] <= third[2]
     assert (second[0], second[4]) == ("größer", True)
@@ -43,15 +49,15 @@ def test_entries_come_back(slot: Slot, trace: Trace) -> None:
 
 
 def test_nothing_noted_is_nothing_read(slot: Slot) -> None:
-    slot.trace[:4] = b"old\0"
-    assert entries(slot.words, slot.trace) == []
+    view(slot)[8:12] = b"old\0"
+    assert entries(view(slot)) == []
 
 
 def test_the_latest_are_kept(slot: Slot, trace: Trace) -> None:
     for number in range(KEPT + 10):
         trace.begin(float(number), "f")
         trace.end(False)
-    found = entries(slot.words, slot.trace)
+    found = entries(view(slot))
     # The clock of these tests begins at 0 for submissions: any of them is in the past.
     assert sorted(entry[1] for entry in found) == [float(n) for n in range(10, KEPT + 10)]
 
@@ -60,13 +66,37 @@ def test_an_entry_that_is_being_overwritten_is_left_out(slot: Slot, trace: Trace
     trace.begin(1.0, "f")
     trace.end(False)
     trace._entries[0] = 1e300  # the first of four stores of the next entry
-    assert entries(slot.words, slot.trace) == []
+    assert entries(view(slot)) == []
 
 
 def test_more_names_than_there_is_room_for(slot: Slot, trace: Trace) -> None:
     for number in range(NAMES_NBYTES // 100 + 50):
         trace.begin(1.0, f"{number:099}")
         trace.end(False)
-    names = [entry[0] for entry in entries(slot.words, slot.trace)]
+    names = [entry[0] for entry in entries(view(slot))]
     assert names[:2] == [f"{0:099}", f"{1:099}"]
     assert all(names) and names[-1] == names[-2]
+
+
+def test_a_page_that_is_used_again_has_an_empty_trace() -> None:
+    journal = JournalFile(1, traced=True)
+    number = journal.acquire()
+    assert number is not None
+    first = attach(journal.fd, number)
+    trace = Trace(view(first))
+    trace.begin(1.0, "f")
+    page = journal.slot(number)
+    assert [entry[0] for entry in entries(view(page))] == ["f"]
+    journal.release(number)
+    assert journal.acquire() == number
+    assert entries(view(page)) == []
+    page.release()
+    journal.close()
+
+
+def test_a_page_without_a_trace() -> None:
+    journal = JournalFile(1)
+    number = journal.acquire()
+    assert number is not None
+    assert attach(journal.fd, number).trace is None
+    journal.close()
