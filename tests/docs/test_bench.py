@@ -196,10 +196,14 @@ def test_idle_cpu_sees_a_pool_that_is_not_idle() -> None:
     with Pool(1) as pool:
         pool.map(abs, [1])
         before = children_cpu_seconds()
-        pool.map(tasks.spin, [0.1])
-        after = children_cpu_seconds()
+        used = 0.0
+        for _ in range(100):  # on a machine that is busy, a tenth of a second is less of a CPU
+            pool.map(tasks.spin, [0.1])
+            used = children_cpu_seconds() - before
+            if used > 0.02:
+                break
     pool.join()
-    assert after - before > 0.02
+    assert used > 0.02
 
 
 def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
