@@ -67,9 +67,9 @@ def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
     Parameters
     ----------
     refs : ObjectRef or list of ObjectRef
+        Or of a task or actor: anything whose ``future()`` has the value.
     timeout : float, optional
-        Not needed here: what was put is there. Accepted because references to results
-        of tasks take it.
+        Seconds to wait for a task; what was put is there.
     copy : {"cow", "readonly", "copy"}
         ``"cow"``: large buffers are mapped; what is written to them stays private, page
         by page. ``"readonly"``: mapped, and arrays refuse to be written to. ``"copy"``:
@@ -88,6 +88,9 @@ def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
         return load(refs, copy)
     if isinstance(refs, list):
         return [get(ref, timeout, copy) for ref in refs]
+    if hasattr(refs, "future"):
+        # Of a task or an actor: it promises what will be there, and knows how to wait for it.
+        return refs.future().result(timeout)
     raise TypeError(
         f"get() takes an ObjectRef or a list of them, not {type(refs).__name__}; "
         "what put() returned is one"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from pool._pickling import CannotSend, dumps_function, dumps_to_worker
 
 TYPE_CHECKING = False
@@ -28,6 +30,24 @@ def encode_call(
     # What the function holds may be among the arguments too: one pickle keeps that.
     encoded = dumps_to_worker((func, args, dict(kwds)))
     return None, [encoded.data, *encoded.buffers]
+
+
+def has_refs(values: Iterable[Any]) -> bool:
+    """Return whether there are references of the runtime among values; free if it has none."""
+    if "pool._objects._refs" not in sys.modules:
+        return False
+    from pool._faces._awaited import found
+
+    return found(values)
+
+
+def hold_refs(value: object) -> bool:
+    """Return whether references, inside of objects of the user's, are all that cannot be sent."""
+    if "pool._objects._refs" not in sys.modules:
+        return False
+    from pool._faces._awaited import held
+
+    return held(value)
 
 
 def check_sendable(items: Sequence[Any]) -> None:

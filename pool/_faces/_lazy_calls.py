@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+from pool._faces._calls import has_refs
 from pool._faces._iterators import Flow, IMapIterator, Window
 from pool._local._lazy import Fed, Windowed
 from pool._pickling import CannotSend, dumps_function
@@ -51,10 +54,25 @@ def start_imap(
         func = hold_function(func)  # before the fork: the workers inherit it
         engine = pool._engines.inheriting(error)
         function = engine.function(dumps_function(func))
+    known = iterable.__class__ in (list, tuple)
+    with_refs = known and has_refs(iterable)
+    if not known and iterable.__class__ is not range and "pool._objects._refs" in sys.modules:
+        from pool._faces._awaited import resolved_one_by_one
+
+        iterable = resolved_one_by_one(iterable, bool(mode & STAR))
     window = Window(pool._processes, chunksize)
     flow = Flow(engine, ordered, window, chunksize)
     flow.progress = progress
     flow.cost_key = (function.function_id, chunksize)
+    if with_refs:
+        from pool._faces import _awaited
+
+        flow.open = lambda limit: None  # the list is there, and pickled
+        parcels = _awaited.parcels_of(list(iterable), bool(mode & STAR))
+        flow.job_id = _awaited.submit(
+            engine, func, parcels, chunksize, MAP | mode & CAUGHT, flow, label, timeout, retries
+        )
+        return IMapIterator(pool, flow, chunksize)
     source: Windowed | Fed
     if iterable.__class__ in (list, tuple, range):
         items = list(iterable) if iterable.__class__ is list else iterable

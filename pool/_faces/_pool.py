@@ -183,6 +183,8 @@ class Pool:
                 return None
             if not kwds and ATOMS.issuperset(map(type, args)):
                 blobs = [_pickle.dumps((args, _NO_KWDS), 5)]
+            elif _calls.has_refs((*args, *kwds.values())):
+                return None
             else:
                 encoded = dumps_to_worker((args, dict(kwds)))
                 blobs = [encoded.data, *encoded.buffers]
@@ -245,9 +247,14 @@ class Pool:
             func = seeded_call(func, chosen.seed)
         label = Label(method, func)
         engine = self._engine
+        more = (callback, error_callback, chosen)
+        if _calls.has_refs((*args, *kwds.values())):
+            return self._call_with_refs(label, func, args, kwds, *more)
         try:
             function, blobs = _calls.encode_call(engine, func, args, kwds)
         except CannotSend as error:
+            if _calls.hold_refs((args, kwds)):
+                return self._call_with_refs(label, func, args, kwds, *more)
             from pool._faces._inherit import hold_call
 
             func = hold_call(func, args, kwds)  # before the fork: the workers inherit it
@@ -269,6 +276,32 @@ class Pool:
             blobs = detached(blobs)  # the caller goes on and may change its arrays
         result._job_id = engine.submit(
             function, mode, OneCall(blobs), result, label, timeout, retries, awaited
+        )
+        return result
+
+    def _call_with_refs(
+        self,
+        label: Label,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwds: Mapping[str, Any],
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        chosen: Any,
+    ) -> AsyncResult:
+        from pool._faces import _awaited
+
+        engine = self._engine
+        result = AsyncResult(self, engine, callback, error_callback)
+        timeout, retries, mode = None, 0, CALL
+        if chosen is not None:
+            timeout, retries = chosen.timeout, chosen.retries
+            mode |= CAUGHT if chosen.return_exceptions else 0
+            if chosen.progress:
+                result._progress = _calls.progress_of(chosen, 1, label)
+        parcels = [_awaited.parcel_of(args, kwds)]
+        result._job_id = _awaited.submit(
+            engine, func, parcels, 1, mode, result, label, timeout, retries
         )
         return result
 
@@ -376,8 +409,17 @@ class Pool:
                 func, items = seeded_map(func, items, chosen.seed, mode == STAR)
                 mode = MAP
         chunksize = max(1, chunksize)
+        parcels = None
         try:
-            engine, function, items, mode = self._sendable(func, items, mode)
+            if items.__class__ is not range and (
+                _calls.has_refs(items) or (length and _calls.hold_refs(items[0]))
+            ):
+                from pool._faces import _awaited
+
+                parcels = _awaited.parcels_of(items, mode == STAR)
+                engine = self._engine
+            else:
+                engine, function, items, mode = self._sendable(func, items, mode)
         except CannotSend:
             raise
         except Exception as error:
@@ -392,6 +434,12 @@ class Pool:
                 mode |= CAUGHT
             if chosen.progress:
                 result._progress = _calls.progress_of(chosen, length, label)
+        if parcels is not None:
+            mode = MAP | mode & CAUGHT
+            result._job_id = _awaited.submit(
+                engine, func, parcels, chunksize, mode, result, label, timeout, retries
+            )
+            return result
         source = Items(items, chunksize, label.item)
         result._job_id = engine.submit(
             function, mode, source, result, label, timeout, retries, awaited

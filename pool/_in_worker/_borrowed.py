@@ -119,6 +119,8 @@ class BorrowedRuntime:
         self._loans: dict[bytes, int] = {}
         self.seals = 0
         self.usable = True
+        #: Of the runtime, for workers of Pools that tasks make.
+        self.number = 0
         self._lends_slot = lends_slot
         self._requests = count(1)
         self._sent_codes: dict[int, Any] = {}
@@ -216,8 +218,12 @@ class BorrowedRuntime:
 
     def put(self, value: object) -> ObjectRef:
         """Store a value in the runtime."""
+        return self.put_stored(seal(value))
+
+    def put_stored(self, stored: Any) -> ObjectRef:
+        """Store a value that `seal` returned."""
         ref = self._new_ref()
-        self._do("put", ref._name, seal(value))
+        self._do("put", ref._name, stored)
         return ref
 
     def _new_ref(self) -> ObjectRef:
@@ -347,6 +353,28 @@ class BorrowedRuntime:
         """Keep what a result contains alive until the runtime has that result."""
         if refs:
             self._do("hand over", list(refs))
+
+    def when_there(
+        self, needs: Sequence[Sequence[ObjectRef]], ready: Callable[[list[int]], None]
+    ) -> None:
+        """Call ``ready(places)`` for groups of objects when they are there: all at once.
+
+        A task that uses a Pool waits here for its arguments.
+        """
+        wanted = list({ref.binary(): ref for group in needs for ref in group}.values())
+        if wanted:
+            for ref, (state, value) in zip(wanted, self.fetch(wanted, None), strict=True):
+                # This mirror alone: it is what the parcels of the calls hold.
+                ref._value, ref._state = value, state
+        ready(list(range(len(needs))))
+
+    def let_go(self, refs: Sequence[Ref]) -> None:
+        """Nothing: who holds them no more lets them go."""
+
+    def leave(self) -> None:
+        """Use it no more: its runtime is gone."""
+        self.usable = False
+        self.channel.close()
 
     def stop(self) -> None:
         """Do nothing: the runtime is the program's."""

@@ -207,7 +207,13 @@ def encode_chunk(items: Sequence[Any], first: int, describe: Callable[[int], str
         where = first
         if len(items) > 1:
             where += _culprit(items)
-        encoded = dumps_to_worker(_Unsendable(_located(error, describe(where))))
+        return unsendable(error, describe(where))
+    return [encoded.data, *encoded.buffers]
+
+
+def unsendable(error: BaseException, where: str) -> list[Any]:
+    """Return the payload of a chunk that fails with `error` instead of being run."""
+    encoded = dumps_to_worker(_Unsendable(_located(error, where)))
     return [encoded.data, *encoded.buffers]
 
 

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
         def put(self, value: object) -> ObjectRef:
             """Store a value."""
 
+        def put_stored(self, stored: Any) -> ObjectRef:
+            """Store a value that `seal` returned."""
+
         def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> list[ObjectRef]:
             """Run a task."""
 

@@ -8,6 +8,7 @@ receiver puts the value in its place. Nothing is unpickled on the way.
 
 from __future__ import annotations
 
+import sys
 from _pickle import PickleBuffer, dumps
 
 from pool._objects._home import current
@@ -149,6 +150,22 @@ def packet_of(kept: Any) -> Packet:
     return [dumps_to_worker(kept).data]
 
 
+def is_of_store(value: object) -> bool:
+    """Return whether `value` is a reference that `store.put` returned."""
+    module = sys.modules.get("store._refs")
+    return module is not None and isinstance(value, module.ObjectRef)
+
+
+def of_runtime(ref: Any) -> ObjectRef:
+    """Return a reference of the runtime to what a reference of the store names; no copy."""
+    from store._refs import _blobs
+
+    data, *buffers = _blobs(ref)
+    if type(data) is not bytes:
+        data = bytes(opened(data))
+    return current().put_stored(Sealed(data, buffers, ()))
+
+
 class Hole:
     """Stand in the arguments where the value of a reference belongs."""
 
@@ -256,7 +273,9 @@ def pack(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
 
     def held(arg: Any) -> Any:
         if not isinstance(arg, ObjectRef):
-            return arg
+            if not is_of_store(arg):
+                return arg
+            arg = of_runtime(arg)
         needs.append(arg)
         return Hole(len(needs) - 1)
 

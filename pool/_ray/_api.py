@@ -7,6 +7,7 @@ import os
 from pool._objects import _home
 from pool._objects._home import current
 from pool._objects._outcomes import value_of
+from pool._objects._parcels import is_of_store, of_runtime
 from pool._objects._refs import ActorRef, ObjectRef
 from pool._ray import _kinds
 from pool._ray._classes import ActorClass, ActorHandle
@@ -205,6 +206,7 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     Parameters
     ----------
     object_refs : ObjectRef, or list of ObjectRef
+        Those of `store.put` are welcome, too.
     timeout : float, optional
         Seconds for all of them together.
 
@@ -219,14 +221,29 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
         return _values([object_refs], timeout)[0]
     if isinstance(object_refs, ObjectRefGenerator):
         return object_refs
+    if is_of_store(object_refs):
+        return _get_stored(object_refs)
     if not isinstance(object_refs, list | tuple):
         raise ValueError(
             f"get: an ObjectRef or a list of them is expected, not {type(object_refs).__name__}"
         )
+    mixed = False
     for ref in object_refs:
         if not isinstance(ref, ObjectRef):
-            raise ValueError(f"get: a list of ObjectRef is expected; there is {ref!r} in it")
-    return _values(object_refs, timeout) if object_refs else []
+            mixed = is_of_store(ref)
+            if not mixed:
+                raise ValueError(f"get: a list of ObjectRef is expected; there is {ref!r} in it")
+    if not mixed:
+        return _values(object_refs, timeout) if object_refs else []
+    promised = [ref for ref in object_refs if isinstance(ref, ObjectRef)]
+    values = iter(_values(promised, timeout) if promised else [])
+    return [next(values) if isinstance(ref, ObjectRef) else _get_stored(ref) for ref in object_refs]
+
+
+def _get_stored(ref: Any) -> Any:
+    from store import get
+
+    return get(ref)
 
 
 def _values(refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
@@ -275,20 +292,14 @@ def wait(
     total = len(object_refs)
     if not 0 < num_returns <= total:
         raise ValueError(f"num_returns={num_returns} of {total} references")
-    if not isinstance(object_refs[0], ObjectRef):
-        raise _no_ref(object_refs[0])
-    home = object_refs[0]._home
-    taken = _ready(home, object_refs, num_returns)
-    if len(taken) < num_returns:
-        # Looked at as a whole only where it is waited for: programs wait in a loop over all
-        # that is left, which is to stay linear.
-        for ref in object_refs:
-            if not isinstance(ref, ObjectRef):
-                raise _no_ref(ref)
-        if len(set(object_refs)) != total:
-            raise ValueError("wait: the same reference is in the list twice")
-        home.settle(object_refs, num_returns, timeout)
-        taken = _ready(home, object_refs, num_returns)
+    try:
+        taken = _there(object_refs, num_returns, timeout)
+    except _NoRef as error:
+        if not is_of_store(error.found):
+            raise
+        # Met on the way, not looked for: a loop over what is left is to stay linear.
+        promised = [of_runtime(ref) if is_of_store(ref) else ref for ref in object_refs]
+        taken = _there(promised, num_returns, timeout)
     ready = [object_refs[index] for index in taken]
     rest: list[ObjectRef] = []
     start = 0
@@ -299,8 +310,31 @@ def wait(
     return ready, rest
 
 
-def _no_ref(found: object) -> TypeError:
-    return TypeError(f"wait: a list of ObjectRef is expected; there is {found!r} in it")
+class _NoRef(TypeError):
+    """Say what is in a list of references and is none."""
+
+    def __init__(self, found: object) -> None:
+        super().__init__(f"wait: a list of ObjectRef is expected; there is {found!r} in it")
+        self.found = found
+
+
+def _there(object_refs: list[ObjectRef], num_returns: int, timeout: float | None) -> list[int]:
+    """Wait; return the positions of those that are there, `num_returns` at most."""
+    if not isinstance(object_refs[0], ObjectRef):
+        raise _NoRef(object_refs[0])
+    home = object_refs[0]._home
+    taken = _ready(home, object_refs, num_returns)
+    if len(taken) < num_returns:
+        # Looked at as a whole only where it is waited for: programs wait in a loop over all
+        # that is left, which is to stay linear.
+        for ref in object_refs:
+            if not isinstance(ref, ObjectRef):
+                raise _NoRef(ref)
+        if len(set(object_refs)) != len(object_refs):
+            raise ValueError("wait: the same reference is in the list twice")
+        home.settle(object_refs, num_returns, timeout)
+        taken = _ready(home, object_refs, num_returns)
+    return taken
 
 
 def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
@@ -310,7 +344,7 @@ def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
     found: list[int] = []
     for index, ref in enumerate(refs):
         if not isinstance(ref, ObjectRef):
-            raise _no_ref(ref)
+            raise _NoRef(ref)
         if ref._state:
             found.append(index)
             if len(found) == number:

@@ -35,7 +35,7 @@ class Borrower:
     runtime : Runtime
     channel : Channel
     worker_id : int
-        Of the engine's worker; 0 if it is an actor.
+        Of the engine's worker; 0 if it is an actor, or the worker of a Pool.
     actor : Actor, optional
     """
 
@@ -45,6 +45,8 @@ class Borrower:
         self._runtime = runtime
         self._worker_id = worker_id
         self.actor = actor
+        #: Whether it is the worker of a Pool.
+        self.is_guest = not worker_id and actor is None
         #: What it holds: the reference, and how often it was lent.
         self._loans: dict[bytes, tuple[Ref, int]] = {}
         #: What its results contain that are still on the way.

@@ -24,6 +24,8 @@ class Lending:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._borrowers: list[Borrower] = []
+        #: How many of them are workers of Pools. Nobody knows when these ask.
+        self.guests = 0
         #: What calls held that are over.
         self._lingering: list[Ref] = []
         #: Whether `flush` has anything to do; looked at after each call of an actor.
@@ -38,6 +40,11 @@ class Lending:
         else:
             self._borrowers.append(Borrower(self._runtime, channel, worker))
 
+    def admit_guest(self, channel: Channel) -> None:
+        """Take the connection of a Pool's worker."""
+        self._borrowers.append(Borrower(self._runtime, channel, 0))
+        self.guests += 1
+
     def gone(self, borrower: Borrower, worker_id: int) -> None:
         """Forget a borrower whose worker has ended; what it had answered before still counts."""
         driver = self._runtime.driver
@@ -49,6 +56,7 @@ class Lending:
                 pass
         if borrower in self._borrowers:
             self._borrowers.remove(borrower)
+            self.guests -= borrower.is_guest
 
     def process_gone(self, actor: Actor) -> None:
         """Read what a dead actor had still asked for."""

@@ -11,6 +11,7 @@ import atexit
 import os
 import weakref
 from collections import deque
+from itertools import count
 
 from pool._local import _events as ev
 from pool._local._engine import LocalEngine
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 #: What workers of a runtime need; imported once, by the process that they are forked from.
 PRELOAD = ("ctypes", "pool._in_worker._actor", "pool._in_worker._borrowed")
 
+_numbers = count(1)
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
@@ -90,6 +92,7 @@ class Runtime:
         self.processes = ActorProcesses(driver, limits, PRELOAD)
         self.directory = Directory(self)
         self.lending = Lending(self)
+        self.number = next(_numbers)
         self.events = Events(driver.peers)
         self._logs = Logs()
         self.outputs = Outputs(driver, self._logs)
@@ -104,7 +107,7 @@ class Runtime:
     def outstanding(self) -> bool:
         """Whether somebody has to drive although no task runs."""
         # Who has pipes has them read: a worker that fills one up would wait for us.
-        if self._actions or self.outputs.open:
+        if self._actions or self.outputs.open or self.lending.guests:
             return True
         return any(actor.busy for actor in self.directory.alive)
 
@@ -197,6 +200,45 @@ class Runtime:
             actor.carry_out(actor.mailbox.exited("the runtime was given up"))
         return []
 
+    # ------------------------------------------------------------------ Pools and their workers
+
+    def when_there(
+        self, needs: Sequence[Sequence[ObjectRef]], ready: Callable[[list[int]], None]
+    ) -> None:
+        """Call ``ready(places)`` for groups of objects as soon as all of a group are there.
+
+        At once for those that are; for the others by the thread that drives, without the lock.
+        """
+
+        def watch() -> list[int]:
+            there = []
+            for place, group in enumerate(needs):
+                left = set(group)
+
+                def arrived(ref: ObjectRef, left: Any = left, place: int = place) -> None:
+                    left.discard(ref)
+                    if not left:
+                        self.afterwards(lambda: ready([place]))
+
+                left.difference_update([ref for ref in group if not ref._watch(arrived)])
+                if not left:
+                    there.append(place)
+            return there
+
+        ready(self.locked(watch))
+        self.engine.attend()
+
+    def let_go(self, refs: Sequence[Ref]) -> None:
+        """Let go of what a task of a Pool was given; from any thread."""
+        if not self.driver.closed:
+            self.later(lambda: self.lending.linger(refs))
+
+    def admit_guest(self, fd: int) -> None:
+        """Take the connection of a Pool's worker, a descriptor; from any thread."""
+        channel = Channel(socket_from(fd), self.driver.crew.buffer, True)
+        self.later(lambda: self.lending.admit_guest(channel))
+        self.engine.attend()
+
     # ------------------------------------------------------------------ references
 
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
@@ -246,8 +288,12 @@ class Runtime:
 
     def put(self, value: object) -> ObjectRef:
         """Store a value."""
+        return self.put_stored(seal(value))
+
+    def put_stored(self, stored: Any) -> ObjectRef:
+        """Store a value that `seal` returned."""
         ref = ObjectRef(self)
-        ref._value = seal(value)
+        ref._value = stored
         ref._state = READY
         return ref
 

@@ -1,0 +1,159 @@
+"""Calls of a Pool with references of the runtime among their arguments.
+
+A reference that is an argument of its own arrives as its value. What it stands for may not
+be there yet: the item waits for it, the others do not. A reference deeper inside stays
+one, which the task may `get`: then the Pool's worker becomes a guest of the runtime.
+"""
+
+from __future__ import annotations
+
+from pool._in_worker._guest import WithValues
+from pool._local._awaited import Awaited, InPlace
+from pool._local._engine import LocalEngine
+from pool._local._jobs import unsendable
+from pool._objects._home import current
+from pool._objects._parcels import pack
+from pool._objects._refs import FAILED, Collecting, ObjectRef, Ref
+from pool._pickling import dumps_function, dumps_to_worker
+from pool._transport._messages import CALL, CAUGHT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from pool._local._jobs import Sink
+    from pool._objects._parcels import Parcel
+
+
+def submit(
+    engine: LocalEngine,
+    func: Callable[..., Any],
+    parcels: Sequence[Parcel],
+    chunksize: int,
+    mode: int,
+    sink: Sink,
+    label: Callable[[int, int], str],
+    timeout: float | None,
+    retries: int,
+) -> int:
+    """Start a job; each chunk when its arguments are there. Return its number.
+
+    Parameters
+    ----------
+    parcels : sequence of Parcel
+        The arguments of each call.
+    mode : int
+        CALL (with one parcel) or MAP, and CAUGHT.
+    """
+    home: Any = current()
+    if isinstance(engine, LocalEngine) and engine.driver.aside is None:
+        engine.driver.aside = Guests()
+    function = engine.function(dumps_function(WithValues(func, home.number)))
+    chunks = [parcels[at : at + chunksize] for at in range(0, len(parcels), chunksize)]
+
+    def payload(place: int) -> list[Any]:
+        chunk = chunks[place]
+        for parcel in chunk:
+            for need in parcel.needs:
+                if need._state == FAILED:
+                    first = place * chunksize
+                    return unsendable(need._value, label(first, first + len(chunk) - 1))
+        for parcel in chunk:
+            parcel.fill()
+        encoded = dumps_to_worker(((chunk[0],), {}) if mode & ~CAUGHT == CALL else list(chunk))
+        return [encoded.data, *encoded.buffers]
+
+    def placed(first: int, last: int) -> str:
+        at = source.order[first // chunksize] * chunksize
+        return label(at + first % chunksize, at + last % chunksize)
+
+    source = Awaited(len(chunks), chunksize, payload)
+    held = [ref for parcel in parcels for ref in (*parcel.refs, *parcel.needs)]
+    in_place = InPlace(sink, source, lambda: home.let_go(held))
+    job_id = engine.submit(function, mode, source, in_place, placed, timeout, retries)
+
+    def ready(places: list[int]) -> None:
+        if places:
+            engine.add_chunks(job_id, len(places), source.ready(places))
+            engine.attend()
+            engine.driver.wake()
+
+    home.when_there([[n for p in chunk for n in p.needs] for chunk in chunks], ready)
+    return job_id
+
+
+def parcels_of(items: Sequence[Any], starred: bool) -> list[Parcel]:
+    """Pickle the arguments of each call of a map, now; raises as `parcel_of`."""
+    return [parcel_of(tuple(item) if starred else (item,), {}) for item in items]
+
+
+def parcel_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
+    """Pickle the arguments of one call, now.
+
+    Raises
+    ------
+    CannotSend
+    """
+    return pack(args, kwargs)
+
+
+def found(values: Iterable[Any]) -> bool:
+    """Return whether there is a reference among values, or in lists and dicts among them."""
+    for value in values:
+        if isinstance(value, Ref):
+            return True
+        if isinstance(value, _CONTAINERS):
+            if found(value):
+                return True
+        elif isinstance(value, dict):
+            if found(value.values()):
+                return True
+        elif isinstance(getattr(value, "_ref", None), Ref):
+            return True  # the handle of an actor
+    return False
+
+
+#: What is looked into; a reference that an object of the user's holds is found by pickle.
+_CONTAINERS = (list, tuple, set, frozenset)
+
+
+def held(value: object) -> bool:
+    """Return whether a reference is what keeps `value` from being sent as it is."""
+    try:
+        with Collecting() as refs:
+            dumps_to_worker(value)
+    except Exception:
+        return False
+    return bool(refs)
+
+
+def resolved_one_by_one(items: Iterable[Any], starred: bool) -> Iterator[Any]:
+    """Yield items with values in place of references; waits for each."""
+    from pool._ray._api import get
+
+    def value(item: Any) -> Any:
+        return get(item) if isinstance(item, ObjectRef) else item
+
+    for item in items:
+        yield tuple(map(value, item)) if starred else value(item)
+
+
+class Guests:
+    """What a Pool's driver hands on: connections of its workers to the runtime."""
+
+    outstanding = False
+
+    def admit(self, worker: int, kind: str, fds: list[int]) -> None:
+        """Take a connection; under the lock of the Pool's driver."""
+        home: Any = current()
+        home.admit_guest(fds[0])
+
+    def bury(self, peer: Any) -> None:
+        """Nothing: what such a worker did is the Pool's."""
+
+    def quit(self) -> None:
+        """Nothing: the runtime sees to its own."""
+
+    def abort(self, error: BaseException) -> None:
+        """Nothing: the runtime goes on."""

@@ -1,0 +1,64 @@
+"""Workers of a Pool whose tasks were given references of their program's runtime."""
+
+from __future__ import annotations
+
+from pool._objects import _home
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._objects._parcels import Parcel
+
+#: Which runtime this worker is a guest of.
+_host: list[int] = []
+
+
+class WithValues:
+    """Call a function with the arguments in a parcel.
+
+    Parameters
+    ----------
+    function : callable
+    runtime : int
+        Number of the runtime that the references belong to.
+    """
+
+    def __init__(self, function: Callable[..., Any], runtime: int) -> None:
+        self._function = function
+        self._runtime = runtime
+
+    def __call__(self, parcel: Parcel) -> Any:
+        visit(self._runtime)
+        args, kwargs = parcel.open()
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            del args, kwargs
+            home: Any = _home.found()
+            if home is not None and home.returned:
+                home.tidy()
+
+
+def visit(runtime: int) -> None:
+    """Have references in this worker mean those of that runtime."""
+    if not runtime or [runtime] == _host:
+        return
+    home: Any = _home.found()
+    if home is not None and _host:
+        # Of a runtime that was shut down meanwhile.
+        home.leave()
+        _home.settle_in(None)
+    elif home is not None:
+        return  # it is a worker of a runtime, or has one of its own
+    _host[:] = [runtime]
+    _home.starter = _start
+
+
+def _start() -> Any:
+    from pool._in_worker._borrowed import BorrowedRuntime
+    from pool._workers._worker import Worker
+
+    assert Worker.current is not None
+    return BorrowedRuntime(Worker.current.channel, lends_slot=False)

@@ -1,0 +1,229 @@
+"""References of the runtime in calls of a Pool, and references of the store in Ray's words."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from raytasks import Counter, double, fail, hold, kind_of
+
+import pool
+import store
+from pool import Pool, exceptions
+
+
+@pytest.fixture
+def workers(ray: Any) -> Iterator[Any]:
+    with Pool(2) as workers:
+        yield workers
+    workers.join()
+
+
+def add(x: Any, y: Any = 0) -> Any:
+    return x + y
+
+
+def opened(refs: Any) -> Any:
+    return pool.get(refs)
+
+
+def open_held(holder: Any) -> Any:
+    return pool.get(holder.ref)
+
+
+def touch(path: str, value: Any) -> Any:
+    Path(path).write_text("x")
+    return value
+
+
+def ask(counter: Any) -> Any:
+    return pool.get(counter.add.remote(5))
+
+
+class Holder:
+    def __init__(self, ref: Any) -> None:
+        self.ref = ref
+
+
+# ---------------------------------------------------------------------- in a Pool
+
+
+def test_references_arrive_as_their_values(ray: Any, workers: Any) -> None:
+    one, four = ray.put(1), double.remote(2)
+    assert workers.map(add, [one, 2, four, double.remote(four)]) == [1, 2, 4, 8]
+    assert workers.map(add, [one, 2, four], chunksize=2) == [1, 2, 4]
+    assert workers.starmap(add, [(one, four), (2, 3)]) == [5, 5]
+    assert workers.apply(add, (four,), {"y": one}) == 5
+    assert workers.apply_async(add, [four, double.remote(3)]).get() == 10
+    assert workers.map_async(add, (one, one)).get() == [1, 1]
+
+
+def test_arrays_are_not_shared_with_the_task(ray: Any, workers: Any) -> None:
+    def spoil(array: Any) -> float:
+        array += 1
+        return float(array.sum())
+
+    ref = ray.put(np.ones(300_000))
+    assert workers.map(spoil, [ref] * 3) == [600_000.0] * 3
+    assert ray.get(ref).sum() == 300_000
+
+
+def test_lazy_calls_resolve_them_too(ray: Any, workers: Any) -> None:
+    refs = [double.remote(n) for n in range(5)]
+    assert list(workers.imap(add, refs)) == [0, 2, 4, 6, 8]
+    assert list(workers.imap(add, refs, chunksize=2)) == [0, 2, 4, 6, 8]
+    assert sorted(workers.imap_unordered(add, iter(refs))) == [0, 2, 4, 6, 8]
+    assert list(workers.istarmap(add, [(ref, 1) for ref in refs])) == [1, 3, 5, 7, 9]
+
+
+def test_item_that_waits_holds_back_no_other(ray: Any, workers: Any, tmp_path: Path) -> None:
+    gate, told = str(tmp_path / "gate"), str(tmp_path / "told")
+    os.mkfifo(gate)
+    os.mkfifo(told)
+    waiting = hold.remote(gate)
+    result = workers.starmap_async(add, [(waiting, "!"), ("a", "b")])
+    other = workers.starmap_async(touch, [(waiting, 0), (told, "done")], chunksize=1)
+    # Written by the task behind the one whose argument is not there.
+    assert Path(told).read_text() == "x"
+    assert not result.ready() and not other.ready()
+    target = tmp_path / "target"
+    Path(gate).write_text(str(target))
+    assert result.get() == [f"{target}!", "ab"]
+    assert other.get() == [0, "done"]
+    assert target.read_text() == "x"
+
+
+def test_reference_inside_stays_one_that_the_task_can_use(ray: Any, workers: Any) -> None:
+    counter = Counter.remote(1)
+    refs = [ray.put(1), double.remote(2)]
+    assert workers.apply(opened, (refs,)) == [1, 4]
+    assert workers.map(opened, [refs, refs[::-1]]) == [[1, 4], [4, 1]]
+    assert workers.apply(ask, (counter,)) == 6
+    assert workers.apply(open_held, (Holder(refs[1]),)) == 4
+    assert workers.map(open_held, [Holder(ref) for ref in refs]) == [1, 4]
+
+
+def test_what_only_the_task_holds_lives_as_long(ray: Any, workers: Any) -> None:
+    results = [workers.apply_async(opened, ([ray.put(np.full(50_000, n))],)) for n in range(10)]
+    assert [int(result.get()[0][0]) for result in results] == list(range(10))
+
+
+def test_errors_take_the_place_of_values(ray: Any, workers: Any) -> None:
+    bad = fail.remote("no value")
+    with pytest.raises(ValueError, match="no value") as caught:
+        workers.apply(add, (bad,))
+    assert isinstance(caught.value, exceptions.RayTaskError)
+    with pytest.raises(ValueError, match="no value"):
+        workers.map(add, [1, bad])
+    found = workers.map(add, [1, bad, 2], return_exceptions=True)
+    assert found[::2] == [1, 2] and isinstance(found[1], ValueError)
+
+
+def test_cancelled_before_its_argument_is_there(ray: Any, workers: Any, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+    waiting = hold.remote(gate)
+    result = workers.apply_async(add, (waiting, "!"))
+    assert result.cancel()
+    with pytest.raises(pool.TaskCancelled):
+        result.get()
+    Path(gate).write_text("x")
+    assert ray.get(waiting) == "x"
+    assert workers.apply(add, (1, 2)) == 3
+
+
+def test_pool_outlives_the_runtime_whose_guest_it_was(start: Any) -> None:
+    start(num_cpus=1)
+    with Pool(1) as workers:
+        for number in range(3):
+            assert workers.apply(opened, ([pool.put(number)],)) == [number]
+            pool.shutdown()
+            start(num_cpus=1)
+    workers.join()
+
+
+def test_worker_that_is_killed_loses_no_argument(ray: Any, workers: Any, tmp_path: Path) -> None:
+    def die_once(value: Any, refs: Any) -> Any:
+        try:
+            os.close(os.open(tmp_path / "died", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return value, pool.get(refs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    refs = [ray.put(2)]
+    assert workers.apply(die_once, (double.remote(4), refs), retries=1) == (8, [2])
+
+
+def test_pool_made_by_a_task(ray: Any) -> None:
+    @ray.remote
+    def inside(refs: list[Any]) -> Any:
+        with Pool(1) as workers:
+            found = workers.map(add, refs)
+        workers.join()
+        return found
+
+    assert ray.get(inside.remote([ray.put(1), double.remote(2)])) == [1, 4]
+
+
+# ---------------------------------------------------------------------- of the store
+
+
+def test_two_types_that_are_taken_in_each_others_place(ray: Any) -> None:
+    stored, put = store.put(np.arange(50_000)), ray.put(3)
+    assert isinstance(put, pool.ObjectRef) and not isinstance(put, store.ObjectRef)
+    assert isinstance(stored, store.ObjectRef) and not isinstance(stored, pool.ObjectRef)
+    assert pool.get(stored)[-1] == 49_999
+    assert store.get(put) == 3
+    assert store.get([put, double.remote(4)], timeout=60) == [3, 8]
+    three, array = pool.get([put, stored])
+    assert three == 3 and array.sum() == sum(range(50_000))
+    with pytest.raises(TypeError, match="ObjectRef"):
+        store.get(5)
+    with pytest.raises(ValueError, match="ObjectRef"):
+        pool.get([put, 5])
+
+
+def test_reference_of_the_store_as_an_argument(ray: Any) -> None:
+    stored = store.put([1, 2])
+    assert ray.get(double.remote(stored)) == [1, 2, 1, 2]
+    assert ray.get(kind_of.remote([stored])) == "list"
+    counter = Counter.remote(store.put(10))
+    assert ray.get(counter.add.remote(store.put(5))) == 15
+
+    @ray.remote
+    def inside(ref: list[Any]) -> Any:
+        return pool.get(double.remote(ref[0]))
+
+    assert ray.get(inside.remote([stored])) == [1, 2, 1, 2]
+
+
+def test_wait_for_both(ray: Any, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+    stored, held = store.put(1), hold.remote(gate)
+    assert ray.wait([held, stored]) == ([stored], [held])
+    assert ray.wait([stored, held]) == ([stored], [held])
+    Path(gate).write_text("x")
+    assert ray.wait([held, stored], num_returns=2) == ([held, stored], [])
+    with pytest.raises(TypeError, match="5"):
+        ray.wait([5, stored])
+
+
+def test_nothing_is_kept_of_a_pool_that_was_a_guest(ray: Any) -> None:
+    with Pool(1) as workers:
+        pid = workers.apply(os.getpid)
+        counter = Counter.remote()
+        process = psutil.Process(ray.get(counter.pid.remote()))
+        assert workers.apply(ask, (counter,)) == 5
+        del counter
+        # Neither the call nor the worker holds it any more.
+        psutil.wait_procs([process], timeout=20)
+        assert not process.is_running()
+        assert workers.apply(os.getpid) == pid
+    workers.join()
