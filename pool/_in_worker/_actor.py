@@ -21,6 +21,7 @@ from time import perf_counter
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
 from pool._in_worker._runner import enter, results, sealed, tidy
+from pool._objects._options import ASYNC_CONCURRENCY
 from pool._objects._parcels import Parcel, unflatten
 from pool._objects._protocol import CALL, DROP, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
 from pool._pickling import dumps_exception, loads
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from pool._transport._channel import Channel
 
 _DONTWAIT = _socket.MSG_DONTWAIT
-
-#: Concurrent calls of an actor with async methods, unless it says otherwise; as Ray has it.
-ASYNC_CONCURRENCY = 1000
 
 
 class Leave(SystemExit):

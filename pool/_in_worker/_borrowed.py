@@ -199,6 +199,7 @@ class BorrowedRuntime:
 
     def _wait(self, request: Request, timeout: float | None) -> bool:
         if self._lends_slot:
+            _hand_back()
             self.channel.send((BLOCKED,))
         try:
             return self.lead.wait(request.is_over, timeout)
@@ -378,6 +379,13 @@ class BorrowedRuntime:
 
     def stop(self) -> None:
         """Do nothing: the runtime is the program's."""
+
+
+def _hand_back() -> None:
+    from pool._workers._worker import Worker
+
+    if Worker.current is not None:
+        Worker.current.hand_back()
 
 
 def _origin() -> Any:

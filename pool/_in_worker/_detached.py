@@ -14,10 +14,11 @@ import sys
 import threading
 
 from pool._in_worker import _runner
-from pool._in_worker._actor import ASYNC_CONCURRENCY, ActorHost
+from pool._in_worker._actor import ActorHost
 from pool._in_worker._context import context
 from pool._in_worker._logs import redirect
 from pool._objects import _protocol as protocol
+from pool._objects._options import ASYNC_CONCURRENCY
 from pool._objects._parcels import unflatten
 from pool._pickling import dumps_exception, install_main
 from pool._transport import _rendezvous as rendezvous

@@ -26,7 +26,7 @@ from pool._local._outcomes import Outcomes, decoded_error
 from pool._local._peers import Sent
 from pool._local._scheduler import Scheduler
 from pool._transport._channel import FEW, DescriptorsLost
-from pool._transport._messages import DONE, ONE, READY, REFUSED, RUN, can_be_lost
+from pool._transport._messages import DONE, ONE, READY, REFUSED, REST, RUN, can_be_lost
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -403,6 +403,8 @@ class Driver:
             if self.failure is None:
                 self.failure = decoded_error(blobs)
             self.handle(ev.WorkerRefused(peer.worker_id))
+        elif kind == REST:
+            self.handle(ev.RestReturned(peer.worker_id, head[1]))
 
     def _on_client(self, peer: Peer, head: Any, fds: list[int]) -> None:
         """Let the tasks of this worker use the pool that they run in."""

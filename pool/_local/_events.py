@@ -63,6 +63,10 @@ if TYPE_CHECKING:
         elapsed: float
         failed: tuple[int, ...] = ()
 
+    class RestReturned(NamedTuple):
+        worker_id: int
+        message_id: int
+
     class MessagesReclaimed(NamedTuple):
         worker_id: int
         message_ids: tuple[int, ...]
@@ -162,6 +166,7 @@ if TYPE_CHECKING:
         | WorkerReady
         | WorkerRefused
         | MessageAnswered
+        | RestReturned
         | MessagesReclaimed
         | WorkerExited
         | WorkerLent
@@ -216,6 +221,8 @@ else:
     MessageAnswered = namedtuple(
         "MessageAnswered", "worker_id message_id done final elapsed failed", defaults=((),)
     )
+    # The worker gives back all chunks of the message but the first of those without outcome.
+    RestReturned = namedtuple("RestReturned", "worker_id message_id")
     # These were taken back unread. Empty when the worker was quicker.
     MessagesReclaimed = namedtuple("MessagesReclaimed", "worker_id message_ids")
     # The outcomes it left behind were answered before; `running` is the message whose

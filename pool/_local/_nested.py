@@ -187,6 +187,8 @@ class NestedEngine:
         """Block until ``ready()``; this task's slot is lent out meanwhile."""
         if ready():
             return True
+        if Worker.current is not None:
+            Worker.current.hand_back()
         self.driver.channel.send((BLOCKED,))
         try:
             return self.lead.wait(ready, timeout)

@@ -48,6 +48,7 @@ from pool._local._events import (
     RecallHeard,
     RecallRequested,
     Reclaim,
+    RestReturned,
     Send,
     StartWorker,
     StopWorker,
@@ -119,6 +120,7 @@ class Scheduler:
             WorkerReady: self._on_ready,
             WorkerRefused: self._on_refused,
             MessageAnswered: self._on_answered,
+            RestReturned: self._on_rest,
             MessagesReclaimed: self._on_reclaimed,
             WorkerExited: self._on_exited,
             WorkerLent: self._on_lent,
@@ -343,6 +345,19 @@ class Scheduler:
             self._requeue(run, worker, commands)
         self._interrupts.pardon(worker.worker_id, event.message_id)
         self._place(worker, commands)
+        return self._fill(commands, now)
+
+    def _on_rest(self, event: RestReturned, now: float) -> list[Command]:
+        worker = self.workers.get(event.worker_id)
+        message = None if worker is None else worker.messages.get(event.message_id)
+        if worker is None or message is None:
+            return []
+        commands: list[Command] = []
+        (job_id, start, stop), *others = message.runs
+        message.runs[:] = [(job_id, start, start + 1)]
+        message.chunks = 1
+        for run in ((job_id, start + 1, stop), *others):
+            self._requeue(run, worker, commands)
         return self._fill(commands, now)
 
     def _settle(

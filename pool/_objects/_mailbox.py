@@ -10,7 +10,7 @@ Theory of operation
 
 Each caller has a queue of its own: its calls are *posted* to the actor in the order in
 which they were made, and one whose arguments are not there yet holds back those behind it,
-not those of other callers. At most `WINDOW` calls are posted and unanswered: the others
+not those of other callers. At most `window` calls are posted and unanswered: the others
 stay here, where they can be withdrawn, and survive a restart.
 
 Guarantees
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
     from typing import Any
 
-#: Calls in the actor's hands, at most. More are posted when half of them are answered, so
-#: that several go in one message and the actor never waits for the next one.
+#: Calls in the hands of an actor that runs one at a time, at most. More are posted when half
+#: of them are answered, so that several go in one message and the actor never waits.
 WINDOW = 32
 
 STARTING, ALIVE, DEAD = "STARTING", "ALIVE", "DEAD"
@@ -79,14 +79,18 @@ class Mailbox:
     ----------
     restarts : int
         How often it may be started again; -1: always.
+    concurrency : int
+        Calls that it runs side by side. As many are always posted, since they may wait
+        for each other.
     """
 
     __slots__ = (
         "_killed", "_next", "_queues", "_stopping", "posted", "reason", "restarts", "state",
-        "used_restarts",
+        "used_restarts", "window",
     )  # fmt: skip
 
-    def __init__(self, restarts: int = 0) -> None:
+    def __init__(self, restarts: int = 0, concurrency: int = 1) -> None:
+        self.window = max(WINDOW, 2 * concurrency)
         self.state = STARTING
         self.restarts = restarts
         self.used_restarts = 0
@@ -143,11 +147,11 @@ class Mailbox:
         if self.state != ALIVE or self._killed:
             return []  # what comes between the signal and the death is not begun
         commands: list[tuple[Any, ...]] = []
-        if len(self.posted) > WINDOW // 2:
+        if len(self.posted) > self.window // 2:
             return commands  # many at a time are cheaper, and it has enough to go on with
         for caller in list(self._queues):
             queue = self._queues[caller]
-            while queue and queue[0].ready and len(self.posted) < WINDOW:
+            while queue and queue[0].ready and len(self.posted) < self.window:
                 call = queue.popleft()
                 call.number = self._next
                 self._next += 1
@@ -228,7 +232,7 @@ class Mailbox:
 
     def check_invariants(self) -> None:
         """Raise AssertionError if the books are wrong."""
-        assert len(self.posted) <= WINDOW
+        assert len(self.posted) <= self.window
         assert all(self._queues.values())
         if self.state != ALIVE:
             assert not self.posted

@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: Concurrent calls of an actor with async methods, unless it says otherwise; as Ray has it.
+ASYNC_CONCURRENCY = 1000
+
+
 class _Options:
     __slots__: tuple[str, ...] = ()
 
@@ -73,6 +77,11 @@ class ActorOptions(_Options):
         "concurrency", "detached", "facts", "get_if_exists", "name", "namespace", "pending",
         "resources", "restarts", "task_retries",
     )  # fmt: skip
+
+    @property
+    def side_by_side(self) -> int:
+        """How many calls may run at the same time."""
+        return self.concurrency or (ASYNC_CONCURRENCY if self.facts.is_async else 1)
 
     def __init__(self) -> None:
         self.name = ""

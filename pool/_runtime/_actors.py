@@ -114,7 +114,7 @@ class Actor:
         self.title = code.title
         self.options = options
         self.name = new_name()
-        self.mailbox = Mailbox(options.restarts)
+        self.mailbox = Mailbox(options.restarts, options.side_by_side)
         self.pid = 0
         self.grant: Grant | None = None
         #: What its creation failed with.

@@ -30,6 +30,10 @@ worker -> parent
         ``final``: nothing more will come; chunks without outcome
         were not begun. ``elapsed``: seconds since the previous answer.
 
+    ``(REST, message_id)``
+        The chunk that runs is the last one of the message; those behind it were not
+        begun, and will not be. All before it have been answered.
+
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
     pool that they run in; see `pool._local._nested`. ``(CLIENT, kind)`` with descriptors that
     are for the runtime of tasks, actors and objects; see `pool._objects._protocol`.
@@ -68,6 +72,7 @@ READY = 6
 REFUSED = 7
 DONE = 8
 CLIENT = 9
+REST = 17
 
 SUBMIT = 10
 CHUNKS = 11

@@ -46,7 +46,8 @@ class Loop:
     """
 
     __slots__ = (
-        "_data", "_floats", "_ints", "_mixed", "_words", "finished", "first", "layout", "used",
+        "_data", "_floats", "_ints", "_mixed", "_sent_early", "_used_early", "_words", "finished",
+        "first", "layout", "used",
     )  # fmt: skip
 
     def __init__(self, words: memoryview, data: memoryview) -> None:
@@ -59,6 +60,7 @@ class Loop:
     def begin(self) -> None:
         """Start a message."""
         self.finished = self.first = self.used = 0
+        self._sent_early = self._used_early = 0
         self.layout = STREAM
         #: Its outcomes are not all of one type: words would change to and fro.
         self._mixed = False
@@ -68,10 +70,33 @@ class Loop:
         self.first = self.finished
         self.used = 0
         self.layout = STREAM
+        self._sent_early = self._used_early = 0
+
+    @property
+    def unsent(self) -> int:
+        """How many stored outcomes were not sent yet."""
+        return self.finished - self.first - self._sent_early
 
     def kept(self) -> memoryview:
         """Return the stored outcomes that were not sent yet."""
-        return self._data[: self.used]
+        return self._data[self._used_early : self.used]
+
+    def send_early(self) -> tuple[int, bytes, int]:
+        """Return number, bytes and layout of what is stored, from inside of a chunk.
+
+        The loop is under way: what it has stored stays where it is, and is merely not
+        sent once more. So the journal tells the same as before if the worker is killed.
+        """
+        words = self._words
+        count = words[FINISHED] - self.first - self._sent_early
+        if not count:
+            return 0, b"", STREAM
+        layout = words[LAYOUT]
+        end = words[USED] if layout == STREAM else (words[FINISHED] - self.first) * 8
+        data = bytes(self._data[self._used_early : end])
+        self._sent_early += count
+        self._used_early = end
+        return count, data, layout
 
     def keep(self, data: bytes) -> bool:
         """Append a pickled outcome; return whether there was room for it."""

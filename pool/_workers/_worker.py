@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _pickle
 import _signal
+import _thread
 import os
 import sys
 from time import perf_counter
@@ -40,10 +41,13 @@ from pool._transport._messages import (
     RANGE,
     READY,
     REFUSED,
+    REST,
     RUN,
     STAR,
 )
 from pool._workers._quick import Loop
+
+_get_ident = _thread.get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +106,11 @@ class Worker:
         self._begun = 0.0
         #: Messages that came before the initializer's arguments.
         self._early: list[tuple[Any, list[Any]]] = []
+        self._thread = _get_ident()
+        #: Items of the run that have not begun; None: the message is one chunk.
+        self._left: Iterator[Any] | None = None
+        #: Whether nothing is left of the message but the chunk that runs.
+        self._whole = False
 
     # ------------------------------------------------------------------ life
 
@@ -225,7 +234,11 @@ class Worker:
             failed, outcome = self._outcome(chunk)
             self._send(message_id, 1, True, [outcome.data, *outcome.buffers], failed)
         else:
-            self._run_many(message_id, runs, blobs, position)
+            self._whole = False
+            try:
+                self._run_many(message_id, runs, blobs, position)
+            finally:
+                self._left = None
 
     def _forget(self, function_ids: Sequence[int]) -> None:
         for function_id in function_ids:
@@ -261,8 +274,11 @@ class Worker:
         loop = self._loop
         loop.begin()
         deadline = self._begun + PATIENCE
+        self._left = iter(())
         for run in runs:
             function_id, mode, layout, chunks, size, extra = run
+            if self._whole:
+                break
             if size == 1 and mode in (MAP, STAR) and layout != EACH:
                 items = range(*extra) if layout == RANGE else loads(blobs[position])
                 if not self._run_quick(message_id, function_id, mode, items, deadline):
@@ -272,13 +288,13 @@ class Worker:
                     failed, outcome = self._outcome(chunk)
                     if failed or outcome.buffers or not loop.keep(outcome.data):
                         self._send_one(message_id, outcome, failed)
-                    if perf_counter() > deadline:
+                    if self._whole or perf_counter() > deadline:
                         break
             # Handed back: what was not begun need not wait for a slow message to end.
             if perf_counter() > deadline:
                 break
             position += _blobs_of(run)
-        count = loop.finished - loop.first
+        count = loop.unsent
         self._send(message_id, count, True, [loop.kept()] if count else (), 0, loop.layout)
 
     def _run_quick(
@@ -286,7 +302,7 @@ class Worker:
     ) -> bool:
         """Run chunks of one item each; return whether all were begun."""
         loop = self._loop
-        left = iter(items)
+        left = self._left = iter(items)
         function: Any = None
         while True:
             failed = 0
@@ -320,13 +336,33 @@ class Worker:
             return lambda item: self._function(function_id)(item)
         return lambda item: self._function(function_id)(*item)
 
+    def hand_back(self) -> None:
+        """Give up what is behind the running chunk, which is about to wait; called by it.
+
+        What it waits for may be among the chunks of its own message: behind it, where nobody
+        else can get at them, or before it, with outcomes that were not sent yet.
+        """
+        left = self._left
+        if left is None or self._whole or _get_ident() != self._thread:
+            return
+        message_id = self.words[MESSAGE]
+        count, data, layout = self._loop.send_early()
+        if count:
+            self._send(message_id, count, False, [data], 0, layout)
+        # The loop finds nothing more, however far it is.
+        for _ in left:
+            continue
+        self._whole = True
+        self.channel.send((REST, message_id))
+
     def _send_one(self, message_id: int, outcome: Any, failed: int) -> None:
         """Send what is kept, and behind it one outcome that could not be."""
         loop = self._loop
         words = self.words
-        count = loop.finished - loop.first
+        count = loop.unsent
         if count:
             self._send(message_id, count, False, [loop.kept()], 0, loop.layout)
+        if loop.finished > loop.first:
             words[USED] = 0
             words[FLUSHED] = loop.finished
             loop.sent()

@@ -161,3 +161,33 @@ class AsyncCounter:
     async def add(self, number: int = 1) -> int:
         self.count += number
         return self.count
+
+
+@pool.remote
+class Meeting:
+    """Answer `meet` when as many as are expected have called it."""
+
+    def __init__(self, size: int) -> None:
+        import asyncio
+
+        self.size = size
+        self.met = 0
+        self.full = asyncio.Event()
+
+    async def meet(self) -> int:
+        self.met += 1
+        if self.met == self.size:
+            self.full.set()
+        await self.full.wait()
+        return self.met
+
+
+@pool.remote
+def meet(name: str) -> Any:
+    """Wait for the others, or do nothing without a name."""
+    return pool.get(pool.get_actor(name).meet.remote()) if name else 0
+
+
+@pool.remote
+def meet_in_words(name: str) -> Any:
+    return str(pool.get(pool.get_actor(name).meet.remote())) if name else "none"

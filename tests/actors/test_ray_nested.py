@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from raytasks import Counter, count_to, double, fail, halves, hold
+from raytasks import Counter, Meeting, count_to, double, fail, halves, hold, meet, meet_in_words
 
 import pool
 from pool import exceptions
@@ -156,3 +156,15 @@ def test_memory_of_dropped_objects_is_free(ray: Any) -> None:
     ray.shutdown()
     depot().sweep()
     assert not list(depot().ledger.holders())
+
+
+@pytest.mark.parametrize("task", [meet, meet_in_words])
+def test_tasks_of_one_message_that_wait_for_each_other(ray: Any, task: Any) -> None:
+    meeting = Meeting.options(name="meeting").remote(20)
+    # Known to be quick, so that many of them travel together.
+    ray.get([task.remote("") for _ in range(2000)])
+    refs = [task.remote("meeting" if n % 2 else "") for n in range(40)]
+    found = ray.get(refs)
+    assert found[1::2] == [20] * 20 or found[1::2] == ["20"] * 20
+    assert found[::2] in ([0] * 20, ["none"] * 20)
+    assert ray.get(meeting.__ray_ready__.remote())

@@ -60,6 +60,13 @@ def test_no_more_than_the_window_is_posted_and_many_at_a_time() -> None:
     assert mailbox.withdraw(calls[-1]) and not mailbox.withdraw(calls[-1])
 
 
+def test_as_many_are_posted_as_may_wait_for_each_other() -> None:
+    mailbox = Mailbox(concurrency=100)
+    mailbox.started()
+    calls = [Call(number) for number in range(100)]
+    assert [mailbox.called(call) for call in calls] == [[(POST, call)] for call in calls]
+
+
 def test_stops_after_the_calls_that_were_made_before() -> None:
     mailbox = Mailbox()
     mailbox.started()

@@ -34,6 +34,7 @@ from pool._local._events import (
     RecallHeard,
     RecallRequested,
     Reclaim,
+    RestReturned,
     Send,
     StartWorker,
     StopWorker,
@@ -1489,3 +1490,38 @@ def test_recall_of_a_finished_job_does_nothing() -> None:
     (send,) = table.submit(1)
     table.answer(send)
     assert table(RecallRequested(1, 0, True)) == []
+
+
+# --- what is behind a chunk that waits --------------------------------------------------
+
+
+def test_rest_of_a_message_whose_chunk_waits_runs_elsewhere() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=100)
+    first, *_ = table.submit(1, chunks=8)
+    count = first.runs[0][2]
+    assert count > 2
+    table.answer(first, done=1, final=False)
+    table(RestReturned(1, first.message_id))
+    commands = table(WorkerBlocked(1))
+    assert only(commands, StartWorker) == [StartWorker(2)]
+    sent = chunks_of([*commands, *table(WorkerReady(2))])
+    assert (1, 2) in sent and (1, 1) not in sent
+    assert Deliver(1, 1, 2, 0) in table.answer(first, done=1)
+
+
+def test_rest_that_is_returned_while_its_job_is_cancelled_is_dropped() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=100)
+    first, *_ = table.submit(1, chunks=4)
+    table(CancelRequested(1))
+    table(RestReturned(1, first.message_id))
+    table.answer(first, done=1)
+    assert not table.scheduler.outstanding
+
+
+def test_rest_of_a_message_that_is_over_is_ignored() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1)
+    table.answer(send)
+    assert table(RestReturned(1, send.message_id)) == []

@@ -1,0 +1,46 @@
+"""Outcomes that a worker keeps in its page: what is sent early is not sent again."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from pool._local._peers import decode_many
+from pool._transport._journal import FINISHED, HEADER_NBYTES, LAYOUT, SLOT_NBYTES, Slot
+from pool._workers._quick import Loop
+
+
+@pytest.fixture
+def loop() -> Loop:
+    slot = Slot(memoryview(bytearray(SLOT_NBYTES)))
+    assert len(slot.data) == SLOT_NBYTES - HEADER_NBYTES
+    return Loop(slot.words, slot.data)
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_what_is_sent_from_inside_of_a_chunk_is_not_sent_again(loop: Loop, kind: Any) -> None:
+    early: list[Any] = []
+
+    def function(item: int) -> Any:
+        if item == 3:
+            count, data, layout = loop.send_early()
+            early.extend(decode_many(data, count, layout))
+            assert loop.send_early()[0] == 0
+        return kind(item)
+
+    assert loop.run(function, iter(range(6)), time.perf_counter() + 60) == (False, None)
+    assert early == [kind(item) for item in range(3)]
+    assert loop.unsent == 3
+    left = decode_many(bytes(loop.kept()), loop.unsent, loop.layout)
+    assert left == [kind(item) for item in range(3, 6)]
+    # The page has all, should the worker be killed.
+    assert loop._words[FINISHED] == 6
+    assert loop._words[LAYOUT] == loop.layout
+    loop.sent()
+    assert loop.unsent == 0
+
+
+def test_nothing_is_sent_early_if_nothing_is_kept(loop: Loop) -> None:
+    assert loop.send_early()[0] == 0
