@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pool._transport._channel import Channel
+    from pool._runtime._detached import Introduced
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,17 +28,18 @@ def list_actors(end: str | None, namespace: str | None, end_all: bool) -> int:
     """Print one line for each detached actor, and end those that are meant."""
     rows = []
     ended = 0
-    for pid, name, where, title, channel in _found():
-        if namespace not in (None, where):
-            channel.close()
+    for found in _found():
+        if namespace not in (None, found.namespace):
+            found.channel.close()
             continue
-        meant = end_all or end == name
+        meant = end_all or end == found.name
         if meant:
-            _end(pid, channel)
+            _end(found)
             ended += 1
-        channel.close()
+        found.channel.close()
         if meant or end is None:
-            rows.append((where, name, title, str(pid), "ended" if meant else "alive"))
+            state = "ended" if meant else "alive"
+            rows.append((found.namespace, found.name, found.facts.title, str(found.pid), state))
     if end is not None and not ended:
         print(f"no detached actor named {end!r}", file=sys.stderr)
         return 1
@@ -47,28 +48,27 @@ def list_actors(end: str | None, namespace: str | None, end_all: bool) -> int:
     return 0
 
 
-def _found() -> Iterator[tuple[int, str, str, str, Channel]]:
+def _found() -> Iterator[Introduced]:
     from pool._runtime._detached import introduced
     from pool._transport._rendezvous import paths
 
     for path in paths():
         found = introduced(path)
         if found is not None:
-            channel, pid, (name, namespace, facts) = found
-            yield pid, name, namespace, facts.title, channel
+            yield found
 
 
-def _end(pid: int, channel: Channel) -> None:
+def _end(found: Introduced) -> None:
     from pool._runtime._detached import end
     from pool._transport._rendezvous import sweep
 
-    path = channel.socket.getpeername()
-    end(pid, channel)
+    path = found.channel.socket.getpeername()
+    end(found.keeper, found.channel)
     try:
         while True:
-            channel.receive()
+            found.channel.receive()
     except (EOFError, OSError):
-        sweep(path, pid)
+        sweep(path, found.keeper, found.pid)
 
 
 def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:

@@ -99,6 +99,8 @@ class ActorHost:
         self.is_task = config["is_task"]
         #: It belongs to no program.
         self.detached = False
+        #: The pid of its keeper, if it has one.
+        self.kept_by: tuple[int, ...] = ()
         self.instance: Any = None
         self.is_async: bool = config["is_async"]
         #: The page that says how many cancellations were sent; None: look at the socket.
@@ -151,7 +153,7 @@ class ActorHost:
         tidy()
         label = self.label()
         _output.sign(label)
-        self.channel.send((STARTED, os.getpid(), label))
+        self.channel.send((STARTED, os.getpid(), label, *self.kept_by))
         return True
 
     def receive(self) -> tuple[Any, list[Any]] | None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pool._in_worker._keeper import Life
+
 
 class Detached:
     """Serve one instance to many programs.
@@ -48,15 +50,27 @@ class Detached:
         self._end = threading.Event()
         self._turn = threading.Lock()
 
-    def run(self, first: Channel, door: _socket.socket) -> None:
-        """Serve until one of the methods leaves."""
-        threading.Thread(target=self._answer_door, args=(door,), daemon=True).start()
+    def run(self, first: Channel | None, door: _socket.socket) -> None:
+        """Serve until one of the methods leaves.
+
+        Parameters
+        ----------
+        first : Channel or None
+            To the program that made it; None if it has been started again.
+        door : socket
+        """
+        self._door = door
         if self._config["is_async"]:
             self._run_async(first)
             return
-        self._welcome = self._in_thread
-        self._welcome(first)
+        self._open_door(self._in_thread)
+        if first is not None:
+            self._welcome(first)
         self._end.wait()
+
+    def _open_door(self, welcome: Callable[[Channel], object]) -> None:
+        self._welcome = welcome  # first: somebody may be waiting at the door
+        threading.Thread(target=self._answer_door, args=(self._door,), daemon=True).start()
 
     def _answer_door(self, door: _socket.socket) -> None:
         while True:
@@ -70,8 +84,14 @@ class Detached:
             self._welcome(channel)
 
     def _introduce(self, channel: Channel) -> None:
-        facts = encode((self._host.name, self._config["namespace"], self._config["facts"]))
-        head = (protocol.STARTED, os.getpid(), self._host.label())
+        config = self._config
+        facts = encode(
+            (
+                self._host.name, config["namespace"], config["facts"], config["restarts"],
+                config["task_retries"],
+            )
+        )  # fmt: skip
+        head = (protocol.STARTED, os.getpid(), self._host.label(), *self._host.kept_by)
         channel.send(head, [facts.data, *facts.buffers])
 
     #: Serves one more connection.
@@ -108,7 +128,7 @@ class Detached:
                 self._end.set()
                 return
 
-    def _run_async(self, first: Channel) -> None:
+    def _run_async(self, first: Channel | None) -> None:
         import asyncio
 
         from pool._in_worker._concurrent import AsyncServer
@@ -131,8 +151,9 @@ class Detached:
                 served.add(task)
                 task.add_done_callback(served.discard)
 
-            self._welcome = lambda channel: loop.call_soon_threadsafe(welcome, channel)
-            welcome(first)
+            self._open_door(lambda channel: loop.call_soon_threadsafe(welcome, channel))
+            if first is not None:
+                welcome(first)
             await left.wait()
 
         left = asyncio.Event()
@@ -166,30 +187,83 @@ def main(fd: int) -> None:
     (_, config, layout), blobs = channel.receive()
     os.set_inheritable(fd, False)
     apply(config["settings"])
-    install_main(config["settings"]["main_file"])
-    code, facts, *packets = unflatten(layout, blobs)
-    from pool._pickling import loads
-
-    config["facts"] = loads(facts[0], facts[1:])
     found = rendezvous.listen(config["namespace"], config["name"])
     if found is None:
         _refuse(channel, ValueError(f"an actor named {config['name']!r} exists already"))
         return
     door, path = found
+    life = None
+    if config["restarts"]:
+        from pool._in_worker._keeper import keep
+
+        try:
+            life = keep(config["restarts"], channel)
+        finally:
+            if life is None:
+                rendezvous.leave(path)
+        if life is None:
+            return
     try:
-        # `get_actor` without a namespace means this one.
-        context.namespace = config["namespace"]
-        host = ActorHost(channel, config)
-        host.detached = True
-        context.actor = host
-        redirect(_speak)
-        _speaking.channel = channel
-        if host.construct(code, *packets):
-            Detached(host, config).run(channel, door)
+        _live(config, unflatten(layout, blobs), channel, door, life)
     finally:
-        rendezvous.leave(path)
+        if life is None:
+            rendezvous.leave(path)
         _runner.tidy()
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
+
+
+def _live(
+    config: dict[str, Any],
+    packets: list[Any],
+    channel: Channel,
+    door: _socket.socket,
+    life: Life | None,
+) -> None:
+    """Make the instance and serve it.
+
+    Parameters
+    ----------
+    config : dict
+    packets : list
+        Of the class, of what handles have to know of it, and of the constructor's arguments.
+    channel : Channel
+        To the program that made it.
+    door : socket
+    life : Life, optional
+        None: it has no keeper, and lives once.
+    """
+    from pool._pickling import loads
+
+    install_main(config["settings"]["main_file"])
+    code, facts, *arguments = packets
+    config["facts"] = loads(facts[0], facts[1:])
+    first: Any = channel
+    if life is not None and life.number:
+        context.reconstructed = True
+        first, channel = None, _Nobody()  # type: ignore[assignment]  # it is only sent to
+    # `get_actor` without a namespace means this one.
+    context.namespace = config["namespace"]
+    host = ActorHost(channel, config)
+    host.detached = True
+    if life is not None:
+        host.kept_by = (os.getppid(),)
+    context.actor = host
+    redirect(_speak)
+    _speaking.channel = first
+    if not host.construct(code, *arguments):
+        return
+    if life is not None:
+        life.up()
+    Detached(host, config).run(first, door)
+    if life is not None:
+        life.leaves()
+
+
+class _Nobody:
+    """In place of the channel to a program that is not there."""
+
+    def send(self, *message: Any) -> None:
+        """Do nothing."""
 
 
 def _refuse(channel: Channel, error: BaseException) -> None:

@@ -189,8 +189,11 @@ class Mailbox:
         """
         if self.state == DEAD:
             return []
-        again = not (self._killed or intended or self._stopping) and (
-            self.restarts < 0 or self.used_restarts < self.restarts
+        wanted = not self._stopping or self._queues or any(c.retries for c in self.posted.values())
+        again = (
+            bool(wanted)
+            and not (self._killed or intended)
+            and (self.restarts < 0 or self.used_restarts < self.restarts)
         )
         posted, self.posted = list(self.posted.values()), {}
         if not again:
@@ -227,6 +230,11 @@ class Mailbox:
             self._killed = True
             self.reason = reason
         return [(KILL,)]
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was ended on purpose and may not be started again."""
+        return self._killed
 
     # ------------------------------------------------------------------ self-checks
 

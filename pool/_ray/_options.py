@@ -81,10 +81,10 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     options.concurrency = 0 if concurrency is None else _count("max_concurrency", concurrency, 1)
     options.pending = _count("max_pending_calls", given.get("max_pending_calls", -1), -1)
     options.resources = resources_of(given, default_cpus=0.0)
-    if options.detached and (options.restarts or options.resources.keys() - {"CPU"}):
+    if options.detached and options.resources.keys() - {"CPU"}:
         raise ValueError(
-            f"actor {title}: a detached actor belongs to no program, so nobody could restart "
-            "it or count its GPUs; leave max_restarts, num_gpus and resources away"
+            f"actor {title}: a detached actor belongs to no program, so nobody could count its "
+            "GPUs; leave num_gpus and resources away"
         )
     return options
 

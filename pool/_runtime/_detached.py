@@ -33,11 +33,21 @@ class DetachedActor(Actor):
     """An actor that is no process of this program's.
 
     Its calls travel over a connection. When the last handle here goes, the connection is
-    closed; the actor lives on.
+    closed; the actor lives on. Should it crash and be started again by its keeper, what
+    was not begun, or may be tried again, waits at its door.
     """
 
     #: It was killed before it had said who it is.
     _doomed = False
+    #: Whether its process, or its keeper, has been started.
+    _spawned = False
+    #: The process to end it by: its keeper, or itself; 0: not known yet.
+    keeper = 0
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Its keeper counts. Here it is tried until nobody opens any more.
+        self.mailbox.restarts = -1 if self.options.restarts else 0
 
     def _granted(self, grant: Any) -> None:
         # What it holds it holds of the machine, not of this program.
@@ -45,6 +55,10 @@ class DetachedActor(Actor):
             self._launch()
 
     def _launch(self) -> None:
+        if self._spawned:
+            self._knock()
+            return
+        self._spawned = True
         try:
             channel = _spawn(self)
         except OSError as error:
@@ -53,21 +67,44 @@ class DetachedActor(Actor):
             return
         self._line(channel)
 
+    def _knock(self) -> None:
+        """Wait at its door while its keeper starts it again."""
+        self._ending = False
+        try:
+            found = rendezvous.connect(self._address())
+        except OSError:
+            found = None
+        if found is None:
+            reason = "its process ended, and it is not started again"
+            self.carry_out(self.mailbox.exited(reason, True))
+            return
+        channel, self.keeper = found
+        rendezvous.unlimited(channel)
+        self._line(channel)
+
+    def _address(self) -> str:
+        where = self.options.namespace or self.runtime.namespace
+        return rendezvous.address(where, self.options.name)
+
     def _line(self, channel: Channel) -> None:
         self._link = Link(self.runtime.driver, channel, self.on_message, self._cut, self.on_refused)
 
-    def join(self, channel: Channel, pid: int) -> None:
+    def join(self, found: Introduced) -> None:
         """Use the connection to an actor that lives already."""
-        self.pid = pid
-        self._line(channel)
+        self._spawned = True
+        self.pid, self.keeper = found.pid, found.keeper
+        self._line(found.channel)
         self.carry_out(self.mailbox.started())
 
     def _cut(self) -> None:
         self._link = None
+        if self.options.restarts and not (self.left or self.mailbox.killed):
+            self.pid = 0
+            self.carry_out(self.mailbox.exited("its process ended"))
+            return
         # It may have been killed: then nobody else removes its socket.
-        where = self.options.namespace or self.runtime.namespace
         try:
-            rendezvous.sweep(rendezvous.address(where, self.options.name), self.pid)
+            rendezvous.sweep(self._address(), self.keeper, self.pid)
         except OSError:
             pass  # whoever looks for it next sweeps, or is told what is wrong
         reason = "it left by exit_actor()" if self.left else "its process ended"
@@ -81,8 +118,11 @@ class DetachedActor(Actor):
                 self.runtime.print_later(head[1], head[2], head[3], text)
             return True
         more = super().on_message(head, blobs, fds)
-        if head[0] == protocol.STARTED and self._doomed:
-            self._kill()
+        if head[0] == protocol.STARTED:
+            self.keeper = head[3] if len(head) > 3 else head[1]
+            if self._doomed:
+                self._doomed = False
+                self._kill()
         return more
 
     def call(self, call: ActorCall) -> None:
@@ -115,12 +155,14 @@ class DetachedActor(Actor):
             self._end_connection()
 
     def _kill(self) -> None:
-        self._doomed = True
+        whom = self.keeper if self.mailbox.killed else self.pid
         if self._link is None:
             self.carry_out(self.mailbox.exited("it was never started"))
-        elif self.pid:
+        elif whom:
             self._ending = True
-            end(self.pid, self._link.channel)
+            end(whom, self._link.channel)
+        else:
+            self._doomed = True
 
     def _gone(self) -> None:
         if self._link is not None:
@@ -193,6 +235,8 @@ def _spawn(actor: DetachedActor) -> Channel:
         "is_task": False,
         "is_async": options.facts.is_async,
         "concurrency": options.concurrency,
+        "restarts": options.restarts,
+        "task_retries": options.task_retries,
         "settings": capture({}),
     }
     # Bytes, not blocks: the store of this program ends with it.
@@ -208,8 +252,31 @@ def _path() -> list[str]:
     return [str(entry) for entry in sys.path]
 
 
-def find(namespace: str, name: str) -> tuple[Channel, int, Any] | None:
-    """Return the connection to a detached actor, its pid and its facts; None: no such actor.
+class Introduced:
+    """A detached actor that has said who it is.
+
+    Attributes
+    ----------
+    channel : Channel
+    pid : int
+    keeper : int
+        The process to end it by.
+    name, namespace : str
+    facts : ActorFacts
+    restarts, task_retries : int
+        As it was made with.
+    """
+
+    def __init__(self, channel: Channel, keeper: int, head: Any, blobs: list[Any]) -> None:
+        self.channel = channel
+        self.keeper = keeper
+        self.pid: int = head[1]
+        described = loads(blobs[0], blobs[1:])
+        self.name, self.namespace, self.facts, self.restarts, self.task_retries = described
+
+
+def find(namespace: str, name: str) -> Introduced | None:
+    """Return the connection to a detached actor; None: no such actor.
 
     Called under the lock, where nothing may be raised: a directory that cannot be trusted
     has no actors of ours. `Runtime.find` tells the user about it.
@@ -220,30 +287,28 @@ def find(namespace: str, name: str) -> tuple[Channel, int, Any] | None:
         return None
 
 
-def introduced(path: str) -> tuple[Channel, int, Any] | None:
+def introduced(path: str) -> Introduced | None:
     """Connect to the actor behind a socket, and have it say who it is."""
     connected = rendezvous.connect(path)
     if connected is None:
         return None
-    channel, pid = connected
+    channel, keeper = connected
     try:
-        _, blobs = channel.receive()
+        head, blobs = channel.receive()
     except (OSError, EOFError):
         channel.close()
         return None
     rendezvous.unlimited(channel)
-    return channel, pid, loads(blobs[0], blobs[1:])
+    return Introduced(channel, keeper, head, blobs)
 
 
-def known(
-    runtime: Runtime, options: ActorOptions, found: tuple[Channel, int, Any]
-) -> DetachedActor:
+def known(runtime: Runtime, options: ActorOptions, found: Introduced) -> DetachedActor:
     """Return the books of an actor that was found."""
     from pool._objects._codes import SentCode
 
-    channel, pid, (_, _, facts) = found
-    options.facts = facts
-    code = SentCode(0, facts.title, facts.module, b"", [], ())
+    options.facts = found.facts
+    options.restarts, options.task_retries = found.restarts, found.task_retries
+    code = SentCode(0, found.facts.title, found.facts.module, b"", [], ())
     actor = DetachedActor(runtime, code, Parcel([]), options)
-    actor.join(channel, pid)
+    actor.join(found)
     return actor

@@ -151,17 +151,17 @@ def paths() -> Iterator[str]:
         yield os.path.join(where, name)
 
 
-def sweep(path: str, pid: int) -> None:
+def sweep(path: str, *pids: int) -> None:
     """Remove the socket of an actor that has hung up, if it was killed.
 
     A process that is killed closes its connections one by one; until the last of them is
-    closed it seems to listen still. So its end is waited for: milliseconds.
+    closed it seems to listen still. So its end is waited for, and that of its keeper: milliseconds.
     """
-    try:
-        process = os.pidfd_open(pid)
-    except OSError:
-        pass  # it has ended
-    else:
+    for pid in {pid for pid in pids if pid}:
+        try:
+            process = os.pidfd_open(pid)
+        except OSError:
+            continue  # it has ended
         poll = select.poll()
         poll.register(process, select.POLLIN)
         # One that only hung up lives on, and would be waited for in vain.

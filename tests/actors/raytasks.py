@@ -162,6 +162,9 @@ class AsyncCounter:
         self.count += number
         return self.count
 
+    def pid(self) -> int:
+        return os.getpid()
+
 
 @pool.remote
 class Meeting:

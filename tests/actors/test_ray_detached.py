@@ -186,8 +186,6 @@ def test_what_belongs_to_a_program_is_not_sent(ray: Any) -> None:
         ray.get(actor.keep.remote([ray.put(1)]))
     with pytest.raises(ValueError, match="needs a name"):
         Counter.options(lifetime="detached").remote()
-    with pytest.raises(ValueError, match="max_restarts"):
-        make(max_restarts=1)
 
 
 def test_tasks_find_it(ray: Any) -> None:
@@ -228,3 +226,132 @@ def test_directory_that_others_can_enter_is_refused(ray: Any, runtime: Path) -> 
         ray.get(make().add.remote())
     assert ray.get(double.remote(1)) == 2
     runtime.rmdir()
+
+
+# ---------------------------------------------------------------------- restarts
+
+
+def insist(actor: Any) -> Any:
+    """Call until a life answers: a call may be on its way to one that has just ended."""
+    while True:
+        try:
+            return pool.get(actor.add.remote())
+        except exceptions.ActorUnavailableError:
+            continue
+
+
+@pytest.mark.parametrize("kind", [Counter, AsyncCounter])
+def test_is_started_again_after_a_crash(ray: Any, runtime: Path, kind: Any) -> None:
+    actor = make(kind, max_restarts=1)
+    ray.get([actor.add.remote() for _ in range(3)])
+    pid = ray.get(actor.pid.remote())
+    keeper = psutil.Process(pid).ppid()
+    os.kill(pid, signal.SIGKILL)
+    gone(pid)
+    assert insist(actor) == 11
+    again = ray.get(actor.pid.remote())
+    assert again != pid and psutil.Process(again).ppid() == keeper
+    os.kill(again, signal.SIGKILL)
+    with pytest.raises(exceptions.ActorDiedError):
+        while True:
+            insist(actor)
+    gone(keeper)
+    assert not runtime.exists()
+
+
+def test_calls_that_may_be_tried_again_reach_the_next_life(ray: Any, tmp_path: Path) -> None:
+    @ray.remote
+    class Shaky:
+        def work(self, folder: str) -> int:
+            tries = len(list(Path(folder).iterdir()))
+            (Path(folder) / str(tries)).touch()
+            if tries < 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return tries
+
+    folder = tmp_path / "tries"
+    folder.mkdir()
+    actor = make_plain(Shaky, max_restarts=-1, max_task_retries=-1)
+    assert ray.get(actor.work.remote(str(folder))) == 2
+    # Another program finds out how it was made.
+    for path in folder.iterdir():
+        path.unlink()
+    found = program(
+        "import pool as ray; ray.init(namespace='tests')\n"
+        f"print(ray.get(ray.get_actor('it').work.remote({str(folder)!r})))"
+    )
+    assert found == "2\n"
+
+
+def make_plain(kind: Any, **options: Any) -> Any:
+    return kind.options(name="it", lifetime="detached", **options).remote()
+
+
+def test_is_started_again_while_no_program_runs(ray: Any) -> None:
+    pid = int(
+        program(
+            "import pool as ray; from raytasks import Counter; ray.init(namespace='tests')\n"
+            "c = Counter.options(name='it', lifetime='detached', max_restarts=1).remote(10)\n"
+            "print(ray.get([c.add.remote(), c.pid.remote()])[1])"
+        )
+    )
+    os.kill(pid, signal.SIGKILL)
+    gone(pid)
+    found = ray.get_actor("it")
+    assert ray.get(found.add.remote()) == 11
+    assert ray.get(found.pid.remote()) != pid
+
+
+def test_killed_or_left_for_good_it_is_not_started_again(ray: Any, runtime: Path) -> None:
+    for end in ("kill", "exit", "command"):
+        actor = make(max_restarts=-1)
+        pid = ray.get(actor.pid.remote())
+        keeper = psutil.Process(pid).ppid()
+        if end == "kill":
+            ray.kill(actor)
+        elif end == "exit":
+            with pytest.raises(exceptions.ActorDiedError, match="exit_actor"):
+                ray.get(actor.exit.remote())
+        else:
+            assert pool.__main__.main(["actors", "--end", "it"]) == 0
+        with pytest.raises(exceptions.ActorDiedError):
+            while True:
+                insist(actor)
+        gone(pid)
+        gone(keeper)
+        assert not runtime.exists()
+
+
+def test_kill_may_leave_its_restarts(ray: Any) -> None:
+    actor = make(max_restarts=1)
+    pid = ray.get(actor.pid.remote())
+    ray.kill(actor, no_restart=False)
+    gone(pid)
+    assert insist(actor) == 11
+
+
+def test_dies_with_its_keeper(ray: Any, runtime: Path) -> None:
+    actor = make(max_restarts=-1)
+    pid = ray.get(actor.pid.remote())
+    keeper = psutil.Process(pid).ppid()
+    os.kill(keeper, signal.SIGKILL)
+    gone(pid)
+    with pytest.raises(exceptions.ActorDiedError):
+        while True:
+            insist(actor)
+    assert not runtime.exists()
+
+
+def test_constructor_that_crashes_is_not_tried_for_ever(ray: Any, runtime: Path) -> None:
+    @ray.remote
+    class Stillborn:
+        def __init__(self) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def add(self) -> None:
+            """Never called."""
+
+    actor = make_plain(Stillborn, max_restarts=-1)
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(actor.add.remote())
+    assert not runtime.exists()

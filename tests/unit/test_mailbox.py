@@ -77,6 +77,20 @@ def test_stops_after_the_calls_that_were_made_before() -> None:
     assert mailbox.exited("exited with code 0") == [(GONE,)]
 
 
+def test_without_handles_it_is_started_again_only_for_calls_that_are_left() -> None:
+    for retries, again in ((0, False), (1, True)):
+        mailbox = Mailbox(restarts=1)
+        mailbox.started()
+        call = Call("a", retries=retries)
+        mailbox.called(call)
+        mailbox.released()
+        commands = mailbox.exited("killed")
+        assert ((LAUNCH,) in commands) is again
+        if again:
+            assert mailbox.started() == [(POST, call)]
+            assert mailbox.answered(call.number) == (call, [(STOP,)])
+
+
 def test_late_answer_after_a_restart_is_dropped() -> None:
     mailbox = Mailbox(restarts=1)
     mailbox.started()
