@@ -141,7 +141,7 @@ class ActorHost:
         _output.sign(self.title)
         try:
             kind = loads(code[0], code[1:])
-            args, kwargs = Parcel(list(packets)).open()
+            args, kwargs = self._open(list(packets))
             self.instance = kind if self.is_task else kind(*args, **kwargs)
         except BaseException as error:
             complete_lines()
@@ -155,6 +155,17 @@ class ActorHost:
         _output.sign(label)
         self.channel.send((STARTED, os.getpid(), label, *self.kept_by))
         return True
+
+    def _open(self, packets: list[list[Any]]) -> tuple[Any, Any]:
+        """Return ``(args, kwargs)`` of a parcel."""
+        if not self.detached:
+            return Parcel(packets).open()
+        *packets, luggage = packets
+        # Held until what the arguments refer to is found by its names.
+        held = loads(luggage[0], luggage[1:])
+        opened = Parcel(packets).open()
+        del held
+        return opened
 
     def receive(self) -> tuple[Any, list[Any]] | None:
         """Wait for the next call; None when the actor is to end."""
@@ -291,7 +302,7 @@ class ActorHost:
         """Call a method and return what it returns: a value, a coroutine, a generator."""
         context.name = self.title if self.is_task else f"{self.title}.{method}"
         context.task = task
-        args, kwargs = Parcel(unflatten(layout, blobs)).open()
+        args, kwargs = self._open(unflatten(layout, blobs))
         if self.is_task:
             return self.instance(*args, **kwargs)
         if method == "__ray_ready__":

@@ -17,6 +17,7 @@ from pool._in_worker import _runner
 from pool._in_worker._actor import ActorHost
 from pool._in_worker._context import context
 from pool._in_worker._logs import redirect
+from pool._objects import _home
 from pool._objects import _protocol as protocol
 from pool._objects._options import ASYNC_CONCURRENCY
 from pool._objects._parcels import unflatten
@@ -248,6 +249,7 @@ def _live(
     if life is not None:
         host.kept_by = (os.getppid(),)
     context.actor = host
+    _home.starter = _start_runtime
     redirect(_speak)
     _speaking.channel = first
     if not host.construct(code, *arguments):
@@ -257,6 +259,13 @@ def _live(
     Detached(host, config).run(first, door)
     if life is not None:
         life.leaves()
+
+
+def _start_runtime() -> Any:
+    """Start a runtime of this actor's own, as in any program."""
+    # By name: it belongs to a layer above this one.
+    __import__("pool._ray._api")
+    return sys.modules["pool._ray._api"]._start()
 
 
 class _Nobody:

@@ -122,12 +122,21 @@ def sealed(value: Any) -> Any:
     stored = seal(value)
     if stored.__class__ is Sealed and stored.refs:
         if context.actor is not None and context.actor.detached:
-            raise TypeError(
-                "a detached actor cannot return references or handles: what they stand for "
-                "belongs to its own process; return the values"
-            )
+            return _accompanied(stored)
         _borrowed().hand_over(stored.refs)
     return stored
+
+
+def _accompanied(stored: Sealed) -> Any:
+    """Return a result of a detached actor with what its references stand for; waits for that."""
+    from pool._objects._luggage import Accompanied, Luggage, reached
+
+    home = _home.current()
+    found = reached(stored.refs)
+    while pending := [ref for ref in found if not ref._state]:
+        home.fetch(pending, None)
+        found = reached(stored.refs)
+    return Accompanied(stored, Luggage(found))
 
 
 def tidy() -> None:

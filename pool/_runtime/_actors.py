@@ -238,13 +238,17 @@ class Actor:
         for need in set(call.parcel.needs):
             if need._watch(lambda _: self._need_met(call)):
                 call.waiting += 1
-        call.ready = not call.waiting
+        call.ready = not call.waiting and self._can_go(call)
         self.carry_out(self.mailbox.called(call))
 
     def _need_met(self, call: ActorCall) -> None:
         call.waiting -= 1
-        if not call.waiting:
+        if not call.waiting and self._can_go(call):
             self.carry_out(self.mailbox.resolved(call))
+
+    def _can_go(self, call: ActorCall) -> bool:
+        """Return whether a call whose arguments are there can be posted."""
+        return True
 
     def _post(self, calls: Sequence[ActorCall]) -> None:
         """Send calls, many in a message if they are small."""
@@ -262,11 +266,19 @@ class Actor:
             if entries and nbytes > MESSAGE_NBYTES:
                 self._send((protocol.CALL, tuple(entries)), blobs)
                 entries, blobs, nbytes = [], [], parcel.nbytes
-            layout, packets = flatten(parcel.packets)
+            try:
+                layout, packets = flatten(self._packets(parcel))
+            except TypeError as error:
+                self._not_sent(call, error)
+                continue
             entries.append((call.number, call.method, call.returns, layout, call.name))
             blobs += packets
         if entries:
             self._send((protocol.CALL, tuple(entries)), blobs)
+
+    def _packets(self, parcel: Parcel) -> Sequence[Any]:
+        """Return what is sent of the arguments of a call."""
+        return parcel.packets
 
     def on_refused(self, head: Any, error: BaseException) -> None:
         """Fail what cannot be sent: there is no memory or descriptor for a large message."""

@@ -10,6 +10,7 @@ import sys
 
 from pool._objects import _mailbox as mail
 from pool._objects import _protocol as protocol
+from pool._objects._luggage import Luggage, reached
 from pool._objects._parcels import Parcel, flatten
 from pool._pickling import loads
 from pool._runtime._actors import Actor, ActorCall
@@ -23,9 +24,11 @@ from store._codec import encode, opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from pool._objects._options import ActorOptions
+    from pool._objects._refs import ObjectRef
     from pool._runtime._runtime import Runtime
 
 
@@ -125,18 +128,37 @@ class DetachedActor(Actor):
                 self._kill()
         return more
 
-    def call(self, call: ActorCall) -> None:
-        """Take a call, unless it takes references along."""
-        if call.parcel.refs:
-            call.fail(
-                TypeError(
-                    f"{call.title}: references and handles inside arguments cannot be sent to "
-                    "a detached actor, which outlives what they stand for; pass a reference "
-                    "as an argument of its own, so that its value is sent"
-                )
-            )
+    # ------------------------------------------------------------------ references
+
+    def _needs_met(self) -> None:
+        try:
+            pending = _pending(self._parcel)
+        except TypeError as error:
+            self.cause = error
+            self.mailbox.refused(str(error))
+            self.carry_out(self.mailbox.exited("it was never started"))
             return
-        super().call(call)
+        if pending is None:
+            super()._needs_met()
+        else:
+            pending._watch(lambda _: self._needs_met())
+
+    def _can_go(self, call: ActorCall) -> bool:
+        """Return whether all is there that goes along; else look again when more of it is."""
+        try:
+            pending = _pending(call.parcel)
+        except TypeError:
+            return True  # refused when it is its turn
+        if pending is not None:
+            pending._watch(lambda _: self._look_again(call))
+        return pending is None
+
+    def _look_again(self, call: ActorCall) -> None:
+        if self._can_go(call):
+            self.carry_out(self.mailbox.resolved(call))
+
+    def _packets(self, parcel: Parcel) -> Sequence[Any]:
+        return [*parcel.packets, _luggage(parcel)]
 
     def _tell_of_drops(self) -> None:
         """Nothing: what belongs to no program shares no page with one, and looks by itself."""
@@ -226,7 +248,7 @@ def _spawn(actor: DetachedActor) -> Channel:
     os.waitpid(pid, 0)
     facts = encode(options.facts)
     blobs = [actor._encoded.data, *actor._encoded.buffers]
-    layout, blobs = flatten([blobs, [facts.data], *actor._parcel.packets])
+    layout, blobs = flatten([blobs, [facts.data], *actor._packets(actor._parcel)])
     config = {
         "title": actor.title,
         "name": options.name,
@@ -250,6 +272,18 @@ def _bytes(blob: Any) -> Any:
 
 def _path() -> list[str]:
     return [str(entry) for entry in sys.path]
+
+
+def _pending(parcel: Parcel) -> ObjectRef | None:
+    """Return an object that is not there and has to go along; None: all are there."""
+    if not (parcel.needs or parcel.refs):
+        return None
+    return next((ref for ref in reached([*parcel.needs, *parcel.refs]) if not ref._state), None)
+
+
+def _luggage(parcel: Parcel) -> list[Any]:
+    encoded = encode(Luggage(reached(parcel.refs)))
+    return [encoded.data, *encoded.buffers]
 
 
 class Introduced:

@@ -57,10 +57,10 @@ class Directory:
         if options.detached:
             from pool._runtime._detached import DetachedActor
 
-            if parcel.refs or code.refs:
+            if code.refs:
                 return TypeError(
-                    f"{code.title}: references and handles cannot be sent to a detached actor "
-                    "inside its arguments or its class"
+                    f"{code.title}: a class that holds references or handles cannot be that of a "
+                    "detached actor; give them to its constructor"
                 )
             actor: Actor = DetachedActor(self._runtime, code, parcel, options)
         else:

@@ -299,6 +299,8 @@ class Runtime:
 
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each."""
+        if self.foreign:
+            return [self._left_behind(ref) for ref in refs]
         if len(refs) == 1:
             (ref,) = refs
             self.engine.wait(lambda: bool(ref._state), timeout)
@@ -315,6 +317,22 @@ class Runtime:
 
             self.engine.wait(all_there, timeout)
         return [(ref._state, ref._value) if ref._state else None for ref in refs]
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this belongs to the process that was forked."""
+        return self._owner != os.getpid()
+
+    def _left_behind(self, ref: ObjectRef) -> tuple[int, Any]:
+        """Return what a forked child has of an object of its parent's."""
+        if ref._state:
+            return ref._state, ref._value
+        from pool.exceptions import OwnerDiedError
+
+        return FAILED, OwnerDiedError(
+            f"{ref!r} was promised to the process that was forked; here nobody will keep "
+            "that promise: pass values to children, or get() them before the fork"
+        )
 
     def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
         """Wait until `number` of the objects are there, or the timeout."""
@@ -483,7 +501,7 @@ class Runtime:
     @property
     def usable(self) -> bool:
         """Whether it can be used: not after a crash, and not in a forked child."""
-        return self.engine.usable and self._owner == os.getpid()
+        return self.engine.usable and not self.foreign
 
     def stop(self) -> None:
         """End all workers and actors, at once; wait until they are gone."""

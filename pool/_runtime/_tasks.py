@@ -131,6 +131,8 @@ class TaskCall(Member):
 
     def abort(self, error: BaseException) -> bool:
         """Note that it was cancelled, or that the engine was given up."""
+        if self._runtime.foreign:
+            return False  # its references say so when they are asked
         self._runtime.later(lambda: self.fail(error))
         return False
 

@@ -118,6 +118,12 @@ class Counter:
     def keep(self, refs: list[Any]) -> None:
         self.refs = refs
 
+    def count_kept(self) -> int:
+        return len(self.refs)
+
+    def first_of_kept(self, number: int) -> list[Any]:
+        return list(self.refs[:number])
+
     def kept(self) -> Any:
         return pool.get(self.refs)
 

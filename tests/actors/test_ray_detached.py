@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
-from raytasks import AsyncCounter, Counter, double
+from raytasks import AsyncCounter, Counter, double, fail, hold
 
 import pool
 import pool.__main__
@@ -179,13 +180,54 @@ def test_constructor_that_raises_leaves_nothing(ray: Any, runtime: Path) -> None
         ray.get_actor("it")
 
 
-def test_what_belongs_to_a_program_is_not_sent(ray: Any) -> None:
+def test_references_take_their_values_along(ray: Any, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
     actor = make()
     assert ray.get(actor.add.remote(ray.put(5))) == 15
-    with pytest.raises(TypeError, match="cannot be sent to a detached actor"):
-        ray.get(actor.keep.remote([ray.put(1)]))
+    large = ray.put(np.arange(100_000))
+    held = hold.remote(gate)
+    nested = ray.put([large, held])
+    kept = actor.keep.remote([large, double.remote(4), held, nested, fail.remote("no value")])
+    later = actor.count_kept.remote()
+    assert ray.wait([later], timeout=0.1) == ([], [later])
+    Path(gate).write_text("x")
+    assert ray.get([kept, later]) == [None, 5]
+    ray.shutdown()
+    ray.init(num_cpus=1, namespace="tests")
+    # Their program's runtime is gone.
+    first, second, third, inner = ray.get(ray.get_actor("it").first_of_kept.remote(4))
+    assert ray.get(first).sum() == np.arange(100_000).sum()
+    assert ray.get([second, third]) == [8, "x"]
+    assert ray.get(ray.get(inner))[1] == "x"
+    with pytest.raises(ValueError, match="no value"):
+        ray.get(ray.get_actor("it").kept.remote())
+
+
+def test_what_would_be_missed_elsewhere_is_not_sent(ray: Any) -> None:
+    actor = make()
+    counter = Counter.remote()
+    for held in (counter, ray.put([counter])):
+        with pytest.raises(TypeError, match="handle of an actor"):
+            ray.get(actor.keep.remote([held]))
+    assert ray.get(actor.add.remote()) == 11
     with pytest.raises(ValueError, match="needs a name"):
         Counter.options(lifetime="detached").remote()
+
+
+def test_constructor_gets_references(ray: Any) -> None:
+    @ray.remote
+    class Keeper:
+        def __init__(self, refs: list[Any]) -> None:
+            self.refs = refs
+
+        def values(self) -> Any:
+            return pool.get(self.refs)
+
+    actor = Keeper.options(name="it", lifetime="detached", max_restarts=1).remote(
+        [ray.put(1), double.remote(2)]
+    )
+    assert ray.get(actor.values.remote()) == [1, 4]
 
 
 def test_tasks_find_it(ray: Any) -> None:

@@ -44,6 +44,23 @@ def gate(tmp_path: Path) -> Any:
     return Gate()
 
 
+def die_first_time(folder: str) -> bool:
+    """Return whether nobody else has asked before, in this folder."""
+    try:
+        os.close(os.open(os.path.join(folder, "died"), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+@pool.remote
+def hold_or_die(gate: str) -> str:
+    """Tell the pid, and wait."""
+    Path(gate + ".pid").write_text(str(os.getpid()))
+    with open(gate) as file:
+        return file.read()
+
+
 # ---------------------------------------------------------------------- tasks
 
 
@@ -88,6 +105,80 @@ def test_worker_killed_while_it_waits_for_a_nested_task(
             ray.get(outer)
         writer.write("through")
     assert ray.get(inner) == "through"
+
+
+def test_worker_killed_with_resolved_and_unresolved_dependencies(
+    ray: Any, gate: Any, tmp_path: Path
+) -> None:
+    @ray.remote
+    def die_once(value: Any, refs: list[Any], folder: str) -> Any:
+        if die_first_time(folder):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value, pool.get(refs)
+
+    resolved, unresolved = double.remote(2), hold.remote(gate.name)
+    given = ray.put([1, 2])
+    task = die_once.remote(resolved, [given, double.remote(5)], str(tmp_path))
+    waiting = die_once.remote(unresolved, [given], str(tmp_path))
+    also = double.remote(task)
+    del resolved, given  # the tasks hold what they need
+    with gate.entered() as writer:
+        assert ray.get(task) == (4, [[1, 2], 10])
+        writer.write("late")
+    assert ray.get(waiting) == ("late", [[1, 2]])
+    assert ray.get(also) == (4, [[1, 2], 10]) * 2
+
+
+def test_worker_killed_while_its_task_waits_for_a_dependency(ray: Any, gate: Any) -> None:
+    """What kills the worker that runs a dependency does not touch what depends on it."""
+    first = hold_or_die.remote(gate.name)
+    second = double.remote(first)
+    with gate.entered():
+        process = psutil.Process(int(Path(gate.name + ".pid").read_text()))
+        process.kill()
+        psutil.wait_procs([process], timeout=20)
+    with gate.entered() as writer:
+        writer.write("again")
+    assert ray.get([first, second]) == ["again", "againagain"]
+
+
+def test_object_outlives_the_worker_that_made_it(ray: Any) -> None:
+    @ray.remote
+    def make() -> Any:
+        return os.getpid(), pool.put([1, 2]), double.remote(3)
+
+    pid, put, task = ray.get(make.remote())
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+    assert ray.get([put, task]) == [[1, 2], 6]
+    assert ray.get(double.remote(put)) == [1, 2, 1, 2]
+
+
+def test_reference_whose_owner_has_died(ray: Any, tmp_path: Path) -> None:
+    """A child of a fork has the references of its parent, and not what they stand for."""
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+    os.mkfifo(gate + "2")
+    pending, called = hold.remote(gate), Counter.remote().hold.remote(gate + "2")
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            found = []
+            for ref in (pending, called):
+                try:
+                    ray.get(ref, timeout=30)
+                except BaseException as error:
+                    found.append(type(error).__name__)
+            os.write(write, " ".join(found).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read) as file:
+        assert file.read() == "OwnerDiedError OwnerDiedError"
+    os.waitpid(pid, 0)
+    Path(gate).write_text("x")
+    assert ray.get(pending) == "x"
 
 
 def test_retry_of_errors(ray: Any, tmp_path: Path) -> None:
@@ -219,8 +310,8 @@ def test_ten_thousand_calls_in_flight(ray: Any) -> None:
 
 @pytest.mark.watchdog(120)
 def test_many_actors_on_two_cpus(ray: Any) -> None:
-    counters = [Counter.remote(i) for i in range(60)]
-    assert ray.get([c.add.remote() for c in counters]) == list(range(1, 61))
+    counters = [Counter.remote(i) for i in range(200)]
+    assert ray.get([c.add.remote() for c in counters]) == list(range(1, 201))
 
 
 # ---------------------------------------------------------------------- messages

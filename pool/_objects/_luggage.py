@@ -1,0 +1,104 @@
+"""Values that go along with references into another program.
+
+Between programs a reference cannot be lent: the one that owns its object may end. So what
+it stands for travels with it, and becomes an object of the other program under the same name.
+"""
+
+from __future__ import annotations
+
+from pool._objects._home import current
+from pool._objects._parcels import Sealed
+from pool._objects._refs import FAILED, ActorRef, ObjectRef
+from pool._pickling import dumps_exception, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from pool._objects._refs import Ref
+
+
+class Luggage:
+    """The objects behind references, all of which are there.
+
+    Arrives as the list of the other program's references to them.
+
+    Parameters
+    ----------
+    refs : iterable of ObjectRef
+        As `reached` returns them.
+    """
+
+    def __init__(self, refs: Iterable[ObjectRef]) -> None:
+        self._items = [(ref.binary(), ref._state, _portable(ref)) for ref in refs]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpack, (self._items,)
+
+
+class Accompanied:
+    """A stored value and what its references stand for; arrives as the value."""
+
+    def __init__(self, stored: Sealed, luggage: Luggage) -> None:
+        self._stored = stored
+        self._luggage = luggage
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _second, (self._luggage, self._stored)
+
+
+def reached(refs: Iterable[Ref]) -> list[ObjectRef]:
+    """Return the objects behind references, and behind those in their values, each once.
+
+    What is behind one that is pending is not known yet.
+
+    Raises
+    ------
+    TypeError
+        If a handle of an actor is among them.
+    """
+    found: dict[ObjectRef, None] = {}
+    left = list(refs)
+    while left:
+        ref = left.pop()
+        if isinstance(ref, ActorRef):
+            raise TypeError(
+                f"the handle of an actor ({ref.facts.title}) cannot be sent into or out of a "
+                "detached actor, which outlives its program; name the actor, make it "
+                "detached, and use get_actor there"
+            )
+        if isinstance(ref, ObjectRef) and ref not in found:
+            found[ref] = None
+            if ref._value.__class__ is Sealed:
+                left.extend(ref._value.refs)
+    return list(found)
+
+
+def _portable(ref: ObjectRef) -> Any:
+    """Return the value, of an error its pickle: classes may be known to the user's code only."""
+    if ref._state != FAILED:
+        return ref._value
+    encoded = dumps_exception(ref._value)
+    return bytes(encoded.data), [bytes(buffer) for buffer in encoded.buffers]
+
+
+def _unpack(items: list[tuple[bytes, int, Any]]) -> list[ObjectRef]:
+    if not items:
+        return []  # a home would be started for nothing
+    home: Any = current()
+
+    def enter() -> list[ObjectRef]:
+        refs = []
+        for name, state, stored in items:
+            ref = home.arrived("o", name)
+            ref._seal(state, loads(*stored) if state == FAILED else stored)
+            refs.append(ref)
+        return refs
+
+    found: list[ObjectRef] = home.locked(enter)
+    return found
+
+
+def _second(luggage: object, stored: Sealed) -> Sealed:
+    return stored
