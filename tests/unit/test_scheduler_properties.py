@@ -72,6 +72,7 @@ class SimJob:
         self.lost: Counter[int] = Counter()
         self.outcomes: Counter[int] = Counter()
         self.dropped: set[int] = set()
+        self.recalled: set[int] = set()
 
 
 class World:
@@ -172,14 +173,16 @@ class World:
         worker = self.workers[command.worker_id]
         current = worker.current
         if (
-            command.kill
-            and current is not None
+            current is not None
             and current.message_id == command.message_id
             and current.finished < len(current.chunks)
             and current.running[0] == command.job_id
             and command.index in (None, current.running[1])
         ):
-            worker.signalled = True
+            worker.signalled |= command.how != ev.ASK
+            if command.how != ev.KILL:
+                key = (command.worker_id, command.message_id, command.job_id, command.index)
+                self.inbox.append(ev.RecallHeard(*key))
 
     def deliver(self, command: ev.Deliver, answered: list[Chunk] | None) -> None:
         assert answered is not None, "delivered without an answer"
@@ -202,12 +205,19 @@ class World:
         assert worker.current is not None
         assert worker.current.running == (command.job_id, command.index), "it was not running"
         job = self.jobs[command.job_id]
-        assert job.lost[command.index] > job.event.retries or command.index in job.dropped
+        unwanted = job.dropped | job.recalled
+        assert job.lost[command.index] > job.event.retries or command.index in unwanted
         if command.timed_out:
             assert worker.timed == (command.job_id, command.index), "another one was too late"
             assert job.event.timeout is not None
             begun = max(self.sent_at[worker.current.message_id], worker.ready_at or 0.0)
             assert self.now >= begun + job.event.timeout, "it was not late yet"
+        self.settle(command.job_id, command.index)
+
+    def do_DropChunk(self, command: ev.DropChunk) -> None:
+        job = self.jobs[command.job_id]
+        assert command.index in job.recalled
+        assert job.begun[command.index] == job.lost[command.index], "it has begun"
         self.settle(command.job_id, command.index)
 
     def do_FinishJob(self, command: ev.FinishJob) -> None:
@@ -275,6 +285,11 @@ class World:
     def cancel_chunk(self, job_id: int, index: int) -> None:
         self.jobs[job_id].dropped.add(index)
         self.handle(ev.CancelRequested(job_id, index))
+
+    def recall(self, job_id: int, index: int, force: bool) -> None:
+        if index not in self.jobs[job_id].dropped:
+            self.jobs[job_id].recalled.add(index)
+            self.handle(ev.RecallRequested(job_id, index, force))
 
     def run_short(self, worker: SimWorker) -> None:
         """Find that memory is short and that this worker has most of it."""
@@ -383,6 +398,12 @@ class World:
         if worker.current is not worker.loan:
             depth += self.jobs[worker.current.running[0]].event.depth
         worker.blocked_on = 0
+        message = worker.current
+        if message is not worker.loan and len(message.chunks) > 1:
+            self.flush(worker, final=False)
+            del message.chunks[message.finished + 1 :]
+            event = ev.RestReturned(worker.worker_id, message.message_id)
+            worker.out.append(lambda: self.handle(event))
 
         def wait() -> None:
             worker.blocked_on = self.submit(chunks, True, depth=depth, cost_key=cost_key)
@@ -559,7 +580,11 @@ def play(seed: int, events: int = 150) -> World:
             elif jobs and luck < 0.185:
                 job_id = dice.choice(jobs)
                 if world.jobs[job_id].chunks:
-                    world.cancel_chunk(job_id, dice.randrange(world.jobs[job_id].chunks))
+                    index = dice.randrange(world.jobs[job_id].chunks)
+                    if dice.random() < 0.5:
+                        world.cancel_chunk(job_id, index)
+                    else:
+                        world.recall(job_id, index, dice.random() < 0.5)
             lazy = [number for number in jobs if not world.jobs[number].final]
             if lazy and luck >= 0.185:
                 world.add(dice.choice(lazy), dice.choice([0, 1, 4]), dice.random() < 0.3)
@@ -600,6 +625,9 @@ def test_any_course_of_events_ends_well(block: int) -> None:
             raise
 
 
+COMMANDS = ("Reclaim(", "Interrupt(", "KillWorker(", "FailChunk(", "DropChunk(", "AbortJobs(")
+
+
 def test_the_world_is_eventful_enough() -> None:
     """The fuzz means something only if the rare things do happen in it."""
     seen: Counter[str] = Counter()
@@ -607,15 +635,15 @@ def test_the_world_is_eventful_enough() -> None:
         world = play(seed)
         for event, _, commands in world.log:
             seen[type(event).__name__] += 1
-            for name in ("Reclaim(", "Interrupt(", "KillWorker(", "FailChunk(", "AbortJobs("):
+            for name in COMMANDS:
                 seen[name] += name in commands
             seen["timed out"] += "timed_out=True" in commands
-            seen["killed"] += "kill=True" in commands
+            seen["killed"] += f"how={ev.KILL}" in commands
+            seen["ended itself"] += f"how={ev.EXIT}" in commands
         seen["retried"] += any(any(job.lost.values()) for job in world.jobs.values())
         seen["deep"] += any(job.event.depth > 2 for job in world.jobs.values())
     expected = {cls.__name__ for cls in world.scheduler._handlers}
-    expected |= {"Reclaim(", "Interrupt(", "KillWorker(", "FailChunk(", "AbortJobs("}
-    expected |= {"timed out", "killed", "retried", "deep"}
+    expected |= {*COMMANDS, "timed out", "killed", "ended itself", "retried", "deep"}
     assert not [name for name in sorted(expected) if seen[name] < 3], seen
 
 
@@ -673,6 +701,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         job_id = jobs[pick % len(jobs)]
         if index < self.world.jobs[job_id].chunks:
             self.world.cancel_chunk(job_id, index)
+
+    @precondition(lambda self: not self.world.over and self.open_jobs())
+    @rule(pick=st.integers(0, 10), index=st.integers(0, 4), force=st.booleans())
+    def recall(self, pick: int, index: int, force: bool) -> None:
+        jobs = self.open_jobs()
+        job_id = jobs[pick % len(jobs)]
+        if index < self.world.jobs[job_id].chunks:
+            self.world.recall(job_id, index, force)
 
     @precondition(lambda self: not self.world.over)
     @rule()
