@@ -94,12 +94,22 @@ def connect(channel: Channel) -> None:
 def _buffer_lines() -> None:
     """Have C code write lines at once, too: into a pipe it would only every 4 KiB."""
     try:
-        import ctypes
+        # Not by `ctypes` itself, whose import would take a third of a worker's start.
+        import _ctypes
 
-        libc = ctypes.CDLL(None)
-        libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 1, 0)  # _IOLBF
-    except (ImportError, OSError, AttributeError, ValueError):
+        class Pointer(_ctypes._SimpleCData):  # type: ignore[type-arg]  # it takes none
+            _type_ = "P"
+
+        libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # typeshed knows names only
+        stdout = Pointer.from_address(_ctypes.dlsym(libc, "stdout"))
+        setvbuf = _ctypes.dlsym(libc, "setvbuf")
+        _ctypes.call_function(setvbuf, (stdout, Pointer(), _IOLBF, Pointer()))
+    except (ImportError, OSError, AttributeError):
         return  # another C library: as in any process that writes into a pipe
+
+
+#: Of <stdio.h>: a buffer is written at the end of each line.
+_IOLBF = 1
 
 
 def silence() -> None:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pool._objects._refs import ActorFacts, Ref
 
 #: What workers of a runtime need; imported once, by the process that they are forked from.
-PRELOAD = ("ctypes", "pool._in_worker._actor", "pool._in_worker._borrowed")
+PRELOAD = ("_ctypes", "pool._in_worker._actor", "pool._in_worker._borrowed")
 
 _numbers = count(1)
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
