@@ -88,14 +88,21 @@ def uss(pid: int) -> int:
 
 
 class Peak:
-    """The most that `tree_pss` was seen to be."""
+    """The most that `tree_pss` was seen to be, by two looks in a row.
+
+    One process is read after the other. Shares of a page that a second process has begun to
+    read meanwhile would be counted with the old and with the new number of sharers.
+    """
 
     def __init__(self) -> None:
         self.nbytes = 0
+        self._before = 0
 
     def look(self) -> None:
         """Look once more."""
-        self.nbytes = max(self.nbytes, tree_pss())
+        now = tree_pss()
+        self.nbytes = max(self.nbytes, min(now, self._before))
+        self._before = now
 
 
 @contextmanager

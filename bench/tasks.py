@@ -60,6 +60,22 @@ def add_first(array: Any, number: int) -> float:
     return float(array[0]) + number
 
 
+def add_sum(array: Any, number: int) -> float:
+    return float(array.sum()) + number
+
+
+def add_rows(frame: Any, number: int) -> int:
+    return len(frame) + number
+
+
+def import_pandas(number: int) -> None:
+    """Import it so that nobody's time counts; it takes so long that no worker is left out."""
+    import pandas
+
+    assert pandas
+    spin(0.02)
+
+
 def rows_of(frame: Any) -> int:
     return len(frame)
 
@@ -103,3 +119,13 @@ class Model:
 
     def peek(self, column: int) -> float:
         return float(self.weights[0, column])
+
+
+class Guarded(Model):
+    """The same with a lock, as objects have that threads share."""
+
+    def __init__(self, weights: Any) -> None:
+        import threading
+
+        super().__init__(weights)
+        self.lock = threading.Lock()

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bench import tasks
+from bench._system import peak_pss, tree_pss
 from bench._work import OURS, Bound, Row, Unsupported, Work, WrongResult, expect
 
 if TYPE_CHECKING:
@@ -23,13 +24,20 @@ if TYPE_CHECKING:
 MB = 125_000  # float64 values
 
 
-def seconds(action: Callable[[], Any]) -> float:
-    """Time one call; what it returns is let go outside of the timing."""
+def seconds(action: Callable[[], Any], check: Callable[[Any], None] | None = None) -> float:
+    """Time one call; what it returns is looked at and let go outside of the timing."""
     begun = perf_counter()
     result = action()
     taken = perf_counter() - begun
-    del result
+    if check is not None:
+        check(result)
     return taken
+
+
+def all_ones(array: Any) -> None:
+    """Raise `WrongResult` unless an array is of ones."""
+    if not (len(array) and (array == 1).all()):
+        raise WrongResult("not an array of ones")
 
 
 class Copy:
@@ -66,7 +74,11 @@ def put_warm(peer: Peer, scale: Scale) -> Iterator[Work]:
     array = _ones(100, scale)
     copy = Copy(array)
     store.put(array)
-    yield Work(lambda: seconds(lambda: store.put(array)) / copy())
+
+    def check(ref: Any) -> None:
+        all_ones(store.get(ref))
+
+    yield Work(lambda: seconds(lambda: store.put(array), check) / copy())
 
 
 @contextmanager
@@ -81,7 +93,9 @@ def put_first(peer: Peer, scale: Scale) -> Iterator[Work]:
     def run() -> float:
         if len(kept) > 4:
             kept.clear()
-        return seconds(lambda: kept.append(store.put(array))) / copy()
+        figure = seconds(lambda: kept.append(store.put(array))) / copy()
+        all_ones(store.get(kept[-1]))
+        return figure
 
     yield Work(run)
     kept.clear()
@@ -89,19 +103,19 @@ def put_first(peer: Peer, scale: Scale) -> Iterator[Work]:
 
 @contextmanager
 def get(peer: Peer, scale: Scale) -> Iterator[Work]:
-    """Get an array of 100 MB, in microseconds."""
+    """Get arrays of 70 KB to 100 MB; give the microseconds of the slowest size."""
     import store
 
-    ref = store.put(_ones(100, scale))
-    store.get(ref)
+    refs = [store.put(_ones(megabytes, scale)) for megabytes in (0.07, 0.2, 1, 10, 100)]
 
-    def run() -> float:
+    def of(ref: Any) -> float:
+        all_ones(store.get(ref))
         begun = perf_counter()
         for _ in range(100):
             store.get(ref)
         return (perf_counter() - begun) * 1e4
 
-    yield Work(run)
+    yield Work(lambda: max(of(ref) for ref in refs))
 
 
 # ---------------------------------------------------------------- through a pool
@@ -114,7 +128,11 @@ def argument(peer: Peer, scale: Scale) -> Iterator[Work]:
     copy = Copy(array)
     with peer.open(2) as session:
         session.apply(tasks.first, array)
-        yield Work(lambda: seconds(lambda: session.apply(tasks.first, array)) / copy())
+
+        def check(value: Any) -> None:
+            expect(float(value), 1.0)
+
+        yield Work(lambda: seconds(lambda: session.apply(tasks.first, array), check) / copy())
 
 
 @contextmanager
@@ -125,7 +143,7 @@ def result(peer: Peer, scale: Scale) -> Iterator[Work]:
     with peer.open(1) as session:
         session.apply(tasks.remember, array)
         session.apply(tasks.remembered, 0)
-        yield Work(lambda: seconds(lambda: session.apply(tasks.remembered, 0)) / copy())
+        yield Work(lambda: seconds(lambda: session.apply(tasks.remembered, 0), all_ones) / copy())
 
 
 @contextmanager
@@ -160,12 +178,31 @@ def broadcast(peer: Peer, scale: Scale) -> Iterator[Work]:
         )
 
 
+@contextmanager
+def broadcast_memory(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Give the peak memory of the tree while ten tasks read one array, as multiple of it."""
+    array = _ones(200, scale)
+    wanted = [float(len(array)) + number for number in range(10)]
+    with peer.open(2) as session:
+        session.map_single(tasks.increment, range(4))
+        before = tree_pss()
+
+        def run() -> float:
+            with peak_pss() as peak:
+                expect(session.map_single(partial(tasks.add_sum, array), range(10)), wanted)
+            return (peak.nbytes - before) / array.nbytes
+
+        yield Work(run)
+
+
 def _frame(scale: Scale) -> Any:
     try:
         import numpy as np
         import pandas as pd
-    except ImportError:
-        raise Unsupported("pandas is not installed") from None
+        import pyarrow
+    except ImportError as error:
+        raise Unsupported(f"{error.name} is not installed") from None
+    assert pyarrow  # without it text is Python objects, which is the row about those
     rows = scale.count(1_000_000)
     columns: dict[str, Any] = {f"n{number}": np.arange(rows) * 1.0 for number in range(8)}
     for name in ("s", "t"):
@@ -174,14 +211,37 @@ def _frame(scale: Scale) -> Any:
 
 
 @contextmanager
+def frame(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Give a frame of a million rows to ten tasks."""
+    table = _frame(scale)
+    wanted = [len(table) + number for number in range(10)]
+    with peer.open(2) as session:
+        session.map_single(tasks.import_pandas, range(4))
+        yield Work(
+            lambda: session.map_single(partial(tasks.add_rows, table), range(10)),
+            lambda got: expect(got, wanted),
+        )
+
+
+@contextmanager
 def frame_again(peer: Peer, scale: Scale) -> Iterator[Work]:
-    """Give a frame of a million rows to ten tasks, as one that is in the store."""
+    """Give a reference to such a frame to ten tasks, for the second time."""
     import store
 
-    frame = store.put(_frame(scale)) if peer.name == OURS else _frame(scale)
+    table = _frame(scale)
+    ref = store.put(table)
     with peer.open(2) as session:
-        session.map_single(tasks.increment, range(4))
-        yield Work(lambda: session.map_single(tasks.rows_of, [frame] * 10))
+
+        def call() -> Any:
+            return session.map_single(tasks.rows_of, [ref] * 10)
+
+        session.map_single(tasks.import_pandas, range(4))
+        call()
+
+        def check(got: Any) -> None:
+            expect(got, [len(table)] * 10)
+
+        yield Work(lambda: seconds(call, check) * 1e3)
 
 
 @contextmanager
@@ -190,17 +250,30 @@ def results(peer: Peer, scale: Scale) -> Iterator[Work]:
     count = scale.count(100 * MB)
     with peer.open(2) as session:
         session.map_single(tasks.increment, range(4))
-        yield Work(lambda: session.map_single(tasks.ones, [count] * 8))
+
+        def check(got: list[Any]) -> None:
+            for array in got:
+                expect(len(array), count)
+                all_ones(array)
+            expect(len(got), 8)
+
+        yield Work(lambda: session.map_single(tasks.ones, [count] * 8), check)
 
 
 @contextmanager
-def many(peer: Peer, scale: Scale) -> Iterator[Work]:
-    """Send 200 arrays of 1 MB and get as many back."""
+def many(again: bool, peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Send 200 arrays of 1 MB and get as many back; `again`: ours are in the store by now."""
     import numpy as np
 
+    import store
+
     items = [np.full(scale.count(MB), float(number)) for number in range(200)]
+    if again and peer.name == OURS:
+        items = [store.share(item) for item in items]
     with peer.open(2) as session:
         session.map_single(tasks.increment, range(4))
+        if again:
+            session.map_single(tasks.double, items)
 
         def check(got: list[Any]) -> None:
             if not all(np.array_equal(a * 2, b) for a, b in zip(items, got, strict=True)):
@@ -222,6 +295,23 @@ def method(peer: Peer, scale: Scale) -> Iterator[Work]:
 
 
 @contextmanager
+def method_lock(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Map a method of an object that holds 100 MB and a lock; in fresh copies of the 100 MB."""
+    model = tasks.Guarded(_ones(100, scale).reshape(-1, 5))
+    with peer.open(2) as session:
+        session.map_single(tasks.increment, range(4))
+
+        def check(got: Any) -> None:
+            expect(got, [1.0] * 4)
+
+        def run() -> float:
+            taken = seconds(lambda: session.map_single(model.peek, range(4)), check)
+            return taken / min(seconds(model.weights.copy) for _ in range(3))
+
+        yield Work(run)
+
+
+@contextmanager
 def small(peer: Peer, scale: Scale) -> Iterator[Work]:
     """Call a hundred times with 64 KiB."""
     import numpy as np
@@ -230,11 +320,10 @@ def small(peer: Peer, scale: Scale) -> Iterator[Work]:
     with peer.open(2) as session:
         session.apply(tasks.first, array)
 
-        def run() -> None:
-            for _ in range(scale.count(100)):
-                session.apply(tasks.first, array)
+        def run() -> list[Any]:
+            return [session.apply(tasks.first, array) for _ in range(scale.count(100))]
 
-        yield Work(run)
+        yield Work(run, lambda got: expect(got, [1.0] * scale.count(100)))
 
 
 @contextmanager
@@ -254,17 +343,26 @@ ROWS = (
     Row("put", "`store.put` of 100 MB, warm", put_warm, (Bound(1.2, ""),), "x memcpy", peers=OWN),
     Row("put-first", "the same, into new memory", put_first, (Bound(2, ""),), "x memcpy",
         peers=OWN),
-    Row("get", "`store.get` of 100 MB", get, (Bound(10, ""),), "us", peers=OWN),
+    Row("get", "`store.get` of an array of any size (the slowest)", get, (Bound(10, ""),), "us",
+        peers=OWN),
     Row("argument", "100 MB argument, overhead", argument, (Bound(1.3, ""),), "x memcpy"),
     Row("result", "100 MB result, overhead", result, (Bound(1.3, ""),), "x memcpy"),
     Row("built", "100 MB result built in the store", built, (Bound(0.1, ""),), "x memcpy",
         peers=OWN),
     Row("broadcast", "200 MB array to 10 tasks", broadcast, (Bound(0.006),), headline=True,
         long=True),
-    Row("frame-again", "1M x 10 frame with text to 10 tasks, by reference", frame_again,
+    Row("broadcast-memory", "the same: peak memory of the tree, multiple of the array",
+        broadcast_memory, (Bound(1.1, ""),), "x array", long=True),
+    Row("frame", "1M x 10 frame with 2 `str` columns to 10 tasks, plain argument", frame,
         (Bound(0.03),), long=True),
+    Row("frame-again", "the same frame to 10 tasks, by reference again", frame_again,
+        (Bound(2, ""),), "ms", peers=OWN),
     Row("results", "8 results of 100 MB", results, (Bound(0.15),), long=True),
-    Row("many", "200 arrays of 1 MB there and back", many, (Bound(0.2),), long=True),
+    Row("many", "200 arrays of 1 MB there and back, first", partial(many, False), (Bound(0.2),),
+        long=True),
+    Row("many-again", "the same, again", partial(many, True), (Bound(0.12),), long=True),
+    Row("method-lock", "method of an object with 100 MB and a lock", method_lock,
+        (Bound(1.2, ""),), "x fresh copy"),
     Row("method-1000", "method of an object with 100 MB over 1000 items", method, (Bound(0.05),),
         long=True),
     Row("small", "100 calls with 64 KiB", small, (Bound(0.6),)),
