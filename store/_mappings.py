@@ -336,19 +336,33 @@ class _MmapLease(mmap.mmap):
     """A mapping of its own, without numpy; costs a descriptor as long as it lives."""
 
     block: Block
+    readonly: bool
+
+    @property
+    def address(self) -> int:
+        """Of the block's part. For who has numpy by now; there is no other way to ask."""
+        return _address_of(self) + (self.block.start + self.block.delta) % PAGE
 
 
-def _mmap_lease(block: Block) -> Any:
+def shown(block: Block) -> Any:
+    """Return a read-only buffer with the bytes of a block, for its pickle."""
+    if "numpy" in sys.modules:
+        return lease(block, readonly=True)
+    return _mmap_lease(block, readonly=True)
+
+
+def _mmap_lease(block: Block, readonly: bool = False) -> Any:
     at = block.start + block.delta
     first = at // PAGE * PAGE
     mapped = _MmapLease(
         block.reader.fd,
         at - first + block.nbytes,
         flags=mmap.MAP_PRIVATE,
-        prot=mmap.PROT_READ | mmap.PROT_WRITE,
+        prot=mmap.PROT_READ | (0 if readonly else mmap.PROT_WRITE),
         offset=first,
     )
     mapped.block = block
+    mapped.readonly = readonly
     return memoryview(mapped)[at - first :]
 
 
@@ -374,7 +388,9 @@ def find(view: Any) -> tuple[Block, int] | None:
     found = _base_of(view)
     if found is None or _forks.is_inherited(found.block.born):
         return None
-    return _unchanged(found, view)
+    if found.readonly and view.nbytes == found.block.nbytes:
+        return found.block, found.block.delta
+    return None if _ndarray() is None else _unchanged(found, view)
 
 
 def held(view: Any) -> Block | None:
@@ -386,24 +402,46 @@ def held(view: Any) -> Block | None:
     return block.part(delta - block.delta, memoryview(view).nbytes)
 
 
-def _base_of(view: Any) -> Lease | Canvas | None:
-    numpy = sys.modules.get("numpy")
-    ndarray = getattr(numpy, "ndarray", None)  # none while numpy is being imported
-    if ndarray is None:
-        return None
+def arrived(view: Any) -> Block | None:
+    """Return the block that a buffer shows which was just decoded.
+
+    Nobody has written to it, so its pages are not looked at, which takes as long as reading
+    a few of them; and unlike `held` it does without numpy.
+    """
+    found = _base_of(view)
+    if found is None or type(found) is Canvas or _forks.is_inherited(found.block.born):
+        return held(view)
+    whole: Block = found.block
+    return whole if memoryview(view).nbytes == whole.nbytes else held(view)
+
+
+def _base_of(view: Any) -> Lease | Canvas | _MmapLease | None:
     found: Any = view
+    while type(found) is memoryview:
+        found = found.obj
+    ndarray = _ndarray()
+    if ndarray is None:
+        return found if type(found) is _MmapLease else None
     for _ in range(_DEPTH):
         if type(found) is memoryview:
             found = found.obj
         elif isinstance(found, ndarray):
             found = found.base
-        elif type(found) is Lease or type(found) is Canvas:
-            return found
+        elif type(found) in _LEASES:
+            return found  # type: ignore[no-any-return]
         elif found is None or type(found) is bytes or type(found) is bytearray:
             return None  # memory of their own
         else:
             return _lease_at(_address_of(view))
     return None
+
+
+def _ndarray() -> Any:
+    """Return numpy's class, if somebody has imported it; not while that is going on."""
+    return getattr(sys.modules.get("numpy"), "ndarray", None)
+
+
+_LEASES = frozenset({Lease, Canvas, _MmapLease})
 
 
 def _lease_at(address: int) -> Lease | Canvas | None:
@@ -438,7 +476,7 @@ def _address_of(view: Any) -> int:
     return address
 
 
-def _unchanged(lease: Lease | Canvas, view: Any) -> tuple[Block, int] | None:
+def _unchanged(lease: Lease | Canvas | _MmapLease, view: Any) -> tuple[Block, int] | None:
     address = _address_of(view)
     nbytes = memoryview(view).nbytes
     offset = address - lease.address

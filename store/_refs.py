@@ -130,7 +130,7 @@ def _exported(blob: Any, protocol: int) -> Any:
     if protocol < 5:
         return bytes(blob.copy())
     # Read-only, so nobody needs to look whether it was written to.
-    return PickleBuffer(_mappings.lease(blob, readonly=True))
+    return PickleBuffer(_mappings.shown(blob))
 
 
 def _rebuild(kind: type[ObjectRef], uid: str, *blobs: Any) -> ObjectRef:
@@ -138,7 +138,7 @@ def _rebuild(kind: type[ObjectRef], uid: str, *blobs: Any) -> ObjectRef:
 
 
 def _imported(blob: Any) -> Any:
-    return blob if type(blob) is bytes else _mappings.held(blob) or bytes(blob)
+    return blob if type(blob) is bytes else _mappings.arrived(blob) or bytes(blob)
 
 
 def _blobs(ref: ObjectRef) -> list[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,8 @@ import storetasks as tasks
 
 import store
 from pool import Pool
+
+ROOT = Path(__file__).parents[2]
 
 NBYTES = 64 << 20
 COUNT = NBYTES // 8
@@ -133,3 +137,48 @@ def test_a_result_built_in_the_store_is_not_copied_there(shared: str) -> None:
 def copied_there() -> int:
     found: int = store.stats()["copied"]
     return found
+
+
+WITHOUT_NUMPY = """
+import sys
+import store
+from pool import Pool
+
+def anonymous():
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("Anonymous:"))
+
+def keep(refs):
+    kept.extend(refs)
+    return refs
+
+def report(item):
+    assert "numpy" not in sys.modules
+    return anonymous(), store.stats()["copied"]
+
+def size(data):
+    assert "numpy" not in sys.modules
+    return len(data[0])
+
+kept = []
+with Pool(1) as p:
+    p.map(len, [b""])
+    before, _ = p.apply(report, (0,))
+    ref = store.put([bytearray(20_000_000)])
+    assert p.apply(keep, ([ref],)) == [ref]
+    after, copied = p.apply(report, (0,))
+    assert p.map(size, [ref] * 3) == [20_000_000] * 3
+p.join()
+print(after - before < 5_000_000, copied, store.stats()["copied"] < 21_000_000)
+"""
+
+
+def test_references_in_processes_without_numpy_are_not_copied(shared: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NUMPY],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "POOL_STORE": shared},
+    )
+    assert (done.stdout, done.stderr) == ("True 0 True\n", "")

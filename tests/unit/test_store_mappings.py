@@ -74,6 +74,18 @@ def test_buffers_that_do_not_tell_what_they_are_built_on_are_found() -> None:
     assert where_is((ctypes.c_char * own.nbytes).from_buffer(own)) is None
 
 
+def test_views_that_were_made_before_numpy_was_there_are_found() -> None:
+    ref = store.put(np.arange(float(COUNT)))
+    (block,) = (blob for blob in ref._object.blobs if type(blob) is _mappings.Block)
+    view = _mappings._mmap_lease(block.part(800, 8 * COUNT - 800))
+    array = np.frombuffer(view)
+    assert array[0] == 100 and where_is(array) == 800 and where_is(array[50:]) == 1200
+    assert where_is(_mappings._mmap_lease(block, readonly=True)) == 0
+    array[COUNT // 2] = -1
+    assert where_is(array) is None
+    assert store.get(ref)[COUNT // 2 + 100] == COUNT // 2 + 100
+
+
 def test_memory_that_was_let_go_is_not_taken_for_what_was_there() -> None:
     ref = store.put(np.arange(float(COUNT)))
     first, apart = store.get(ref), store.get(ref)
