@@ -15,9 +15,13 @@ import zlib
 from typing import Any
 
 import numpy as np
+import psutil
 
 import store
 from pool import Pool, WorkerDied
+
+#: More deaths than one task can meet.
+RETRIES = 50
 
 
 class Corruption(AssertionError):
@@ -51,6 +55,23 @@ def add(value: Any) -> Any:
 
 def same(value: Any) -> Any:
     return value
+
+
+def made(tag: int, count: int) -> Any:
+    array = store.empty(count, np.int64)
+    array[:] = pattern(tag, count)
+    return array
+
+
+def build(tag: int, count: int) -> Any:
+    """Return what is made in the store; write to it after some later ones were sent."""
+    built.append(made(tag, count))
+    if len(built) > 3:
+        built.pop(0)[:] = -3
+    return built[-1]
+
+
+built: list[Any] = []
 
 
 class Held:
@@ -96,6 +117,11 @@ class Stress:
             raise Corruption(f"an array of {array.nbytes} bytes arrived changed")
         self.held.append(Held(array))
 
+    def map(self, task: Any, values: list[Any], chunksize: int | None = 1) -> list[Any]:
+        """Map in spite of the deaths that another thread causes."""
+        results: list[Any] = self.pool.map(task, values, chunksize, retries=RETRIES)
+        return results
+
     # ------------------------------------------------------------------ steps
 
     def put(self) -> None:
@@ -122,13 +148,14 @@ class Stress:
             _, array = self.new()
             values.append(array)
             wanted.append(checksum(array))
-        if self.pool.map(take, values, 1) != wanted or self.pool.map(look, values) != wanted:
-            raise Corruption("an argument arrived changed")
+        for task, chunksize in ((take, 1), (look, None)):
+            if self.map(task, values, chunksize) != wanted:
+                raise Corruption("an argument arrived changed")
         self.tasks += 2 * len(values)
 
     def receive(self) -> None:
         arrays = [self.new()[1] for _ in range(10)]
-        for array, result in zip(arrays, self.pool.map(add, arrays, 1), strict=True):
+        for array, result in zip(arrays, self.map(add, arrays), strict=True):
             self.keep(result, checksum(array + 1))
             self.held[-1].spoil(9)
         self.tasks += 10
@@ -137,9 +164,27 @@ class Stress:
         """Get back what was sent, and what was received before."""
         arrays = [self.new()[1] for _ in range(6)] + [held.array for held in self.held[-4:]]
         wanted = [checksum(array) for array in arrays]
-        for total, result in zip(wanted, self.pool.map(same, arrays, 1), strict=True):
+        for total, result in zip(wanted, self.map(same, arrays), strict=True):
             self.keep(result, total)
         self.tasks += len(arrays)
+
+    def build(self) -> None:
+        """Have results made in the store there, and make and send some here."""
+        sizes = [(self.new()[0], self.random.choice([9_000, 40_000])) for _ in range(6)]
+        for (tag, count), result in zip(
+            sizes, self.pool.starmap(build, sizes, 1, retries=RETRIES), strict=True
+        ):
+            self.keep(result, checksum(pattern(tag, count)))
+        own = [made(tag, count) for tag, count in sizes]
+        wanted = [checksum(array) for array in own]
+        handle = self.pool.map_async(look, own, 1, retries=RETRIES)
+        self.refs[sizes[0][0]] = store.put(own[0]), wanted[0]
+        arrived = handle.get()
+        for array in own:
+            array[:] = -4
+        if arrived != wanted or self.map(look, own) != [checksum(array) for array in own]:
+            raise Corruption("what was made here arrived changed")
+        self.tasks += 3 * len(sizes)
 
     def forget(self) -> None:
         self.random.shuffle(self.held)
@@ -153,8 +198,13 @@ class Stress:
             held.check("here")
 
     def kill(self) -> None:
-        """Kill a worker by a random signal at a random moment of other work."""
+        """Kill a worker from inside of a task, and one from outside whatever it does."""
         handle = self.pool.map_async(look, [self.new()[1] for _ in range(8)], 1)
+        target = self.pool.apply_async(os.getpid, retries=RETRIES).get()
+        try:
+            psutil.Process(target).kill()
+        except psutil.NoSuchProcess:
+            pass  # the other thread has killed it
         victim = self.pool.apply_async(die, (self.new()[1],))
         try:
             victim.get()
@@ -166,7 +216,7 @@ class Stress:
             handle.get()
         except WorkerDied:
             pass  # one of its tasks ran there
-        self.tasks += 9
+        self.tasks += 10
 
     def fork(self) -> None:
         """Leave a child behind that looks at everything when it is told to."""
@@ -190,8 +240,11 @@ class Stress:
     # ------------------------------------------------------------------ all of it
 
     def run(self, rounds: int, forks: bool, kills: bool) -> None:
-        steps = [self.put, self.get, self.send, self.receive, self.echo, self.forget, self.check]
-        weights = [3, 3, 3, 3, 2, 2, 2]
+        steps = [
+            self.put, self.get, self.send, self.receive, self.echo, self.build, self.forget,
+            self.check,
+        ]  # fmt: skip
+        weights = [3, 3, 3, 3, 2, 2, 2, 2]
         try:
             for number in range(rounds):
                 self.random.choices(steps, weights)[0]()

@@ -66,3 +66,11 @@ def test_it_notices_forked_children_that_are_forgotten(
     monkeypatch.setattr(_forks, "before_fork", lambda: None)
     with pytest.raises(Corruption):
         until_noticed(forks=True)
+
+
+def test_it_notices_arrays_that_are_sent_and_still_written_to(
+    monkeypatch: pytest.MonkeyPatch, shared: str
+) -> None:
+    monkeypatch.setattr(_mappings.Canvas, "seal", lambda self: None)
+    with pytest.raises(Corruption):
+        until_noticed(forks=False)
