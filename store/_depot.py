@@ -10,7 +10,7 @@ import sys
 from _thread import RLock
 from collections import deque
 
-from store import _forks, _mappings
+from store import _forks, _handed, _mappings
 from store._codec import OUT_OF_BAND_MIN
 from store._errors import StoreFull
 from store._interrupts import ShieldedLock
@@ -257,7 +257,7 @@ class Depot:
             return numbers | {
                 "objects": len(self.ledger.things),
                 "held": {name: sum(counts.values()) for name, counts in held.items()},
-                "pinned": _forks.pinned(),
+                "pinned": _forks.pinned() + _handed.kept(),
                 "puts": self.puts,
                 "copied": self.copied,
                 "referred": self.referred,
@@ -272,6 +272,8 @@ class Depot:
     def _settle(self) -> None:
         if _forks.pins:
             _forks.sweep()
+        if _handed.handed:
+            _handed.sweep()
         while self._late:
             self._release(*self._late.popleft())
         if self._dropped:

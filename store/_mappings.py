@@ -47,7 +47,7 @@ LARGE_NBYTES = 1 << 20
 MAPPED_NBYTES = 128 << 10
 
 #: The home of parts: what they are parts of is given back by itself.
-_NOWHERE: deque[Dropped] = deque(maxlen=0)
+NOWHERE: deque[Dropped] = deque(maxlen=0)
 _lock = RLock()
 
 #: The segments that this process can see, by key.
@@ -164,7 +164,7 @@ class Block:
 
     def whole(self) -> Block:
         """Return a hold on the whole object."""
-        whole = Block(self.reader, self.start, self.span, 0, self.span, self.number, _NOWHERE)
+        whole = Block(self.reader, self.start, self.span, 0, self.span, self.number, NOWHERE)
         whole._whole = self
         whole.born = self.born
         return whole
@@ -174,7 +174,7 @@ class Block:
         if not offset and nbytes == self.nbytes:
             return self
         part = Block(
-            self.reader, self.start, self.span, self.delta + offset, nbytes, self.number, _NOWHERE
+            self.reader, self.start, self.span, self.delta + offset, nbytes, self.number, NOWHERE
         )
         part._whole = self
         part.born = self.born

@@ -5,8 +5,9 @@ store, or plain bytes where it is small or no memory is shared. A reference hold
 so the object lives as long as any reference to it, in any process.
 
 Pickling a reference passes its buffers out of band. Where the other side takes them as
-blocks, in the messages of a pool, the object is not copied; anywhere else (a file, a pipe
-of `multiprocessing`) they are part of the pickle. So a reference never dangles.
+blocks, in the messages of a pool, the object is not copied, and neither is it among the
+arguments of a process that is being started; anywhere else (a file, a queue or pipe of
+`multiprocessing`) they are part of the pickle. So a reference never dangles.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 from itertools import count
 from weakref import WeakValueDictionary
 
-from store import _mappings
+from store import _handed, _mappings
 from store._codec import Encoded, PickleBuffer
 from store._errors import ObjectFreed
 from store._mappings import Block
@@ -118,6 +119,10 @@ class ObjectRef:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        popen = _handed.starting()
+        parts = None if popen is None else _handed.hand_down(popen, _blobs(self))
+        if parts is not None:
+            return _rebuild_handed, (type(self), self._object.uid, *parts)
         return _rebuild, (type(self), self._object.uid, *self._exported(protocol))
 
     def _exported(self, protocol: int) -> list[Any]:
@@ -135,6 +140,10 @@ def _exported(blob: Any, protocol: int) -> Any:
 
 def _rebuild(kind: type[ObjectRef], uid: str, *blobs: Any) -> ObjectRef:
     return kind._new(uid, [_imported(blob) for blob in blobs])
+
+
+def _rebuild_handed(kind: type[ObjectRef], uid: str, *parts: Any) -> ObjectRef:
+    return kind._new(uid, _handed.receive(*parts))
 
 
 def _imported(blob: Any) -> Any:

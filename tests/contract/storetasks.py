@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import store
+from pool import get_context
 
 
 def identity(value: Any) -> Any:
@@ -172,3 +173,39 @@ def exit_unless(ref: store.ObjectRef, wanted: float) -> None:
     good = bool((array == wanted).all())
     array[:] = -1
     raise SystemExit(0 if good and (store.get(ref) == wanted).all() else 1)
+
+
+def tell_of_refs(refs: list[store.ObjectRef], connection: Any) -> None:
+    """Send how much memory of its own it takes to read the objects, and their sums."""
+    before = anonymous_nbytes()
+    arrays = [store.get(ref) for ref in refs]
+    sums = [float(array.sum()) for array in arrays]
+    connection.send((anonymous_nbytes() - before, sums))
+
+
+def look_twice(refs: list[store.ObjectRef], connection: Any) -> None:
+    """Say whether an object is what it was, now and when told."""
+    array = store.get(refs[0])
+    wanted = array.copy()
+    connection.send(True)
+    connection.recv()
+    connection.send(bool((array == wanted).all() and (store.get(refs[0]) == wanted).all()))
+
+
+def fork_with_ref(refs: list[store.ObjectRef], gate: str, connection: Any) -> None:
+    connection.send(fork_and_leave(store.get(refs[0]), gate))
+
+
+def exit_unless_sent_on(ref: store.ObjectRef, wanted: float, method: str) -> None:
+    """End with status 0 if the object arrives in the workers of a pool of this process."""
+    view = store.get(ref)
+    with get_context(method).Pool(1) as p:
+        sums = p.map(total, [ref, view, store.share(view)], 1)
+        (back,) = p.apply(identity, ([ref],))
+    p.join()
+    good = sums == [wanted * len(view)] * 3 and bool((store.get(back) == wanted).all())
+    raise SystemExit(0 if good else 1)
+
+
+def exit_unless_received(connection: Any, wanted: float) -> None:
+    exit_unless(connection.recv(), wanted)

@@ -1,0 +1,122 @@
+"""References in processes that `multiprocessing` starts: what is copied, and how long it lives."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import storetasks as tasks
+
+import store
+
+NBYTES = 16 << 20
+COUNT = NBYTES // 8
+
+METHODS = ["fork", "spawn", "forkserver"]
+
+
+@pytest.fixture(params=METHODS)
+def context(request: pytest.FixtureRequest) -> Any:
+    return multiprocessing.get_context(request.param)
+
+
+def started(context: Any, task: Any, *args: Any) -> Any:
+    process = context.Process(target=task, args=args)
+    process.start()
+    return process
+
+
+def test_arguments_are_not_copied(shared: str, context: Any) -> None:
+    refs = [store.put(np.full(COUNT, value)) for value in (1.0, 2.0)]
+    copied = store.stats()["copied"]
+    ours, theirs = context.Pipe()
+    with ours, theirs:
+        child = started(context, tasks.tell_of_refs, refs, theirs)
+        grown, sums = ours.recv()
+        child.join()
+    child.close()
+    assert sums == [1.0 * COUNT, 2.0 * COUNT]
+    assert grown < NBYTES // 4
+    assert store.stats()["copied"] == copied
+
+
+@pytest.mark.parametrize("ending", ["returns", "killed"])
+def test_kept_as_long_as_the_child_lives(shared: str, context: Any, ending: str) -> None:
+    ours, theirs = context.Pipe()
+    with ours, theirs:
+        ref = store.put(np.full(COUNT, 3.0))
+        child = started(context, tasks.look_twice, [ref], theirs)
+        assert ours.recv()
+        del ref
+        for _ in range(4):
+            store.put(np.zeros(COUNT))
+        assert store.stats()["live"] >= NBYTES and store.stats()["pinned"]
+        if ending == "killed":
+            child.kill()
+        else:
+            ours.send("look")
+            assert ours.recv()
+        child.join()
+    child.close()
+    assert store.stats()["live"] == 0 and not store.stats()["pinned"]
+
+
+def test_kept_as_long_as_a_child_of_the_child_lives(
+    shared: str, context: Any, tmp_path: Path
+) -> None:
+    gate, result = tmp_path / "gate", tmp_path / "gate.result"
+    os.mkfifo(gate)
+    os.mkfifo(result)
+    ours, theirs = context.Pipe()
+    with ours, theirs:
+        child = started(
+            context, tasks.fork_with_ref, [store.put(np.full(COUNT, 3.0))], str(gate), theirs
+        )
+        grandchild = psutil.Process(ours.recv())
+        child.join()
+    child.close()
+    for _ in range(4):
+        store.put(np.zeros(COUNT))
+    assert store.stats()["live"] >= NBYTES
+    gate.write_text("look")
+    assert result.read_text() == "True"
+    grandchild.wait(10)
+    assert store.stats()["live"] == 0
+
+
+def test_child_that_could_not_be_started(shared: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    ref = store.put(np.ones(COUNT))
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        started(context, tasks.exit_unless, ref, lambda: None)
+    del ref
+    assert store.stats()["live"] == 0
+
+
+def test_a_child_hands_on_what_it_was_handed(mode: str, context: Any) -> None:
+    ref = store.put(np.full(COUNT, 3.0))
+    child = started(context, tasks.exit_unless_sent_on, ref, 3.0, context.get_start_method())
+    child.join()
+    assert child.exitcode == 0
+    child.close()
+
+
+def test_other_pickles_are_complete_and_copies(mode: str, context: Any) -> None:
+    ref = store.put(np.full(COUNT, 3.0))
+    data = pickle.dumps(ref)
+    assert len(data) > NBYTES
+    ours, theirs = context.Pipe()
+    with ours, theirs:
+        child = started(context, tasks.exit_unless_received, theirs, 3.0)
+        ours.send(ref)
+        del ref
+        child.join()
+    assert child.exitcode == 0
+    child.close()
+    assert (store.get(pickle.loads(data)) == 3).all()
