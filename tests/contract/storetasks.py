@@ -81,6 +81,26 @@ def keep(value: Any) -> int:
     return os.getpid()
 
 
+def keep_and_meet(value: Any, fifo: str, mode: str) -> int:
+    """Read all of a value and keep it; return the pid when another process has done so."""
+    kept[:] = [value]
+    assert value.sum() == len(value)
+    return meet(fifo, mode)
+
+
+def meet_if_kept(fifo: str, mode: str, wanted: float) -> int:
+    assert check_kept(wanted)
+    return meet(fifo, mode)
+
+
+def get_as(refs: list[store.ObjectRef], copy: str) -> tuple[bool, float, int]:
+    """Say what came of a request: writable or not, its sum, and memory of this process's own."""
+    before = anonymous_nbytes()
+    array = store.get(refs[0], copy=copy)
+    total = float(array.sum())
+    return array.flags.writeable, total, anonymous_nbytes() - before
+
+
 def check_kept(wanted: float) -> bool:
     return all((value == wanted).all() for value in kept)
 
@@ -148,6 +168,9 @@ class Scorer:
         self.calls += 1
         self.weights[item] = 100.0
         return float(self.weights.sum()), self.calls
+
+    def weight(self, item: int) -> float:
+        return float(self.weights[item])
 
 
 def anonymous_nbytes(*arrays: Any) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import storetasks as tasks
 
@@ -76,6 +77,53 @@ def test_a_function_is_copied_once_for_all_tasks(pool: Any) -> None:
     assert copied(lambda: list(pool.imap(partial(tasks.total, array), small))) == NBYTES
 
 
+def test_a_closure_is_copied_once_for_all_tasks(pool: Any) -> None:
+    array = np.ones(COUNT)
+
+    def add(number: int) -> float:
+        return float(array[0]) + number
+
+    wanted = [1.0 + number for number in range(12)]
+    assert copied(lambda: pool.map(add, range(12), 1)) == NBYTES
+    assert pool.map(add, range(12), 1) == wanted
+
+
+def test_a_method_is_copied_once_for_a_thousand_items(pool: Any) -> None:
+    scorer = tasks.Scorer(COUNT)
+    assert copied(lambda: pool.map(scorer.weight, range(1000))) == NBYTES
+    assert copied(lambda: pool.map(scorer.weight, range(1000), 1)) == NBYTES
+
+
+def test_get_copies_nothing(shared: str) -> None:
+    ref = store.put(np.ones(COUNT))
+    own = tasks.anonymous_nbytes()
+    arrays = [store.get(ref) for _ in range(3)]
+    assert copied(lambda: arrays.append(store.get(ref))) == 0
+    assert tasks.anonymous_nbytes(*arrays) < own + NBYTES // 4
+
+
+def tree_pss() -> int:
+    """Return the memory of this process and its descendants, shared pages counted once.
+
+    Nothing may run there meanwhile: one process is read after the other.
+    """
+    here = psutil.Process()
+    found = [here, *here.children(recursive=True)]
+    return sum(int(process.memory_full_info().pss) for process in found)
+
+
+def test_memory_of_the_tree_while_all_read_one_array(pool: Any, tmp_path: Path) -> None:
+    small = [np.ones(1)] * 4
+    pool.map(tasks.anonymous_nbytes, small, 1)
+    array = np.ones(COUNT)
+    before = tree_pss()
+    fifo = str(tmp_path / "both have it")
+    os.mkfifo(fifo)
+    one, other = pool.map(partial(tasks.keep_and_meet, array, fifo), ["r", "w"], 1)
+    assert one != other
+    assert tree_pss() - before < NBYTES * 1.1 + (4 << 20)
+
+
 def test_what_is_in_the_store_is_not_copied(pool: Any) -> None:
     shared = store.share(np.ones(COUNT))
     result = pool.apply(tasks.full, (COUNT, 1.0))
@@ -122,6 +170,17 @@ def test_results_are_not_copied_here(pool: Any) -> None:
     results = pool.map(partial(tasks.full, COUNT), [1.0, 2.0, 3.0, 4.0], 1)
     results += pool.map(tasks.identity, [array] * 4, 1)
     assert tasks.anonymous_nbytes(*results) < own + NBYTES // 2
+
+
+def test_a_result_is_copied_once_there(shared: str) -> None:
+    with Pool(1) as p:
+        before = p.apply(copied_there)
+        p.apply(tasks.full, (COUNT, 1.0))
+        assert p.apply(copied_there) == before + NBYTES
+        # What has come by reference goes back by reference.
+        p.apply(tasks.identity, (np.ones(COUNT),))
+        assert p.apply(copied_there) == before + NBYTES
+    p.join()
 
 
 def test_a_result_built_in_the_store_is_not_copied_there(shared: str) -> None:

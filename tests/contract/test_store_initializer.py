@@ -132,7 +132,9 @@ def test_worker_that_starts_so_late_that_its_messages_were_taken_back(
 ) -> None:
     """The first worker to start does all of the work while the other one is not up yet."""
     gate, marker = str(tmp_path / "gate"), str(tmp_path / "first")
+    meeting = str(tmp_path / "meeting")
     os.mkfifo(gate)
+    os.mkfifo(meeting)
     (tmp_path / "sitecustomize.py").write_text(BLOCKING.format(gate=gate, marker=marker))
     taken_back = []
     reclaim = Peer.reclaim
@@ -149,6 +151,6 @@ def test_worker_that_starts_so_late_that_its_messages_were_taken_back(
         assert len(set(p.map(tasks.pid_if_kept, [3.0] * 20, 1))) == 1
         assert taken_back
         open(gate, "w").close()
-        while len(set(p.map(tasks.pid_if_kept, [3.0] * 20, 1))) < 2:
-            continue
+        both = [(meeting, "r", 3.0), (meeting, "w", 3.0)]
+        assert len(set(p.starmap(tasks.meet_if_kept, both, 1))) == 2
     p.join()

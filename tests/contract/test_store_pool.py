@@ -173,6 +173,18 @@ def test_references_as_arguments(pool: Any) -> None:
     assert back == ref and (store.get(back) == 1).all()
 
 
+def test_a_task_says_how_it_wants_the_object(pool: Any) -> None:
+    count = 2_000_000
+    ref = store.put(np.ones(count))
+    shared = store.stats()["mode"] != "frames"
+    for copy, writable, copies in (("cow", True, 0), ("readonly", False, 0), ("copy", True, 1)):
+        found, total, own = pool.apply(tasks.get_as, ([ref], copy))
+        assert (found, total) == (writable, float(count))
+        assert not shared or (own > 4 * count) == bool(copies)
+    with pytest.raises(ValueError, match="'deep' is not one of cow, readonly, copy"):
+        pool.apply(tasks.get_as, ([ref], "deep"))
+
+
 def test_results_that_stay_in_the_store(pool: Any) -> None:
     ref = pool.apply(tasks.put_full, (COUNT, 5.0))
     assert pool.map(tasks.total, [ref, ref]) == [5.0 * COUNT] * 2
