@@ -7,6 +7,7 @@ import array
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,73 @@ def test_frames(name: str) -> None:
     pd.testing.assert_frame_equal(got, sliced)
     if len(got) and name != "sparse":  # which never can be assigned to
         got.iloc[0, 0] = got.iloc[1, 0]  # nothing in it is read-only
+
+
+ROWS = 9_000  # of 8 bytes: a column of all of them goes out of band
+
+KINDS = [
+    "bool", "int8", "uint16", "int64", "float32", "float64", "complex128", "datetime64[ns]",
+    "datetime64[s]", "timedelta64[ms]", "datetime64[ns, Asia/Tokyo]", "category", "period[D]",
+    "Int16", "Float64", "boolean", "str", "string", "object", "Sparse[int64]",
+]  # fmt: skip
+
+
+@cache
+def column(kind: str, missing: bool) -> pd.Series[Any]:
+    """Make a column of a kind, with gaps where the kind has a word for that."""
+    numbers = np.random.default_rng(len(kind)).integers(0, 2 if "bool" in kind else 100, ROWS)
+    made = pd.Series(numbers)
+    if kind in ("str", "string", "object"):
+        made = made.astype(str)
+    if kind == "period[D]":
+        made = pd.Series(pd.PeriodIndex.from_ordinals(numbers, freq="D"))
+    made = made.astype(kind)
+    if missing and kind[0] in "dtIFpcs" and kind != "complex128":
+        made[::7] = None
+    return made
+
+
+@cache
+def index(kind: str) -> Any:
+    numbers = np.arange(ROWS)
+    if kind == "levels":
+        return pd.MultiIndex.from_arrays([numbers // 30, numbers % 30], names=["a", None])
+    if kind == "dates":
+        return pd.date_range("2024", periods=ROWS, freq="min", tz="Europe/Berlin", name="when")
+    return {"range": pd.RangeIndex(ROWS), "numbers": pd.Index(numbers[::-1] * 0.5, name=("x", 1)),
+            "text": pd.Index(numbers.astype(str))}[kind]  # fmt: skip
+
+
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=5),
+    labels=st.lists(st.sampled_from(["a", "b", 0, None]), min_size=5, max_size=5),
+    rows=st.sampled_from(["range", "numbers", "dates", "levels", "text"]),
+    part=st.sampled_from(
+        [slice(None), slice(3, -3), slice(None, None, 2), slice(7, 8), slice(0, 0)]
+    ),
+    missing=st.booleans(),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_frames_of_any_columns_index_and_part(
+    kinds: list[str], labels: list[Any], rows: str, part: slice, missing: bool
+) -> None:
+    frame = pd.concat([column(kind, missing) for kind in kinds], axis=1)
+    frame.index = index(rows)
+    frame.columns = pd.Index(labels[: len(kinds)], dtype=object)
+    frame = frame.iloc[part]
+    frame.attrs["unit"] = rows
+    before = frame.copy(deep=True)
+    for sent in (frame, frame.iloc[:, 0], frame.index):
+        got, _ = trip(sent)
+        assert type(got) is type(sent)
+        if isinstance(sent, pd.DataFrame):
+            pd.testing.assert_frame_equal(got, sent, check_freq=True, check_flags=True)
+            assert got.attrs == sent.attrs
+        elif isinstance(sent, pd.Series):
+            pd.testing.assert_series_equal(got, sent, check_freq=True, check_flags=True)
+        else:
+            pd.testing.assert_index_equal(got, sent, exact=True)
+    pd.testing.assert_frame_equal(frame, before)  # sending changes nothing here
 
 
 @pytest.mark.parametrize("name", ["numbers", "datetime", "timezone"])

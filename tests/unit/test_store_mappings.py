@@ -39,9 +39,11 @@ def live() -> int:
         lambda a: np.lib.stride_tricks.sliding_window_view(a, 5),
         lambda a: __import__("pandas").Series(a, copy=False).iloc[4:],
         lambda a: (__import__("ctypes").c_double * 3).from_buffer(a),
+        lambda a: pytest.importorskip("pyarrow").py_buffer(a).slice(800),
+        lambda a: pytest.importorskip("pyarrow").array(a)[5:].to_numpy(),
     ],
     ids=["slice", "slice of slice", "reshaped", "bytes", "memoryview", "part", "dlpack", "windows",
-         "Series", "ctypes"],
+         "Series", "ctypes", "Arrow's buffer", "Arrow's array"],
 )  # fmt: skip
 def test_object_lives_as_long_as_anything_on_top_of_it(derive: Any) -> None:
     before = live()
