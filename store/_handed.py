@@ -17,6 +17,7 @@ import sys
 from weakref import ref
 
 from store import _forks, _mappings
+from store._errors import StoreError
 from store._mappings import Block
 
 TYPE_CHECKING = False
@@ -67,8 +68,29 @@ class Handed:
 handed: list[Handed] = []
 
 
-def _duplicate(fd: int) -> Any:
-    return sys.modules["multiprocessing.reduction"].DupFd(fd)
+def _duplicate(fd: int) -> tuple[Any, tuple[int, int]]:
+    """Return what becomes the descriptor in the child, and what it must be there."""
+    return sys.modules["multiprocessing.reduction"].DupFd(fd), _identity(fd)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def _detached(duplicate: Any, identity: tuple[int, int]) -> int:
+    """Return the descriptor that came along; any other of that number is not touched."""
+    try:
+        fd: int = duplicate.detach()
+        if _identity(fd) == identity:
+            os.set_inheritable(fd, False)
+            return fd
+    except (OSError, TypeError, IndexError):
+        pass  # no such descriptor, or this process was started in another way
+    raise StoreError(
+        "a reference that was pickled for a process which was being started was read elsewhere; "
+        "pickle it when no process is being started by the same thread"
+    )
 
 
 def starting() -> Any:
@@ -126,29 +148,32 @@ def sweep() -> None:
 
 # ---------------------------------------------------------------- in the child
 
-#: Writing ends, and segments: as long as this process lives.
-_kept: set[int] = set()
+#: Writing ends, which stay open, and segments: as long as this process lives.
+_kept: set[tuple[int, int]] = set()
 _segments: dict[int, Any] = {}
 
 
-def receive(token: Any, blobs: list[Any]) -> list[Any]:
-    """Return the blobs that a parent has handed down."""
-    fd = token.detach()
-    if fd not in _kept:
-        os.set_inheritable(fd, False)
-        _kept.add(fd)
+def receive(token: tuple[Any, tuple[int, int]], blobs: list[Any]) -> list[Any]:
+    """Return the blobs that a parent has handed down.
+
+    Raises
+    ------
+    StoreError
+        If this is not the process that they were meant for.
+    """
+    if token[1] not in _kept:
+        _detached(*token)
+        _kept.add(token[1])
     return [blob if type(blob) is bytes else _received(*blob) for blob in blobs]
 
 
 def _received(
     segment: tuple[int, Any, int], start: int, span: int, delta: int, nbytes: int
 ) -> Block:
-    key, duplicate, size = segment
+    key, descriptor, size = segment
     reader = _segments.get(key)
     if reader is None:
-        fd = duplicate.detach()
-        os.set_inheritable(fd, False)
-        reader = _segments[key] = _mappings.attach(key, fd, size)
+        reader = _segments[key] = _mappings.attach(key, _detached(*descriptor), size)
     block = Block(reader, start, span, delta, nbytes, 0, _mappings.NOWHERE)
     block.born = _INHERITED
     return block

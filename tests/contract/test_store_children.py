@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.context
 import os
 import pickle
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import storetasks as tasks
 
 import store
+from store import _handed
 
 NBYTES = 16 << 20
 COUNT = NBYTES // 8
@@ -120,3 +122,40 @@ def test_other_pickles_are_complete_and_copies(mode: str, context: Any) -> None:
     assert child.exitcode == 0
     child.close()
     assert (store.get(pickle.loads(data)) == 3).all()
+
+
+class SomethingElse:
+    """What stands for a descriptor where that number is another one."""
+
+    def detach(self) -> int:
+        return 0
+
+
+class Starting:
+    """The start of a process, of which descriptors arrive as something else."""
+
+    def duplicate_for_child(self, fd: int) -> int:
+        return fd
+
+    def DupFd(self, fd: int) -> SomethingElse:
+        return SomethingElse()
+
+
+def refused(parts: Any) -> None:
+    # Not in the test: pytest keeps the variables of the frames that an exception passed.
+    with pytest.raises(store.StoreError, match="was read elsewhere"):
+        _handed.receive(*parts)
+
+
+def test_descriptors_of_something_else_are_not_mapped(shared: str) -> None:
+    ref = store.put(np.ones(COUNT))
+    popen = Starting()
+    multiprocessing.context.set_spawning_popen(popen)
+    try:
+        parts = _handed.hand_down(popen, ref._object.blobs)
+    finally:
+        multiprocessing.context.set_spawning_popen(None)
+    assert parts is not None and store.stats()["pinned"]
+    refused(parts)
+    del popen, parts, ref
+    assert store.stats()["live"] == 0
