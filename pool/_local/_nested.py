@@ -19,6 +19,7 @@ from pool._transport._messages import (
     BLOCKED,
     CALL,
     CANCEL,
+    CAUGHT,
     CHUNKS,
     CLIENT,
     OUTCOME,
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
 class _Request:
     """A job that this task has submitted."""
 
-    def __init__(self, source: Source, sink: Sink, sent: int) -> None:
+    def __init__(self, source: Source, sink: Sink, sent: int, caught: bool) -> None:
         self.source = source
         self.sink = sink
+        #: Errors are values, those too that befall an outcome on its way here.
+        self.caught = caught
         #: Chunks handed to the parent.
         self.sent = sent
 
@@ -86,7 +89,7 @@ class NestedDriver(Receiver):
             failed, value = True, error
         if index < 0:
             request.sink.abort(value)
-        elif request.sink.deliver(index, [value], failed):
+        elif request.sink.deliver(index, [value], failed and not request.caught):
             self.calling.append(request.sink)
 
 
@@ -144,14 +147,18 @@ class NestedEngine:
             blobs.extend(function.blobs)
             described = (function.stateless, len(function.blobs) - 1)
         chunks = _payloads(source, 0, source.chunks, blobs)
-        self.driver.jobs[job_id] = _Request(source, sink, source.chunks)
-        self.driver.channel.send(
-            (
-                SUBMIT, job_id, mode, source.chunksize, timeout, retries, str(label),
-                described, chunks, source.final,
-            ),
-            blobs,
-        )  # fmt: skip
+        self.driver.jobs[job_id] = _Request(source, sink, source.chunks, bool(mode & CAUGHT))
+        try:
+            self.driver.channel.send(
+                (
+                    SUBMIT, job_id, mode, source.chunksize, timeout, retries, str(label),
+                    described, chunks, source.final,
+                ),
+                blobs,
+            )  # fmt: skip
+        except BaseException:
+            del self.driver.jobs[job_id]  # nobody will answer
+            raise
         if not awaited:
             self.attend()
         return job_id

@@ -174,12 +174,14 @@ class _Relay:
 
     def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
         for index, value in enumerate(values, start):
+            this_failed = int(failed)
             try:
                 encoded = dumps_exception(value) if failed else dumps_to_worker(value)
             except Exception as error:
-                encoded, failed = dumps_exception(error), True
+                # Of this one alone: those that came with it are values.
+                encoded, this_failed = dumps_exception(error), 1
             self._client.send(
-                (OUTCOME, self._request_id, index, int(failed)),
+                (OUTCOME, self._request_id, index, this_failed),
                 [encoded.data, *encoded.buffers],
             )
         return False

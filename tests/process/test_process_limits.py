@@ -265,3 +265,32 @@ def test_nested_outcome_that_cannot_be_sent_reaches_its_task_as_an_error(tmp_pat
                 print(p.map(lambda size: outer(p, size), [200_000, 5]))
     """
     assert run(body, tmp_path) == "[28, 5]\n"
+
+
+def test_nested_outcomes_that_cannot_be_sent_fail_alone(tmp_path: Path) -> None:
+    # What its worker could pickle, this program cannot: it is in between, and has to do it again.
+    body = """
+        from pool._transport._channel import Channel
+        from pool._transport._messages import OUTCOME
+        program = os.getpid()
+        class Odd:
+            def __reduce__(self):
+                if os.getpid() == program:
+                    raise LookupError("not here")
+                return Odd, ()
+        def make(what):
+            return Odd() if what == "odd" else bytes(what)
+        send = Channel.send
+        def send_small_ones(self, head, blobs=(), fds=(), flags=0):
+            if head[0] == OUTCOME and sum(map(len, blobs)) > 100_000:
+                raise OSError(28, "No space left on device")
+            send(self, head, blobs, fds, flags)
+        def outer(p, items):
+            got = p.map(make, items, return_exceptions=True)
+            return [len(each) if isinstance(each, bytes) else str(each) for each in got]
+        with Pool(1) as p:
+            Channel.send = send_small_ones
+            for each in p.apply(outer, (p, [1, "odd", 3, 200_000, 5])):
+                print(each)
+    """
+    assert run(body, tmp_path) == "1\nnot here\n3\n[Errno 28] No space left on device\n5\n"
