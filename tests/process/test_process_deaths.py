@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import select
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -37,43 +38,50 @@ pytestmark = pytest.mark.ours_only
 
 def kill(worker: int, number: int = signal.SIGKILL) -> None:
     """Kill a process and wait until it is gone."""
-    process = psutil.Process(worker)
+    descriptor = os.pidfd_open(worker)
     os.kill(worker, number)
-    psutil.wait_procs([process], timeout=PATIENCE)
+    assert ends(descriptor)
 
 
 def has_ended(worker: int) -> bool:
     """Wait until a process is gone; tell whether it is."""
     try:
-        process = psutil.Process(worker)
-    except psutil.NoSuchProcess:
+        return ends(os.pidfd_open(worker))
+    except ProcessLookupError:
         return True
-    return not psutil.wait_procs([process], timeout=PATIENCE)[1]
 
 
-def workers_of(pool: Any, count: int) -> set[int]:
-    """Find the pids of all workers by tasks that each ask for one."""
-    seen: set[int] = set()
-    while len(seen) < count:
-        seen |= set(pool.map(pid, range(20 * count), 1))
-    return seen
+def ends(descriptor: int) -> bool:
+    ended, _, _ = select.select([descriptor], [], [], PATIENCE)
+    os.close(descriptor)
+    return bool(ended)
+
+
+def workers_of(pool: Any, gate: Gate, count: int) -> set[int]:
+    """Find the pids of all workers by tasks that run at the same time."""
+    held = [pool.apply_async(hold, (gate.path,)) for _ in range(count)]
+    found = {gate.entered() for _ in held}
+    gate.release(count)
+    for result in held:
+        result.get(PATIENCE)
+    return found
 
 
 @pytest.mark.every_method
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV], ids=str)
-def test_killed_while_idle(make_pool: Callable[..., Any], number: int) -> None:
+def test_killed_while_idle(make_pool: Callable[..., Any], gate: Gate, number: int) -> None:
     pool = make_pool(2)
-    before = workers_of(pool, 2)
+    before = workers_of(pool, gate, 2)
     kill(min(before), number)
     # Nothing ran there, so nothing fails.
     assert pool.map(square, range(50), 1) == [n * n for n in range(50)]
-    assert min(before) not in workers_of(pool, 2)
+    assert min(before) not in workers_of(pool, gate, 2)
 
 
-def test_all_killed_while_idle(make_pool: Callable[..., Any]) -> None:
+def test_all_killed_while_idle(make_pool: Callable[..., Any], gate: Gate) -> None:
     pool = make_pool(3)
     for _ in range(3):
-        for worker in workers_of(pool, 3):
+        for worker in workers_of(pool, gate, 3):
             kill(worker)
         assert pool.map(square, range(50), 1) == [n * n for n in range(50)]
 
