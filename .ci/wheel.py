@@ -10,8 +10,8 @@ import sysconfig
 # The folder of this script, a checkout, must not be where the packages come from.
 sys.path[:] = [entry for entry in sys.path if entry and not entry.endswith(".ci")]
 
-import pool  # noqa: E402
-import store  # noqa: E402
+import pool  # noqa: E402 - by the path set above
+import store  # noqa: E402 - by the path set above
 
 environment = os.path.realpath(sys.argv[1])
 packages = os.path.realpath(sysconfig.get_path("purelib"))

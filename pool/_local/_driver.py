@@ -187,6 +187,9 @@ class Driver:
         self.inbox.append(event)
         self.pump()
 
+    # `pump`, `locked` and `deal` handle events in the same frame: the lock, its holder, and what
+    # is done about an error. Written out, since each of them is on the way of every round trip.
+
     def pump(self) -> None:
         """Handle what has been handed in, unless another thread is about to."""
         # Look again after each release: an event that came while the lock was held by

@@ -70,7 +70,7 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
     # The number of a worker within its pool follows those of the processes it is in.
     identity = (*getattr(parent, "_identity", ()), worker_id)
 
-    class PoolWorkerProcess(process.BaseProcess):  # type: ignore[misc]
+    class PoolWorkerProcess(process.BaseProcess):  # type: ignore[misc]  # Any, see above
         """This worker, as `multiprocessing.current_process` shows it."""
 
         def __init__(self) -> None:

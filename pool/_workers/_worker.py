@@ -548,7 +548,7 @@ def _refusal(error: BaseException, value: object) -> BaseException:
         # What nests too deeply for pickle does so for repr.
         name = f"<{type(value).__name__} object whose repr cannot be had>"
         refusal = MaybeEncodingError(error, None)
-        refusal.value = name  # type: ignore[attr-defined]
+        refusal.value = name  # type: ignore[attr-defined]  # of its class
         refusal.args = (repr(error), name)
         return refusal
 
