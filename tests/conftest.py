@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-WATCHDOG_SECONDS = 60.0
+WATCHDOG_SECONDS = 180.0
 # How long what a test has ended may take to be gone. Only a failing test waits that long.
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 30.0
 
 _real_stderr: int | None = None
 

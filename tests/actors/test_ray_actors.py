@@ -70,7 +70,7 @@ def test_ends_with_its_last_handle_after_its_calls(ray: Any) -> None:
     ref = counter.add.remote()
     del counter
     assert ray.get(ref) == 1
-    psutil.wait_procs([process], timeout=10)
+    psutil.wait_procs([process], timeout=30)
     assert not process.is_running()
 
 

@@ -56,7 +56,7 @@ def make(kind: Any = Counter, **options: Any) -> Any:
 
 def gone(pid: int) -> None:
     if psutil.pid_exists(pid):
-        psutil.wait_procs([psutil.Process(pid)], timeout=10)
+        psutil.wait_procs([psutil.Process(pid)], timeout=30)
     assert not psutil.pid_exists(pid)
 
 

@@ -30,7 +30,7 @@ def test_tutorial(
     assert tutorial(start(num_cpus=2)) == TUTORIALS[tutorial]
 
 
-@pytest.mark.watchdog(300)
+@pytest.mark.watchdog(600)
 def test_ray_itself_gives_the_same_answers() -> None:
     pytest.importorskip("ray")
     pytest.importorskip("flask")

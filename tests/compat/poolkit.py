@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-# Long enough for two busy cores, short enough to be told from the watchdog's.
-PATIENCE = 40.0
+# Long enough for two cores that thirty processes want, short enough to be told from the watchdog's.
+PATIENCE = 120.0
 
 
 class Flavour:

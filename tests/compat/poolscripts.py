@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 HELPERS = Path(__file__).parent
 # A program that needs longer hangs: it is made to dump its stacks, and the test fails.
-TIME_LIMIT = 40.0
+TIME_LIMIT = 120.0
 # How long orphans may take to notice that their parent is gone; only a failing test waits so long.
-END_LIMIT = 10.0
+END_LIMIT = 30.0
 PR_SET_CHILD_SUBREAPER = 36
 # Makes the terminal on standard input the controlling one, so that its keys send signals.
 ON_TERMINAL = (

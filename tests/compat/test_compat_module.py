@@ -239,7 +239,7 @@ def test_cpu_count_is_what_the_process_may_use() -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=120,
         check=True,
     )
     assert done.stdout == "1\n"

@@ -41,7 +41,7 @@ CLASSIC = """
     print(pool.map(f, range(10)))
     for i in pool.imap_unordered(f, range(3)):
         assert i in (0, 1, 4)
-    print(pool.apply_async(f, (20,)).get(timeout=30))
+    print(pool.apply_async(f, (20,)).get(timeout=90))
     print(pool.starmap(power, [(2, 3), (3, 2)]))
     print(list(pool.imap(partial(power, 2), range(5))))
     pool.close()

@@ -274,7 +274,7 @@ def test_a_forgotten_pool_ends_its_workers(flavour: Flavour) -> None:
         gc.collect()
     # The standard module keeps its process objects, and zombies, until somebody asks.
     multiprocessing.active_children()
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=30)
     assert alive == []
 
 
@@ -291,7 +291,7 @@ def test_a_pool_forgotten_with_work_does_not_hang(flavour: Flavour, gate: Gate) 
         assert [result.get(PATIENCE) for result in results] == [1, 1]
         del results
         gc.collect()
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=30)
     assert alive == []
     # The standard module keeps its process objects until somebody asks.
     multiprocessing.active_children()

@@ -64,7 +64,7 @@ def test_end_with_views_alive_is_quiet(mode: str, ending: str, tmp_path: Path) -
         [sys.executable, "-X", "faulthandler", "-W", "ignore", "-c", ALIVE + ENDINGS[ending]],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         env=environment(mode, tmp_path),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
@@ -97,7 +97,7 @@ def test_nothing_is_left_when_everybody_is_killed(mode: str, tmp_path: Path) -> 
     for process in everybody:
         process.kill()
     program.wait()
-    _, alive = psutil.wait_procs(everybody, timeout=10)
+    _, alive = psutil.wait_procs(everybody, timeout=30)
     program.stdin.close()
     program.stdout.close()
     assert not alive

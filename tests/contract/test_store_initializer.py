@@ -96,7 +96,7 @@ def test_workers_that_take_the_place_of_killed_ones(mode: str) -> None:
         assert server is not None
         everybody = [server, *server.children()]
         server.kill()
-        psutil.wait_procs(everybody, timeout=10)
+        psutil.wait_procs(everybody, timeout=30)
         assert all(p.map(tasks.check_kept, [3.0] * 4, 1))
     p.join()
     assert store.stats()["held"] == {}

@@ -44,7 +44,7 @@ def run(body: str, **environ: str) -> str:
         [sys.executable, "-X", "faulthandler", "-c", HEAD + textwrap.dedent(body)],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environ},
     )
     assert done.returncode == 0, done.stderr

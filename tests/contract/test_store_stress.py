@@ -11,7 +11,7 @@ import store
 from store import _forks, _mappings
 
 
-@pytest.mark.watchdog(120)
+@pytest.mark.watchdog(360)
 def test_random_work_with_deaths_forks_and_threads() -> None:
     tasks = sum(stress(120, seed) for seed in range(1, 6))
     assert tasks > 10_000

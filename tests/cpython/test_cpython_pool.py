@@ -39,7 +39,7 @@ SOURCE = find_source()
 pytestmark = [
     pytest.mark.skipif(SOURCE is None, reason="this Python has no test._test_multiprocessing"),
     # Many of these tests sleep, and they are run one after the other for the first that asks.
-    pytest.mark.watchdog(240),
+    pytest.mark.watchdog(700),
 ]
 
 
@@ -70,7 +70,7 @@ def run_all(library: str, method: str, folder: Path) -> dict[str, dict[str, Any]
     for _ in range(PATIENCE_FOR_HANGS):
         arguments = [library, method, *results]
         with orphans_come_here():
-            outcome = finish(start(python(str(RUNNER), *arguments), folder), limit=200)
+            outcome = finish(start(python(str(RUNNER), *arguments), folder), limit=600)
         for line in outcome.out.splitlines():
             if line.startswith('{"test"'):
                 result = json.loads(line)

@@ -32,7 +32,7 @@ def test_it_prints_its_results_and_nothing_else(options: list[str], tmp_path: Pa
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{[x * x for x in range(10)]}\n"

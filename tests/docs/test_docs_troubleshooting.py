@@ -109,7 +109,7 @@ def shadow_store(pool: Any, folder: Path) -> None:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
     )
     name, _, message = done.stderr.strip().splitlines()[-1].partition(": ")
     assert name == "ImportError"

@@ -10,7 +10,7 @@ from poolscripts import run_program
 
 pytest.importorskip("flask")
 pytest.importorskip("gunicorn")
-pytestmark = pytest.mark.watchdog(120)
+pytestmark = pytest.mark.watchdog(360)
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "web.md"
 PROCESSES = 2

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
-pytestmark = pytest.mark.watchdog(150)
+pytestmark = pytest.mark.watchdog(450)
 
 DATACLASS = """
 import dataclasses
@@ -64,7 +64,7 @@ DRIVER = (
     cells = json.loads(open("cells.json").read())
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     client = NotebookClient(
-        notebook, timeout=60, allow_errors=True, kernel_manager_class=Manager, resources={}
+        notebook, timeout=180, allow_errors=True, kernel_manager_class=Manager, resources={}
     )
 
     async def watch():

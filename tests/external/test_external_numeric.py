@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 np = pytest.importorskip("numpy")
 
 
-@pytest.mark.watchdog(120)
+@pytest.mark.watchdog(360)
 def test_scipy_differential_evolution(make_pool: Callable[..., Any]) -> None:
     optimize = pytest.importorskip("scipy.optimize")
     settings: dict[str, Any] = {
@@ -79,7 +79,7 @@ def test_tqdm_over_imap(make_pool: Callable[..., Any], method: str) -> None:
             assert other.n == 50
 
 
-@pytest.mark.watchdog(120)
+@pytest.mark.watchdog(360)
 def test_scikit_learn_fits_in_tasks(make_pool: Callable[..., Any]) -> None:
     pytest.importorskip("sklearn")
     jobs = [(name, 1, seed) for name in ("logistic", "ridge") for seed in range(4)]
@@ -89,7 +89,7 @@ def test_scikit_learn_fits_in_tasks(make_pool: Callable[..., Any]) -> None:
     assert os.getpid() not in {result[3] for result in together}
 
 
-@pytest.mark.watchdog(120)
+@pytest.mark.watchdog(360)
 def test_scikit_learn_models_travel(make_pool: Callable[..., Any]) -> None:
     pytest.importorskip("sklearn")
     from sklearn.datasets import make_regression  # slow; only this test needs them

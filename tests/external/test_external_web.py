@@ -103,7 +103,7 @@ SERVER = """
     def ask(path):
         request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=90) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -234,9 +234,9 @@ def test_raising_callbacks_are_reported_and_harm_nothing(tmp_path: Path) -> None
         bads = [p.apply_async(square, (n,), callback=bad) for n in range(3)]
         fine = p.apply_async(square, (5,), callback=seen.append)
         failed = p.apply_async(divmod, (1, 0), error_callback=bad)
-        say([r.get(30) for r in bads])
-        say((fine.get(30), seen))
-        failed.wait(30)
+        say([r.get(90) for r in bads])
+        say((fine.get(90), seen))
+        failed.wait(90)
         say(failed.successful())
         say(p.map(square, range(3)))
         p.close()

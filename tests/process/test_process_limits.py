@@ -106,7 +106,7 @@ def test_no_descriptor_left_at_all(tmp_path: Path) -> None:
             pass
         try:
             p = Pool(2)
-            print(p.map_async(square, [3]).get(30))
+            print(p.map_async(square, [3]).get(90))
         except (OSError, PoolError) as error:
             print("refused:", bool(str(error)))
         for fd in held:
