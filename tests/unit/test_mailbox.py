@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pool._objects._mailbox import (
@@ -182,7 +182,7 @@ class World:
 
 @pytest.mark.parametrize("restarts", [0, 2, -1])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_call_has_one_outcome(restarts: int, data: st.DataObject) -> None:
     world = World(restarts)
     mailbox = world.mailbox

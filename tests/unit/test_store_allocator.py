@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -64,7 +64,13 @@ class Machine(RuleBasedStateMachine):
 
 
 TestAllocator = Machine.TestCase
-TestAllocator.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAllocator.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    # How long an example takes says how busy the machine is.
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def test_freed_space_is_preferred_to_untouched_space() -> None:
