@@ -61,7 +61,7 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     context.gpus = config["gpus"]
     context.resources = config["resources"]
     context.reconstructed = config["reconstructed"]
-    enter(False, config["log"], config["namespace"])
+    enter(config["is_task"], config["log"], config["namespace"])
     host = ActorHost(channel, config)
     assert Worker.current is not None
     host.page = Worker.current.words

@@ -96,6 +96,14 @@ class Resources:
         for index, units in grant.gpus.items():
             self._free_gpus[index] += units
 
+    def lend(self, grant: Grant, again: bool = False) -> None:
+        """Count the CPUs of a grant as free while who holds it waits; `again`: no longer.
+
+        Taken back at once, others may hold more than there is for a while.
+        """
+        units = grant.amounts.get("CPU", 0)
+        self.free["CPU"] = self.free.get("CPU", 0) + (-units if again else units)
+
     def names_of(self, grant: Grant) -> list[str]:
         """Return the names of the GPUs of a grant."""
         return [self.devices[index] for index in sorted(grant.gpus)]
@@ -106,7 +114,10 @@ class Resources:
 
     def check_invariants(self) -> None:
         """Raise AssertionError if the books are wrong."""
-        assert all(0 <= self.free[name] <= units for name, units in self.total.items())
+        for name, units in self.total.items():
+            # Of CPUs, those that were lent and are taken back are held twice.
+            assert self.free[name] <= units
+            assert self.free[name] >= 0 or name == "CPU"
         assert all(0 <= free <= UNIT for free in self._free_gpus)
 
 

@@ -136,6 +136,9 @@ class Actor:
     #: Whether it is a task that has a process of its own.
     is_task = False
 
+    def waits(self, number: int) -> None:
+        """Nothing: an actor keeps its CPUs while it waits, as in Ray."""
+
     @property
     def busy(self) -> bool:
         """Whether something of it is on its way that somebody has to receive."""

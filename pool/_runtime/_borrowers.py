@@ -91,9 +91,15 @@ class Borrower:
             self._requests[head[1]] = None
             self._questions[head[2]](head[1], *loads(blobs[0], blobs[1:]))
         elif kind == BLOCKED:
-            self._runtime.worker_blocked(self._worker_id)
+            if self.actor is None:
+                self._runtime.worker_blocked(self._worker_id)
+            else:
+                self.actor.waits(1)
         elif kind == UNBLOCKED:
-            self._runtime.worker_unblocked(self._worker_id)
+            if self.actor is None:
+                self._runtime.worker_unblocked(self._worker_id)
+            else:
+                self.actor.waits(-1)
         return False
 
     def _gone(self) -> None:

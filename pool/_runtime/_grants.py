@@ -52,12 +52,23 @@ class Grants:
         self._resize()
         self._serve()
 
+    def lend(self, grant: Grant) -> None:
+        """Let others have the CPUs of a task that waits for them."""
+        self.books.lend(grant)
+        self._resize()
+        self._serve()
+
+    def take_again(self, grant: Grant) -> None:
+        """Count them as held again: the task goes on."""
+        self.books.lend(grant, again=True)
+        self._resize()
+
     def _resize(self) -> None:
         """Leave the workers of ordinary tasks the CPUs that nobody holds."""
         from pool._local import _events as ev
 
         free = self.books.amounts(free=True).get("CPU", 0.0)
-        self._driver.inbox.append(ev.ProcessesChanged(int(free)))
+        self._driver.inbox.append(ev.ProcessesChanged(max(0, int(free))))
 
     def names_of(self, grant: Grant | None) -> list[str]:
         """Return the names of the GPUs of a grant."""

@@ -69,6 +69,22 @@ class _OneTask(Actor):
     """An actor that is a function."""
 
     is_task = True
+    #: How many of its threads wait for other tasks.
+    _waits = 0
+
+    def waits(self, number: int) -> None:
+        """Note that one more of its threads waits, or with -1 that one goes on."""
+        before, self._waits = self._waits, self._waits + number
+        if self.grant is not None and not (before and self._waits):
+            if self._waits:
+                self.runtime.grants.lend(self.grant)
+            else:
+                self.runtime.grants.take_again(self.grant)
+
+    def _gone(self) -> None:
+        if self._waits:
+            self.waits(-self._waits)
+        super()._gone()
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the task."""

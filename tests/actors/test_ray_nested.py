@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from raytasks import Counter, Meeting, count_to, double, fail, halves, hold, meet, meet_in_words
+from raytasks import (
+    Counter,
+    Meeting,
+    count_to,
+    double,
+    fail,
+    halves,
+    hold,
+    meet,
+    meet_in_words,
+)
 
 import pool
 from pool import exceptions
@@ -156,6 +166,35 @@ def test_memory_of_dropped_objects_is_free(ray: Any) -> None:
     ray.shutdown()
     depot().sweep()
     assert not list(depot().ledger.holders())
+
+
+@pool.remote
+def hold_inside(gate: str, told: str) -> Any:
+    ref = hold.remote(gate)
+    Path(told).write_text(str(os.getpid()))
+    return pool.get(ref)
+
+
+def test_task_that_holds_all_cpus_lends_them_while_it_waits(ray: Any, tmp_path: Path) -> None:
+    @ray.remote(num_cpus=2)
+    def outer(depth: int) -> Any:
+        if depth:
+            return pool.get(outer.remote(depth - 1)) + pool.get(double.remote(depth))
+        return 0
+
+    assert ray.get(outer.remote(3)) == 12
+    # All of them have been given back, none twice.
+    assert ray.get([double.options(num_cpus=2).remote(1), double.remote(2)]) == [2, 4]
+    gate, told = str(tmp_path / "gate"), str(tmp_path / "told")
+    os.mkfifo(gate)
+    os.mkfifo(told)
+    ref = hold_inside.options(num_cpus=2, max_retries=0).remote(gate, told)
+    pid = int(Path(told).read_text())
+    with open(gate, "w"):  # until the inner one has a CPU
+        os.kill(pid, 9)
+        with pytest.raises(exceptions.WorkerCrashedError):
+            ray.get(ref)
+    assert ray.get([double.options(num_cpus=2).remote(1), double.remote(2)]) == [2, 4]
 
 
 @pytest.mark.parametrize("task", [meet, meet_in_words])

@@ -64,3 +64,20 @@ def test_nothing_is_granted_twice(steps: list[dict[str, float] | int]) -> None:
     for grant in held:
         books.give_back(grant)
     assert books.free == books.total
+
+
+def test_cpus_of_who_waits_are_lent_and_taken_back_at_once() -> None:
+    books = Resources({"CPU": 2, "GPU": 1})
+    holder = books.take({"CPU": 2, "GPU": 1})
+    assert holder is not None
+    books.lend(holder)
+    assert books.amounts(free=True) == {"CPU": 2, "GPU": 0}
+    other = books.take({"CPU": 1})
+    assert other is not None
+    books.lend(holder, again=True)
+    books.check_invariants()
+    assert books.take({"CPU": 1}) is None
+    books.give_back(other)
+    assert books.amounts(free=True)["CPU"] == 0
+    books.give_back(holder)
+    assert books.amounts(free=True) == {"CPU": 2, "GPU": 1}
