@@ -43,6 +43,12 @@ def list_actors(end: str | None, namespace: str | None, end_all: bool) -> int:
     if end is not None and not ended:
         print(f"no detached actor named {end!r}", file=sys.stderr)
         return 1
+    from pool._transport._rendezvous import strangers
+
+    if strange := strangers():
+        print(
+            f"{strange} of another version of Python or actorpool: ask that one", file=sys.stderr
+        )
     if rows:
         print("\n".join(_table([("NAMESPACE", "NAME", "CLASS", "PID", "STATE"), *rows])))
     return 0

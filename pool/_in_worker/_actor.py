@@ -153,7 +153,11 @@ class ActorHost:
         tidy()
         label = self.label()
         _output.sign(label)
-        self.channel.send((STARTED, os.getpid(), label, *self.kept_by))
+        try:
+            self.channel.send((STARTED, os.getpid(), label, *self.kept_by))
+        except ConnectionError:
+            # The program that made it has ended.
+            return self.detached
         return True
 
     def _open(self, packets: list[list[Any]]) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._objects._options import ActorOptions
-    from pool._objects._refs import ObjectRef
+    from pool._objects._refs import ActorRef, ObjectRef
     from pool._runtime._runtime import Runtime
 
 
@@ -49,8 +49,15 @@ class DetachedActor(Actor):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        #: A handle, until it has opened its door: nobody else can find it before.
+        self._held: ActorRef | None = None
         # Its keeper counts. Here it is tried until nobody opens any more.
         self.mailbox.restarts = -1 if self.options.restarts else 0
+
+    def begin(self) -> None:
+        """Start it when its arguments are there."""
+        self._held = self.ref()
+        super().begin()
 
     def _granted(self, grant: Any) -> None:
         # What it holds it holds of the machine, not of this program.
@@ -122,6 +129,7 @@ class DetachedActor(Actor):
             return True
         more = super().on_message(head, blobs, fds)
         if head[0] == protocol.STARTED:
+            self._held = None
             self.keeper = head[3] if len(head) > 3 else head[1]
             if self._doomed:
                 self._doomed = False
@@ -187,6 +195,7 @@ class DetachedActor(Actor):
             self._doomed = True
 
     def _gone(self) -> None:
+        self._held = None
         if self._link is not None:
             self._link.close()
             self._link = None

@@ -14,16 +14,20 @@ import os
 import select
 import stat
 import struct
+import sys
 
 from pool._transport._channel import Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
 _KIND = _socket.SOCK_SEQPACKET
 _CREDENTIALS = struct.Struct("iII")
+
+#: Messages and pickles are understood by the same version of Python, and of them, only; so what
+#: speaks another dialect is not found. Short: a socket's path may have 107 bytes.
+DIALECT = f".1-{sys.hexversion >> 16:x}"
 
 #: Seconds to wait for an actor to say who it is; its door answers even while it works.
 PATIENCE = 5.0
@@ -78,8 +82,8 @@ def address(namespace: str, name: str, make: bool = False) -> str:
     import hashlib
 
     # Names may be long and contain anything; a socket's path may not.
-    digest = hashlib.sha256(f"{namespace}\0{name}".encode()).hexdigest()[:24]
-    return os.path.join(folder(make), digest)
+    digest = hashlib.sha256(f"{namespace}\0{name}".encode()).hexdigest()[:20]
+    return os.path.join(folder(make), digest + DIALECT)
 
 
 def listen(namespace: str, name: str) -> tuple[_socket.socket, str] | None:
@@ -140,15 +144,22 @@ def peer_of(line: _socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def paths() -> Iterator[str]:
-    """Yield the path of every socket."""
+def paths() -> list[str]:
+    """Return the path of every socket behind which our dialect is spoken."""
     where = folder()
+    return [os.path.join(where, name) for name in _names(where) if name.endswith(DIALECT)]
+
+
+def strangers() -> int:
+    """Return how many sockets there are of other versions of Python, or of this package."""
+    return sum(not name.endswith(DIALECT) for name in _names(folder()))
+
+
+def _names(where: str) -> list[str]:
     try:
-        names = sorted(os.listdir(where))
+        return sorted(os.listdir(where))
     except FileNotFoundError:
-        return
-    for name in names:
-        yield os.path.join(where, name)
+        return []
 
 
 def sweep(path: str, *pids: int) -> None:

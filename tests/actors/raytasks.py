@@ -200,3 +200,13 @@ def meet(name: str) -> Any:
 @pool.remote
 def meet_in_words(name: str) -> Any:
     return str(pool.get(pool.get_actor(name).meet.remote())) if name else "none"
+
+
+@pool.remote
+class Reader:
+    def __init__(self, path: str) -> None:
+        with open(path) as file:
+            self._text = file.read()
+
+    def text(self) -> str:
+        return self._text

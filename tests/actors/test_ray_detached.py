@@ -54,6 +54,39 @@ def make(kind: Any = Counter, **options: Any) -> Any:
     return kind.options(name="it", lifetime="detached", **options).remote(10)
 
 
+def test_needs_no_handle(ray: Any) -> None:
+    make()
+    assert ray.get(ray.get_actor("it").add.remote()) == 11
+
+
+def test_its_program_may_end_at_once(ray: Any, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
+    program(
+        "import pool as ray; from raytasks import Reader; ray.init(namespace='tests')\n"
+        f"Reader.options(name='it', lifetime='detached').remote({str(begun)!r})"
+    )
+    begun.write_text("x")  # opened by its constructor
+    found = ray.get_actor("it")
+    assert ray.get(found.text.remote()) == "x"
+    ray.kill(found)
+
+
+def test_other_versions_are_not_found(
+    ray: Any, runtime: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = make()
+    assert ray.get(kept.add.remote()) == 11
+    with monkeypatch.context() as patch:
+        patch.setattr(rendezvous, "DIALECT", ".another")
+        with pytest.raises(ValueError, match="no actor named 'it'"):
+            ray.get_actor("it", namespace="tests2")
+        assert pool.__main__.main(["actors"]) == 0
+    printed = capsys.readouterr()
+    assert "it" not in printed.out
+    assert printed.err == "1 of another version of Python or actorpool: ask that one\n"
+
+
 def gone(pid: int) -> None:
     if psutil.pid_exists(pid):
         psutil.wait_procs([psutil.Process(pid)], timeout=30)
