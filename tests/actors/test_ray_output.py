@@ -89,7 +89,7 @@ def test_nothing_is_lost_with_a_worker_that_is_killed(
     @ray.remote
     class Frail:
         def crash(self) -> None:
-            os.write(2, b"aborting")
+            os.write(2, b"aborting\n")  # faulthandler may say more
             os.abort()
 
     with pytest.raises(ray.exceptions.WorkerCrashedError):
