@@ -310,15 +310,6 @@ def test_ten_thousand_calls_in_flight(ray: Any) -> None:
 
 @pytest.mark.watchdog(360)
 def test_many_actors_on_two_cpus(ray: Any) -> None:
-    @ray.remote
-    class Counter:  # needs no module of the tests in 200 processes
-        def __init__(self, count: int) -> None:
-            self.count = count
-
-        def add(self) -> int:
-            self.count += 1
-            return self.count
-
     counters = [Counter.remote(i) for i in range(200)]
     assert ray.get([c.add.remote() for c in counters]) == list(range(1, 201))
 
