@@ -46,9 +46,7 @@ def list_actors(end: str | None, namespace: str | None, end_all: bool) -> int:
     from pool._transport._rendezvous import strangers
 
     if strange := strangers():
-        print(
-            f"{strange} of another version of Python or actorpool: ask that one", file=sys.stderr
-        )
+        print(f"{strange} of another version of Python or actorpool: ask that one", file=sys.stderr)
     if rows:
         print("\n".join(_table([("NAMESPACE", "NAME", "CLASS", "PID", "STATE"), *rows])))
     return 0

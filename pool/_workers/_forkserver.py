@@ -343,6 +343,9 @@ def main(control: int, owner: int, preload: Sequence[str]) -> NoReturn:
         Modules to import before the first fork. One that starts a thread makes this
         process unfit for forking: it is then exec'd again without that module.
     """
+    # Arrow's allocator starts a thread when it is loaded, with pandas for example, unless told
+    # not to. Workers have the program's environment, not this one.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     for name in preload:
         try:
             __import__(name)

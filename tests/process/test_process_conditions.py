@@ -404,3 +404,22 @@ def test_processes_that_tasks_fork(tmp_path: Path) -> None:
     """
     expected = "[3, 0, 0, 5]\n[1] 1\n[(0, 0), (0, 1), (0, 2)]\n7\nTrue\n"
     assert run(body, tmp_path) == expected
+
+
+def test_pandas_with_arrow_is_there_before_the_workers(tmp_path: Path) -> None:
+    """Arrow's allocator starts a thread; beside one the forkserver would not keep pandas loaded."""
+    pytest.importorskip("pyarrow")
+    body = """
+    import pandas
+    def loaded(_):
+        return "pandas" in sys.modules, "pyarrow" in sys.modules
+    def environment(_):
+        return "JE_ARROW_MALLOC_CONF" in os.environ
+    def size(frame):
+        return len(pandas.concat([frame, frame])), str(frame.name.dtype)
+    frame = pandas.DataFrame({"name": ["a", "b"] * 100_000})
+    with Pool(2) as p:
+        print(p.map(loaded, range(4), 1), p.map(environment, [0]), p.map(size, [frame] * 2, 1))
+    """
+    loaded = [(True, True)] * 4
+    assert run(body, tmp_path) == f"{loaded} [False] [(400000, 'str'), (400000, 'str')]\n"
