@@ -171,7 +171,8 @@ def broadcast(peer: Peer, scale: Scale) -> Iterator[Work]:
     array = _ones(200, scale)
     wanted = [float(array[0]) + number for number in range(10)]
     with peer.open(2) as session:
-        session.map_single(tasks.increment, range(4))
+        # Once before: what memory costs that nobody had yet is what `put-first` is about.
+        session.map_single(partial(tasks.add_first, array), range(2))
         yield Work(
             lambda: session.map_single(partial(tasks.add_first, array), range(10)),
             lambda got: expect(got, wanted),
@@ -250,7 +251,7 @@ def results(peer: Peer, scale: Scale) -> Iterator[Work]:
     """Make eight results of 100 MB."""
     count = scale.count(100 * MB)
     with peer.open(2) as session:
-        session.map_single(tasks.increment, range(4))
+        session.map_single(tasks.ones, [count] * 8)  # as above
 
         def check(got: list[Any]) -> None:
             for array in got:

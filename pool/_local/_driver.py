@@ -121,7 +121,7 @@ class Driver:
         self.calling: list[CallsBack] = []
         self.crew = crew = Crew(self, launcher, initial, traced)
         self.outcomes = outcomes = Outcomes(self)
-        self.functions = FunctionTable(crew.peers)
+        self.functions = FunctionTable(crew.peers, self.dirty)
         # The same objects by shorter ways.
         self.peers = crew.peers
         self.loans = outcomes.loans
@@ -342,8 +342,6 @@ class Driver:
                 self.handle(inbox.popleft())
                 if self._unlaunched:
                     self.crew.launch()
-        if self.functions.ended:
-            self.functions.sweep()
 
     def handle(self, event: ev.Event) -> None:
         """Tell the scheduler, and do what it says; called under the lock."""

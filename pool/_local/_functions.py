@@ -28,20 +28,18 @@ class FunctionTable:
     ----------
     peers : dict
         The workers, by worker_id.
-
-    Attributes
-    ----------
-    ended : deque of int
-        Functions whose job has ended, to be swept.
+    dirty : deque
+        Where to enter this table when it has something to flush; the driver does.
     """
 
-    __slots__ = ("_live", "_peers", "_shared", "ended")
+    __slots__ = ("_dirty", "_ended", "_live", "_peers", "_shared")
 
-    def __init__(self, peers: dict[int, Peer]) -> None:
+    def __init__(self, peers: dict[int, Peer], dirty: deque[Any]) -> None:
         self._peers = peers
+        self._dirty = dirty
         self._shared: dict[bytes, Function] = {}
         self._live: set[int] = set()
-        self.ended: deque[int] = deque()
+        self._ended: deque[int] = deque()
 
     def register(self, payload: Any, idle: bool) -> Function:
         """Return the number under which workers keep a pickled function.
@@ -90,17 +88,22 @@ class FunctionTable:
     def forget(self, function: Function | None) -> None:
         """Let go of the function of a job that has ended; called in any thread, never waits."""
         if function is not None and not function.shared:
-            self.ended.append(function.function_id)
+            self._ended.append(function.function_id)
+            self._dirty.append(self)
 
-    def sweep(self) -> None:
+    def flush(self) -> None:
         """Tell workers what they shall forget; called under the driver's lock.
 
         Without waiting for the next job to tell it with: that may be long, and there may be
         gigabytes in a function that is not shared.
         """
-        while self.ended:
-            for peer in self._drop(self.ended.popleft()):
+        while self._ended:
+            for peer in self._drop(self._ended.popleft()):
                 peer.tell()
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Nothing: the workers end."""
+        return ()
 
     def _drop(self, function_id: int) -> list[Peer]:
         self._live.discard(function_id)

@@ -203,11 +203,13 @@ class Channel:
         if self.link is None:
             from store._links import Link
 
-            self.link = Link(self._return_now)
+            self.link = Link(self.return_now)
         return self.link
 
-    def _return_now(self) -> None:
-        """Tell the other end what was let go here; called by finalizers, so never waits."""
+    def return_now(self) -> None:
+        """Tell the other end what was let go here; called by finalizers too, so never waits."""
+        if self.link is None or not self.link.due:
+            return
         try:
             self.send((RETURNS, 0), flags=_DONTWAIT)
         except OSError:

@@ -167,6 +167,7 @@ class Worker:
                 return
             elif head[0] == FORGET:
                 self._forget(head[1])
+                self.channel.return_now()
             elif head[0] == HOST:
                 # From here on this worker is an actor, with a loop of its own.
                 self.take_over(self.channel, *head[1:], blobs)
