@@ -27,6 +27,8 @@ STANDARD_FAILS = {
     "test_a_forked_child_uses_the_pool_and_so_does_its_parent": "no thread serves the child; hangs",
     "test_a_child_process_uses_the_pool": "no thread serves the child; hangs",
     "test_a_forked_child_ends_its_copy": "waits for threads that the child does not have",
+    "test_a_forgotten_pool_ends_its_workers": "waits, now and then, for a lock that a worker has",
+    "test_a_pool_forgotten_with_work_does_not_hang": "as above",
 }
 
 
