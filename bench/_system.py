@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 #: Distributions whose versions matter for the figures.
 VERSIONS = (
-    "numpy", "pandas", "pyarrow", "loky", "joblib", "mpire", "pebble", "multiprocess", "distributed", "ray",
+    "numpy", "pandas", "pyarrow", "loky", "joblib", "mpire", "pebble", "multiprocess",
+    "distributed", "ray",
 )  # fmt: skip
 
 
