@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ from bench.suites import NAMES, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from bench._work import Row
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -37,14 +39,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="few rounds, few peers: two minutes")
+    size.add_argument(
+        "--quick", action="store_true", help="few rounds, few peers, no long rows: two minutes"
+    )
     size.add_argument("--once", action="store_true", help="one small round: does it run at all?")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="only these rows")
     parser.add_argument("--suite", nargs="+", default=list(NAMES), choices=NAMES, metavar="SUITE")
     parser.add_argument("--peers", nargs="+", metavar="PEER", help="only these contenders")
     parser.add_argument("--rounds", type=int, help="rounds for each row")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
+    parser.add_argument("--results", type=Path, help="folder to write to")
     parser.add_argument("--list", action="store_true", help="list rows and contenders")
     return parser.parse_args(arguments)
 
@@ -61,23 +65,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = given.peers or (list(USUAL) if given.quick or given.once else None)
     peers = [peer.name for peer in find_peers(names)]
     scale = ONCE if given.once else QUICK if given.quick else FULL
-    options = {"peers": peers, "only": given.only, "scale": asdict(scale)}
     if given.rounds:
-        options["scale"]["rounds"] = given.rounds
+        scale = replace(scale, rounds=given.rounds)
+    options = {"peers": peers, "only": given.only, "scale": asdict(scale)}
     results = []
     for suite in given.suite:
-        for result in run_suite(suite, options):
+        wanted = [row for row in rows(suite) if scale.has(row, given.only)]
+        for result in run_suite(suite, wanted, options):
             print(one_line(result), flush=True)
             results.append(result)
-    write(given.results, results)
+    write(given.results or (RESULTS / "quick" if given.quick else RESULTS), results)
     lines = missed(results)
     print("\n".join(["", "missed bounds:", *lines] if lines else ["", "all bounds are met"]))
     return 1 if given.check and lines else 0
 
 
-def run_suite(suite: str, options: dict[str, object]) -> Iterator[Result]:
+def run_suite(suite: str, wanted: list[Row], options: dict[str, object]) -> Iterator[Result]:
     """Run one suite in a process of its own and yield its rows as they are done."""
-    wanted = [row for row in rows(suite) if not options["only"] or row.key in options["only"]]  # type: ignore[operator]
     if not wanted:
         return
     process = subprocess.Popen(

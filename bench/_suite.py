@@ -25,7 +25,7 @@ def main(suite: str, options: str) -> None:
     peers = find_peers(given["peers"])
     scale = _work.Scale(**given["scale"])
     for row in rows(suite):
-        if not given["only"] or row.key in given["only"]:
+        if scale.has(row, given["only"]):
             print(json.dumps(to_plain(run_row(row, peers, scale))), flush=True)
 
 

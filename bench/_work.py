@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bench._peers import Peer
 
@@ -36,11 +36,18 @@ class Scale:
         Part of the full number of items.
     seconds : float
         After so long a row stops, if each contender had its turn three times.
+    long : bool
+        Whether rows that take long are measured as well.
     """
 
     rounds: int = 15
     items: float = 1.0
     seconds: float = 45.0
+    long: bool = True
+
+    def has(self, row: Row, only: Sequence[str]) -> bool:
+        """Return whether a row is to be measured; `only`: those that were asked for, if any."""
+        return row.key in only if only else self.long or not row.long
 
     def count(self, full: int) -> int:
         """Return the number of items that stands for `full` of them."""
@@ -48,7 +55,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(rounds=3, items=1.0, seconds=10.0)
+QUICK = Scale(rounds=3, items=1.0, seconds=10.0, long=False)
 ONCE = Scale(rounds=1, items=0.05, seconds=0.0)
 
 
