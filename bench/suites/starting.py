@@ -137,5 +137,6 @@ ROWS = (
         short_pool_in_large_parent,
         (Bound(0.1),),
         headline=True,
+        long=True,
     ),
 )
