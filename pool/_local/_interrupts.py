@@ -21,58 +21,55 @@ GRACE = 1.0
 class Interrupts:
     """Chunks, as ``(worker_id, message_id, job_id, index or None)``, that were asked to stop."""
 
-    __slots__ = ("_asked",)
+    __slots__ = ("asked",)
 
     def __init__(self) -> None:
         #: When to look again, what to do then, and whether to go on until it is over.
-        self._asked: dict[Key, tuple[float, int, bool]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._asked)
+        self.asked: dict[Key, tuple[float, int, bool]] = {}
 
     def deadline(self) -> float | None:
         """Return when to look again, None if there is nothing to look at."""
-        return min((when for when, _, _ in self._asked.values()), default=None)
+        return min((when for when, _, _ in self.asked.values()), default=None)
 
     def cancel(self, key: Key, now: float) -> Interrupt:
         """Ask one to stop whose outcome nobody wants; its worker ends if it does not."""
-        self._asked[key] = (now + GRACE, KILL, False)
+        self.asked[key] = (now + GRACE, KILL, False)
         return Interrupt(*key, ASK)
 
     def recall(self, key: Key, now: float, force: bool) -> Interrupt:
         """Ask one to stop whose outcome is wanted; with `force`, its worker ends."""
-        self._asked[key] = (now + GRACE, KILL if force else ASK, True)
+        self.asked[key] = (now + GRACE, KILL if force else ASK, True)
         return Interrupt(*key, EXIT if force else ASK)
 
     def heard(self, key: Key) -> None:
         """Note that a recalled one was running when it was asked: not to be asked again."""
-        if self._asked.get(key, _NOT_ASKED)[1:] == (ASK, True):
-            del self._asked[key]
+        if self.asked.get(key, _NOT_ASKED)[1:] == (ASK, True):
+            del self.asked[key]
 
     def pardon(self, worker_id: int, message_id: int | None) -> None:
         """Forget those of a message (or of all messages of a worker) that is over."""
-        if self._asked:
-            for key in list(self._asked):
+        if self.asked:
+            for key in list(self.asked):
                 if key[0] == worker_id and message_id in (None, key[1]):
-                    del self._asked[key]
+                    del self.asked[key]
 
     def overdue(self, now: float) -> list[Interrupt]:
         """Return what is to be done to those that have not stopped."""
         found = []
-        for key, (when, again, lasting) in list(self._asked.items()):
+        for key, (when, again, lasting) in list(self.asked.items()):
             if when > now:
                 continue
             found.append(Interrupt(*key, again))
             if lasting:
                 # It may not have begun, and be about to.
-                self._asked[key] = (now + GRACE, again, lasting)
+                self.asked[key] = (now + GRACE, again, lasting)
             else:
-                del self._asked[key]
+                del self.asked[key]
         return found
 
     def clear(self) -> None:
         """Forget all."""
-        self._asked.clear()
+        self.asked.clear()
 
 
 _NOT_ASKED = (0.0, KILL, False)

@@ -158,7 +158,7 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when `DeadlinePassed` is due, None if nothing is."""
-        if not (self._interrupts or self._timed):
+        if not (self._interrupts.asked or self._timed):
             return None
         deadline = self._interrupts.deadline()
         if self._timed:
@@ -178,12 +178,12 @@ class Scheduler:
     @property
     def timed(self) -> bool:
         """Whether `next_deadline` has one."""
-        return bool(self._interrupts or self._timed)
+        return bool(self._interrupts.asked or self._timed)
 
     @property
     def interrupting(self) -> bool:
         """Whether cancelled tasks have been asked to stop and have not stopped yet."""
-        return bool(self._interrupts)
+        return bool(self._interrupts.asked)
 
     @property
     def hungry(self) -> bool:

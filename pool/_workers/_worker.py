@@ -221,7 +221,8 @@ class Worker:
         self._begun = perf_counter()
         position = 0
         # First: it may be one that is defined anew.
-        self._forget(forgets)
+        if forgets:
+            self._forget(forgets)
         for function_id, stateless, buffers in defines:
             end = position + 1 + buffers
             self.functions[function_id] = (False, _taken(blobs, position, end))
