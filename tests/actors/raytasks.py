@@ -210,3 +210,15 @@ class Reader:
 
     def text(self) -> str:
         return self._text
+
+
+@pool.remote
+class Shaky:
+    """Die twice in its only method, which notes each try in a folder."""
+
+    def work(self, folder: str) -> int:
+        tries = len(list(Path(folder).iterdir()))
+        (Path(folder) / str(tries)).touch()
+        if tries < 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return tries

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from raytasks import AsyncCounter, Counter, double, fail, hold
+from raytasks import AsyncCounter, Counter, Shaky, double, fail, hold
 
 import pool
 import pool.__main__
@@ -335,15 +335,6 @@ def test_is_started_again_after_a_crash(ray: Any, runtime: Path, kind: Any) -> N
 
 
 def test_calls_that_may_be_tried_again_reach_the_next_life(ray: Any, tmp_path: Path) -> None:
-    @ray.remote
-    class Shaky:
-        def work(self, folder: str) -> int:
-            tries = len(list(Path(folder).iterdir()))
-            (Path(folder) / str(tries)).touch()
-            if tries < 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return tries
-
     folder = tmp_path / "tries"
     folder.mkdir()
     actor = make_plain(Shaky, max_restarts=-1, max_task_retries=-1)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from raytasks import (
     Counter,
+    Shaky,
     die,
     die_first,
     double,
@@ -256,16 +257,8 @@ def test_restart_keeps_calls_that_were_not_begun(ray: Any) -> None:
 
 
 def test_calls_that_may_be_tried_again_are(ray: Any, tmp_path: Path) -> None:
-    @ray.remote(max_restarts=-1, max_task_retries=-1)
-    class Shaky:
-        def work(self, folder: str) -> int:
-            tries = len(list(Path(folder).iterdir()))
-            (Path(folder) / str(tries)).touch()
-            if tries < 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return tries
-
-    assert ray.get(Shaky.remote().work.remote(str(tmp_path))) == 2
+    actor = Shaky.options(max_restarts=-1, max_task_retries=-1).remote()
+    assert ray.get(actor.work.remote(str(tmp_path))) == 2
 
 
 def test_forkserver_killed_under_tasks_and_actors(ray: Any) -> None:
