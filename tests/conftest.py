@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import signal
 import sys
 import threading
 from collections import Counter
@@ -26,6 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
     global _real_stderr
     _real_stderr = os.dup(2)
     os.set_inheritable(_real_stderr, False)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell starts what it runs in the background; the tests, and the programs that
+        # they start, are about Ctrl-C as well.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
