@@ -1,25 +1,159 @@
-"""From what the user passes to what an engine takes."""
+"""Start single calls: what `Pool.apply` and `apply_async` hand to the engine."""
 
 from __future__ import annotations
 
-import sys
+import _pickle
 
-from pool._pickling import CannotSend, dumps_function, dumps_to_worker
+from pool._faces._options import Label, LabelLater, options
+from pool._faces._references import has_refs, hold_refs
+from pool._faces._results import AsyncResult
+from pool._local._jobs import OneCall, detached
+from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
+from pool._transport._messages import CALL, CAUGHT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TypeVar
 
-    from pool._faces._options import Label, Options
-    from pool._faces._results import AsyncResult
+    from pool._faces._options import Options
+    from pool._faces._pool import Pool
     from pool._local._engine import LocalEngine
+    from pool._local._express import Loan
     from pool._local._jobs import Function
 
     R = TypeVar("R", bound=AsyncResult)
 
+_NO_KWDS: dict[str, Any] = {}
 
-def encode_call(
+
+def call_now(
+    pool: Pool, func: Callable[..., Any], args: Iterable[Any], kwds: Mapping[str, Any]
+) -> Loan | None:
+    """Call on an idle worker and wait, if there is one and the function allows it."""
+    engine = pool._engine
+    if args.__class__ is not tuple or engine.driver.jobs:
+        return None
+    try:
+        payload = dumps_function(func)
+        if not payload.stateless:
+            return None
+        if not kwds and ATOMS.issuperset(map(type, args)):
+            blobs = [_pickle.dumps((args, _NO_KWDS), 5)]
+        elif has_refs((*args, *kwds.values())):
+            return None
+        else:
+            encoded = dumps_to_worker((args, dict(kwds)))
+            blobs = [encoded.data, *encoded.buffers]
+    except Exception:
+        return None  # reported by the ordinary way
+    return engine.call_now(payload, blobs, Label("apply", func))
+
+
+def call_soon(
+    pool: Pool,
+    func: Callable[..., Any],
+    args: Iterable[Any],
+    callback: Callable[[Any], object] | None,
+    error_callback: Callable[[BaseException], object] | None,
+) -> AsyncResult | None:
+    """Submit together with others like it, if function and arguments allow it."""
+    if args.__class__ is not tuple or not ATOMS.issuperset(map(type, args)):
+        return None
+    try:
+        payload = dumps_function(func)
+    except Exception:
+        return None  # reported by the ordinary way
+    if not payload.stateless:
+        return None
+    engine = pool._engine
+    result = AsyncResult(pool, engine, callback, error_callback)
+    engine.call_soon(payload, LabelLater("apply_async", func), args, result)
+    return result
+
+
+def call(
+    pool: Pool,
+    method: str,
+    func: Callable[..., Any],
+    args: Iterable[Any],
+    kwds: Mapping[str, Any],
+    callback: Callable[[Any], object] | None = None,
+    error_callback: Callable[[BaseException], object] | None = None,
+    extra: Mapping[str, Any] = {},  # never changed
+    awaited: bool = False,
+) -> AsyncResult:
+    """Submit a call, whatever it is made of.
+
+    Parameters are those of `Pool.apply_async`.
+
+    Parameters
+    ----------
+    extra : mapping
+        The keyword arguments beyond the standard's.
+    awaited : bool
+        The caller waits, so nothing that it passed changes meanwhile.
+    """
+    chosen = options(extra)
+    args = tuple(args)
+    if chosen.seed is not None:
+        from pool._faces._seeding import seeded_call
+
+        func = seeded_call(func, chosen.seed)
+    label = Label(method, func)
+    engine = pool._engine
+
+    def made() -> AsyncResult:
+        result = AsyncResult(pool, engine, callback, error_callback)
+        if chosen.progress:
+            result._progress = progress_of(chosen, 1, label)
+        return result
+
+    if has_refs((*args, *kwds.values())):
+        return _call_with_refs(engine, made(), label, func, args, kwds, chosen)
+    try:
+        function, blobs = _encode(engine, func, args, kwds)
+    except CannotSend as error:
+        if hold_refs((args, kwds)):
+            return _call_with_refs(engine, made(), label, func, args, kwds, chosen)
+        from pool._faces._inherit import hold_call
+
+        func = hold_call(func, args, kwds)  # before the fork: the workers inherit it
+        engine = pool._engines.inheriting(error)
+        function, blobs = _encode(engine, func, (), {})
+    except Exception as error:
+        # Raised by the pickling of the user's own class: the call's outcome.
+        return fail(AsyncResult(pool, engine, callback, error_callback), error)
+    if len(blobs) > 1 and not awaited:
+        blobs = detached(blobs)  # the caller goes on and may change its arrays
+    result = made()
+    mode = CALL | CAUGHT if chosen.return_exceptions else CALL
+    result._job_id = engine.submit(
+        function, mode, OneCall(blobs), result, label, chosen.timeout, chosen.retries, awaited
+    )
+    return result
+
+
+def _call_with_refs(
+    engine: LocalEngine,
+    result: AsyncResult,
+    label: Label,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwds: Mapping[str, Any],
+    chosen: Options,
+) -> AsyncResult:
+    from pool._faces import _awaited
+
+    parcels = [_awaited.parcel_of(args, kwds)]
+    mode = CALL | CAUGHT if chosen.return_exceptions else CALL
+    result._job_id = _awaited.submit(
+        engine, func, parcels, 1, mode, result, label, chosen.timeout, chosen.retries
+    )
+    return result
+
+
+def _encode(
     engine: LocalEngine, func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str, Any]
 ) -> tuple[Function | None, list[Any]]:
     """Pickle one call; return the function, None if the payload holds it, and the payload."""
@@ -32,50 +166,11 @@ def encode_call(
     return None, [encoded.data, *encoded.buffers]
 
 
-def has_refs(values: Iterable[Any]) -> bool:
-    """Return whether there are references of the runtime among values; free if it has none."""
-    if "pool._objects._refs" not in sys.modules:
-        return False
-    from pool._faces._awaited import found
-
-    return found(values)
-
-
-def hold_refs(value: object) -> bool:
-    """Return whether references, inside of objects of the user's, are all that cannot be sent."""
-    if "pool._objects._refs" not in sys.modules:
-        return False
-    from pool._faces._awaited import held
-
-    return held(value)
-
-
-def check_sendable(items: Sequence[Any]) -> None:
-    """Raise CannotSend if the first item cannot be pickled, by nobody's fault."""
-    if items.__class__ is range or not len(items):
-        return
-    try:
-        dumps_to_worker(items[0])
-    except CannotSend:
-        raise
-    except Exception:
-        return  # raised by its own class: the outcome of its chunk
-
-
 def fail(result: R, error: BaseException) -> R:
     """Return a result that has failed already."""
     if result.abort(error):
         result.call_back()
     return result
-
-
-def as_sequence(iterable: Iterable[Any], awaited: bool) -> Sequence[Any]:
-    """Return the items as a sequence that will not change while they are sent."""
-    kind = iterable.__class__
-    if kind is range or kind is tuple or (kind is list and awaited):
-        return iterable  # type: ignore[return-value]  # one of these three
-    # A snapshot: the caller goes on and may change its list.
-    return list(iterable)
 
 
 def progress_of(chosen: Options, total: int | None, label: Label) -> Any:

@@ -2,49 +2,48 @@
 
 from __future__ import annotations
 
-import sys
-
-from pool._faces._calls import has_refs
+from pool._faces._calls import progress_of
 from pool._faces._iterators import Flow, IMapIterator, Window
+from pool._faces._options import Label, options
+from pool._faces._references import any_refs, has_refs
 from pool._local._lazy import Fed, Windowed
 from pool._pickling import CannotSend, dumps_function
 from pool._transport._messages import CAUGHT, MAP, STAR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from pool._faces._options import Label, Options
     from pool._faces._pool import Pool
 
 
 def start_imap(
     pool: Pool,
-    label: Label,
+    method: str,
     func: Callable[..., Any],
     iterable: Iterable[Any],
     chunksize: int,
     mode: int,
     ordered: bool,
-    chosen: Options | None,
+    extra: Mapping[str, Any],
 ) -> IMapIterator:
     """Submit a lazy job and return the iterator over its results.
 
     Parameters are those of `Pool.imap`; `mode` is MAP or STAR.
     """
-    timeout, retries = None, 0
-    progress = None
-    if chosen is not None:
-        timeout, retries = chosen.timeout, chosen.retries
-        if chosen.single:
-            chunksize = 1
-        if chosen.seed is not None:
-            func, iterable, mode = _seeded(func, iterable, mode, chosen.seed)
-        if chosen.return_exceptions:
-            mode |= CAUGHT
-        if chosen.progress:
-            progress = _progress(chosen, iterable, label)
+    if chunksize < 1:
+        raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+    label = Label(method, func)
+    chosen = options(extra)
+    limits = (chosen.timeout, chosen.retries)
+    if chosen.single:
+        chunksize = 1
+    if chosen.seed is not None:
+        func, iterable, mode = _seeded(func, iterable, mode, chosen.seed)
+    if chosen.return_exceptions:
+        mode |= CAUGHT
+    progress = progress_of(chosen, _length(iterable), label) if chosen.progress else None
     engine = pool._engine
     try:
         function = engine.function(dumps_function(func))
@@ -56,7 +55,7 @@ def start_imap(
         function = engine.function(dumps_function(func))
     known = iterable.__class__ in (list, tuple)
     with_refs = known and has_refs(iterable)
-    if not known and iterable.__class__ is not range and "pool._objects._refs" in sys.modules:
+    if not known and iterable.__class__ is not range and any_refs():
         from pool._faces._awaited import resolved_one_by_one
 
         iterable = resolved_one_by_one(iterable, bool(mode & STAR))
@@ -70,7 +69,7 @@ def start_imap(
         flow.open = lambda limit: None  # the list is there, and pickled
         parcels = _awaited.parcels_of(list(iterable), bool(mode & STAR))
         flow.job_id = _awaited.submit(
-            engine, func, parcels, chunksize, MAP | mode & CAUGHT, flow, label, timeout, retries
+            engine, func, parcels, chunksize, MAP | mode & CAUGHT, flow, label, *limits
         )
         return IMapIterator(pool, flow, chunksize)
     source: Windowed | Fed
@@ -84,7 +83,7 @@ def start_imap(
     source.engine = engine
     flow.open = source.open
     engine.lazies.add(flow)
-    job_id = engine.submit(function, mode, source, flow, label, timeout, retries)
+    job_id = engine.submit(function, mode, source, flow, label, *limits)
     flow.job_id = source.job_id = job_id
     iterator = IMapIterator(pool, flow, chunksize)
     try:
@@ -106,11 +105,8 @@ def _seeded(
     return SeededCall(func, root, mode == STAR), enumerate(iterable), MAP
 
 
-def _progress(chosen: Options, iterable: Iterable[Any], label: Label) -> Any:
-    from pool._faces._progress import make_progress
-
+def _length(iterable: Iterable[Any]) -> int | None:
     try:
-        total: int | None = len(iterable)  # type: ignore[arg-type]  # the except clause is the check
+        return len(iterable)  # type: ignore[arg-type]  # the except clause is the check
     except TypeError:
-        total = None
-    return make_progress(chosen.progress, total, str(label))
+        return None

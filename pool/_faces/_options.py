@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from pool._faces._progress import ProgressEvent
@@ -54,8 +54,12 @@ class Options:
         return self.timeout is not None or self.retries > 0 or self.return_exceptions
 
 
-def options(given: dict[str, Any]) -> Options | None:
-    """Return the options among keyword arguments, None if there are none.
+#: What a call has that asks for nothing beyond the standard.
+PLAIN = Options()
+
+
+def options(given: Mapping[str, Any]) -> Options:
+    """Return the options that keyword arguments stand for.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def options(given: dict[str, Any]) -> Options | None:
         Naming the argument that no method of the standard, nor of ours, knows.
     """
     if not given:
-        return None
+        return PLAIN
     for name in given:
         if name not in NAMES:
             raise TypeError(

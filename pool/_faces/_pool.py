@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import _pickle
-
 from pool._faces._engines import Engines
-from pool._faces._options import Label, LabelLater, options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Self
 
-    from pool._faces import _calls
+    from pool._faces import _calls, _maps
     from pool._faces._iterators import IMapIterator
     from pool._faces._results import AsyncResult, MapResult
     from pool._local._engine import LocalEngine
-    from pool._local._express import Loan
-    from pool._local._jobs import Function, Items, OneCall, detached
-    from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
-    from pool._transport._messages import CALL, CAUGHT, MAP, STAR
+    from pool._transport._messages import MAP, STAR
 
 
 def _load_engine() -> None:
@@ -28,17 +22,10 @@ def _load_engine() -> None:
     Not at the top: a forkserver that starts at the same time needs the 10 ms as well, and
     a short program is done so much sooner.
     """
-    global ATOMS, CALL, CAUGHT, MAP, STAR, AsyncResult, CannotSend, Items, LocalEngine
-    global MapResult, OneCall, _calls, detached, dumps_function, dumps_to_worker
-    from pool._faces import _calls
-    from pool._faces._results import AsyncResult, MapResult
-    from pool._local._engine import LocalEngine
-    from pool._local._jobs import Items, OneCall, detached
-    from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
-    from pool._transport._messages import CALL, CAUGHT, MAP, STAR
+    global MAP, STAR, _calls, _maps
+    from pool._faces import _calls, _maps
+    from pool._transport._messages import MAP, STAR
 
-
-_NO_KWDS: dict[str, Any] = {}
 
 RUN = "RUN"
 CLOSE = "CLOSE"
@@ -160,37 +147,14 @@ class Pool:
         ValueError
             If the pool was closed or terminated.
         """
+        self._check_running()
         if not extra:
-            self._check_running()
-            loan = self._call_now(func, args, kwds)
+            loan = _calls.call_now(self, func, args, kwds)
             if loan is not None:
                 if loan.failed:
                     raise loan.value
                 return loan.value
-        result = self._call("apply", func, args, kwds, None, None, extra, awaited=True)
-        return result.get()
-
-    def _call_now(
-        self, func: Callable[..., Any], args: Iterable[Any], kwds: Mapping[str, Any]
-    ) -> Loan | None:
-        """Call on an idle worker, if there is one and the function allows it."""
-        engine = self._engine
-        if args.__class__ is not tuple or engine.driver.jobs:
-            return None
-        try:
-            payload = dumps_function(func)
-            if not payload.stateless:
-                return None
-            if not kwds and ATOMS.issuperset(map(type, args)):
-                blobs = [_pickle.dumps((args, _NO_KWDS), 5)]
-            elif _calls.has_refs((*args, *kwds.values())):
-                return None
-            else:
-                encoded = dumps_to_worker((args, dict(kwds)))
-                blobs = [encoded.data, *encoded.buffers]
-        except Exception:
-            return None  # reported by the ordinary way
-        return engine.call_now(payload, blobs, Label("apply", func))
+        return _calls.call(self, "apply", func, args, kwds, extra=extra, awaited=True).get()
 
     def apply_async(
         self,
@@ -213,97 +177,12 @@ class Pool:
         -----
         Arguments are read before this returns: later changes to them do not reach the task.
         """
-        if not (kwds or extra) and args.__class__ is tuple and ATOMS.issuperset(map(type, args)):
-            self._check_running()
-            try:
-                payload = dumps_function(func)
-            except Exception:
-                payload = None  # reported by the ordinary way
-            if payload is not None and payload.stateless:
-                engine = self._engine
-                result = AsyncResult(self, engine, callback, error_callback)
-                label = LabelLater("apply_async", func)
-                engine.call_soon(payload, label, args, result)
-                return result
-        return self._call("apply_async", func, args, kwds, callback, error_callback, extra)
-
-    def _call(
-        self,
-        method: str,
-        func: Callable[..., Any],
-        args: Iterable[Any],
-        kwds: Mapping[str, Any],
-        callback: Callable[[Any], object] | None,
-        error_callback: Callable[[BaseException], object] | None,
-        extra: dict[str, Any],
-        awaited: bool = False,
-    ) -> AsyncResult:
         self._check_running()
-        chosen = options(extra) if extra else None
-        args = tuple(args)
-        if chosen is not None and chosen.seed is not None:
-            from pool._faces._seeding import seeded_call
-
-            func = seeded_call(func, chosen.seed)
-        label = Label(method, func)
-        engine = self._engine
-        more = (callback, error_callback, chosen)
-        if _calls.has_refs((*args, *kwds.values())):
-            return self._call_with_refs(label, func, args, kwds, *more)
-        try:
-            function, blobs = _calls.encode_call(engine, func, args, kwds)
-        except CannotSend as error:
-            if _calls.hold_refs((args, kwds)):
-                return self._call_with_refs(label, func, args, kwds, *more)
-            from pool._faces._inherit import hold_call
-
-            func = hold_call(func, args, kwds)  # before the fork: the workers inherit it
-            engine = self._engines.inheriting(error)
-            function, blobs = _calls.encode_call(engine, func, (), {})
-        except Exception as error:
-            # Raised by the pickling of the user's own class: the call's outcome.
-            return _calls.fail(AsyncResult(self, engine, callback, error_callback), error)
-        result = AsyncResult(self, engine, callback, error_callback)
-        mode = CALL
-        timeout, retries = None, 0
-        if chosen is not None:
-            timeout, retries = chosen.timeout, chosen.retries
-            if chosen.return_exceptions:
-                mode |= CAUGHT
-            if chosen.progress:
-                result._progress = _calls.progress_of(chosen, 1, label)
-        if len(blobs) > 1 and not awaited:
-            blobs = detached(blobs)  # the caller goes on and may change its arrays
-        result._job_id = engine.submit(
-            function, mode, OneCall(blobs), result, label, timeout, retries, awaited
-        )
-        return result
-
-    def _call_with_refs(
-        self,
-        label: Label,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwds: Mapping[str, Any],
-        callback: Callable[[Any], object] | None,
-        error_callback: Callable[[BaseException], object] | None,
-        chosen: Any,
-    ) -> AsyncResult:
-        from pool._faces import _awaited
-
-        engine = self._engine
-        result = AsyncResult(self, engine, callback, error_callback)
-        timeout, retries, mode = None, 0, CALL
-        if chosen is not None:
-            timeout, retries = chosen.timeout, chosen.retries
-            mode |= CAUGHT if chosen.return_exceptions else 0
-            if chosen.progress:
-                result._progress = _calls.progress_of(chosen, 1, label)
-        parcels = [_awaited.parcel_of(args, kwds)]
-        result._job_id = _awaited.submit(
-            engine, func, parcels, 1, mode, result, label, timeout, retries
-        )
-        return result
+        if not (kwds or extra):
+            result = _calls.call_soon(self, func, args, callback, error_callback)
+            if result is not None:
+                return result
+        return _calls.call(self, "apply_async", func, args, kwds, callback, error_callback, extra)
 
     # ------------------------------------------------------------------ maps
 
@@ -329,7 +208,10 @@ class Pool:
         WorkerDied
             If the worker of an item ended; the items in other workers are not touched.
         """
-        result = self._map("map", func, iterable, chunksize, MAP, None, None, extra, True)
+        self._check_running()
+        result = _maps.start_map(
+            self, "map", func, iterable, chunksize, MAP, extra=extra, awaited=True
+        )
         values: list[Any] = result.get()
         return values
 
@@ -347,8 +229,9 @@ class Pool:
         `iterable` is read to its end before this returns. Callbacks are those of
         `apply_async`; they are called once, with the whole list or the first exception.
         """
-        return self._map(
-            "map_async", func, iterable, chunksize, MAP, callback, error_callback, extra
+        self._check_running()
+        return _maps.start_map(
+            self, "map_async", func, iterable, chunksize, MAP, callback, error_callback, extra
         )
 
     def starmap(
@@ -359,7 +242,10 @@ class Pool:
         **extra: Any,
     ) -> list[Any]:
         """Do as `map`, with each element unpacked as arguments: ``func(*element)``."""
-        result = self._map("starmap", func, iterable, chunksize, STAR, None, None, extra, True)
+        self._check_running()
+        result = _maps.start_map(
+            self, "starmap", func, iterable, chunksize, STAR, extra=extra, awaited=True
+        )
         values: list[Any] = result.get()
         return values
 
@@ -373,99 +259,10 @@ class Pool:
         **extra: Any,
     ) -> MapResult:
         """Do as `starmap`, but return a `MapResult` at once."""
-        return self._map(
-            "starmap_async", func, iterable, chunksize, STAR, callback, error_callback, extra
-        )
-
-    def _map(
-        self,
-        method: str,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        chunksize: int | None,
-        mode: int,
-        callback: Callable[[list[Any]], object] | None,
-        error_callback: Callable[[BaseException], object] | None,
-        extra: dict[str, Any],
-        awaited: bool = False,
-    ) -> MapResult:
         self._check_running()
-        chosen = options(extra) if extra else None
-        items = _calls.as_sequence(iterable, awaited)
-        length = len(items)
-        if chunksize is None:
-            chunksize, left = divmod(length, self._processes * 4)
-            if left:
-                chunksize += 1
-        elif chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
-        label = Label(method, func)
-        if chosen is not None:
-            if chosen.single:
-                chunksize = 1
-            if chosen.seed is not None:
-                from pool._faces._seeding import seeded_map
-
-                func, items = seeded_map(func, items, chosen.seed, mode == STAR)
-                mode = MAP
-        chunksize = max(1, chunksize)
-        parcels = None
-        try:
-            if items.__class__ is not range and (
-                _calls.has_refs(items) or (length and _calls.hold_refs(items[0]))
-            ):
-                from pool._faces import _awaited
-
-                parcels = _awaited.parcels_of(items, mode == STAR)
-                engine = self._engine
-            else:
-                engine, function, items, mode = self._sendable(func, items, mode)
-        except CannotSend:
-            raise
-        except Exception as error:
-            engine = self._engine
-            failed = MapResult(self, engine, chunksize, length, callback, error_callback)
-            return _calls.fail(failed, error)
-        result = MapResult(self, engine, chunksize, length, callback, error_callback)
-        timeout, retries = None, 0
-        if chosen is not None:
-            timeout, retries = chosen.timeout, chosen.retries
-            if chosen.return_exceptions:
-                mode |= CAUGHT
-            if chosen.progress:
-                result._progress = _calls.progress_of(chosen, length, label)
-        if parcels is not None:
-            mode = MAP | mode & CAUGHT
-            result._job_id = _awaited.submit(
-                engine, func, parcels, chunksize, mode, result, label, timeout, retries
-            )
-            return result
-        source = Items(items, chunksize, label.item)
-        result._job_id = engine.submit(
-            function, mode, source, result, label, timeout, retries, awaited
+        return _maps.start_map(
+            self, "starmap_async", func, iterable, chunksize, STAR, callback, error_callback, extra
         )
-        return result
-
-    def _sendable(
-        self, func: Callable[..., Any], items: Sequence[Any], mode: int
-    ) -> tuple[LocalEngine, Function, Sequence[Any], int]:
-        """Return engine, function, items and mode such that workers can have them.
-
-        Usually those given. If the function or the first item cannot be pickled, workers
-        inherit function and items, and are sent indices.
-        """
-        engine = self._engine
-        try:
-            function = engine.function(dumps_function(func))
-            _calls.check_sendable(items)
-        except CannotSend as error:
-            from pool._faces._inherit import hold_map
-
-            func = hold_map(func, items, mode)  # before the fork: the workers inherit it
-            engine = self._engines.inheriting(error)
-            items, mode = range(len(items)), MAP
-            function = engine.function(dumps_function(func))
-        return engine, function, items, mode
 
     # ------------------------------------------------------------------ iterators
 
@@ -534,14 +331,9 @@ class Pool:
         extra: dict[str, Any],
     ) -> IMapIterator:
         self._check_running()
-        if chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         from pool._faces._lazy_calls import start_imap
 
-        chosen = options(extra) if extra else None
-        return start_imap(
-            self, Label(method, func), func, iterable, chunksize, mode, ordered, chosen
-        )
+        return start_imap(self, method, func, iterable, chunksize, mode, ordered, extra)
 
     # ------------------------------------------------------------------ life
 

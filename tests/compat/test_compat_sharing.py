@@ -95,8 +95,8 @@ def test_a_pool_made_in_a_thread_outlives_it(make_pool: Callable[..., Any]) -> N
     thread.join()
     # The workers must not end with the thread that started them.
     assert made[0].map(square, range(10)) == [n * n for n in range(10)]
-    workers = set(made[0].map(pid, range(20), 1))
-    assert set(made[0].map(pid, range(20), 1)) <= workers | set(made[0].map(pid, range(99), 1))
+    seen = {worker for _ in range(3) for worker in made[0].map(pid, range(20), 1)}
+    assert len(seen) <= 2, "workers were replaced"
 
 
 def test_close_in_one_thread_while_another_waits(make_pool: Callable[..., Any], gate: Gate) -> None:

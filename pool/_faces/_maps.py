@@ -1,0 +1,145 @@
+"""Start maps: what `Pool.map`, `starmap` and their async forms hand to the engine."""
+
+from __future__ import annotations
+
+from pool._faces._calls import fail, progress_of
+from pool._faces._options import Label, options
+from pool._faces._references import has_refs, hold_refs
+from pool._faces._results import MapResult
+from pool._local._jobs import Items
+from pool._pickling import CannotSend, dumps_function, dumps_to_worker
+from pool._transport._messages import CAUGHT, MAP, STAR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+    from pool._faces._pool import Pool
+    from pool._local._engine import LocalEngine
+    from pool._local._jobs import Function
+
+
+def start_map(
+    pool: Pool,
+    method: str,
+    func: Callable[..., Any],
+    iterable: Iterable[Any],
+    chunksize: int | None,
+    mode: int,
+    callback: Callable[[list[Any]], object] | None = None,
+    error_callback: Callable[[BaseException], object] | None = None,
+    extra: Mapping[str, Any] = {},  # never changed
+    awaited: bool = False,
+) -> MapResult:
+    """Submit a map and return its result.
+
+    Parameters are those of `Pool.map_async`.
+
+    Parameters
+    ----------
+    mode : int
+        MAP or STAR.
+    extra : mapping
+        The keyword arguments beyond the standard's.
+    awaited : bool
+        The caller waits, so nothing that it passed changes meanwhile.
+    """
+    chosen = options(extra)
+    items = _as_sequence(iterable, awaited)
+    length = len(items)
+    if chunksize is None:
+        chunksize, left = divmod(length, pool._processes * 4)
+        if left:
+            chunksize += 1
+    elif chunksize < 1:
+        raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+    label = Label(method, func)
+    if chosen.single:
+        chunksize = 1
+    if chosen.seed is not None:
+        from pool._faces._seeding import seeded_map
+
+        func, items = seeded_map(func, items, chosen.seed, mode == STAR)
+        mode = MAP
+    chunksize = max(1, chunksize)
+    engine = pool._engine
+    parcels = None
+    try:
+        if _need_runtime(items):
+            from pool._faces import _awaited
+
+            parcels = _awaited.parcels_of(items, mode == STAR)
+        else:
+            engine, function, items, mode = _sendable(pool, func, items, mode)
+    except CannotSend:
+        raise
+    except Exception as error:
+        # Raised by the pickling of the user's own class: the outcome.
+        failed = MapResult(pool, engine, chunksize, length, callback, error_callback)
+        return fail(failed, error)
+    result = MapResult(pool, engine, chunksize, length, callback, error_callback)
+    caught = CAUGHT if chosen.return_exceptions else 0
+    if chosen.progress:
+        result._progress = progress_of(chosen, length, label)
+    limits = (chosen.timeout, chosen.retries)
+    if parcels is not None:
+        result._job_id = _awaited.submit(
+            engine, func, parcels, chunksize, MAP | caught, result, label, *limits
+        )
+    else:
+        source = Items(items, chunksize, label.item)
+        result._job_id = engine.submit(
+            function, mode | caught, source, result, label, *limits, awaited
+        )
+    return result
+
+
+def _as_sequence(iterable: Iterable[Any], awaited: bool) -> Sequence[Any]:
+    """Return the items as a sequence that will not change while they are sent."""
+    kind = iterable.__class__
+    if kind is range or kind is tuple or (kind is list and awaited):
+        return iterable  # type: ignore[return-value]  # one of these three
+    # A snapshot: the caller goes on and may change its list.
+    return list(iterable)
+
+
+def _need_runtime(items: Sequence[Any]) -> bool:
+    """Return whether there are references to wait for before the items can be sent."""
+    if items.__class__ is range or not len(items):
+        return False
+    return has_refs(items) or hold_refs(items[0])
+
+
+def _sendable(
+    pool: Pool, func: Callable[..., Any], items: Sequence[Any], mode: int
+) -> tuple[LocalEngine, Function, Sequence[Any], int]:
+    """Return engine, function, items and mode such that workers can have them.
+
+    Usually those given. If the function or the first item cannot be pickled, workers
+    inherit function and items, and are sent indices.
+    """
+    engine = pool._engine
+    try:
+        function = engine.function(dumps_function(func))
+        _check_first(items)
+    except CannotSend as error:
+        from pool._faces._inherit import hold_map
+
+        func = hold_map(func, items, mode)  # before the fork: the workers inherit it
+        engine = pool._engines.inheriting(error)
+        items, mode = range(len(items)), MAP
+        function = engine.function(dumps_function(func))
+    return engine, function, items, mode
+
+
+def _check_first(items: Sequence[Any]) -> None:
+    """Raise CannotSend if the first item cannot be pickled, by nobody's fault."""
+    if items.__class__ is range or not len(items):
+        return
+    try:
+        dumps_to_worker(items[0])
+    except CannotSend:
+        raise
+    except Exception:
+        return  # raised by its own class: the outcome of its chunk

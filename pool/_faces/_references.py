@@ -1,0 +1,33 @@
+"""Whether what a call is given holds references of the runtime; free where there is none."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+
+def any_refs() -> bool:
+    """Return whether this process can have any reference at all."""
+    return "pool._objects._refs" in sys.modules
+
+
+def has_refs(values: Iterable[Any]) -> bool:
+    """Return whether there are references among values, or in containers among them."""
+    if not any_refs():
+        return False
+    from pool._faces._awaited import found
+
+    return found(values)
+
+
+def hold_refs(value: object) -> bool:
+    """Return whether references, inside of objects of the user's, are all that cannot be sent."""
+    if not any_refs():
+        return False
+    from pool._faces._awaited import held
+
+    return held(value)
