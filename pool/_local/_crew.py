@@ -114,7 +114,7 @@ class Crew:
         if self._early_mail:
             for worker_id, *_ in batch:
                 for mail in self._early_mail.pop(worker_id, ()):
-                    driver.send(mail)
+                    driver.sending.send(mail)
 
     def _initialize(self, peer: Peer) -> None:
         if self._initial:
@@ -218,7 +218,7 @@ class Crew:
         fd = peer.channel.fileno()
         driver.epoll.unregister(fd)
         del self.by_fd[fd]
-        driver.settle(peer, status)
+        driver.arrivals.settle(peer, status)
         self._journal.release(peer.slot_id)
         peer.close()
         self.launch()

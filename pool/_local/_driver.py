@@ -20,13 +20,12 @@ from itertools import count
 from time import monotonic
 
 from pool._local import _events as ev
+from pool._local._arrivals import Arrivals
 from pool._local._crew import Crew
 from pool._local._functions import FunctionTable
-from pool._local._outcomes import Outcomes, decoded_error
-from pool._local._peers import Sent
+from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
-from pool._transport._channel import FEW, DescriptorsLost
-from pool._transport._messages import DONE, ONE, READY, REFUSED, REST, RUN, can_be_lost
+from pool._local._sending import Sending
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -121,18 +120,21 @@ class Driver:
         self.calling: list[CallsBack] = []
         self.crew = crew = Crew(self, launcher, initial, traced)
         self.outcomes = outcomes = Outcomes(self)
+        self.arrivals = Arrivals(self)
+        self.sending = Sending(self)
         self.functions = FunctionTable(crew.peers, self.dirty)
         # The same objects by shorter ways.
         self.peers = crew.peers
         self.loans = outcomes.loans
         self._by_fd = crew.by_fd
+        self._receive = self.arrivals.receive
         self._unlaunched = crew.unlaunched
         #: What carries out each kind of command.
         self.handlers: dict[type[Any], Callable[[Any], None]] = {
             ev.StartWorker: crew.start,
             ev.StopWorker: crew.stop,
             ev.KillWorker: crew.kill,
-            ev.Send: self.send,
+            ev.Send: self.sending.send,
             ev.Reclaim: crew.reclaim,
             ev.Interrupt: crew.interrupt,
             ev.FailChunk: outcomes.fail_chunk,
@@ -305,7 +307,7 @@ class Driver:
         for fd, _ in ready:
             peer = self._by_fd.get(fd)
             if peer is not None:
-                self.receive(peer)
+                self._receive(peer)
             elif fd == self.crew.control:
                 self.crew.on_control()
             elif fd in self.clients:
@@ -374,77 +376,7 @@ class Driver:
             self.calling.extend(self.dirty.popleft().abort(self.failure))
         self.wake()
 
-    # ------------------------------------------------------------------ what arrives
-
-    def receive(self, peer: Peer) -> bool:
-        """Take one message of a worker; the next poll tells of the next one."""
-        try:
-            head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, FEW)
-        except (BlockingIOError, EOFError, ConnectionError):
-            return False
-        except DescriptorsLost as lost:
-            if not can_be_lost(lost.head):
-                raise
-            return True
-        if head[0] == DONE:
-            self.outcomes.answered(peer, head, blobs)
-        elif fds:
-            self._on_client(peer, head, fds)
-        else:
-            self._on_beginning(peer, head, blobs)
-        return True
-
-    def _on_beginning(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
-        kind = head[0]
-        if kind == READY:
-            peer.pid = head[1]
-            self.handle(ev.WorkerReady(peer.worker_id))
-        elif kind == REFUSED:
-            peer.pid = head[1]
-            if self.failure is None:
-                self.failure = decoded_error(blobs)
-            self.handle(ev.WorkerRefused(peer.worker_id))
-        elif kind == REST:
-            self.handle(ev.RestReturned(peer.worker_id, head[1]))
-
-    def _on_client(self, peer: Peer, head: Any, fds: list[int]) -> None:
-        """Let the tasks of this worker use the pool that they run in."""
-        if len(head) > 1 and self.aside is not None:
-            self.aside.admit(peer.worker_id, head[1], fds)
-            return
-        from pool._local._relay import Client
-        from pool._transport._channel import Channel, socket_from
-
-        channel = Channel(socket_from(fds[0]), self.crew.buffer, True)
-        client = Client(self, peer.worker_id, channel)
-        self.clients[client.channel.fileno()] = client
-        self.epoll.register(client.channel.fileno(), select.EPOLLIN)
-
-    def drop_client(self, client: Any) -> None:
-        """Forget a client whose worker has ended, and the jobs it had submitted."""
-        fd = client.channel.fileno()
-        if self.clients.pop(fd, None) is not None:
-            self.epoll.unregister(fd)
-            client.channel.close()
-
-    def settle(self, peer: Peer, status: int) -> None:
-        """Settle what a worker that has ended leaves behind."""
-        worker_id = peer.worker_id
-        while self.receive(peer):
-            pass
-        reclaimed = tuple(peer.reclaim())
-        if reclaimed:
-            self.handle(ev.MessagesReclaimed(worker_id, reclaimed))
-        running, pickles = peer.salvage()
-        for data in pickles:
-            self.outcomes.answered(peer, (DONE, running, 1, False, 0.0, 0, ONE), [data])
-        self.outcomes.last_exit = (peer, status)
-        self.outcomes.end_loan(worker_id, running)
-        self.handle(ev.WorkerExited(worker_id, running))
-        if self.aside is not None:
-            self.aside.bury(peer)
-        if self.guard is not None and self.guard.ended(worker_id):
-            self.memory_due = self.looked  # is there enough now?
+    # ------------------------------------------------------------------ what is under way
 
     def jobs_of(self, worker_id: int) -> list[Job]:
         """Return the jobs of the tasks that a worker has; called under the lock."""
@@ -472,6 +404,8 @@ class Driver:
         """Return how deep the tasks are that a worker runs; called under the lock."""
         return max((job.depth for job in self.jobs_of(worker_id)), default=0)
 
+    # ------------------------------------------------------------------ jobs that are over
+
     def cancel(self, job_id: int) -> None:
         """Cancel a job that nobody waits for any more; called under the lock."""
         job = self.jobs.pop(job_id, None)
@@ -479,67 +413,6 @@ class Driver:
             job.source.stop()
             self.functions.forget(job.function)
             self.inbox.append(ev.CancelRequested(job_id))
-
-    # ------------------------------------------------------------------ commands out
-
-    def send(self, command: ev.Send) -> None:
-        """Send a message, with the functions that the worker does not have."""
-        worker_id, message_id, runs = command
-        if self._unlaunched:
-            self.crew.launch()
-        peer = self.peers.get(worker_id)
-        if peer is None:
-            self.crew.keep_mail(command)
-            return
-        blobs: list[Any] = []
-        defines: dict[int, tuple[int, bool, int]] = {}
-        if any(run[0] not in self.jobs for run in runs):
-            # One of them was cancelled a moment ago by another thread; its event follows.
-            self._send_without(command)
-            return
-        jobs = [self.jobs[run[0]] for run in runs]
-        for job in jobs:
-            function = job.function
-            if function is None:
-                continue
-            function_id = function.function_id
-            if function_id not in peer.known and function_id not in defines:
-                defines[function_id] = (
-                    function_id, function.stateless, len(function.blobs) - 1
-                )  # fmt: skip
-                blobs.extend(function.blobs)
-        entries = [
-            job.encode(start, stop, blobs) for job, (_, start, stop) in zip(jobs, runs, strict=True)
-        ]
-        forgets: Sequence[int] = ()
-        if peer.forgets:
-            forgets, peer.forgets = peer.forgets, []
-        peer.sent[message_id] = Sent(runs, list(defines))
-        try:
-            peer.post((RUN, message_id, list(defines.values()), forgets, entries), blobs)
-        except OSError as error:
-            peer.forgets.extend(forgets)
-            self._cannot_send(peer, message_id, jobs, error)
-
-    def _send_without(self, command: ev.Send) -> None:
-        """Let the scheduler send again what is not of jobs that are gone."""
-        worker_id, message_id, runs = command
-        for job_id in {run[0] for run in runs}:
-            if job_id not in self.jobs:
-                self.inbox.append(ev.CancelRequested(job_id))
-        self.inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
-
-    def _cannot_send(self, peer: Peer, message_id: int, jobs: list[Job], error: OSError) -> None:
-        """No memory or descriptor for a large message: its jobs fail, the pool goes on."""
-        sent = peer.sent.pop(message_id)
-        error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
-        for job in jobs:
-            if self.jobs.pop(job.job_id, None) is not None:
-                self.functions.forget(job.function)
-                self.inbox.append(ev.CancelRequested(job.job_id))
-                if job.sink.abort(error):
-                    self.calling.append(job.sink)
-        self.inbox.append(ev.MessagesReclaimed(peer.worker_id, (message_id,)))
 
     def _finish_job(self, command: ev.FinishJob) -> None:
         job = self.jobs.pop(command.job_id, None)

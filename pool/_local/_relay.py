@@ -68,7 +68,7 @@ class Client:
             self._on_request(head, blobs)
 
     def _gone(self) -> None:
-        self._driver.drop_client(self)
+        self._driver.arrivals.drop_client(self)
         for job_id in self._jobs.values():
             self._driver.cancel(job_id)
 

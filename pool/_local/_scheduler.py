@@ -25,7 +25,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from pool._local._cancelling import Cancelling
 from pool._local._costs import Costs
+from pool._local._dispatch import PREFETCH_BELOW, Dispatch
 from pool._local._events import (
     AbortJobs,
     CancelRequested,
@@ -47,11 +49,7 @@ from pool._local._events import (
     ProcessesChanged,
     RecallHeard,
     RecallRequested,
-    Reclaim,
     RestReturned,
-    Send,
-    StartWorker,
-    StopWorker,
     WorkerBlocked,
     WorkerExited,
     WorkerLent,
@@ -64,17 +62,14 @@ from pool._local._interrupts import GRACE, Interrupts
 from pool._local._queue import JobQueue
 from pool._local._records import Job, Message, Worker
 from pool._local._roster import DEPTH, Roster
+from pool._local._staffing import Staffing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     from pool._local._events import Command, Event, Run
-
-#: Chunks that run longer than this (s) are not sent ahead: the 20 us of idleness saved
-#: are not worth having to take them back.
-PREFETCH_BELOW = 5e-3
 
 #: Workers that may die one after the other while starting before the pool is given up.
 START_ATTEMPTS = 3
@@ -105,18 +100,20 @@ class Scheduler:
         self.tasks_failed = 0
         self.closing = False
         self.broken = False
-        self._queue = JobQueue()
-        self._next_message = 1
+        self.queue = JobQueue()
         self._failed_starts = 0
         self._timed = 0
-        self._interrupts = Interrupts()
+        self.interrupts = Interrupts()
+        self.staff = Staffing(self)
+        self.cancelling = Cancelling(self)
+        self.dispatch = Dispatch(self)
         self.history: deque[Event] = deque(maxlen=200)
         self._handlers: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobSubmitted: self._on_submitted,
             ChunksAdded: self._on_chunks,
-            CancelRequested: self._on_cancel,
-            RecallRequested: self._on_recall,
-            RecallHeard: self._on_heard,
+            CancelRequested: self.cancelling.on_cancel,
+            RecallRequested: self.cancelling.on_recall,
+            RecallHeard: self.cancelling.on_heard,
             WorkerReady: self._on_ready,
             WorkerRefused: self._on_refused,
             MessageAnswered: self._on_answered,
@@ -125,13 +122,13 @@ class Scheduler:
             WorkerExited: self._on_exited,
             WorkerLent: self._on_lent,
             WorkerReturned: self._on_returned,
-            LoanCancelled: self._on_loan_cancelled,
+            LoanCancelled: self.cancelling.on_loan_cancelled,
             MemoryShort: self._on_memory_short,
-            WorkerBlocked: self._on_blocked,
-            WorkerUnblocked: self._on_unblocked,
+            WorkerBlocked: self.staff.on_blocked,
+            WorkerUnblocked: self.staff.on_unblocked,
             DeadlinePassed: self._on_deadline,
-            ProcessesChanged: self._on_processes,
-            PoolOpened: self._on_opened,
+            ProcessesChanged: self.staff.on_processes,
+            PoolOpened: self.staff.on_opened,
             PoolClosed: self._on_closed,
             PoolTerminated: self._on_terminated,
         }
@@ -158,9 +155,9 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when `DeadlinePassed` is due, None if nothing is."""
-        if not (self._interrupts.asked or self._timed):
+        if not (self.interrupts.asked or self._timed):
             return None
-        deadline = self._interrupts.deadline()
+        deadline = self.interrupts.deadline()
         if self._timed:
             for worker in self.workers.values():
                 for message in worker.messages.values():
@@ -173,17 +170,17 @@ class Scheduler:
     @property
     def queued(self) -> int:
         """Chunks that could be sent if a worker were free."""
-        return self._queue.chunks
+        return self.queue.chunks
 
     @property
     def timed(self) -> bool:
         """Whether `next_deadline` has one."""
-        return bool(self._interrupts.asked or self._timed)
+        return bool(self.interrupts.asked or self._timed)
 
     @property
     def interrupting(self) -> bool:
         """Whether cancelled tasks have been asked to stop and have not stopped yet."""
-        return bool(self._interrupts.asked)
+        return bool(self.interrupts.asked)
 
     @property
     def hungry(self) -> bool:
@@ -204,21 +201,21 @@ class Scheduler:
 
     def _on_submitted(self, event: JobSubmitted, now: float) -> list[Command]:
         if event.job_id in self.jobs:
-            raise self._invalid(event, "its job_id was used before")
+            raise self.invalid(event, "its job_id was used before")
         if self.broken:
             return [AbortJobs((event.job_id,))]
         job = self.jobs[event.job_id] = Job(event)
         if job.timeout is not None:
             self._timed += 1
         if job.final and not job.chunks:
-            return self._finish(job)
+            return self.finish(job)
         commands: list[Command] = []
         if self.closing:
             # Submitted by a thread that saw the pool open: its workers may be gone.
-            self._start_missing(commands)
+            self.staff.start_missing(commands)
         if job.chunks:
-            self._queue.add(job, job.chunks)
-            self._fill(commands, now)
+            self.queue.add(job, job.chunks)
+            self.dispatch.fill(commands, now)
         return commands
 
     def _on_chunks(self, event: ChunksAdded, now: float) -> list[Command]:
@@ -226,101 +223,30 @@ class Scheduler:
         if job is None:  # cancelled meanwhile
             return []
         if job.final:
-            raise self._invalid(event, "the job was complete already")
+            raise self.invalid(event, "the job was complete already")
         job.chunks += event.chunks
         job.pending += event.chunks
         job.final = event.final
         if job.final and not job.pending:
-            return self._finish(job)
+            return self.finish(job)
         if event.chunks:
-            self._queue.add(job, event.chunks)
-            return self._fill([], now)
+            self.queue.add(job, event.chunks)
+            return self.dispatch.fill([], now)
         return []
 
-    def _finish(self, job: Job) -> list[Command]:
-        self._forget(job)
+    def finish(self, job: Job) -> list[Command]:
+        """End a job that waits for nothing any more."""
+        self.forget(job)
         commands: list[Command] = [FinishJob(job.job_id)]
         if self.closing and not self.jobs:
-            self._stop_all(commands)
+            self.staff.stop_all(commands)
         return commands
 
-    def _forget(self, job: Job) -> None:
+    def forget(self, job: Job) -> None:
+        """Drop a job from the books."""
         del self.jobs[job.job_id]
         if job.timeout is not None:
             self._timed -= 1
-
-    def _on_cancel(self, event: CancelRequested, now: float) -> list[Command]:
-        job = self.jobs.get(event.job_id)
-        if job is None:
-            return []
-        if event.index is not None:
-            return self._cancel_chunk(job, event.index, now)
-        self._queue.drop(job)
-        job.cancelled = True
-        commands: list[Command] = []
-        self._call_off(job, None, commands, now)
-        self._forget(job)
-        if self.closing and not self.jobs:
-            self._stop_all(commands)
-        return commands
-
-    def _cancel_chunk(self, job: Job, index: int, now: float) -> list[Command]:
-        if index >= job.chunks:
-            raise self._invalid(
-                CancelRequested(job.job_id, index), f"the job has {job.chunks} chunks"
-            )
-        if self._queue.skip(job, index):
-            job.pending -= 1
-            return self._finish(job) if job.final and not job.pending else []
-        if job.skipped is None:
-            job.skipped = set()
-        job.skipped.add(index)
-        commands: list[Command] = []
-        self._call_off(job, index, commands, now)
-        return commands
-
-    def _on_recall(self, event: RecallRequested, now: float) -> list[Command]:
-        job_id, index, force = event
-        job = self.jobs.get(job_id)
-        if job is None or index in job.recalled:
-            return []
-        if index >= job.chunks:
-            raise self._invalid(event, f"the job has {job.chunks} chunks")
-        if self._queue.skip(job, index):
-            job.pending -= 1
-            commands: list[Command] = [DropChunk(job_id, index)]
-            return commands + (self._finish(job) if job.final and not job.pending else [])
-        job.recalled = job.recalled | {index}
-        commands = []
-        for worker, message in self._holders(job_id, index, commands):
-            key = (worker.worker_id, message.message_id, job_id, index)
-            commands.append(self._interrupts.recall(key, now, force))
-        return commands
-
-    def _on_heard(self, event: RecallHeard, now: float) -> list[Command]:
-        self._interrupts.heard((event.worker_id, event.message_id, event.job_id, event.index))
-        return []
-
-    def _call_off(self, job: Job, index: int | None, commands: list[Command], now: float) -> None:
-        """Interrupt what runs of a job, and take back what waits in mailboxes."""
-        for worker, message in self._holders(job.job_id, index, commands):
-            key = (worker.worker_id, message.message_id, job.job_id, index)
-            commands.append(self._interrupts.cancel(key, now))
-
-    def _holders(
-        self, job_id: int, index: int | None, commands: list[Command]
-    ) -> Iterator[tuple[Worker, Message]]:
-        """Yield the messages that hold a chunk, after their workers were asked for them.
-
-        What a worker has read by then, it may be running, or be about to.
-        """
-        for worker in self.workers.values():
-            held = [m for m in worker.messages.values() if m.holds(job_id, index)]
-            if held and not worker.reclaiming:
-                worker.reclaiming = True
-                commands.append(Reclaim(worker.worker_id))
-            for message in held:
-                yield worker, message
 
     # ------------------------------------------------------------------ answers
 
@@ -339,13 +265,13 @@ class Scheduler:
             self._settle(worker, message, event, commands)
         if not event.final:
             # What is to be tried again need not wait for the rest of this message.
-            return self._fill(commands, now) if event.failed else commands
+            return self.dispatch.fill(commands, now) if event.failed else commands
         del worker.messages[event.message_id]
         for run in message.runs:
             self._requeue(run, worker, commands)
-        self._interrupts.pardon(worker.worker_id, event.message_id)
-        self._place(worker, commands)
-        return self._fill(commands, now)
+        self.interrupts.pardon(worker.worker_id, event.message_id)
+        self.dispatch.place(worker, commands)
+        return self.dispatch.fill(commands, now)
 
     def _on_rest(self, event: RestReturned, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)
@@ -358,7 +284,7 @@ class Scheduler:
         message.chunks = 1
         for run in ((job_id, start + 1, stop), *others):
             self._requeue(run, worker, commands)
-        return self._fill(commands, now)
+        return self.dispatch.fill(commands, now)
 
     def _settle(
         self, worker: Worker, message: Message, event: MessageAnswered, commands: list[Command]
@@ -379,7 +305,7 @@ class Scheduler:
                     commands.append(Deliver(job_id, start, start + count, offset))
                     job.pending -= count
                 if job.final and not job.pending:
-                    commands.extend(self._finish(job))
+                    commands.extend(self.finish(job))
             if start + count == stop:
                 runs.pop(0)
             else:
@@ -387,7 +313,7 @@ class Scheduler:
             left -= count
             offset += count
         if left:
-            raise self._invalid(event, f"it answers {left} chunks too many")
+            raise self.invalid(event, f"it answers {left} chunks too many")
         message.chunks -= event.done
 
     def _deliver_with_retries(
@@ -421,9 +347,9 @@ class Scheduler:
         if job.recalled:
             dropped = sorted(index for index in job.recalled if start <= index < stop)
             commands.extend(DropChunk(job_id, index) for index in dropped)
-        self._queue.give_back(job, start, stop)
+        self.queue.give_back(job, start, stop)
         if job.final and not job.pending:
-            commands.extend(self._finish(job))
+            commands.extend(self.finish(job))
 
     def _on_reclaimed(self, event: MessagesReclaimed, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)
@@ -434,120 +360,14 @@ class Scheduler:
         for message_id in event.message_ids:
             message = worker.messages.pop(message_id, None)
             if message is not None:
-                self._interrupts.pardon(worker.worker_id, message_id)
+                self.interrupts.pardon(worker.worker_id, message_id)
                 for run in message.runs:
                     self._requeue(run, worker, commands)
-        self._place(worker, commands)
+        self.dispatch.place(worker, commands)
         # No worker is asked again for what it has just been too quick to give.
-        return self._fill(commands, now, steal=bool(event.message_ids))
-
-    # ------------------------------------------------------------------ sending
-
-    def _place(self, worker: Worker, commands: list[Command]) -> None:
-        """File the worker under what it can take now; retire it when it is due."""
-        self.roster.withdraw(worker.worker_id)
-        if worker.stopping or worker.blocked or worker.lent:
-            return
-        if worker.tasks_left is not None and worker.tasks_left <= 0:
-            if not worker.messages:
-                self._stop(worker, commands)
-                self._start_missing(commands)
-            return
-        if not worker.messages and self._surplus() > 0:
-            self._stop(worker, commands)
-        else:
-            self.roster.file(worker)
-
-    def _fill(self, commands: list[Command], now: float, steal: bool = True) -> list[Command]:
-        roster = self.roster
-        while self._queue.chunks:
-            job = self._queue.head()
-            if roster.idle:
-                worker = roster.pick_idle()
-            elif roster.room and job.timeout is None and self._worth_prefetch(job):
-                worker = next(iter(roster.room.values()))
-            else:
-                return commands
-            self._send(worker, job, commands, now)
-        if steal and roster.idle and len(roster.idle) < len(roster.workers):
-            # Workers that are still starting must not rob anybody, least of all each other:
-            # they would hand a message to and fro until one of them is ready.
-            if roster.pick_idle().ready:
-                self._steal(commands)
-        return commands
-
-    def _worth_prefetch(self, job: Job) -> bool:
-        seconds = self.costs.seconds(job.cost_key)
-        if seconds is None:
-            return True
-        return seconds < PREFETCH_BELOW and self.queued >= self.costs.least(job.cost_key)
-
-    def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
-        key = job.cost_key
-        # What runs against the clock travels alone, so that the clock is its own.
-        timeout = job.timeout
-        share = -(-self.queued // (DEPTH * max(1, self.processes)))
-        limit = 1 if timeout is not None else self.costs.batch(key, share)
-        if worker.tasks_left is not None:
-            limit = min(limit, worker.tasks_left)
-        runs, taken = self._queue.take(limit)
-        message_id = self._next_message
-        self._next_message += 1
-        message = worker.messages[message_id] = Message(message_id, runs, taken, key)
-        if timeout is not None:
-            message.timeout = timeout
-            if worker.ready:
-                message.deadline = now + timeout
-        if worker.tasks_left is not None:
-            worker.tasks_left -= taken
-        # The driver gets a list of its own: answers cut ours down.
-        commands.append(Send(worker.worker_id, message_id, list(runs)))
-        self._place(worker, commands)
-
-    def _steal(self, commands: list[Command]) -> None:
-        """Ask for what waits behind the message that has been running longest."""
-        victim = self.roster.straggler()
-        if victim is not None:
-            victim.reclaiming = True
-            commands.append(Reclaim(victim.worker_id))
+        return self.dispatch.fill(commands, now, steal=bool(event.message_ids))
 
     # ------------------------------------------------------------------ workers
-
-    def _on_processes(self, event: ProcessesChanged, now: float) -> list[Command]:
-        self.processes = event.processes
-        commands: list[Command] = []
-        # Those that are busy end when they have nothing more to do.
-        idle = self.roster.idle
-        while idle and self._surplus() > 0:
-            self._stop(next(iter(idle.values())), commands)
-        self._start_missing(commands)
-        return self._fill(commands, now)
-
-    def _on_opened(self, event: PoolOpened, now: float) -> list[Command]:
-        commands: list[Command] = []
-        self._start_missing(commands)
-        return commands
-
-    def _surplus(self) -> int:
-        if len(self.workers) <= self.processes:
-            return 0
-        return self.roster.runnable - self.processes
-
-    def _start_missing(self, commands: list[Command]) -> None:
-        if self.broken or (self.closing and not self.jobs):
-            return
-        for _ in range(self.processes - self.roster.runnable):
-            commands.append(StartWorker(self.roster.add(self.maxtasksperchild).worker_id))
-
-    def _stop(self, worker: Worker, commands: list[Command]) -> None:
-        worker.stopping = True
-        self.roster.withdraw(worker.worker_id)
-        commands.append(StopWorker(worker.worker_id))
-
-    def _stop_all(self, commands: list[Command]) -> None:
-        for worker in self.workers.values():
-            if not worker.stopping:
-                self._stop(worker, commands)
 
     def _on_ready(self, event: WorkerReady, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)
@@ -559,7 +379,7 @@ class Scheduler:
                 # Only now: what a worker does before it can begin is not the task's time.
                 message.deadline = now + message.timeout
         self._failed_starts = 0
-        return self._fill([], now)
+        return self.dispatch.fill([], now)
 
     def _on_refused(self, event: WorkerRefused, now: float) -> list[Command]:
         return self._break()
@@ -568,9 +388,9 @@ class Scheduler:
         self.broken = True
         commands: list[Command] = [AbortJobs(tuple(self.jobs))]
         self.jobs.clear()
-        self._queue.clear()
+        self.queue.clear()
         self._timed = 0
-        self._interrupts.clear()
+        self.interrupts.clear()
         for worker in self.workers.values():
             worker.stopping = True
             commands.append(KillWorker(worker.worker_id))
@@ -580,8 +400,8 @@ class Scheduler:
     def _on_exited(self, event: WorkerExited, now: float) -> list[Command]:
         worker = self.roster.remove(event.worker_id)
         if worker is None:
-            raise self._invalid(event, "no such worker")
-        self._interrupts.pardon(event.worker_id, None)
+            raise self.invalid(event, "no such worker")
+        self.interrupts.pardon(event.worker_id, None)
         commands: list[Command] = []
         for message in worker.messages.values():
             if message.message_id == event.running and message.runs:
@@ -596,8 +416,8 @@ class Scheduler:
                 self._failed_starts += 1
                 if self._failed_starts >= START_ATTEMPTS and not self.broken:
                     return commands + self._break()
-        self._start_missing(commands)
-        return self._fill(commands, now)
+        self.staff.start_missing(commands)
+        return self.dispatch.fill(commands, now)
 
     def _fail_running(self, worker: Worker, message: Message, commands: list[Command]) -> None:
         """Fail (or retry) the chunk that was under way when its worker ended."""
@@ -615,7 +435,7 @@ class Scheduler:
         commands.append(FailChunk(job_id, start, worker.timed_out, worker.worker_id))
         job.pending -= 1
         if job.final and not job.pending:
-            commands.extend(self._finish(job))
+            commands.extend(self.finish(job))
 
     def lendable(self) -> int | None:
         """Return an idle worker that the driver may use for a call of its own, if any."""
@@ -628,7 +448,7 @@ class Scheduler:
     def _on_lent(self, event: WorkerLent, now: float) -> list[Command]:
         worker = self.roster.idle.pop(event.worker_id, None)
         if worker is None:
-            raise self._invalid(event, "the worker is not idle")
+            raise self.invalid(event, "the worker is not idle")
         worker.lent = True
         return []
 
@@ -641,19 +461,12 @@ class Scheduler:
         self.tasks_done += 1
         if event.failed:
             self.tasks_failed += 1
-        self._interrupts.pardon(event.worker_id, event.message_id)
+        self.interrupts.pardon(event.worker_id, event.message_id)
         commands: list[Command] = []
-        self._place(worker, commands)
-        if self._queue.chunks or len(self.roster.idle) < len(self.workers):
-            self._fill(commands, now)
+        self.dispatch.place(worker, commands)
+        if self.queue.chunks or len(self.roster.idle) < len(self.workers):
+            self.dispatch.fill(commands, now)
         return commands
-
-    def _on_loan_cancelled(self, event: LoanCancelled, now: float) -> list[Command]:
-        worker = self.workers.get(event.worker_id)
-        if worker is None or not worker.lent:
-            return []
-        key = (event.worker_id, event.message_id, 0, None)
-        return [self._interrupts.cancel(key, now)]
 
     def _on_memory_short(self, event: MemoryShort, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)
@@ -665,37 +478,10 @@ class Scheduler:
         self.roster.withdraw(event.worker_id)
         return [KillWorker(event.worker_id)]
 
-    def _on_blocked(self, event: WorkerBlocked, now: float) -> list[Command]:
-        worker = self.workers.get(event.worker_id)
-        if worker is None:
-            return []
-        worker.blocked += 1
-        commands: list[Command] = []
-        if worker.blocked == 1:
-            self._place(worker, commands)
-            self._start_missing(commands)
-            if len(worker.messages) > 1 and not worker.reclaiming:
-                worker.reclaiming = True
-                commands.append(Reclaim(worker.worker_id))
-        return self._fill(commands, now)
-
-    def _on_unblocked(self, event: WorkerUnblocked, now: float) -> list[Command]:
-        worker = self.workers.get(event.worker_id)
-        if worker is None:
-            return []
-        worker.blocked -= 1
-        commands: list[Command] = []
-        if not worker.blocked:
-            self._place(worker, commands)
-            idle = self.roster.idle
-            while idle and self._surplus() > 0:
-                self._stop(next(iter(idle.values())), commands)
-        return self._fill(commands, now)
-
     # ------------------------------------------------------------------ time and the end
 
     def _on_deadline(self, event: DeadlinePassed, now: float) -> list[Command]:
-        commands: list[Command] = [*self._interrupts.overdue(now)]
+        commands: list[Command] = [*self.interrupts.overdue(now)]
         late = False
         for worker in self.workers.values():
             for message in worker.messages.values():
@@ -706,15 +492,15 @@ class Scheduler:
                     worker.timed_out = worker.stopping = late = True
                     commands.append(KillWorker(worker.worker_id))
         if late:
-            self._start_missing(commands)
-            self._fill(commands, now)
+            self.staff.start_missing(commands)
+            self.dispatch.fill(commands, now)
         return commands
 
     def _on_closed(self, event: PoolClosed, now: float) -> list[Command]:
         self.closing = True
         commands: list[Command] = []
         if not self.jobs:
-            self._stop_all(commands)
+            self.staff.stop_all(commands)
         return commands
 
     def _on_terminated(self, event: PoolTerminated, now: float) -> list[Command]:
@@ -724,7 +510,8 @@ class Scheduler:
 
     # ------------------------------------------------------------------ self-checks
 
-    def _invalid(self, event: Event, why: str) -> Exception:
+    def invalid(self, event: Event, why: str) -> Exception:
+        """Return the error for an event that cannot happen now."""
         from pool._errors import InvalidTransition
 
         recent = "\n".join(f"  {past}" for past in list(self.history)[-20:])

@@ -52,7 +52,7 @@ class Lending:
             borrower.actor.read_all()
         else:
             peer = driver.peers.get(worker_id)
-            while peer is not None and driver.receive(peer):
+            while peer is not None and driver.arrivals.receive(peer):
                 pass
         if borrower in self._borrowers:
             self._borrowers.remove(borrower)

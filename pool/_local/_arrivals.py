@@ -1,0 +1,113 @@
+"""What arrives from workers: answers, connections of their tasks, and what the dead leave.
+
+Part of the driver, whose lock is held whenever something here is called.
+"""
+
+from __future__ import annotations
+
+import _socket
+import select
+
+from pool._local import _events as ev
+from pool._local._outcomes import decoded_error
+from pool._transport._channel import FEW, DescriptorsLost
+from pool._transport._messages import DONE, ONE, READY, REFUSED, REST, can_be_lost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pool._local._driver import Driver
+    from pool._local._peers import Peer
+
+_DONTWAIT = _socket.MSG_DONTWAIT
+
+
+class Arrivals:
+    """Take in what workers send.
+
+    Parameters
+    ----------
+    driver : Driver
+        Of whose pool they are.
+    """
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def receive(self, peer: Peer) -> bool:
+        """Take one message of a worker; the next poll tells of the next one."""
+        driver = self._driver
+        try:
+            head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, FEW)
+        except (BlockingIOError, EOFError, ConnectionError):
+            return False
+        except DescriptorsLost as lost:
+            if not can_be_lost(lost.head):
+                raise
+            return True
+        if head[0] == DONE:
+            driver.outcomes.answered(peer, head, blobs)
+        elif fds:
+            self._on_client(peer, head, fds)
+        else:
+            self._on_beginning(peer, head, blobs)
+        return True
+
+    def _on_beginning(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
+        driver = self._driver
+        kind = head[0]
+        if kind == READY:
+            peer.pid = head[1]
+            driver.handle(ev.WorkerReady(peer.worker_id))
+        elif kind == REFUSED:
+            peer.pid = head[1]
+            if driver.failure is None:
+                driver.failure = decoded_error(blobs)
+            driver.handle(ev.WorkerRefused(peer.worker_id))
+        elif kind == REST:
+            driver.handle(ev.RestReturned(peer.worker_id, head[1]))
+
+    def _on_client(self, peer: Peer, head: Any, fds: list[int]) -> None:
+        """Let the tasks of this worker use the pool that they run in."""
+        driver = self._driver
+        if len(head) > 1 and driver.aside is not None:
+            driver.aside.admit(peer.worker_id, head[1], fds)
+            return
+        from pool._local._relay import Client
+        from pool._transport._channel import Channel, socket_from
+
+        channel = Channel(socket_from(fds[0]), driver.crew.buffer, True)
+        client = Client(driver, peer.worker_id, channel)
+        driver.clients[client.channel.fileno()] = client
+        driver.epoll.register(client.channel.fileno(), select.EPOLLIN)
+
+    def drop_client(self, client: Any) -> None:
+        """Forget a client whose worker has ended, and the jobs it had submitted."""
+        driver = self._driver
+        fd = client.channel.fileno()
+        if driver.clients.pop(fd, None) is not None:
+            driver.epoll.unregister(fd)
+            client.channel.close()
+
+    def settle(self, peer: Peer, status: int) -> None:
+        """Settle what a worker that has ended leaves behind."""
+        driver = self._driver
+        worker_id = peer.worker_id
+        while self.receive(peer):
+            pass
+        reclaimed = tuple(peer.reclaim())
+        if reclaimed:
+            driver.handle(ev.MessagesReclaimed(worker_id, reclaimed))
+        running, pickles = peer.salvage()
+        for data in pickles:
+            driver.outcomes.answered(peer, (DONE, running, 1, False, 0.0, 0, ONE), [data])
+        driver.outcomes.last_exit = (peer, status)
+        driver.outcomes.end_loan(worker_id, running)
+        driver.handle(ev.WorkerExited(worker_id, running))
+        if driver.aside is not None:
+            driver.aside.bury(peer)
+        if driver.guard is not None and driver.guard.ended(worker_id):
+            driver.memory_due = driver.looked  # is there enough now?

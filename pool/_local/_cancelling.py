@@ -1,0 +1,119 @@
+"""Stop what was called off: whole jobs, single chunks, and calls on a lent worker.
+
+Part of the scheduler, see `pool._local._scheduler`. What has not been sent is dropped; what waits
+in a mailbox is taken back; what a worker has begun is interrupted, and by force if it goes on for
+too long (see `pool._local._interrupts`).
+"""
+
+from __future__ import annotations
+
+from pool._local._events import CancelRequested, DropChunk, Reclaim
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pool._local._events import Command, LoanCancelled, RecallHeard, RecallRequested
+    from pool._local._records import Job, Message, Worker
+    from pool._local._scheduler import Scheduler
+
+
+class Cancelling:
+    """Carry out what users call off.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+        Whose books these are.
+    """
+
+    __slots__ = ("_interrupts", "_queue", "_scheduler")
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._queue = scheduler.queue
+        self._interrupts = scheduler.interrupts
+
+    def on_cancel(self, event: CancelRequested, now: float) -> list[Command]:
+        """Drop a job, or one chunk of it, whose results nobody wants."""
+        job = self._scheduler.jobs.get(event.job_id)
+        if job is None:
+            return []
+        if event.index is not None:
+            return self._cancel_chunk(job, event.index, now)
+        self._queue.drop(job)
+        job.cancelled = True
+        commands: list[Command] = []
+        self._call_off(job, None, commands, now)
+        self._scheduler.forget(job)
+        if self._scheduler.closing and not self._scheduler.jobs:
+            self._scheduler.staff.stop_all(commands)
+        return commands
+
+    def _cancel_chunk(self, job: Job, index: int, now: float) -> list[Command]:
+        if index >= job.chunks:
+            raise self._scheduler.invalid(
+                CancelRequested(job.job_id, index), f"the job has {job.chunks} chunks"
+            )
+        if self._queue.skip(job, index):
+            job.pending -= 1
+            return self._scheduler.finish(job) if job.final and not job.pending else []
+        if job.skipped is None:
+            job.skipped = set()
+        job.skipped.add(index)
+        commands: list[Command] = []
+        self._call_off(job, index, commands, now)
+        return commands
+
+    def on_recall(self, event: RecallRequested, now: float) -> list[Command]:
+        """Stop one chunk of a job whose other chunks go on; its outcome is that it was stopped."""
+        job_id, index, force = event
+        job = self._scheduler.jobs.get(job_id)
+        if job is None or index in job.recalled:
+            return []
+        if index >= job.chunks:
+            raise self._scheduler.invalid(event, f"the job has {job.chunks} chunks")
+        if self._queue.skip(job, index):
+            job.pending -= 1
+            commands: list[Command] = [DropChunk(job_id, index)]
+            return commands + (self._scheduler.finish(job) if job.final and not job.pending else [])
+        job.recalled = job.recalled | {index}
+        commands = []
+        for worker, message in self._holders(job_id, index, commands):
+            key = (worker.worker_id, message.message_id, job_id, index)
+            commands.append(self._interrupts.recall(key, now, force))
+        return commands
+
+    def on_heard(self, event: RecallHeard, now: float) -> list[Command]:
+        """Note that a task was told to stop, and deals with it as it likes."""
+        self._interrupts.heard((event.worker_id, event.message_id, event.job_id, event.index))
+        return []
+
+    def _call_off(self, job: Job, index: int | None, commands: list[Command], now: float) -> None:
+        """Interrupt what runs of a job, and take back what waits in mailboxes."""
+        for worker, message in self._holders(job.job_id, index, commands):
+            key = (worker.worker_id, message.message_id, job.job_id, index)
+            commands.append(self._interrupts.cancel(key, now))
+
+    def _holders(
+        self, job_id: int, index: int | None, commands: list[Command]
+    ) -> Iterator[tuple[Worker, Message]]:
+        """Yield the messages that hold a chunk, after their workers were asked for them.
+
+        What a worker has read by then, it may be running, or be about to.
+        """
+        for worker in self._scheduler.workers.values():
+            held = [m for m in worker.messages.values() if m.holds(job_id, index)]
+            if held and not worker.reclaiming:
+                worker.reclaiming = True
+                commands.append(Reclaim(worker.worker_id))
+            for message in held:
+                yield worker, message
+
+    def on_loan_cancelled(self, event: LoanCancelled, now: float) -> list[Command]:
+        """Interrupt what a lent worker runs."""
+        worker = self._scheduler.workers.get(event.worker_id)
+        if worker is None or not worker.lent:
+            return []
+        key = (event.worker_id, event.message_id, 0, None)
+        return [self._interrupts.cancel(key, now)]

@@ -1,0 +1,96 @@
+"""Messages to workers: the chunks of jobs, with the functions that a worker does not have yet.
+
+Part of the driver, whose lock is held whenever something here is called.
+"""
+
+from __future__ import annotations
+
+from pool._local import _events as ev
+from pool._local._peers import Sent
+from pool._transport._messages import RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pool._local._driver import Driver
+    from pool._local._jobs import Job
+    from pool._local._peers import Peer
+
+
+class Sending:
+    """Send what the scheduler has decided.
+
+    Parameters
+    ----------
+    driver : Driver
+        Whose jobs and workers these are.
+    """
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def send(self, command: ev.Send) -> None:
+        """Send a message, with the functions that the worker does not have."""
+        driver = self._driver
+        worker_id, message_id, runs = command
+        if driver.crew.unlaunched:
+            driver.crew.launch()
+        peer = driver.peers.get(worker_id)
+        if peer is None:
+            driver.crew.keep_mail(command)
+            return
+        blobs: list[Any] = []
+        defines: dict[int, tuple[int, bool, int]] = {}
+        if any(run[0] not in driver.jobs for run in runs):
+            # One of them was cancelled a moment ago by another thread; its event follows.
+            self._send_without(command)
+            return
+        jobs = [driver.jobs[run[0]] for run in runs]
+        for job in jobs:
+            function = job.function
+            if function is None:
+                continue
+            function_id = function.function_id
+            if function_id not in peer.known and function_id not in defines:
+                defines[function_id] = (
+                    function_id, function.stateless, len(function.blobs) - 1
+                )  # fmt: skip
+                blobs.extend(function.blobs)
+        entries = [
+            job.encode(start, stop, blobs) for job, (_, start, stop) in zip(jobs, runs, strict=True)
+        ]
+        forgets: Sequence[int] = ()
+        if peer.forgets:
+            forgets, peer.forgets = peer.forgets, []
+        peer.sent[message_id] = Sent(runs, list(defines))
+        try:
+            peer.post((RUN, message_id, list(defines.values()), forgets, entries), blobs)
+        except OSError as error:
+            peer.forgets.extend(forgets)
+            self._cannot_send(peer, message_id, jobs, error)
+
+    def _send_without(self, command: ev.Send) -> None:
+        """Let the scheduler send again what is not of jobs that are gone."""
+        driver = self._driver
+        worker_id, message_id, runs = command
+        for job_id in {run[0] for run in runs}:
+            if job_id not in driver.jobs:
+                driver.inbox.append(ev.CancelRequested(job_id))
+        driver.inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
+
+    def _cannot_send(self, peer: Peer, message_id: int, jobs: list[Job], error: OSError) -> None:
+        """No memory or descriptor for a large message: its jobs fail, the pool goes on."""
+        driver = self._driver
+        sent = peer.sent.pop(message_id)
+        error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
+        for job in jobs:
+            if driver.jobs.pop(job.job_id, None) is not None:
+                driver.functions.forget(job.function)
+                driver.inbox.append(ev.CancelRequested(job.job_id))
+                if job.sink.abort(error):
+                    driver.calling.append(job.sink)
+        driver.inbox.append(ev.MessagesReclaimed(peer.worker_id, (message_id,)))

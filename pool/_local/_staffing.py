@@ -1,0 +1,113 @@
+"""How many workers there are: those missing are started, those too many are stopped.
+
+Part of the scheduler, see `pool._local._scheduler`. A worker whose task waits for other tasks
+does not count, so that another one may run in its place; when it goes on there is one too many,
+which ends as soon as it is idle.
+"""
+
+from __future__ import annotations
+
+from pool._local._events import Reclaim, StartWorker, StopWorker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pool._local._events import (
+        Command,
+        PoolOpened,
+        ProcessesChanged,
+        WorkerBlocked,
+        WorkerUnblocked,
+    )
+    from pool._local._records import Worker
+    from pool._local._scheduler import Scheduler
+
+
+class Staffing:
+    """Start and stop workers, as many as the pool shall have.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+        Whose books these are.
+    """
+
+    __slots__ = ("_roster", "_scheduler")
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._roster = scheduler.roster
+
+    def on_processes(self, event: ProcessesChanged, now: float) -> list[Command]:
+        """Start those that are missing now, stop those that are too many and idle."""
+        self._scheduler.processes = event.processes
+        commands: list[Command] = []
+        self._stop_surplus(commands)
+        self.start_missing(commands)
+        return self._scheduler.dispatch.fill(commands, now)
+
+    def on_opened(self, event: PoolOpened, now: float) -> list[Command]:
+        """Start the workers of a new pool."""
+        commands: list[Command] = []
+        self.start_missing(commands)
+        return commands
+
+    def surplus(self) -> int:
+        """Return how many workers more than wanted could run tasks now."""
+        scheduler = self._scheduler
+        if len(self._roster.workers) <= scheduler.processes:
+            return 0
+        return self._roster.runnable - scheduler.processes
+
+    def _stop_surplus(self, commands: list[Command]) -> None:
+        # Those that are busy end when they have nothing more to do.
+        idle = self._roster.idle
+        while idle and self.surplus() > 0:
+            self.stop(next(iter(idle.values())), commands)
+
+    def start_missing(self, commands: list[Command]) -> None:
+        """Start as many workers as are wanted, unless nothing is left for them to do."""
+        scheduler = self._scheduler
+        if scheduler.broken or (scheduler.closing and not scheduler.jobs):
+            return
+        for _ in range(scheduler.processes - self._roster.runnable):
+            worker = self._roster.add(scheduler.maxtasksperchild)
+            commands.append(StartWorker(worker.worker_id))
+
+    def stop(self, worker: Worker, commands: list[Command]) -> None:
+        """End a worker; it gets nothing more."""
+        worker.stopping = True
+        self._roster.withdraw(worker.worker_id)
+        commands.append(StopWorker(worker.worker_id))
+
+    def stop_all(self, commands: list[Command]) -> None:
+        """End all workers: the pool was closed and nothing is left to do."""
+        for worker in self._roster.workers.values():
+            if not worker.stopping:
+                self.stop(worker, commands)
+
+    def on_blocked(self, event: WorkerBlocked, now: float) -> list[Command]:
+        """Have another worker run in place of one whose task waits for other tasks."""
+        worker = self._roster.workers.get(event.worker_id)
+        if worker is None:
+            return []
+        worker.blocked += 1
+        commands: list[Command] = []
+        if worker.blocked == 1:
+            self._scheduler.dispatch.place(worker, commands)
+            self.start_missing(commands)
+            if len(worker.messages) > 1 and not worker.reclaiming:
+                worker.reclaiming = True
+                commands.append(Reclaim(worker.worker_id))
+        return self._scheduler.dispatch.fill(commands, now)
+
+    def on_unblocked(self, event: WorkerUnblocked, now: float) -> list[Command]:
+        """Count a worker again whose task goes on."""
+        worker = self._roster.workers.get(event.worker_id)
+        if worker is None:
+            return []
+        worker.blocked -= 1
+        commands: list[Command] = []
+        if not worker.blocked:
+            self._scheduler.dispatch.place(worker, commands)
+            self._stop_surplus(commands)
+        return self._scheduler.dispatch.fill(commands, now)
