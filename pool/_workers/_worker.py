@@ -6,14 +6,13 @@ idle worker costs nothing, and it ends when the parent's end of the socket close
 
 from __future__ import annotations
 
-import _pickle
 import _signal
 import _thread
 import os
 import sys
 from time import perf_counter
 
-from pool._pickling import ATOMS, dumps_exception, dumps_to_parent, loads
+from pool._pickling import dumps_exception, loads
 from pool._transport._journal import (
     ALL_CHUNKS,
     EXIT_AT_ONCE,
@@ -34,10 +33,8 @@ from pool._transport._messages import (
     FORGET,
     HOST,
     INITIALIZE,
-    INLINE,
     MAP,
     ONE,
-    PACKED,
     RANGE,
     READY,
     REFUSED,
@@ -45,13 +42,16 @@ from pool._transport._messages import (
     RUN,
     STAR,
 )
+from pool._workers._functions import Functions, caught, with_values
+from pool._workers._outcomes import encode
+from pool._workers._payloads import blobs_of, chunks_of
 from pool._workers._quick import Loop
 
 _get_ident = _thread.get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from pool._transport._channel import Channel
@@ -62,19 +62,6 @@ if TYPE_CHECKING:
 #: Seconds after which a worker hands back the chunks of a message that it has not begun.
 #: Five times what a message aims at: they wait behind a straggler.
 PATIENCE = 5e-3
-
-
-class _Failure:
-    """An exception on its way to the parent, where it unpickles as the exception itself."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, error: BaseException) -> None:
-        encoded = dumps_exception(error)
-        self._data = (bytes(encoded.data), [bytes(buffer) for buffer in encoded.buffers])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return loads, self._data
 
 
 class Worker:
@@ -100,7 +87,7 @@ class Worker:
         self.data = slot.data
         self.trace = slot.trace
         self.interruptible = False
-        self.functions: dict[int, tuple[bool, Any]] = {}
+        self.functions = Functions()
         self._loop = Loop(slot.words, slot.data)
         self._pid = os.getpid()
         self._begun = 0.0
@@ -166,7 +153,7 @@ class Worker:
             elif head[0] == EXIT:
                 return
             elif head[0] == FORGET:
-                self._forget(head[1])
+                self.functions.forget(head[1])
                 self.channel.return_now()
             elif head[0] == HOST:
                 # From here on this worker is an actor, with a loop of its own.
@@ -219,18 +206,12 @@ class Worker:
         # Last: from here on the parent takes chunk 0 for begun.
         words[MESSAGE] = message_id
         self._begun = perf_counter()
-        position = 0
         # First: it may be one that is defined anew.
         if forgets:
-            self._forget(forgets)
-        for function_id, stateless, buffers in defines:
-            end = position + 1 + buffers
-            self.functions[function_id] = (False, _taken(blobs, position, end))
-            if stateless:
-                self._define(function_id)
-            position = end
+            self.functions.forget(forgets)
+        position = self.functions.define(defines, blobs) if defines else 0
         if len(runs) == 1 and runs[0][3] == 1:
-            (chunk,) = self._chunks(runs, blobs, position)
+            (chunk,) = chunks_of(runs, blobs, position)
             # What the chunk came with is let go before the answer, which tells of it.
             blobs.clear()
             failed, outcome = self._outcome(chunk)
@@ -241,36 +222,6 @@ class Worker:
                 self._run_many(message_id, runs, blobs, position)
             finally:
                 self._left = None
-
-    def _forget(self, function_ids: Sequence[int]) -> None:
-        for function_id in function_ids:
-            self.functions.pop(function_id, None)
-
-    def _define(self, function_id: int) -> None:
-        """Load a function that all its tasks may share."""
-        try:
-            self.functions[function_id] = (True, loads(*self.functions[function_id][1]))
-        except BaseException:
-            # Left as a payload: each task that needs it reports the failure itself.
-            return
-
-    def _chunks(self, runs: Any, blobs: list[Any], position: int) -> Iterator[Any]:
-        """Yield ``(function_id, mode, size, items or payload)`` for each chunk of the message."""
-        for function_id, mode, layout, chunks, size, extra in runs:
-            if layout == RANGE:
-                items: Any = range(*extra)
-            elif layout == PACKED:
-                items = loads(blobs[position])
-                position += 1
-            else:
-                for index in range(chunks):
-                    buffers = 0 if extra is None else extra[index]
-                    end = position + 1 + buffers
-                    yield [function_id, mode, size, _taken(blobs, position, end)]
-                    position = end
-                continue
-            for start in range(0, chunks * size, size):
-                yield [function_id, mode, size, items[start : start + size]]
 
     def _run_many(self, message_id: int, runs: Any, blobs: list[Any], position: int) -> None:
         loop = self._loop
@@ -286,7 +237,7 @@ class Worker:
                 if not self._run_quick(message_id, function_id, mode, items, deadline):
                     break
             else:
-                for chunk in self._chunks((run,), blobs, position):
+                for chunk in chunks_of((run,), blobs, position):
                     failed, outcome = self._outcome(chunk)
                     if failed or outcome.buffers or not loop.keep(outcome.data):
                         self._send_one(message_id, outcome, failed)
@@ -295,7 +246,7 @@ class Worker:
             # Handed back: what was not begun need not wait for a slow message to end.
             if perf_counter() > deadline:
                 break
-            position += _blobs_of(run)
+            position += blobs_of(run)
         count = loop.unsent
         self._send(message_id, count, True, [loop.kept()] if count else (), 0, loop.layout)
 
@@ -311,12 +262,12 @@ class Worker:
             try:
                 self._begin_chunk()
                 if function is None:
-                    function = self._quick_function(function_id, mode)
+                    function = self.functions.for_items(function_id, mode)
                 more, value = loop.run(function, left, deadline)
                 self.interruptible = False
                 if not more:
                     return not left.__length_hint__()
-                failed, outcome = self._encode(value)
+                failed, outcome = encode(value)
             except BaseException as error:
                 self.interruptible = False
                 self._end_fork(error)
@@ -326,17 +277,6 @@ class Worker:
             self._send_one(message_id, outcome, failed)
             if perf_counter() > deadline:
                 return not left.__length_hint__()
-
-    def _quick_function(self, function_id: int, mode: int) -> Function:
-        """Return what to call with an item."""
-        stateless, _ = self.functions[function_id]
-        if stateless:
-            function = self._function(function_id)
-            return function if mode == MAP else lambda item: function(*item)
-        # A fresh copy for each chunk, as always.
-        if mode == MAP:
-            return lambda item: self._function(function_id)(item)
-        return lambda item: self._function(function_id)(*item)
 
     def hand_back(self) -> None:
         """Give up what is behind the running chunk, which is about to wait; called by it.
@@ -436,18 +376,18 @@ class Worker:
         try:
             self._begin_chunk()
             if mode & ~CAUGHT == CALL:
-                value = self._call(function_id, mode, items)
+                value = self.functions.call(function_id, mode, items)
             else:
                 if items.__class__ is tuple:
                     items = loads(*items)
                     if "store._refs" in sys.modules:
-                        items = _with_values(items, mode)
-                function = self._function(function_id)
+                        items = with_values(items, mode)
+                function = self.functions.get(function_id)
                 left = iter(items)
                 if mode == MAP:
                     value = [function(item) for item in left]
                 elif mode & CAUGHT:
-                    value = list(self._caught(function, mode, left))
+                    value = list(caught(function, mode, left))
                 else:
                     # Not `itertools.starmap`: a StopIteration of the function would end it early.
                     value = [function(*item) for item in left]
@@ -459,111 +399,7 @@ class Worker:
             # knows how far it got.
             position = 0 if left is None else len(items) - left.__length_hint__() - 1
             return max(position, 0) + 1, dumps_exception(error)
-        return self._encode(value[0] if size == 1 and mode & ~CAUGHT else value)
-
-    def _encode(self, value: Any) -> tuple[int, Any]:
-        try:
-            if value.__class__ in ATOMS:
-                return 0, _Plain(_pickle.dumps(value, 5))
-            return 0, dumps_to_parent(value)
-        except BaseException as error:
-            return 1, dumps_exception(_refusal(error, value))
-
-    def _call(self, function_id: int, mode: int, payload: tuple[Any, list[Any]]) -> Any:
-        if function_id == INLINE:
-            function, args, kwargs = loads(*payload)
-        else:
-            args, kwargs = loads(*payload)
-            function = self._function(function_id)
-        if "store._refs" in sys.modules:
-            (args,) = _with_values([args], STAR)
-            kwargs = dict(zip(kwargs, _with_values(kwargs.values(), MAP), strict=True))
-        if mode == CALL:
-            return function(*args, **kwargs)
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            return _Failure(error)
-
-    def _function(self, function_id: int) -> Function:
-        stateless, function = self.functions[function_id]
-        if stateless:
-            return function  # type: ignore[no-any-return]  # else it is pickled
-        # It has state: each chunk gets a copy of its own, as multiprocessing does, and
-        # so do the buffers under its arrays. Blocks are mapped anew at each call.
-        data, buffers = function
-        copy: Function = loads(data, [_unshared(buffer) for buffer in buffers])
-        return copy
-
-    def _caught(self, function: Function, mode: int, items: Any) -> Iterator[Any]:
-        star = mode & ~CAUGHT != MAP
-        for item in items:
-            try:
-                yield function(*item) if star else function(item)
-            except Exception as error:
-                yield _Failure(error)
-
-
-def _unshared(buffer: Any) -> Any:
-    return bytearray(buffer) if type(buffer) in (bytes, bytearray) else buffer
-
-
-def _with_values(items: Any, mode: int) -> list[Any]:
-    """Put objects in the place of references that are arguments themselves."""
-    from store._refs import resolved
-
-    if mode & ~CAUGHT == MAP:
-        return [resolved(item) for item in items]
-    return [
-        # What is no tuple of arguments is the function's to complain of, in its turn.
-        tuple(map(resolved, item)) if isinstance(item, tuple | list) else item
-        for item in items
-    ]
-
-
-def _taken(blobs: list[Any], start: int, end: int) -> tuple[Any, list[Any]]:
-    """Take a payload out of a message, so that its blocks go when the payload does."""
-    payload = (blobs[start], blobs[start + 1 : end])
-    blobs[start:end] = [None] * (end - start)
-    return payload
-
-
-def _blobs_of(run: Any) -> int:
-    """Return how many blobs the payloads of a run take."""
-    chunks: int
-    _, _, layout, chunks, _, extra = run
-    if layout == EACH:
-        return chunks + (0 if extra is None else sum(extra))
-    return 1 if layout == PACKED else 0
-
-
-def _refusal(error: BaseException, value: object) -> BaseException:
-    """Return what says that a result cannot be pickled."""
-    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]  # missing in typeshed
-
-    if isinstance(error, MemoryError):
-        return error  # the text of the result would take still more
-    try:
-        refusal: BaseException = MaybeEncodingError(error, value)
-        return refusal
-    except BaseException:
-        # What nests too deeply for pickle does so for repr.
-        name = f"<{type(value).__name__} object whose repr cannot be had>"
-        refusal = MaybeEncodingError(error, None)
-        refusal.value = name  # type: ignore[attr-defined]  # of its class
-        refusal.args = (repr(error), name)
-        return refusal
-
-
-class _Plain:
-    """An outcome without out-of-band buffers."""
-
-    __slots__ = ("data",)
-
-    buffers = ()
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+        return encode(value[0] if size == 1 and mode & ~CAUGHT else value)
 
 
 def flush_streams() -> None:

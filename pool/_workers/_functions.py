@@ -1,0 +1,124 @@
+"""The functions that a worker was sent, and how they are called.
+
+A stateless one is loaded once and shared by all its tasks. Any other is kept as its pickle: each
+task gets a copy of its own, as with `multiprocessing`, so that nothing passes from one to another.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pool._pickling import loads
+from pool._transport._messages import CALL, CAUGHT, INLINE, MAP, STAR
+from pool._workers._outcomes import Failure
+from pool._workers._payloads import taken
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    Function = Callable[..., Any]
+
+
+class Functions:
+    """Functions by the numbers that the parent gave them."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        #: Whether it is stateless, and it, or its pickle and buffers.
+        self._held: dict[int, tuple[bool, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def define(self, defines: Sequence[Any], blobs: list[Any]) -> int:
+        """Take functions out of a message; return how many of its blobs they took."""
+        position = 0
+        for function_id, stateless, buffers in defines:
+            end = position + 1 + buffers
+            self._held[function_id] = (False, taken(blobs, position, end))
+            if stateless:
+                self._load(function_id)
+            position = end
+        return position
+
+    def forget(self, function_ids: Sequence[int]) -> None:
+        """Drop functions, with all that they hold."""
+        for function_id in function_ids:
+            self._held.pop(function_id, None)
+
+    def _load(self, function_id: int) -> None:
+        """Load a function that all its tasks may share."""
+        try:
+            self._held[function_id] = (True, loads(*self._held[function_id][1]))
+        except BaseException:
+            # Left as a payload: each task that needs it reports the failure itself.
+            return
+
+    def for_items(self, function_id: int, mode: int) -> Function:
+        """Return what to call with an item of a map."""
+        stateless, _ = self._held[function_id]
+        if stateless:
+            function = self.get(function_id)
+            return function if mode == MAP else lambda item: function(*item)
+        # A fresh copy for each chunk, as always.
+        if mode == MAP:
+            return lambda item: self.get(function_id)(item)
+        return lambda item: self.get(function_id)(*item)
+
+    def call(self, function_id: int, mode: int, payload: tuple[Any, list[Any]]) -> Any:
+        """Call with the arguments of a payload, which holds the function if that is INLINE."""
+        if function_id == INLINE:
+            function, args, kwargs = loads(*payload)
+        else:
+            args, kwargs = loads(*payload)
+            function = self.get(function_id)
+        if "store._refs" in sys.modules:
+            (args,) = with_values([args], STAR)
+            kwargs = dict(zip(kwargs, with_values(kwargs.values(), MAP), strict=True))
+        if mode == CALL:
+            return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            return Failure(error)
+
+    def get(self, function_id: int) -> Function:
+        """Return the function for one task."""
+        stateless, function = self._held[function_id]
+        if stateless:
+            return function  # type: ignore[no-any-return]  # else it is pickled
+        # It has state: each chunk gets a copy of its own, as multiprocessing does, and
+        # so do the buffers under its arrays. Blocks are mapped anew at each call.
+        data, buffers = function
+        copy: Function = loads(data, [_unshared(buffer) for buffer in buffers])
+        return copy
+
+
+def caught(function: Function, mode: int, items: Any) -> Iterator[Any]:
+    """Yield what a function returns for each item, exceptions as they are."""
+    star = mode & ~CAUGHT != MAP
+    for item in items:
+        try:
+            yield function(*item) if star else function(item)
+        except Exception as error:
+            yield Failure(error)
+
+
+def _unshared(buffer: Any) -> Any:
+    return bytearray(buffer) if type(buffer) in (bytes, bytearray) else buffer
+
+
+def with_values(items: Any, mode: int) -> list[Any]:
+    """Put objects in the place of references that are arguments themselves."""
+    from store._refs import resolved
+
+    if mode & ~CAUGHT == MAP:
+        return [resolved(item) for item in items]
+    return [
+        # What is no tuple of arguments is the function's to complain of, in its turn.
+        tuple(map(resolved, item)) if isinstance(item, tuple | list) else item
+        for item in items
+    ]

@@ -1,0 +1,63 @@
+"""What a task returned or raised, made ready for the way to the parent."""
+
+from __future__ import annotations
+
+import _pickle
+
+from pool._pickling import ATOMS, dumps_exception, dumps_to_parent, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Failure:
+    """An exception on its way to the parent, where it unpickles as the exception itself."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, error: BaseException) -> None:
+        encoded = dumps_exception(error)
+        self._data = (bytes(encoded.data), [bytes(buffer) for buffer in encoded.buffers])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return loads, self._data
+
+
+def encode(value: Any) -> tuple[int, Any]:
+    """Pickle what a task returned; 1 and what says so if that cannot be done, else 0."""
+    try:
+        if value.__class__ in ATOMS:
+            return 0, _Plain(_pickle.dumps(value, 5))
+        return 0, dumps_to_parent(value)
+    except BaseException as error:
+        return 1, dumps_exception(_refusal(error, value))
+
+
+def _refusal(error: BaseException, value: object) -> BaseException:
+    """Return what says that a result cannot be pickled."""
+    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]  # missing in typeshed
+
+    if isinstance(error, MemoryError):
+        return error  # the text of the result would take still more
+    try:
+        refusal: BaseException = MaybeEncodingError(error, value)
+        return refusal
+    except BaseException:
+        # What nests too deeply for pickle does so for repr.
+        name = f"<{type(value).__name__} object whose repr cannot be had>"
+        refusal = MaybeEncodingError(error, None)
+        refusal.value = name  # type: ignore[attr-defined]  # of its class
+        refusal.args = (repr(error), name)
+        return refusal
+
+
+class _Plain:
+    """An outcome without out-of-band buffers."""
+
+    __slots__ = ("data",)
+
+    buffers = ()
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
