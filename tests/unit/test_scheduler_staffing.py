@@ -1,0 +1,275 @@
+"""The scheduler, race by race: how many workers there are, and who has them."""
+
+from __future__ import annotations
+
+import pytest
+from schedulertable import QUICK, SLOW, Table, chunks_of, only, sent
+
+from pool._errors import InvalidTransition
+from pool._local._events import (
+    DeadlinePassed,
+    Deliver,
+    FailChunk,
+    FinishJob,
+    Interrupt,
+    LoanCancelled,
+    MessagesReclaimed,
+    PoolClosed,
+    PoolTerminated,
+    Reclaim,
+    Send,
+    StartWorker,
+    StopWorker,
+    WorkerBlocked,
+    WorkerExited,
+    WorkerLent,
+    WorkerReady,
+    WorkerReturned,
+    WorkerUnblocked,
+)
+from pool._local._scheduler import GRACE
+
+# --- maxtasksperchild ------------------------------------------------------------------
+
+
+def test_worker_is_replaced_after_its_number_of_chunks() -> None:
+    table = Table(processes=1, maxtasksperchild=2)
+    first, second = table.submit(1, chunks=3)
+    assert table.answer(first) == [Deliver(1, 0, 1, 0)]
+    commands = table.answer(second)
+    assert commands[:3] == [Deliver(1, 1, 2, 0), StopWorker(1), StartWorker(2)]
+    assert sent(commands)[2].runs == [(1, 2, 3)]
+    assert table(WorkerExited(1)) == []
+    assert table.scheduler.restarts == 0, "an end in good order is no restart"
+
+
+def test_no_message_is_larger_than_what_the_worker_may_still_do() -> None:
+    table = Table(processes=1, maxtasksperchild=3)
+    table.learn(0, QUICK, chunks=1000)
+    sends = only(table.submit(1, chunks=1000), Send)
+    assert len(chunks_of(sends)) == 3
+
+
+def test_chunks_handed_back_do_not_count_towards_the_limit() -> None:
+    table = Table(processes=1, maxtasksperchild=3)
+    table.learn(0, QUICK, chunks=1000)
+    first = only(table.submit(1, chunks=12), Send)[0]
+    assert first.runs == [(1, 0, 3)]
+    commands = table.answer(first, done=1)
+    assert only(commands, StopWorker) == []
+    assert len(chunks_of(commands)) == 2
+
+
+def test_chunks_taken_back_do_not_count_towards_the_limit() -> None:
+    table = Table(processes=2, maxtasksperchild=2)
+    sends = only(table.submit(1, chunks=4), Send)
+    one = [send for send in sends if send.worker_id == 1]
+    two = [send for send in sends if send.worker_id == 2]
+    table.answer(one[0])
+    table.answer(one[1])
+    table(WorkerReady(3))
+    commands = table(MessagesReclaimed(2, (two[1].message_id,)))
+    assert chunks_of(commands) == [(1, two[1].runs[0][1])]
+    # Worker 2 may do one more after the one it runs.
+    assert only(table.answer(two[0]), StopWorker) == []
+
+
+def test_retries_count_towards_the_limit() -> None:
+    table = Table(processes=1, maxtasksperchild=1)
+    (send,) = table.submit(1, retries=1)
+    commands = table.answer(send, failed=(0,))
+    assert commands[:2] == [StopWorker(1), StartWorker(2)]
+    assert sent(commands)[2].runs == [(1, 0, 1)]
+
+
+# --- nested use ------------------------------------------------------------------------
+
+
+def test_blocked_worker_gets_a_substitute() -> None:
+    table = Table(processes=1)
+    table.submit(1)
+    assert table(WorkerBlocked(1)) == [StartWorker(2)]
+    (send,) = table.submit(2, depth=1)
+    assert send.worker_id == 2
+
+
+def test_what_waits_behind_a_blocked_task_is_taken_back() -> None:
+    table = Table(processes=1)
+    _, waiting = table.submit(1, chunks=2)
+    commands = table(WorkerBlocked(1))
+    assert Reclaim(1) in commands
+    commands = table(MessagesReclaimed(1, (waiting.message_id,)))
+    assert sent(commands)[2].runs == [(1, 1, 2)]
+
+
+def test_blocked_worker_is_sent_nothing() -> None:
+    table = Table(processes=1)
+    table.submit(1)
+    table(WorkerBlocked(1))
+    table.submit(2, chunks=10, depth=1)
+    assert len(table.scheduler.workers[1].messages) == 1
+
+
+def test_substitute_is_stopped_when_the_task_goes_on() -> None:
+    table = Table(processes=1)
+    table.submit(1)
+    table(WorkerBlocked(1))
+    (send,) = table.submit(2, depth=1)
+    table.answer(send)
+    assert table(WorkerUnblocked(1)) == [StopWorker(2)]
+    assert table(WorkerExited(2)) == []
+
+
+def test_busy_substitute_is_stopped_after_what_it_runs() -> None:
+    table = Table(processes=1)
+    (outer,) = table.submit(1)
+    table(WorkerBlocked(1))
+    (send,) = table.submit(2, depth=1)
+    assert table(WorkerUnblocked(1)) == []
+    assert table.answer(send) == [Deliver(2, 0, 1, 0), FinishJob(2), StopWorker(2)]
+    assert table.answer(outer) == [Deliver(1, 0, 1, 0), FinishJob(1)]
+    assert table.scheduler.workers[1].stopping is False
+
+
+def test_task_that_waits_twice_at_once_is_unblocked_by_the_second_end() -> None:
+    table = Table(processes=1)
+    table.submit(1)
+    assert table(WorkerBlocked(1)) == [StartWorker(2)]
+    assert table(WorkerBlocked(1)) == []
+    assert table(WorkerUnblocked(1)) == []
+    assert table(WorkerUnblocked(1)) == [StopWorker(2)]
+
+
+def test_deeper_jobs_go_first() -> None:
+    table = Table(processes=1)
+    table.learn(0, SLOW)
+    (send,) = table.submit(1, chunks=2)
+    for job_id, depth in ((2, 1), (3, 2), (4, 1)):
+        assert table.submit(job_id, depth=depth) == []
+    order = []
+    while sends := only(table.answer(send), Send):
+        (send,) = sends
+        order.append(send.runs[0][0])
+    assert order == [3, 2, 4, 1]
+
+
+def test_jobs_of_one_depth_go_in_the_order_of_submission() -> None:
+    table = Table(processes=1)
+    table.learn(0, SLOW)
+    (send,) = table.submit(1)
+    for job_id in (2, 3, 4):
+        table.submit(job_id, chunks=2)
+    order = []
+    while sends := only(table.answer(send), Send):
+        (send,) = sends
+        order.append(send.runs[0])
+    assert order == [(2, 0, 1), (2, 1, 2), (3, 0, 1), (3, 1, 2), (4, 0, 1), (4, 1, 2)]
+
+
+def test_nested_jobs_to_any_depth_never_run_out_of_workers() -> None:
+    table = Table(processes=1)
+    sends = only(table.submit(1), Send)
+    for depth in range(1, 20):
+        (send,) = sends
+        started = only(table(WorkerBlocked(send.worker_id)), StartWorker)
+        assert len(started) == 1
+        sends = only(table.submit(depth + 1, depth=depth), Send)
+        assert [send.worker_id for send in sends] == [started[0].worker_id]
+
+
+def test_worker_that_dies_blocked_makes_its_substitute_a_regular_one() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1)
+    table(WorkerBlocked(1))
+    commands = table(WorkerExited(1, send.message_id))
+    assert commands == [FailChunk(1, 0, False, 1), FinishJob(1)]
+    assert [send.worker_id for send in table.submit(2)] == [2]
+
+
+# --- loans: calls that the driver makes on an idle worker itself --------------------------
+
+
+def test_lent_worker_is_sent_nothing_until_it_is_returned() -> None:
+    table = Table(processes=1)
+    assert table.scheduler.lendable() == 1
+    assert table(WorkerLent(1)) == []
+    assert table.scheduler.lendable() is None
+    assert table.submit(1) == []
+    (send,) = table(WorkerReturned(1, 99, False))
+    assert send.worker_id == 1
+    assert (table.scheduler.tasks_done, table.scheduler.tasks_failed) == (1, 0)
+
+
+def test_returned_worker_takes_what_waits_behind_a_straggler() -> None:
+    table = Table(processes=2)
+    lent = table.scheduler.lendable()
+    assert lent is not None
+    table(WorkerLent(lent))
+    first, second = table.submit(1, chunks=2)
+    assert first.worker_id == second.worker_id == 3 - lent
+    assert table(WorkerReturned(lent, 99, True)) == [Reclaim(3 - lent)]
+    assert table.scheduler.tasks_failed == 1
+
+
+@pytest.mark.parametrize("reason", ["starting", "busy", "limited", "broken", "blocked"])
+def test_worker_is_not_lent_when_it_is(reason: str) -> None:
+    limit = 5 if reason == "limited" else None
+    table = Table(processes=1, ready=reason != "starting", maxtasksperchild=limit)
+    if reason in ("busy", "blocked"):
+        (send,) = table.submit(1)
+    if reason == "blocked":
+        table(WorkerBlocked(1))
+    if reason == "broken":
+        table(PoolTerminated())
+    assert table.scheduler.lendable() is None
+
+
+def test_busy_worker_cannot_be_lent() -> None:
+    table = Table(processes=1)
+    table.submit(1)
+    with pytest.raises(InvalidTransition, match="not idle"):
+        table.scheduler.handle(WorkerLent(1), 0.0)
+
+
+def test_lent_worker_that_dies_is_replaced() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    assert table(WorkerExited(1, 99)) == [StartWorker(2)]
+    assert table(WorkerReturned(1, 99, True)) == []
+
+
+def test_lent_worker_that_waits_for_the_pool_gets_a_substitute() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    assert table(WorkerBlocked(1)) == [StartWorker(2)]
+    (send,) = table.submit(1, depth=1)
+    table(WorkerReady(2))
+    table.answer(send)
+    assert table(WorkerUnblocked(1)) == [StopWorker(2)]
+    assert table(WorkerReturned(1, 99, False)) == []
+    assert table.scheduler.lendable() == 1
+
+
+def test_close_while_a_worker_is_lent_stops_it_after_the_call() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    assert table(PoolClosed()) == [StopWorker(1)]
+    assert table(WorkerReturned(1, 99, False)) == []
+    assert table(WorkerExited(1)) == []
+
+
+def test_cancelled_loan_is_interrupted_and_killed_after_the_grace() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    assert table(LoanCancelled(1, 99)) == [Interrupt(1, 99, 0, None, False)]
+    table.now = GRACE
+    assert table(DeadlinePassed()) == [Interrupt(1, 99, 0, None, True)]
+
+
+def test_cancelled_loan_that_ends_in_time_is_pardoned() -> None:
+    table = Table(processes=1)
+    table(WorkerLent(1))
+    table(LoanCancelled(1, 99))
+    table(WorkerReturned(1, 99, True))
+    assert table.scheduler.next_deadline() is None
+    assert table(LoanCancelled(1, 99)) == []
