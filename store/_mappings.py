@@ -428,7 +428,7 @@ def _base_of(view: Any) -> Lease | Canvas | _MmapLease | None:
         elif isinstance(found, ndarray):
             found = found.base
         elif type(found) in _LEASES:
-            return found  # type: ignore[no-any-return]
+            return found  # type: ignore[no-any-return]  # one of these types
         elif found is None or type(found) is bytes or type(found) is bytearray:
             return None  # memory of their own
         else:

@@ -287,11 +287,11 @@ def test_exceptions_arrive_as_they_were(make_pool: Callable[..., Any], error: Ex
 def test_attributes_and_notes_survive(make_pool: Callable[..., Any]) -> None:
     error = ValueError("text")
     error.add_note("a note")
-    error.extra = [1, 2]  # type: ignore[attr-defined]
+    error.extra = [1, 2]  # type: ignore[attr-defined]  # an attribute of its own
     with pytest.raises(ValueError, match="text") as caught:
         make_pool(1).apply(fail_with, (error,))
     assert "a note" in caught.value.__notes__
-    assert caught.value.extra == [1, 2]  # type: ignore[attr-defined]
+    assert caught.value.extra == [1, 2]  # type: ignore[attr-defined]  # an attribute of its own
 
 
 def test_exceptions_that_cannot_be_rebuilt_keep_their_type(make_pool: Callable[..., Any]) -> None:

@@ -371,7 +371,7 @@ def return_inherited(item: int) -> Any:
 def test_references_in_processes_of_the_standard(mode: str, method: str) -> None:
     context = multiprocessing.get_context(method)
     ref = store.put(np.full(COUNT, 3.0))
-    child = context.Process(target=tasks.exit_unless, args=(ref, 3.0))  # type: ignore[attr-defined]
+    child = context.Process(target=tasks.exit_unless, args=(ref, 3.0))  # type: ignore[attr-defined]  # of every context
     child.start()
     child.join()
     assert child.exitcode == 0

@@ -63,7 +63,7 @@ class Service:
         return x * 3
 
     def run(self) -> list[int]:
-        return self.pool.map(self.work, range(4))  # type: ignore[no-any-return]
+        return self.pool.map(self.work, range(4))  # type: ignore[no-any-return]  # `pool` is Any
 
     def nested(self, depth: int) -> int:
         if depth == 0:

@@ -97,7 +97,7 @@ def forget(pool: Any, folder: Path) -> None:
         warnings.simplefilter("always")
         Pool(1)
         gc.collect()
-    raise next(each.message for each in caught if each.category is ResourceWarning)  # type: ignore[misc]
+    raise next(each.message for each in caught if each.category is ResourceWarning)  # type: ignore[misc]  # a message, shown as an error
 
 
 def shadow_store(pool: Any, folder: Path) -> None:

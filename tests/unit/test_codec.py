@@ -367,4 +367,4 @@ def test_store_has_nothing_else() -> None:
 
     assert set(store.__all__) <= set(dir(store))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        store.nothing  # noqa: B018
+        store.nothing  # noqa: B018 - looking is the test

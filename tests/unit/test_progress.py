@@ -88,7 +88,7 @@ def test_falsy_shows_nothing(progress: Any, capsys: pytest.CaptureFixture[str]) 
 
 def test_other_values_are_refused() -> None:
     with pytest.raises(TypeError, match="progress must be"):
-        make_progress("yes", 10, "map f")  # type: ignore[arg-type]
+        make_progress("yes", 10, "map f")  # type: ignore[arg-type]  # that is the test
 
 
 def test_plain_line_is_redrawn_at_most_ten_times_a_second(
@@ -178,7 +178,7 @@ class Bar:
 
 
 def test_class_with_tqdms_interface_takes_its_place() -> None:
-    progress = make_progress(Bar, 10, "map f")  # type: ignore[arg-type]
+    progress = make_progress(Bar, 10, "map f")  # type: ignore[arg-type]  # that is the test
     bar = Bar.made.pop()
     progress.update(4, errors=3)
     progress.close()
@@ -206,7 +206,7 @@ def test_bar_that_cannot_be_made_does_no_harm(monkeypatch: pytest.MonkeyPatch) -
     unraisable: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
     module = ModuleType("tqdm.auto")
-    module.tqdm = refuse  # type: ignore[attr-defined]
+    module.tqdm = refuse  # type: ignore[attr-defined]  # made here
     monkeypatch.setitem(sys.modules, "tqdm", ModuleType("tqdm"))
     monkeypatch.setitem(sys.modules, "tqdm.auto", module)
     make_progress(True, 10, "map f").update(1)

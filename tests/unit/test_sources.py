@@ -145,9 +145,9 @@ def test_error_that_cannot_be_pickled_itself_is_told_in_words() -> None:
 
 
 def test_entry_of_a_run_and_names_of_items() -> None:
-    job = Job(JOB, None, CALL, OneCall([b"x"]), None, lambda *span: f"{span}")  # type: ignore[arg-type]
+    job = Job(JOB, None, CALL, OneCall([b"x"]), None, lambda *span: f"{span}")  # type: ignore[arg-type]  # no sink
     assert job.encode(0, 1, []) == (INLINE, CALL, EACH, 1, 1, None)
-    job = Job(JOB, None, MAP, Items(range(10), 4, describe), None, lambda *span: f"{span}")  # type: ignore[arg-type]
+    job = Job(JOB, None, MAP, Items(range(10), 4, describe), None, lambda *span: f"{span}")  # type: ignore[arg-type]  # no sink
     assert job.describe(1) == "(4, 7)"
     assert job.describe(1, 2) == "(6, 6)"
 
@@ -199,7 +199,7 @@ def engine() -> Engine:
 
 def test_window_over_a_sequence_opens_step_by_step(engine: Engine) -> None:
     source = Windowed(range(10), 2, describe, window=2)
-    source.engine, source.job_id = engine, JOB  # type: ignore[assignment]
+    source.engine, source.job_id = engine, JOB  # type: ignore[assignment]  # a stand-in
     assert (source.chunks, source.final) == (2, False)
     source.open(4)
     source.open(3)
@@ -249,7 +249,7 @@ class Reading:
 
     def __call__(self, items: Any, window: int = 1000, chunksize: int = 1, least: int = 1) -> Fed:
         source = Fed(iter(items), chunksize, describe, window, least, self.errors.append)
-        source.engine, source.job_id = self.engine, JOB  # type: ignore[assignment]
+        source.engine, source.job_id = self.engine, JOB  # type: ignore[assignment]  # a stand-in
         self.sources.append(source)
         source.start()
         return source
