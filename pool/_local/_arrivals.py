@@ -5,6 +5,7 @@ Part of the driver, whose lock is held whenever something here is called.
 
 from __future__ import annotations
 
+import _pickle
 import _socket
 import select
 
@@ -45,9 +46,9 @@ class Arrivals:
         except (BlockingIOError, EOFError, ConnectionError):
             return False
         except DescriptorsLost as lost:
-            if not can_be_lost(lost.head):
-                raise
-            return True
+            if can_be_lost(lost.head):
+                return True
+            head, blobs, fds = *_without_outcome(lost), []
         if head[0] == DONE:
             driver.outcomes.answered(peer, head, blobs)
         elif fds:
@@ -111,3 +112,13 @@ class Arrivals:
             driver.aside.bury(peer)
         if driver.guard is not None and driver.guard.ended(worker_id):
             driver.memory_due = driver.looked  # is there enough now?
+
+
+def _without_outcome(lost: DescriptorsLost) -> tuple[Any, list[Any]]:
+    """Return an answer that says why the outcome of its one chunk could not be received."""
+    if lost.head.__class__ is not tuple or lost.head[0] != DONE:
+        raise lost
+    _, message_id, chunks, final, elapsed, _, _ = lost.head
+    # A builtin, since to import anything there would have to be a descriptor.
+    error = _pickle.dumps(OSError(*lost.args), 5)
+    return (DONE, message_id, chunks, final, elapsed, 1, ONE), [error]

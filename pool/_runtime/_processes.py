@@ -6,12 +6,14 @@ that reads the workers of tasks. Everything here runs under the driver's lock.
 
 from __future__ import annotations
 
+import _pickle
 import _signal
 import _socket
 import os
 import select
 from itertools import count
 
+from pool._objects._protocol import ERROR, RESULT
 from pool._transport._channel import Channel, DescriptorsLost, socket_pair
 from pool._transport._journal import DROPS, JournalFile
 from pool._transport._messages import EXITED, can_be_lost
@@ -104,9 +106,9 @@ class Link:
             self._on_end()
             return False
         except DescriptorsLost as lost:
-            if not can_be_lost(lost.head):
-                raise
-            return True
+            if can_be_lost(lost.head):
+                return True
+            head, blobs, fds = *_without_value(lost), []
         self._more = self._on_message(head, blobs, fds)
         return True
 
@@ -118,6 +120,15 @@ class Link:
                 self._driver.epoll.unregister(fd)
             self.channel.close()
             self._outbox.clear()
+
+
+def _without_value(lost: DescriptorsLost) -> tuple[Any, list[Any]]:
+    """Return a result that says why the value of that call could not be received."""
+    if lost.head.__class__ is not tuple or lost.head[0] != RESULT:
+        raise lost
+    _, number, _, begun, finished = lost.head
+    # A builtin, since to import anything there would have to be a descriptor.
+    return (RESULT, number, ERROR, begun, finished), [_pickle.dumps(OSError(*lost.args), 5)]
 
 
 class ActorProcesses:

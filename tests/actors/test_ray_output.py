@@ -6,12 +6,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rayprograms import run_program
 from raytasks import pid_of_worker
 
 import pool
@@ -22,7 +21,6 @@ from pool import Pool
 def write_in_many_ways() -> int:
     import ctypes
     import faulthandler
-    import subprocess
 
     print("python")
     os.write(1, b"system call\n")
@@ -175,54 +173,6 @@ def test_a_program_without_standard_streams(ray: Any) -> None:
         for fd, copy in enumerate(saved, 1):
             os.dup2(copy, fd)
             os.close(copy)
-
-
-def run_program(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    (folder / "program.py").write_text(textwrap.dedent(source))
-    return subprocess.run(
-        [sys.executable, "program.py"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(pool.__file__).parents[1])},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-
-
-LIMITED = """
-import os, resource
-import pool as ray
-
-@ray.remote
-class Speaker:
-    def speak(self):
-        print("heard")
-        os.write(1, b"heard too\\n")
-        return 1
-
-ray.init(num_cpus=1)
-first = Speaker.remote()
-ray.get(first.speak.remote())
-taken = len(os.listdir("/proc/self/fd"))
-resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 4, resource.getrlimit(7)[1]))
-# There is a descriptor for the actor, and none for what it writes.
-held = []
-try:
-    while True:
-        held.append(os.open(os.devnull, os.O_RDONLY))
-except OSError:
-    pass
-for fd in held[:2]:
-    os.close(fd)
-second = Speaker.remote()
-print("got", ray.get([second.speak.remote() for _ in range(2)]), ray.get(first.speak.remote()))
-"""
-
-
-def test_without_descriptors_for_its_output_an_actor_works(tmp_path: Path) -> None:
-    done = run_program(LIMITED, tmp_path)
-    lines = [line.partition(") ")[2] or line for line in done.stdout.splitlines()]
-    assert sorted(lines) == ["got [1, 1] 1", *["heard"] * 2, *["heard too"] * 2], done
 
 
 def test_what_is_written_before_an_ordinary_exit_is_shown(tmp_path: Path) -> None:

@@ -92,6 +92,37 @@ def test_more_workers_than_descriptors_is_an_error_or_works(tmp_path: Path) -> N
     assert lines[1] == "[0, 1, 4]"
 
 
+def test_large_result_without_a_descriptor_to_receive_it(tmp_path: Path) -> None:
+    body = """
+        limit(64)
+        with Pool(2) as p:
+            p.map(square, range(8), 1)
+            workers = {worker.pid for worker in p._pool}
+            for call in (
+                lambda: p.apply(bytes, (2_000_000,)),
+                lambda: p.apply_async(bytes, (2_000_000,)).get(),
+                lambda: p.map(bytes, [10, 2_000_000, 20], 1),
+            ):
+                taken = []
+                try:
+                    while True:
+                        taken.append(os.open("/dev/null", os.O_RDONLY))
+                except OSError:
+                    pass
+                try:
+                    call()
+                except OSError as error:
+                    print(error.errno, "ulimit" in str(error))
+                kept = p.map(bytes, [3, 2_000_000], 1, return_exceptions=True)
+                print(kept[0], type(kept[1]).__name__)
+                for fd in taken:
+                    os.close(fd)
+            print(len(p.apply(bytes, (2_000_000,))), {worker.pid for worker in p._pool} == workers)
+    """
+    lost = "24 True\nb'\\x00\\x00\\x00' OSError\n"
+    assert run(body, tmp_path) == lost * 3 + "2000000 True\n"
+
+
 def test_no_descriptor_left_at_all(tmp_path: Path) -> None:
     body = """
         with Pool(1) as p:

@@ -1,0 +1,79 @@
+"""The runtime where descriptors are scarce."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rayprograms import run_program
+
+LIMITED = """
+import os, resource
+import pool as ray
+
+@ray.remote
+class Speaker:
+    def speak(self):
+        print("heard")
+        os.write(1, b"heard too\\n")
+        return 1
+
+ray.init(num_cpus=1)
+first = Speaker.remote()
+ray.get(first.speak.remote())
+taken = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 4, resource.getrlimit(7)[1]))
+# There is a descriptor for the actor, and none for what it writes.
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+for fd in held[:2]:
+    os.close(fd)
+second = Speaker.remote()
+print("got", ray.get([second.speak.remote() for _ in range(2)]), ray.get(first.speak.remote()))
+"""
+
+
+def test_without_descriptors_for_its_output_an_actor_works(tmp_path: Path) -> None:
+    done = run_program(LIMITED, tmp_path)
+    lines = [line.partition(") ")[2] or line for line in done.stdout.splitlines()]
+    assert sorted(lines) == ["got [1, 1] 1", *["heard"] * 2, *["heard too"] * 2], done
+
+
+LARGE = """
+import os, resource
+import pool as ray
+
+@ray.remote
+class Maker:
+    def make(self, nbytes):
+        return bytes(nbytes)
+
+ray.init(num_cpus=1)
+maker = Maker.remote()
+ray.get(maker.make.remote(1))
+from pool import exceptions  # there is no descriptor for it later
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(7)[1]))
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+refs = [maker.make.remote(n) for n in (1, 2_000_000, 2)]
+print(len(ray.get(refs[0])), len(ray.get(refs[2])))
+try:
+    ray.get(refs[1])
+except OSError as error:
+    print(error.cause.errno)
+for fd in held:
+    os.close(fd)
+print(len(ray.get(maker.make.remote(2_000_000))))
+"""
+
+
+def test_without_a_descriptor_for_a_large_result_only_that_call_fails(tmp_path: Path) -> None:
+    done = run_program(LARGE, tmp_path)
+    assert done.stdout == "1 2\n24\n2000000\n", done
