@@ -257,7 +257,7 @@ def test_retries_run_a_task_again(make_pool: Callable[..., Any], tmp_path: Path)
 
 def test_timeout_ends_that_task_only(make_pool: Callable[..., Any], gate: Gate) -> None:
     pool = make_pool(2)
-    iterator = pool.imap(hold_marked, [(gate.path, n) for n in range(5)], timeout=0.5)
+    iterator = pool.imap(hold_marked, [(gate.path, n) for n in range(5)], timeout=2.0)
     outcomes: list[Any] = []
     for _ in range(5):
         try:
