@@ -29,6 +29,8 @@ class AsyncResult:
     #: Which call of a stream this is.
     _index: int | None = None
     _progress: Progress | None = None
+    #: Whether what is waited for is one answer.
+    _eager = True
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class AsyncResult:
     def _wait(self, timeout: float | None) -> bool:
         """Wait; Ctrl-C cancels the call, so that the pool is free for what comes next."""
         try:
-            return self._engine.wait(self._is_done, timeout)
+            return self._engine.wait(self._is_done, timeout, self._eager)
         except KeyboardInterrupt:
             if not self._done:
                 self.cancel()
@@ -172,6 +174,9 @@ class AsyncResult:
 
 class MapResult(AsyncResult):
     """The result of a ``map``: a list with one value for each item."""
+
+    # Its workers need the CPUs.
+    _eager = False
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ from pool._objects._protocol import CALL, DROP, ERROR, LEFT, RESULT, STARTED, ST
 from pool._pickling import dumps_exception, loads
 from pool._transport._journal import DROPS
 from pool._transport._messages import EXIT, REFUSED
+from pool._transport._watch import Watch
 from pool._workers._worker import Worker
 from store._codec import encode
 
@@ -93,6 +94,7 @@ class ActorHost:
 
     def __init__(self, channel: Channel, config: dict[str, Any]) -> None:
         self.channel = channel
+        self._watch = Watch(channel.look, channel.receive)
         self.title: str = config["title"]
         self.name = config["name"]
         self.key = config["key"]
@@ -119,6 +121,7 @@ class ActorHost:
         """Return the same actor, for calls that come over another channel."""
         host = copy.copy(self)
         host.channel = channel
+        host._watch = Watch(channel.look, channel.receive)
         host._calls = deque()
         host._dropped = set()
         return host
@@ -183,7 +186,7 @@ class ActorHost:
             if self._ended:
                 return None
             try:
-                head, blobs = self.channel.receive()
+                head, blobs = self._watch.wait()
             except (EOFError, ConnectionError):
                 return None
             if head[0] == DROP and not self.alone:

@@ -202,14 +202,14 @@ class BorrowedRuntime:
             _hand_back()
             self.channel.send((BLOCKED,))
         try:
-            return self.lead.wait(request.is_over, timeout)
+            return self.lead.wait(request.is_over, timeout, eager=True)
         finally:
             if self._lends_slot:
                 self.channel.send((UNBLOCKED,))
 
     def _answer(self, verb: str, *args: Any) -> Any:
         request = self._ask(1, None, verb, *args)
-        self.lead.wait(request.is_over)
+        self.lead.wait(request.is_over, eager=True)
         state, content = request.answers[0]
         if state == FAILED:
             raise content

@@ -26,6 +26,7 @@ from pool._local._functions import FunctionTable
 from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._sending import Sending
+from pool._transport._watch import Watch
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -143,6 +144,8 @@ class Driver:
             ev.AbortJobs: self._abort_jobs,
         }
         self.epoll = select.epoll()
+        #: To wait for one answer that may come at once.
+        self.watch = Watch(lambda: self.epoll.poll(0, 64), lambda s: self.epoll.poll(s, 64))
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.epoll.register(self._wake, select.EPOLLIN)
         self.epoll.register(crew.control, select.EPOLLIN)
@@ -242,7 +245,7 @@ class Driver:
         except OSError:
             return  # closed meanwhile
 
-    def step(self, patience: float | None) -> None:
+    def step(self, patience: float | None, eager: bool = False) -> None:
         """Sleep until something happens, and deal with it.
 
         Called with the shield raised, by the thread that has the lead.
@@ -251,6 +254,8 @@ class Driver:
         ----------
         patience : float, optional
             Seconds to sleep at most.
+        eager : bool
+            Wait for one answer, which may come at once; see `pool._transport._watch`.
         """
         deadline = self.scheduler.next_deadline()
         if deadline is not None:
@@ -263,7 +268,10 @@ class Driver:
             left = due - self.looked
             if patience is None or left < patience:
                 patience = left if left > 0.0 else 0.0
-        self.deal(shield.opened(self.epoll.poll, patience, 64), deadline)
+        if eager:
+            self.deal(shield.opened(self.watch.wait, patience), deadline)
+        else:
+            self.deal(shield.opened(self.epoll.poll, patience, 64), deadline)
 
     def deal(self, ready: list[tuple[int, int]], deadline: float | None = None) -> None:
         """Take in what has arrived, as `step` does after its sleep.

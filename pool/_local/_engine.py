@@ -288,9 +288,11 @@ class LocalEngine:
         """Tell that a lazily read job has more chunks."""
         self.driver.post(ev.ChunksAdded(job_id, chunks, final))
 
-    def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Block until ``ready()``; return whether it came to that."""
-        return self.lead.wait(ready, timeout)
+    def wait(
+        self, ready: Callable[[], bool], timeout: float | None = None, eager: bool = False
+    ) -> bool:
+        """Block until ``ready()``; return whether it came to that. See `Lead.wait`."""
+        return self.lead.wait(ready, timeout, eager)
 
     def cancel(self, job_id: int, error: BaseException, index: int | None = None) -> bool:
         """Cancel a job, or one call of a stream; return False if it had finished."""

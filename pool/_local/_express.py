@@ -91,7 +91,7 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
                 else:
                     due = driver.memory_due
                     patience = None if due is None else max(0.0, due - driver.looked)
-                    driver.deal(shield.opened(driver.epoll.poll, patience, 64))
+                    driver.deal(shield.opened(driver.watch.wait, patience))
                 if lead.followed:
                     lead.notify()
         except KeyboardInterrupt:

@@ -190,7 +190,9 @@ class NestedEngine:
         if not self.lead.taken:
             self.lead.ensure_stand_in(weakref.ref(self.lead))
 
-    def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+    def wait(
+        self, ready: Callable[[], bool], timeout: float | None = None, eager: bool = False
+    ) -> bool:
         """Block until ``ready()``; this task's slot is lent out meanwhile."""
         if ready():
             return True
@@ -198,7 +200,7 @@ class NestedEngine:
             Worker.current.hand_back()
         self.driver.channel.send((BLOCKED,))
         try:
-            return self.lead.wait(ready, timeout)
+            return self.lead.wait(ready, timeout, eager)
         finally:
             self.driver.channel.send((UNBLOCKED,))
 

@@ -11,6 +11,7 @@ import os
 import select
 from collections import deque
 
+from pool._transport._watch import Watch
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -49,6 +50,7 @@ class Receiver:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
+        self._watch = Watch(lambda: self._poll.poll(0), self._poll.poll)
 
     @property
     def outstanding(self) -> bool:
@@ -66,11 +68,15 @@ class Receiver:
         except BlockingIOError:
             return  # it has been told often enough
 
-    def step(self, patience: float | None) -> None:
-        """Sleep until a message comes, at most `patience` seconds, and deal with it."""
+    def step(self, patience: float | None, eager: bool = False) -> None:
+        """Sleep until a message comes, at most `patience` seconds, and deal with it.
+
+        `eager`: it is one answer, which may come at once.
+        """
         sleep = None if patience is None else patience * 1000
+        poll = self._watch.wait if eager else self._poll.poll
         # Where a task that is cancelled waits, it is to be interrupted.
-        for fd, _ in shield.opened(self._poll.poll, sleep):
+        for fd, _ in shield.opened(poll, sleep):
             if fd == self._wake_read:
                 os.read(fd, 4096)
             else:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         def outstanding(self) -> bool: ...
         @property
         def held_here(self) -> bool: ...
-        def step(self, patience: float | None) -> None: ...
+        def step(self, patience: float | None, eager: bool = False) -> None: ...
         def wake(self) -> None: ...
 
 
@@ -91,7 +91,9 @@ class Lead:
 
     # ------------------------------------------------------------------ waiting
 
-    def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+    def wait(
+        self, ready: Callable[[], bool], timeout: float | None = None, eager: bool = False
+    ) -> bool:
         """Block until ``ready()``, driving the engine if nobody else does.
 
         Parameters
@@ -100,6 +102,8 @@ class Lead:
             Cheap; called by any thread.
         timeout : float, optional
             Seconds.
+        eager : bool
+            What is waited for is one answer, which may come at once.
 
         Returns
         -------
@@ -118,23 +122,25 @@ class Lead:
         if self._leader == _get_ident():
             # Inside a callback or a signal handler. The leader's own wait has let interrupts
             # through for it; not for us.
-            return shield.closed(self.drive, ready, deadline)
+            return shield.closed(self.drive, ready, deadline, eager)
         # An interrupt between taking the lead and the `try` after it would leave the lead
         # to nobody, for ever; so it is let through only where this thread sleeps.
         shielded = shield.raised()
         try:
-            return self._wait_shielded(ready, deadline)
+            return self._wait_shielded(ready, deadline, eager)
         finally:
             if shielded:
                 shield.lower()
 
-    def _wait_shielded(self, ready: Callable[[], bool], deadline: float | None) -> bool:
+    def _wait_shielded(
+        self, ready: Callable[[], bool], deadline: float | None, eager: bool
+    ) -> bool:
         self._claims += 1
         try:
             while not ready():
                 if self.acquire():
                     try:
-                        return self.drive(ready, deadline)
+                        return self.drive(ready, deadline, eager)
                     finally:
                         self.abdicate()
                 if not self._follow(ready, deadline):
@@ -149,17 +155,19 @@ class Lead:
         if self._stand_in is not None and self.forsaken():
             self._stand_in.ring()
 
-    def drive(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
+    def drive(
+        self, ready: Callable[[], bool], deadline: float | None = None, eager: bool = False
+    ) -> bool:
         """Drive until ``ready()`` or the deadline; for the thread that has the lead."""
         driver = self._driver
         while not ready():
             if deadline is None:
-                driver.step(None)
+                driver.step(None, eager)
             else:
                 left = deadline - monotonic()
                 if left <= 0:
                     return False
-                driver.step(left)
+                driver.step(left, eager)
             if self._followers:
                 self.notify()
         return True

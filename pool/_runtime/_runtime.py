@@ -303,7 +303,7 @@ class Runtime:
             return [self._left_behind(ref) for ref in refs]
         if len(refs) == 1:
             (ref,) = refs
-            self.engine.wait(lambda: bool(ref._state), timeout)
+            self.engine.wait(lambda: bool(ref._state), timeout, True)
         else:
             left = deque(refs)
 

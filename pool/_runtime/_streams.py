@@ -78,7 +78,7 @@ class Stream:
 
     def take(self, index: int, timeout: float | None = None) -> ObjectRef | None:
         """Wait for the reference number `index`, and let go of it; None: no more."""
-        if not self._runtime.engine.wait(lambda: self.knows(index), timeout):
+        if not self._runtime.engine.wait(lambda: self.knows(index), timeout, True):
             from pool.exceptions import GetTimeoutError
 
             raise GetTimeoutError(f"value number {index} was not yielded within {timeout} s")

@@ -256,6 +256,13 @@ class Channel:
             os.close(fd)
         return head, blobs
 
+    def look(self) -> tuple[Head, list[Any]] | None:
+        """Return one message as `receive` does; None if there is none yet."""
+        try:
+            return self.receive(_DONTWAIT)
+        except BlockingIOError:
+            return None
+
     def receive_fds(
         self, flags: int = 0, fds_nbytes: int = FDS_MAX * _FD_SIZE
     ) -> tuple[Head, list[Any], list[int]]:

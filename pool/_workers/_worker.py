@@ -42,6 +42,7 @@ from pool._transport._messages import (
     RUN,
     STAR,
 )
+from pool._transport._watch import Watch
 from pool._workers._functions import Functions, caught, with_values
 from pool._workers._outcomes import encode
 from pool._workers._payloads import blobs_of, chunks_of
@@ -141,7 +142,7 @@ class Worker:
 
     def serve(self) -> None:
         """Answer messages until the parent says EXIT or is gone."""
-        receive = self.channel.receive
+        receive = Watch(self.channel.look, self.channel.receive).wait
         early = self._early
         while True:
             try:

@@ -26,7 +26,7 @@ class Driver:
         self.entered: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.inside = 0
 
-    def step(self, patience: float | None) -> None:
+    def step(self, patience: float | None, eager: bool = False) -> None:
         self.inside += 1
         self.entered.put(threading.current_thread().name)
         try:
