@@ -24,6 +24,8 @@ AWAKE = 100e-6
 SHORT = 300e-6
 
 _yield = os.sched_yield
+#: None: not known yet.
+_allowed: bool | None = None
 
 
 class Watch:
@@ -37,15 +39,13 @@ class Watch:
         Returns what there is as soon as there is something.
     """
 
-    __slots__ = ("_look", "_short", "_sleep", "_spare")
+    __slots__ = ("_look", "_short", "_sleep")
 
     def __init__(self, look: Callable[[], Any], sleep: Callable[..., Any]) -> None:
         self._look = look
         self._sleep = sleep
         #: Whether the last wait was short.
         self._short = False
-        #: Whether there is a CPU for the other side while this one is awake; None: not known yet.
-        self._spare: bool | None = None
 
     def wait(self, *patience: Any) -> Any:
         """Return what there is as soon as there is something.
@@ -56,26 +56,32 @@ class Watch:
             Handed on to `sleep`.
         """
         began = perf_counter()
-        if self._short:
-            if self._spare is None:
-                self._spare = _is_spare()
-            if self._spare:
-                look = self._look
-                until = began + AWAKE
-                while True:
-                    found = look()
-                    if found:
-                        return found
-                    if perf_counter() > until:
-                        break
-                    # Should somebody have work for this CPU.
-                    _yield()
+        if self._short and (allowed() if _allowed is None else _allowed):
+            look = self._look
+            until = began + AWAKE
+            while True:
+                found = look()
+                if found:
+                    return found
+                if perf_counter() > until:
+                    break
+                # Should somebody have work for this CPU.
+                _yield()
         found = self._sleep(*patience)
         self._short = perf_counter() - began < SHORT
         return found
 
 
-def _is_spare() -> bool:
-    from pool._cpus import usable_cpus
+def allowed() -> bool:
+    """Return whether this process may stay awake: whether it has a CPU to spare for that."""
+    if _allowed is None:
+        from pool._cpus import usable_cpus
 
-    return usable_cpus() > 1 and os.environ.get("POOL_AWAKE") != "0"
+        allow(usable_cpus() > 1 and os.environ.get("POOL_AWAKE") != "0")
+    return bool(_allowed)
+
+
+def allow(value: bool) -> None:
+    """Set that, in a worker: to find out takes longer than it saves."""
+    global _allowed
+    _allowed = value

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from pool._transport._watch import allow, allowed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -57,6 +59,7 @@ def capture(extra_environ: dict[str, str]) -> dict[str, Any]:
         "main_file": None if main_file is None else str(main_file),
         "authkey": None if process is None else bytes(process.current_process().authkey),
         "parent_pid": os.getpid(),
+        "awake": allowed(),
         "name": "MainProcess" if process is None else str(process.current_process().name),
     }
 
@@ -67,10 +70,14 @@ def _as_bytes(environ: dict[str, str]) -> dict[bytes, bytes]:
 
 def apply(settings: dict[str, Any]) -> None:
     """Take over `settings` in a worker."""
+    allow(settings["awake"])
     environ = settings["environ"]
-    if dict(os.environb) != environ:
-        os.environb.clear()
-        os.environb.update(environ)
+    present = dict(os.environb)
+    if present != environ:
+        # What differs only: each variable set costs as much as looking at all of them.
+        for name in present.keys() - environ.keys():
+            del os.environb[name]
+        os.environb.update(dict(environ.items() - present.items()))
     if settings["cwd"] is not None:
         try:
             os.chdir(settings["cwd"])

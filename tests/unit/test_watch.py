@@ -18,6 +18,7 @@ class World:
         monkeypatch.setattr(_watch, "perf_counter", lambda: self.now)
         monkeypatch.setattr("pool._cpus.usable_cpus", lambda: cpus)
         monkeypatch.delenv("POOL_AWAKE", raising=False)
+        monkeypatch.setattr(_watch, "_allowed", None)
         self.watch = Watch(self.look, self.sleep)
 
     def look(self) -> str:
