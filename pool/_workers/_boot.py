@@ -12,7 +12,7 @@ from pool._transport._channel import Channel, socket_from
 from pool._transport._journal import attach
 from pool._unraisable import report
 from pool._workers._identity import introduce
-from pool._workers._settings import apply
+from pool._workers._settings import apply, apply_place
 from pool._workers._worker import Worker, flush_streams
 
 TYPE_CHECKING = False
@@ -59,9 +59,8 @@ def become_worker(
     if inherited:
         _after_fork()
     else:
-        apply(settings)
+        apply_place(settings) if prefix == "ForkServer" else apply(settings)
         install_main(settings["main_file"])
-        _reseed()
     introduce(worker_id, settings, prefix)
     channel = Channel(socket_from(fd), buffer, linked=True)
     worker = Worker(channel, attach(journal, slot), settings["parent_pid"])
@@ -108,17 +107,6 @@ def _after_fork() -> None:
     if util is not None:
         util._finalizer_registry.clear()
         util._run_after_forkers()
-
-
-def _reseed() -> None:
-    """Give this worker random numbers of its own.
-
-    Python reseeds `random` after a fork. numpy does not: all workers forked from one
-    process would draw the same numbers (numpy/numpy#9650).
-    """
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
 
 
 def _farewell() -> None:

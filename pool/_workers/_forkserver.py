@@ -37,6 +37,7 @@ from pool._transport._channel import BUFFER_NBYTES, Channel, socket_from
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL
 from pool._workers._boot import become_worker
 from pool._workers._lifeline import Lifeline
+from pool._workers._settings import apply_environ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class ForkServer:
         self.children: dict[int, tuple[Client, int]] = {}
         self.lifeline = Lifeline()
         self.deadline: float | None = None
+        #: Whose environment this process has.
+        self._applied: dict[str, Any] | None = None
         #: What every worker receives into: inherited, it costs a worker only the pages
         #: that it writes to.
         self._buffer = bytearray(BUFFER_NBYTES)
@@ -264,6 +267,8 @@ class ForkServer:
 
     def _fork(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
         self.lifeline.prepare()
+        if client.prefix == "ForkServer":
+            self._prepare(client.settings)
         try:
             pid = os.fork()
         except OSError:
@@ -284,6 +289,17 @@ class ForkServer:
             self._become_worker(client, worker_id, slot, fd)
         finally:
             os._exit(70)
+
+    def _prepare(self, settings: dict[str, Any]) -> None:
+        """Do for the next worker what is cheaper here than in it, on pages of its own."""
+        if settings is not self._applied:
+            apply_environ(settings)
+            self._applied = settings
+        # Python reseeds `random` after a fork. numpy does not: all workers would draw the same
+        # numbers (numpy/numpy#9650).
+        numpy_random = sys.modules.get("numpy.random")
+        if numpy_random is not None:
+            numpy_random.seed()
 
     def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
         _signal.set_wakeup_fd(-1)

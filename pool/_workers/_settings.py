@@ -69,7 +69,13 @@ def _as_bytes(environ: dict[str, str]) -> dict[bytes, bytes]:
 
 
 def apply(settings: dict[str, Any]) -> None:
-    """Take over `settings` in a worker."""
+    """Take over `settings` in a process that was started anew."""
+    apply_environ(settings)
+    apply_place(settings)
+
+
+def apply_environ(settings: dict[str, Any]) -> None:
+    """Take over what a forkserver can for its workers: less is left for each of them to do."""
     allow(settings["awake"])
     environ = settings["environ"]
     present = dict(os.environb)
@@ -78,6 +84,10 @@ def apply(settings: dict[str, Any]) -> None:
         for name in present.keys() - environ.keys():
             del os.environb[name]
         os.environb.update(dict(environ.items() - present.items()))
+
+
+def apply_place(settings: dict[str, Any]) -> None:
+    """Take over the rest: a folder that a forkserver is in could not be unmounted."""
     if settings["cwd"] is not None:
         try:
             os.chdir(settings["cwd"])
