@@ -152,8 +152,9 @@ class Lead:
 
     def _leave(self) -> None:
         """Call the stand-in if the last one who could have led goes without having led."""
-        if self._stand_in is not None and self.forsaken():
-            self._stand_in.ring()
+        stand_in = self._stand_in
+        if stand_in is not None and stand_in.parked and self.forsaken():
+            stand_in.ring()
 
     def drive(
         self, ready: Callable[[], bool], deadline: float | None = None, eager: bool = False
@@ -214,8 +215,10 @@ class Lead:
         if followers:
             for follower in list(followers):
                 follower.release()
-        elif self._stand_in is not None and self._driver.outstanding:
-            self._stand_in.ring()
+        elif (stand_in := self._stand_in) is not None and stand_in.parked:
+            # Else it looks by itself.
+            if self._driver.outstanding:
+                stand_in.ring()
 
     def glance(self) -> None:
         """Deal with what has arrived, without sleeping, unless somebody drives."""
@@ -323,15 +326,16 @@ class StandIn:
         self._bell = _allocate_lock()
         self._bell.acquire()
         self._end = threading.Event()
-        self._parked = False
+        #: Whether it sleeps until somebody rings.
+        self.parked = False
         self.ident = 0
         self._thread = threading.Thread(target=self._run, name="actorpool", daemon=True)
         self._thread.start()
 
     def ring(self) -> None:
         """Ask it to look whether it is needed; cheap if it is awake."""
-        if self._parked:
-            self._parked = False
+        if self.parked:
+            self.parked = False
             self._release()
 
     def retire(self) -> None:
@@ -358,9 +362,9 @@ class StandIn:
             except BaseException as error:
                 # The engine has been given up; its jobs carry the reason.
                 report(error, "ended the background thread of a pool")
-            self._parked = True
+            self.parked = True
             # Whoever found it awake until now did not ring.
             if not lead.forsaken():
                 del lead
                 self._bell.acquire()
-            self._parked = False
+            self.parked = False

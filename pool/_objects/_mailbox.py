@@ -144,6 +144,8 @@ class Mailbox:
         return self._post()
 
     def _post(self) -> list[tuple[Any, ...]]:
+        if not (self._queues or self._stopping):
+            return []  # as after most answers
         if self.state != ALIVE or self._killed:
             return []  # what comes between the signal and the death is not begun
         commands: list[tuple[Any, ...]] = []

@@ -84,7 +84,8 @@ class ActorCall(mail.Call, Member):
 
     def over(self) -> None:
         """Let go of everything that the call held."""
-        self.actor.runtime.lending.linger(self.parcel.refs)
+        if self.parcel.refs:
+            self.actor.runtime.lending.linger(self.parcel.refs)
         self.actor.runtime.catch_up()
         self.refs = []
         self.parcel = _EMPTY
@@ -422,6 +423,8 @@ class Actor:
 
     def carry_out(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Do what the mailbox says."""
+        if not commands:
+            return
         posts = [command[1] for command in commands if command[0] == mail.POST]
         if posts:
             self._post(posts)
