@@ -94,7 +94,7 @@ class ActorHost:
 
     def __init__(self, channel: Channel, config: dict[str, Any]) -> None:
         self.channel = channel
-        self._watch = Watch(channel.look, channel.receive)
+        self._watch: Watch | None = None
         self.title: str = config["title"]
         self.name = config["name"]
         self.key = config["key"]
@@ -121,7 +121,7 @@ class ActorHost:
         """Return the same actor, for calls that come over another channel."""
         host = copy.copy(self)
         host.channel = channel
-        host._watch = Watch(channel.look, channel.receive)
+        host._watch = None
         host._calls = deque()
         host._dropped = set()
         return host
@@ -185,6 +185,8 @@ class ActorHost:
                 continue
             if self._ended:
                 return None
+            if self._watch is None:
+                self._watch = Watch(self.channel.look, self.channel.receive)
             try:
                 head, blobs = self._watch.wait()
             except (EOFError, ConnectionError):

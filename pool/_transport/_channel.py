@@ -79,8 +79,8 @@ class _Socket(_socket.socket):
 
     __slots__ = ()
 
-    def __del__(self) -> None:
-        self.close()
+    # Of C, without a frame of Python's in which Ctrl-C could strike: it would be lost there.
+    __del__ = _socket.socket.close
 
 
 def _blocking(socket: _socket.socket) -> _socket.socket:
