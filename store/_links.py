@@ -161,6 +161,14 @@ class Link:
         if places:
             depot().receive(self, blobs, places)
 
+    def lost(self, note: Note) -> None:
+        """Let go of what a message referred to that came without its descriptors."""
+        places, returned, attached, _ = note
+        self._known.update(attached)
+        if returned:
+            depot().release(self, returned)
+        self.returned.extend((place[-1], NEVER) for place in places)
+
     def take_back(self, note: Note) -> None:
         """Undo `pack`: the message was not, and will not be, received."""
         places, returned, attached, _ = note

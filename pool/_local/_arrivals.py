@@ -48,7 +48,8 @@ class Arrivals:
         except DescriptorsLost as lost:
             if can_be_lost(lost.head):
                 return True
-            head, blobs, fds = *_without_outcome(lost), []
+            head, blobs = _without_outcome(lost)
+            fds = []
         if head[0] == DONE:
             driver.outcomes.answered(peer, head, blobs)
         elif fds:
@@ -116,7 +117,7 @@ class Arrivals:
 
 def _without_outcome(lost: DescriptorsLost) -> tuple[Any, list[Any]]:
     """Return an answer that says why the outcome of its one chunk could not be received."""
-    if lost.head.__class__ is not tuple or lost.head[0] != DONE:
+    if lost.head is None or lost.head[0] != DONE:
         raise lost
     _, message_id, chunks, final, elapsed, _, _ = lost.head
     # A builtin, since to import anything there would have to be a descriptor.

@@ -1,8 +1,8 @@
 """Where the local engine does its I/O.
 
 The driver turns what arrives (answers of workers, exits, user calls, deadlines) into
-events for the scheduler, and carries out the commands that come back: itself what it
-sends, by its `Crew` what happens to workers, by `Outcomes` what happens to results.
+events for the scheduler, and has the commands carried out that come back. `Sending` and `Arrivals`
+see to what goes to workers and comes from them, `Crew` to their lives, `Outcomes` to results.
 
 Any thread may post an event: it appends to a deque and then tries the lock; whoever holds
 the lock empties the deque. So nobody waits for the lock in order to submit, and a signal
@@ -11,7 +11,6 @@ handler or a finalizer that interrupts the holder cannot deadlock.
 
 from __future__ import annotations
 
-import _socket
 import _thread
 import os
 import select
@@ -77,7 +76,6 @@ if TYPE_CHECKING:
 #: Seconds until a new pool first looks how much memory is left.
 FIRST_LOOK = 0.1
 
-_DONTWAIT = _socket.MSG_DONTWAIT
 _get_ident = _thread.get_ident
 
 
@@ -368,9 +366,7 @@ class Driver:
         """
         self.crashed = True
         if self.failure is None:
-            from pool._errors import PoolTerminated
-
-            self.failure = PoolTerminated(
+            self.failure = _given_up(
                 f"the pool was interrupted by {type(error).__name__}: {error}; "
                 "its outstanding work is lost, later calls start new workers"
             )
@@ -442,9 +438,7 @@ class Driver:
             self.failure = self.outcomes.death("while starting (or in its initializer)")
         if self.failure is not None:
             return self.failure
-        from pool._errors import PoolTerminated
-
-        return PoolTerminated("the pool was terminated before this job had finished")
+        return _given_up("the pool was terminated before this job had finished")
 
     def _abort(self, job_id: int) -> None:
         job = self.jobs.pop(job_id, None)
@@ -489,6 +483,14 @@ class Driver:
         self.clients.clear()
         self.epoll.close()
         os.close(self._wake)
+
+
+def _given_up(text: str) -> BaseException:
+    try:
+        from pool._errors import PoolTerminated
+    except OSError:
+        return RuntimeError(text)  # no descriptor to import anything by
+    return PoolTerminated(text)
 
 
 _job_ids = count(1)

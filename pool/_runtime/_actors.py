@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _pickle
 import _signal
 from time import perf_counter
 
@@ -338,6 +339,23 @@ class Actor:
         elif kind == WORKER_READY:
             self.pid = head[1]
         return bool(self.mailbox.posted)
+
+    def on_lost(self, head: Any, error: OSError) -> bool:
+        """Fail what a message was about for which this process has no descriptor."""
+        if head is None:
+            return False
+        if head[0] == protocol.RESULT:
+            _, number, _, begun, finished = head
+            # A builtin, since to import anything there would have to be a descriptor.
+            blobs = [_pickle.dumps(error, 5)]
+            self._answered(number, protocol.ERROR, begun, finished, blobs)
+            return True
+        if head[0] == protocol.YIELDED:
+            call = self.mailbox.posted.get(head[1])
+            if call is not None and call.stream is not None:
+                call.stream.end(error=error)
+            return True
+        return False
 
     def _refused(self, pid: int, blobs: list[Any]) -> None:
         from pool.exceptions import RayTaskError

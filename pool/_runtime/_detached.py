@@ -97,7 +97,9 @@ class DetachedActor(Actor):
         return rendezvous.address(where, self.options.name)
 
     def _line(self, channel: Channel) -> None:
-        self._link = Link(self.runtime.driver, channel, self.on_message, self._cut, self.on_refused)
+        self._link = Link(
+            self.runtime.driver, channel, self.on_message, self._cut, self.on_refused, self.on_lost
+        )
 
     def join(self, found: Introduced) -> None:
         """Use the connection to an actor that lives already."""

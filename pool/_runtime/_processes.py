@@ -6,14 +6,12 @@ that reads the workers of tasks. Everything here runs under the driver's lock.
 
 from __future__ import annotations
 
-import _pickle
 import _signal
 import _socket
 import os
 import select
 from itertools import count
 
-from pool._objects._protocol import ERROR, RESULT
 from pool._transport._channel import Channel, DescriptorsLost, socket_pair
 from pool._transport._journal import DROPS, JournalFile
 from pool._transport._messages import EXITED, can_be_lost
@@ -50,6 +48,9 @@ class Link:
         Called once, when the other end is closed.
     refused : callable
         As that of an `Outbox`.
+    on_lost : callable, optional
+        ``on_lost(head, error)`` for a message that came without its descriptors; returns whether
+        whoever waits for it has been told.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Link:
         on_message: Callable[[Any, list[Any], list[int]], bool],
         on_end: Callable[[], None],
         refused: Callable[[Any, BaseException], Any],
+        on_lost: Callable[[Any, OSError], bool] = lambda head, error: False,
     ) -> None:
         self._driver = driver
         self.channel = channel
         self._on_message = on_message
         self._on_end = on_end
+        self._on_lost = on_lost
         self._outbox = Outbox(channel, self._wait_for_room, refused)
         self._more = False
         self._fd = channel.fileno()
@@ -106,9 +109,12 @@ class Link:
             self._on_end()
             return False
         except DescriptorsLost as lost:
-            if can_be_lost(lost.head):
-                return True
-            head, blobs, fds = *_without_value(lost), []
+            if not (can_be_lost(lost.head) or self._on_lost(lost.head, OSError(*lost.args))):
+                # Who sent that waits for ever, or for nothing: it ends with its connection.
+                self.close()
+                self._on_end()
+                return False
+            return True
         self._more = self._on_message(head, blobs, fds)
         return True
 
@@ -120,15 +126,6 @@ class Link:
                 self._driver.epoll.unregister(fd)
             self.channel.close()
             self._outbox.clear()
-
-
-def _without_value(lost: DescriptorsLost) -> tuple[Any, list[Any]]:
-    """Return a result that says why the value of that call could not be received."""
-    if lost.head.__class__ is not tuple or lost.head[0] != RESULT:
-        raise lost
-    _, number, _, begun, finished = lost.head
-    # A builtin, since to import anything there would have to be a descriptor.
-    return (RESULT, number, ERROR, begun, finished), [_pickle.dumps(OSError(*lost.args), 5)]
 
 
 class ActorProcesses:
@@ -162,7 +159,9 @@ class ActorProcesses:
         ours, theirs = socket_pair()
         worker_id = next(self._ids)
         channel = Channel(ours, self._driver.crew.buffer, linked=True)
-        link = Link(self._driver, channel, actor.on_message, lambda: None, actor.on_refused)
+        link = Link(
+            self._driver, channel, actor.on_message, lambda: None, actor.on_refused, actor.on_lost
+        )
         self.actors[worker_id] = actor
         try:
             self._launcher.launch([(worker_id, 0, theirs.fileno())])

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 #: of 64 KiB takes two thirds of the time that it takes by reference.
 INLINE_MAX = 96 * 1024
 
+#: Of a message whose blobs are in a file, the rest goes there as well if it is larger. Else it is
+#: known to the receiver even if that has no descriptor for the file.
+ENVELOPE_MAX = 16 * 1024
+
 #: Descriptors in one message; the kernel allows 253.
 FDS_MAX = 128
 
@@ -95,17 +99,20 @@ class DescriptorsLost(OSError):
 
     Attributes
     ----------
-    head : tuple or int
-        Of the message; a number if it is in one of the files that were lost.
+    head : tuple or None
+        Of the message; None if it was too large to travel outside of what was lost.
+    note : tuple or None
+        Of the message, see `store._links`.
     """
 
-    def __init__(self, head: Any) -> None:
+    def __init__(self, head: Any, note: Any = None) -> None:
         super().__init__(
             errno.EMFILE,
             "a message was lost because this process has no free descriptor for it; "
             "raise `ulimit -n`",
         )
         self.head = head
+        self.note = note
 
 
 class Channel:
@@ -225,11 +232,14 @@ class Channel:
             if len(data) <= INLINE_MAX:
                 self._send_fds(data, fds, flags)
                 return
-        envelope = marshal.dumps((head, sizes, note), _MARSHAL)
+        data = envelope = marshal.dumps((head, sizes, note, True), _MARSHAL)
+        parts = list(blobs)
+        if len(envelope) > ENVELOPE_MAX:
+            data = marshal.dumps((None, len(envelope), None, True), _MARSHAL)
+            parts.insert(0, envelope)
         file = anonymous.create()
         try:
-            anonymous.write_all(file, [envelope, *blobs])
-            data = marshal.dumps((len(envelope), None, True), _MARSHAL)
+            anonymous.write_all(file, parts)
             self._send_fds(data, [*fds, file], flags)
         finally:
             os.close(file)
@@ -270,7 +280,15 @@ class Channel:
 
         The descriptors belong to the caller.
         """
-        head, blobs, note, fds = self._receive(flags, fds_nbytes)
+        try:
+            head, blobs, note, fds = self._receive(flags, fds_nbytes)
+        except DescriptorsLost as lost:
+            if lost.note is not None:
+                try:
+                    self._linking().lost(lost.note)
+                except OSError:
+                    pass  # not even to import that by: it stays held as long as its sender lives
+            raise
         if note is not None:
             first = len(fds) - len(note[3])
             self._linking().unpack(blobs, note, fds[first:])
@@ -297,16 +315,16 @@ class Channel:
         )
         if not count:
             raise EOFError("the other end of the channel is closed")
-        head, blobs, note = marshal.loads(self._buffer)
+        head, blobs, note, *filed = marshal.loads(self._buffer)
         if received & _TRUNCATED:
             for fd in _descriptors(ancillary):
                 os.close(fd)
-            raise DescriptorsLost(head)
+            raise DescriptorsLost(head, note)
         if not ancillary:
             return head, blobs, note, []
         fds = _descriptors(ancillary)
-        if note is True:
-            head, blobs, note = _read_file(fds.pop(), head)
+        if filed:
+            head, blobs, note = _read_file(fds.pop(), head, blobs, note)
         return head, blobs, note, fds
 
 
@@ -317,13 +335,19 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     ]
 
 
-def _read_file(fd: int, envelope_nbytes: int) -> tuple[Head, list[Any], Any]:
+def _read_file(
+    fd: int, head: Head, sizes: list[int] | int, note: Any
+) -> tuple[Head, list[Any], Any]:
+    """Read the blobs of a message, and the rest of it if `sizes` is the size of that."""
     try:
-        envelope = bytearray(envelope_nbytes)
-        anonymous.read_into(fd, envelope, 0)
-        head, sizes, note = marshal.loads(envelope)
         blobs = []
-        offset = envelope_nbytes
+        offset = 0
+        if isinstance(sizes, int):
+            envelope = bytearray(sizes)
+            anonymous.read_into(fd, envelope, 0)
+            offset = sizes
+            head, sizes, note, _ = marshal.loads(envelope)
+            assert not isinstance(sizes, int)
         for size in sizes:
             blob = bytearray(size)
             anonymous.read_into(fd, blob, offset)

@@ -117,8 +117,9 @@ FLOATS = 3  #: double-precision words
 
 
 def can_be_lost(head: Any) -> bool:
-    """Return whether a message may be dropped for want of descriptors: the output of a worker.
+    """Return whether a message may be dropped for want of descriptors.
 
-    It then prints to nobody; all else of it works.
+    A worker whose output is not read prints to nobody; all else of it works. A task whose own
+    connection is not there is told so by its end, which was lost: that task alone fails.
     """
-    return head.__class__ is tuple and head[:2] == (CLIENT, "output")
+    return head is not None and head[0] == CLIENT

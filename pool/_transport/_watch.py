@@ -68,7 +68,7 @@ class Watch:
                 # Should somebody have work for this CPU.
                 _yield()
         found = self._sleep(*patience)
-        self._short = perf_counter() - began < SHORT
+        self._short = bool(found) and perf_counter() - began < SHORT
         return found
 
 

@@ -267,14 +267,14 @@ class ForkServer:
 
     def _fork(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
         self.lifeline.prepare()
-        if client.prefix == "ForkServer":
-            self._prepare(client.settings)
         try:
+            if client.prefix == "ForkServer":
+                self._prepare(client.settings)
             pid = os.fork()
-        except OSError:
+        except Exception:
             self.lifeline.discard()
-            # Out of processes or memory: as if it had died at once, which the pool
-            # knows how to count and to report.
+            # Out of processes or memory, mostly: as if it had died at once, which the pool
+            # knows how to count and to report. The others are not to suffer.
             os.close(fd)
             client.notices.append((worker_id, 71 << 8))
             self._notify(client)
@@ -293,6 +293,7 @@ class ForkServer:
     def _prepare(self, settings: dict[str, Any]) -> None:
         """Do for the next worker what is cheaper here than in it, on pages of its own."""
         if settings is not self._applied:
+            self._applied = None  # should only a part of it be possible
             apply_environ(settings)
             self._applied = settings
         # Python reseeds `random` after a fork. numpy does not: all workers would draw the same

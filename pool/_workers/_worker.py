@@ -1,7 +1,8 @@
 """The loop of a worker: receive chunks, run them, answer.
 
-Runs in the worker process only. One thread; it sleeps in ``recv`` and nowhere else, so an
-idle worker costs nothing, and it ends when the parent's end of the socket closes.
+Runs in the worker process only. One thread; it sleeps in ``recv`` (see `pool._transport._watch` for
+the moment before), so an idle worker costs nothing, and it ends when the parent's end of the socket
+closes.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from rayprograms import run_program
 
 LIMITED = """
@@ -51,6 +52,11 @@ class Maker:
     def make(self, nbytes):
         return bytes(nbytes)
 
+    def make_some(self, nbytes):
+        yield b"first"
+        yield bytes(nbytes)
+        yield b"third"
+
 ray.init(num_cpus=1)
 maker = Maker.remote()
 ray.get(maker.make.remote(1))
@@ -62,18 +68,29 @@ try:
         held.append(os.open(os.devnull, os.O_RDONLY))
 except OSError:
     pass
-refs = [maker.make.remote(n) for n in (1, 2_000_000, 2)]
+refs = [maker.make.remote(n) for n in (1, NBYTES, 2)]
 print(len(ray.get(refs[0])), len(ray.get(refs[2])))
 try:
     ray.get(refs[1])
 except OSError as error:
     print(error.cause.errno)
+some = maker.make_some.options(num_returns="streaming").remote(NBYTES)
+print(ray.get(next(some)))
+try:
+    ray.get(next(some))
+except OSError as error:
+    print(error.errno)
+print(len(list(some)), ray.get(maker.make.remote(3)))
 for fd in held:
     os.close(fd)
-print(len(ray.get(maker.make.remote(2_000_000))))
+print(len(ray.get(maker.make.remote(NBYTES))))
 """
 
 
-def test_without_a_descriptor_for_a_large_result_only_that_call_fails(tmp_path: Path) -> None:
-    done = run_program(LARGE, tmp_path)
-    assert done.stdout == "1 2\n24\n2000000\n", done
+@pytest.mark.parametrize("nbytes", [200_000, 2_000_000])  # by a file; by reference
+def test_without_a_descriptor_for_a_large_result_only_that_call_fails(
+    tmp_path: Path, nbytes: int
+) -> None:
+    done = run_program(LARGE.replace("NBYTES", str(nbytes)), tmp_path)
+    streamed = "b'first'\n24\n0 b'\\x00\\x00\\x00'\n"
+    assert done.stdout == f"1 2\n24\n{streamed}{nbytes}\n", done

@@ -92,15 +92,17 @@ def test_more_workers_than_descriptors_is_an_error_or_works(tmp_path: Path) -> N
     assert lines[1] == "[0, 1, 4]"
 
 
-def test_large_result_without_a_descriptor_to_receive_it(tmp_path: Path) -> None:
-    body = """
+@pytest.mark.parametrize("nbytes", [200_000, 2_000_000])  # by a file; by reference
+def test_large_result_without_a_descriptor_to_receive_it(tmp_path: Path, nbytes: int) -> None:
+    body = f"""
+        nbytes = {nbytes}
         limit(64)
         with Pool(2) as p:
             p.map(square, range(8), 1)
             for call in (
-                lambda: p.apply(bytes, (2_000_000,)),
-                lambda: p.apply_async(bytes, (2_000_000,)).get(),
-                lambda: p.map(bytes, [10, 2_000_000, 20], 1),
+                lambda: p.apply(bytes, (nbytes,)),
+                lambda: p.apply_async(bytes, (nbytes,)).get(),
+                lambda: p.map(bytes, [10, nbytes, 20], 1),
             ):
                 taken = []
                 try:
@@ -112,14 +114,49 @@ def test_large_result_without_a_descriptor_to_receive_it(tmp_path: Path) -> None
                     call()
                 except OSError as error:
                     print(error.errno, "ulimit" in str(error))
-                kept = p.map(bytes, [3, 2_000_000], 1, return_exceptions=True)
+                kept = p.map(bytes, [3, nbytes], 1, return_exceptions=True)
                 print(kept[0], type(kept[1]).__name__)
                 for fd in taken:
                     os.close(fd)
-            print(len(p.apply(bytes, (2_000_000,))), p.stats()["restarts"])
+            print(len(p.apply(bytes, (nbytes,))), p.stats()["restarts"])
     """
     lost = "24 True\nb'\\x00\\x00\\x00' OSError\n"
-    assert run(body, tmp_path) == lost * 3 + "2000000 0\n"
+    assert run(body, tmp_path) == lost * 3 + f"{nbytes} 0\n"
+
+
+def test_results_that_were_lost_do_not_stay_in_the_worker(tmp_path: Path) -> None:
+    body = """
+        import numpy, store
+
+        def make(count):
+            return numpy.ones(count)
+
+        def held():
+            return store.stats()["objects"]
+
+        limit(64)
+        with Pool(1) as p:
+            p.apply(make, (1_000_000,))
+            p.apply(held)
+            before = p.apply(held)
+            for _ in range(3):
+                # The worker's memory was seen here; new memory needs a descriptor again.
+                taken = []
+                try:
+                    while True:
+                        taken.append(os.open("/dev/null", os.O_RDONLY))
+                except OSError:
+                    pass
+                try:
+                    p.apply(make, (40_000_000,))
+                except OSError as error:
+                    print(error.errno)
+                for fd in taken:
+                    os.close(fd)
+            p.apply(held)
+            print(p.apply(held) - before, p.apply(make, (10,)).sum())
+    """
+    assert run(body, tmp_path).endswith("0 10.0\n")
 
 
 def test_no_descriptor_left_at_all(tmp_path: Path) -> None:
