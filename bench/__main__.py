@@ -40,7 +40,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
-        "--quick", action="store_true", help="few rounds, few peers, no long rows: three minutes"
+        "--quick", action="store_true", help="few rounds, few peers, no long rows: two minutes"
     )
     size.add_argument("--once", action="store_true", help="one small round: does it run at all?")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed")

@@ -80,5 +80,5 @@ def bound_method(peer: Peer, scale: Scale) -> Iterator[Work]:
 ROWS = (
     Row("arrays", "16 arrays of 8 MB there and back", arrays, headline=True),
     Row("frames", "8 DataFrames of 100 000 rows there and back, wider", frames),
-    Row("method", "`map` of a method whose object holds 40 MB, 100 items", bound_method),
+    Row("method", "`map` of a method whose object holds 40 MB, 100 items", bound_method, long=True),
 )

@@ -387,9 +387,9 @@ class Sentinel:
         self._fd = -1
         return False
 
-    def __del__(self) -> None:
+    def __del__(self, _close: Any = os.close) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            _close(self._fd)
 
 
 def _cmsg_space(nbytes: int) -> int:
