@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bench._system import tree_pss
@@ -135,6 +136,16 @@ def put_and_get(peer: Peer, scale: Scale) -> Iterator[Work]:
         yield Work(lambda: ray.get(ray.put(array)).sum(), lambda total: expect(total, len(array)))
 
 
+def _drain(ray: Any, task: Any, number: int) -> int:
+    """Submit tasks and take their results one by one, as they come."""
+    left = [task.remote(x) for x in range(number)]
+    total = 0
+    while left:
+        (ready,), left = ray.wait(left)
+        total += ray.get(ready)
+    return total
+
+
 @contextmanager
 def waiting(peer: Peer, scale: Scale) -> Iterator[Work]:
     """Take results one by one as they come."""
@@ -142,16 +153,62 @@ def waiting(peer: Peer, scale: Scale) -> Iterator[Work]:
     with runtime(peer) as ray:
         task = ray.remote(_increment)
         ray.get([task.remote(0) for _ in range(20)])
+        yield Work(
+            lambda: _drain(ray, task, number),
+            lambda total: expect(total, number * (number + 1) // 2),
+        )
 
-        def run() -> int:
-            left = [task.remote(x) for x in range(number)]
-            total = 0
-            while left:
-                (ready,), left = ray.wait(left)
-                total += ray.get(ready)
-            return total
 
-        yield Work(run, lambda total: expect(total, number * (number + 1) // 2))
+@contextmanager
+def linear(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Give the time of one `wait` among very many, as a multiple of that among a tenth of them."""
+    number = scale.count(10_000)
+    with runtime(peer) as ray:
+        task = ray.remote(_increment)
+        _drain(ray, task, 100)
+
+        def run() -> float:
+            began = perf_counter()
+            for _ in range(10):
+                _drain(ray, task, number // 10)
+            between = perf_counter()
+            _drain(ray, task, number)
+            return (perf_counter() - between) / (between - began)
+
+        yield Work(run)
+
+
+def _busy(x: int) -> int:
+    until = perf_counter() + 1e-4
+    while perf_counter() < until:
+        continue
+    return x
+
+
+def _busy_all(batch: range) -> list[int]:
+    return [_busy(x) for x in batch]
+
+
+@contextmanager
+def batches(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Run very many small tasks, as a multiple of the same work in batches made by hand."""
+    number = scale.count(100_000)
+    size = 1000
+    with runtime(peer) as ray:
+        single, batched = ray.remote(_busy), ray.remote(_busy_all)
+        ray.get([*(single.remote(0) for _ in range(20)), batched.remote(range(2))])
+
+        def run() -> float:
+            starts = range(0, number, size)
+            began = perf_counter()
+            ray.get([batched.remote(range(at, min(at + size, number))) for at in starts])
+            between = perf_counter()
+            values = ray.get([single.remote(x) for x in range(number)])
+            end = perf_counter()
+            expect(values, list(range(number)))
+            return (end - between) / (between - began)
+
+        yield Work(run)
 
 
 @contextmanager
@@ -178,6 +235,14 @@ ROWS = (
     ),
     Row("ray-calls", "10 000 calls of one actor, one `get`", partial(burst, "calls"), peers=BOTH),
     Row("ray-wait", "10 000 tasks, `wait` for one at a time", waiting, peers=BOTH),
+    Row(
+        "ray-linear", "one `wait` among 10 000, as a multiple of one among 1000", linear,
+        (Bound(2, ""),), unit="x", peers=(OURS,),
+    ),
+    Row(
+        "ray-batches", "100 000 tasks of 0.1 ms, as a multiple of the same in batches of 1000",
+        batches, (Bound(1.2, ""),), unit="x", peers=(OURS,), long=True,
+    ),
     Row("ray-put", "`put` and `get` of 100 MB", put_and_get, (Bound(0.5, RAY),), peers=BOTH),
     Row(
         "ray-memory", "memory of an idle runtime", memory, (Bound(0.1, RAY),), unit="MB",
