@@ -63,14 +63,14 @@ class Pool:
         Seconds for each item. The worker is replaced and the item raises
         `multiprocessing.TimeoutError`; the others are not touched.
     retries : int
-        Times that an item is run again after an exception or the death of its worker.
+        Times that an item is run again after an exception, a timeout or the death of its worker.
     return_exceptions : bool
         Give exceptions in place of values.
     progress : bool or callable
         Show a bar, or call with a `ProgressEvent` from time to time.
     seed : int
-        The same random numbers (`random` and numpy) for each item, whatever the number
-        of workers and the chunk size.
+        The same random numbers (`random` and numpy's legacy functions) for each item,
+        whatever the number of workers and the chunk size. Or a `numpy.random.SeedSequence`.
 
     Examples
     --------

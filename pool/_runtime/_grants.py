@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 
 from pool._objects._resources import Grant, Resources
+from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ class Grants:
 
     def environ(self, request: Mapping[str, float], gpus: Sequence[str]) -> dict[str, str]:
         """Return the variables by which libraries see what was granted."""
-        environ = {}
-        if request.get("CPU", 0) > 1 and "OMP_NUM_THREADS" not in os.environ:
-            environ["OMP_NUM_THREADS"] = str(int(request["CPU"]))
+        environ: dict[str, str] = {}
+        if request.get("CPU", 0) > 1:
+            environ |= thread_limits(int(request["CPU"]))
         if "GPU" in request or self.books.devices:
             # Who was granted none shall see none: it would take another one's memory.
             environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 #: of 64 KiB takes two thirds of the time that it takes by reference.
 INLINE_MAX = 96 * 1024
 
-#: Of a message whose blobs are in a file, the rest goes there as well if it is larger. Else it is
-#: known to the receiver even if that has no descriptor for the file.
+#: Of a message whose blobs are in a file, the rest goes there as well if it is larger, but for a
+#: head that is not. What does not is known to a receiver that has no descriptor for the file.
 ENVELOPE_MAX = 16 * 1024
 
 #: Descriptors in one message; the kernel allows 253.
@@ -235,8 +235,10 @@ class Channel:
         data = envelope = marshal.dumps((head, sizes, note, True), _MARSHAL)
         parts = list(blobs)
         if len(envelope) > ENVELOPE_MAX:
-            data = marshal.dumps((None, len(envelope), None, True), _MARSHAL)
             parts.insert(0, envelope)
+            data = marshal.dumps((head, len(envelope), None, True), _MARSHAL)
+            if len(data) > ENVELOPE_MAX:
+                data = marshal.dumps((None, len(envelope), None, True), _MARSHAL)
         file = anonymous.create()
         try:
             anonymous.write_all(file, parts)

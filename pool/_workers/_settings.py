@@ -30,9 +30,12 @@ THREAD_VARIABLES = (
 def thread_limits(threads: int) -> dict[str, str]:
     """Return the variables that limit each worker to `threads` BLAS threads.
 
-    What the user's environment sets already is left alone.
+    What the user's environment sets already is left alone. Libraries that do not find their own
+    variable look at OMP_NUM_THREADS: so that is what those are set to.
     """
-    return {name: str(threads) for name in THREAD_VARIABLES if name not in os.environ}
+    common = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    value = common if common.isdigit() else str(threads)
+    return {name: value for name in THREAD_VARIABLES if name not in os.environ}
 
 
 def capture(extra_environ: dict[str, str]) -> dict[str, Any]:
