@@ -32,7 +32,9 @@ class Pin:
         self.waiting: list[tuple[deque[Dropped], Dropped]] = []
 
     def is_over(self) -> bool:
-        """Return whether the child has ended."""
+        """Return whether the child has ended; never, if nobody can tell."""
+        if self.fd < 0:
+            return False
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         return bool(poll.poll(0))

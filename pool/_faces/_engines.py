@@ -8,6 +8,7 @@ what it needs.
 from __future__ import annotations
 
 import os
+from _thread import RLock
 
 from pool._workers import _launcher
 from pool._workers._settings import thread_limits
@@ -46,6 +47,8 @@ class Engines:
         "_blas_threads",
         "_initargs",
         "_initializer",
+        "_locks",
+        "_over",
         "_maxtasksperchild",
         "_processes",
         "_sides",
@@ -68,6 +71,9 @@ class Engines:
         self._maxtasksperchild = maxtasksperchild
         self._blas_threads = blas_threads
         self._sides: list[LocalEngine] = []
+        self._locks: dict[int, RLock] = {}
+        #: The pool was terminated.
+        self._over = False
         self.method = _start_method(context)
         self.main: LocalEngine | None = None
 
@@ -85,10 +91,26 @@ class Engines:
         """Return the engine; a new one after a fork or a crash, and at first use."""
         engine = self.main
         if engine is None or not engine.usable:
-            if engine is not None:
-                engine.dispose()
-            engine = self.start()
+            with self._lock():
+                engine = self.main
+                if engine is None or not engine.usable:
+                    if self._over:
+                        raise ValueError("Pool not running")  # terminated a moment ago
+                    if engine is not None:
+                        engine.dispose()
+                    engine = self.start()
         return engine
+
+    def _lock(self) -> RLock:
+        # One for each process: a fork may have copied one that a thread of the parent held. And
+        # a signal handler may terminate the pool in the midst of this.
+        return self._locks.setdefault(os.getpid(), RLock())
+
+    def finish(self) -> list[LocalEngine]:
+        """Start no engine any more; return those that there are."""
+        with self._lock():
+            self._over = True
+        return self.all()
 
     def inheriting(self, error: CannotSend) -> LocalEngine:
         """Return an engine whose workers inherit everything, for one call.

@@ -347,7 +347,7 @@ class Pool:
     def terminate(self) -> None:
         """End the workers at once, without completing outstanding work."""
         self._state = TERMINATE
-        for engine in self._engines.all():
+        for engine in self._engines.finish():
             engine.terminate()
 
     def join(self) -> None:

@@ -42,7 +42,6 @@ class Cancelling:
         if event.index is not None:
             return self._cancel_chunk(job, event.index, now)
         self._queue.drop(job)
-        job.cancelled = True
         commands: list[Command] = []
         self._call_off(job, None, commands, now)
         self._scheduler.forget(job)

@@ -110,7 +110,10 @@ class Crew:
             driver.epoll.register(ours.fileno(), select.EPOLLIN)
             batch.append((worker_id, slot_id, theirs.fileno()))
         if batch:
-            self._launcher.launch(batch)
+            try:
+                self._launcher.launch(batch)
+            except OSError:
+                pass  # the server is gone: its end is on the way, and what follows from that
         if self._early_mail:
             for worker_id, *_ in batch:
                 for mail in self._early_mail.pop(worker_id, ()):

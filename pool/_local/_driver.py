@@ -110,6 +110,8 @@ class Driver:
         #: The books may be wrong: nothing will finish any more.
         self.crashed = False
         self.closed = False
+        #: Nothing that is handed in can be done any more, and whoever does it is to know.
+        self._released = False
         self.inbox: deque[ev.Event] = deque()
         #: Streams with calls that the scheduler does not know of.
         self.dirty: deque[Flushable] = deque()
@@ -173,6 +175,7 @@ class Driver:
         """Whether any job has not finished."""
         return bool(
             self.jobs
+            or self.calling
             or self.loans
             or self.inbox
             or self.dirty
@@ -189,6 +192,8 @@ class Driver:
         """Hand in an event from any thread; never waits."""
         self.inbox.append(event)
         self.pump()
+        if self._released:
+            self._refuse_rest()
 
     # `pump`, `locked` and `deal` handle events in the same frame: the lock, its holder, and what
     # is done about an error. Written out, since each of them is on the way of every round trip.
@@ -214,6 +219,8 @@ class Driver:
             finally:
                 if shielded:
                     shield.lower()
+        if self.calling:
+            self.wake()  # whoever drives calls back, and may be asleep
 
     def locked(self, action: Callable[[], Any]) -> Any:
         """Run `action` while no event is being handled, and handle what it hands in."""
@@ -234,6 +241,8 @@ class Driver:
                 shield.lower()
         if self.inbox or self.dirty:
             self.pump()  # handed in between the draining and the release of the lock
+        elif self.calling:
+            self.wake()
         return result
 
     def wake(self) -> None:
@@ -255,6 +264,8 @@ class Driver:
         eager : bool
             Wait for one answer, which may come at once; see `pool._transport._watch`.
         """
+        if self.calling:
+            patience = 0.0  # due since something was handed in: nothing will arrive for that
         deadline = self.scheduler.next_deadline()
         if deadline is not None:
             left = max(0.0, deadline - monotonic())
@@ -410,12 +421,17 @@ class Driver:
 
     # ------------------------------------------------------------------ jobs that are over
 
-    def cancel(self, job_id: int) -> None:
-        """Cancel a job that nobody waits for any more; called under the lock."""
+    def take_out(self, job_id: int) -> Job | None:
+        """Take a job out of the books that will not finish; None if another thread was quicker."""
         job = self.jobs.pop(job_id, None)
         if job is not None:
             job.source.stop()
             self.functions.forget(job.function)
+        return job
+
+    def cancel(self, job_id: int) -> None:
+        """Cancel a job that nobody waits for any more; called under the lock."""
+        if self.take_out(job_id) is not None:
             self.inbox.append(ev.CancelRequested(job_id))
 
     def _finish_job(self, command: ev.FinishJob) -> None:
@@ -472,9 +488,18 @@ class Driver:
             This is a forked child: the kernel's objects behind the descriptors are
             shared with the parent and must be left as they are.
         """
+        if forked or self.held_here:
+            self._release(forked)
+            return
+        with self._lock:  # another thread may be sending
+            self._release(forked)
+        self._refuse_rest()
+
+    def _release(self, forked: bool) -> None:
         if self.closed:
             return
         self.closed = True
+        self._released = not forked
         if self.guard is not None:
             self.guard.close(forked)
         self.crew.close(forked)
@@ -483,6 +508,15 @@ class Driver:
         self.clients.clear()
         self.epoll.close()
         os.close(self._wake)
+
+    def _refuse_rest(self) -> None:
+        """Fail what was handed in while everything was being closed: nobody will look at it."""
+        self.inbox.clear()
+        for job_id in list(self.jobs):
+            self._abort(job_id)
+        while self.dirty:
+            self.calling.extend(self.dirty.popleft().abort(self._reason()))
+        self.call_back()
 
 
 def _given_up(text: str) -> BaseException:

@@ -111,7 +111,6 @@ class LocalEngine:
             ) from error
         self.lead = Lead(self.driver)
         self._streams: dict[Any, CallStream] = {}
-        self.tasks_failed = 0
         #: Called when nobody can be expected to consume lazily read jobs any more.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
         _engines.add(self)
@@ -305,11 +304,9 @@ class LocalEngine:
             sink = driver.locked(lambda: sink.drop(index))
             if sink is None:
                 return False
-        elif driver.jobs.pop(job_id, None) is None:
-            return False  # another thread was quicker
+        elif driver.take_out(job_id) is None:
+            return False
         else:
-            job.source.stop()
-            driver.functions.forget(job.function)
             driver.post(ev.CancelRequested(job_id))
         call_back = sink.abort(error)
         if call_back:

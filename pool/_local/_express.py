@@ -34,7 +34,7 @@ class Loan:
     value : object
     """
 
-    __slots__ = ("abandoned", "failed", "label", "message_id", "over", "value", "worker_id")
+    __slots__ = ("failed", "label", "message_id", "over", "value", "worker_id")
 
     def __init__(self, worker_id: int, message_id: int, label: Any) -> None:
         self.worker_id = worker_id
@@ -44,7 +44,6 @@ class Loan:
         self.failed = 0
         self.value: Any = None
         #: Nobody waits for it any more.
-        self.abandoned = False
 
     def end(self, failed: int, value: Any) -> None:
         """Note the outcome."""
@@ -131,7 +130,7 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
         peer.channel.send(head, blobs)
     except ConnectionError:
         pass  # it has died: its exit is on the way
-    except OSError as error:  # no memory or descriptor for a large message
+    except (OSError, MemoryError) as error:  # no memory or descriptor for a large message
         del peer.sent[message_id], driver.loans[worker_id]
         driver.inbox.append(ev.WorkerReturned(worker_id, message_id, True))
         loan.end(1, error)

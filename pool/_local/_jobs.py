@@ -9,7 +9,7 @@ from __future__ import annotations
 import _pickle
 
 from pool._pickling import ATOMS, dumps_to_worker
-from pool._transport._messages import EACH, INLINE, PACKED, RANGE
+from pool._transport._messages import CAUGHT, EACH, INLINE, PACKED, RANGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,10 @@ class Job:
         """Append the payloads of chunks start..stop; return the entry of the run."""
         layout, extra = self.source.encode(start, stop, blobs)
         function_id = INLINE if self.function is None else self.function.function_id
-        return (function_id, self.mode, layout, stop - start, self.chunksize, extra)
+        # Whether exceptions are wanted as values is decided here: a worker tells of failures, for
+        # they may be tried again.
+        mode = self.mode & ~CAUGHT
+        return (function_id, mode, layout, stop - start, self.chunksize, extra)
 
 
 class Source:

@@ -7,7 +7,7 @@ import _socket
 import io
 
 from pool._pickling import loads
-from pool._transport._channel import Channel
+from pool._transport._channel import Channel, DescriptorsLost
 from pool._transport._journal import (
     ALL_CHUNKS,
     FINISHED,
@@ -127,6 +127,11 @@ class Peer:
         while True:
             try:
                 head, note = self._theirs.take_back(_DONTWAIT)
+            except DescriptorsLost as lost:
+                # It is to be sent again anyway.
+                if lost.head is None:
+                    raise
+                head, note = lost.head, lost.note
             except (BlockingIOError, EOFError, OSError):
                 return reclaimed
             if note is not None and self.channel.link is not None:

@@ -73,6 +73,8 @@ class Receiver:
 
         `eager`: it is one answer, which may come at once.
         """
+        if self.calling:
+            patience = 0.0  # left over when one of them was interrupted
         sleep = None if patience is None else patience * 1000
         poll = self._watch.wait if eager else self._poll.poll
         # Where a task that is cancelled waits, it is to be interrupted.

@@ -14,7 +14,6 @@ class Job:
 
     __slots__ = (
         "attempts",
-        "cancelled",
         "chunks",
         "cost_key",
         "depth",
@@ -46,7 +45,6 @@ class Job:
         self.recalled: frozenset[int] = frozenset()
         self.attempts: dict[int, int] | None = None
         self.enqueued = False
-        self.cancelled = False
 
     @property
     def unsent(self) -> int:

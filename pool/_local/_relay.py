@@ -85,6 +85,7 @@ class Client:
                 driver.inbox.append(ev.ChunksAdded(self._jobs[request_id], len(chunks), final))
         elif kind == CANCEL:
             job_id = self._jobs.pop(head[1], None)
+            self._sources.pop(head[1], None)
             if job_id is not None:
                 driver.cancel(job_id)
         elif kind == BLOCKED:
@@ -202,6 +203,8 @@ class _Relay:
 
 def _refused(head: Any, error: BaseException) -> Any:
     """Return what a task gets in place of an outcome that cannot be sent to it."""
+    if head[0] != OUTCOME:
+        return None  # small, so its receiver is gone
     _, request_id, index, _ = head
     error.add_note("raised while sending the result to the task that waits for it")
     encoded = dumps_exception(error)

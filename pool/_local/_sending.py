@@ -50,6 +50,7 @@ class Sending:
             self._send_without(command)
             return
         jobs = [driver.jobs[run[0]] for run in runs]
+        sent = peer.sent[message_id] = Sent(runs, [])
         for job in jobs:
             function = job.function
             if function is None:
@@ -60,16 +61,17 @@ class Sending:
                     function_id, function.stateless, len(function.blobs) - 1
                 )  # fmt: skip
                 blobs.extend(function.blobs)
-        entries = [
-            job.encode(start, stop, blobs) for job, (_, start, stop) in zip(jobs, runs, strict=True)
-        ]
+        sent.defines = list(defines)
         forgets: Sequence[int] = ()
-        if peer.forgets:
-            forgets, peer.forgets = peer.forgets, []
-        peer.sent[message_id] = Sent(runs, list(defines))
         try:
+            entries = [
+                job.encode(start, stop, blobs)
+                for job, (_, start, stop) in zip(jobs, runs, strict=True)
+            ]
+            if peer.forgets:
+                forgets, peer.forgets = peer.forgets, []
             peer.post((RUN, message_id, list(defines.values()), forgets, entries), blobs)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             peer.forgets.extend(forgets)
             self._cannot_send(peer, message_id, jobs, error)
 
@@ -82,14 +84,15 @@ class Sending:
                 driver.inbox.append(ev.CancelRequested(job_id))
         driver.inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
 
-    def _cannot_send(self, peer: Peer, message_id: int, jobs: list[Job], error: OSError) -> None:
+    def _cannot_send(
+        self, peer: Peer, message_id: int, jobs: list[Job], error: OSError | MemoryError
+    ) -> None:
         """No memory or descriptor for a large message: its jobs fail, the pool goes on."""
         driver = self._driver
         sent = peer.sent.pop(message_id)
         error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
         for job in jobs:
-            if driver.jobs.pop(job.job_id, None) is not None:
-                driver.functions.forget(job.function)
+            if driver.take_out(job.job_id) is not None:
                 driver.inbox.append(ev.CancelRequested(job.job_id))
                 if job.sink.abort(error):
                     driver.calling.append(job.sink)

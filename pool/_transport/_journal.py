@@ -64,15 +64,19 @@ class JournalFile:
         self.fd = anonymous.create("actorpool-journal")
         self._traces = slots * SLOT_NBYTES
         size = self._traces
-        os.ftruncate(self.fd, size)
-        if traced:
-            try:
-                os.ftruncate(self.fd, size + slots * TRACE_NBYTES)
-                size += slots * TRACE_NBYTES
-            except OSError:
-                traced = False  # a low `ulimit -f`: they are not worth an error
-        self.traced = traced
-        self._map = mmap.mmap(self.fd, size)
+        try:
+            os.ftruncate(self.fd, size)
+            if traced:
+                try:
+                    os.ftruncate(self.fd, size + slots * TRACE_NBYTES)
+                    size += slots * TRACE_NBYTES
+                except OSError:
+                    traced = False  # a low `ulimit -f`: they are not worth an error
+            self.traced = traced
+            self._map = mmap.mmap(self.fd, size)
+        except BaseException:
+            os.close(self.fd)
+            raise
         self._view = memoryview(self._map)
         self._free = list(range(slots - 1, -1, -1))
 

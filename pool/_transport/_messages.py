@@ -86,7 +86,6 @@ CONNECT = 20
 LAUNCH = 21
 SIGNAL = 22
 EXITED = 23
-PRELOAD = 24
 
 RETURNS = 30  #: both ways
 

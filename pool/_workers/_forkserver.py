@@ -66,6 +66,8 @@ class Client:
         self.waiting: list[tuple[int, int, int]] = []
         self.notices: list[tuple[int, int]] = []
         self.gone = False
+        #: When its workers are killed, since it is gone.
+        self.deadline: float | None = None
 
 
 class ForkServer:
@@ -128,10 +130,19 @@ class ForkServer:
         self._reap()
         self._fork_some()
         if self.deadline is not None and monotonic() >= self.deadline:
-            self.deadline = None
-            for pid, (client, _) in self.children.items():
-                if client.gone:
-                    os.kill(pid, _signal.SIGKILL)
+            self._kill_stubborn()
+
+    def _kill_stubborn(self) -> None:
+        """Kill the workers of pools that are gone which have not ended in time."""
+        now = monotonic()
+        self.deadline = None
+        for pid, (client, _) in self.children.items():
+            if client.deadline is None:
+                continue
+            if client.deadline <= now:
+                os.kill(pid, _signal.SIGKILL)
+            elif self.deadline is None or client.deadline < self.deadline:
+                self.deadline = client.deadline
 
     def _patience(self) -> int | None:
         if any(client.waiting for client in self.clients.values()):
@@ -221,7 +232,9 @@ class ForkServer:
         for pid in client.pids.values():
             os.kill(pid, _signal.SIGTERM)
         if client.pids:
-            self.deadline = monotonic() + TERM_GRACE
+            client.deadline = monotonic() + TERM_GRACE
+            if self.deadline is None:
+                self.deadline = client.deadline  # others are earlier
         else:
             client.channel.close()
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import sys
 
 from pool._pickling import loads
-from pool._transport._messages import CALL, CAUGHT, INLINE, MAP, STAR
-from pool._workers._outcomes import Failure
+from pool._transport._messages import INLINE, MAP, STAR
 from pool._workers._payloads import taken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     Function = Callable[..., Any]
@@ -68,7 +67,7 @@ class Functions:
             return lambda item: self.get(function_id)(item)
         return lambda item: self.get(function_id)(*item)
 
-    def call(self, function_id: int, mode: int, payload: tuple[Any, list[Any]]) -> Any:
+    def call(self, function_id: int, payload: tuple[Any, list[Any]]) -> Any:
         """Call with the arguments of a payload, which holds the function if that is INLINE."""
         if function_id == INLINE:
             function, args, kwargs = loads(*payload)
@@ -78,12 +77,7 @@ class Functions:
         if "store._refs" in sys.modules:
             (args,) = with_values([args], STAR)
             kwargs = dict(zip(kwargs, with_values(kwargs.values(), MAP), strict=True))
-        if mode == CALL:
-            return function(*args, **kwargs)
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            return Failure(error)
+        return function(*args, **kwargs)
 
     def get(self, function_id: int) -> Function:
         """Return the function for one task."""
@@ -97,16 +91,6 @@ class Functions:
         return copy
 
 
-def caught(function: Function, mode: int, items: Any) -> Iterator[Any]:
-    """Yield what a function returns for each item, exceptions as they are."""
-    star = mode & ~CAUGHT != MAP
-    for item in items:
-        try:
-            yield function(*item) if star else function(item)
-        except Exception as error:
-            yield Failure(error)
-
-
 def _unshared(buffer: Any) -> Any:
     return bytearray(buffer) if type(buffer) in (bytes, bytearray) else buffer
 
@@ -115,7 +99,7 @@ def with_values(items: Any, mode: int) -> list[Any]:
     """Put objects in the place of references that are arguments themselves."""
     from store._refs import resolved
 
-    if mode & ~CAUGHT == MAP:
+    if mode == MAP:
         return [resolved(item) for item in items]
     return [
         # What is no tuple of arguments is the function's to complain of, in its turn.

@@ -47,7 +47,7 @@ class _ForkServerProcess:
 
 _servers: list[_ForkServerProcess] = []
 _lock = _thread.allocate_lock()
-_unreaped: list[int] = []
+_unreaped: set[int] = set()
 
 
 class Launcher:
@@ -85,7 +85,7 @@ class Launcher:
         except OSError:
             pass  # the forkserver is gone, and the workers with it
         if self._child is not None:
-            _unreaped.append(self._child)
+            _unreaped.add(self._child)
         reap()
 
     def wait(self) -> None:
@@ -227,7 +227,7 @@ def _retire(server: _ForkServerProcess) -> None:
     if server in _servers:
         _servers.remove(server)
     server.channel.close()
-    _unreaped.append(server.pid)
+    _unreaped.add(server.pid)
     reap()
 
 
@@ -236,9 +236,9 @@ def reap(wait: bool = False) -> None:
     for pid in list(_unreaped):
         try:
             if os.waitpid(pid, 0 if wait else os.WNOHANG)[0]:
-                _unreaped.remove(pid)
+                _unreaped.discard(pid)
         except ChildProcessError:
-            _unreaped.remove(pid)  # somebody else waited for all children
+            _unreaped.discard(pid)  # somebody else waited for all children
 
 
 def reap_one(pid: int) -> None:
@@ -247,8 +247,7 @@ def reap_one(pid: int) -> None:
         os.waitpid(pid, 0)
     except ChildProcessError:
         pass  # somebody else waited for all children
-    if pid in _unreaped:
-        _unreaped.remove(pid)
+    _unreaped.discard(pid)
 
 
 def shutdown_forkservers() -> None:

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import _pickle
 
-from pool._pickling import ATOMS, dumps_exception, dumps_to_parent, loads
+from pool._pickling import ATOMS, dumps_exception, dumps_to_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-
-class Failure:
-    """An exception on its way to the parent, where it unpickles as the exception itself."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, error: BaseException) -> None:
-        encoded = dumps_exception(error)
-        self._data = (bytes(encoded.data), [bytes(buffer) for buffer in encoded.buffers])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return loads, self._data
 
 
 def encode(value: Any) -> tuple[int, Any]:

@@ -27,7 +27,6 @@ from pool._transport._journal import (
 from pool._transport._messages import (
     AWAITED,
     CALL,
-    CAUGHT,
     DONE,
     EACH,
     EXIT,
@@ -44,7 +43,7 @@ from pool._transport._messages import (
     STAR,
 )
 from pool._transport._watch import Watch
-from pool._workers._functions import Functions, caught, with_values
+from pool._workers._functions import Functions, with_values
 from pool._workers._outcomes import encode
 from pool._workers._payloads import blobs_of, chunks_of
 from pool._workers._quick import Loop
@@ -377,8 +376,8 @@ class Worker:
         left: Any = None
         try:
             self._begin_chunk()
-            if mode & ~CAUGHT == CALL:
-                value = self.functions.call(function_id, mode, items)
+            if mode == CALL:
+                value = self.functions.call(function_id, items)
             else:
                 if items.__class__ is tuple:
                     items = loads(*items)
@@ -388,8 +387,6 @@ class Worker:
                 left = iter(items)
                 if mode == MAP:
                     value = [function(item) for item in left]
-                elif mode & CAUGHT:
-                    value = list(caught(function, mode, left))
                 else:
                     # Not `itertools.starmap`: a StopIteration of the function would end it early.
                     value = [function(*item) for item in left]
@@ -401,7 +398,7 @@ class Worker:
             # knows how far it got.
             position = 0 if left is None else len(items) - left.__length_hint__() - 1
             return max(position, 0) + 1, dumps_exception(error)
-        return encode(value[0] if size == 1 and mode & ~CAUGHT else value)
+        return encode(value[0] if size == 1 and mode != CALL else value)
 
 
 def flush_streams() -> None:

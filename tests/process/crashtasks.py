@@ -194,6 +194,16 @@ def die_until(log: str, calls: int) -> int:
     return done
 
 
+def fail_until(log: str, calls: int) -> int:
+    """Raise until it has been called so often."""
+    log_line(log, 0)
+    with open(log) as lines:
+        count = len(lines.read().split())
+    if count < calls:
+        raise ValueError(f"call {count}")
+    return count
+
+
 def hold_marked(job: tuple[str, int]) -> int:
     """Hang at one item."""
     path, n = job

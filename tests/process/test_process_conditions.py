@@ -423,3 +423,34 @@ def test_pandas_with_arrow_is_there_before_the_workers(tmp_path: Path) -> None:
     """
     loaded = [(True, True)] * 4
     assert run(body, tmp_path) == f"{loaded} [False] [(400000, 'str'), (400000, 'str')]\n"
+
+
+def test_a_pool_that_is_terminated_while_another_thread_submits(tmp_path: Path) -> None:
+    body = """
+        import time
+        for turn in range(20):
+            p = Pool(2)
+            p.map(square, range(3))
+            kinds = set()
+            def submit():
+                handles = []
+                try:
+                    while True:
+                        handles.append(p.apply_async(square, (3,)))
+                except ValueError:
+                    pass  # not running
+                for handle in handles:
+                    try:
+                        kinds.add(handle.get())
+                    except Exception as error:
+                        kinds.add(type(error).__name__)
+            thread = threading.Thread(target=submit)
+            thread.start()
+            time.sleep(turn / 2000)
+            p.terminate()
+            thread.join()
+            p.join()
+            assert kinds <= {9, "PoolTerminated"}, kinds
+        print("over")
+    """
+    assert run(body, tmp_path) == "over\n"

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from crashtasks import (
     die_until,
+    fail_until,
     hold_marked,
     ignore_signals_and_hold,
     kill_at_five,
@@ -253,6 +254,29 @@ def test_retries_run_a_task_again(make_pool: Callable[..., Any], tmp_path: Path)
     with pytest.raises(actorpool.WorkerDied):
         pool.apply(die_until, (str(log), 9), retries=2)
     assert len(log.read_text().split()) == 3
+
+
+@pytest.mark.parametrize("caught", [False, True])
+def test_exceptions_are_tried_again_whether_or_not_they_are_wanted_as_values(
+    make_pool: Callable[..., Any], tmp_path: Path, caught: bool
+) -> None:
+    pool = make_pool(2)
+    options = {"retries": 2, "return_exceptions": caught}
+    for method in ("apply", "starmap", "istarmap"):
+        for calls, got in ((3, [3]), (9, [ValueError("call 3")])):
+            log = tmp_path / f"{method} {calls}"
+            job = (str(log), calls)
+            outcome: list[Any] = []
+            try:
+                if method == "apply":
+                    outcome.append(pool.apply(fail_until, job, **options))
+                else:
+                    outcome.extend(getattr(pool, method)(fail_until, [job], **options))
+            except ValueError as error:
+                assert not caught
+                outcome.append(error)
+            assert repr(outcome) == repr(got)
+            assert len(log.read_text().split()) == 3
 
 
 def test_timeout_ends_that_task_only(make_pool: Callable[..., Any], gate: Gate) -> None:

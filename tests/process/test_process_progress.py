@@ -59,3 +59,13 @@ def test_failed_items_are_counted(pool: Any) -> None:
 def test_a_shorter_chunk_that_fails_is_not_counted_as_a_whole_one(pool: Any) -> None:
     event = last_event(pool, "imap", lambda x: 1 / (9 - x), range(10), 4)
     assert (event.done, event.total, event.errors) == (10, 10, 1)
+
+
+def test_a_map_of_nothing_ends_and_is_shown(pool: Any) -> None:
+    pool.map(abs, range(4))  # now nothing else is going on that might wake anybody
+    events: list[ProgressEvent] = []
+    assert pool.map(abs, [], progress=events.append) == []
+    assert [(event.done, event.total) for event in events] == [(0, 0)]
+    seen: list[Any] = []
+    pool.map_async(abs, [], callback=seen.append).get()
+    assert seen == [[]]

@@ -7,13 +7,14 @@ import os
 import pickle
 from array import array
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pool._local._peers import Peer, Sent, decode, decode_many
 from pool._local._undecodable import split_stream
-from pool._transport._channel import Channel, socket_from, socket_pair
+from pool._transport._channel import Channel, DescriptorsLost, socket_from, socket_pair
 from pool._transport._journal import (
     ALL_CHUNKS,
     FINISHED,
@@ -280,3 +281,22 @@ def test_payload_with_buffers() -> None:
     buffers: list[pickle.PickleBuffer] = []
     data = pickle.dumps(pickle.PickleBuffer(bytearray(b"abc")), 5, buffer_callback=buffers.append)
     assert bytes(decode([data, bytearray(b"abc")])) == b"abc"
+
+
+def test_message_whose_descriptor_cannot_be_received_is_taken_back_all_the_same(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.post(1, [(7, 0, 1)])
+    pair.post(2, [(7, 1, 2)])
+    take_back = pair.peer._theirs.take_back
+    first = []
+
+    def without_descriptor(flags: int) -> Any:
+        found = take_back(flags)
+        if not first:
+            first.append(found)
+            raise DescriptorsLost(*found)
+        return found
+
+    monkeypatch.setattr(pair.peer, "_theirs", SimpleNamespace(take_back=without_descriptor))
+    assert pair.peer.reclaim() == [1, 2]

@@ -67,3 +67,16 @@ def test_callbacks_run_after_the_messages_are_taken(ends: tuple[Notes, Channel])
     other.send((2,), [])
     receiver.step(None)
     assert seen == [2]
+
+
+def test_callbacks_that_were_left_over_need_no_message(ends: tuple[Notes, Channel]) -> None:
+    receiver, _ = ends
+    seen: list[int] = []
+
+    class Due:
+        def call_back(self) -> None:
+            seen.append(1)
+
+    receiver.calling.append(Due())
+    receiver.step(None)
+    assert seen == [1]
