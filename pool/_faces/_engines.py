@@ -34,6 +34,8 @@ class Engines:
     context : object
         As for `Pool`.
     blas_threads : int, optional
+    pool : int
+        What tells that pool from others of this process.
 
     Attributes
     ----------
@@ -49,6 +51,7 @@ class Engines:
         "_initializer",
         "_locks",
         "_over",
+        "_pool",
         "_maxtasksperchild",
         "_processes",
         "_sides",
@@ -64,7 +67,9 @@ class Engines:
         maxtasksperchild: int | None,
         context: Any,
         blas_threads: int | None,
+        pool: int,
     ) -> None:
+        self._pool = pool
         self._processes = processes
         self._initializer = initializer
         self._initargs = initargs
@@ -148,6 +153,7 @@ class Engines:
             "forkserver" if method == "default" else method,
             self._limits(),
             _preload(),
+            pool=self._pool,
         )
 
     def _limits(self) -> dict[str, str]:

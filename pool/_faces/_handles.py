@@ -33,7 +33,7 @@ def _arrive(key: tuple[int, int], processes: int) -> Pool:
     pool = _pools.get(key)
     if pool is None:
         worker = Worker.current
-        if worker is not None and worker.parent_pid == key[0]:
+        if worker is not None and (worker.parent_pid, worker.pool) == key:
             pool = PoolHandle(key, processes)
         else:
             pool = Pool(processes)

@@ -111,7 +111,13 @@ class Pool:
             raise ValueError(f"blas_threads must be at least 1, not {blas_threads}")
         self._processes = processes
         self._engines = Engines(
-            processes, initializer, tuple(initargs), maxtasksperchild, context, blas_threads
+            processes,
+            initializer,
+            tuple(initargs),
+            maxtasksperchild,
+            context,
+            blas_threads,
+            id(self),
         )
         if _in_worker():
             _load_engine()

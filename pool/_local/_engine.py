@@ -55,6 +55,8 @@ class LocalEngine:
         Modules for the forkserver to import.
     traced : bool
         Give workers room to note what they run.
+    pool : int
+        What tells the pool of this engine from others of this process.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class LocalEngine:
         limits: dict[str, str] | None = None,
         preload: Sequence[str] = (),
         traced: bool = False,
+        pool: int = 0,
     ) -> None:
         self.method = method
         self._owner = os.getpid()
@@ -75,7 +78,9 @@ class LocalEngine:
             from pool._memory import parse_limit
 
             memory_limit = parse_limit(limit)
-        launcher, initial = self._launcher(initializer, tuple(initargs), limits or {}, preload)
+        launcher, initial = self._launcher(
+            initializer, tuple(initargs), limits or {}, preload, pool
+        )
         # An interrupt in the midst of this would leave descriptors behind that nobody knows.
         shielded = shield.raised()
         try:
@@ -126,6 +131,7 @@ class LocalEngine:
         initargs: tuple[Any, ...],
         limits: dict[str, str],
         preload: Sequence[str],
+        pool: int,
     ) -> tuple[Callable[[int], _launcher.Launcher], Sequence[Any]]:
         """Return what connects to a forkserver, and what each worker is to be sent first."""
         payload: Any = None
@@ -143,7 +149,7 @@ class LocalEngine:
                 self.method = "fork"
         if self.method == "fork":
             run = None if initializer is None else lambda: initializer(*initargs)
-            return lambda journal: _launcher.fork(run, journal, limits), ()
+            return lambda journal: _launcher.fork(run, journal, limits, pool), ()
         if payload is not None and (payload.buffers or len(payload.data) >= OUT_OF_BAND_MIN):
             from store._depot import stored
             from store._mappings import Block
@@ -153,7 +159,7 @@ class LocalEngine:
                 payload, initial = AWAITED, blobs
         method = self.method
         return (
-            lambda journal: _launcher.connect(method, payload, journal, limits, preload),
+            lambda journal: _launcher.connect(method, payload, journal, limits, preload, pool),
             initial,
         )
 

@@ -63,7 +63,7 @@ def become_worker(
         install_main(settings["main_file"])
     introduce(worker_id, settings, prefix)
     channel = Channel(socket_from(fd), buffer, linked=True)
-    worker = Worker(channel, attach(journal, slot), settings["parent_pid"])
+    worker = Worker(channel, attach(journal, slot), settings["parent_pid"], settings["pool"])
     for owned in fds:
         if owned > 2:
             os.close(owned)

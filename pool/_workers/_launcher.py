@@ -120,6 +120,7 @@ def connect(
     journal: int,
     limits: dict[str, str],
     preload: Sequence[str] = (),
+    pool: int = 0,
 ) -> Launcher:
     """Become a client of a forkserver, which is started if need be.
 
@@ -134,9 +135,11 @@ def connect(
         Environment variables that limit threads.
     preload : sequence of str
         Modules that the user asked to be preloaded.
+    pool : int
+        What tells this pool from others of this process.
     """
     ours, theirs = socket_pair()
-    settings = capture(limits)
+    settings = capture(limits, pool)
     prefix = "ForkServer" if method == "forkserver" else "Spawn"
     blobs: Sequence[Any] = ()
     buffers = payload
@@ -161,7 +164,10 @@ def connect(
 
 
 def fork(
-    run_initializer: Callable[[], object] | None, journal: int, limits: dict[str, str]
+    run_initializer: Callable[[], object] | None,
+    journal: int,
+    limits: dict[str, str],
+    pool: int = 0,
 ) -> Launcher:
     """Fork this process into a forkserver whose workers inherit everything.
 
@@ -173,7 +179,7 @@ def fork(
     from pool._workers._inherited import fork_template
 
     ours, theirs = socket_pair()
-    child = fork_template(theirs, ours, capture(limits), run_initializer, journal)
+    child = fork_template(theirs, ours, capture(limits, pool), run_initializer, journal)
     theirs.close()
     return Launcher(Channel(ours), child)
 

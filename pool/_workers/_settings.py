@@ -38,13 +38,15 @@ def thread_limits(threads: int) -> dict[str, str]:
     return {name: value for name in THREAD_VARIABLES if name not in os.environ}
 
 
-def capture(extra_environ: dict[str, str]) -> dict[str, Any]:
+def capture(extra_environ: dict[str, str], pool: int = 0) -> dict[str, Any]:
     """Return this process's settings as plain values.
 
     Parameters
     ----------
     extra_environ : dict
         Variables that the workers shall have beside the present ones.
+    pool : int
+        What tells the pool of these workers from others of this process.
     """
     try:
         cwd: str | None = os.getcwd()
@@ -62,6 +64,7 @@ def capture(extra_environ: dict[str, str]) -> dict[str, Any]:
         "main_file": None if main_file is None else str(main_file),
         "authkey": None if process is None else bytes(process.current_process().authkey),
         "parent_pid": os.getpid(),
+        "pool": pool,
         "awake": allowed(),
         "name": "MainProcess" if process is None else str(process.current_process().name),
     }

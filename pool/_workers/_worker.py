@@ -76,14 +76,17 @@ class Worker:
         This worker's page of the journal.
     parent_pid : int
         The process whose pool this is.
+    pool : int
+        Which one of that process.
     """
 
     #: The one of this process, None in processes that are no workers.
     current: Worker | None = None
 
-    def __init__(self, channel: Channel, slot: Slot, parent_pid: int) -> None:
+    def __init__(self, channel: Channel, slot: Slot, parent_pid: int, pool: int = 0) -> None:
         self.channel = channel
         self.parent_pid = parent_pid
+        self.pool = pool
         self.words = slot.words
         self.data = slot.data
         self.trace = slot.trace

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STANDARD_FAILS = {
+    "test_a_pool_in_a_task_of_another_one_is_not_that_one": "pool objects cannot be pickled",
     "test_a_task_makes_a_pool": "daemonic processes are not allowed to have children",
     "test_a_task_makes_a_pool_in_a_task_of_a_pool": "as above",
     "test_a_task_starts_a_process": "as above",
@@ -149,6 +150,30 @@ def use_again(job: tuple[Any, int, int]) -> int:
     if depth == 0:
         return value
     return sum(pool.map(use_again, [(pool, value, depth - 1)] * 2, 1))
+
+
+def test_a_pool_in_a_task_of_another_one_is_not_that_one(make_pool: Callable[..., Any]) -> None:
+    pool, other = (make_pool(1, _belong_to, (name,)) for name in ("pool", "other"))
+    assert pool.apply(whose_tasks, (pool,)) == "pool"
+    assert pool.apply(whose_tasks, (other,)) != "pool"
+
+
+_owner = ""
+
+
+def _belong_to(name: str) -> None:
+    global _owner
+    _owner = name
+
+
+def _whose() -> str:
+    return _owner
+
+
+def whose_tasks(pool: Any) -> str:
+    """Return where the tasks of a pool run that is used in a task."""
+    found: str = pool.apply_async(_whose).get()
+    return found
 
 
 @pytest.mark.every_method
