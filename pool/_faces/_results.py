@@ -120,7 +120,7 @@ class AsyncResult:
         """
         from pool._errors import TaskCancelled
 
-        self._engine.driver.pump()
+        self._engine.catch_up()
         error = TaskCancelled(f"{self!r} was cancelled")
         return self._engine.cancel(self._job_id, error, self._index)
 

@@ -119,7 +119,13 @@ class Driver:
         self._holder = 0
         #: Whose callbacks are due.
         self.calling: list[CallsBack] = []
-        self.crew = crew = Crew(self, launcher, initial, traced)
+        self.epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self.crew = crew = Crew(self, launcher, initial, traced)
+        except BaseException:
+            os.close(self._wake)
+            raise
         self.outcomes = outcomes = Outcomes(self)
         self.arrivals = Arrivals(self)
         self.sending = Sending(self)
@@ -143,10 +149,8 @@ class Driver:
             ev.FinishJob: self._finish_job,
             ev.AbortJobs: self._abort_jobs,
         }
-        self.epoll = select.epoll()
         #: To wait for one answer that may come at once.
         self.watch = Watch(lambda: self.epoll.poll(0, 64), lambda s: self.epoll.poll(s, 64))
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.epoll.register(self._wake, select.EPOLLIN)
         self.epoll.register(crew.control, select.EPOLLIN)
         #: When somebody last looked at the sockets.

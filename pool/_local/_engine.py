@@ -289,6 +289,12 @@ class LocalEngine:
             lead.glance()
         lead.ensure_stand_in(weakref.ref(lead))
 
+    def catch_up(self) -> None:
+        """See to it that all that was submitted is known, in whatever thread."""
+        driver = self.driver
+        if not (driver.held_here or driver.closed):
+            driver.locked(lambda: None)
+
     def add_chunks(self, job_id: int, chunks: int, final: bool) -> None:
         """Tell that a lazily read job has more chunks."""
         self.driver.post(ev.ChunksAdded(job_id, chunks, final))

@@ -204,6 +204,9 @@ class NestedEngine:
         finally:
             self.driver.channel.send((UNBLOCKED,))
 
+    def catch_up(self) -> None:
+        """Nothing: requests are sent when they are made."""
+
     def cancel(self, job_id: int, error: BaseException, index: int | None = None) -> bool:
         """Cancel a job; return False if it had finished."""
         request = self.driver.jobs.pop(job_id, None)

@@ -270,7 +270,11 @@ def shutdown_forkservers() -> None:
 def _start(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProcess:
     ours, theirs = socket_pair()
     control = _above_streams(theirs.detach())
-    owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
+    try:
+        owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
+    except BaseException:
+        os.close(control)
+        raise
     owner = _above_streams(owner)
     # Nobody types for a worker; and the same numbers of the others in the child.
     actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
