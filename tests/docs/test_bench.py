@@ -157,6 +157,8 @@ def test_keys_are_unique_and_every_bound_of_the_table_is_there() -> None:
         "ray-task": 0.1,
         "ray-actor": 0.1,
         "ray-burst": 0.05,
+        "ray-linear": 2,
+        "ray-batches": 1.2,
         "ray-put": 0.5,
         "ray-memory": 0.1,
         "put": 1.2,
