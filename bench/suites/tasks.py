@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bench import tasks
-from bench._work import OURS, STANDARD, Bound, Row, Work, expect
+from bench._work import OURS, STANDARD, Bound, Row, Unsupported, Work, expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,6 +146,8 @@ def from_threads(peer: Peer, scale: Scale) -> Iterator[Work]:
     """Let eight threads share one pool, each one calling and waiting."""
     from concurrent.futures import ThreadPoolExecutor
 
+    if peer.name == "mpire":
+        raise Unsupported("not for several threads: its workers end, and callers wait for ever")
     trips = scale.count(100)
     with peer.open(2) as session, ThreadPoolExecutor(8) as threads:
         session.apply(tasks.increment, 0)
