@@ -94,16 +94,16 @@ class PoolSession(Session):
         self.pool = pool
 
     def map(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        return self.pool.map(func, items)  # type: ignore[no-any-return]
+        return self.pool.map(func, items)
 
     def map_single(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        return self.pool.map(func, items, 1)  # type: ignore[no-any-return]
+        return self.pool.map(func, items, 1)
 
     def imap(self, func: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self.pool.imap(func, items)  # type: ignore[no-any-return]
+        return self.pool.imap(func, items)
 
     def imap_unordered(self, func: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self.pool.imap_unordered(func, items)  # type: ignore[no-any-return]
+        return self.pool.imap_unordered(func, items)
 
     def apply(self, func: Callable[..., Any], item: Any) -> Any:
         return self.pool.apply(func, (item,))
@@ -170,7 +170,7 @@ class ExecutorSession(Session):
     map_single = map
 
     def imap(self, func: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self.executor.map(func, items)  # type: ignore[no-any-return]
+        return self.executor.map(func, items)
 
     def apply(self, func: Callable[..., Any], item: Any) -> Any:
         return self.executor.submit(func, item).result()
@@ -218,7 +218,7 @@ class JoblibSession(Session):
         from joblib import delayed
 
         call = delayed(func)
-        return self.parallel(call(item) for item in items)  # type: ignore[no-any-return]
+        return self.parallel(call(item) for item in items)
 
     map_single = map
 
@@ -257,20 +257,16 @@ class MpireSession(Session):
         self.pool = pool
 
     def map(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        return self.pool.map(  # type: ignore[no-any-return]
-            func, _wrapped(items), concatenate_numpy_output=False
-        )
+        return self.pool.map(func, _wrapped(items), concatenate_numpy_output=False)
 
     def map_single(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        return self.pool.map(  # type: ignore[no-any-return]
-            func, _wrapped(items), chunk_size=1, concatenate_numpy_output=False
-        )
+        return self.pool.map(func, _wrapped(items), chunk_size=1, concatenate_numpy_output=False)
 
     def imap(self, func: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self.pool.imap(func, items)  # type: ignore[no-any-return]
+        return self.pool.imap(func, items)
 
     def imap_unordered(self, func: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self.pool.imap_unordered(func, items)  # type: ignore[no-any-return]
+        return self.pool.imap_unordered(func, items)
 
     def apply(self, func: Callable[..., Any], item: Any) -> Any:
         return self.pool.apply(func, (item,))
@@ -307,7 +303,7 @@ class PebbleSession(Session):
     map_single = map
 
     def imap(self, func: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self.pool.map(func, items).result()  # type: ignore[no-any-return]
+        return self.pool.map(func, items).result()
 
     def apply(self, func: Callable[..., Any], item: Any) -> Any:
         return self.pool.schedule(func, args=[item]).result()
@@ -342,7 +338,7 @@ class DaskSession(Session):
 
     def map(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
         futures = self.client.map(func, items, pure=False)
-        return self.client.gather(futures)  # type: ignore[no-any-return]
+        return self.client.gather(futures)
 
     map_single = map
 
@@ -351,7 +347,7 @@ class DaskSession(Session):
 
     def submit_all(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
         futures = [self.client.submit(func, item, pure=False) for item in items]
-        return self.client.gather(futures)  # type: ignore[no-any-return]
+        return self.client.gather(futures)
 
 
 @contextmanager

@@ -120,6 +120,4 @@ def _without_outcome(lost: DescriptorsLost) -> tuple[Any, list[Any]]:
     if lost.head is None or lost.head[0] != DONE:
         raise lost
     _, message_id, chunks, final, elapsed, _, _ = lost.head
-    # A builtin, since to import anything there would have to be a descriptor.
-    error = _pickle.dumps(OSError(*lost.args), 5)
-    return (DONE, message_id, chunks, final, elapsed, 1, ONE), [error]
+    return (DONE, message_id, chunks, final, elapsed, 1, ONE), [_pickle.dumps(lost.plain(), 5)]

@@ -1,4 +1,4 @@
-"""Stop what was called off: whole jobs, single chunks, and calls on a lent worker.
+"""Stop what was called off: whole jobs, and single chunks.
 
 Part of the scheduler, see `pool._local._scheduler`. What has not been sent is dropped; what waits
 in a mailbox is taken back; what a worker has begun is interrupted, and by force if it goes on for
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pool._local._events import Command, LoanCancelled, RecallHeard, RecallRequested
+    from pool._local._events import Command, RecallHeard, RecallRequested
     from pool._local._records import Job, Message, Worker
     from pool._local._scheduler import Scheduler
 
@@ -108,11 +108,3 @@ class Cancelling:
                 commands.append(Reclaim(worker.worker_id))
             for message in held:
                 yield worker, message
-
-    def on_loan_cancelled(self, event: LoanCancelled, now: float) -> list[Command]:
-        """Interrupt what a lent worker runs."""
-        worker = self._scheduler.workers.get(event.worker_id)
-        if worker is None or not worker.lent:
-            return []
-        key = (event.worker_id, event.message_id, 0, None)
-        return [self._interrupts.cancel(key, now)]

@@ -111,7 +111,7 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
 
     Called under the driver's lock by the thread that has the lead.
     """
-    worker_id = driver.scheduler.lendable()
+    worker_id = driver.scheduler.loans.lendable()
     if worker_id is None or driver.jobs:
         return None
     peer = driver.peers[worker_id]

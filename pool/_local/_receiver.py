@@ -16,16 +16,10 @@ from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any
 
+    from pool._local._protocols import CallsBack
     from pool._transport._channel import Channel
-
-    class CallsBack(Protocol):
-        """What runs code of the user's."""
-
-        def call_back(self) -> None:
-            """Run what is due."""
-
 
 _DONTWAIT = _socket.MSG_DONTWAIT
 

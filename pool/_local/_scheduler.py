@@ -59,6 +59,7 @@ from pool._local._events import (
     WorkerUnblocked,
 )
 from pool._local._interrupts import GRACE, Interrupts
+from pool._local._loans import Loans
 from pool._local._queue import JobQueue
 from pool._local._records import Job, Message, Worker
 from pool._local._roster import DEPTH, Roster
@@ -107,6 +108,7 @@ class Scheduler:
         self.staff = Staffing(self)
         self.cancelling = Cancelling(self)
         self.dispatch = Dispatch(self)
+        self.loans = Loans(self)
         self.history: deque[Event] = deque(maxlen=200)
         self._handlers: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobSubmitted: self._on_submitted,
@@ -120,9 +122,9 @@ class Scheduler:
             RestReturned: self._on_rest,
             MessagesReclaimed: self._on_reclaimed,
             WorkerExited: self._on_exited,
-            WorkerLent: self._on_lent,
-            WorkerReturned: self._on_returned,
-            LoanCancelled: self.cancelling.on_loan_cancelled,
+            WorkerLent: self.loans.on_lent,
+            WorkerReturned: self.loans.on_returned,
+            LoanCancelled: self.loans.on_cancelled,
             MemoryShort: self._on_memory_short,
             WorkerBlocked: self.staff.on_blocked,
             WorkerUnblocked: self.staff.on_unblocked,
@@ -436,37 +438,6 @@ class Scheduler:
         job.pending -= 1
         if job.final and not job.pending:
             commands.extend(self.finish(job))
-
-    def lendable(self) -> int | None:
-        """Return an idle worker that the driver may use for a call of its own, if any."""
-        idle = self.roster.idle
-        if not idle or self.maxtasksperchild is not None or self.broken:
-            return None
-        worker_id = next(reversed(idle))
-        return worker_id if idle[worker_id].ready else None
-
-    def _on_lent(self, event: WorkerLent, now: float) -> list[Command]:
-        worker = self.roster.idle.pop(event.worker_id, None)
-        if worker is None:
-            raise self.invalid(event, "the worker is not idle")
-        worker.lent = True
-        return []
-
-    def _on_returned(self, event: WorkerReturned, now: float) -> list[Command]:
-        worker = self.workers.get(event.worker_id)
-        if worker is None:
-            return []
-        worker.lent = False
-        worker.tasks_done += 1
-        self.tasks_done += 1
-        if event.failed:
-            self.tasks_failed += 1
-        self.interrupts.pardon(event.worker_id, event.message_id)
-        commands: list[Command] = []
-        self.dispatch.place(worker, commands)
-        if self.queue.chunks or len(self.roster.idle) < len(self.workers):
-            self.dispatch.fill(commands, now)
-        return commands
 
     def _on_memory_short(self, event: MemoryShort, now: float) -> list[Command]:
         worker = self.workers.get(event.worker_id)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import _pickle
 import _signal
-from time import perf_counter
 
 from pool._objects import _mailbox as mail
 from pool._objects import _protocol as protocol
 from pool._objects._mailbox import Mailbox
-from pool._objects._parcels import Parcel, Sealed, flatten, pack
+from pool._objects._parcels import Parcel, Sealed, flatten
 from pool._objects._refs import FAILED, READY, ObjectRef, new_name
 from pool._pickling import loads
-from pool._runtime._families import Member
+from pool._runtime._actor_calls import EMPTY, ActorCall
 from pool._transport._messages import CLIENT, EXIT, HOST, REFUSED
 from pool._transport._messages import READY as WORKER_READY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from pool._objects._codes import Code, SentCode
@@ -30,70 +29,6 @@ if TYPE_CHECKING:
 
 #: Calls share a message up to this size.
 MESSAGE_NBYTES = 16 * 1024
-
-
-class ActorCall(mail.Call, Member):
-    """One call of a method, with the objects that it promised."""
-
-    __slots__ = (
-        "actor", "begun", "cancelled", "children", "method", "parcel", "parent", "refs", "returns",
-        "stream", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, actor: Actor, caller: Hashable, method: str, parcel: Parcel) -> None:
-        super().__init__(caller, True, actor.options.task_retries)
-        self.actor = actor
-        self.begun = perf_counter()
-        self.method = method
-        self.parcel = parcel
-        self.refs: list[ObjectRef] = []
-        self.returns = 1
-        self.stream: Any = None
-        self.waiting = 0
-        self.found()
-
-    @property
-    def title(self) -> str:
-        """How errors name it."""
-        return f"{self.actor.title}.{self.method}"
-
-    @property
-    def name(self) -> bytes:
-        """What `get_runtime_context` calls it."""
-        if self.stream is not None:
-            name: bytes = self.stream.name
-            return name
-        return self.refs[0].binary() if self.refs else b""
-
-    def cancel_here(self, force: bool) -> None:
-        """Cancel it if it has not begun (or is async), else tell it; under the lock."""
-        self.actor.cancel(self)
-
-    def cancellation(self) -> BaseException:
-        """Return what `get` raises for a cancelled call."""
-        from pool.exceptions import TaskCancelledError
-
-        return TaskCancelledError(f"{self.title}() was cancelled")
-
-    def fail(self, error: BaseException) -> None:
-        """Put an error in place of every value; under the lock."""
-        for ref in self.refs:
-            ref._seal(FAILED, error)
-        if self.stream is not None:
-            self.stream.end(error=error)
-        self.over()
-
-    def over(self) -> None:
-        """Let go of everything that the call held."""
-        if self.parcel.refs:
-            self.actor.runtime.lending.linger(self.parcel.refs)
-        self.actor.runtime.catch_up()
-        self.refs = []
-        self.parcel = _EMPTY
-        self.leave()
-
-
-_EMPTY = Parcel([])
 
 
 class Actor:
@@ -330,7 +265,7 @@ class Actor:
         elif kind == protocol.STARTED:
             self.pid, self._label = head[1], head[2]
             if not self.options.restarts:
-                self._parcel = _EMPTY
+                self._parcel = EMPTY
             self.carry_out(self.mailbox.started())
         elif kind == REFUSED:
             self._refused(head[1], blobs)
@@ -346,9 +281,7 @@ class Actor:
             return False
         if head[0] == protocol.RESULT:
             _, number, _, begun, finished = head
-            # A builtin, since to import anything there would have to be a descriptor.
-            blobs = [_pickle.dumps(error, 5)]
-            self._answered(number, protocol.ERROR, begun, finished, blobs)
+            self._answered(number, protocol.ERROR, begun, finished, [_pickle.dumps(error, 5)])
             return True
         if head[0] == protocol.YIELDED:
             call = self.mailbox.posted.get(head[1])
@@ -472,7 +405,7 @@ class Actor:
         self.runtime.lending.linger(self._parcel.refs)
         self.runtime.lending.linger(self._code_refs)
         self._code_refs = ()
-        self._parcel = _EMPTY
+        self._parcel = EMPTY
         if self.grant is not None:
             self.runtime.grants.give_back(self.grant)
             self.grant = None
@@ -509,19 +442,3 @@ def _how(exitcode: int, left: bool) -> str:
         name = f"signal {-exitcode}"
     cause = "; out of memory is the usual cause" if name == "SIGKILL" else ""
     return f"its process was killed by {name}{cause}"
-
-
-def new_call(
-    actor: Actor, caller: Hashable, method: str, args: Any, kwargs: Any, returns: int
-) -> ActorCall:
-    """Return a call that is not in the mailbox yet."""
-    return bind(ActorCall(actor, caller, method, pack(args, kwargs)), returns)
-
-
-def bind(call: ActorCall, returns: int) -> ActorCall:
-    """Give a call the objects that it promises."""
-    call.returns = returns
-    call.refs = [ObjectRef(call.actor.runtime) for _ in range(max(0, returns))]
-    for ref in call.refs:
-        ref._call = call
-    return call

@@ -9,7 +9,7 @@ from pool._objects import _protocol as protocol
 from pool._objects._parcels import Lent, Sealed
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._pickling import dumps_exception, loads
-from pool._runtime._actors import ActorCall, bind
+from pool._runtime._actor_calls import ActorCall, bind
 from pool._runtime._families import FAMILY
 from pool._runtime._processes import Link
 from pool._runtime._tasks import TaskCall

@@ -13,7 +13,8 @@ from pool._objects import _protocol as protocol
 from pool._objects._luggage import Luggage, reached
 from pool._objects._parcels import Parcel, flatten
 from pool._pickling import loads
-from pool._runtime._actors import Actor, ActorCall
+from pool._runtime._actor_calls import ActorCall
+from pool._runtime._actors import Actor
 from pool._runtime._processes import Link
 from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel, socket_pair

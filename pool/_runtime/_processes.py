@@ -109,7 +109,7 @@ class Link:
             self._on_end()
             return False
         except DescriptorsLost as lost:
-            if not (can_be_lost(lost.head) or self._on_lost(lost.head, OSError(*lost.args))):
+            if not (can_be_lost(lost.head) or self._on_lost(lost.head, lost.plain())):
                 # Who sent that waits for ever, or for nothing: it ends with its connection.
                 self.close()
                 self._on_end()

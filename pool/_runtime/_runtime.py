@@ -19,7 +19,8 @@ from pool._objects._parcels import pack, seal
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._objects._resources import Resources
-from pool._runtime._actors import Actor, ActorCall, new_call
+from pool._runtime._actor_calls import ActorCall, new_call
+from pool._runtime._actors import Actor
 from pool._runtime._directory import Directory
 from pool._runtime._events import Events
 from pool._runtime._grants import Grants

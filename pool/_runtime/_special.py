@@ -11,7 +11,8 @@ import _signal
 from pool._objects._options import ActorOptions
 from pool._objects._parcels import pack
 from pool._objects._refs import ActorFacts
-from pool._runtime._actors import Actor, ActorCall
+from pool._runtime._actor_calls import ActorCall
+from pool._runtime._actors import Actor
 from pool._runtime._families import STOPPED
 
 TYPE_CHECKING = False

@@ -114,6 +114,13 @@ class DescriptorsLost(OSError):
         self.head = head
         self.note = note
 
+    def plain(self) -> OSError:
+        """Return it as an error for whoever waits for what was lost.
+
+        A builtin: to import anything there would have to be a descriptor.
+        """
+        return OSError(*self.args)
+
 
 class Channel:
     """Send and receive messages over one socket.

@@ -29,9 +29,6 @@ class Functions:
         #: Whether it is stateless, and it, or its pickle and buffers.
         self._held: dict[int, tuple[bool, Any]] = {}
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     def define(self, defines: Sequence[Any], blobs: list[Any]) -> int:
         """Take functions out of a message; return how many of its blobs they took."""
         position = 0

@@ -7,10 +7,20 @@ from pathlib import Path
 import pytest
 from rayprograms import run_program
 
-LIMITED = """
+HEAD = """
 import os, resource
 import pool as ray
 
+def all_descriptors():
+    taken = []
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return taken
+"""
+
+LIMITED = """
 @ray.remote
 class Speaker:
     def speak(self):
@@ -24,12 +34,7 @@ ray.get(first.speak.remote())
 taken = len(os.listdir("/proc/self/fd"))
 resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 4, resource.getrlimit(7)[1]))
 # There is a descriptor for the actor, and none for what it writes.
-held = []
-try:
-    while True:
-        held.append(os.open(os.devnull, os.O_RDONLY))
-except OSError:
-    pass
+held = all_descriptors()
 for fd in held[:2]:
     os.close(fd)
 second = Speaker.remote()
@@ -38,15 +43,12 @@ print("got", ray.get([second.speak.remote() for _ in range(2)]), ray.get(first.s
 
 
 def test_without_descriptors_for_its_output_an_actor_works(tmp_path: Path) -> None:
-    done = run_program(LIMITED, tmp_path)
+    done = run_program(HEAD + LIMITED, tmp_path)
     lines = [line.partition(") ")[2] or line for line in done.stdout.splitlines()]
     assert sorted(lines) == ["got [1, 1] 1", *["heard"] * 2, *["heard too"] * 2], done
 
 
 LARGE = """
-import os, resource
-import pool as ray
-
 @ray.remote
 class Maker:
     def make(self, nbytes):
@@ -62,12 +64,7 @@ maker = Maker.remote()
 ray.get(maker.make.remote(1))
 from pool import exceptions  # there is no descriptor for it later
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(7)[1]))
-held = []
-try:
-    while True:
-        held.append(os.open(os.devnull, os.O_RDONLY))
-except OSError:
-    pass
+held = all_descriptors()
 refs = [maker.make.remote(n) for n in (1, NBYTES, 2)]
 print(len(ray.get(refs[0])), len(ray.get(refs[2])))
 try:
@@ -91,6 +88,6 @@ print(len(ray.get(maker.make.remote(NBYTES))))
 def test_without_a_descriptor_for_a_large_result_only_that_call_fails(
     tmp_path: Path, nbytes: int
 ) -> None:
-    done = run_program(LARGE.replace("NBYTES", str(nbytes)), tmp_path)
+    done = run_program(HEAD + LARGE.replace("NBYTES", str(nbytes)), tmp_path)
     streamed = "b'first'\n24\n0 b'\\x00\\x00\\x00'\n"
     assert done.stdout == f"1 2\n24\n{streamed}{nbytes}\n", done

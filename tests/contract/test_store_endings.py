@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from store import _forks
 from store._settings import MODES
 
 ROOT = Path(__file__).parents[2]
@@ -141,3 +142,7 @@ def test_what_a_child_inherited_outlives_the_owner(mode: str, tmp_path: Path) ->
         owner.stdin.write(b"x")
         owner.stdin.flush()
         assert owner.stdout.read() == b"True\n"
+
+
+def test_a_child_that_nobody_can_watch_is_taken_for_alive() -> None:
+    assert not _forks.Pin(-1, 1).is_over()

@@ -430,16 +430,18 @@ def test_pandas_with_arrow_is_there_before_the_workers(tmp_path: Path) -> None:
 
 def test_a_pool_that_is_terminated_while_another_thread_submits(tmp_path: Path) -> None:
     body = """
-        import time
         for turn in range(20):
             p = Pool(2)
             p.map(square, range(3))
             kinds = set()
+            reached = threading.Event()
             def submit():
                 handles = []
                 try:
                     while True:
                         handles.append(p.apply_async(square, (3,)))
+                        if len(handles) == 1 + 10 * turn:
+                            reached.set()
                 except ValueError:
                     pass  # not running
                 for handle in handles:
@@ -449,11 +451,112 @@ def test_a_pool_that_is_terminated_while_another_thread_submits(tmp_path: Path) 
                         kinds.add(type(error).__name__)
             thread = threading.Thread(target=submit)
             thread.start()
-            time.sleep(turn / 2000)
+            reached.wait()
             p.terminate()
             thread.join()
             p.join()
             assert kinds <= {9, "PoolTerminated"}, kinds
-        print("over")
+        # As it is for a thread that saw the pool run, and now looks for its engine.
+        try:
+            p._engine
+        except ValueError as error:
+            print(error)
     """
-    assert run(body, tmp_path) == "over\n"
+    assert run(body, tmp_path) == "Pool not running\n"
+
+
+def test_threads_that_first_use_a_pool_after_a_fork_start_one_set_of_workers(
+    tmp_path: Path,
+) -> None:
+    body = """
+        p = Pool(2)
+        p.map(square, range(3))
+        child = os.fork()
+        if not child:
+            together = threading.Barrier(8)
+            seen = []
+            def use():
+                together.wait()
+                seen.append(p._engine)
+            threads = [threading.Thread(target=use) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            good = len(set(map(id, seen))) == 1 and p.map(square, range(3)) == [0, 1, 4]
+            p.terminate()
+            p.join()
+            os._exit(0 if good else 3)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        p.terminate()
+        p.join()
+    """
+    assert run(body, tmp_path) == "0\n"
+
+
+def test_workers_that_ignore_signals_end_though_other_pools_come_and_go(tmp_path: Path) -> None:
+    body = """
+        def ignore():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            return os.getpid()
+        def stubborn(fifo):
+            ignore()
+            with open(fifo, "w") as told:
+                told.write(str(os.getpid()))
+            while True:
+                signal.pause()
+        os.mkfifo("told")
+        p = Pool(1)
+        p.apply_async(stubborn, ("told",))
+        with open("told") as told:
+            pid = int(told.read())
+        p.terminate()
+        def alive():
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return False
+            return True
+        # Each of these ends well within the time that the other one is given.
+        while alive():
+            with Pool(1) as other:
+                other.map(square, range(2))
+        print("ended")
+    """
+    assert run(body, tmp_path) == "ended\n"
+
+
+def test_no_memory_for_a_message_is_an_error_of_its_call(tmp_path: Path) -> None:
+    body = """
+        from pool._local._peers import Peer
+        post = Peer.post
+        def short(peer, head, blobs=()):
+            Peer.post = post
+            raise MemoryError("for a message")
+        with Pool(2) as p:
+            p.map(square, range(8), 1)
+            Peer.post = short
+            try:
+                print(p.map(square, range(3), 3))
+            except MemoryError as error:
+                print("refused:", error, *error.__notes__)
+            print(p.map(square, range(3)), p.stats()["restarts"])
+    """
+    note = "while sending items 0 to 2 of map(square) to a worker"
+    assert run(body, tmp_path) == f"refused: for a message {note}\n[0, 1, 4] 0\n"
+
+
+def test_each_worker_draws_random_numbers_of_its_own(tmp_path: Path) -> None:
+    """Python reseeds `random` after a fork; numpy does not, whose module may be preloaded."""
+    body = """
+    def draw(_):
+        preloaded = "numpy.random" in sys.modules
+        import random, numpy
+        return preloaded, random.random(), numpy.random.random()
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["numpy.random"])
+    with context.Pool(2, maxtasksperchild=1) as p:
+        preloaded, *drawn = zip(*p.map(draw, range(6), 1))
+    print(preloaded, [len(set(numbers)) for numbers in drawn])
+    """
+    assert run(body, tmp_path) == f"{(True,) * 6} [6, 6]\n"

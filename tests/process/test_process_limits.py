@@ -23,6 +23,21 @@ def limit(descriptors):
 
 def open_files():
     return len(os.listdir("/proc/self/fd"))
+
+class NoDescriptor:
+    # Have none free within this block.
+
+    def __enter__(self):
+        self.taken = []
+        try:
+            while True:
+                self.taken.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError:
+            return
+
+    def __exit__(self, *exc_info):
+        for fd in self.taken:
+            os.close(fd)
 """
 
 
@@ -104,20 +119,13 @@ def test_large_result_without_a_descriptor_to_receive_it(tmp_path: Path, nbytes:
                 lambda: p.apply_async(bytes, (nbytes,)).get(),
                 lambda: p.map(bytes, [10, nbytes, 20], 1),
             ):
-                taken = []
-                try:
-                    while True:
-                        taken.append(os.open("/dev/null", os.O_RDONLY))
-                except OSError:
-                    pass
-                try:
-                    call()
-                except OSError as error:
-                    print(error.errno, "ulimit" in str(error))
-                kept = p.map(bytes, [3, nbytes], 1, return_exceptions=True)
-                print(kept[0], type(kept[1]).__name__)
-                for fd in taken:
-                    os.close(fd)
+                with NoDescriptor():
+                    try:
+                        call()
+                    except OSError as error:
+                        print(error.errno, "ulimit" in str(error))
+                    kept = p.map(bytes, [3, nbytes], 1, return_exceptions=True)
+                    print(kept[0], type(kept[1]).__name__)
             print(len(p.apply(bytes, (nbytes,))), p.stats()["restarts"])
     """
     lost = "24 True\nb'\\x00\\x00\\x00' OSError\n"
@@ -141,18 +149,11 @@ def test_results_that_were_lost_do_not_stay_in_the_worker(tmp_path: Path) -> Non
             before = p.apply(held)
             for _ in range(3):
                 # The worker's memory was seen here; new memory needs a descriptor again.
-                taken = []
-                try:
-                    while True:
-                        taken.append(os.open("/dev/null", os.O_RDONLY))
-                except OSError:
-                    pass
-                try:
-                    p.apply(make, (40_000_000,))
-                except OSError as error:
-                    print(error.errno)
-                for fd in taken:
-                    os.close(fd)
+                with NoDescriptor():
+                    try:
+                        p.apply(make, (40_000_000,))
+                    except OSError as error:
+                        print(error.errno)
             p.apply(held)
             print(p.apply(held) - before, p.apply(make, (10,)).sum())
     """

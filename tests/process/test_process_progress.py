@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,3 +72,46 @@ def test_a_map_of_nothing_ends_and_is_shown(pool: Any) -> None:
     seen: list[Any] = []
     pool.map_async(abs, [], callback=seen.append).get()
     assert seen == [[]]
+
+
+def test_callbacks_that_are_due_are_work(pool: Any) -> None:
+    pool.map(abs, range(4))
+    engine = pool._engine
+    seen: list[int] = []
+
+    class Due:
+        def call_back(self) -> None:
+            seen.append(1)
+
+    # As they are left when the one before them raised KeyboardInterrupt.
+    engine.driver.calling.append(Due())
+    assert engine.driver.outstanding
+    assert engine.wait(lambda: bool(seen))
+
+
+def test_a_callback_runs_though_another_thread_sleeps_for_its_own_result(
+    pool: Any, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "told")
+    os.mkfifo(tmp_path / "go")
+    pool.map(abs, range(4))
+    # To look at the memory it would wake up on its own.
+    pool._engine.driver.limit_memory(None)
+    held = pool.apply_async(tell_and_hold, (str(tmp_path),))
+    waiter = threading.Thread(target=held.get)
+    waiter.start()
+    (tmp_path / "told").read_text()
+    seen: list[Any] = []
+    called = threading.Event()
+    # Nobody waits for this one: it is the sleeping thread that has to be told.
+    pool.map_async(abs, [], callback=lambda value: (seen.append(value), called.set()))
+    assert called.wait(60)
+    assert seen == [[]]
+    assert not held.ready()
+    (tmp_path / "go").write_text("go")
+    waiter.join()
+
+
+def tell_and_hold(folder: str) -> None:
+    Path(folder, "told").write_text("here")
+    Path(folder, "go").read_text()

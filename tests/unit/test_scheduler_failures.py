@@ -435,7 +435,7 @@ def test_answer_quicker_than_the_end_for_memory_counts() -> None:
 def test_idle_worker_that_holds_much_is_replaced() -> None:
     table = Table(processes=1)
     assert table(MemoryShort(1)) == [KillWorker(1)]
-    assert table.scheduler.lendable() is None
+    assert table.scheduler.loans.lendable() is None
     assert table(WorkerExited(1)) == [StartWorker(2)]
     assert table(MemoryShort(1)) == []
 

@@ -235,7 +235,7 @@ class World:
 
     def lend(self) -> None:
         """Use an idle worker past the scheduler, if it has one to lend."""
-        worker_id = self.scheduler.lendable()
+        worker_id = self.scheduler.loans.lendable()
         if worker_id is None:
             return
         worker = self.workers[worker_id]

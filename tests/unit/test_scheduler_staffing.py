@@ -191,9 +191,9 @@ def test_worker_that_dies_blocked_makes_its_substitute_a_regular_one() -> None:
 
 def test_lent_worker_is_sent_nothing_until_it_is_returned() -> None:
     table = Table(processes=1)
-    assert table.scheduler.lendable() == 1
+    assert table.scheduler.loans.lendable() == 1
     assert table(WorkerLent(1)) == []
-    assert table.scheduler.lendable() is None
+    assert table.scheduler.loans.lendable() is None
     assert table.submit(1) == []
     (send,) = table(WorkerReturned(1, 99, False))
     assert send.worker_id == 1
@@ -202,7 +202,7 @@ def test_lent_worker_is_sent_nothing_until_it_is_returned() -> None:
 
 def test_returned_worker_takes_what_waits_behind_a_straggler() -> None:
     table = Table(processes=2)
-    lent = table.scheduler.lendable()
+    lent = table.scheduler.loans.lendable()
     assert lent is not None
     table(WorkerLent(lent))
     first, second = table.submit(1, chunks=2)
@@ -221,7 +221,7 @@ def test_worker_is_not_lent_when_it_is(reason: str) -> None:
         table(WorkerBlocked(1))
     if reason == "broken":
         table(PoolTerminated())
-    assert table.scheduler.lendable() is None
+    assert table.scheduler.loans.lendable() is None
 
 
 def test_busy_worker_cannot_be_lent() -> None:
@@ -247,7 +247,7 @@ def test_lent_worker_that_waits_for_the_pool_gets_a_substitute() -> None:
     table.answer(send)
     assert table(WorkerUnblocked(1)) == [StopWorker(2)]
     assert table(WorkerReturned(1, 99, False)) == []
-    assert table.scheduler.lendable() == 1
+    assert table.scheduler.loans.lendable() == 1
 
 
 def test_close_while_a_worker_is_lent_stops_it_after_the_call() -> None:

@@ -1,0 +1,97 @@
+"""Calls of actors' methods: what each one promised, and what it holds until it is over."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from pool._objects import _mailbox as mail
+from pool._objects._parcels import Parcel, pack
+from pool._objects._refs import FAILED, ObjectRef
+from pool._runtime._families import Member
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from typing import Any
+
+    from pool._runtime._actors import Actor
+
+
+class ActorCall(mail.Call, Member):
+    """One call of a method, with the objects that it promised."""
+
+    __slots__ = (
+        "actor", "begun", "cancelled", "children", "method", "parcel", "parent", "refs", "returns",
+        "stream", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, actor: Actor, caller: Hashable, method: str, parcel: Parcel) -> None:
+        super().__init__(caller, True, actor.options.task_retries)
+        self.actor = actor
+        self.begun = perf_counter()
+        self.method = method
+        self.parcel = parcel
+        self.refs: list[ObjectRef] = []
+        self.returns = 1
+        self.stream: Any = None
+        self.waiting = 0
+        self.found()
+
+    @property
+    def title(self) -> str:
+        """How errors name it."""
+        return f"{self.actor.title}.{self.method}"
+
+    @property
+    def name(self) -> bytes:
+        """What `get_runtime_context` calls it."""
+        if self.stream is not None:
+            name: bytes = self.stream.name
+            return name
+        return self.refs[0].binary() if self.refs else b""
+
+    def cancel_here(self, force: bool) -> None:
+        """Cancel it if it has not begun (or is async), else tell it; under the lock."""
+        self.actor.cancel(self)
+
+    def cancellation(self) -> BaseException:
+        """Return what `get` raises for a cancelled call."""
+        from pool.exceptions import TaskCancelledError
+
+        return TaskCancelledError(f"{self.title}() was cancelled")
+
+    def fail(self, error: BaseException) -> None:
+        """Put an error in place of every value; under the lock."""
+        for ref in self.refs:
+            ref._seal(FAILED, error)
+        if self.stream is not None:
+            self.stream.end(error=error)
+        self.over()
+
+    def over(self) -> None:
+        """Let go of everything that the call held."""
+        if self.parcel.refs:
+            self.actor.runtime.lending.linger(self.parcel.refs)
+        self.actor.runtime.catch_up()
+        self.refs = []
+        self.parcel = EMPTY
+        self.leave()
+
+
+EMPTY = Parcel([])
+
+
+def new_call(
+    actor: Actor, caller: Hashable, method: str, args: Any, kwargs: Any, returns: int
+) -> ActorCall:
+    """Return a call that is not in the mailbox yet."""
+    return bind(ActorCall(actor, caller, method, pack(args, kwargs)), returns)
+
+
+def bind(call: ActorCall, returns: int) -> ActorCall:
+    """Give a call the objects that it promises."""
+    call.returns = returns
+    call.refs = [ObjectRef(call.actor.runtime) for _ in range(max(0, returns))]
+    for ref in call.refs:
+        ref._call = call
+    return call

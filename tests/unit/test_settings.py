@@ -1,0 +1,55 @@
+"""What workers take over from the program that makes a pool."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pool._workers._settings import THREAD_VARIABLES, apply_environ, capture, thread_limits
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_threads_of_all_libraries_are_limited(bare: pytest.MonkeyPatch) -> None:
+    assert thread_limits(3) == dict.fromkeys(THREAD_VARIABLES, "3")
+
+
+def test_what_the_user_has_set_is_left_alone(bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("MKL_NUM_THREADS", "7")
+    limits = thread_limits(3)
+    assert "MKL_NUM_THREADS" not in limits
+    assert set(limits.values()) == {"3"}
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("5", "5"), ("4,2", "4"), ("", "3"), ("x", "3")])
+def test_the_common_variable_holds_for_libraries_without_one_of_their_own(
+    bare: pytest.MonkeyPatch, chosen: str, expected: str
+) -> None:
+    bare.setenv("OMP_NUM_THREADS", chosen)
+    limits = thread_limits(3)
+    assert limits.pop("OMP_NUM_THREADS", None) is None
+    assert set(limits.values()) == {expected}
+
+
+def test_environment_becomes_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = dict(os.environb)
+    monkeypatch.setenv("POOL_TEST_KEPT", "same")
+    monkeypatch.setenv("POOL_TEST_CHANGED", "before")
+    settings = capture({"POOL_TEST_ADDED": "new"})
+    try:
+        os.environ["POOL_TEST_CHANGED"] = "after"
+        os.environ["POOL_TEST_EXTRA"] = "to go"
+        apply_environ(settings)
+        found = {name: os.environ.get(f"POOL_TEST_{name}") for name in ("KEPT", "CHANGED", "ADDED")}
+        assert found == {"KEPT": "same", "CHANGED": "before", "ADDED": "new"}
+        assert "POOL_TEST_EXTRA" not in os.environ
+        assert dict(os.environb) == settings["environ"]
+    finally:
+        os.environb.clear()
+        os.environb.update(kept)
