@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 import select
 
+from store._interrupts import ShieldedLock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
@@ -51,6 +53,9 @@ pins: list[Pin] = []
 _writing = -1
 #: In a child: kept open as long as it lives.
 _kept: list[int] = []
+#: Of the pins. Taken within the depot's lock and without it, by whoever packs a message; what
+#: is told to wait for a child must not be told so after that child's pin is gone.
+_lock = ShieldedLock()
 
 
 def take_dropped(dropped: deque[Dropped]) -> list[int]:
@@ -64,28 +69,35 @@ def take_dropped(dropped: deque[Dropped]) -> list[int]:
             item = dropped.popleft()
         except IndexError:  # another thread took the last one
             break
-        number, born = item
-        pin = next((pin for pin in pins if born < pin.generation), None) if pins else None
-        if pin is None:
-            numbers.append(number)
-        else:
-            pin.waiting.append((dropped, item))
+        if not (pins and _waits(dropped, item)):
+            numbers.append(item[0])
     return numbers
+
+
+def _waits(dropped: deque[Dropped], item: Dropped) -> bool:
+    """Let an item wait for the oldest child that can see it; False if there is none."""
+    with _lock:
+        for pin in pins:
+            if item[1] < pin.generation:
+                pin.waiting.append((dropped, item))
+                return True
+    return False
 
 
 def sweep() -> None:
     """Return to their queues what children held that have ended."""
-    for pin in list(pins):
-        if pin.is_over():
-            pins.remove(pin)
-            os.close(pin.fd)
-            for dropped, item in pin.waiting:
-                dropped.append(item)
+    with _lock:
+        for pin in list(pins):
+            if pin.is_over():
+                pins.remove(pin)
+                os.close(pin.fd)
+                for dropped, item in pin.waiting:
+                    dropped.append(item)
 
 
 def pending() -> bool:
     """Return whether anything waits for the end of a child."""
-    return bool(pins) and any(pin.waiting for pin in pins)
+    return bool(pins) and any(pin.waiting for pin in list(pins))
 
 
 def is_inherited(born: int) -> bool:
@@ -98,12 +110,13 @@ def is_inherited(born: int) -> bool:
 
 def pinned() -> int:
     """Return how many things wait for the end of a child."""
-    return sum(len(pin.waiting) for pin in pins)
+    return sum(len(pin.waiting) for pin in list(pins))
 
 
 def before_fork() -> None:
     """Pin what this process holds; the pin is there before the child is."""
     global generation, _writing
+    _lock.acquire()
     sweep()
     try:
         reading, _writing = os.pipe()
@@ -120,11 +133,13 @@ def after_fork_in_parent() -> None:
     if _writing >= 0:
         os.close(_writing)
         _writing = -1
+    _lock.release()
 
 
 def after_fork_in_child() -> None:
     """Keep the writing end; the parent's other children are not this one's concern."""
-    global _own_from, _writing
+    global _lock, _own_from, _writing
+    _lock = ShieldedLock()
     _own_from = generation
     if _writing >= 0:
         _kept.append(_writing)

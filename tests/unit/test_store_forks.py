@@ -1,0 +1,80 @@
+"""What waits for the end of forked children, while several threads look after it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+import pytest
+
+from store import _forks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def no_pins(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[_forks.Pin]]:
+    pins: list[_forks.Pin] = []
+    monkeypatch.setattr(_forks, "pins", pins)
+    yield pins
+    for pin in pins:
+        os.close(pin.fd)
+
+
+def ended_child(generation: int) -> _forks.Pin:
+    reading, writing = os.pipe()
+    os.close(writing)
+    return _forks.Pin(reading, generation)
+
+
+def test_what_a_child_sees_comes_back_when_it_has_ended(no_pins: list[_forks.Pin]) -> None:
+    reading, writing = os.pipe()
+    no_pins.append(_forks.Pin(reading, 5))
+    dropped = deque([(1, 4), (2, 5), (3, _forks.NEVER)])
+    assert _forks.take_dropped(dropped) == [2, 3]
+    _forks.sweep()
+    assert _forks.pending() and _forks.pinned() == 1 and not dropped
+    os.close(writing)
+    _forks.sweep()
+    assert list(dropped) == [(1, 4)]
+    assert _forks.take_dropped(dropped) == [1]
+
+
+def test_threads_that_sweep_at_once_lose_nothing(no_pins: list[_forks.Pin]) -> None:
+    """Messages are packed by several threads, each of which sweeps; some fork meanwhile."""
+    errors: list[BaseException] = []
+    taken: list[int] = []
+    dropped: deque[_forks.Dropped] = deque()
+    over = threading.Event()
+
+    def look_after() -> None:
+        try:
+            while not over.is_set():
+                _forks.sweep()
+                taken.extend(_forks.take_dropped(dropped))
+        except BaseException as error:
+            errors.append(error)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=look_after) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        for number in range(2000):
+            no_pins.append(ended_child(number + 1))
+            dropped.append((number, number))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(usual)
+    assert not errors
+    while no_pins or dropped:
+        _forks.sweep()
+        taken.extend(_forks.take_dropped(dropped))
+    assert sorted(taken) == list(range(2000))
