@@ -25,6 +25,7 @@ from pool._pickling import dumps_exception, install_main
 from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel, socket_from
 from pool._transport._messages import REFUSED
+from pool._workers._carried import take_over
 from pool._workers._settings import apply
 from store._codec import encode
 
@@ -188,6 +189,7 @@ def main(fd: int) -> None:
     (_, config, layout), blobs = channel.receive()
     os.set_inheritable(fd, False)
     apply(config["settings"])
+    take_over(config["settings"]["carried"])
     found = rendezvous.listen(config["namespace"], config["name"])
     if found is None:
         _refuse(channel, ValueError(f"an actor named {config['name']!r} exists already"))

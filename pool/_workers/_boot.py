@@ -11,6 +11,7 @@ from pool._pickling import install_main
 from pool._transport._channel import Channel, socket_from
 from pool._transport._journal import attach
 from pool._unraisable import report
+from pool._workers import _carried
 from pool._workers._identity import introduce
 from pool._workers._settings import apply, apply_place
 from pool._workers._worker import Worker, flush_streams
@@ -62,6 +63,8 @@ def become_worker(
         apply_place(settings) if prefix == "ForkServer" else apply(settings)
         install_main(settings["main_file"])
     introduce(worker_id, settings, prefix)
+    if settings["carried"]:
+        _carried.take_over(settings["carried"])
     channel = Channel(socket_from(fd), buffer, linked=True)
     worker = Worker(channel, attach(journal, slot), settings["parent_pid"], settings["pool"])
     for owned in fds:

@@ -89,6 +89,8 @@ class ForkServer:
         self.children: dict[int, tuple[Client, int]] = {}
         self.lifeline = Lifeline()
         self.deadline: float | None = None
+        #: Whether workers shall collect garbage: not where a program that was forked does not.
+        self._collects = gc.isenabled()
         #: Whose environment this process has.
         self._applied: dict[str, Any] | None = None
         #: What every worker receives into: inherited, it costs a worker only the pages
@@ -331,7 +333,8 @@ class ForkServer:
         for other_fd in set(others):
             if other_fd >= 0 and other_fd not in mine:
                 os.close(other_fd)
-        gc.enable()
+        if self._collects:
+            gc.enable()
         if client.prefix == "Spawn":
             from pool._workers._spawned import exec_worker
 

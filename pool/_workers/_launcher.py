@@ -10,6 +10,7 @@ import sys
 
 from pool._transport._channel import FDS_MAX, Channel, socket_pair
 from pool._transport._messages import AWAITED, CONNECT, LAUNCH, SIGNAL
+from pool._workers import _carried
 from pool._workers._settings import capture
 
 TYPE_CHECKING = False
@@ -109,9 +110,13 @@ class Launcher:
 
 
 def start_forkserver(limits: dict[str, str], preload: Sequence[str]) -> None:
-    """Start the forkserver that `connect` will want, without waiting for it."""
+    """Start the forkserver that `connect` will want, without waiting for it.
+
+    Where there is one, `connect` finds out whether it will do.
+    """
     with _lock:
-        _server(frozenset(preload), limits)
+        if not _servers:
+            _server(_wanted(preload, _carried.changes()), limits)
 
 
 def connect(
@@ -149,9 +154,10 @@ def connect(
     # Descriptors of streams that a daemon has closed are left as they are.
     fds = [theirs.fileno(), journal, *(fd for fd in (1, 2) if _is_open(fd))]
     head = (CONNECT, settings, prefix, buffers)
+    wanted = _wanted(preload, settings["carried"])
     with _lock:
         for attempt in (1, 2):
-            server = _server(frozenset(preload), limits)
+            server = _server(wanted, limits)
             try:
                 server.channel.send(head, blobs, fds)
                 break
@@ -179,7 +185,9 @@ def fork(
     from pool._workers._inherited import fork_template
 
     ours, theirs = socket_pair()
-    child = fork_template(theirs, ours, capture(limits, pool), run_initializer, journal)
+    child = fork_template(
+        theirs, ours, capture(limits, pool, inherited=True), run_initializer, journal
+    )
     theirs.close()
     return Launcher(Channel(ours), child)
 
@@ -192,9 +200,14 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def _server(preload: frozenset[str], limits: dict[str, str]) -> _ForkServerProcess:
-    """Return a forkserver that has imported what this process needs."""
-    wanted = preload.union(name for name in HEAVY if name in sys.modules)
+def _wanted(preload: Sequence[str], carried: dict[str, Any]) -> frozenset[str]:
+    """Return the modules that are to be loaded before workers are forked."""
+    heavy = [name for name in HEAVY if name in sys.modules]
+    return _carried.modules(carried).union(preload, heavy)
+
+
+def _server(wanted: frozenset[str], limits: dict[str, str]) -> _ForkServerProcess:
+    """Return a forkserver that has imported `wanted`."""
     for server in _servers:
         if server.fits(wanted, limits):
             return server

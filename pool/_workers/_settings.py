@@ -1,7 +1,8 @@
 """What a worker takes over from the moment its pool was made, and nothing else.
 
-Working directory, environment, ``sys.path``, ``sys.argv``, umask and the authentication
-key of `multiprocessing`; no signal handlers, locks or file buffers.
+Working directory, umask, environment, ``sys.path``, ``sys.argv``, the authentication key of
+`multiprocessing`, and what the program has set in the interpreter and its libraries (see
+`pool._workers._carried`); no signal handlers, locks or file buffers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import sys
 
 from pool._transport._watch import allow, allowed
+from pool._workers import _carried
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ def thread_limits(threads: int) -> dict[str, str]:
     return {name: value for name in THREAD_VARIABLES if name not in os.environ}
 
 
-def capture(extra_environ: dict[str, str], pool: int = 0) -> dict[str, Any]:
+def capture(
+    extra_environ: dict[str, str], pool: int = 0, inherited: bool = False
+) -> dict[str, Any]:
     """Return this process's settings as plain values.
 
     Parameters
@@ -47,6 +51,8 @@ def capture(extra_environ: dict[str, str], pool: int = 0) -> dict[str, Any]:
         Variables that the workers shall have beside the present ones.
     pool : int
         What tells the pool of these workers from others of this process.
+    inherited : bool
+        The workers will be forks of this process.
     """
     try:
         cwd: str | None = os.getcwd()
@@ -67,7 +73,19 @@ def capture(extra_environ: dict[str, str], pool: int = 0) -> dict[str, Any]:
         "pool": pool,
         "awake": allowed(),
         "name": "MainProcess" if process is None else str(process.current_process().name),
+        "umask": _umask(),
+        "carried": {} if inherited else _carried.changes(),
     }
+
+
+def _umask() -> int | None:
+    # To ask the system call is to set it, if only for a moment: for other threads too.
+    try:
+        with open("/proc/self/status", "rb") as file:
+            _, found, rest = file.read(512).partition(b"\nUmask:")
+    except OSError:
+        return None
+    return int(rest.split(maxsplit=1)[0], 8) if found else None
 
 
 def _as_bytes(environ: dict[str, str]) -> dict[bytes, bytes]:
@@ -99,5 +117,7 @@ def apply_place(settings: dict[str, Any]) -> None:
             os.chdir(settings["cwd"])
         except OSError:
             pass  # as when a forked child's directory is removed: it lives on without
+    if settings["umask"] is not None:
+        os.umask(settings["umask"])
     sys.path[:] = settings["path"]
     sys.argv[:] = settings["argv"]

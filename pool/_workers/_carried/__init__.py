@@ -1,0 +1,85 @@
+"""What a program has set in the interpreter and its libraries, carried to its workers.
+
+A forked child has the recursion limit, the warnings filters, the logging handlers and numpy's
+error handling of its parent. A worker comes from a clean process and would have those of a
+fresh interpreter: the same program would give other results. So what differs from a fresh
+interpreter when the pool is made goes along, and nothing where nothing was set.
+
+What is carried is the state that a documented function sets for the whole process. Variables
+that the program changed in its modules are not: which of them belong together only the
+program knows.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pool._unraisable import report
+
+from ._interpreter import SETTINGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ._setting import Setting
+
+#: Carried if the program has imported the module of that name; where the code for it is.
+_BY_MODULE = {
+    "logging": "_logging",
+    "numpy": "_libraries",
+    "pandas": "_libraries",
+    "matplotlib": "_libraries",
+}
+
+
+def changes() -> dict[str, Any]:
+    """Return what this program has set, by the name of the module, as `marshal` takes it."""
+    found: dict[str, Any] = {}
+    for setting in SETTINGS:
+        _read(setting, found)
+    for name in _BY_MODULE:
+        if name in sys.modules:
+            _read(_setting(name), found)
+    return found
+
+
+def _read(setting: Setting, found: dict[str, Any]) -> None:
+    module = sys.modules.get(setting.module)
+    if module is None:
+        return
+    try:
+        value = setting.read(module)
+    except Exception:
+        return  # half imported, by the very import that makes this pool; or of another version
+    if value is not None:
+        found[setting.module] = value
+
+
+def modules(changed: Mapping[str, Any]) -> frozenset[str]:
+    """Return the modules that workers will import for it, better loaded before the fork."""
+    names: set[str] = set()
+    for name in changed.keys() & _BY_MODULE.keys():
+        names.update((name, f"{__name__}.{_BY_MODULE[name]}"))
+        names.update(_setting(name).needs(changed[name]))
+    return frozenset(names)
+
+
+def take_over(changed: Mapping[str, Any]) -> None:
+    """Set here what another process has set."""
+    known = {setting.module: setting for setting in SETTINGS}
+    for name, value in changed.items():
+        try:
+            setting = known.get(name) or _setting(name)
+            __import__(name)
+            setting.write(sys.modules[name], value)
+        except Exception as error:
+            report(error, f"raised while a worker took over what the program has set in {name}")
+
+
+def _setting(name: str) -> Setting:
+    module = f"{__name__}.{_BY_MODULE[name]}"
+    __import__(module)
+    found: Setting = sys.modules[module].SETTINGS[name]
+    return found

@@ -1,0 +1,232 @@
+"""What a program sets for its whole process holds in its tasks: fork would have it so."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.parametrize(
+    ("library", "method"),
+    [("multiprocessing", "fork"), ("pool", ""), ("pool", "fork"), ("pool", "spawn")],
+)
+
+
+def run(library: str, method: str, body: str, folder: Path) -> str:
+    head = f"""
+import os, sys
+import {library} as multiprocessing
+if {method!r}:
+    multiprocessing.set_start_method({method!r})
+Pool = multiprocessing.Pool
+"""
+    return run_program(head + textwrap.dedent(body), folder).succeeded()
+
+
+def test_limits_and_modes(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    import csv, decimal, gc, locale, socket, tempfile, threading, time
+
+    sys.setrecursionlimit(5000)
+    sys.setswitchinterval(0.25)
+    sys.set_int_max_str_digits(0)
+    sys.dont_write_bytecode = True
+    gc.disable()
+    gc.set_threshold(5, 6, 7)
+    threading.stack_size(1 << 20)
+    decimal.getcontext().prec = 5
+    decimal.getcontext().traps[decimal.Inexact] = True
+    decimal.DefaultContext.rounding = decimal.ROUND_DOWN
+    socket.setdefaulttimeout(7)
+    csv.field_size_limit(99_999)
+    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    tempfile.tempdir = os.getcwd()
+    os.umask(0o027)
+    os.environ["TZ"] = "KST-9"
+    time.tzset()
+
+    def deep(n):
+        return n and 1 + deep(n - 1)
+
+    def look(_):
+        context, fresh = decimal.getcontext(), decimal.DefaultContext
+        umask = os.umask(0)
+        os.umask(umask)
+        stack = threading.stack_size()
+        threading.stack_size(stack)
+        return [
+            deep(3000), sys.getswitchinterval(), len(str(10**5000)), sys.dont_write_bytecode,
+            gc.isenabled(), gc.get_threshold(), stack,
+            context.prec, context.traps[decimal.Inexact], fresh.rounding, fresh.prec,
+            socket.getdefaulttimeout(), csv.field_size_limit(), locale.setlocale(locale.LC_ALL),
+            tempfile.gettempdir() == os.getcwd(), oct(umask), time.tzname[0], time.timezone,
+        ]
+
+    here = look(0)
+    with Pool(1) as p:
+        (there,) = p.map(look, [0])
+    print(there == here, there)
+    """
+    seen = (
+        "3000, 0.25, 5001, True, False, (5, 6, 7), 1048576, 5, True, 'ROUND_DOWN', 28, "
+        "7.0, 99999, 'C.UTF-8', True, '0o27', 'KST', -32400"
+    )
+    assert run(library, method, body, tmp_path) == f"True [{seen}]\n"
+
+
+def test_warnings_filters(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    import warnings
+    from xml.sax import SAXException
+
+    class Mild(UserWarning):
+        pass
+
+    class Other(UserWarning):
+        pass
+
+    open("late.py", "w").write("class Late(FutureWarning): pass\\n")
+    sys.path.insert(0, os.getcwd())
+    import late
+
+    warnings.simplefilter("error")
+    warnings.simplefilter("ignore", Mild)
+    warnings.filterwarnings("ignore", category=late.Late)
+    warnings.filterwarnings("ignore", message=".*harmless", module=r"__main__$")
+
+    def outcome(message, kind):
+        try:
+            warnings.warn(message, kind)
+        except Warning as raised:
+            return type(raised).__name__
+        return "ignored"
+
+    def look(number):
+        if number == 0:
+            return [outcome("x", Mild), outcome("x", Other), outcome("how harmless", Other)]
+        import late
+        return [outcome("x", late.Late), outcome("x", FutureWarning)]
+
+    with Pool(1) as p:
+        print(p.map(look, range(2)))
+    """
+    expected = "[['ignored', 'Other', 'ignored'], ['ignored', 'FutureWarning']]\n"
+    assert run(library, method, body, tmp_path) == expected
+
+
+def test_loggers(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    import logging
+
+    class Upper(logging.Formatter):
+        def format(self, record):
+            return super().format(record).upper()
+
+    logging.addLevelName(5, "TRACE")
+    logging.basicConfig(level=5, format="%(levelname)s %(name)s %(message)s", stream=sys.stdout)
+    own = logging.getLogger("report")
+    own.propagate = False
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(Upper("own %(message)s"))
+    handler.addFilter(lambda record: "secret" not in record.getMessage())
+    own.addHandler(handler)
+    logging.getLogger("chatty").setLevel(logging.ERROR)
+    logging.getLogger("off").disabled = True
+    logging.captureWarnings(True)
+
+    def work(n):
+        logging.info("item %d", n)
+        logging.log(5, "fine")
+        own.info("told")
+        own.info("a secret")
+        logging.getLogger("chatty").warning("hidden")
+        logging.getLogger("off").error("hidden")
+        sys.stdout.flush()
+
+    with Pool(1) as p:
+        p.map(work, [1, 2], chunksize=1)
+    """
+    lines = ["INFO root item {}", "TRACE root fine", "OWN TOLD"]
+    expected = [line.format(n) for n in (1, 2) for line in lines]
+    assert run(library, method, body, tmp_path).splitlines() == expected
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_log_files(library: str, method: str, mode: str, tmp_path: Path) -> None:
+    body = f"""
+    import logging
+    mode = {mode!r}
+    open("program.log", "w").write("before\\n")
+    logging.basicConfig(filename="program.log", filemode=mode, level="INFO", format="%(message)s")
+
+    def work(n):
+        logging.info("task %d", n)
+
+    logging.info("begin")
+    with Pool(2) as p:
+        for turn in range(3):
+            p.map(work, range(turn * 100, turn * 100 + 100), chunksize=1)
+            logging.info("turn %d", turn)
+    logging.info("end")
+    lines = open("program.log").read().splitlines()
+    if mode == "a":
+        assert lines.pop(0) == "before"
+    assert lines[0] == "begin" and lines[-2:] == ["turn 2", "end"], lines
+    tasks = sorted(int(line[5:]) for line in lines if line.startswith("task "))
+    print(tasks == list(range(300)), len(lines))
+    """
+    assert run(library, method, body, tmp_path) == "True 305\n"
+
+
+def test_numeric_libraries(library: str, method: str, tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    body = """
+    import numpy, pandas
+
+    numpy.seterr(all="raise")
+    numpy.set_printoptions(precision=2, formatter={"bool": lambda value: "yn"[not value]})
+    pandas.set_option("display.max_rows", 4)
+    pandas.options.display.float_format = "<{:.1f}>".format
+    FACTOR = numpy.zeros(3)
+
+    def look(_):
+        try:
+            1 / FACTOR
+        except FloatingPointError:
+            raised = True
+        text = str(pandas.Series([1.25, 2.25] * 4))
+        return raised, str(numpy.array([1 / 3])), str(numpy.array([True])), "<2.2>" in text, (
+            text.count("\\n")
+        )
+
+    with Pool(1) as p:
+        print(p.map(look, [0]) == [look(0)], look(0)[:4])
+    """
+    expected = "True (True, '[0.33]', '[y]', True)\n"
+    assert run(library, method, body, tmp_path) == expected
+
+
+def test_styles_of_figures(library: str, method: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    body = """
+    import matplotlib
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"axes.grid": True, "lines.linewidth": 7})
+    matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=["k", "r"])
+
+    def look(_):
+        from matplotlib import pyplot
+        figure, axes = pyplot.subplots()
+        axes.plot([1])
+        (line,) = axes.plot([2])
+        return pyplot.get_backend(), line.get_linewidth(), line.get_color()
+
+    with Pool(1) as p:
+        print(p.map(look, [0]))
+    """
+    assert run(library, method, body, tmp_path) == "[('svg', 7.0, 'r')]\n"
