@@ -69,8 +69,13 @@ class _Reading:
                 return None
             number = self._numbers[id(handler)] = len(self.handlers)
             self.handlers.append(carried)
-            parts = (handler, handler.formatter, *handler.filters)
+            formatter = handler.formatter
+            parts = (handler, formatter, *handler.filters)
             self.needs.update(type(part).__module__ for part in parts if part is not None)
+            if formatter is not None and (
+                type(formatter) is not logging.Formatter or "processName" in str(formatter._fmt)
+            ):
+                self.needs.add("multiprocessing")  # without it, records have "MainProcess"
         return number
 
 
@@ -144,11 +149,14 @@ def _read(logging: Any) -> Any:
     captured = getattr(captures, "__module__", "") == "logging"
     if not (changed or names or disabled or captured):
         return None
-    return changed, reading.handlers, names, disabled, captured, sorted(reading.needs)
+    needs = sorted(reading.needs - {"__main__"})
+    return changed, reading.handlers, names, disabled, captured, needs
 
 
 def _write(logging: Any, value: tuple[Any, ...]) -> None:
-    loggers, packed_handlers, names, disabled, captured, _ = value
+    loggers, packed_handlers, names, disabled, captured, needs = value
+    for name in needs:
+        __import__(name)
     for name, level in names:
         logging.addLevelName(level, name)
     handlers = [_handler(*entry) for entry in packed_handlers]
@@ -175,7 +183,8 @@ def _handler(data: bytes, stream: str) -> Any:
 
 
 def _needs(value: tuple[Any, ...]) -> Iterable[str]:
-    return [name for name in value[-1] if name != "__main__"]
+    needs: list[str] = value[-1]
+    return needs
 
 
 SETTINGS = {"logging": Setting("logging", _read, _write, _needs)}
