@@ -17,6 +17,7 @@ from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, load
 from ._namespaces import install_main
 from ._payloads import FunctionPayload, dumps_function
 from ._picklers import register_reducer
+from ._reducers import flush_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "dumps_function",
     "dumps_to_parent",
     "dumps_to_worker",
+    "flush_files",
     "install_main",
     "loads",
     "register_reducer",

@@ -209,12 +209,28 @@ def _reduce_file(pickler: BasePickler, file: Any) -> Any:
     if not isinstance(name, str | bytes):
         raise _pickle.PicklingError(f"cannot pickle an open file without a name: {file!r}")
     if file.writable():
-        file.flush()  # what has been written is in the file, or the other end misses it
+        # What has been written is in the file: the other end sees it, and a fork that
+        # inherits the file does not write it again.
+        file.flush()
+        _refuse_position(file)
     position = file.tell() if file.seekable() else None
     text = {}
     if hasattr(file, "encoding"):
         text = {"encoding": file.encoding, "errors": file.errors}
     return _open_file, (_absolute(name), _mode_for(file), text, position)
+
+
+def _refuse_position(file: Any) -> None:
+    """Refuse a file that is written at a position of which each process would have its own.
+
+    They would write over each other. Forked children share one position.
+    """
+    if "a" not in file.mode:
+        raise _pickle.PicklingError(
+            f"cannot pickle {file.name!r}, which is open for writing (mode {file.mode!r}): "
+            "processes that open it again would write over each other's data; open it with "
+            "mode 'a', or in the function"
+        )
 
 
 def _absolute(name: str | bytes) -> str | bytes:
@@ -224,26 +240,44 @@ def _absolute(name: str | bytes) -> str | bytes:
 
 
 def _mode_for(file: Any) -> str:
-    """Return a mode in which the file can be opened again without harm to its contents."""
     mode: str = file.mode
-    if not hasattr(file, "encoding") and "b" not in mode:
-        mode += "b"
-    if "w" in mode or "x" in mode:
-        mode = mode.replace("w", "r").replace("x", "r").replace("+", "") + "+"
-    return mode
+    return mode if hasattr(file, "encoding") or "b" in mode else mode + "b"
 
 
 def _open_file(name: Any, mode: str, text: dict[str, str], position: int | None) -> Any:
+    global _written
     file = open(name, mode, **text)  # type: ignore[call-overload]  # the caller's
-    if position is not None:
+    if "a" in mode:
+        if not _written:
+            from weakref import WeakSet
+
+            _written = WeakSet()
+        _written.add(file)
+    elif position is not None:
         file.seek(position)
     return file
+
+
+#: Files opened again here, to be written to.
+_written: Any = ()
+
+
+def flush_files() -> None:
+    """Write out what tasks wrote to files that they were sent: it is there with their results."""
+    for file in list(_written):
+        if not file.closed:
+            try:
+                file.flush()
+            except OSError as error:
+                from pool._unraisable import report
+
+                report(error, f"raised while what a task wrote to {file.name!r} was written out")
 
 
 def _closed_file(mode: str) -> Any:
     from os import devnull
 
-    file = open(devnull, mode)  # closed by the next line
+    file = open(devnull, mode.replace("x", "w"))  # closed by the next line
     file.close()
     return file
 
@@ -251,8 +285,10 @@ def _closed_file(mode: str) -> Any:
 def _reduce_raw_file(pickler: BasePickler, file: Any) -> Any:
     if file.closed or not isinstance(file.name, str | bytes):
         return _reduce_file(pickler, file)
-    mode = _mode_for(file)
-    return _open_raw_file, (_absolute(file.name), mode, file.tell() if file.seekable() else 0)
+    if file.writable():
+        _refuse_position(file)
+    position = file.tell() if file.seekable() else 0
+    return _open_raw_file, (_absolute(file.name), _mode_for(file), position)
 
 
 def _open_raw_file(name: Any, mode: str, position: int) -> Any:

@@ -7,7 +7,7 @@ import os
 import sys
 
 # Imported before the fork, once for all workers.
-from pool._pickling import install_main
+from pool._pickling import flush_files, install_main
 from pool._transport._channel import Channel, socket_from
 from pool._transport._journal import attach
 from pool._unraisable import report
@@ -123,3 +123,4 @@ def _farewell() -> None:
             threading._shutdown()
     finally:
         flush_streams()
+        flush_files()

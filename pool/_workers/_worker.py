@@ -13,7 +13,7 @@ import os
 import sys
 from time import perf_counter
 
-from pool._pickling import dumps_exception, loads
+from pool._pickling import dumps_exception, flush_files, loads
 from pool._transport._journal import (
     ALL_CHUNKS,
     EXIT_AT_ONCE,
@@ -330,6 +330,7 @@ class Worker:
     ) -> None:
         self._end_fork(None)
         flush_streams()
+        flush_files()
         now = perf_counter()
         elapsed = now - self._begun
         self._begun = now

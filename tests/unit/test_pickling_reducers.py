@@ -89,13 +89,13 @@ def test_open_files(tmp_path: Path) -> None:
             before = f.tell()
             rest = f.read()
             return before, rest, f.mode, os.path.abspath(f.name) == os.path.abspath(f.name)
-        written = open("a.txt", "w", encoding="latin-1")
+        written = open("a.txt", "a", encoding="latin-1")
         written.write("h\\xe4llo\\n")
         def append(f):
             f.write("more")
             f.close()
             return f.encoding
-        assert w(append, written) == "latin-1"       # nothing truncated, not even flushed away
+        assert w(append, written) == "latin-1"       # what this process wrote comes first
         written.close()
         assert open("a.txt", encoding="latin-1").read() == "h\\xe4llo\\nmore"
         with open("a.txt", encoding="latin-1") as text:
@@ -107,21 +107,35 @@ def test_open_files(tmp_path: Path) -> None:
         with open("a.txt", "rb", buffering=0) as raw:
             raw.seek(1)
             assert w(use, raw)[1][1:] == b"llo\\nmore"
-        with open("a.txt", "r+b") as both:
-            both.seek(7)
-            assert w(use, both)[:2] == (7, b"ore")
         with open("a.txt", "a") as end:
             w(lambda f: (f.write("!"), f.close()), end)
-        with open("new.bin", "xb") as new:
-            new.write(b"12")
-            w(lambda f: (f.write(b"34"), f.close()), new)
-        assert open("new.bin", "rb").read() == b"1234"
+        for mode in "w", "x+", "r+b", "wb":
+            name = "new " + mode
+            if mode == "r+b":
+                open(name, "w").close()
+            with open(name, mode) as new:
+                new.write("12" if "b" not in mode else b"12")
+                try:
+                    dumps_to_worker([new])
+                except CannotSend as error:
+                    assert "cannot pickle" in str(error) and "write over" in str(error), error
+                else:
+                    raise AssertionError(mode)
+                # A fork that inherits the file now has nothing of it to write.
+                assert os.path.getsize(name) == 2
+        with open("raw.bin", "wb", buffering=0) as raw:
+            try:
+                dumps_to_worker(raw)
+            except CannotSend as error:
+                assert "write over" in str(error), error
+            else:
+                raise AssertionError(raw)
         closed = open("a.txt")
         closed.close()
         assert w(lambda f: f.closed, closed)
         for name in "stdin", "stdout", "stderr", "__stderr__":
             assert w(lambda f, n: f is getattr(sys, n), getattr(sys, name), name)
-        with tempfile.NamedTemporaryFile("w+") as temporary:
+        with tempfile.NamedTemporaryFile("a+") as temporary:
             temporary.write("kept")
             assert w(lambda t: (t.seek(0), t.read(), t.close())[1], temporary) == "kept"
             assert os.path.exists(temporary.name)

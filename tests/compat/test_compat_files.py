@@ -1,0 +1,105 @@
+"""Files that tasks write to: what several processes write is all there, once."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# In the standard library only by inheritance, as a global.
+BOTH = pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+
+HEAD = """
+import sys
+from {library} import Pool
+
+def check(lines):
+    text = open("out.txt").read()
+    assert sorted(text.split()) == sorted(lines), text
+    print("as it should be")
+"""
+
+
+def run(library: str, body: str, folder: Path) -> None:
+    program = HEAD.format(library=library) + textwrap.dedent(body)
+    assert run_program(program, folder).succeeded() == "as it should be\n"
+
+
+@BOTH
+@pytest.mark.parametrize("mode", ["w", "x", "r+", "a"])
+def test_a_global_file(library: str, mode: str, tmp_path: Path) -> None:
+    (tmp_path / "out.txt").write_text("") if mode == "r+" else None
+    body = f"""
+    file = open("out.txt", {mode!r})
+    file.write("head\\n")
+    file.flush()
+
+    def write(n):
+        file.write(f"{{n}}\\n")
+        file.flush()
+
+    with Pool(2) as p:
+        p.map(write, range(100), chunksize=1)
+        p.apply(write, ("one",))
+        p.map(write, range(100, 110), chunksize=5)
+    file.write("tail\\n")
+    file.close()
+    check(["head", "tail", "one", *map(str, range(110))])
+    """
+    run(library, body, tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_a_file_in_an_object(mode: str, tmp_path: Path) -> None:
+    body = f"""
+    class Report:
+        def __init__(self):
+            self.file = open("out.txt", {mode!r})
+
+        def add(self, n):
+            self.file.write(f"{{n}}\\n")
+            self.file.flush()
+
+    report = Report()
+    with Pool(2) as p:
+        p.map(report.add, range(50), chunksize=1)
+        list(p.imap_unordered(report.add, range(50, 60)))
+    report.add("end")
+    report.file.close()
+    check(["end", *map(str, range(60))])
+    """
+    run("pool", body, tmp_path)
+
+
+def test_what_tasks_append_is_there_with_their_results(tmp_path: Path) -> None:
+    """Forked workers of the standard pool end without writing it out."""
+    body = """
+    file = open("out.txt", "a")
+    with Pool(2) as p:
+        p.map(lambda n: file.write(f"{n}\\n") and None, range(100), chunksize=1)
+        check(map(str, range(100)))
+    """
+    run("pool", body, tmp_path)
+
+
+def test_where_nothing_can_be_inherited_the_file_is_refused(tmp_path: Path) -> None:
+    body = """
+    from pool import CannotSend
+
+    def write(file, n):
+        file.write(str(n))
+
+    files = [0, open("out.txt", "w")]
+    with Pool(2) as p:
+        try:
+            p.map(str, files)
+        except CannotSend as error:
+            assert "mode 'w'" in str(error) and "mode 'a'" in str(error), error
+            check([])
+    """
+    run("pool", body, tmp_path)
