@@ -12,7 +12,15 @@ import select
 from pool._local import _events as ev
 from pool._local._outcomes import decoded_error
 from pool._transport._channel import FEW, DescriptorsLost
-from pool._transport._messages import DONE, ONE, READY, REFUSED, REST, can_be_lost
+from pool._transport._messages import (
+    DONE,
+    IMPORTED,
+    ONE,
+    READY,
+    REFUSED,
+    REST,
+    can_be_lost,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +79,8 @@ class Arrivals:
             driver.handle(ev.WorkerRefused(peer.worker_id))
         elif kind == REST:
             driver.handle(ev.RestReturned(peer.worker_id, head[1]))
+        elif kind == IMPORTED:
+            driver.crew.tell_imports(head)
 
     def _on_client(self, peer: Peer, head: Any, fds: list[int]) -> None:
         """Let the tasks of this worker use the pool that they run in."""

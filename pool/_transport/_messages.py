@@ -34,6 +34,9 @@ worker -> parent
         The chunk that runs is the last one of the message; those behind it were not
         begun, and will not be. All before it have been answered.
 
+    ``(IMPORTED, names, files, harmless)``
+        Its tasks have loaded these modules; see `pool._workers._warmup`.
+
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
     pool that they run in; see `pool._local._nested`. ``(CLIENT, kind)`` with descriptors that
     are for the runtime of tasks, actors and objects; see `pool._objects._protocol`.
@@ -86,6 +89,7 @@ CONNECT = 20
 LAUNCH = 21
 SIGNAL = 22
 EXITED = 23
+IMPORTED = 24  #: from worker to parent too
 
 RETURNS = 30  #: both ways
 

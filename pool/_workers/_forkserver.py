@@ -19,7 +19,8 @@ Messages (see `pool._transport._messages` for the style)
     the initializer's payload and the descriptors of the new client's socket, its journal,
     stdout and stderr.
     client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with one descriptor each;
-    ``(SIGNAL, worker_id, number)``.
+    ``(SIGNAL, worker_id, number)``; ``(IMPORTED, names, files, harmless)``, see
+    `pool._workers._warmup`.
     forkserver -> client: ``(EXITED, ((worker_id, wait status), ...))``.
 """
 
@@ -34,10 +35,11 @@ import sys
 from time import monotonic
 
 from pool._transport._channel import BUFFER_NBYTES, Channel, socket_from
-from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL
+from pool._transport._messages import CONNECT, EXITED, IMPORTED, LAUNCH, SIGNAL
 from pool._workers._boot import become_worker
 from pool._workers._lifeline import Lifeline
 from pool._workers._settings import apply_environ
+from pool._workers._warmup import Warmup, may_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class ForkServer:
         self.children: dict[int, tuple[Client, int]] = {}
         self.lifeline = Lifeline()
         self.deadline: float | None = None
+        self._warmup = Warmup()
         #: Whether workers shall collect garbage: not where a program that was forked does not.
         self._collects = gc.isenabled()
         #: Whose environment this process has.
@@ -112,12 +115,16 @@ class ForkServer:
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         _signal.signal(_signal.SIGCHLD, _nothing)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        gc.collect()
-        gc.freeze()  # or the collector's marks would unshare the pages
+        self._settle()
         gc.disable()
         while self.control is not None or self.clients or self.children:
             self._step()
         os._exit(0)
+
+    @staticmethod
+    def _settle() -> None:
+        gc.collect()
+        gc.freeze()  # or the collector's marks would unshare the pages
 
     def _step(self) -> None:
         for fd, _ in self._poll.poll(self._patience()):
@@ -131,6 +138,8 @@ class ForkServer:
                 self._on_client(self.clients[fd])
         self._reap()
         self._fork_some()
+        if self._warmup.due and not any(client.waiting for client in self.clients.values()):
+            self._try_out()
         if self.deadline is not None and monotonic() >= self.deadline:
             self._kill_stubborn()
 
@@ -201,6 +210,10 @@ class ForkServer:
         if head[0] == LAUNCH:
             for (worker_id, slot), fd in zip(head[1], fds, strict=True):
                 client.waiting.append((worker_id, slot, fd))
+            if client.prefix == "ForkServer" and self._warmup.asked():
+                self._settle()
+        elif head[0] == IMPORTED:
+            self._warmup.told(*head[1:])
         elif head[0] == SIGNAL:
             _, worker_id, number = head
             pid = client.pids.get(worker_id)
@@ -244,10 +257,12 @@ class ForkServer:
 
     def _reap(self) -> None:
         told = []
-        while self.children:
+        while self.children or self._warmup.pid:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 break
+            if pid == self._warmup.pid and self._warmup.tried(status):
+                self._settle()
             if pid not in self.children:
                 continue
             client, worker_id = self.children.pop(pid)
@@ -317,11 +332,28 @@ class ForkServer:
         if numpy_random is not None:
             numpy_random.seed()
 
-    def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
+    def _try_out(self) -> None:
+        """Let a child see whether this process could import what workers had to."""
+        self.lifeline.prepare()
+        try:
+            pid = os.fork()
+        except OSError:
+            pid = -1
+        if not pid:
+            try:
+                self._keep_only(set())
+                os._exit(0 if self._warmup.is_fit() else 1)
+            finally:
+                os._exit(1)
+        self.lifeline.discard()
+        if pid > 0:
+            self._warmup.trying(pid)
+
+    def _keep_only(self, mine: set[int]) -> None:
+        """Become a child: keep `mine`, of all descriptors that this process deals with."""
         _signal.set_wakeup_fd(-1)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self.lifeline.hold()
-        mine = {fd, *client.fds}
         others = [self._wake_read, self._wake_write, self.owner, *self.clients]
         others += [-1 if self.control is None else self.control.fileno()]
         # Not only those that are listed: of a pool that is gone the socket stays open
@@ -333,6 +365,9 @@ class ForkServer:
         for other_fd in set(others):
             if other_fd >= 0 and other_fd not in mine:
                 os.close(other_fd)
+
+    def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
+        self._keep_only({fd, *client.fds})
         if self._collects:
             gc.enable()
         if client.prefix == "Spawn":
@@ -373,8 +408,8 @@ def main(control: int, owner: int, preload: Sequence[str]) -> NoReturn:
     owner : int
         pidfd of the user's process or -1.
     preload : sequence of str
-        Modules to import before the first fork. One that starts a thread makes this
-        process unfit for forking: it is then exec'd again without that module.
+        Modules to import before the first fork. One that starts a thread that a fork does not
+        end makes this process unfit for forking: it is then exec'd again without that module.
     """
     # Arrow's allocator starts a thread when it is loaded, with pandas for example, unless told
     # not to. Workers have the program's environment, not this one.
@@ -384,7 +419,7 @@ def main(control: int, owner: int, preload: Sequence[str]) -> NoReturn:
             __import__(name)
         except Exception:
             continue  # workers report it, if any task needs it
-        if _threads() > 1:
+        if not may_fork():
             rest = [other for other in preload if other != name]
             from pool._workers._launcher import forkserver_argv
 
@@ -396,10 +431,3 @@ def main(control: int, owner: int, preload: Sequence[str]) -> NoReturn:
         if fd >= 0:
             os.set_inheritable(fd, False)
     ForkServer(Channel(socket_from(control)), owner).run()
-
-
-def _threads() -> int:
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        return 1

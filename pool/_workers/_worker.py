@@ -32,6 +32,7 @@ from pool._transport._messages import (
     EXIT,
     FORGET,
     HOST,
+    IMPORTED,
     INITIALIZE,
     MAP,
     ONE,
@@ -47,6 +48,7 @@ from pool._workers._functions import Functions, with_values
 from pool._workers._outcomes import encode
 from pool._workers._payloads import blobs_of, chunks_of
 from pool._workers._quick import Loop
+from pool._workers._warmup import MANY, news
 
 _get_ident = _thread.get_ident
 
@@ -95,6 +97,8 @@ class Worker:
         self._loop = Loop(slot.words, slot.data)
         self._pid = os.getpid()
         self._begun = 0.0
+        #: How many modules are loaded that the forkserver has, or was told of.
+        self._modules = len(sys.modules)
         #: Messages that came before the initializer's arguments.
         self._early: list[tuple[Any, list[Any]]] = []
         self._thread = _get_ident()
@@ -331,6 +335,8 @@ class Worker:
         self._end_fork(None)
         flush_streams()
         flush_files()
+        if len(sys.modules) >= self._modules + MANY:
+            self._tell_imports()
         now = perf_counter()
         elapsed = now - self._begun
         self._begun = now
@@ -345,6 +351,19 @@ class Worker:
             encoded = dumps_exception(error)
             head = (DONE, message_id, chunks, final, elapsed, 1, ONE)
             self.channel.send(head, [encoded.data, *encoded.buffers])
+
+    def _tell_imports(self) -> None:
+        """Tell what the tasks have imported: workers to come may find it loaded."""
+        names, files, harmless = news(self._modules)
+        self._modules = len(sys.modules)
+        if len(names) < MANY:
+            return
+        try:
+            self.channel.send((IMPORTED, names, files, harmless))
+        except ConnectionError:
+            raise  # the parent is gone
+        except (OSError, MemoryError):
+            pass  # then those to come import them again
 
     def _end_fork(self, error: BaseException | None) -> None:
         """End this process if it is not the worker but was forked by a task.
