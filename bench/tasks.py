@@ -19,6 +19,14 @@ def increment(number: int) -> int:
     return number + 1
 
 
+def render(number: int) -> str:
+    """Do what needs a package that takes longer to load than to use."""
+    from flask import Flask, render_template_string
+
+    with Flask("bench").app_context():
+        return render_template_string("{{ number + 1 }}", number=number)
+
+
 def spin(seconds: float) -> float:
     """Keep one CPU busy for so long; the time is the wall's, so tasks are what they say."""
     end = time.perf_counter() + seconds

@@ -115,9 +115,13 @@ def pinned() -> int:
 
 def before_fork() -> None:
     """Pin what this process holds; the pin is there before the child is."""
-    global generation, _writing
     _lock.acquire()
     sweep()
+    _pin()
+
+
+def _pin() -> None:
+    global generation, _writing
     try:
         reading, _writing = os.pipe()
     except OSError:

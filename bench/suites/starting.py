@@ -78,6 +78,23 @@ def short_pool(peer: Peer, scale: Scale) -> Iterator[Work]:
     yield Work(lambda: _pool_and_map(peer), lambda result: expect(result, list(range(1, 9))))
 
 
+@contextmanager
+def short_pool_with_package(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Do that with tasks that use an installed package, which the program has loaded."""
+    try:
+        expect(tasks.render(0), "1")
+    except ImportError:
+        raise Unsupported("Flask is not installed") from None
+
+    def run() -> list[str]:
+        with peer.open(2) as session:
+            return session.map(tasks.render, range(8))
+
+    for _ in range(3):
+        run()  # by then it is known that tasks use it
+    yield Work(run, lambda result: expect(result, list(map(str, range(1, 9)))))
+
+
 _ballast: list[bytes] = []
 
 
@@ -120,6 +137,11 @@ ROWS = (
         short_pool,
         (Bound(0.25),),
         headline=True,
+    ),
+    Row(
+        "short-pool-package",
+        "the same, with tasks that use Flask",
+        short_pool_with_package,
     ),
     Row(
         "64-workers",

@@ -63,7 +63,7 @@ def test_it_notices_views_that_share_their_pages(
 def test_it_notices_forked_children_that_are_forgotten(
     monkeypatch: pytest.MonkeyPatch, shared: str
 ) -> None:
-    monkeypatch.setattr(_forks, "before_fork", lambda: None)
+    monkeypatch.setattr(_forks, "_pin", lambda: None)
     with pytest.raises(Corruption):
         until_noticed(forks=True)
 
