@@ -41,17 +41,22 @@ _contexts: dict[str, Context] = {}
 class Context:
     """Stand for a standard context, with our Pool in place of its own.
 
-    Parameters
-    ----------
-    standard : multiprocessing.context.BaseContext
-        What every attribute except `Pool`, `cpu_count` and `get_context` comes from.
-    method : {"default", "fork", "spawn", "forkserver"}
-        How the Pools made from this context start their workers.
+    Every attribute except `Pool`, `cpu_count` and `get_context` comes from the standard context
+    of the same start method. Programs may derive from ``type(get_context())``, to put a class of
+    their own in the place of `Process`; pools here start no `Process`, and their workers may have
+    children without that.
     """
 
-    def __init__(self, standard: BaseContext, method: str) -> None:
-        self._standard = standard
-        self._method = method
+    #: How the Pools made from this context start their workers.
+    _method = "default"
+
+    def __init__(self) -> None:
+        import multiprocessing
+
+        method = self._method
+        self._standard: BaseContext = multiprocessing.get_context(
+            None if method == "default" else method
+        )
 
     # Callers that check for a standard context (torch's DataLoader does) find one.
     @property
@@ -99,11 +104,36 @@ class Context:
             raise AttributeError(name)
         return getattr(self._standard, name)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> Any:
+        if type(self) not in _CLASSES.values():
+            return type(self), ()
         return get_context, (None if self._method == "default" else self._method,)
 
     def __repr__(self) -> str:
         return f"<pool context {self._method!r}>"
+
+
+class ForkContext(Context):
+    """The context of "fork"."""
+
+    _method = "fork"
+
+
+class SpawnContext(Context):
+    """The context of "spawn"."""
+
+    _method = "spawn"
+
+
+class ForkServerContext(Context):
+    """The context of "forkserver"."""
+
+    _method = "forkserver"
+
+
+_CLASSES: dict[str, type[Context]] = {
+    kind._method: kind for kind in (Context, ForkContext, SpawnContext, ForkServerContext)
+}
 
 
 def get_context(method: str | None = None) -> Context:
@@ -119,13 +149,14 @@ def get_context(method: str | None = None) -> Context:
     ValueError
         If this platform has no such method.
     """
-    import multiprocessing
-
     name = method or start_method_for(None)
     context = _contexts.get(name)
     if context is None:
-        standard = multiprocessing.get_context(method)
-        context = _contexts[name] = Context(standard, name)
+        if name not in _CLASSES:
+            import multiprocessing
+
+            multiprocessing.get_context(method)  # says what it thinks of that
+        context = _contexts[name] = _CLASSES[name]()
     return context
 
 
@@ -165,8 +196,9 @@ def start_method_for(context: object) -> str:
         If the context's method is none of these.
     """
     # `type`, not `isinstance`: a Context says that it is a standard one.
-    if type(context) is Context:
-        return context._method
+    if issubclass(type(context), Context):
+        method = type(context)._method  # type: ignore[attr-defined]  # that of a Context
+        return str(method)
     if context is None or context is _standard_attribute("_default_context"):
         return _chosen_method()
     method = getattr(context, "get_start_method", lambda: None)()

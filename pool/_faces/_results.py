@@ -211,6 +211,12 @@ class MapResult(AsyncResult):
                 self._value[number * size : (number + 1) * size] = chunk
         return self._progress is not None
 
+    @property
+    def _number_left(self) -> int:
+        """Chunks without an outcome, as programs look at the standard's private count."""
+        size = self._chunksize
+        return 0 if self._whole else -(-self._length // size) - self._received // size
+
     def finish(self) -> bool:
         if self._first_failed >= 0:
             self._success = False

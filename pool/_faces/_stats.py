@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import _signal
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pool._faces._pool import Pool
+    from pool._local._engine import LocalEngine
 
 
 class WorkerView:
     """A worker as programs see it that look into ``pool._pool``."""
 
-    def __init__(self, worker_id: int, pid: int | None, state: str, tasks_done: int) -> None:
+    daemon = False
+
+    def __init__(self, engine: LocalEngine, worker_id: int, state: str, tasks_done: int) -> None:
+        self._engine = engine
+        self._peer = engine.driver.peers.get(worker_id)
         self.worker_id = worker_id
-        self.pid = pid
+        self.pid = None if self._peer is None else self._peer.pid
         self.name = f"PoolWorker-{worker_id}"
         self.state = state
         self.tasks_done = tasks_done
-        self.exitcode = None
+
+    @property
+    def exitcode(self) -> int | None:
+        """How it has ended, minus a signal's number if by that; None while it lives."""
+        engine = self._engine
+        if engine.usable:
+            engine.lead.glance()
+        status = None if self._peer is None else self._peer.status
+        if status is not None:
+            return os.waitstatus_to_exitcode(status)
+        # Of workers that are terminated with their pool nobody waits for the status.
+        return -_signal.SIGTERM if engine.driver.closed else None
 
     def is_alive(self) -> bool:
-        """Return True: those that have ended are not listed."""
-        return True
+        """Return whether it has not ended."""
+        return self.exitcode is None
 
     def __repr__(self) -> str:
         return f"<{self.name} pid={self.pid} {self.state}>"
@@ -36,7 +55,6 @@ def worker_views(pool: Pool) -> list[WorkerView]:
     engine.lead.glance()
     views = []
     for worker in list(engine.scheduler.workers.values()):
-        peer = engine.driver.peers.get(worker.worker_id)
         if worker.stopping:
             state = "stopping"
         elif not worker.ready:
@@ -45,8 +63,7 @@ def worker_views(pool: Pool) -> list[WorkerView]:
             state = "blocked"
         else:
             state = "busy" if worker.messages else "idle"
-        pid = None if peer is None else peer.pid
-        views.append(WorkerView(worker.worker_id, pid, state, worker.tasks_done))
+        views.append(WorkerView(engine, worker.worker_id, state, worker.tasks_done))
     return views
 
 

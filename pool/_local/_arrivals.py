@@ -108,6 +108,7 @@ class Arrivals:
         """Settle what a worker that has ended leaves behind."""
         driver = self._driver
         worker_id = peer.worker_id
+        peer.status = status
         while self.receive(peer):
             pass
         reclaimed = tuple(peer.reclaim())

@@ -68,7 +68,7 @@ class Peer:
 
     __slots__ = (
         "_theirs", "channel", "forgets", "initialized", "known", "pid", "sent", "slot", "slot_id",
-        "worker_id",
+        "status", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +86,8 @@ class Peer:
         self.slot_id = slot_id
         self.slot = slot
         self.pid: int | None = None
+        #: With which it has ended, as from `os.waitpid`.
+        self.status: int | None = None
         #: Whether it has, or has been sent, what it awaits before it starts.
         self.initialized = True
         #: Functions that it has for certain, because it answered a message with them.
