@@ -263,6 +263,14 @@ class Depot:
                 "referred": self.referred,
             }
 
+    def take_back(self, dropped: deque[_forks.Dropped]) -> list[int]:
+        """Return what of a queue of things that were let go no forked child can see."""
+        if not (dropped or _forks.pins):
+            return []
+        with self._lock:
+            _forks.sweep()
+            return _forks.take_dropped(dropped)
+
     def sweep(self) -> None:
         """Take back what is held by nobody any more."""
         if not self._lock.held_here:

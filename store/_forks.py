@@ -6,14 +6,15 @@ letting go of it counts only when the child has ended, or called exec.
 
 The child is watched by a pipe of which it alone keeps the writing end, closed by exec and
 by death. No process is waited for, no pid can be mistaken.
+
+All of this is called under the depot's lock: what is told to wait for a child must not be told
+so when that child's pin has just been swept away.
 """
 
 from __future__ import annotations
 
 import os
 import select
-
-from store._interrupts import ShieldedLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,9 +54,6 @@ pins: list[Pin] = []
 _writing = -1
 #: In a child: kept open as long as it lives.
 _kept: list[int] = []
-#: Of the pins. Taken within the depot's lock and without it, by whoever packs a message; what
-#: is told to wait for a child must not be told so after that child's pin is gone.
-_lock = ShieldedLock()
 
 
 def take_dropped(dropped: deque[Dropped]) -> list[int]:
@@ -69,30 +67,23 @@ def take_dropped(dropped: deque[Dropped]) -> list[int]:
             item = dropped.popleft()
         except IndexError:  # another thread took the last one
             break
-        if not (pins and _waits(dropped, item)):
-            numbers.append(item[0])
+        number, born = item
+        pin = next((pin for pin in pins if born < pin.generation), None) if pins else None
+        if pin is None:
+            numbers.append(number)
+        else:
+            pin.waiting.append((dropped, item))
     return numbers
-
-
-def _waits(dropped: deque[Dropped], item: Dropped) -> bool:
-    """Let an item wait for the oldest child that can see it; False if there is none."""
-    with _lock:
-        for pin in pins:
-            if item[1] < pin.generation:
-                pin.waiting.append((dropped, item))
-                return True
-    return False
 
 
 def sweep() -> None:
     """Return to their queues what children held that have ended."""
-    with _lock:
-        for pin in list(pins):
-            if pin.is_over():
-                pins.remove(pin)
-                os.close(pin.fd)
-                for dropped, item in pin.waiting:
-                    dropped.append(item)
+    for pin in list(pins):
+        if pin.is_over():
+            pins.remove(pin)
+            os.close(pin.fd)
+            for dropped, item in pin.waiting:
+                dropped.append(item)
 
 
 def pending() -> bool:
@@ -115,7 +106,6 @@ def pinned() -> int:
 
 def before_fork() -> None:
     """Pin what this process holds; the pin is there before the child is."""
-    _lock.acquire()
     sweep()
     _pin()
 
@@ -137,13 +127,11 @@ def after_fork_in_parent() -> None:
     if _writing >= 0:
         os.close(_writing)
         _writing = -1
-    _lock.release()
 
 
 def after_fork_in_child() -> None:
     """Keep the writing end; the parent's other children are not this one's concern."""
-    global _lock, _own_from, _writing
-    _lock = ShieldedLock()
+    global _own_from, _writing
     _own_from = generation
     if _writing >= 0:
         _kept.append(_writing)

@@ -23,7 +23,7 @@ import os
 from collections import deque
 
 from store._depot import depot
-from store._forks import NEVER, pending, sweep, take_dropped
+from store._forks import NEVER, pending
 from store._mappings import Block
 
 TYPE_CHECKING = False
@@ -132,10 +132,8 @@ class Link:
                 segments[reader.key] = reader
             places.append((index, reader.key, *place))
             left.append(b"")
-        if pending():
-            sweep()
         self.returned.taken()
-        returned = take_dropped(self.returned)
+        returned = store.take_back(self.returned)
         attached, self._attached = self._attached, []
         note = (
             tuple(places),

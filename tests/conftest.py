@@ -95,10 +95,11 @@ def leaves_nothing_behind(request: pytest.FixtureRequest, shared_servers: None) 
 
 def shared() -> Iterator[tuple[int, int]]:
     """Give pid and descriptor of each process that is meant to outlive a Pool."""
-    launcher = sys.modules.get("pool._workers._launcher")
-    if launcher is not None:
-        for server in launcher._servers:
+    servers = sys.modules.get("pool._workers._servers")
+    if servers is not None:
+        for server in servers._servers:
             yield server.pid, server.channel.fileno()
+            yield server.pid, server.life
     tracking = sys.modules.get("multiprocessing.resource_tracker")
     if tracking is not None and tracking._resource_tracker._pid is not None:
         yield tracking._resource_tracker._pid, tracking._resource_tracker._fd
@@ -120,9 +121,9 @@ def end_servers_of_the_standard() -> None:
 
 def end_shared_servers() -> None:
     """End the processes that live as long as this one, ours and the standard module's."""
-    launcher = sys.modules.get("pool._workers._launcher")
-    if launcher is not None:
-        launcher.shutdown_forkservers()
+    servers = sys.modules.get("pool._workers._servers")
+    if servers is not None:
+        servers.shutdown_forkservers()
     tracking = sys.modules.get("multiprocessing.resource_tracker")
     if tracking is not None:
         tracking._resource_tracker._stop()

@@ -21,6 +21,7 @@ from pool._transport._messages import (
     REST,
     can_be_lost,
 )
+from pool._workers import _servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Arrivals:
         elif kind == REST:
             driver.handle(ev.RestReturned(peer.worker_id, head[1]))
         elif kind == IMPORTED:
-            driver.crew.tell_imports(head)
+            _servers.learn(*head[1:])
 
     def _on_client(self, peer: Peer, head: Any, fds: list[int]) -> None:
         """Let the tasks of this worker use the pool that they run in."""

@@ -119,13 +119,6 @@ class Crew:
                 for mail in self._early_mail.pop(worker_id, ()):
                     driver.sending.send(mail)
 
-    def tell_imports(self, message: Any) -> None:
-        """Hand on to the forkserver what a worker has imported."""
-        try:
-            self._launcher.channel.send(message)
-        except OSError:
-            pass  # it is gone; then nobody needs to know
-
     def _initialize(self, peer: Peer) -> None:
         if self._initial:
             peer.initialized = True

@@ -253,8 +253,8 @@ def _open_file(name: Any, mode: str, text: dict[str, str], position: int | None)
 
             _written = WeakSet()
         _written.add(file)
-    elif position is not None:
-        file.seek(position)
+    if position is not None:
+        file.seek(position)  # to read from
     return file
 
 
@@ -265,13 +265,15 @@ _written: Any = ()
 def flush_files() -> None:
     """Write out what tasks wrote to files that they were sent: it is there with their results."""
     for file in list(_written):
-        if not file.closed:
-            try:
+        try:
+            if not file.closed:
                 file.flush()
-            except OSError as error:
-                from pool._unraisable import report
+        except ValueError:
+            continue  # the task has detached its buffer
+        except OSError as error:
+            from pool._unraisable import report
 
-                report(error, f"raised while what a task wrote to {file.name!r} was written out")
+            report(error, f"raised while what a task wrote to {file.name!r} was written out")
 
 
 def _closed_file(mode: str) -> Any:

@@ -19,7 +19,7 @@ from pool._runtime._processes import Link
 from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import HOST
-from pool._workers._launcher import interpreter_argv
+from pool._workers._argv import interpreter_argv
 from pool._workers._settings import capture, thread_limits
 from store._codec import encode, opened
 

@@ -34,7 +34,7 @@ worker -> parent
         The chunk that runs is the last one of the message; those behind it were not
         begun, and will not be. All before it have been answered.
 
-    ``(IMPORTED, names, files, harmless)``
+    ``(IMPORTED, names, files)``
         Its tasks have loaded these modules; see `pool._workers._warmup`.
 
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
@@ -89,7 +89,8 @@ CONNECT = 20
 LAUNCH = 21
 SIGNAL = 22
 EXITED = 23
-IMPORTED = 24  #: from worker to parent too
+IMPORTED = 24  #: from worker to parent
+UP = 25
 
 RETURNS = 30  #: both ways
 
@@ -123,6 +124,7 @@ def can_be_lost(head: Any) -> bool:
     """Return whether a message may be dropped for want of descriptors.
 
     A worker whose output is not read prints to nobody; all else of it works. A task whose own
-    connection is not there is told so by its end, which was lost: that task alone fails.
+    connection is not there is told so by its end, which was lost: that task alone fails. What a
+    worker has imported nobody needs to know.
     """
-    return head is not None and head[0] == CLIENT
+    return head is not None and head[0] in (CLIENT, IMPORTED)

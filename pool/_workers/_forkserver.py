@@ -19,8 +19,8 @@ Messages (see `pool._transport._messages` for the style)
     the initializer's payload and the descriptors of the new client's socket, its journal,
     stdout and stderr.
     client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with one descriptor each;
-    ``(SIGNAL, worker_id, number)``; ``(IMPORTED, names, files, harmless)``, see
-    `pool._workers._warmup`.
+    ``(SIGNAL, worker_id, number)``.
+    forkserver -> user: ``(UP,)`` when its modules are loaded.
     forkserver -> client: ``(EXITED, ((worker_id, wait status), ...))``.
 """
 
@@ -35,11 +35,11 @@ import sys
 from time import monotonic
 
 from pool._transport._channel import BUFFER_NBYTES, Channel, socket_from
-from pool._transport._messages import CONNECT, EXITED, IMPORTED, LAUNCH, SIGNAL
+from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL, UP
 from pool._workers._boot import become_worker
-from pool._workers._lifeline import Lifeline
+from pool._workers._lifeline import Lifeline, tie
 from pool._workers._settings import apply_environ
-from pool._workers._warmup import Warmup, may_fork
+from pool._workers._warmup import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,6 @@ class ForkServer:
         self.children: dict[int, tuple[Client, int]] = {}
         self.lifeline = Lifeline()
         self.deadline: float | None = None
-        self._warmup = Warmup()
         #: Whether workers shall collect garbage: not where a program that was forked does not.
         self._collects = gc.isenabled()
         #: Whose environment this process has.
@@ -115,16 +114,12 @@ class ForkServer:
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         _signal.signal(_signal.SIGCHLD, _nothing)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        self._settle()
+        gc.collect()
+        gc.freeze()  # or the collector's marks would unshare the pages
         gc.disable()
         while self.control is not None or self.clients or self.children:
             self._step()
         os._exit(0)
-
-    @staticmethod
-    def _settle() -> None:
-        gc.collect()
-        gc.freeze()  # or the collector's marks would unshare the pages
 
     def _step(self) -> None:
         for fd, _ in self._poll.poll(self._patience()):
@@ -138,8 +133,6 @@ class ForkServer:
                 self._on_client(self.clients[fd])
         self._reap()
         self._fork_some()
-        if self._warmup.due and not any(client.waiting for client in self.clients.values()):
-            self._try_out()
         if self.deadline is not None and monotonic() >= self.deadline:
             self._kill_stubborn()
 
@@ -210,10 +203,6 @@ class ForkServer:
         if head[0] == LAUNCH:
             for (worker_id, slot), fd in zip(head[1], fds, strict=True):
                 client.waiting.append((worker_id, slot, fd))
-            if client.prefix == "ForkServer" and self._warmup.asked():
-                self._settle()
-        elif head[0] == IMPORTED:
-            self._warmup.told(*head[1:])
         elif head[0] == SIGNAL:
             _, worker_id, number = head
             pid = client.pids.get(worker_id)
@@ -257,12 +246,10 @@ class ForkServer:
 
     def _reap(self) -> None:
         told = []
-        while self.children or self._warmup.pid:
+        while self.children:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 break
-            if pid == self._warmup.pid and self._warmup.tried(status):
-                self._settle()
             if pid not in self.children:
                 continue
             client, worker_id = self.children.pop(pid)
@@ -332,28 +319,11 @@ class ForkServer:
         if numpy_random is not None:
             numpy_random.seed()
 
-    def _try_out(self) -> None:
-        """Let a child see whether this process could import what workers had to."""
-        self.lifeline.prepare()
-        try:
-            pid = os.fork()
-        except OSError:
-            pid = -1
-        if not pid:
-            try:
-                self._keep_only(set())
-                os._exit(0 if self._warmup.is_fit() else 1)
-            finally:
-                os._exit(1)
-        self.lifeline.discard()
-        if pid > 0:
-            self._warmup.trying(pid)
-
-    def _keep_only(self, mine: set[int]) -> None:
-        """Become a child: keep `mine`, of all descriptors that this process deals with."""
+    def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
         _signal.set_wakeup_fd(-1)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self.lifeline.hold()
+        mine = {fd, *client.fds}
         others = [self._wake_read, self._wake_write, self.owner, *self.clients]
         others += [-1 if self.control is None else self.control.fileno()]
         # Not only those that are listed: of a pool that is gone the socket stays open
@@ -365,9 +335,6 @@ class ForkServer:
         for other_fd in set(others):
             if other_fd >= 0 and other_fd not in mine:
                 os.close(other_fd)
-
-    def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
-        self._keep_only({fd, *client.fds})
         if self._collects:
             gc.enable()
         if client.prefix == "Spawn":
@@ -398,7 +365,7 @@ def _nothing(signum: int, frame: object) -> None:
     """Exist, so that the signal writes to the wake-up pipe."""
 
 
-def main(control: int, owner: int, preload: Sequence[str]) -> NoReturn:
+def main(control: int, owner: int, life: int, preload: Sequence[str]) -> NoReturn:
     """Run a forkserver that was started by exec.
 
     Parameters
@@ -407,27 +374,35 @@ def main(control: int, owner: int, preload: Sequence[str]) -> NoReturn:
         Descriptor of the control socket.
     owner : int
         pidfd of the user's process or -1.
+    life : int
+        Descriptor of a pipe: while modules are loaded, its end is the end of this process, which
+        cannot look at its sockets meanwhile.
     preload : sequence of str
-        Modules to import before the first fork. One that starts a thread that a fork does not
-        end makes this process unfit for forking: it is then exec'd again without that module.
+        Modules to import before the first fork. A package that starts a thread that a fork does
+        not end makes this process unfit for forking: it is then exec'd again without it.
     """
+    tied = tie(life)
     # Arrow's allocator starts a thread when it is loaded, with pandas for example, unless told
     # not to. Workers have the program's environment, not this one.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
-    for name in preload:
-        try:
-            __import__(name)
-        except Exception:
-            continue  # workers report it, if any task needs it
-        if not may_fork():
-            rest = [other for other in preload if other != name]
-            from pool._workers._launcher import forkserver_argv
+    unfit = load(preload)
+    if unfit:
+        rest = [name for name in preload if name.partition(".")[0] != unfit]
+        from pool._workers._servers import forkserver_argv
 
-            for fd in (control, owner):
-                if fd >= 0:
-                    os.set_inheritable(fd, True)
-            os.execv(sys.executable, forkserver_argv(control, owner, rest))
+        for fd in (control, owner, life):
+            if fd >= 0:
+                os.set_inheritable(fd, True)
+        os.execv(sys.executable, forkserver_argv(control, owner, life, rest))
+    os.close(life)
+    if tied >= 0:
+        os.close(tied)
     for fd in (control, owner):
         if fd >= 0:
             os.set_inheritable(fd, False)
-    ForkServer(Channel(socket_from(control)), owner).run()
+    channel = Channel(socket_from(control))
+    try:
+        channel.send((UP,))
+    except OSError:
+        pass  # the user's process is gone, which is noticed below
+    ForkServer(channel, owner).run()

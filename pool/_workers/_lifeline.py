@@ -39,11 +39,18 @@ class Lifeline:
         os.close(self.read)
 
 
-def tie(read: int) -> None:
-    """Ask for SIGKILL when the write end of the pipe `read` closes."""
+def tie(read: int) -> int:
+    """Ask for SIGKILL when the write end of the pipe `read` closes.
+
+    Returns
+    -------
+    int
+        Descriptor: to close it is to take that back. -1 without /proc.
+    """
     fd = _listen(read)
     if fd >= 0:
         _own(fd)
+    return fd
 
 
 def _listen(read: int) -> int:

@@ -1,7 +1,7 @@
 """What a worker takes over from the moment its pool was made, and nothing else.
 
-Working directory, umask, environment, ``sys.path``, ``sys.argv``, the authentication key of
-`multiprocessing`, and what the program has set in the interpreter and its libraries (see
+Working directory, umask, environment, time zone, ``sys.path``, ``sys.argv``, the authentication
+key of `multiprocessing`, and what the program has set in the interpreter and its libraries (see
 `pool._workers._carried`); no signal handlers, locks or file buffers.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from pool._transport._watch import allow, allowed
 from pool._workers import _carried
@@ -74,8 +75,13 @@ def capture(
         "awake": allowed(),
         "name": "MainProcess" if process is None else str(process.current_process().name),
         "umask": _umask(),
+        "zone": _zone(),
         "carried": {} if inherited else _carried.changes(),
     }
+
+
+def _zone() -> tuple[Any, ...]:
+    return time.timezone, time.altzone, *time.tzname
 
 
 def _umask() -> int | None:
@@ -119,5 +125,8 @@ def apply_place(settings: dict[str, Any]) -> None:
             pass  # as when a forked child's directory is removed: it lives on without
     if settings["umask"] is not None:
         os.umask(settings["umask"])
+    if settings["zone"] != _zone():
+        # The variable TZ is the program's by now, but had another value when this process began.
+        time.tzset()
     sys.path[:] = settings["path"]
     sys.argv[:] = settings["argv"]

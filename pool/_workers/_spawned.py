@@ -38,7 +38,7 @@ def exec_worker(
         f"import sys; sys.path[:] = {settings['path']!r}; "
         f"from pool._workers._spawned import main; main({file}, {lifeline})"
     )
-    from pool._workers._launcher import interpreter_argv
+    from pool._workers._argv import interpreter_argv
 
     os.execve(sys.executable, [*interpreter_argv(), "-c", code], settings["environ"])
 

@@ -354,16 +354,16 @@ class Worker:
 
     def _tell_imports(self) -> None:
         """Tell what the tasks have imported: workers to come may find it loaded."""
-        names, files, harmless = news(self._modules)
-        self._modules = len(sys.modules)
+        known, self._modules = self._modules, len(sys.modules)
+        names, files = news(known)
         if len(names) < MANY:
             return
         try:
-            self.channel.send((IMPORTED, names, files, harmless))
+            self.channel.send((IMPORTED, names, files))
         except ConnectionError:
             raise  # the parent is gone
         except (OSError, MemoryError):
-            pass  # then those to come import them again
+            pass  # then those to come import it again
 
     def _end_fork(self, error: BaseException | None) -> None:
         """End this process if it is not the worker but was forked by a task.

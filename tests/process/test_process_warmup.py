@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 #: Notes each process that imports it.
 PACKAGE = """
-import os, threading
+import os, sys, threading
 from importlib import import_module
 with open({log!r}, "a") as log:
     log.write(f"{{os.getpid()}}\\n")
-print("a word from the package")
+if sys.argv[:1] == ["-c"]:  # in the forkserver
+    print("a word that nobody should hear")
 for number in range({modules}):
     import_module(f"{{__name__}}.part{{number}}")
 """
@@ -30,18 +31,26 @@ THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).start()\n
 HEAD = """
 import os, sys, time
 sys.path.insert(0, {folder!r})
+import heavy
 from pool import Pool, get_context
 
 def importers():
     with open({log!r}) as log:
-        return log.read().split()
+        return set(log.read().split())
 
 def use(_):
     import heavy.part3
     return os.getpid()
 
-def used(p):
-    return set(map(str, p.map(use, range(4), 1)))
+def used(*options, **more):
+    # Returns those workers that had to import it themselves.
+    with Pool(2, *options, **more) as p:
+        return set(map(str, p.map(use, range(4), 1))) & importers()
+
+def until_loaded(**more):
+    deadline = time.monotonic() + 60
+    while used(**more):
+        assert time.monotonic() < deadline, importers()
 """
 
 
@@ -59,34 +68,15 @@ def install(folder: Path, where: str = "site-packages", more: str = "") -> str:
 
 
 def run(head: str, body: str, folder: Path) -> str:
-    told = run_program(head + textwrap.dedent(body), folder).succeeded()
-    return told.replace("a word from the package\n", "")
+    return run_program(head + textwrap.dedent(body), folder).succeeded()
 
 
-def test_the_next_pool_has_what_tasks_of_the_first_one_loaded(tmp_path: Path) -> None:
+def test_later_pools_have_what_tasks_loaded(tmp_path: Path) -> None:
     body = """
-    with Pool(2) as p:
-        first = used(p)
-    assert set(importers()) == first, (importers(), first)
-    with Pool(2) as p:
-        second = used(p)
-    # Once more, by the process that they are forked from.
-    (server,) = set(importers()) - first
-    assert server not in second and len(importers()) == len(first) + 1, (importers(), second)
-    with Pool(2) as p:
-        assert used(p).isdisjoint(importers())
-    print("right")
-    """
-    assert run(install(tmp_path), body, tmp_path) == "right\n"
-
-
-def test_workers_that_replace_others_have_it(tmp_path: Path) -> None:
-    body = """
-    with Pool(1, maxtasksperchild=1, blas_threads=1) as p:
-        pids = [p.apply(use, (0,)) for _ in range(20)]
-    assert len(set(pids)) == 20
-    # The second one may have been asked for before the first one had told.
-    assert len(importers()) <= 4 and str(pids[-1]) not in importers(), importers()
+    assert used()
+    until_loaded()
+    for _ in range(5):
+        assert not used()
     print("right")
     """
     assert run(install(tmp_path), body, tmp_path) == "right\n"
@@ -94,39 +84,77 @@ def test_workers_that_replace_others_have_it(tmp_path: Path) -> None:
 
 def test_a_package_whose_threads_survive_forks_is_left_to_the_workers(tmp_path: Path) -> None:
     body = """
-    with Pool(2) as p:
-        workers = used(p)
-    with Pool(2) as p:
-        workers |= used(p)
-    # A child of the forkserver tries it out, beside them.
+    workers = used() | {str(os.getpid())}
+    # Beside them a forkserver tries it, notices, and starts again without.
     deadline = time.monotonic() + 60
-    while not set(importers()) - workers:
+    while not importers() - workers:
         assert time.monotonic() < deadline
-        time.sleep(0.01)
-    for _ in range(3):
-        with Pool(2) as p:
-            assert used(p) <= set(importers())
+        workers |= used()
+    for _ in range(20):
+        assert used()
     """
-    run(install(tmp_path, more=THREAD), body, tmp_path)
+    assert run(install(tmp_path, more=THREAD), body, tmp_path) == ""
 
 
-def test_a_package_that_a_thread_is_beside_is_tried_and_loaded(tmp_path: Path) -> None:
-    """The thread is the task's own; the child that tries the package finds no thread."""
+@pytest.mark.parametrize("end", ["sys.exit(3)", "os._exit(3)", "os.kill(os.getpid(), 9)"])
+def test_a_package_that_ends_the_process_ends_nobody_elses(tmp_path: Path, end: str) -> None:
+    """As one does which takes itself for a script, where the arguments are none of its own."""
+    more = f"import sys\nif sys.argv[:1] == ['-c']: {end}\n"
     body = """
-    import threading
+    for _ in range(8):
+        with Pool(2) as p:
+            p.map(use, range(4), 1)
+    print("right")
+    """
+    assert run(install(tmp_path, more=more), body, tmp_path) == "right\n"
 
-    def use_beside_thread(_):
-        threading.Thread(target=threading.Event().wait, daemon=True).start()
-        return use(_)
 
-    with Pool(1) as p:
-        first = p.apply(use_beside_thread, (0,))
-    for _ in range(1000):
-        with Pool(1) as p:
-            if str(p.apply(use, (0,))) not in importers():
-                break
-    else:
-        raise AssertionError(importers())
+def test_nobody_waits_for_a_package(tmp_path: Path) -> None:
+    """Its import in the forkserver takes for ever; pools get their workers elsewhere."""
+    more = "import sys, time\nif sys.argv[:1] == ['-c']: time.sleep(1000)\n"
+    body = """
+    for _ in range(5):
+        assert used()
+    print("right")
+    """
+    # And it ends with the program, which leaves nothing behind.
+    assert run(install(tmp_path, more=more), body, tmp_path) == "right\n"
+
+
+def test_packages_are_loaded_again_in_another_environment(tmp_path: Path) -> None:
+    """They may have looked at it."""
+    body = """
+    def mode(_):
+        import heavy.part3
+        return heavy.MODE
+
+    until_loaded()
+    for mode_now in "abc":
+        os.environ["HEAVY_MODE"] = mode_now
+        with Pool(2) as p:
+            assert set(p.map(mode, range(4), 1)) == {mode_now}
+    print("right")
+    """
+    more = "MODE = os.environ.get('HEAVY_MODE')\n"
+    assert run(install(tmp_path, more=more), body, tmp_path) == "right\n"
+
+
+def test_packages_are_looked_for_where_the_program_does(tmp_path: Path) -> None:
+    other = tmp_path / "other" / "site-packages"
+    package = other / "heavy"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").write_text("PLACE = 'other'\n")
+    package.joinpath("part3.py").write_text("")
+    body = f"""
+    def place(_):
+        import heavy.part3
+        return heavy.PLACE
+
+    until_loaded()
+    sys.path.insert(0, {str(other)!r})
+    for _ in range(5):
+        with Pool(2) as p:
+            assert set(p.map(place, range(4), 1)) == {{"other"}}
     print("right")
     """
     assert run(install(tmp_path), body, tmp_path) == "right\n"
@@ -134,30 +162,19 @@ def test_a_package_that_a_thread_is_beside_is_tried_and_loaded(tmp_path: Path) -
 
 def test_modules_of_the_program_are_fresh_in_each_pool(tmp_path: Path) -> None:
     body = """
-    for _ in range(4):
-        with Pool(2) as p:
-            assert used(p) <= set(importers())
+    for _ in range(20):
+        assert used()
     """
-    run(install(tmp_path, "project"), body, tmp_path)
+    assert run(install(tmp_path, "project"), body, tmp_path) == ""
 
 
-def test_another_package_of_the_same_name_is_not_mistaken_for_it(tmp_path: Path) -> None:
-    head = install(tmp_path)
-    other = tmp_path / "other" / "site-packages"
-    other.parent.mkdir()
-    (tmp_path / "site-packages").joinpath("heavy").rename(tmp_path / "kept")
-    other.mkdir()
-    (tmp_path / "kept").rename(other / "heavy")
-    body = f"""
-    Pool(2).terminate()  # the forkserver looks for modules where the program did then
-    sys.path.insert(0, {str(other)!r})
-    os.mkdir({str(tmp_path / "site-packages" / "heavy")!r})
-    open({str(tmp_path / "site-packages" / "heavy" / "__init__.py")!r}, "w").close()
-    for _ in range(4):
-        with Pool(2) as p:
-            assert used(p) <= set(importers())
+def test_what_the_program_has_not_loaded_is_not_loaded_for_it(tmp_path: Path) -> None:
+    body = """
+    del sys.modules["heavy"]
+    for _ in range(20):
+        assert used()
     """
-    run(head, body, tmp_path)
+    assert run(install(tmp_path), body, tmp_path) == ""
 
 
 def test_only_what_is_installed_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +190,7 @@ def test_only_what_is_installed_is_news(monkeypatch: pytest.MonkeyPatch) -> None
     }.items():
         module = sys.modules[name] = kind(name)
         module.__file__ = file
-    names, files, _ = news(known)
+    names, files = news(known)
     assert names == ["theirs", "theirs.part"]
     assert files == {"theirs": "/usr/lib/python3/dist-packages/theirs/__init__.py"}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store import _forks
+from store import _depot, _forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +46,7 @@ def test_what_a_child_sees_comes_back_when_it_has_ended(no_pins: list[_forks.Pin
 
 def test_threads_that_sweep_at_once_lose_nothing(no_pins: list[_forks.Pin]) -> None:
     """Messages are packed by several threads, each of which sweeps; some fork meanwhile."""
+    depot = _depot.depot()
     errors: list[BaseException] = []
     taken: list[int] = []
     dropped: deque[_forks.Dropped] = deque()
@@ -54,8 +55,7 @@ def test_threads_that_sweep_at_once_lose_nothing(no_pins: list[_forks.Pin]) -> N
     def look_after() -> None:
         try:
             while not over.is_set():
-                _forks.sweep()
-                taken.extend(_forks.take_dropped(dropped))
+                taken.extend(depot.take_back(dropped))
         except BaseException as error:
             errors.append(error)
 
@@ -75,6 +75,5 @@ def test_threads_that_sweep_at_once_lose_nothing(no_pins: list[_forks.Pin]) -> N
         sys.setswitchinterval(usual)
     assert not errors
     while no_pins or dropped:
-        _forks.sweep()
-        taken.extend(_forks.take_dropped(dropped))
+        taken.extend(depot.take_back(dropped))
     assert sorted(taken) == list(range(2000))

@@ -12,9 +12,11 @@ program knows.
 
 from __future__ import annotations
 
+import marshal
 import sys
 
 from pool._unraisable import report
+from pool._workers._warmup import installed
 
 from ._interpreter import SETTINGS
 
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
     from ._setting import Setting
 
-#: Carried if the program has imported the module of that name; where the code for it is.
-_BY_MODULE = {
+#: Where the code for other modules is; loaded if the program has imported them.
+_OTHERS = {
     "logging": "_logging",
     "numpy": "_libraries",
     "pandas": "_libraries",
@@ -39,7 +41,7 @@ def changes() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for setting in SETTINGS:
         _read(setting, found)
-    for name in _BY_MODULE:
+    for name in _OTHERS:
         if name in sys.modules:
             _read(_setting(name), found)
     return found
@@ -51,18 +53,27 @@ def _read(setting: Setting, found: dict[str, Any]) -> None:
         return
     try:
         value = setting.read(module)
+        marshal.dumps(value, 2)
     except Exception:
-        return  # half imported, by the very import that makes this pool; or of another version
+        # Half imported, by the very import that makes this pool; of another version; or set to
+        # something odd. No pool shall fail for that.
+        return
     if value is not None:
         found[setting.module] = value
 
 
 def modules(changed: Mapping[str, Any]) -> frozenset[str]:
-    """Return the modules that workers will import for it, better loaded before the fork."""
+    """Return the modules that workers will import for it, better loaded before the fork.
+
+    Not the program's own ones, which may have been edited before the next pool is made.
+    """
     names: set[str] = set()
-    for name in changed.keys() & _BY_MODULE.keys():
-        names.update((name, f"{__name__}.{_BY_MODULE[name]}"))
-        names.update(_setting(name).needs(changed[name]))
+    for name in changed.keys() & _OTHERS.keys():
+        names.update((name, f"{__name__}.{_OTHERS[name]}"))
+        for needed in _setting(name).needs(changed[name]):
+            top = needed.partition(".")[0]
+            if top in sys.stdlib_module_names or installed(top):
+                names.add(needed)
     return frozenset(names)
 
 
@@ -74,12 +85,12 @@ def take_over(changed: Mapping[str, Any]) -> None:
             setting = known.get(name) or _setting(name)
             __import__(name)
             setting.write(sys.modules[name], value)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             report(error, f"raised while a worker took over what the program has set in {name}")
 
 
 def _setting(name: str) -> Setting:
-    module = f"{__name__}.{_BY_MODULE[name]}"
+    module = f"{__name__}.{_OTHERS[name]}"
     __import__(module)
     found: Setting = sys.modules[module].SETTINGS[name]
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _contextvars import copy_context
 
 from ._setting import Setting
 
@@ -12,55 +13,56 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def _read_sys(sys: Any) -> Any:
+def _read_sys(module: Any) -> Any:
     values = (
-        sys.getrecursionlimit(),
-        sys.getswitchinterval(),
-        sys.get_int_max_str_digits(),
-        sys.dont_write_bytecode,
+        module.getrecursionlimit(),
+        module.getswitchinterval(),
+        module.get_int_max_str_digits(),
+        module.dont_write_bytecode,
     )
-    flags = sys.flags
+    flags = module.flags
     digits = flags.int_max_str_digits
     if digits < 0:
-        digits = sys.int_info.default_max_str_digits
+        digits = module.int_info.default_max_str_digits
     return None if values == (1000, 0.005, digits, bool(flags.dont_write_bytecode)) else values
 
 
-def _write_sys(sys: Any, value: tuple[int, float, int, bool]) -> None:
-    recursion, interval, digits, sys.dont_write_bytecode = value
-    sys.setrecursionlimit(recursion)
-    sys.setswitchinterval(interval)
-    sys.set_int_max_str_digits(digits)
+def _write_sys(module: Any, value: tuple[int, float, int, bool]) -> None:
+    recursion, interval, digits, module.dont_write_bytecode = value
+    module.setrecursionlimit(recursion)
+    module.setswitchinterval(interval)
+    module.set_int_max_str_digits(digits)
 
 
-def _read_gc(gc: Any) -> Any:
-    enabled, threshold = gc.isenabled(), gc.get_threshold()
+def _read_gc(module: Any) -> Any:
+    enabled, threshold = module.isenabled(), module.get_threshold()
     if enabled and threshold in ((700, 10, 10), (2000, 10, 0), (2000, 10, 10)):
         return None
     return enabled, threshold
 
 
-def _write_gc(gc: Any, value: tuple[bool, tuple[int, ...]]) -> None:
+def _write_gc(module: Any, value: tuple[bool, tuple[int, ...]]) -> None:
     enabled, threshold = value
-    gc.set_threshold(*threshold)
-    gc.enable() if enabled else gc.disable()
+    module.set_threshold(*threshold)
+    module.enable() if enabled else module.disable()
 
 
-def _read_thread(thread: Any) -> Any:
-    size = thread.stack_size()  # which also sets it, to the default
+def _read_thread(module: Any) -> Any:
+    size = module.stack_size()  # which also sets it, to the default
     if size:
-        thread.stack_size(size)
+        module.stack_size(size)
     return size or None
 
 
-def _write_thread(thread: Any, value: int) -> None:
-    thread.stack_size(value)
+def _write_thread(module: Any, value: int) -> None:
+    module.stack_size(value)
 
 
-def _read_decimal(decimal: Any) -> Any:
+def _read_decimal(module: Any) -> Any:
     # Of the thread that makes the pool, as its forked children would have it; and of those to
-    # come.
-    values = [_plain_context(context) for context in (decimal.getcontext(), decimal.DefaultContext)]
+    # come. Asked in a copy: a thread that has none yet would get one for good.
+    context = copy_context().run(module.getcontext)
+    values = list(map(_plain_context, (context, module.DefaultContext)))
     return None if values == [_FRESH_CONTEXT, _FRESH_CONTEXT] else values
 
 
@@ -76,65 +78,54 @@ _FRESH_CONTEXT = (
 )
 
 
-def _write_decimal(decimal: Any, value: list[tuple[Any, ...]]) -> None:
+def _write_decimal(module: Any, value: list[tuple[Any, ...]]) -> None:
     contexts = [
-        decimal.Context(*numbers, [], [getattr(decimal, name) for name in traps])
+        module.Context(*numbers, [], [getattr(module, name) for name in traps])
         for *numbers, traps in value
     ]
-    decimal.setcontext(contexts[0])
+    module.setcontext(contexts[0])
     # Others hold the object of this name.
-    default = decimal.DefaultContext
+    default = module.DefaultContext
     for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps"):
         setattr(default, name, getattr(contexts[1], name))
 
 
-def _read_socket(socket: Any) -> Any:
-    return socket.getdefaulttimeout()
+def _read_socket(module: Any) -> Any:
+    return module.getdefaulttimeout()
 
 
-def _write_socket(socket: Any, value: float) -> None:
-    socket.setdefaulttimeout(value)
+def _write_socket(module: Any, value: float) -> None:
+    module.setdefaulttimeout(value)
 
 
-def _read_csv(csv: Any) -> Any:
-    limit = csv.field_size_limit()
+def _read_csv(module: Any) -> Any:
+    limit = module.field_size_limit()
     return None if limit == 131072 else limit
 
 
-def _write_csv(csv: Any, value: int) -> None:
-    csv.field_size_limit(value)
+def _write_csv(module: Any, value: int) -> None:
+    module.field_size_limit(value)
 
 
-def _read_locale(locale: Any) -> Any:
-    found = locale.setlocale(locale.LC_ALL, None)
+def _read_locale(module: Any) -> Any:
+    found = module.setlocale(module.LC_ALL, None)
     # The interpreter sets the category for characters, by the environment, and no other one.
     rest = [part for part in found.split(";") if not part.startswith("LC_CTYPE=")]
     return None if all(part.endswith("=C") or part == "C" for part in rest) else found
 
 
-def _write_locale(locale: Any, value: str) -> None:
-    locale.setlocale(locale.LC_ALL, value)
+def _write_locale(module: Any, value: str) -> None:
+    module.setlocale(module.LC_ALL, value)
 
 
-def _read_time(time: Any) -> Any:
-    return list(time.tzname) if "TZ" in os.environ else None
-
-
-def _write_time(time: Any, value: list[str]) -> None:
-    # The variable is in this process's environment by now; but it had another one when it
-    # started.
-    if list(time.tzname) != value:
-        time.tzset()
-
-
-def _read_tempfile(tempfile: Any) -> Any:
-    folder = tempfile.tempdir
+def _read_tempfile(module: Any) -> Any:
+    folder = None if module.tempdir is None else os.fspath(module.tempdir)
     usual = next(filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
     return None if folder == usual else folder
 
 
-def _write_tempfile(tempfile: Any, value: str) -> None:
-    tempfile.tempdir = value
+def _write_tempfile(module: Any, value: str) -> None:
+    module.tempdir = value
 
 
 # ---------------------------------------------------------------- warnings filters
@@ -149,8 +140,8 @@ _FRESH_FILTERS = [
 ]
 
 
-def _read_warnings(warnings: Any) -> Any:
-    filters = list(map(_plain_filter, warnings.filters))
+def _read_warnings(module: Any) -> Any:
+    filters = list(map(_plain_filter, module.filters))
     return None if filters == _FRESH_FILTERS else filters
 
 
@@ -164,14 +155,14 @@ def _plain_pattern(pattern: Any) -> Any:
     return pattern if pattern is None or type(pattern) is str else (pattern.pattern, pattern.flags)
 
 
-def _write_warnings(warnings: Any, value: list[tuple[Any, ...]]) -> None:
+def _write_warnings(module: Any, value: list[tuple[Any, ...]]) -> None:
     # Most of them are here too, with their patterns compiled.
-    own = {_plain_filter(entry): entry for entry in warnings.filters}
+    own = {_plain_filter(entry): entry for entry in module.filters}
     if list(own) == value:
         return
     filters = [own.get(entry) or _filter(entry) for entry in value]
-    warnings.resetwarnings()
-    warnings.filters.extend(filters)
+    module.resetwarnings()
+    module.filters.extend(filters)
 
 
 def _filter(entry: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -206,7 +197,6 @@ SETTINGS = (
     Setting("sys", _read_sys, _write_sys),
     Setting("gc", _read_gc, _write_gc),
     Setting("warnings", _read_warnings, _write_warnings),
-    Setting("time", _read_time, _write_time),
     Setting("_thread", _read_thread, _write_thread),
     Setting("_socket", _read_socket, _write_socket),
     Setting("_csv", _read_csv, _write_csv),

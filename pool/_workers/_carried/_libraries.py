@@ -27,30 +27,38 @@ _FRESH_PRINTING = {
 }
 
 
-def _read_numpy(numpy: Any) -> Any:
-    errors, printing = numpy.geterr(), numpy.get_printoptions()
+def _read_numpy(module: Any) -> Any:
+    errors, printing = module.geterr(), module.get_printoptions()
+    call = module.geterrcall()
     changed = {
         name: value for name, value in printing.items() if _FRESH_PRINTING.get(name) != value
     }
-    if errors == _FRESH_ERRORS and not changed:
+    if errors == _FRESH_ERRORS and call is None and not changed:
         return None
-    return errors, packed(changed)
+    return errors, packed(call), [entry for entry in map(packed, changed.items()) if entry]
 
 
-def _write_numpy(numpy: Any, value: tuple[dict[str, Any], bytes | None]) -> None:
-    errors, printing = value
-    numpy.seterr(**errors)
-    if printing is not None:
-        numpy.set_printoptions(**unpacked(printing))
+def _write_numpy(module: Any, value: tuple[dict[str, Any], bytes | None, list[bytes]]) -> None:
+    errors, call, printing = value
+    if call is not None:
+        module.seterrcall(unpacked(call))
+    module.seterr(**errors)
+    if printing:
+        module.set_printoptions(**dict(map(unpacked, printing)))
 
 
-def _read_pandas(pandas: Any) -> Any:
+def _read_pandas(module: Any) -> Any:
     # There is no public way to ask which options are not at their default, and asking for
     # each of them one by one takes a millisecond.
     config = sys.modules["pandas._config.config"]
     changed: dict[str, Any] = {}
     _collect(config._global_config, "", config._registered_options, changed)
-    return packed(changed) if changed else None
+    return _each(changed)
+
+
+def _each(changed: dict[str, Any]) -> list[bytes] | None:
+    # One by one: what cannot travel keeps back nothing else.
+    return [entry for entry in map(packed, changed.items()) if entry] or None
 
 
 def _collect(
@@ -64,23 +72,23 @@ def _collect(
             changed[key] = value
 
 
-def _write_pandas(pandas: Any, value: bytes) -> None:
-    for name, option in unpacked(value).items():
-        pandas.set_option(name, option)
+def _write_pandas(module: Any, value: list[bytes]) -> None:
+    for entry in value:
+        module.set_option(*unpacked(entry))
 
 
-def _read_matplotlib(matplotlib: Any) -> Any:
+def _read_matplotlib(module: Any) -> Any:
     # As dicts: to ask for the backend in the ordinary way would choose one.
-    fresh = matplotlib.rcParamsDefault
+    fresh = module.rcParamsDefault
     changed = {}
-    for name, value in dict.items(matplotlib.rcParams):
+    for name, value in dict.items(module.rcParams):
         if dict.get(fresh, name) != value:
             changed[name] = value
-    return packed(changed) if changed else None
+    return _each(changed)
 
 
-def _write_matplotlib(matplotlib: Any, value: bytes) -> None:
-    matplotlib.rcParams.update(unpacked(value))
+def _write_matplotlib(module: Any, value: list[bytes]) -> None:
+    module.rcParams.update(map(unpacked, value))
 
 
 SETTINGS = {

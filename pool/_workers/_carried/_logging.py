@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import sys
@@ -13,9 +12,10 @@ from ._setting import Setting, packed, unpacked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
     from typing import Any
 
-    # (pickled, which standard stream it writes to)
+    # (class and attributes, pickled; which standard stream it writes to)
     _Handler = tuple[bytes, str]
     # (name, level, propagate, disabled, numbers of handlers, filters)
     _Logger = tuple[str, int, bool, bool, list[int], bytes | None]
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: What these hold belongs to this process: a connection, a queue that somebody reads here,
 #: records that wait.
 _LOCAL = (_handlers.SysLogHandler, _handlers.QueueHandler, _handlers.MemoryHandler)
+
+#: A handler with a collection of more items than this keeps what it was told; that stays here.
+_ITEMS_MAX = 1000
 
 _FRESH_NAMES = {
     "CRITICAL": 50,
@@ -35,6 +38,8 @@ _FRESH_NAMES = {
     "NOTSET": 0,
 }
 
+# ---------------------------------------------------------------- in the program
+
 
 class _Reading:
     """Collects the handlers, each of them once, though several loggers may have it."""
@@ -42,73 +47,78 @@ class _Reading:
     def __init__(self) -> None:
         self.handlers: list[_Handler] = []
         self.needs: set[str] = set()
-        self._numbers: dict[int, int] = {}
+        self._numbers: dict[int, int | None] = {}
 
     def logger(self, name: str, logger: logging.Logger) -> _Logger | None:
-        numbers = []
-        if not _configures_itself(name):
-            for handler in logger.handlers:
-                number = self._number(handler)
-                if number is not None:
-                    numbers.append(number)
+        """Return what is to be set of a logger; None if it is as it was made."""
         usual = logging.WARNING if logger is logging.root else logging.NOTSET
         if (
             logger.level == usual
             and logger.propagate
-            and not (logger.disabled or numbers or logger.filters)
+            and not (logger.disabled or logger.handlers or logger.filters)
         ):
             return None
+        found = map(self._number, logger.handlers)
+        numbers = [number for number in found if number is not None]
         filters = packed(logger.filters) if logger.filters else None
-        return name, logger.level, logger.propagate, logger.disabled, numbers, filters
+        # What its filters would have kept back must not be told by others.
+        silent = bool(logger.filters) and filters is None
+        level, off = int(logger.level), bool(logger.disabled) or silent
+        if level == usual and logger.propagate and not (off or numbers or filters):
+            return None
+        return str(name), level, bool(logger.propagate), off, numbers, filters
 
     def _number(self, handler: logging.Handler) -> int | None:
-        number = self._numbers.get(id(handler))
-        if number is None:
-            carried = _pack(handler)
-            if carried is None:
-                return None
-            number = self._numbers[id(handler)] = len(self.handlers)
-            self.handlers.append(carried)
-            formatter = handler.formatter
-            parts = (handler, formatter, *handler.filters)
-            self.needs.update(type(part).__module__ for part in parts if part is not None)
-            if formatter is not None and (
-                type(formatter) is not logging.Formatter or "processName" in str(formatter._fmt)
-            ):
-                self.needs.add("multiprocessing")  # without it, records have "MainProcess"
-        return number
+        if id(handler) not in self._numbers:
+            try:
+                carried = _carry(handler)
+            except Exception:
+                carried = None  # an odd one stays here, and the others go
+            self._numbers[id(handler)] = None if carried is None else len(self.handlers)
+            if carried is not None:
+                self.handlers.append(carried)
+                self._note_needs(handler)
+        return self._numbers[id(handler)]
+
+    def _note_needs(self, handler: logging.Handler) -> None:
+        formatter = handler.formatter
+        parts = (handler, formatter, *handler.filters)
+        self.needs.update(type(part).__module__ for part in parts if part is not None)
+        if formatter is not None and (
+            type(formatter) is not logging.Formatter or "processName" in str(formatter._fmt)
+        ):
+            self.needs.add("multiprocessing")  # without it, records have "MainProcess"
 
 
-def _configures_itself(name: str) -> bool:
-    """Return whether a logger is named after a module, which will be imported in the worker too.
+def _carry(handler: logging.Handler) -> _Handler | None:
+    """Return what a worker needs to make the same handler, or None for one that stays here.
 
-    Handlers that it adds there would be added twice.
+    Of a file, the position is shared first: see `_write_at_the_end`.
     """
-    return name.partition(".")[0] in sys.modules
-
-
-def _pack(handler: logging.Handler) -> _Handler | None:
-    """Return what a worker needs to make the same handler, or None for one that stays here."""
     if isinstance(handler, (logging.NullHandler, *_LOCAL)):
         return None
-    twin: Any = copy.copy(handler)
-    twin.lock = None
+    state = dict(vars(handler), lock=None)
+    if any(
+        isinstance(value, list | dict | set) and len(value) > _ITEMS_MAX for value in state.values()
+    ):
+        return None
     name = ""
     if isinstance(handler, logging.FileHandler):
         if handler.baseFilename == os.devnull:
             return None
-        _append(handler)
-        # It opens the file with its first record.
-        twin.stream = None
-        twin.mode = handler.mode.replace("w", "a").replace("x", "a")
-    elif hasattr(handler, "stream"):
-        name = _stream_name(handler.stream)
-        if not name:
-            return None
-        twin.stream = None
-    if getattr(handler, "sock", None) is not None:
-        twin.sock = None  # it connects with its first record
-    data = packed(twin)
+        mode = handler.mode.replace("w", "a").replace("x", "a")
+        state.update(stream=None, mode=mode)  # opened with the first record
+        if handler.stream is not None and "a" not in handler.mode:
+            _write_at_the_end(handler.stream.fileno())
+    elif "stream" in state:
+        name = _stream_name(state["stream"])
+        if name:
+            state["stream"] = None
+        elif "a" not in getattr(state["stream"], "mode", ""):
+            return None  # it stands in for a standard stream, or collects what is written
+    if "sock" in state:
+        state["sock"] = None  # connected with the first record
+    data = packed((type(handler), state))
     return None if data is None else (data, name)
 
 
@@ -119,72 +129,124 @@ def _stream_name(stream: object) -> str:
     return ""
 
 
-def _append(handler: logging.FileHandler) -> None:
+def _write_at_the_end(fd: int) -> None:
     """Make what this process writes go to the end of the file, wherever that is by then.
 
     A forked child would share the position in it. Workers open it again, to append; what is
     written here at a position of its own would overwrite their records.
     """
-    stream = handler.stream
-    if stream is not None and "a" not in handler.mode:
-        import fcntl
+    import fcntl
 
-        flags = fcntl.fcntl(stream.fileno(), fcntl.F_GETFL)
-        fcntl.fcntl(stream.fileno(), fcntl.F_SETFL, flags | os.O_APPEND)
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
 
 
-def _read(logging: Any) -> Any:
+def _read(module: ModuleType) -> Any:
     reading = _Reading()
-    loggers = [("", logging.root), *logging.root.manager.loggerDict.items()]
-    found = [
-        reading.logger(name, logger)
+    manager = logging.root.manager
+    loggers = [("", logging.root), *manager.loggerDict.items()]
+    changed = [
+        entry
         for name, logger in loggers
         if not isinstance(logger, logging.PlaceHolder)
+        and (entry := reading.logger(name, logger)) is not None
     ]
-    changed = [entry for entry in found if entry is not None]
     levels = logging.getLevelNamesMapping()
-    names = [] if levels == _FRESH_NAMES else list(levels.items())
-    disabled = logging.root.manager.disable
-    captures = getattr(sys.modules.get("warnings"), "showwarning", None)
-    captured = getattr(captures, "__module__", "") == "logging"
-    if not (changed or names or disabled or captured):
+    whole: dict[str, Any] = {
+        "names": None if levels == _FRESH_NAMES else [(str(n), int(v)) for n, v in levels.items()],
+        "disabled": int(manager.disable),
+        "captured": _captures_warnings(),
+        "quiet": not logging.raiseExceptions,
+        "factory": _class_or_none(logging.getLogRecordFactory(), logging.LogRecord),
+        "kind": _class_or_none(logging.getLoggerClass(), logging.Logger),
+    }
+    if not (changed or any(whole.values())):
         return None
     needs = sorted(reading.needs - {"__main__"})
-    return changed, reading.handlers, names, disabled, captured, needs
+    return changed, reading.handlers, whole, needs
 
 
-def _write(logging: Any, value: tuple[Any, ...]) -> None:
-    loggers, packed_handlers, names, disabled, captured, needs = value
-    for name in needs:
-        __import__(name)
-    for name, level in names:
+def _captures_warnings() -> bool:
+    show = getattr(sys.modules.get("warnings"), "showwarning", None)
+    return getattr(show, "__module__", "") == "logging"
+
+
+def _class_or_none(value: object, usual: object) -> bytes | None:
+    return None if value is usual else packed(value)
+
+
+def _needs(value: tuple[Any, ...]) -> Iterable[str]:
+    needs: list[str] = value[-1]
+    return needs
+
+
+# ---------------------------------------------------------------- in a worker
+
+
+def _write(module: ModuleType, value: tuple[Any, ...]) -> None:
+    loggers, carried, whole, needs = value
+    if "multiprocessing" in needs:
+        __import__("multiprocessing")
+    for name, level in whole["names"] or ():
         logging.addLevelName(level, name)
-    handlers = [_handler(*entry) for entry in packed_handlers]
+    if whole["factory"] is not None:
+        logging.setLogRecordFactory(unpacked(whole["factory"]))
+    if whole["kind"] is not None:
+        logging.setLoggerClass(unpacked(whole["kind"]))
+    logging.raiseExceptions = not whole["quiet"]
+    handlers = [_handler(*entry) for entry in carried]
     for name, level, propagate, off, numbers, filters in loggers:
         logger = logging.getLogger(name)
         logger.setLevel(level)
         logger.propagate = propagate
         logger.disabled = off
         for number in numbers:
-            logger.addHandler(handlers[number])
+            handler = handlers[number]
+            if handler is not None:
+                handler._pool_loggers.append(logger)
+                logger.addHandler(handler)
         for accept in () if filters is None else unpacked(filters):
             logger.addFilter(accept)
-    logging.disable(disabled)
-    if captured:
+    logging.disable(whole["disabled"])
+    if whole["captured"]:
         logging.captureWarnings(True)
 
 
+class _Carried:
+    """A handler of the program's, in a worker.
+
+    Modules that add handlers when they are imported did so in the program, and will do so here:
+    then this one leaves the records to that one.
+    """
+
+    _pool_loggers: list[logging.Logger]
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        for logger in self._pool_loggers:
+            if any(_is_same(self, other) for other in logger.handlers):
+                return False
+        return super().handle(record)  # type: ignore[misc]  # of the handler's own class
+
+
+def _is_same(carried: Any, other: Any) -> bool:
+    if type(other) is not type(carried).__bases__[1]:
+        return False
+    return all(
+        getattr(carried, name, None) == getattr(other, name, None)
+        for name in ("baseFilename", "stream")
+    )
+
+
 def _handler(data: bytes, stream: str) -> Any:
-    handler = unpacked(data)
-    handler.createLock()
-    if stream:
-        handler.stream = getattr(sys, stream)
+    try:
+        kind, state = unpacked(data)
+        handler = kind.__new__(type(kind.__name__, (_Carried, kind), {}))
+        vars(handler).update(state, _pool_loggers=[])
+        if stream:
+            handler.stream = getattr(sys, stream)
+        handler.createLock()
+    except Exception:
+        return None  # whose module cannot be loaded here, for one: the others are set
     return handler
-
-
-def _needs(value: tuple[Any, ...]) -> Iterable[str]:
-    needs: list[str] = value[-1]
-    return needs
 
 
 SETTINGS = {"logging": Setting("logging", _read, _write, _needs)}

@@ -1,0 +1,417 @@
+"""The forkservers of this process: start them, choose among them, let go of them.
+
+A forkserver is kept as long as its workers would be as this process is: its user, limits and
+CPUs, the threads each worker may have, the modules that are to be loaded before the fork.
+
+It may have a *successor*, which has loaded besides what tasks had to import: installed packages
+that this process has too, and that forked children would have for nothing. That takes a second
+for some packages, and so does each worker's own import, of every pool. The successor is started
+beside the pools that are in use, nobody waits for it, and later pools get their workers from it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import atexit
+import os
+import sys
+
+from pool._transport._channel import Channel, socket_pair
+from pool._workers._argv import interpreter, interpreter_argv
+from pool._workers._warmup import MANY, installed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+#: More successors than this that are never used, and there will be no other.
+VAIN_MAX = 3
+
+#: SIGINT, SIGQUIT, SIGTERM: a user's process that ignores them must not make workers deaf.
+_DEFAULT_SIGNALS = [2, 3, 15]
+
+
+class ForkServerProcess:
+    """One running forkserver.
+
+    Parameters
+    ----------
+    pid : int
+    channel : Channel
+    life : int
+        Descriptor: when it closes while the forkserver still loads modules, that is its end.
+    wanted : frozenset of str
+        Modules that it loads.
+    learned : sequence of str
+        What a successor loads besides.
+    limits : dict
+        Environment variables that limit threads.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        channel: Channel,
+        life: int,
+        wanted: frozenset[str],
+        learned: Sequence[str],
+        limits: dict[str, str],
+    ) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.life = life
+        self.wanted = wanted
+        self.learned = learned
+        self.limits = limits
+        #: Pools may be waiting for it, or have their workers from it.
+        self.used = False
+        #: What it has inherited.
+        self._standing = _standing()
+        self._rlimits = _rlimits()
+        # What packages may have looked at when they were loaded.
+        self._place = _place()
+        self._up = False
+
+    def fits(self, wanted: frozenset[str], limits: dict[str, str]) -> bool:
+        """Return whether its workers would be as this process is now."""
+        return (
+            self.wanted >= wanted
+            and self.limits == limits
+            and self._standing == _standing()
+            # Whoever has not imported this has not changed them.
+            and ("resource" not in sys.modules or self._rlimits == _rlimits())
+        )
+
+    def is_current(self) -> bool:
+        """Return whether packages would be loaded again from the same place, to the same effect."""
+        return self._place == _place()
+
+    def is_up(self) -> bool:
+        """Return whether it has loaded its modules.
+
+        Raises
+        ------
+        OSError
+            It has ended.
+        """
+        if not self._up:
+            try:
+                self.channel.receive(_socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except EOFError as error:
+                raise ConnectionError from error
+            self._up = True
+        return True
+
+    def close(self) -> None:
+        """Let go of it: it ends when its last pool is gone, at once if there was none."""
+        self.channel.close()
+        if not self.used:
+            self.end()
+
+    def end(self) -> None:
+        """Close what it lives by while it loads modules."""
+        if self.life >= 0:
+            os.close(self.life)
+            self.life = -1
+
+
+_servers: list[ForkServerProcess] = []
+_lock = _thread.allocate_lock()
+#: Children that are ending, and forkservers among them.
+_unreaped: dict[int, ForkServerProcess | None] = {}
+#: What tasks had to import, in that order; and how many successors were of no use.
+_learned: dict[str, None] = {}
+_vain = 0
+
+
+def learn(names: Iterable[str], files: dict[str, str]) -> None:
+    """Note what a worker had to import, as far as this process has the very same.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Modules in the order of their import.
+    files : dict
+        Where the packages at the top of these names are.
+    """
+    here = {top for top, file in files.items() if installed(top) == file}
+    for name in names:
+        if name.partition(".")[0] in here and name in sys.modules:
+            _learned[name] = None
+
+
+def is_first() -> bool:
+    """Return whether there is no forkserver yet."""
+    return not _servers
+
+
+def prepare(wanted: frozenset[str], limits: dict[str, str]) -> None:
+    """Start the first forkserver, without waiting for it."""
+    with _lock:
+        if not _servers:
+            _add(wanted, limits)
+
+
+def connect(
+    wanted: frozenset[str],
+    limits: dict[str, str],
+    head: tuple[Any, ...],
+    blobs: Sequence[Any],
+    fds: Sequence[int],
+) -> None:
+    """Send the message of a new pool to the forkserver that is to start its workers.
+
+    Parameters
+    ----------
+    wanted : frozenset of str
+        Modules that are to be loaded before the fork.
+    limits : dict
+    head, blobs, fds
+        The message.
+    """
+    with _lock:
+        for attempt in (1, 2):
+            server = _choose(wanted, limits)
+            try:
+                server.channel.send(head, blobs, fds)
+            except OSError:
+                _retire(server)  # it was killed since
+                if attempt == 2:
+                    raise
+            else:
+                server.used = True
+                return
+
+
+def _choose(wanted: frozenset[str], limits: dict[str, str]) -> ForkServerProcess:
+    fitting = []
+    for server in list(_servers):
+        if server.fits(wanted, limits):
+            fitting.append(server)
+        elif server.limits == limits:
+            # Those without pools end; the others end with their last pool.
+            _retire(server)
+            wanted |= server.wanted  # or two kinds of pools would take turns
+    chosen: ForkServerProcess | None = None
+    most = 0
+    for server in sorted(fitting, key=lambda server: len(server.learned), reverse=True):
+        if chosen is not None:
+            _retire(server)  # it has been succeeded
+        elif _is_ready(server):
+            chosen = server
+        most = max(most, len(server.learned))
+    if chosen is None:
+        chosen = _add(wanted, limits)
+    if len(_learned) >= most + MANY and _vain < VAIN_MAX:
+        _add(chosen.wanted, limits, list(_learned))
+    return chosen
+
+
+def _is_ready(server: ForkServerProcess) -> bool:
+    """Return whether new pools may use it; a successor only when they need not wait for it."""
+    if not server.learned:
+        return True
+    try:
+        if server.is_current():
+            return server.is_up()
+    except OSError:
+        pass
+    # It has ended, or its packages would be others by now.
+    global _vain
+    if not server.used:
+        _vain += 1
+    _learned.clear()
+    _retire(server)
+    return False
+
+
+def _add(
+    wanted: frozenset[str], limits: dict[str, str], learned: Sequence[str] = ()
+) -> ForkServerProcess:
+    server = _start(wanted, learned, limits)
+    _servers.append(server)
+    return server
+
+
+def _retire(server: ForkServerProcess) -> None:
+    if server in _servers:
+        _servers.remove(server)
+    server.close()
+    _unreaped[server.pid] = server
+    reap()
+
+
+def _start(
+    wanted: frozenset[str], learned: Sequence[str], limits: dict[str, str]
+) -> ForkServerProcess:
+    ours, theirs = socket_pair()
+    life, write = os.pipe()
+    given = [_above_streams(fd) for fd in (theirs.detach(), life)]
+    executable = interpreter()
+    try:
+        owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
+        given.append(_above_streams(owner))
+        control, life, owner = given
+        # Nobody types for a worker; and the same numbers of the others in the child.
+        actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in given if fd >= 0]
+        pid = os.posix_spawn(
+            executable,
+            forkserver_argv(control, owner, life, [*sorted(wanted), *learned]),
+            {**os.environ, **limits},
+            file_actions=actions,
+            # A group of its own: Ctrl-C in a terminal is the parent's to answer.
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    except BaseException as error:
+        ours.close()
+        os.close(write)
+        if not isinstance(error, OSError | ValueError):
+            raise
+        from pool._errors import StartError
+
+        raise StartError(
+            f"cannot start {executable!r} to fork workers: {error}; if this process may not "
+            "run that, or Python is embedded in another program, name an interpreter by "
+            '`multiprocessing.set_executable`, or use get_context("fork")'
+        ) from error
+    finally:
+        for fd in given:
+            if fd >= 0:
+                os.close(fd)
+    return ForkServerProcess(pid, Channel(ours), write, wanted, learned, limits)
+
+
+def forkserver_argv(control: int, owner: int, life: int, preload: Sequence[str]) -> list[str]:
+    """Return the command line of a forkserver."""
+    code = (
+        f"import sys; sys.path[:] = {[str(entry) for entry in sys.path]!r}; "
+        "from pool._workers._forkserver import main; "
+        f"main({control}, {owner}, {life}, {list(preload)!r})"
+    )
+    return [*interpreter_argv(), "-c", code]
+
+
+def _above_streams(fd: int) -> int:
+    """Return a descriptor that is none of the standard streams', in place of `fd`.
+
+    It is one of theirs if the program has closed them, as daemons do.
+    """
+    if not 0 <= fd <= 2:
+        return fd
+    import fcntl
+
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
+
+
+# ---------------------------------------------------------------- what it has inherited
+
+
+def _standing() -> tuple[Any, ...]:
+    """Return what a process inherits by exec and may change: who it is, and where it runs.
+
+    A program that has given up its privileges must not get workers that still have them.
+    """
+    return (
+        os.getresuid() if hasattr(os, "getresuid") else os.getuid(),
+        os.getresgid() if hasattr(os, "getresgid") else os.getgid(),
+        os.getgroups(),
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
+        os.getpriority(os.PRIO_PROCESS, 0),
+    )
+
+
+def _rlimits() -> bytes:
+    try:
+        with open("/proc/self/limits", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _place() -> tuple[dict[bytes, bytes], list[str]]:
+    return dict(os.environb), [str(entry) for entry in sys.path]
+
+
+# ---------------------------------------------------------------- ends
+
+
+def leave(child: int) -> None:
+    """Note a child that is ending."""
+    _unreaped[child] = None
+
+
+def reap(wait: bool = False) -> None:
+    """Collect the exit status of children that are ending."""
+    for pid in list(_unreaped):
+        try:
+            if os.waitpid(pid, 0 if wait else os.WNOHANG)[0]:
+                _reaped(pid)
+        except ChildProcessError:
+            _reaped(pid)  # somebody else waited for all children
+
+
+def reap_one(pid: int) -> None:
+    """Wait for one child that is ending."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # somebody else waited for all children
+    _reaped(pid)
+
+
+def _reaped(pid: int) -> None:
+    server = _unreaped.pop(pid, None)
+    if server is not None:
+        server.end()
+
+
+def shutdown_forkservers() -> None:
+    """End all forkservers of this process and wait until they have ended.
+
+    They would end with the process anyway; tests want to see nothing left.
+    """
+    global _vain
+    with _lock:
+        _learned.clear()
+        _vain = 0
+        for server in list(_servers):
+            _retire(server)
+        reap(wait=True)
+
+
+def _let_go() -> None:
+    """Close the connections to the forkservers as the interpreter goes down.
+
+    They would end anyway; but a socket that nobody closed is a ResourceWarning.
+    """
+    with _lock:
+        for server in list(_servers):
+            _retire(server)
+
+
+def _forked() -> None:
+    """Forget the parent's forkservers in a forked child, so that it starts its own."""
+    global _lock
+    _lock = _thread.allocate_lock()
+    for server in _servers:
+        server.channel.close()
+        server.end()
+    for ending in _unreaped.values():
+        if ending is not None:
+            ending.end()
+    _servers.clear()
+    _unreaped.clear()
+
+
+# Registered before the pools' own, so called after these.
+atexit.register(_let_go)
+os.register_at_fork(after_in_child=_forked)
