@@ -232,3 +232,142 @@ def test_styles_of_figures(library: str, method: str, tmp_path: Path) -> None:
         print(p.map(look, [0]))
     """
     assert run(library, method, body, tmp_path) == "[('svg', 7.0, 'r')]\n"
+
+
+def test_loggers_of_modules(library: str, method: str, tmp_path: Path) -> None:
+    """Configured by the program, or by the module when it is imported: here and in a worker."""
+    for name, configures in (("configured", False), ("self_made", True)):
+        lines = ["import logging, sys", "log = logging.getLogger('tool' if {0} else __name__)"]
+        if configures:
+            lines += ["handler = logging.StreamHandler(sys.stdout)", "log.addHandler(handler)"]
+        lines += ["def work(n):", "    log.warning('%s %d', __name__, n)", "    sys.stdout.flush()"]
+        source = "\n".join(lines).format(configures)
+        (tmp_path / f"{name}.py").write_text(source + "\n")
+    body = """
+    import logging.config
+    sys.path.insert(0, os.getcwd())
+    import configured, self_made
+    logging.config.dictConfig({
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"short": {"format": "<%(message)s>"}},
+        "handlers": {"out": {
+            "class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "short",
+        }},
+        "loggers": {"configured": {"handlers": ["out"], "propagate": False}},
+    })
+    with Pool(1) as p:
+        p.map(configured.work, [1])
+        p.map(self_made.work, [2])
+        p.map(self_made.work, [3])
+    """
+    expected = "<configured 1>\nself_made 2\nself_made 3\n"
+    assert run(library, method, body, tmp_path) == expected
+
+
+def test_odd_settings(library: str, method: str, tmp_path: Path) -> None:
+    """None of them ends the pool, or keeps back the others."""
+    body = """
+    import enum, logging, tempfile
+    from pathlib import Path
+    import numpy
+
+    class Level(enum.IntEnum):
+        LOUD = 25
+
+    class Name(str):
+        pass
+
+    class Record(logging.LogRecord):
+        def __init__(self, *args, **more):
+            super().__init__(*args, **more)
+            self.request = "r1"
+
+    class Odd(logging.Handler):
+        @property
+        def stream(self):
+            return None
+
+        def emit(self, record):
+            pass
+
+        def __getstate__(self):
+            raise ValueError("not this one")
+
+        def __del__(self):
+            print("deleted", flush=True)
+
+    class Keeps(logging.Handler):
+        def __init__(self):
+            super().__init__()
+            self.lines = ["x"] * 100_000
+
+        def emit(self, record):
+            pass
+
+    class Closes(logging.Handler):
+        def __init__(self):
+            super().__init__()
+            self.file = open("log.txt", "a")
+
+        def emit(self, record):
+            self.file.write(record.getMessage() + "\\n")
+            self.file.flush()
+
+        def __del__(self):
+            self.file.close()
+
+    tempfile.tempdir = Path.cwd()
+    logging.setLogRecordFactory(Record)
+    numpy.seterrcall(lambda kind, flag: print("called", kind, flush=True))
+    numpy.seterr(all="call")
+    logging.basicConfig(level=Level.LOUD, format="%(request)s %(message)s", stream=sys.stdout)
+    root = logging.getLogger()
+    for handler in Odd(), Keeps(), Closes():
+        root.addHandler(handler)
+    logging.getLogger(Name("named")).setLevel(Level.LOUD)
+
+    def work(n):
+        logging.log(25, "loud %d", n)
+        logging.info("hidden")
+        numpy.float64(1) / n
+        sys.stdout.flush()
+        return os.path.samefile(tempfile.gettempdir(), os.getcwd()), int(logging.getLogger().level)
+
+    with Pool(1) as p:
+        print(p.map(work, [0]))
+    logging.log(25, "here")
+    print(open("log.txt").read().split())
+    sys.stdout.flush()
+    os._exit(0)
+    """
+    lines = ["r1 loud 0", "called divide by zero", "[(True, 25)]", "r1 here"]
+    lines.append("['loud', '0', 'here']")
+    assert run(library, method, body, tmp_path).splitlines() == lines
+
+
+def test_decimal_context_of_a_thread_without_one(library: str, method: str, tmp_path: Path) -> None:
+    """To make a pool does not give it one."""
+    body = """
+    import decimal
+    with Pool(1) as p:
+        p.map(abs, [1])
+    decimal.DefaultContext.prec = 5
+    print(decimal.Decimal(1) / 3)
+    """
+    assert run(library, method, body, tmp_path) == "0.33333\n"
+
+
+def test_time_zone_that_is_taken_back(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    import time
+    os.environ["TZ"] = "KST-9"
+    time.tzset()
+    with Pool(1) as p:
+        print(p.map(time.strftime, ["%Z"]))
+    del os.environ["TZ"]
+    time.tzset()
+    with Pool(1) as p:
+        print(p.map(time.strftime, ["%Z"]) == [time.strftime("%Z")] != ["KST"])
+    """
+    assert run(library, method, body, tmp_path) == "['KST']\nTrue\n"
