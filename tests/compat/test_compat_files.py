@@ -111,8 +111,8 @@ def test_a_file_that_is_read_and_appended_to(tmp_path: Path) -> None:
         file.write("abc\\n")
         file.seek(0)
         assert p.map(lambda n: file.read(), [1]) == ["abc\\n"]
+        p.map(lambda n: file.write("more\\n") and None, [1])
         p.map(lambda n: file.detach().write(b"end\\n") and None, [1])
-        p.map(lambda n: (file.write("more\\n"), file.close()) and None, [1])
     check(["abc", "end", "more"])
     """
     run("pool", body, tmp_path)
