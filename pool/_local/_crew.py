@@ -48,8 +48,9 @@ class Crew:
         The workers that were asked for, by worker_id and by the descriptor of our socket.
     unlaunched : list of int
         Workers that are wanted and were not asked for yet.
-    control : int
-        The descriptor on which the forkserver tells of workers that ended, or -1.
+    controls : dict
+        The forkservers, by the descriptor on which each tells of workers that ended. The last
+        one starts the next workers.
     buffer : bytearray
         To receive into, for everything that is read under the driver's lock.
     """
@@ -68,14 +69,16 @@ class Crew:
         self.by_fd: dict[int, Peer] = {}
         self.unlaunched: list[int] = []
         self.buffer = bytearray(BUFFER_NBYTES)
+        #: Workers were asked for: those to come follow others.
+        self._begun = False
         self._early_mail: dict[int, list[ev.Send]] = {}
         self._journal = JournalFile(max(64, 4 * driver.scheduler.processes), traced)
         try:
-            self._launcher = connect(self._journal.fd)
+            launcher = connect(self._journal.fd)
         except BaseException:
             self._journal.close()
             raise
-        self.control = self._launcher.channel.fileno()
+        self.controls: dict[int, Launcher] = {launcher.channel.fileno(): launcher}
 
     # ------------------------------------------------------------------ beginnings
 
@@ -86,6 +89,12 @@ class Crew:
     def launch(self) -> None:
         """Ask for the workers that are wanted, as far as journal pages are free."""
         driver = self._driver
+        if self._begun and self.unlaunched:
+            self._take_successor()
+        self._begun = True
+        launcher = next(reversed(self.controls.values()), None)
+        if launcher is None:
+            return  # the pool has ended with its forkserver
         batch = []
         while self.unlaunched and not driver.closed:
             slot_id = self._journal.acquire()
@@ -99,6 +108,7 @@ class Crew:
                 self._cannot_start(error)
                 return
             peer = Peer(worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self.buffer)
+            peer.launcher = launcher
             try:
                 self._initialize(peer)
             except OSError as error:
@@ -111,7 +121,7 @@ class Crew:
             batch.append((worker_id, slot_id, theirs.fileno()))
         if batch:
             try:
-                self._launcher.launch(batch)
+                launcher.launch(batch)
             except OSError:
                 pass  # the server is gone: its end is on the way, and what follows from that
         if self._early_mail:
@@ -193,25 +203,29 @@ class Crew:
             self._signal(worker_id, _signal.SIGKILL)
 
     def _signal(self, worker_id: int, number: int) -> None:
+        peer = self.peers.get(worker_id)
+        if peer is None:
+            return  # it has ended
         try:
-            self._launcher.signal(worker_id, number)
+            peer.launcher.signal(worker_id, number)
         except OSError:
             return  # the forkserver is gone, which we are about to learn
 
     # ------------------------------------------------------------------ ends
 
-    def on_control(self) -> None:
-        """Take the forkserver's notices of workers that have ended."""
+    def on_control(self, control: int) -> None:
+        """Take a forkserver's notices of workers that have ended."""
+        launcher = self.controls[control]
         try:
             while True:
-                head, _ = self._launcher.channel.receive(_DONTWAIT)
+                head, _ = launcher.channel.receive(_DONTWAIT)
                 if head[0] == EXITED:
                     for worker_id, status in head[1]:
                         self._on_exit(worker_id, status)
         except BlockingIOError:
             return
         except (EOFError, ConnectionError):
-            self._forkserver_gone()
+            self._forkserver_gone(control, launcher)
 
     def _on_exit(self, worker_id: int, status: int) -> None:
         driver = self._driver
@@ -226,21 +240,34 @@ class Crew:
         peer.close()
         self.launch()
 
-    def _forkserver_gone(self) -> None:
-        """Get a new forkserver: ours was killed, and with it (by the kernel) all workers."""
+    def _take_successor(self) -> None:
+        """Get workers that follow others from a forkserver that has loaded what tasks need."""
+        launcher = next(reversed(self.controls.values()), None)
+        try:
+            successor = None if launcher is None else launcher.successor()
+        except OSError:
+            return  # no descriptors left: then from the one before
+        if successor is not None:
+            self._add(successor)
+
+    def _add(self, launcher: Launcher) -> None:
+        control = launcher.channel.fileno()
+        self.controls[control] = launcher
+        self._driver.epoll.register(control, select.EPOLLIN)
+
+    def _forkserver_gone(self, control: int, launcher: Launcher) -> None:
+        """Get a new forkserver: ours was killed, and with it (by the kernel) its workers."""
         driver = self._driver
-        driver.epoll.unregister(self.control)
-        if driver.closed or driver.scheduler.closing and not driver.jobs:
-            self.control = -1
-            for worker_id in list(self.peers):
+        driver.epoll.unregister(control)
+        del self.controls[control]
+        launcher.close()
+        if not self.controls and not (
+            driver.closed or (driver.scheduler.closing and not driver.jobs)
+        ):
+            self._add(self._connect(self._journal.fd))
+        for worker_id, peer in list(self.peers.items()):
+            if peer.launcher is launcher:
                 self._on_exit(worker_id, _signal.SIGKILL)
-            return
-        self._launcher.close()
-        self._launcher = self._connect(self._journal.fd)
-        self.control = self._launcher.channel.fileno()
-        driver.epoll.register(self.control, select.EPOLLIN)
-        for worker_id in list(self.peers):
-            self._on_exit(worker_id, _signal.SIGKILL)
 
     def close(self, forked: bool) -> None:
         """Let go of all descriptors; the forkserver then ends all workers.
@@ -250,10 +277,8 @@ class Crew:
         forked : bool
             This is a forked child, see `Driver.release`.
         """
-        if forked:
-            self._launcher.forked()
-        else:
-            self._launcher.close()
+        for launcher in self.controls.values():
+            launcher.forked() if forked else launcher.close()
         for peer in self.peers.values():
             peer.close()
         self.peers.clear()
@@ -263,8 +288,10 @@ class Crew:
 
     def end_all(self) -> None:
         """Have the forkserver end all workers, and let go of nothing here."""
-        self._launcher.close()
+        for launcher in self.controls.values():
+            launcher.close()
 
     def wait_gone(self) -> None:
         """Wait until no process of this pool is left, after `close`."""
-        self._launcher.wait()
+        for launcher in self.controls.values():
+            launcher.wait()

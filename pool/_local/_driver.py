@@ -117,7 +117,8 @@ class Driver:
         #: To wait for one answer that may come at once.
         self.watch = Watch(lambda: self.epoll.poll(0, 64), lambda s: self.epoll.poll(s, 64))
         self.epoll.register(self._wake, select.EPOLLIN)
-        self.epoll.register(crew.control, select.EPOLLIN)
+        for control in crew.controls:
+            self.epoll.register(control, select.EPOLLIN)
         #: When somebody last looked at the sockets.
         self.looked = 0.0
         #: Bytes that this process and the workers may hold together, see `pool._memory`.
@@ -294,8 +295,8 @@ class Driver:
             peer = self._by_fd.get(fd)
             if peer is not None:
                 self._receive(peer)
-            elif fd == self.crew.control:
-                self.crew.on_control()
+            elif fd in self.crew.controls:
+                self.crew.on_control(fd)
             elif fd in self.clients:
                 self.clients[fd].on_ready()
             elif fd == self._wake:

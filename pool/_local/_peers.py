@@ -67,8 +67,8 @@ class Peer:
     """
 
     __slots__ = (
-        "_theirs", "channel", "forgets", "initialized", "known", "pid", "sent", "slot", "slot_id",
-        "status", "worker_id",
+        "_theirs", "channel", "forgets", "initialized", "known", "launcher", "pid", "sent", "slot",
+        "slot_id", "status", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +85,8 @@ class Peer:
         self._theirs = Channel(theirs)
         self.slot_id = slot_id
         self.slot = slot
+        #: Who was asked for it.
+        self.launcher: Any = None
         self.pid: int | None = None
         #: With which it has ended, as from `os.waitpid`.
         self.status: int | None = None

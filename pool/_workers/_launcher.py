@@ -30,11 +30,20 @@ class Launcher:
         To the forkserver, as a client of it.
     child : int, optional
         pid of a forkserver that serves this pool alone.
+    connection : Connection, optional
+        How it became a client of one that serves any pool.
     """
 
-    def __init__(self, channel: Channel, child: int | None = None) -> None:
+    def __init__(
+        self, channel: Channel, child: int | None = None, connection: Connection | None = None
+    ) -> None:
         self.channel = channel
         self._child = child
+        self._connection = connection
+
+    def successor(self) -> Launcher | None:
+        """Return one for the same pool at a forkserver that has loaded more, if there is one."""
+        return None if self._connection is None else self._connection.make(better=True)
 
     def launch(self, workers: Sequence[tuple[int, int, int]]) -> None:
         """Fork workers, each one given by (worker_id, journal slot, socket)."""
@@ -109,21 +118,71 @@ def connect(
     pool : int
         What tells this pool from others of this process.
     """
-    ours, theirs = socket_pair()
     settings = capture(limits, pool)
     prefix = "ForkServer" if method == "forkserver" else "Spawn"
-    blobs: Sequence[Any] = ()
-    buffers = payload
-    if payload is not None and payload != AWAITED:
-        blobs = (payload.data, *payload.buffers)
-        buffers = len(payload.buffers)
-    # Descriptors of streams that a daemon has closed are left as they are.
-    fds = [theirs.fileno(), journal, *(fd for fd in (1, 2) if _is_open(fd))]
-    head = (CONNECT, settings, prefix, buffers)
     wanted = _wanted(preload, settings["carried"])
-    _servers.connect(wanted, limits, head, blobs, fds)
-    theirs.close()
-    return Launcher(Channel(ours))
+    launcher = Connection(settings, prefix, payload, journal, limits, wanted).make()
+    assert launcher is not None
+    return launcher
+
+
+class Connection:
+    """What a forkserver is told of a pool.
+
+    Parameters
+    ----------
+    settings, prefix, payload, journal, limits
+        As for `connect`.
+    wanted : frozenset of str
+        Modules that are to be loaded before the fork.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        prefix: str,
+        payload: Any,
+        journal: int,
+        limits: dict[str, str],
+        wanted: frozenset[str],
+    ) -> None:
+        self._blobs: Sequence[Any] = ()
+        buffers = payload
+        if payload is not None and payload != AWAITED:
+            self._blobs = (payload.data, *payload.buffers)
+            buffers = len(payload.buffers)
+        self._head = (CONNECT, settings, prefix, buffers)
+        self._journal = journal
+        self._limits = limits
+        self._wanted = wanted
+        self._server: Any = None
+
+    def make(self, better: bool = False) -> Launcher | None:
+        """Become a client of a forkserver.
+
+        Parameters
+        ----------
+        better : bool
+            Only of one that has loaded more than the last one.
+        """
+        ours, theirs = socket_pair()
+        # Descriptors of streams that a daemon has closed are left as they are.
+        fds = [theirs.fileno(), self._journal, *(fd for fd in (1, 2) if _is_open(fd))]
+        than = self._server if better else None
+        try:
+            server = _servers.connect(
+                self._wanted, self._limits, self._head, self._blobs, fds, than
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        if server is None:
+            ours.close()
+            return None
+        self._server = server
+        return Launcher(Channel(ours), connection=self)
 
 
 def fork(

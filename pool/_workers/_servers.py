@@ -162,8 +162,9 @@ def connect(
     head: tuple[Any, ...],
     blobs: Sequence[Any],
     fds: Sequence[int],
-) -> None:
-    """Send the message of a new pool to the forkserver that is to start its workers.
+    than: ForkServerProcess | None = None,
+) -> ForkServerProcess | None:
+    """Send the message of a pool to the forkserver that is to start its workers.
 
     Parameters
     ----------
@@ -172,10 +173,14 @@ def connect(
     limits : dict
     head, blobs, fds
         The message.
+    than : ForkServerProcess, optional
+        Only to one that has loaded more than this one; return None if there is none.
     """
     with _lock:
         for attempt in (1, 2):
             server = _choose(wanted, limits)
+            if than is not None and len(server.learned) <= len(than.learned):
+                return None
             try:
                 server.channel.send(head, blobs, fds)
             except OSError:
@@ -184,7 +189,8 @@ def connect(
                     raise
             else:
                 server.used = True
-                return
+                return server
+    raise AssertionError  # one of the two has returned or raised
 
 
 def _choose(wanted: frozenset[str], limits: dict[str, str]) -> ForkServerProcess:

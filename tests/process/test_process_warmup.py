@@ -82,6 +82,63 @@ def test_later_pools_have_what_tasks_loaded(tmp_path: Path) -> None:
     assert run(install(tmp_path), body, tmp_path) == "right\n"
 
 
+def test_workers_that_follow_others_have_it_too(tmp_path: Path) -> None:
+    body = """
+    settled = 0
+    deadline = time.monotonic() + 60
+    with Pool(1, maxtasksperchild=1) as p:
+        seen = set()
+        while settled < 10:
+            pid = str(p.apply(use, (0,)))
+            seen.add(pid)
+            settled = 0 if pid in importers() else settled + 1
+            assert time.monotonic() < deadline
+        # Those of the new forkserver are signalled and buried as the others are.
+        killed = p.apply_async(time.sleep, (1000,))
+        worker = next(w for w in p._pool if w.pid)
+        while worker.state != "busy":
+            worker = next(w for w in p._pool if w.pid)
+        killed.cancel()
+        try:
+            p.apply(os._exit, (3,))
+        except Exception as error:
+            assert "code 3" in str(error), error
+        assert str(p.apply(use, (0,))) not in importers()
+        p.close()
+        p.join()
+    print("right")
+    """
+    assert run(install(tmp_path), body, tmp_path) == "right\n"
+
+
+def test_one_of_two_forkservers_is_killed(tmp_path: Path) -> None:
+    body = """
+    import signal
+    def server(_):
+        time.sleep(0.01)
+        return os.getppid()
+
+    deadline = time.monotonic() + 60
+    with Pool(2, maxtasksperchild=3) as p:
+        servers = set()
+        while len(servers) < 2:
+            p.map(use, range(4), 1)
+            servers |= set(p.map(server, range(4), 1))
+            assert time.monotonic() < deadline
+        for pid in servers:
+            os.kill(pid, signal.SIGKILL)
+            for _ in range(3):
+                try:
+                    p.map(use, range(4), 1)
+                    break
+                except Exception as error:
+                    assert "SIGKILL" in str(error), error
+        assert p.map(abs, range(10)) == list(range(10))
+    print("right")
+    """
+    assert run(install(tmp_path), body, tmp_path) == "right\n"
+
+
 def test_a_package_whose_threads_survive_forks_is_left_to_the_workers(tmp_path: Path) -> None:
     body = """
     workers = used() | {str(os.getpid())}
