@@ -189,7 +189,6 @@ def main(fd: int) -> None:
     (_, config, layout), blobs = channel.receive()
     os.set_inheritable(fd, False)
     apply(config["settings"])
-    take_over(config["settings"]["carried"])
     found = rendezvous.listen(config["namespace"], config["name"])
     if found is None:
         _refuse(channel, ValueError(f"an actor named {config['name']!r} exists already"))
@@ -254,6 +253,7 @@ def _live(
     _home.starter = _start_runtime
     redirect(_speak)
     _speaking.channel = first
+    take_over(config["settings"]["carried"])  # after that, since handlers write where it leads
     if not host.construct(code, *arguments):
         return
     if life is not None:

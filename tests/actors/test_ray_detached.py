@@ -421,3 +421,25 @@ def test_constructor_that_crashes_is_not_tried_for_ever(ray: Any, runtime: Path)
     with pytest.raises(exceptions.ActorDiedError):
         ray.get(actor.add.remote())
     assert not runtime.exists()
+
+
+def test_tasks_and_actors_log_as_the_program_does() -> None:
+    printed = program(
+        "import logging, re, sys, time\n"
+        "import pool as ray\n"
+        "class Marked(logging.Formatter):\n"
+        "    def format(self, record): return 'marked ' + super().format(record)\n"
+        "handler = logging.StreamHandler(sys.stdout)\n"
+        "handler.setFormatter(Marked('%(message)s'))\n"
+        "logging.basicConfig(level='INFO', handlers=[handler])\n"
+        "class Tell:\n"
+        "    def tell(self): logging.info('of %s', type(self).__name__)\n"
+        "def task(): logging.info('of a task')\n"
+        "Actor = ray.remote(Tell)\n"
+        "kept = Actor.options(name='it', lifetime='detached').remote()\n"
+        "ray.get([kept.tell.remote(), Actor.remote().tell.remote(), ray.remote(task).remote()])\n"
+        "ray.kill(kept)\n"
+        "ray.shutdown()\n"
+    )
+    lines = sorted(line.partition(") ")[2] for line in printed.splitlines())
+    assert lines == ["marked of Tell", "marked of Tell", "marked of a task"], printed
