@@ -246,7 +246,7 @@ class Crew:
         try:
             successor = None if launcher is None else launcher.successor()
         except OSError:
-            return  # no descriptors left: then from the one before
+            return  # no descriptors left: then from the one that is there
         if successor is not None:
             self._add(successor)
 

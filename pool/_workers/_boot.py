@@ -67,6 +67,8 @@ def become_worker(
         _carried.take_over(settings["carried"])
     channel = Channel(socket_from(fd), buffer, linked=True)
     worker = Worker(channel, attach(journal, slot), settings["parent_pid"], settings["pool"])
+    worker.tells = prefix == "ForkServer"
+    worker.carries = bool(settings["carried"])
     for owned in fds:
         if owned > 2:
             os.close(owned)

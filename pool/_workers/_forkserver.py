@@ -20,7 +20,8 @@ Messages (see `pool._transport._messages` for the style)
     stdout and stderr.
     client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with one descriptor each;
     ``(SIGNAL, worker_id, number)``.
-    forkserver -> user: ``(UP,)`` when its modules are loaded.
+    forkserver -> user: ``(UP,)`` from a successor (see `pool._workers._servers`), when its
+    modules are loaded.
     forkserver -> client: ``(EXITED, ((worker_id, wait status), ...))``.
 """
 
@@ -365,44 +366,51 @@ def _nothing(signum: int, frame: object) -> None:
     """Exist, so that the signal writes to the wake-up pipe."""
 
 
-def main(control: int, owner: int, life: int, preload: Sequence[str]) -> NoReturn:
+def main(
+    fds: tuple[int, int, int, int], preload: Sequence[str], without: Sequence[str] = ()
+) -> NoReturn:
     """Run a forkserver that was started by exec.
 
     Parameters
     ----------
-    control : int
-        Descriptor of the control socket.
-    owner : int
-        pidfd of the user's process or -1.
-    life : int
-        Descriptor of a pipe: while modules are loaded, its end is the end of this process, which
-        cannot look at its sockets meanwhile.
+    fds : tuple of int
+        Descriptors: the control socket; a pidfd of the user's process or -1; a pipe: while
+        modules are loaded, its end is the end of this process, which cannot look at its sockets
+        meanwhile; a file with the names of more modules, or -1.
     preload : sequence of str
-        Modules to import before the first fork. A package that starts a thread that a fork does
-        not end makes this process unfit for forking: it is then exec'd again without it.
+        Modules to import before the first fork.
+    without : sequence of str
+        Packages that are left out. One that starts a thread that a fork does not end makes this
+        process unfit for forking: it is then exec'd again without it.
     """
+    control, owner, life, more = fds
     tied = tie(life)
     # Arrow's allocator starts a thread when it is loaded, with pandas for example, unless told
     # not to. Workers have the program's environment, not this one.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
-    unfit = load(preload)
+    names = [*preload, *_read_names(more)]
+    unfit = load([name for name in names if name.partition(".")[0] not in without])
     if unfit:
-        rest = [name for name in preload if name.partition(".")[0] != unfit]
         from pool._workers._servers import forkserver_argv
 
-        for fd in (control, owner, life):
+        for fd in fds:
             if fd >= 0:
                 os.set_inheritable(fd, True)
-        os.execv(sys.executable, forkserver_argv(control, owner, life, rest))
-    os.close(life)
-    if tied >= 0:
-        os.close(tied)
+        os.execv(sys.executable, forkserver_argv(fds, preload, [*without, unfit]))
+    for fd in (life, more, tied):
+        if fd >= 0:
+            os.close(fd)
     for fd in (control, owner):
         if fd >= 0:
             os.set_inheritable(fd, False)
     channel = Channel(socket_from(control))
-    try:
-        channel.send((UP,))
-    except OSError:
-        pass  # the user's process is gone, which is noticed below
+    if more >= 0:
+        try:
+            channel.send((UP,))
+        except OSError:
+            pass  # the user's process is gone, which is noticed below
     ForkServer(channel, owner).run()
+
+
+def _read_names(fd: int) -> list[str]:
+    return [] if fd < 0 else os.pread(fd, os.fstat(fd).st_size, 0).decode().split("\n")

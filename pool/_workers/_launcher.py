@@ -165,13 +165,17 @@ class Connection:
         better : bool
             Only of one that has loaded more than the last one.
         """
+        if better and self._head[2] != "ForkServer":
+            return None  # spawned workers have nothing of what it has loaded
         ours, theirs = socket_pair()
         # Descriptors of streams that a daemon has closed are left as they are.
         fds = [theirs.fileno(), self._journal, *(fd for fd in (1, 2) if _is_open(fd))]
-        than = self._server if better else None
+        message = (self._wanted, self._limits, self._head, self._blobs, fds)
         try:
-            server = _servers.connect(
-                self._wanted, self._limits, self._head, self._blobs, fds, than
+            server = (
+                _servers.connect_better(self._server, *message)
+                if better
+                else _servers.connect(*message)
             )
         except BaseException:
             ours.close()

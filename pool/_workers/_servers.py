@@ -162,8 +162,7 @@ def connect(
     head: tuple[Any, ...],
     blobs: Sequence[Any],
     fds: Sequence[int],
-    than: ForkServerProcess | None = None,
-) -> ForkServerProcess | None:
+) -> ForkServerProcess:
     """Send the message of a pool to the forkserver that is to start its workers.
 
     Parameters
@@ -173,14 +172,10 @@ def connect(
     limits : dict
     head, blobs, fds
         The message.
-    than : ForkServerProcess, optional
-        Only to one that has loaded more than this one; return None if there is none.
     """
     with _lock:
         for attempt in (1, 2):
             server = _choose(wanted, limits)
-            if than is not None and len(server.learned) <= len(than.learned):
-                return None
             try:
                 server.channel.send(head, blobs, fds)
             except OSError:
@@ -191,6 +186,37 @@ def connect(
                 server.used = True
                 return server
     raise AssertionError  # one of the two has returned or raised
+
+
+def connect_better(
+    than: ForkServerProcess,
+    wanted: frozenset[str],
+    limits: dict[str, str],
+    head: tuple[Any, ...],
+    blobs: Sequence[Any],
+    fds: Sequence[int],
+) -> ForkServerProcess | None:
+    """Send the message to a forkserver that has loaded more than `than`, if there is one.
+
+    Called for a pool that has its workers anyway: nothing here may fail it, or wait.
+    """
+    if not _lock.acquire(False):
+        return None
+    try:
+        fitting = [server for server in _servers if server.fits(wanted, limits)]
+        most = max((len(server.learned) for server in fitting), default=0)
+        for server in fitting:
+            if len(server.learned) > len(than.learned) and _is_ready(server):
+                server.channel.send(head, blobs, fds)
+                server.used = True
+                return server
+        if than in fitting:
+            _succeed(most, than.wanted, limits)
+    except OSError:
+        pass  # it has ended
+    finally:
+        _lock.release()
+    return None
 
 
 def _choose(wanted: frozenset[str], limits: dict[str, str]) -> ForkServerProcess:
@@ -212,9 +238,23 @@ def _choose(wanted: frozenset[str], limits: dict[str, str]) -> ForkServerProcess
         most = max(most, len(server.learned))
     if chosen is None:
         chosen = _add(wanted, limits)
-    if len(_learned) >= most + MANY and _vain < VAIN_MAX:
-        _add(chosen.wanted, limits, list(_learned))
+    _succeed(most, chosen.wanted, limits)
     return chosen
+
+
+def _succeed(most: int, wanted: frozenset[str], limits: dict[str, str]) -> None:
+    """Start a successor, if there is more to load than the `most` that another one has."""
+    global _vain
+    if len(_learned) < most + MANY or _vain >= VAIN_MAX:
+        return
+    from pool._errors import StartError
+
+    try:
+        _add(wanted, limits, list(_learned))
+    except (OSError, StartError):
+        # Nobody has asked for it.
+        _learned.clear()
+        _vain += 1
 
 
 def _is_ready(server: ForkServerProcess) -> bool:
@@ -259,15 +299,16 @@ def _start(
     given = [_above_streams(fd) for fd in (theirs.detach(), life)]
     executable = interpreter()
     try:
+        given.append(_above_streams(_written("\n".join(learned)) if learned else -1))
         owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
         given.append(_above_streams(owner))
-        control, life, owner = given
+        control, life, names, owner = given
         # Nobody types for a worker; and the same numbers of the others in the child.
         actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in given if fd >= 0]
         pid = os.posix_spawn(
             executable,
-            forkserver_argv(control, owner, life, [*sorted(wanted), *learned]),
+            forkserver_argv((control, owner, life, names), sorted(wanted)),
             {**os.environ, **limits},
             file_actions=actions,
             # A group of its own: Ctrl-C in a terminal is the parent's to answer.
@@ -294,14 +335,23 @@ def _start(
     return ForkServerProcess(pid, Channel(ours), write, wanted, learned, limits)
 
 
-def forkserver_argv(control: int, owner: int, life: int, preload: Sequence[str]) -> list[str]:
-    """Return the command line of a forkserver."""
+def forkserver_argv(
+    fds: tuple[int, int, int, int], preload: Sequence[str], without: Sequence[str] = ()
+) -> list[str]:
+    """Return the command line of a forkserver; for its parts see `_forkserver.main`."""
     code = (
         f"import sys; sys.path[:] = {[str(entry) for entry in sys.path]!r}; "
         "from pool._workers._forkserver import main; "
-        f"main({control}, {owner}, {life}, {list(preload)!r})"
+        f"main({fds!r}, {list(preload)!r}, {list(without)!r})"
     )
     return [*interpreter_argv(), "-c", code]
+
+
+def _written(text: str) -> int:
+    """Return the descriptor of a file with a text that may be too long for a command line."""
+    fd = os.memfd_create("actorpool-modules")
+    os.write(fd, text.encode())
+    return fd
 
 
 def _above_streams(fd: int) -> int:

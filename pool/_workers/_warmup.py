@@ -31,7 +31,9 @@ def news(known: int) -> tuple[list[str], dict[str, str]]:
     files: dict[str, str] = {}
     own = __name__.partition(".")[0]
     for name in islice(list(sys.modules), known, known + NAMES_MAX):
-        top = str(name).partition(".")[0]
+        if type(name) is not str:
+            continue
+        top = name.partition(".")[0]
         if top not in files:
             files[top] = "" if top in (own, "store") else installed(top)
         if files[top]:

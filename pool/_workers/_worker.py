@@ -44,6 +44,7 @@ from pool._transport._messages import (
     STAR,
 )
 from pool._transport._watch import Watch
+from pool._workers._carried import Undisturbed
 from pool._workers._functions import Functions, with_values
 from pool._workers._outcomes import encode
 from pool._workers._payloads import blobs_of, chunks_of
@@ -97,6 +98,11 @@ class Worker:
         self._loop = Loop(slot.words, slot.data)
         self._pid = os.getpid()
         self._begun = 0.0
+        #: Whether to tell what tasks import: those to come will be forked from a process that
+        #: can have it.
+        self.tells = False
+        #: Whether settings of the program hold here, which no import is to change.
+        self.carries = False
         #: How many modules are loaded that the forkserver has, or was told of.
         self._modules = len(sys.modules)
         #: Messages that came before the initializer's arguments.
@@ -126,7 +132,8 @@ class Worker:
             if callable(payload):
                 payload()
             elif payload is not None:
-                initializer, initargs = loads(*payload)
+                with Undisturbed(self.carries):
+                    initializer, initargs = loads(*payload)
                 payload = None  # what the initializer does not keep goes with its arguments
                 initializer(*initargs)
         except BaseException as error:
@@ -217,7 +224,10 @@ class Worker:
         # First: it may be one that is defined anew.
         if forgets:
             self.functions.forget(forgets)
-        position = self.functions.define(defines, blobs) if defines else 0
+        position = 0
+        if defines:
+            with Undisturbed(self.carries):
+                position = self.functions.define(defines, blobs)
         if len(runs) == 1 and runs[0][3] == 1:
             (chunk,) = chunks_of(runs, blobs, position)
             # What the chunk came with is let go before the answer, which tells of it.
@@ -335,7 +345,7 @@ class Worker:
         self._end_fork(None)
         flush_streams()
         flush_files()
-        if len(sys.modules) >= self._modules + MANY:
+        if self.tells and len(sys.modules) >= self._modules + MANY:
             self._tell_imports()
         now = perf_counter()
         elapsed = now - self._begun

@@ -96,9 +96,10 @@ def test_how_workers_ended(library: str, tmp_path: Path) -> None:
     workers = p._pool[:]
     p.terminate()
     p.join()
-    print([worker.exitcode for worker in workers])
+    # One that was told to end may be quicker than the signal.
+    print({worker.exitcode for worker in workers} <= {-15, 0})
     """
-    expected = "[None, None] True\n[0, 0] False\n[-15, -15]\n"
+    expected = "[None, None] True\n[0, 0] False\nTrue\n"
     assert run(library, body, tmp_path) == expected
 
 

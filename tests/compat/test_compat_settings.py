@@ -371,3 +371,122 @@ def test_time_zone_that_is_taken_back(library: str, method: str, tmp_path: Path)
         print(p.map(time.strftime, ["%Z"]) == [time.strftime("%Z")] != ["KST"])
     """
     assert run(library, method, body, tmp_path) == "['KST']\nTrue\n"
+
+
+def test_what_a_module_sets_when_it_is_imported(library: str, method: str, tmp_path: Path) -> None:
+    """It did so in the program too, which went on from there."""
+    (tmp_path / "eager.py").write_text(
+        "import logging, sys, warnings\n"
+        "warnings.simplefilter('always')\n"
+        "log = logging.getLogger('eager')\n"
+        "log.setLevel(logging.CRITICAL)\n"
+        "log.propagate = False\n"
+        "def work(n):\n"
+        "    warnings.warn('not to be seen')\n"
+        "    log.info('item %d', n)\n"
+        "    sys.stdout.flush()\n"
+    )
+    body = """
+    import logging, warnings
+    sys.path.insert(0, os.getcwd())
+    import eager
+    warnings.filterwarnings("ignore")
+    logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
+    eager.log.setLevel(logging.INFO)
+    eager.log.propagate = True
+    for turn in range(3):
+        with Pool(1) as p:
+            p.map(eager.work, [turn])
+    """
+    assert run(library, method, body, tmp_path) == "item 0\nitem 1\nitem 2\n"
+
+
+def test_handlers_that_are_added_in_workers(library: str, method: str, tmp_path: Path) -> None:
+    """Others than those of the program: these go on."""
+    body = """
+    import logging
+
+    class Writes(logging.Handler):
+        def __init__(self, path):
+            super().__init__()
+            self.path = path
+
+        def emit(self, record):
+            with open(self.path, "a") as file:
+                file.write(record.getMessage() + "\\n")
+
+    logging.basicConfig(level="INFO", stream=sys.stdout, format="out %(message)s")
+    logging.getLogger().addHandler(Writes("one.txt"))
+
+    def add():
+        errors = logging.StreamHandler(sys.stdout)
+        errors.setLevel("ERROR")
+        logging.getLogger().addHandler(errors)
+        logging.getLogger().addHandler(Writes("two.txt"))
+
+    def work(n):
+        logging.info("info")
+        logging.error("error")
+        sys.stdout.flush()
+
+    with Pool(1, add) as p:
+        p.map(work, [0])
+    print([open(name).read().split() for name in ("one.txt", "two.txt")])
+    """
+    lines = ["out info", "out error", "error", str([["info", "error"]] * 2)]
+    assert run(library, method, body, tmp_path).splitlines() == lines
+
+
+def test_a_log_file_that_is_a_stream(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    import logging
+    logging.basicConfig(level="INFO", stream=open("x.log", "w"), format="%(message)s")
+    logging.info("before")
+    with Pool(1) as p:
+        p.map(logging.info, ["task"])
+    logging.info("after")
+    print(open("x.log").read().split())
+    """
+    assert run(library, method, body, tmp_path) == "['before', 'task', 'after']\n"
+
+
+def test_a_module_of_the_program_that_is_called_logging(
+    library: str, method: str, tmp_path: Path
+) -> None:
+    (tmp_path / "logging.py").write_text("def info(text): print(text, flush=True)\n")
+    body = """
+    sys.path.insert(0, os.getcwd())
+    import logging
+    with Pool(1) as p:
+        print(p.map(abs, [-1]))
+    """
+    if library == "multiprocessing":
+        pytest.skip("reads `logging.handlers` itself, later")
+    assert run(library, method, body, tmp_path) == "[1]\n"
+
+
+def test_filters_in_pools_of_tasks(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    import warnings
+
+    class Mild(UserWarning):
+        pass
+
+    warnings.simplefilter("error", Mild)
+
+    def warned(_):
+        try:
+            warnings.warn("x", Mild)
+        except Mild:
+            return "raised"
+
+    def nested(_):
+        if "pool" not in multiprocessing.__name__:
+            return [warned(0)]  # its workers may not have children
+        with Pool(1) as p:
+            return p.map(warned, [0])
+
+    with Pool(1) as p:
+        print(p.map(nested, [0]))
+    """
+    assert run(library, method, body, tmp_path) == "[['raised']]\n"

@@ -95,9 +95,8 @@ def test_workers_that_follow_others_have_it_too(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
         # Those of the new forkserver are signalled and buried as the others are.
         killed = p.apply_async(time.sleep, (1000,))
-        worker = next(w for w in p._pool if w.pid)
-        while worker.state != "busy":
-            worker = next(w for w in p._pool if w.pid)
+        while not any(worker.state == "busy" for worker in p._pool):
+            time.sleep(0.001)
         killed.cancel()
         try:
             p.apply(os._exit, (3,))
@@ -257,3 +256,16 @@ def test_a_process_of_one_thread_may_fork() -> None:
     if not pid:
         os._exit(0 if may_fork() else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_more_modules_than_a_command_line_holds(tmp_path: Path) -> None:
+    body = """
+    from pool._workers import _servers
+    import pool._workers._worker
+    names = [f"nothing.of.this_name_{number:060}" for number in range(5000)]
+    sys.modules.update(dict.fromkeys(names))
+    _servers._learned.update(dict.fromkeys(names))
+    until_loaded()
+    print("right")
+    """
+    assert run(install(tmp_path), body, tmp_path) == "right\n"

@@ -18,7 +18,7 @@ import sys
 from pool._unraisable import report
 from pool._workers._warmup import installed
 
-from ._interpreter import SETTINGS
+from ._interpreter import FILTERS, LEVELS, SETTINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,11 @@ def changes() -> dict[str, Any]:
         _read(setting, found)
     for name in _OTHERS:
         if name in sys.modules:
-            _read(_setting(name), found)
+            try:
+                setting = _setting(name)
+            except ImportError:
+                continue  # another module of that name
+            _read(setting, found)
     return found
 
 
@@ -87,6 +91,39 @@ def take_over(changed: Mapping[str, Any]) -> None:
             setting.write(sys.modules[name], value)
         except (Exception, SystemExit) as error:
             report(error, f"raised while a worker took over what the program has set in {name}")
+
+
+class Undisturbed:
+    """What modules set when they are imported counts for nothing, within.
+
+    To unpickle a function imports its module, and packages with it, which add warnings filters
+    and set levels of loggers. They did so in the program, before it went on from there.
+
+    Parameters
+    ----------
+    active : bool
+        Whether anything of the program's was taken over.
+    """
+
+    __slots__ = ("_active", "_kept", "_loaded")
+
+    def __init__(self, active: bool) -> None:
+        self._active = active
+
+    def __enter__(self) -> None:
+        if not self._active:
+            return
+        self._loaded = len(sys.modules)
+        self._kept = [
+            (setting, setting.read(module))
+            for setting in (FILTERS, LEVELS)
+            if (module := sys.modules.get(setting.module)) is not None
+        ]
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._active and len(sys.modules) != self._loaded:
+            for setting, value in self._kept:
+                setting.write(sys.modules[setting.module], value)
 
 
 def _setting(name: str) -> Setting:

@@ -148,6 +148,8 @@ def _read_warnings(module: Any) -> Any:
 def _plain_filter(entry: tuple[Any, ...]) -> tuple[Any, ...]:
     action, message, category, module, line = entry
     name = f"{category.__module__}:{category.__qualname__}"
+    if type(category) is _Named:
+        name = category.named  # of the program whose task makes this pool
     return action, _plain_pattern(message), name, _plain_pattern(module), line
 
 
@@ -192,6 +194,37 @@ class _Named(type):
     def __subclasscheck__(cls, other: type) -> bool:
         return any(f"{base.__module__}:{base.__qualname__}" == cls.named for base in other.__mro__)
 
+
+def _keep_filters(module: Any) -> Any:
+    return list(module.filters)
+
+
+def _restore_filters(module: Any, value: list[Any]) -> None:
+    if module.filters != value:
+        module.resetwarnings()
+        module.filters.extend(value)
+
+
+def _keep_levels(module: Any) -> Any:
+    loggers = [module.root, *module.root.manager.loggerDict.values()]
+    return [
+        (logger, logger.level, logger.propagate, logger.disabled)
+        for logger in loggers
+        if not isinstance(logger, module.PlaceHolder)
+    ]
+
+
+def _restore_levels(module: Any, value: list[Any]) -> None:
+    for logger, level, propagate, disabled in value:
+        if logger.level != level:
+            logger.setLevel(level)
+        logger.propagate = propagate
+        logger.disabled = disabled
+
+
+# What stays as it is while functions are unpickled, see `Undisturbed`.
+FILTERS = Setting("warnings", _keep_filters, _restore_filters)
+LEVELS = Setting("logging", _keep_levels, _restore_levels)
 
 SETTINGS = (
     Setting("sys", _read_sys, _write_sys),

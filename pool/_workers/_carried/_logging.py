@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    # (class and attributes, pickled; which standard stream it writes to)
-    _Handler = tuple[bytes, str]
+    # Class and attributes, pickled; which standard stream it writes to, or the path, encoding
+    # and error handler of a file.
+    _Handler = tuple[bytes, str | tuple[Any, ...]]
     # (name, level, propagate, disabled, numbers of handlers, filters)
     _Logger = tuple[str, int, bool, bool, list[int], bytes | None]
 
@@ -102,7 +103,7 @@ def _carry(handler: logging.Handler) -> _Handler | None:
         isinstance(value, list | dict | set) and len(value) > _ITEMS_MAX for value in state.values()
     ):
         return None
-    name = ""
+    target: str | tuple[Any, ...] = ""
     if isinstance(handler, logging.FileHandler):
         if handler.baseFilename == os.devnull:
             return None
@@ -111,15 +112,14 @@ def _carry(handler: logging.Handler) -> _Handler | None:
         if handler.stream is not None and "a" not in handler.mode:
             _write_at_the_end(handler.stream.fileno())
     elif "stream" in state:
-        name = _stream_name(state["stream"])
-        if name:
-            state["stream"] = None
-        elif "a" not in getattr(state["stream"], "mode", ""):
+        stream, state["stream"] = state["stream"], None
+        target = _stream_name(stream) or _file(stream)
+        if not target:
             return None  # it stands in for a standard stream, or collects what is written
     if "sock" in state:
         state["sock"] = None  # connected with the first record
     data = packed((type(handler), state))
-    return None if data is None else (data, name)
+    return None if data is None else (data, target)
 
 
 def _stream_name(stream: object) -> str:
@@ -127,6 +127,15 @@ def _stream_name(stream: object) -> str:
         if stream is getattr(sys, name):
             return name
     return ""
+
+
+def _file(stream: Any) -> tuple[Any, ...]:
+    path = getattr(stream, "name", None)
+    if type(path) is not str or not os.path.isfile(path) or stream.closed:
+        return ()
+    stream.flush()
+    _write_at_the_end(stream.fileno())
+    return os.path.abspath(path), stream.encoding, stream.errors
 
 
 def _write_at_the_end(fd: int) -> None:
@@ -193,16 +202,16 @@ def _write(module: ModuleType, value: tuple[Any, ...]) -> None:
     if whole["kind"] is not None:
         logging.setLoggerClass(unpacked(whole["kind"]))
     logging.raiseExceptions = not whole["quiet"]
-    handlers = [_handler(*entry) for entry in carried]
     for name, level, propagate, off, numbers, filters in loggers:
         logger = logging.getLogger(name)
         logger.setLevel(level)
         logger.propagate = propagate
         logger.disabled = off
         for number in numbers:
-            handler = handlers[number]
+            # One for each logger: it may have to step aside in one of them.
+            data, target = carried[number]
+            handler = _handler(data, target, logger)
             if handler is not None:
-                handler._pool_loggers.append(logger)
                 logger.addHandler(handler)
         for accept in () if filters is None else unpacked(filters):
             logger.addFilter(accept)
@@ -218,31 +227,44 @@ class _Carried:
     then this one leaves the records to that one.
     """
 
-    _pool_loggers: list[logging.Logger]
+    _pool_logger: logging.Logger
 
     def handle(self, record: logging.LogRecord) -> Any:
-        for logger in self._pool_loggers:
-            if any(_is_same(self, other) for other in logger.handlers):
-                return False
+        if any(_is_same(self, other) for other in self._pool_logger.handlers):
+            return False
         return super().handle(record)  # type: ignore[misc]  # of the handler's own class
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)  # type: ignore[misc]  # as above
+        except OSError:
+            # Its file cannot be opened here. The task can do nothing about that.
+            self.handleError(record)  # type: ignore[attr-defined]  # as above
 
 
 def _is_same(carried: Any, other: Any) -> bool:
-    if type(other) is not type(carried).__bases__[1]:
+    kind: Any = type(carried).__bases__[1]
+    if kind is not type(other) or len(other.filters) != len(carried.filters):
         return False
-    return all(
-        getattr(carried, name, None) == getattr(other, name, None)
-        for name in ("baseFilename", "stream")
-    )
+    if other.level != carried.level:
+        return False
+    if isinstance(other, logging.FileHandler):
+        return bool(other.baseFilename == carried.baseFilename)
+    stream = getattr(other, "stream", None)
+    return stream is not None and stream is getattr(carried, "stream", None)
 
 
-def _handler(data: bytes, stream: str) -> Any:
+def _handler(data: bytes, target: Any, logger: logging.Logger) -> Any:
     try:
         kind, state = unpacked(data)
         handler = kind.__new__(type(kind.__name__, (_Carried, kind), {}))
-        vars(handler).update(state, _pool_loggers=[])
-        if stream:
-            handler.stream = getattr(sys, stream)
+        vars(handler).update(state, _pool_logger=logger)
+        if type(target) is str:
+            if target:
+                handler.stream = getattr(sys, target)
+        else:
+            path, encoding, errors = target
+            handler.stream = open(path, "a", encoding=encoding, errors=errors)  # lives on
         handler.createLock()
     except Exception:
         return None  # whose module cannot be loaded here, for one: the others are set
