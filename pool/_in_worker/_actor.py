@@ -28,6 +28,7 @@ from pool._pickling import dumps_exception, loads
 from pool._transport._journal import DROPS
 from pool._transport._messages import EXIT, REFUSED
 from pool._transport._watch import Watch
+from pool._workers._dropped import raise_again
 from pool._workers._worker import Worker
 from store._codec import encode
 
@@ -113,7 +114,7 @@ class ActorHost:
         #: Whether this thread, which receives, also runs the calls.
         self.alone = True
         self._ended = False
-        self.interruptible = self._interrupted = False
+        self.interruptible = self._interrupted = self._struck = False
         #: Calls that came with others in one message.
         self._calls: deque[tuple[Any, list[Any]]] = deque()
 
@@ -277,12 +278,20 @@ class ActorHost:
         """Have SIGINT mean the one call of this process, which is a task."""
         self._pid = os.getpid()
         _signal.signal(_signal.SIGINT, self._on_interrupt)
+        raise_again(self._strike_again)
 
     def _on_interrupt(self, signum: int, frame: object) -> None:
         self._interrupted = True
         if self.interruptible or os.getpid() != self._pid:
             self.interruptible = False
+            self._struck = True
             raise KeyboardInterrupt
+
+    def _strike_again(self) -> bool:
+        if self._struck and os.getpid() == self._pid:
+            self.interruptible = True
+            return True
+        return False
 
     def _let_interrupts_through(self) -> None:
         self.interruptible = True
@@ -300,9 +309,9 @@ class ActorHost:
             self._let_interrupts_through()
             value = self.begin(method, layout, blobs, task)
             answer = self.finish(number, value, returns, method)
-            self.interruptible = False
+            self.interruptible = self._struck = False
         except BaseException as error:
-            self.interruptible = False
+            self.interruptible = self._struck = False
             return self.fail(number, error, begun)
         self.answer(number, answer, begun)
         return True

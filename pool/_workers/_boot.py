@@ -12,6 +12,7 @@ from pool._transport._channel import Channel, socket_from
 from pool._transport._journal import attach
 from pool._unraisable import report
 from pool._workers import _carried
+from pool._workers._dropped import raise_again
 from pool._workers._identity import introduce
 from pool._workers._settings import apply, apply_place
 from pool._workers._worker import Worker, flush_streams
@@ -74,6 +75,7 @@ def become_worker(
             os.close(owned)
     Worker.current = worker
     _signal.signal(_signal.SIGINT, worker.on_interrupt)
+    raise_again(worker.strike_again)
     status = 1
     try:
         if worker.initialize(payload):

@@ -94,6 +94,8 @@ class Worker:
         self.data = slot.data
         self.trace = slot.trace
         self.interruptible = False
+        #: The message and chunk in which an interrupt was raised last.
+        self._struck = (0, 0)
         self.functions = Functions()
         self._loop = Loop(slot.words, slot.data)
         self._pid = os.getpid()
@@ -191,7 +193,16 @@ class Worker:
             raise KeyboardInterrupt  # in a process that a task has forked
         if self.interruptible and self._is_target():
             self.interruptible = False
+            self._struck = (self.words[MESSAGE], self.words[FINISHED])
             self._interrupt()
+
+    def strike_again(self) -> bool:
+        """Let the chunk be interrupted once more, if it runs on after an interrupt."""
+        struck = self._struck == (self.words[MESSAGE], self.words[FINISHED])
+        if struck and self._is_target() and os.getpid() == self._pid:
+            self.interruptible = True
+            return True
+        return False
 
     def _is_target(self) -> bool:
         words = self.words

@@ -358,3 +358,33 @@ def test_what_a_method_submitted_goes_along(ray: Any, fifo: Any) -> None:
         ray.cancel(ref)
         assert cancelled(ref)
     assert ray.get(listener.note.remote()) == 1
+
+
+@pool.remote
+def tidy_and_hold(told: str, gate: str, second: str) -> str:
+    """Be in a finalizer, and then somewhere else."""
+
+    class Tidy:
+        def __del__(self) -> None:
+            Path(told).write_text("in")
+            with open(gate) as file:
+                file.read()
+
+    try:
+        Tidy()
+        with open(second) as file:
+            return file.read()
+    except KeyboardInterrupt:
+        return "interrupted"
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_interrupt_that_is_dropped_in_a_finalizer(ray: Any, fifo: Any, cpus: int) -> None:
+    """There Python reports it, and goes on with the task."""
+    told, gate, second = fifo("told"), fifo("gate"), fifo("second")
+    ref = tidy_and_hold.options(num_cpus=cpus).remote(told, gate, second)
+    Path(told).read_text()
+    with open(gate, "w"):
+        ray.cancel(ref)
+        with open(second, "w"):  # it has left the finalizer, by that interrupt
+            assert ray.get(ref) == "interrupted"
