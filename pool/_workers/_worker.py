@@ -95,7 +95,7 @@ class Worker:
         self.trace = slot.trace
         self.interruptible = False
         #: The message and chunk in which an interrupt was raised last.
-        self._struck = (0, 0)
+        self._struck = (-1, -1)
         self.functions = Functions()
         self._loop = Loop(slot.words, slot.data)
         self._pid = os.getpid()
