@@ -99,9 +99,9 @@ def shared() -> Iterator[tuple[int, int]]:
     if servers is not None:
         for server in servers._servers:
             yield server.pid, server.channel.fileno()
-            yield server.pid, server.life
-        for server in filter(None, servers._unreaped.values()):
-            yield server.pid, server.life
+        for server in (*servers._servers, *filter(None, servers._unreaped.values())):
+            if server.life >= 0:
+                yield server.pid, server.life
     tracking = sys.modules.get("multiprocessing.resource_tracker")
     if tracking is not None and tracking._resource_tracker._pid is not None:
         yield tracking._resource_tracker._pid, tracking._resource_tracker._fd
