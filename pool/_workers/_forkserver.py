@@ -38,6 +38,7 @@ from time import monotonic
 from pool._transport._channel import BUFFER_NBYTES, Channel, socket_from
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL, UP
 from pool._workers._boot import become_worker
+from pool._workers._carried import beyond
 from pool._workers._lifeline import Lifeline, tie
 from pool._workers._settings import apply_environ
 from pool._workers._warmup import load
@@ -184,6 +185,9 @@ class ForkServer:
             return
         assert head[0] == CONNECT
         _, settings, prefix, buffers = head
+        if prefix == "ForkServer" and settings["carried"]:
+            # Once here, and not in each worker on pages of its own.
+            settings["carried"] = beyond(settings["carried"])
         client = Client(Channel(socket_from(fds[0])), settings, prefix)
         client.fds = fds[1:]
         client.payload = (blobs[0], blobs[1:]) if blobs else buffers

@@ -81,6 +81,15 @@ def modules(changed: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
+def beyond(changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of it is different here: the forks of this process need no more."""
+    here: dict[str, Any] = {}
+    for setting in SETTINGS:
+        if setting.module in changed:
+            _read(setting, here)
+    return {name: value for name, value in changed.items() if here.get(name) != value}
+
+
 def take_over(changed: Mapping[str, Any]) -> None:
     """Set here what another process has set."""
     known = {setting.module: setting for setting in SETTINGS}
