@@ -196,9 +196,9 @@ def start_method_for(context: object) -> str:
         If the context's method is none of these.
     """
     # `type`, not `isinstance`: a Context says that it is a standard one.
-    if issubclass(type(context), Context):
-        method = type(context)._method  # type: ignore[attr-defined]  # that of a Context
-        return str(method)
+    kind = type(context)
+    if issubclass(kind, Context):
+        return kind._method
     if context is None or context is _standard_attribute("_default_context"):
         return _chosen_method()
     method = getattr(context, "get_start_method", lambda: None)()

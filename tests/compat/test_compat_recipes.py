@@ -16,7 +16,7 @@ pytestmark = pytest.mark.parametrize("library", ["multiprocessing", "pool"])
 
 def run(library: str, body: str, folder: Path) -> str:
     head = f"""
-import os, pickle, signal, sys, time
+import os, pickle
 import {library} as multiprocessing
 import {library}.pool
 
@@ -60,17 +60,21 @@ def test_pools_within_pools(library: str, method: str, tmp_path: Path) -> None:
 def test_how_many_chunks_are_left(library: str, tmp_path: Path) -> None:
     body = """
     def wait(path):
-        while not os.path.exists(path):
-            time.sleep(0.01)
+        with open(path) as gate:
+            gate.read()
 
+    names = list("01234")
+    for name in names:
+        os.mkfifo(name)
     with multiprocessing.Pool(1) as p:
-        result = p.map_async(wait, ["0", "1", "1", "2", "2"], chunksize=2)
-        seen = []
-        for name in "012":
-            seen.append(result._number_left)
+        result = p.map_async(wait, names, chunksize=2)
+        seen = [result._number_left]
+        for name in names:
             open(name, "w").close()
-            while result._number_left == seen[-1] and not result.ready() and name != "0":
-                time.sleep(0.01)
+            while name in "13" and result._number_left == seen[-1]:
+                result.wait(0.01)
+            if name in "13":
+                seen.append(result._number_left)
         result.get()
         print(seen, result._number_left, result._chunksize)
         print(p.map_async(square, [])._number_left)
@@ -78,7 +82,7 @@ def test_how_many_chunks_are_left(library: str, tmp_path: Path) -> None:
         failed.wait()
         print(failed._number_left)
     """
-    assert run(library, body, tmp_path) == "[3, 3, 2] 0 2\n0\n0\n"
+    assert run(library, body, tmp_path) == "[3, 2, 1] 0 2\n0\n0\n"
 
 
 def test_how_workers_ended(library: str, tmp_path: Path) -> None:

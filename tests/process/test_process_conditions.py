@@ -560,3 +560,29 @@ def test_each_worker_draws_random_numbers_of_its_own(tmp_path: Path) -> None:
     print(preloaded, [len(set(numbers)) for numbers in drawn])
     """
     assert run(body, tmp_path) == f"{(True,) * 6} [6, 6]\n"
+
+
+def test_log_files_and_filters_that_cannot_be_had_in_a_worker(tmp_path: Path) -> None:
+    """The task runs all the same; and nothing is told that a filter keeps back."""
+    body = """
+    import logging
+    os.mkdir("logs")
+    logging.basicConfig(filename="logs/x.log", level="INFO", filemode="w")
+    secret = logging.getLogger("secret")
+    keep_back = (None for _ in range(0))  # a filter may be anything; this one stays here
+    secret.addFilter(lambda record, own=keep_back: False)
+    secret.addHandler(logging.StreamHandler(sys.stdout))
+    os.remove("logs/x.log")
+    os.rmdir("logs")
+    def work(n):
+        logging.info("item")
+        secret.warning("password")
+        sys.stdout.flush()
+        return n
+    with Pool(1) as p:
+        print(p.map(work, [1]))
+    """
+    outcome = run_program(HEAD + textwrap.dedent(body), tmp_path)
+    assert (outcome.returncode, outcome.out) == (0, "[1]\n"), outcome
+    assert "--- Logging error ---" in outcome.err
+    assert "password" not in outcome.err

@@ -29,7 +29,7 @@ for number in range({modules}):
 THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
 
 HEAD = """
-import os, sys, time
+import os, sys
 sys.path.insert(0, {folder!r})
 import heavy
 from pool import Pool, get_context
@@ -48,9 +48,8 @@ def used(*options, **more):
         return set(map(str, p.map(use, range(4), 1))) & importers()
 
 def until_loaded(**more):
-    deadline = time.monotonic() + 60
     while used(**more):
-        assert time.monotonic() < deadline, importers()
+        pass
 """
 
 
@@ -85,19 +84,17 @@ def test_later_pools_have_what_tasks_loaded(tmp_path: Path) -> None:
 def test_workers_that_follow_others_have_it_too(tmp_path: Path) -> None:
     body = """
     settled = 0
-    deadline = time.monotonic() + 60
+    os.mkfifo("gate")
     with Pool(1, maxtasksperchild=1) as p:
         seen = set()
         while settled < 10:
             pid = str(p.apply(use, (0,)))
             seen.add(pid)
             settled = 0 if pid in importers() else settled + 1
-            assert time.monotonic() < deadline
         # Those of the new forkserver are signalled and buried as the others are.
-        killed = p.apply_async(time.sleep, (1000,))
-        while not any(worker.state == "busy" for worker in p._pool):
-            time.sleep(0.001)
-        killed.cancel()
+        held = p.apply_async(lambda: open("gate").read())
+        with open("gate", "w"):
+            held.cancel()
         try:
             p.apply(os._exit, (3,))
         except Exception as error:
@@ -114,16 +111,13 @@ def test_one_of_two_forkservers_is_killed(tmp_path: Path) -> None:
     body = """
     import signal
     def server(_):
-        time.sleep(0.01)
         return os.getppid()
 
-    deadline = time.monotonic() + 60
     with Pool(2, maxtasksperchild=3) as p:
         servers = set()
         while len(servers) < 2:
             p.map(use, range(4), 1)
             servers |= set(p.map(server, range(4), 1))
-            assert time.monotonic() < deadline
         for pid in servers:
             os.kill(pid, signal.SIGKILL)
             for _ in range(3):
@@ -142,9 +136,7 @@ def test_a_package_whose_threads_survive_forks_is_left_to_the_workers(tmp_path: 
     body = """
     workers = used() | {str(os.getpid())}
     # Beside them a forkserver tries it, notices, and starts again without.
-    deadline = time.monotonic() + 60
     while not importers() - workers:
-        assert time.monotonic() < deadline
         workers |= used()
     for _ in range(20):
         assert used()
@@ -238,7 +230,7 @@ def test_only_what_is_installed_is_news(monkeypatch: pytest.MonkeyPatch) -> None
     known = len(sys.modules)
     kind = type(sys)
     for name, file in {
-        "mine": "/home/me/mine.py",
+        "mine": "/project/mine.py",
         "theirs": "/usr/lib/python3/dist-packages/theirs/__init__.py",
         "theirs.part": "/anywhere.py",
         "odd": None,
