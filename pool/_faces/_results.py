@@ -215,7 +215,7 @@ class MapResult(AsyncResult):
     def _number_left(self) -> int:
         """Chunks without an outcome, as programs look at the standard's private count."""
         size = self._chunksize
-        return 0 if self._whole else -(-self._length // size) - self._received // size
+        return -(-self._length // size) - self._received // size
 
     def finish(self) -> bool:
         if self._first_failed >= 0:

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from pool._workers import _carried
+from pool._workers._carried._setting import Setting
 from pool._workers._settings import THREAD_VARIABLES, apply_environ, capture, thread_limits
 
 
@@ -53,3 +55,17 @@ def test_environment_becomes_that_of_the_settings(monkeypatch: pytest.MonkeyPatc
     finally:
         os.environb.clear()
         os.environb.update(kept)
+
+
+def test_what_cannot_be_sent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = Setting("sys", lambda module: object(), lambda module, value: None)
+    good = Setting("os", lambda module: 7, lambda module, value: None)
+    monkeypatch.setattr(_carried, "SETTINGS", (odd, good))
+    assert _carried.changes().get("os") == 7
+    assert "sys" not in _carried.changes()
+
+
+def test_what_a_forkserver_has_is_left_out_for_its_workers() -> None:
+    here = _carried.changes().get("warnings")  # the test run's own
+    changed = {"warnings": here, "tempfile": "/nowhere"}
+    assert _carried.beyond(changed) == {"tempfile": "/nowhere"}
