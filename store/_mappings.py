@@ -253,12 +253,19 @@ class Lease:
             "version": 3,
         }
 
+    def shows(self, block: Block) -> bool:
+        """Return whether it is of the same part of the same object, and not at its end."""
+        mine = self.block
+        return self._ticket is not None and (mine.delta, mine.nbytes) == (block.delta, block.nbytes)
+
     def __del__(self, _reset: Any = reset, _unmap: Any = unmap) -> None:
         if self._mapped is not None:
             # In this order: another thread may map something there as soon as this is unmapped.
             _apart.pop(self._mapped[0], None)
             _unmap(*self._mapped)
         elif self._ticket:
+            # The weak reference still works, and another thread may run meanwhile.
+            self._ticket = None
             reader = self.block.reader
             if reader._address:
                 _reset(*self._range)
@@ -346,9 +353,17 @@ class _MmapLease(mmap.mmap):
 
 def shown(block: Block) -> Any:
     """Return a read-only buffer with the bytes of a block, for its pickle."""
-    if "numpy" in sys.modules:
+    if "numpy" not in sys.modules:
+        return _mmap_lease(block, readonly=True)
+    # One that is read-only already will do: a mapping for each of many messages with the same
+    # reference costs more than all else of them.
+    ticket = block.reader.leased.get(block.start)
+    found = None if ticket is None else ticket()
+    if found is None or not found.readonly or not found.shows(block):
         return lease(block, readonly=True)
-    return _mmap_lease(block, readonly=True)
+    import numpy as np
+
+    return np.asarray(found)
 
 
 def _mmap_lease(block: Block, readonly: bool = False) -> Any:
@@ -413,6 +428,15 @@ def arrived(view: Any) -> Block | None:
         return held(view)
     whole: Block = found.block
     return whole if memoryview(view).nbytes == whole.nbytes else held(view)
+
+
+def array_under(view: Any) -> Any:
+    """Return the array of a whole block that a read-only buffer was made of, or None."""
+    found = view.obj if type(view) is memoryview else None
+    ndarray = _ndarray()
+    if ndarray is None or type(found) is not ndarray or type(found.base) is not Lease:
+        return None
+    return None if found.base.readonly else found
 
 
 def _base_of(view: Any) -> Lease | Canvas | _MmapLease | None:

@@ -38,13 +38,31 @@ _process = os.urandom(6).hex()
 class _Object:
     """What references of one process to one object share."""
 
-    __slots__ = ("__weakref__", "blobs", "nbytes", "uid")
+    __slots__ = ("__weakref__", "_arrived", "blobs", "nbytes", "uid")
 
-    def __init__(self, uid: str, blobs: list[Any]) -> None:
+    def __init__(self, uid: str, blobs: list[Any], arrived: list[Any] | None = None) -> None:
         self.uid = uid
         #: Empty once freed.
         self.blobs = blobs
+        #: What its blocks were mapped by to find out that they are blocks.
+        self._arrived = [] if arrived is None else [arrived]
         self.nbytes = sum(map(len, blobs))
+
+    def open(self) -> list[Any]:
+        """Return its buffers, writable and private, to be built upon.
+
+        Who is the first to ask gets those that came with the reference: nobody else has seen
+        them, and mapping them again would cost as much as unpickling a small frame.
+        """
+        buffers = self.blobs[1:]
+        try:
+            arrived = self._arrived.pop()
+        except IndexError:
+            return [_mappings.fresh(buffer) for buffer in buffers]
+        return [
+            _mappings.fresh(buffer) if mapped is None else mapped
+            for buffer, mapped in zip(buffers, arrived, strict=True)
+        ]
 
 
 _objects: WeakValueDictionary[str, _Object] = WeakValueDictionary()
@@ -83,10 +101,10 @@ class ObjectRef:
         return cls._new(uid, stored([encoded.data, *encoded.buffers], strict=True))
 
     @classmethod
-    def _new(cls, uid: str, blobs: list[Any]) -> Self:
+    def _new(cls, uid: str, blobs: list[Any], arrived: list[Any] | None = None) -> Self:
         found = _objects.get(uid)
         if found is None:
-            found = _objects[uid] = _Object(uid, blobs)
+            found = _objects[uid] = _Object(uid, blobs, arrived)
         ref = cls.__new__(cls)
         ref._object = found
         return ref
@@ -139,7 +157,12 @@ def _exported(blob: Any, protocol: int) -> Any:
 
 
 def _rebuild(kind: type[ObjectRef], uid: str, *blobs: Any) -> ObjectRef:
-    return kind._new(uid, [_imported(blob) for blob in blobs])
+    held = [_imported(blob) for blob in blobs]
+    arrived = [
+        _mappings.array_under(blob) if type(block) is Block else None
+        for block, blob in zip(held[1:], blobs[1:], strict=True)
+    ]
+    return kind._new(uid, held, arrived)
 
 
 def _rebuild_handed(kind: type[ObjectRef], uid: str, *parts: Any) -> ObjectRef:
@@ -161,7 +184,7 @@ def load(ref: ObjectRef, copy: str = "cow") -> Any:
     """Return a new, independent object from a reference; see `store.get`."""
     data, *buffers = _blobs(ref)
     if copy == "cow":
-        opened = [_mappings.fresh(buffer) for buffer in buffers]
+        opened = ref._object.open()
     elif copy == "readonly":
         opened = [_mappings.fresh(buffer, readonly=True) for buffer in buffers]
     elif copy == "copy":

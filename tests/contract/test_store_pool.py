@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import select
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -279,7 +280,7 @@ def test_cancelled_jobs_give_their_arguments_back(pool: Any, tmp_path: Path) -> 
 def test_child_of_a_worker_keeps_what_it_inherited(pool: Any, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    pool.apply(tasks.fork_and_leave, (np.full(COUNT, 4.0), str(gate)))
+    child = os.pidfd_open(pool.apply(tasks.fork_and_leave, (np.full(COUNT, 4.0), str(gate))))
     # The worker lets go and dies; its child looks on.
     for number in range(10):
         pool.map(tasks.overwrite, [np.full(COUNT, float(number))] * 4, 1)
@@ -293,6 +294,9 @@ def test_child_of_a_worker_keeps_what_it_inherited(pool: Any, tmp_path: Path) ->
     with open(gate, "w") as opened:
         opened.write("look")
     assert result.read_text() == "True"
+    # Until it has ended, what it had from its parent is kept for it.
+    select.select([child], [], [])
+    os.close(child)
     pool.terminate()
     pool.join()
 
