@@ -15,7 +15,7 @@ from pool._local import _events as ev
 from pool._local._peers import Peer
 from pool._transport._channel import BUFFER_NBYTES, socket_pair
 from pool._transport._journal import EXIT_AT_ONCE, JournalFile
-from pool._transport._messages import EXIT, EXITED, INITIALIZE
+from pool._transport._messages import DONE, EXIT, EXITED, INITIALIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,6 +185,30 @@ class Crew:
             except OSError:
                 self._signal(command.worker_id, _signal.SIGKILL)
         self._driver.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
+
+    def halt(self, command: ev.Halt) -> None:
+        """Have a worker begin nothing behind the chunk that it runs."""
+        peer = self.peers.get(command.worker_id)
+        if peer is not None:
+            peer.halt(command.message_id)
+
+    def take_rest(self, command: ev.TakeRest) -> None:
+        """Take what a worker has not begun since it was told to halt, and what is finished."""
+        worker_id, message_id = command
+        peer = self.peers.get(worker_id)
+        begun = None if peer is None else peer.begun_at_halt(message_id)
+        if peer is None or begun is None:
+            return
+        driver = self._driver
+        sent = peer.sent[message_id]
+        harvest = peer.harvest(message_id)
+        if harvest is not None:
+            count, layout, outcomes = harvest
+            head = (DONE, message_id, count, False, 0.0, 0, layout)
+            driver.outcomes.answered(peer, head, [outcomes])
+            sent.harvested = count
+        rest = ev.RestReturned(worker_id, message_id, begun - sent.answered)
+        driver.inbox.append(rest)
 
     def interrupt(self, command: ev.Interrupt) -> None:
         """Ask the running task to stop, or end its worker, if it is the one that is meant."""

@@ -29,7 +29,9 @@ class Dispatch:
         Whose books these are.
     """
 
-    __slots__ = ("_costs", "_next_message", "_queue", "_roster", "_scheduler", "_staff")
+    __slots__ = (
+        "_costs", "_next_message", "_queue", "_roster", "_scheduler", "_staff", "_stragglers",
+    )  # fmt: skip
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -37,6 +39,7 @@ class Dispatch:
         self._queue = scheduler.queue
         self._roster = scheduler.roster
         self._staff = scheduler.staff
+        self._stragglers = scheduler.stragglers
         self._next_message = 1
 
     def place(self, worker: Worker, commands: list[Command]) -> None:
@@ -90,6 +93,10 @@ class Dispatch:
         runs, taken = self._queue.take(limit)
         message_id = self._next_message
         self._next_message += 1
+        if not worker.messages:
+            worker.heard = now
+        if taken > 1:
+            self._stragglers.watch(now)
         message = worker.messages[message_id] = Message(message_id, runs, taken, key)
         if timeout is not None:
             message.timeout = timeout

@@ -108,6 +108,8 @@ class Driver:
             ev.KillWorker: crew.kill,
             ev.Send: self.sending.send,
             ev.Reclaim: crew.reclaim,
+            ev.Halt: crew.halt,
+            ev.TakeRest: crew.take_rest,
             ev.Interrupt: crew.interrupt,
             ev.FailChunk: outcomes.fail_chunk,
             ev.DropChunk: outcomes.drop_chunk,

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     class RestReturned(NamedTuple):
         worker_id: int
         message_id: int
+        kept: int = 1
 
     class MessagesReclaimed(NamedTuple):
         worker_id: int
@@ -128,6 +129,14 @@ if TYPE_CHECKING:
     class Reclaim(NamedTuple):
         worker_id: int
 
+    class Halt(NamedTuple):
+        worker_id: int
+        message_id: int
+
+    class TakeRest(NamedTuple):
+        worker_id: int
+        message_id: int
+
     class Interrupt(NamedTuple):
         worker_id: int
         message_id: int
@@ -187,6 +196,8 @@ if TYPE_CHECKING:
         | KillWorker
         | Send
         | Reclaim
+        | Halt
+        | TakeRest
         | Interrupt
         | Deliver
         | FailChunk
@@ -221,8 +232,9 @@ else:
     MessageAnswered = namedtuple(
         "MessageAnswered", "worker_id message_id done final elapsed failed", defaults=((),)
     )
-    # The worker gives back all chunks of the message but the first of those without outcome.
-    RestReturned = namedtuple("RestReturned", "worker_id message_id")
+    # The worker gives back all chunks of the message but the first `kept` of those that were not
+    # answered, or they were taken from it.
+    RestReturned = namedtuple("RestReturned", "worker_id message_id kept", defaults=(1,))
     # These were taken back unread. Empty when the worker was quicker.
     MessagesReclaimed = namedtuple("MessagesReclaimed", "worker_id message_ids")
     # The outcomes it left behind were answered before; `running` is the message whose
@@ -253,6 +265,11 @@ else:
     Send = namedtuple("Send", "worker_id message_id runs")
     # Try to take unread messages back; answer with MessagesReclaimed.
     Reclaim = namedtuple("Reclaim", "worker_id")
+    # Have the worker begin no other chunk of this message than the one that it runs.
+    Halt = namedtuple("Halt", "worker_id message_id")
+    # Take what it has not begun, and will not; answer with RestReturned. Nothing follows if
+    # the worker has begun another one in spite of that.
+    TakeRest = namedtuple("TakeRest", "worker_id message_id")
     # If a chunk of that job (that chunk) is what the worker runs now: do this to it, see below.
     Interrupt = namedtuple("Interrupt", "worker_id message_id job_id index how")
     # Chunks start..stop of the job have the outcomes found at `offset` of the answer.

@@ -7,7 +7,7 @@ import os
 from time import monotonic
 
 from pool._local import _events as ev
-from pool._local._peers import decode, decode_many
+from pool._local._peers import decode, decode_many, without_first
 from pool._transport._messages import CAUGHT, ONE
 
 TYPE_CHECKING = False
@@ -53,6 +53,11 @@ class Outcomes:
             return
         sent = peer.sent.get(message_id)
         if sent is not None:
+            if sent.harvested and chunks:
+                skipped, sent.harvested = sent.harvested, 0
+                if layout != ONE:
+                    blobs[0] = without_first(blobs[0], chunks, skipped, layout)
+                chunks -= skipped
             sent.answered += chunks
             if sent.defines:
                 self._driver.functions.learned(peer, sent.defines)

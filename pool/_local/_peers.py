@@ -12,11 +12,13 @@ from pool._transport._journal import (
     ALL_CHUNKS,
     FINISHED,
     FLUSHED,
+    HALT,
     LAYOUT,
     MESSAGE,
     TARGET,
     TARGET_CHUNK,
     USED,
+    halt_word,
 )
 from pool._transport._messages import FORGET, INITIALIZE, INTS, RUN, STREAM
 
@@ -33,13 +35,15 @@ _DONTWAIT = _socket.MSG_DONTWAIT
 class Sent:
     """A message that is out: its runs, and how many chunks have been answered."""
 
-    __slots__ = ("answered", "defines", "runs")
+    __slots__ = ("answered", "defines", "harvested", "runs")
 
     def __init__(self, runs: list[Run], defines: list[int]) -> None:
         self.runs = runs
         #: Functions that it brings along.
         self.defines = defines
         self.answered = 0
+        #: Of these, how many were read from the journal: its next answer begins with them.
+        self.harvested = 0
 
     def locate(self, chunk: int) -> tuple[int | None, int]:
         """Return the job, and the index in it, of chunk number `chunk` of the message."""
@@ -217,10 +221,58 @@ class Peer:
         job, running, chunk = self._running(message_id)
         return chunk if job == job_id and index in (None, running) else None
 
+    def halt(self, message_id: int) -> None:
+        """Tell the worker to begin no chunk of a message behind the one that it runs."""
+        words = self.slot.words
+        if words[MESSAGE] == message_id and message_id in self.sent:
+            words[HALT] = halt_word(message_id, words[FINISHED] + 1)
+
+    def begun_at_halt(self, message_id: int) -> int | None:
+        """Return how many chunks of a message the worker has begun.
+
+        None if that is not certain, because it has not halted where it was told to.
+        """
+        words = self.slot.words
+        begun: int = words[FINISHED] + 1
+        if message_id not in self.sent or words[MESSAGE] != message_id:
+            return None
+        return begun if words[HALT] == halt_word(message_id, begun) else None
+
+    def harvest(self, message_id: int) -> tuple[int, int, bytes] | None:
+        """Read the outcomes that a living worker has finished and not sent.
+
+        Returns
+        -------
+        (count, layout, bytes) or None
+            The worker will send them once more, and does not know. None if there are none, or
+            if it is just about to send them.
+        """
+        words = self.slot.words
+        finished, flushed, layout = words[FINISHED], words[FLUSHED], words[LAYOUT]
+        count = finished - flushed
+        if not count or flushed != self.sent[message_id].answered:
+            return None
+        nbytes = words[USED] if layout == STREAM else count * 8
+        outcomes = bytes(self.slot.data[:nbytes])
+        # It writes over them only after it has noted that it has sent them.
+        unchanged = (words[MESSAGE], words[FINISHED], words[FLUSHED]) == (
+            message_id, finished, flushed,
+        )  # fmt: skip
+        return (count, layout, outcomes) if unchanged else None
+
     def aim(self, message_id: int, chunk: int) -> None:
         """Tell the worker which chunk a SIGINT is meant for."""
         self.slot.words[TARGET_CHUNK] = chunk
         self.slot.words[TARGET] = message_id
+
+
+def without_first(stored: Any, count: int, skipped: int, layout: int) -> Any:
+    """Return what is left of `count` stored outcomes without the first ones."""
+    if layout != STREAM:
+        return memoryview(stored).cast("B")[skipped * 8 :]
+    from pool._local._undecodable import split_stream
+
+    return b"".join(split_stream(bytes(stored), count)[skipped:])
 
 
 def decode_many(stored: Any, count: int, layout: int) -> list[Any]:

@@ -110,7 +110,9 @@ class Job:
 class Message:
     """What a worker received at one go and has not fully answered."""
 
-    __slots__ = ("chunks", "cost_key", "deadline", "message_id", "runs", "timeout")
+    __slots__ = (
+        "chunks", "cost_key", "deadline", "halted", "left_alone", "message_id", "runs", "timeout",
+    )  # fmt: skip
 
     def __init__(self, message_id: int, runs: list[Run], chunks: int, cost_key: Hashable) -> None:
         self.message_id = message_id
@@ -122,6 +124,24 @@ class Message:
         #: when the worker is ready.
         self.timeout: float | None = None
         self.deadline: float | None = None
+        #: When its worker was told to halt, see `pool._local._stragglers`.
+        self.halted: float | None = None
+        #: What can be taken of it was taken.
+        self.left_alone = False
+
+    def cut(self, kept: int) -> list[Run]:
+        """Keep the first chunks only; return the runs of the others."""
+        rest: list[Run] = []
+        left = kept
+        for position, (job_id, start, stop) in enumerate(self.runs):
+            middle = min(stop, start + left)
+            left -= middle - start
+            self.runs[position] = (job_id, start, middle)
+            if middle < stop:
+                rest.append((job_id, middle, stop))
+        self.runs[:] = [run for run in self.runs if run[1] < run[2]]
+        self.chunks = kept - left
+        return rest
 
     def holds(self, job_id: int, index: int | None) -> bool:
         """Return whether a chunk of that job (that chunk) has no outcome yet."""
@@ -137,6 +157,7 @@ class Worker:
     __slots__ = (
         "blocked",
         "condemned",
+        "heard",
         "lent",
         "messages",
         "ready",
@@ -155,6 +176,8 @@ class Worker:
         #: Oldest first; the first is the one that runs, if `ready`.
         self.messages: dict[int, Message] = {}
         self.ready = False
+        #: When it last gave news of the message that it runs, or was given it.
+        self.heard = 0.0
         self.stopping = False
         #: How many waits for jobs of this pool are under way inside its task.
         self.blocked = 0

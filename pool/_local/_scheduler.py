@@ -12,7 +12,8 @@ Each worker holds at most `DEPTH` messages: the one it runs and one that waits i
 mailbox, so that it need not sleep between two. A message waiting in a mailbox can be
 taken back (`Reclaim`) as long as the worker has not read it; that is how an idle worker
 gets what would wait behind a straggler. Within a message the worker itself hands back
-what it has not begun when a chunk took unexpectedly long.
+what it has not begun when a chunk took unexpectedly long; while such a chunk still runs, that
+is taken from it (`pool._local._stragglers`).
 
 A chunk is never sent to a second worker unless the first cannot have begun it, or the
 job asked for retries.
@@ -64,6 +65,7 @@ from pool._local._queue import JobQueue
 from pool._local._records import Job, Message, Worker
 from pool._local._roster import DEPTH, Roster
 from pool._local._staffing import Staffing
+from pool._local._stragglers import Stragglers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ class Scheduler:
         self._timed = 0
         self.interrupts = Interrupts()
         self.staff = Staffing(self)
+        self.stragglers = Stragglers(self)
         self.cancelling = Cancelling(self)
         self.dispatch = Dispatch(self)
         self.loans = Loans(self)
@@ -157,9 +160,11 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when `DeadlinePassed` is due, None if nothing is."""
-        if not (self.interrupts.asked or self._timed):
-            return None
-        deadline = self.interrupts.deadline()
+        deadline = self.stragglers.due
+        if self.interrupts.asked:
+            asked = self.interrupts.deadline()
+            if asked is not None and (deadline is None or asked < deadline):
+                deadline = asked
         if self._timed:
             for worker in self.workers.values():
                 for message in worker.messages.values():
@@ -176,7 +181,7 @@ class Scheduler:
 
     @property
     def timed(self) -> bool:
-        """Whether `next_deadline` has one."""
+        """Whether some task runs against the clock, or has been asked to stop."""
         return bool(self.interrupts.asked or self._timed)
 
     @property
@@ -249,6 +254,8 @@ class Scheduler:
         del self.jobs[job.job_id]
         if job.timeout is not None:
             self._timed -= 1
+        if not self.jobs:
+            self.stragglers.due = None
 
     # ------------------------------------------------------------------ answers
 
@@ -258,6 +265,7 @@ class Scheduler:
         if worker is None or message is None:
             return []  # a late answer of a worker that was given up: its chunks were failed
         commands: list[Command] = []
+        worker.heard = now
         if event.done:
             if event.elapsed > 0.0:
                 self.costs.observe(message.cost_key, event.done, event.elapsed)
@@ -281,10 +289,7 @@ class Scheduler:
         if worker is None or message is None:
             return []
         commands: list[Command] = []
-        (job_id, start, stop), *others = message.runs
-        message.runs[:] = [(job_id, start, start + 1)]
-        message.chunks = 1
-        for run in ((job_id, start + 1, stop), *others):
+        for run in message.cut(event.kept):
             self._requeue(run, worker, commands)
         return self.dispatch.fill(commands, now)
 
@@ -376,6 +381,7 @@ class Scheduler:
         if worker is None:
             return []
         worker.ready = True
+        worker.heard = now
         for message in worker.messages.values():
             if message.timeout is not None:
                 # Only now: what a worker does before it can begin is not the task's time.
@@ -393,6 +399,7 @@ class Scheduler:
         self.queue.clear()
         self._timed = 0
         self.interrupts.clear()
+        self.stragglers.due = None
         for worker in self.workers.values():
             worker.stopping = True
             commands.append(KillWorker(worker.worker_id))
@@ -452,7 +459,7 @@ class Scheduler:
     # ------------------------------------------------------------------ time and the end
 
     def _on_deadline(self, event: DeadlinePassed, now: float) -> list[Command]:
-        commands: list[Command] = [*self.interrupts.overdue(now)]
+        commands: list[Command] = [*self.interrupts.overdue(now), *self.stragglers.on_time(now)]
         late = False
         for worker in self.workers.values():
             for message in worker.messages.values():

@@ -8,8 +8,8 @@ running, loses no finished result, and runs nothing twice.
 Workers of a runtime of tasks and actors also have a *trace* each, at the end of the file: notes of
 what has run and when.
 
-Only the worker writes a slot (but for the two interrupt words, which only the parent
-writes), and the parent reads it after the worker has ended: there is nothing to lock.
+Only the worker writes a slot (but for the words about interrupts and halts, which only the
+parent writes), and the parent reads it after the worker has ended: there is nothing to lock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import store._anonymous as anonymous
 #: Bytes of one slot, and of a trace; multiples of every page size in use.
 SLOT_NBYTES = 64 * 1024
 TRACE_NBYTES = 320 * 1024
-HEADER_NBYTES = 64
+HEADER_NBYTES = 128
 CAPACITY = SLOT_NBYTES - HEADER_NBYTES
 #: Outcomes that are kept as machine words, at most; a message of them stays inline.
 WORDS_MAX = 4096
@@ -43,10 +43,22 @@ EXIT_AT_ONCE = 1 << 62
 DROPS = TARGET
 LAYOUT = 6  #: how the outcomes are stored: STREAM, INTS or FLOATS
 TRACE_AT = 7  #: where in the file the slot's trace begins; 0: it has none
+HALT = 8  #: which chunk of which message not to begin, see `halt_word`; written by the parent
+
+#: More than any message has chunks.
+_HALT_RANGE = 1 << 16
 
 #: The beginning of a trace, see `pool._in_worker._trace`: that there is nothing in it.
 TRACE_HEADER_NBYTES = 16
 _CLEAN = memoryview(bytes(HEADER_NBYTES)).cast("Q")
+
+
+def halt_word(message_id: int, chunk: int) -> int:
+    """Return what stands for a chunk of a message in one word, so that it is written at one go.
+
+    Messages of loans, whose numbers are too large for that, have one chunk.
+    """
+    return message_id * _HALT_RANGE + chunk
 
 
 class JournalFile:

@@ -13,7 +13,7 @@ import _pickle
 from time import perf_counter
 
 from pool._pickling import ATOMS, dumps_to_parent
-from pool._transport._journal import FINISHED, LAYOUT, USED, WORDS_MAX
+from pool._transport._journal import FINISHED, HALT, LAYOUT, USED, WORDS_MAX, halt_word
 from pool._transport._messages import FLOATS, INTS, STREAM
 
 TYPE_CHECKING = False
@@ -46,8 +46,8 @@ class Loop:
     """
 
     __slots__ = (
-        "_data", "_floats", "_ints", "_mixed", "_sent_early", "_used_early", "_words", "finished",
-        "first", "layout", "used",
+        "_data", "_floats", "_halt", "_ints", "_mixed", "_sent_early", "_used_early", "_words",
+        "finished", "first", "layout", "used",
     )  # fmt: skip
 
     def __init__(self, words: memoryview, data: memoryview) -> None:
@@ -55,10 +55,12 @@ class Loop:
         self._data = data
         self._ints = data[: WORDS_MAX * 8].cast("q")
         self._floats = data[: WORDS_MAX * 8].cast("d")
-        self.begin()
+        self.begin(0)
 
-    def begin(self) -> None:
+    def begin(self, message_id: int) -> None:
         """Start a message."""
+        #: The word that would have it halt at its first chunk; those of the others follow.
+        self._halt = halt_word(message_id, 0)
         self.finished = self.first = self.used = 0
         self._sent_early = self._used_early = 0
         self.layout = STREAM
@@ -71,6 +73,14 @@ class Loop:
         self.used = 0
         self.layout = STREAM
         self._sent_early = self._used_early = 0
+
+    @property
+    def halted(self) -> bool:
+        """Whether the next chunk is not to be begun, but handed back.
+
+        Asked when it says in the journal that the last one is finished, not before.
+        """
+        return self._words[HALT] == self._halt + self.finished
 
     @property
     def unsent(self) -> int:
@@ -140,7 +150,7 @@ class Loop:
                 data = encoded.data
             if not self.keep(data):
                 return True, value
-            if perf_counter() > deadline:
+            if self.halted or perf_counter() > deadline:
                 break
         return False, None
 
@@ -156,6 +166,7 @@ class Loop:
         store = self._ints if kind is int else self._floats
         words = self._words
         words[LAYOUT] = layout
+        halt = self._halt
         first = finished = self.finished
         last = first + WORDS_MAX
         try:
@@ -167,6 +178,8 @@ class Loop:
         finished += 1
         words[FINISHED] = finished
         try:
+            if words[HALT] == halt + finished:
+                return False, None
             for item in items:
                 value = function(item)
                 if value.__class__ is not kind or finished == last:
@@ -179,7 +192,7 @@ class Loop:
                     return True, value
                 finished += 1
                 words[FINISHED] = finished
-                if perf_counter() > deadline:
+                if words[HALT] == halt + finished or perf_counter() > deadline:
                     break
             return False, None
         finally:

@@ -228,6 +228,8 @@ class Worker:
     def _run(self, head: Any, blobs: list[Any]) -> None:
         _, message_id, defines, forgets, runs = head
         words = self.words
+        # First: numbers of this message must not be taken for those of the one before.
+        words[MESSAGE] = 0
         words[FINISHED] = words[FLUSHED] = words[USED] = 0
         # Last: from here on the parent takes chunk 0 for begun.
         words[MESSAGE] = message_id
@@ -254,7 +256,7 @@ class Worker:
 
     def _run_many(self, message_id: int, runs: Any, blobs: list[Any], position: int) -> None:
         loop = self._loop
-        loop.begin()
+        loop.begin(message_id)
         deadline = self._begun + PATIENCE
         self._left = iter(())
         for run in runs:
@@ -270,10 +272,10 @@ class Worker:
                     failed, outcome = self._outcome(chunk)
                     if failed or outcome.buffers or not loop.keep(outcome.data):
                         self._send_one(message_id, outcome, failed)
-                    if self._whole or perf_counter() > deadline:
+                    if self._whole or loop.halted or perf_counter() > deadline:
                         break
             # Handed back: what was not begun need not wait for a slow message to end.
-            if perf_counter() > deadline:
+            if loop.halted or perf_counter() > deadline:
                 break
             position += blobs_of(run)
         count = loop.unsent
@@ -304,7 +306,7 @@ class Worker:
                 if function is None:
                     next(left, None)  # this item's outcome is that it has no function
             self._send_one(message_id, outcome, failed)
-            if perf_counter() > deadline:
+            if loop.halted or perf_counter() > deadline:
                 return not left.__length_hint__()
 
     def hand_back(self) -> None:

@@ -172,6 +172,18 @@ def pass_gate(path: str) -> None:
         os.close(fd)
 
 
+def hold_negative(path: str, kind: Any, number: int) -> Any:
+    """Return the number as this kind of value; wait to be let go if it is negative."""
+    if number < 0:
+        pass_gate(path)
+    return kind(number)
+
+
+def pair_of(value: Any) -> tuple[Any, Any]:
+    """Return a value twice."""
+    return value, value
+
+
 def set_state(**values: Any) -> None:
     """Keep values in this module's state: what an initializer does."""
     STATE.update(values)

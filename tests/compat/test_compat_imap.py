@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from poolkit import PATIENCE, Gate
-from pooltasks import fail_at_three, hold, identity, odd_fails, square
+from pooltasks import fail_at_three, hold, hold_negative, identity, odd_fails, pair_of, square
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -276,3 +277,51 @@ def test_an_abandoned_iterator_does_no_harm(make_pool: Callable[..., Any]) -> No
     assert pool.map(square, range(10)) == [n * n for n in range(10)]
     pool.terminate()
     pool.join()
+
+
+# --- cheap tasks with slow ones among them ----------------------------------------------
+
+
+@pytest.fixture(params=[int, float, str, pair_of], ids=["int", "float", "str", "tuple"])
+def mostly_quick(request: pytest.FixtureRequest, gate: Gate) -> Any:
+    """A task that is quick unless its number is negative, and the kind of its results."""
+    return partial(hold_negative, gate.path, request.param), request.param
+
+
+def test_quick_tasks_do_not_wait_for_a_slow_one(
+    make_pool: Callable[..., Any], gate: Gate, mostly_quick: Any
+) -> None:
+    task, kind = mostly_quick
+    pool = make_pool(2)
+    list(pool.imap_unordered(task, range(3000)))  # by now it is known to be quick
+    results = pool.imap_unordered(task, [*range(500), -1, *range(500, 1000)])
+    assert sorted(itertools.islice(results, 1000)) == sorted(map(kind, range(1000)))
+    gate.entered()
+    gate.release()
+    assert list(results) == [kind(-1)]
+
+
+def test_results_before_a_slow_task_are_there(
+    make_pool: Callable[..., Any], gate: Gate, mostly_quick: Any
+) -> None:
+    task, kind = mostly_quick
+    pool = make_pool(1)
+    list(pool.imap(task, range(3000)))
+    results = pool.imap(task, [*range(300), -1, *range(300, 600)])
+    assert list(itertools.islice(results, 300)) == list(map(kind, range(300)))
+    gate.entered()
+    gate.release()
+    assert list(results) == list(map(kind, [-1, *range(300, 600)]))
+
+
+def test_slow_tasks_that_follow_each_other_run_side_by_side(
+    make_pool: Callable[..., Any], gate: Gate, mostly_quick: Any
+) -> None:
+    task, kind = mostly_quick
+    pool = make_pool(2)
+    pool.map(task, range(3000), 1)
+    numbers = [*range(200), -1, -2, *range(200, 400)]
+    result = pool.map_async(task, numbers, 1)
+    assert gate.entered() != gate.entered()
+    gate.release(2)
+    assert result.get(PATIENCE) == list(map(kind, numbers))

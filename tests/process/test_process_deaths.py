@@ -7,6 +7,7 @@ import os
 import random
 import select
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -25,7 +26,7 @@ from crashtasks import (
     log_and_square,
 )
 from poolkit import PATIENCE, Gate
-from pooltasks import hold, pass_gate, pid, square
+from pooltasks import hold, hold_negative, pass_gate, pid, square
 
 import pool as actorpool
 
@@ -103,6 +104,23 @@ def test_killed_while_idle_before_each_kind_of_call(make_pool: Callable[..., Any
 
 
 @pytest.mark.every_method
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_killed_in_a_slow_task_among_quick_ones(
+    make_pool: Callable[..., Any], gate: Gate, kind: Any
+) -> None:
+    """What was read from its journal while it lived is not read again when it is dead."""
+    task = partial(hold_negative, gate.path, kind)
+    pool = make_pool(2)
+    list(pool.imap_unordered(task, range(3000)))
+    results = pool.imap_unordered(task, [*range(500), -1, *range(500, 1000)])
+    assert sorted(itertools.islice(results, 1000)) == sorted(map(kind, range(1000)))
+    kill(gate.entered())
+    with pytest.raises(actorpool.WorkerDied):
+        next(results)
+    with pytest.raises(StopIteration):
+        next(results)
+
+
 def test_killed_while_running(make_pool: Callable[..., Any], gate: Gate) -> None:
     pool = make_pool(2)
     result = pool.apply_async(hold, (gate.path,))

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from pool._local._peers import Peer, Sent, decode, decode_many
+from pool._local._peers import Peer, Sent, decode, decode_many, without_first
 from pool._local._undecodable import split_stream
 from pool._transport._channel import Channel, DescriptorsLost, socket_from, socket_pair
 from pool._transport._journal import (
     ALL_CHUNKS,
     FINISHED,
     FLUSHED,
+    HALT,
     LAYOUT,
     MESSAGE,
     TARGET,
@@ -27,6 +28,7 @@ from pool._transport._journal import (
     JournalFile,
     Slot,
     attach,
+    halt_word,
 )
 from pool._transport._messages import EXIT, FLOATS, INITIALIZE, INTS, RUN, STREAM
 
@@ -216,6 +218,74 @@ def test_outcomes_kept_as_machine_words(
     assert repr(salvaged(pair)) == repr((5, values))
     pair.peer.sent[5].answered = 2
     assert repr(salvaged(pair)) == repr((5, values[2:]))
+
+
+# --- what is stuck in a slow chunk ------------------------------------------------------
+
+
+def test_a_worker_that_halts_where_it_was_told_has_begun_no_more(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.keep("a", "b")
+    pair.peer.halt(5)
+    assert pair.page.words[HALT] == halt_word(5, 3)
+    assert pair.peer.begun_at_halt(5) == 3
+    assert pair.peer.harvest(5) == (2, STREAM, pickle.dumps("a") + pickle.dumps("b"))
+
+
+def test_nothing_is_certain_of_a_worker_that_went_on(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.peer.halt(5)
+    pair.keep("it had looked already")
+    assert pair.peer.begun_at_halt(5) is None
+
+
+def test_nothing_is_certain_of_another_message(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.peer.halt(5)
+    assert pair.page.words[HALT] == 0, "it was not begun"
+    pair.begin(5)
+    pair.peer.halt(5)
+    # The worker is between two messages: its counts are none of the one before.
+    pair.page.words[MESSAGE] = 0
+    assert pair.peer.begun_at_halt(5) is None
+    pair.post(6, [(1, 9, 12)])
+    pair.begin(6)
+    assert pair.peer.begun_at_halt(5) is None
+    assert pair.peer.begun_at_halt(6) is None
+
+
+def test_outcomes_on_their_way_are_not_read_as_well(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.keep("a", "b")
+    pair.page.words[USED] = 0
+    pair.page.words[FLUSHED] = 2
+    pair.keep("c")
+    assert pair.peer.harvest(5) is None
+    pair.peer.sent[5].answered = 2
+    assert pair.peer.harvest(5) == (1, STREAM, pickle.dumps("c"))
+
+
+def test_what_was_read_is_not_salvaged_again(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.keep("a", "b")
+    harvest = pair.peer.harvest(5)
+    assert harvest is not None
+    pair.peer.sent[5].answered += harvest[0]
+    assert salvaged(pair) == (5, [])
+    pair.keep("c")
+    assert salvaged(pair) == (5, ["c"])
+
+
+def test_an_answer_without_what_is_known_of_it() -> None:
+    stream = b"".join(pickle.dumps(value) for value in ("a", "b", "c"))
+    assert decode_many(without_first(stream, 3, 2, STREAM), 1, STREAM) == ["c"]
+    words = array("q", [1, 2, 3]).tobytes()
+    assert decode_many(without_first(words, 3, 1, INTS), 2, INTS) == [2, 3]
+    assert len(without_first(words, 3, 3, INTS)) == 0
 
 
 # --- whom an interrupt hits -------------------------------------------------------------

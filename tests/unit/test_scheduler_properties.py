@@ -34,6 +34,8 @@ class SimMessage:
         self.chunks = chunks
         #: Chunks with an outcome, those of them sent to the parent, those the parent has got.
         self.finished = self.flushed = self.received = 0
+        #: Of those received, how many the worker does not know to be, and will send again.
+        self.harvested = 0
 
     @property
     def running(self) -> Chunk:
@@ -57,6 +59,8 @@ class SimWorker:
         self.blocked_on: int | None = None
         self.signalled = self.condemned = False
         self.timed: Chunk | None = None
+        #: The message and chunk that it shall not begin.
+        self.halt: tuple[int, int] | None = None
         self.ready_at: float | None = None
 
 
@@ -89,6 +93,7 @@ class World:
         self.closed = self.over = False
         self.sent_at: dict[int, float] = {}
         self.next_loan = 1 << 62
+        self.harvests = 0
         self.used_ids: set[int] = set()
         self.handle(ev.PoolOpened())
 
@@ -168,6 +173,29 @@ class World:
         for message_id in taken:
             del worker.sent[message_id]
         return taken
+
+    def do_Halt(self, command: ev.Halt) -> None:
+        worker = self.workers[command.worker_id]
+        current = worker.current
+        if current is not None and current.message_id == command.message_id:
+            worker.halt = current.message_id, current.finished + 1
+
+    def do_TakeRest(self, command: ev.TakeRest) -> None:
+        worker = self.workers[command.worker_id]
+        current = worker.current
+        if current is None or current.message_id != command.message_id:
+            return
+        if worker.halt != (command.message_id, current.finished + 1):
+            return
+        harvest = current.chunks[current.received : current.finished]
+        if harvest and current.flushed == current.received:
+            current.received += len(harvest)
+            current.harvested = len(harvest)
+            self.harvests += 1
+            self.handle(ev.MessageAnswered(*command, len(harvest), False, 0.0), harvest)
+        kept = current.finished + 1 - current.received
+        del current.chunks[current.finished + 1 :]
+        self.inbox.append(ev.RestReturned(*command, kept))
 
     def do_Interrupt(self, command: ev.Interrupt) -> None:
         worker = self.workers[command.worker_id]
@@ -356,6 +384,9 @@ class World:
             self.flush(worker, final=False)
             self.jobs[job_id].lost[index] += 1
         message.finished += 1
+        if worker.halt == (message.message_id, message.finished):
+            # Sometimes it had looked just before it was told.
+            hand_back |= message.message_id % 3 > 0
         last = message.finished == len(message.chunks)
         if failed or flush or last or hand_back:
             final = last or hand_back
@@ -378,16 +409,19 @@ class World:
         message.flushed = message.finished
 
         def answer() -> None:
-            message.received += done
+            skipped = min(done, message.harvested)
+            message.harvested -= skipped
+            new = done - skipped
+            message.received += new
             if final:
                 del worker.sent[message.message_id]
             # Sometimes quick, sometimes slow, so that messages of all sizes are made.
-            elapsed = done * (1e-6 if message.message_id % 3 else 2e-3)
+            elapsed = new * (1e-6 if message.message_id % 3 else 2e-3)
             event = ev.MessageAnswered(
-                worker.worker_id, message.message_id, done, final, elapsed,
+                worker.worker_id, message.message_id, new, final, elapsed,
                 (0,) if failed else (),
             )  # fmt: skip
-            self.handle(event, answered)
+            self.handle(event, answered[skipped:])
 
         worker.out.append(answer)
 
@@ -561,7 +595,10 @@ def play(seed: int, events: int = 150) -> World:
     bad_luck = dice.choice([0.0, 0.01, 0.05])
     for _ in range(events):
         luck = dice.random()
-        if luck < 0.12 and (not world.closed or dice.random() < 0.05):
+        due = world.scheduler.stragglers.due
+        if due is not None and dice.random() < 0.3:
+            world.tick(max(0.0, due - world.now))
+        elif luck < 0.12 and (not world.closed or dice.random() < 0.05):
             world.submit(
                 dice.choice([0, 1, 1, 2, 5, 30]),
                 dice.random() < 0.7,
@@ -595,7 +632,7 @@ def play(seed: int, events: int = 150) -> World:
             else:
                 world.lend()
         elif luck < 0.24:
-            world.tick(dice.choice([0.0, 0.1, 0.3, 1.0]))
+            world.tick(dice.choice([0.0, 0.002, 0.1, 0.5, 1.0, 1.0]))
         elif luck < 0.242:
             world.resize(dice.randrange(5))
         elif luck < 0.2425:
@@ -625,7 +662,10 @@ def test_any_course_of_events_ends_well(block: int) -> None:
             raise
 
 
-COMMANDS = ("Reclaim(", "Interrupt(", "KillWorker(", "FailChunk(", "DropChunk(", "AbortJobs(")
+COMMANDS = (
+    "Reclaim(", "Interrupt(", "KillWorker(", "FailChunk(", "DropChunk(", "AbortJobs(", "Halt(",
+    "TakeRest(",
+)  # fmt: skip
 
 
 def test_the_world_is_eventful_enough() -> None:
@@ -640,10 +680,13 @@ def test_the_world_is_eventful_enough() -> None:
             seen["timed out"] += "timed_out=True" in commands
             seen["killed"] += f"how={ev.KILL}" in commands
             seen["ended itself"] += f"how={ev.EXIT}" in commands
+        seen["harvested"] += world.harvests
         seen["retried"] += any(any(job.lost.values()) for job in world.jobs.values())
         seen["deep"] += any(job.event.depth > 2 for job in world.jobs.values())
     expected = {cls.__name__ for cls in world.scheduler._handlers}
-    expected |= {*COMMANDS, "timed out", "killed", "ended itself", "retried", "deep"}
+    expected |= {
+        *COMMANDS, "timed out", "killed", "ended itself", "retried", "deep", "harvested",
+    }  # fmt: skip
     assert not [name for name in sorted(expected) if seen[name] < 3], seen
 
 
@@ -724,7 +767,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.world.cancel_loan(self.loans()[0])
 
     @precondition(lambda self: not self.world.over)
-    @rule(seconds=st.sampled_from([0.0, 0.2, 0.5, 1.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.002, 0.2, 0.5, 1.0]))
     def tick(self, seconds: float) -> None:
         self.world.tick(seconds)
 
