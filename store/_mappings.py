@@ -432,7 +432,7 @@ def arrived(view: Any) -> Block | None:
 
 def array_under(view: Any) -> Any:
     """Return the array of a whole block that a read-only buffer was made of, or None."""
-    found = view.obj if type(view) is memoryview else None
+    found: Any = view.obj if type(view) is memoryview else None
     ndarray = _ndarray()
     if ndarray is None or type(found) is not ndarray or type(found.base) is not Lease:
         return None
