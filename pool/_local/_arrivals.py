@@ -16,6 +16,7 @@ from pool._transport._messages import (
     DONE,
     IMPORTED,
     ONE,
+    PART_OF,
     READY,
     REFUSED,
     REST,
@@ -78,6 +79,8 @@ class Arrivals:
             if driver.failure is None:
                 driver.failure = decoded_error(blobs)
             driver.handle(ev.WorkerRefused(peer.worker_id))
+        elif kind == PART_OF:
+            driver.outcomes.add_part(peer, head[1], blobs)
         elif kind == REST:
             driver.handle(ev.RestReturned(peer.worker_id, head[1]))
         elif kind == IMPORTED:

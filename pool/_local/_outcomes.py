@@ -71,6 +71,8 @@ class Outcomes:
             except BaseException as error:
                 failed = 1
                 values.append(_undecodable(error))
+            if sent is not None and sent.parts and not failed:
+                values = [sent.parts + values[0]]
         elif chunks:
             try:
                 values = decode_many(blobs[0], chunks, layout)
@@ -81,6 +83,12 @@ class Outcomes:
             peer.worker_id, message_id, chunks, final, elapsed, (0,) if failed else ()
         )
         self._deliver(event, values, failed)
+
+    def add_part(self, peer: Peer, message_id: int, blobs: list[Any]) -> None:
+        """Take values of a chunk that is under way."""
+        sent = peer.sent.get(message_id)
+        if sent is not None:
+            sent.parts += decode(blobs)
 
     def _answered_one_by_one(
         self, peer: Peer, message_id: int, chunks: int, final: bool, elapsed: float, stream: Any

@@ -35,7 +35,7 @@ _DONTWAIT = _socket.MSG_DONTWAIT
 class Sent:
     """A message that is out: its runs, and how many chunks have been answered."""
 
-    __slots__ = ("answered", "defines", "harvested", "runs")
+    __slots__ = ("answered", "defines", "harvested", "parts", "runs")
 
     def __init__(self, runs: list[Run], defines: list[int]) -> None:
         self.runs = runs
@@ -44,6 +44,8 @@ class Sent:
         self.answered = 0
         #: Of these, how many were read from the journal: its next answer begins with them.
         self.harvested = 0
+        #: Values of its only chunk that have come before its outcome.
+        self.parts: list[Any] = []
 
     def locate(self, chunk: int) -> tuple[int | None, int]:
         """Return the job, and the index in it, of chunk number `chunk` of the message."""

@@ -30,6 +30,9 @@ worker -> parent
         ``final``: nothing more will come; chunks without outcome
         were not begun. ``elapsed``: seconds since the previous answer.
 
+    ``(PART_OF, message_id)`` with the pickle of a list
+        Values of the only chunk of that message, which come before those of its outcome.
+
     ``(REST, message_id)``
         The chunk that runs is the last one of the message; those behind it were not
         begun, and will not be. All before it have been answered.
@@ -76,6 +79,7 @@ REFUSED = 7
 DONE = 8
 CLIENT = 9
 REST = 17
+PART_OF = 18
 
 SUBMIT = 10
 CHUNKS = 11

@@ -11,6 +11,7 @@ import _signal
 import _thread
 import os
 import sys
+from functools import partial
 from time import perf_counter
 
 from pool._pickling import dumps_exception, flush_files, loads
@@ -36,6 +37,7 @@ from pool._transport._messages import (
     INITIALIZE,
     MAP,
     ONE,
+    PART_OF,
     RANGE,
     READY,
     REFUSED,
@@ -47,6 +49,7 @@ from pool._transport._watch import Watch
 from pool._workers._carried import Undisturbed
 from pool._workers._functions import Functions, with_values
 from pool._workers._outcomes import encode
+from pool._workers._parts import PART, values_of
 from pool._workers._payloads import blobs_of, chunks_of
 from pool._workers._quick import Loop
 from pool._workers._warmup import MANY, news
@@ -245,7 +248,7 @@ class Worker:
             (chunk,) = chunks_of(runs, blobs, position)
             # What the chunk came with is let go before the answer, which tells of it.
             blobs.clear()
-            failed, outcome = self._outcome(chunk)
+            failed, outcome = self._outcome(chunk, message_id)
             self._send(message_id, 1, True, [outcome.data, *outcome.buffers], failed)
         else:
             self._whole = False
@@ -407,8 +410,15 @@ class Worker:
 
     # ------------------------------------------------------------------ one chunk
 
-    def _outcome(self, chunk: Any) -> tuple[int, Any]:
+    def _outcome(self, chunk: Any, alone: int = 0) -> tuple[int, Any]:
         """Run one chunk.
+
+        Parameters
+        ----------
+        chunk : list
+            ``[function_id, mode, size, items or payload]``; emptied.
+        alone : int
+            The message_id, if this is the only chunk of the message.
 
         Returns
         -------
@@ -431,7 +441,9 @@ class Worker:
                         items = with_values(items, mode)
                 function = self.functions.get(function_id)
                 left = iter(items)
-                if mode == MAP:
+                if alone and size > PART:
+                    value = values_of(function, left, mode == STAR, partial(self._part, alone))
+                elif mode == MAP:
                     value = [function(item) for item in left]
                 else:
                     # Not `itertools.starmap`: a StopIteration of the function would end it early.
@@ -445,6 +457,12 @@ class Worker:
             position = 0 if left is None else len(items) - left.__length_hint__() - 1
             return max(position, 0) + 1, dumps_exception(error)
         return encode(value[0] if size == 1 and mode != CALL else value)
+
+    def _part(self, message_id: int, data: bytes) -> None:
+        """Send values of the running chunk that are complete."""
+        self.interruptible = False  # not while this is under way
+        self.channel.send((PART_OF, message_id), [data])
+        self._begin_chunk()
 
 
 def flush_streams() -> None:

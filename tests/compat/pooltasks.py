@@ -126,6 +126,20 @@ def parent_of(_: object = None) -> int | None:
     return None if parent is None else parent.pid
 
 
+def divide_by(number: int) -> float:
+    """Fail at zero."""
+    return 1 / number
+
+
+def number_or_all(number: int) -> Any:
+    """Return small numbers as they are, and for others one list of those that came so far."""
+    if number < 25_000:
+        return number
+    numbers: list[int] = STATE.setdefault("numbers", [])
+    numbers.append(number)
+    return numbers
+
+
 def append_length(values: list[int]) -> int:
     """Grow the list that arrived, and return its length."""
     values.append(0)

@@ -12,9 +12,11 @@ from pooltasks import (
     add,
     append_length,
     append_length_star,
+    divide_by,
     fail_at_three,
     identity,
     log_then_fail_at_zero,
+    number_or_all,
     pid,
     square,
 )
@@ -261,6 +263,42 @@ def test_results_of_a_chunk_share_what_they_share(make_pool: Callable[..., Any])
     assert results[2] is results[3]
     assert results[0] is not results[2]
     assert results[0] is not shared
+
+
+LONG = 50_000  # a chunk of many parts
+
+
+@pytest.mark.parametrize("method", MAPS)
+@pytest.mark.parametrize(
+    "function", [square, float, str, bool], ids=lambda function: function.__name__
+)
+def test_long_chunks(make_pool: Callable[..., Any], method: str, function: Any) -> None:
+    results = run_map(make_pool(2), method, function, range(3 * LONG), chunksize=LONG)
+    expected = list(map(function, range(3 * LONG)))
+    assert results == expected
+    assert set(map(type, results)) == set(map(type, expected))
+
+
+def test_long_chunks_of_arguments(make_pool: Callable[..., Any]) -> None:
+    pairs = [(number, 1) for number in range(2 * LONG)]
+    assert make_pool(2).starmap(add, pairs, LONG) == list(range(1, 2 * LONG + 1))
+
+
+def test_a_long_chunk_whose_values_become_one_object(make_pool: Callable[..., Any]) -> None:
+    results = make_pool(1).map(number_or_all, range(LONG), LONG)
+    half = LONG // 2
+    assert results[:half] == list(range(half))
+    assert all(value is results[-1] for value in results[half:])
+    # It was pickled when the chunk was complete.
+    assert results[-1] == list(range(half, LONG))
+
+
+def test_a_long_chunk_that_fails_late(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    result = pool.map_async(divide_by, range(LONG, -LONG, -1), LONG)
+    with pytest.raises(ZeroDivisionError):
+        result.get(PATIENCE)
+    assert pool.map(square, range(LONG), LONG) == [n * n for n in range(LONG)]
 
 
 def test_many_maps_at_once(make_pool: Callable[..., Any]) -> None:

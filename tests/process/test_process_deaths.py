@@ -121,6 +121,22 @@ def test_killed_in_a_slow_task_among_quick_ones(
         next(results)
 
 
+def test_killed_in_a_long_chunk(make_pool: Callable[..., Any], gate: Gate) -> None:
+    """Values that were sent before are of no use without the rest, nor for the next try."""
+    pool = make_pool(2)
+    numbers = [*range(50_000), -1, *range(50_000)]
+    task = partial(hold_negative, gate.path, int)
+    failing = pool.map_async(task, numbers, len(numbers))
+    kill(gate.entered())
+    with pytest.raises(actorpool.WorkerDied):
+        failing.get(PATIENCE)
+    again = pool.map_async(task, numbers, len(numbers), retries=1)
+    kill(gate.entered())
+    gate.entered()
+    gate.release()
+    assert again.get(PATIENCE) == numbers
+
+
 def test_killed_while_running(make_pool: Callable[..., Any], gate: Gate) -> None:
     pool = make_pool(2)
     result = pool.apply_async(hold, (gate.path,))
