@@ -4,8 +4,8 @@ A chunk of a hundred thousand cheap items makes a list of as many objects. Kept 
 complete, it costs the worker a page fault for every hundred numbers, a pickle of megabytes, and its
 parent waits all the while that it could be unpickling.
 
-Only plain numbers leave early. What else a function returns may be changed by its later calls, or be
-the same object as a later value: that must be seen in the chunk's outcome, as with
+Only plain numbers leave early. What else a function returns may be changed by its later calls, or
+be the same object as a later value: that must be seen in the chunk's outcome, as with
 `multiprocessing`, where a chunk is one pickle.
 """
 
