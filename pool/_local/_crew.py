@@ -219,10 +219,11 @@ class Crew:
         target = peer.target(message_id, job_id, index)
         if target is None:
             return  # it is over: nobody else's task must be hit
-        if how != ev.KILL:
+        if how == ev.ASK and peer.was_struck(message_id):
+            self._driver.inbox.append(ev.RecallHeard(worker_id, message_id, job_id, index))
+        elif how != ev.KILL:
             peer.aim(message_id, target if how == ev.ASK else target | EXIT_AT_ONCE)
             self._signal(worker_id, _signal.SIGINT)
-            self._driver.inbox.append(ev.RecallHeard(worker_id, message_id, job_id, index))
         elif peer.runs(message_id, job_id, index):
             self._signal(worker_id, _signal.SIGKILL)
 

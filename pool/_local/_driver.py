@@ -25,6 +25,7 @@ from pool._local._functions import FunctionTable
 from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._sending import Sending
+from pool._local._timers import Timers
 from pool._transport._watch import Watch
 from store._interrupts import shield
 
@@ -121,6 +122,7 @@ class Driver:
         self.epoll.register(self._wake, select.EPOLLIN)
         for control in crew.controls:
             self.epoll.register(control, select.EPOLLIN)
+        self.timers = Timers()
         #: When somebody last looked at the sockets.
         self.looked = 0.0
         #: Bytes that this process and the workers may hold together, see `pool._memory`.
@@ -224,6 +226,11 @@ class Driver:
         except OSError:
             return  # closed meanwhile
 
+    def after(self, seconds: float, action: Callable[[], object]) -> None:
+        """Have whoever drives do something after a while; called under the lock."""
+        self.timers.add(monotonic() + seconds, action)
+        self.wake()
+
     def step(self, patience: float | None, eager: bool = False) -> None:
         """Sleep until something happens, and deal with it.
 
@@ -239,6 +246,9 @@ class Driver:
         if self.calling:
             patience = 0.0  # due since something was handed in: nothing will arrive for that
         deadline = self.scheduler.next_deadline()
+        timer = self.timers.due
+        if timer is not None and (deadline is None or timer < deadline):
+            deadline = timer
         if deadline is not None:
             left = max(0.0, deadline - monotonic())
             patience = left if patience is None else min(patience, left)
@@ -262,7 +272,7 @@ class Driver:
         ready : list of (descriptor, event)
             From `epoll`.
         deadline : float, optional
-            Of the scheduler, before the sleep.
+            Of the scheduler or a timer, before the sleep.
         """
         with self._lock:
             self._holder = _get_ident()
@@ -293,6 +303,7 @@ class Driver:
         self.looked = monotonic()
         if deadline is not None and deadline <= self.looked:
             self.inbox.append(ev.DeadlinePassed())
+            self.timers.run(self.looked)
         for fd, _ in ready:
             peer = self._by_fd.get(fd)
             if peer is not None:

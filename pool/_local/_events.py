@@ -222,7 +222,7 @@ else:
     CancelRequested = namedtuple("CancelRequested", "job_id index", defaults=(None,))
     # One chunk shall end soon, or not begin; unlike with a cancellation it has an outcome.
     RecallRequested = namedtuple("RecallRequested", "job_id index force")
-    # It was running when its worker was told.
+    # An interrupt has been raised in it.
     RecallHeard = namedtuple("RecallHeard", "worker_id message_id job_id index")
     WorkerReady = namedtuple("WorkerReady", "worker_id")
     # Its initializer raised: the pool can never work.

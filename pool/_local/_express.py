@@ -85,7 +85,7 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
             if loan is None:
                 return None
             while not loan.over:
-                if driver.scheduler.timed:
+                if driver.scheduler.timed or driver.timers.due is not None:
                     driver.step(None)
                 else:
                     due = driver.memory_due

@@ -1,9 +1,10 @@
 """Which chunks were asked to stop, and what follows if they do not: books without I/O.
 
 A chunk is asked by a signal, which hits it only if it is what the worker runs at that
-moment. So whoever asks looks again after a while: at one that was *cancelled*, whose
-outcome nobody wants any more, to end its worker; at one that was *recalled*, to ask again
-if it had not begun by then, but never twice.
+moment, and may be lost even then (see `pool._workers._worker.Worker.on_interrupt`). So whoever
+asks looks again after a while: at one that was *cancelled*, whose outcome nobody wants any
+more, to end its worker; at one that was *recalled*, to ask again until it has been struck, but
+not twice.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Seconds between a polite interrupt of a cancelled task and the end of its worker.
 GRACE = 1.0
+
+#: Seconds after which one that was recalled is asked again.
+AGAIN = 0.1
 
 
 class Interrupts:
@@ -38,11 +42,11 @@ class Interrupts:
 
     def recall(self, key: Key, now: float, force: bool) -> Interrupt:
         """Ask one to stop whose outcome is wanted; with `force`, its worker ends."""
-        self.asked[key] = (now + GRACE, KILL if force else ASK, True)
+        self.asked[key] = (now + GRACE, KILL, True) if force else (now + AGAIN, ASK, True)
         return Interrupt(*key, EXIT if force else ASK)
 
     def heard(self, key: Key) -> None:
-        """Note that a recalled one was running when it was asked: not to be asked again."""
+        """Note that a recalled one has been struck: not to be asked again."""
         if self.asked.get(key, _NOT_ASKED)[1:] == (ASK, True):
             del self.asked[key]
 
@@ -62,7 +66,7 @@ class Interrupts:
             found.append(Interrupt(*key, again))
             if lasting:
                 # It may not have begun, and be about to.
-                self.asked[key] = (now + GRACE, again, lasting)
+                self.asked[key] = (now + (AGAIN if again == ASK else GRACE), again, lasting)
             else:
                 del self.asked[key]
         return found

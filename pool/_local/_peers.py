@@ -15,10 +15,11 @@ from pool._transport._journal import (
     HALT,
     LAYOUT,
     MESSAGE,
+    STRUCK,
     TARGET,
     TARGET_CHUNK,
     USED,
-    halt_word,
+    chunk_word,
 )
 from pool._transport._messages import FORGET, INITIALIZE, INTS, RUN, STREAM
 
@@ -227,7 +228,7 @@ class Peer:
         """Tell the worker to begin no chunk of a message behind the one that it runs."""
         words = self.slot.words
         if words[MESSAGE] == message_id and message_id in self.sent:
-            words[HALT] = halt_word(message_id, words[FINISHED] + 1)
+            words[HALT] = chunk_word(message_id, words[FINISHED] + 1)
 
     def begun_at_halt(self, message_id: int) -> int | None:
         """Return how many chunks of a message the worker has begun.
@@ -238,7 +239,7 @@ class Peer:
         begun: int = words[FINISHED] + 1
         if message_id not in self.sent or words[MESSAGE] != message_id:
             return None
-        return begun if words[HALT] == halt_word(message_id, begun) else None
+        return begun if words[HALT] == chunk_word(message_id, begun) else None
 
     def harvest(self, message_id: int) -> tuple[int, int, bytes] | None:
         """Read the outcomes that a living worker has finished and not sent.
@@ -261,6 +262,11 @@ class Peer:
             message_id, finished, flushed,
         )  # fmt: skip
         return (count, layout, outcomes) if unchanged else None
+
+    def was_struck(self, message_id: int) -> bool:
+        """Return whether an interrupt has been raised in the running chunk of a message."""
+        words = self.slot.words
+        return words[STRUCK] == chunk_word(message_id, words[FINISHED])
 
     def aim(self, message_id: int, chunk: int) -> None:
         """Tell the worker which chunk a SIGINT is meant for."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _signal
 
+from pool._local._interrupts import AGAIN
 from pool._objects._options import ActorOptions
 from pool._objects._parcels import pack
 from pool._objects._refs import ActorFacts
@@ -148,4 +149,15 @@ class _OneCall(ActorCall):
             runtime.later(lambda: actor.kill(True))
         elif posted:
             # It has a handler for that since it said that it has started.
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the task, unless it is over; under the lock.
+
+        Again and again, though the task sees it once: the signal may come just before a system
+        call that it does not end, and its handler does not run until the next one.
+        """
+        actor = self.actor
+        if actor.mailbox.posted.get(self.number) is self:
             actor.interrupt()
+            actor.runtime.engine.driver.after(AGAIN, self._interrupt)

@@ -43,22 +43,24 @@ EXIT_AT_ONCE = 1 << 62
 DROPS = TARGET
 LAYOUT = 6  #: how the outcomes are stored: STREAM, INTS or FLOATS
 TRACE_AT = 7  #: where in the file the slot's trace begins; 0: it has none
-HALT = 8  #: which chunk of which message not to begin, see `halt_word`; written by the parent
+HALT = 8  #: which chunk of which message not to begin, see `chunk_word`; written by the parent
+STRUCK = 9  #: in which chunk of which message an interrupt was raised last
 
-#: More than any message has chunks.
-_HALT_RANGE = 1 << 16
+#: Bits that the chunks of any message can be counted with.
+_CHUNK_BITS = 16
+_WORD = (1 << 64) - 1
 
 #: The beginning of a trace, see `pool._in_worker._trace`: that there is nothing in it.
 TRACE_HEADER_NBYTES = 16
 _CLEAN = memoryview(bytes(HEADER_NBYTES)).cast("Q")
 
 
-def halt_word(message_id: int, chunk: int) -> int:
+def chunk_word(message_id: int, chunk: int) -> int:
     """Return what stands for a chunk of a message in one word, so that it is written at one go.
 
-    Messages of loans, whose numbers are too large for that, have one chunk.
+    Numbers of messages differ in their lower bits: they count up, those of loans down.
     """
-    return message_id * _HALT_RANGE + chunk
+    return (message_id << _CHUNK_BITS | chunk) & _WORD
 
 
 class JournalFile:

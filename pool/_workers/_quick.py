@@ -13,7 +13,7 @@ import _pickle
 from time import perf_counter
 
 from pool._pickling import ATOMS, dumps_to_parent
-from pool._transport._journal import FINISHED, HALT, LAYOUT, USED, WORDS_MAX, halt_word
+from pool._transport._journal import FINISHED, HALT, LAYOUT, USED, WORDS_MAX, chunk_word
 from pool._transport._messages import FLOATS, INTS, STREAM
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ class Loop:
     def begin(self, message_id: int) -> None:
         """Start a message."""
         #: The word that would have it halt at its first chunk; those of the others follow.
-        self._halt = halt_word(message_id, 0)
+        self._halt = chunk_word(message_id, 0)
         self.finished = self.first = self.used = 0
         self._sent_early = self._used_early = 0
         self.layout = STREAM

@@ -21,9 +21,11 @@ from pool._transport._journal import (
     FINISHED,
     FLUSHED,
     MESSAGE,
+    STRUCK,
     TARGET,
     TARGET_CHUNK,
     USED,
+    chunk_word,
 )
 from pool._transport._messages import (
     AWAITED,
@@ -97,8 +99,6 @@ class Worker:
         self.data = slot.data
         self.trace = slot.trace
         self.interruptible = False
-        #: The message and chunk in which an interrupt was raised last.
-        self._struck = (-1, -1)
         self.functions = Functions()
         self._loop = Loop(slot.words, slot.data)
         self._pid = os.getpid()
@@ -196,12 +196,16 @@ class Worker:
             raise KeyboardInterrupt  # in a process that a task has forked
         if self.interruptible and self._is_target():
             self.interruptible = False
-            self._struck = (self.words[MESSAGE], self.words[FINISHED])
+            words = self.words
+            # Its parent asks until this is there: a signal may come just before a system call that
+            # it does not end, and its handler does not run until then.
+            words[STRUCK] = chunk_word(words[MESSAGE], words[FINISHED])
             self._interrupt()
 
     def strike_again(self) -> bool:
         """Let the chunk be interrupted once more, if it runs on after an interrupt."""
-        struck = self._struck == (self.words[MESSAGE], self.words[FINISHED])
+        words = self.words
+        struck = words[STRUCK] == chunk_word(words[MESSAGE], words[FINISHED])
         if struck and self._is_target() and os.getpid() == self._pid:
             self.interruptible = True
             return True

@@ -28,7 +28,7 @@ from pool._transport._journal import (
     JournalFile,
     Slot,
     attach,
-    halt_word,
+    chunk_word,
 )
 from pool._transport._messages import EXIT, FLOATS, INITIALIZE, INTS, RUN, STREAM
 
@@ -228,7 +228,7 @@ def test_a_worker_that_halts_where_it_was_told_has_begun_no_more(pair: Pair) -> 
     pair.begin(5)
     pair.keep("a", "b")
     pair.peer.halt(5)
-    assert pair.page.words[HALT] == halt_word(5, 3)
+    assert pair.page.words[HALT] == chunk_word(5, 3)
     assert pair.peer.begun_at_halt(5) == 3
     assert pair.peer.harvest(5) == (2, STREAM, pickle.dumps("a") + pickle.dumps("b"))
 

@@ -15,7 +15,7 @@ from pool._transport._journal import (
     LAYOUT,
     SLOT_NBYTES,
     Slot,
-    halt_word,
+    chunk_word,
 )
 from pool._workers._quick import Loop
 
@@ -64,9 +64,9 @@ def test_no_chunk_is_begun_behind_a_halt(loop: Loop, kind: Any, last: int) -> No
         begun.append(item)
         if item == last:
             # As its parent does while this chunk runs; some other message is none of its business.
-            loop._words[HALT] = halt_word(6, last + 1)
+            loop._words[HALT] = chunk_word(6, last + 1)
             assert not loop.halted
-            loop._words[HALT] = halt_word(7, last + 1)
+            loop._words[HALT] = chunk_word(7, last + 1)
         return kind(item)
 
     items = iter(range(6))

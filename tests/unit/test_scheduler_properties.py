@@ -61,6 +61,9 @@ class SimWorker:
         self.timed: Chunk | None = None
         #: The message and chunk that it shall not begin.
         self.halt: tuple[int, int] | None = None
+        #: Where it was asked to stop, and where an interrupt was raised.
+        self.asked: tuple[int, int] | None = None
+        self.struck: tuple[int, int] | None = None
         self.ready_at: float | None = None
 
 
@@ -207,10 +210,15 @@ class World:
             and current.running[0] == command.job_id
             and command.index in (None, current.running[1])
         ):
-            worker.signalled |= command.how != ev.ASK
-            if command.how != ev.KILL:
+            place = current.message_id, current.finished
+            if command.how != ev.ASK:
+                worker.signalled = True
+            elif worker.struck == place:
                 key = (command.worker_id, command.message_id, command.job_id, command.index)
                 self.inbox.append(ev.RecallHeard(*key))
+            elif worker.asked == place or current.message_id % 3:
+                worker.struck = place
+            worker.asked = place  # sometimes the first signal is lost
 
     def deliver(self, command: ev.Deliver, answered: list[Chunk] | None) -> None:
         assert answered is not None, "delivered without an answer"
@@ -595,7 +603,7 @@ def play(seed: int, events: int = 150) -> World:
     bad_luck = dice.choice([0.0, 0.01, 0.05])
     for _ in range(events):
         luck = dice.random()
-        due = world.scheduler.stragglers.due
+        due = world.scheduler.next_deadline()
         if due is not None and dice.random() < 0.3:
             world.tick(max(0.0, due - world.now))
         elif luck < 0.12 and (not world.closed or dice.random() < 0.05):

@@ -1,0 +1,42 @@
+"""What is to be done after a while, by whoever drives."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Timers:
+    """Actions and when they are due; used under the driver's lock.
+
+    Attributes
+    ----------
+    due : float or None
+        When the first of them is.
+    """
+
+    __slots__ = ("_actions", "due")
+
+    def __init__(self) -> None:
+        self.due: float | None = None
+        #: Few, if any: they are for what is rare.
+        self._actions: list[tuple[float, Callable[[], object]]] = []
+
+    def add(self, when: float, action: Callable[[], object]) -> None:
+        """Do something at that time of the monotonic clock, or soon after it."""
+        self._actions.append((when, action))
+        self._look()
+
+    def run(self, now: float) -> None:
+        """Do what is due."""
+        if self.due is None or self.due > now:
+            return
+        ready = [action for when, action in self._actions if when <= now]
+        self._actions = [entry for entry in self._actions if entry[0] > now]
+        self._look()
+        for action in ready:
+            action()
+
+    def _look(self) -> None:
+        self.due = min((when for when, _ in self._actions), default=None)
