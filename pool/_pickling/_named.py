@@ -12,6 +12,7 @@ from types import FunctionType, ModuleType
 
 from ._functions import LruType
 from ._namespaces import is_written, namespace, versions_of
+from ._origins import importable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +117,10 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
         reducer = copyreg.dispatch_table.get(type(obj))
         reduced = obj.__reduce_ex__(5) if reducer is None else reducer(obj)
     if isinstance(reduced, str):
-        # It pickles as its name. Where the name comes from it has to be made once.
+        # It pickles as its name. That can be imported (`math.sqrt`, `numpy.sin`), unless its class
+        # travels by value: then the object has to be made once where the name comes from.
+        if importable(type(obj).__module__):
+            return reduced
         reduced = reduce_by_state(obj)
     function, arguments, *rest = reduced
     state, items, pairs, setter = (*rest, None, None, None, None)[:4]
