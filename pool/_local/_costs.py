@@ -21,6 +21,13 @@ MESSAGE_COST = 30e-6
 #: by the worker (`pool._workers._worker.PATIENCE`).
 MESSAGE_WORK = 1e-3
 
+#: Where very much waits, messages may hold so many times more work: what is lost by the last ones
+#: of them does not show then, and the parent takes part of a CPU from the workers.
+PLENTY = 3
+
+#: What waits for each free place of a worker is very much from so many usual messages on.
+MANY_MESSAGES = 100
+
 #: A message may hold so many times more chunks than the last measured one: the first
 #: chunk of a job may be a lucky quick one.
 GROWTH = 16
@@ -77,8 +84,11 @@ class Costs:
             return 1
         if each <= 0.0:
             return BATCH_MAX
+        work = self._work
+        if share * each > MANY_MESSAGES * work and 4 * each < work:
+            work *= PLENTY
         # Compared before they are made integers: the quotient may be infinite.
-        wanted = int(min(self._work / each, self._last[key] * GROWTH, BATCH_MAX))
+        wanted = int(min(work / each, self._last[key] * GROWTH, BATCH_MAX))
         # Not below what is worth a message at all.
         return max(1, min(wanted, max(share, int(min(self._worth / each, BATCH_MAX)))))
 

@@ -6,16 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool._local._costs import BATCH_MAX, GROWTH, MESSAGE_COST, MESSAGE_WORK, Costs
+from pool._local._costs import (
+    BATCH_MAX,
+    GROWTH,
+    MESSAGE_COST,
+    MESSAGE_WORK,
+    PLENTY,
+    Costs,
+)
 from pool._transport._journal import WORDS_MAX
 
-PLENTY = 1 << 30
+ENOUGH = 600
 
 
 def test_unknown_function_travels_alone() -> None:
     costs = Costs(2)
     assert costs.seconds("f") is None
-    assert costs.batch("f", PLENTY) == 1
+    assert costs.batch("f", ENOUGH) == 1
     assert costs.least("f") == 1
 
 
@@ -29,39 +36,49 @@ def test_functions_are_told_apart() -> None:
     costs = Costs(2)
     costs.observe(("f", 1), 1, 1.0)
     costs.observe(("f", 2), 1, 1e-6)
-    assert costs.batch(("f", 1), PLENTY) == 1
-    assert costs.batch(("f", 2), PLENTY) > 1
+    assert costs.batch(("f", 1), ENOUGH) == 1
+    assert costs.batch(("f", 2), ENOUGH) > 1
 
 
 def test_straggler_is_forgotten_after_some_messages() -> None:
     costs = Costs(1)
     costs.observe("f", 100, 100e-6)
-    usual = costs.batch("f", PLENTY)
+    usual = costs.batch("f", ENOUGH)
     costs.observe("f", 1, 0.05)
-    assert costs.batch("f", PLENTY) == 1
+    assert costs.batch("f", ENOUGH) == 1
     for _ in range(30):
         costs.observe("f", 100, 100e-6)
-    assert costs.batch("f", PLENTY) >= usual * 0.99
+    assert costs.batch("f", ENOUGH) >= usual * 0.99
 
 
 def test_message_of_cheap_chunks_has_the_work_that_is_aimed_at() -> None:
     costs = Costs(1)
     costs.observe("f", 1000, 1000 * 2e-6)
-    assert costs.batch("f", PLENTY) == pytest.approx(MESSAGE_WORK / 2e-6, rel=0.02)
+    assert costs.batch("f", ENOUGH) == pytest.approx(MESSAGE_WORK / 2e-6, rel=0.02)
+
+
+def test_messages_are_larger_where_very_much_waits() -> None:
+    costs = Costs(1)
+    costs.observe("f", 100, 100 * 50e-6)
+    usual = costs.batch("f", 1000)
+    assert costs.batch("f", 100_000) == PLENTY * usual
+    # Not so large that one of them is an hour of slow tasks.
+    costs.observe("g", 100, 100 * MESSAGE_WORK / 2)
+    assert costs.batch("g", 100_000) == costs.batch("g", 10)
 
 
 def test_message_grows_step_by_step() -> None:
     costs = Costs(1)
     costs.observe("f", 1, 1e-7)
-    assert costs.batch("f", PLENTY) == GROWTH
+    assert costs.batch("f", ENOUGH) == GROWTH
     costs.observe("f", GROWTH, GROWTH * 1e-7)
-    assert costs.batch("f", PLENTY) == GROWTH**2
+    assert costs.batch("f", ENOUGH) == GROWTH**2
 
 
 def test_slow_chunk_travels_alone_whatever_is_left() -> None:
     costs = Costs(1)
     costs.observe("f", 100, 100 * 2 * MESSAGE_WORK)
-    assert costs.batch("f", PLENTY) == 1
+    assert costs.batch("f", ENOUGH) == 1
     assert costs.least("f") == 1
 
 
@@ -69,7 +86,7 @@ def test_more_workers_make_messages_larger() -> None:
     few, many = Costs(1), Costs(64)
     for costs in (few, many):
         costs.observe("f", 1000, 1000 * 1e-6)
-    assert many.batch("f", PLENTY) > few.batch("f", PLENTY)
+    assert many.batch("f", ENOUGH) > few.batch("f", ENOUGH)
 
 
 def test_message_shrinks_with_the_share_but_not_below_what_is_worth_it() -> None:
