@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from bench._work import Result, Unsupported, WrongResult
+from bench._work import OURS, STANDARD, Result, Unsupported, WrongResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +21,10 @@ PATIENCE = 120
 
 #: Rounds that every row gets, however slow.
 LEAST_ROUNDS = 3
+
+#: Seconds, set-up included, after which one round of a contender must do, unless a bound is a
+#: multiple of it. (One row of all contenders could take ten minutes.)
+SLOW = 5
 
 
 class TookTooLong(Exception):
@@ -37,6 +41,7 @@ def run_row(row: Row, peers: Sequence[Peer], scale: Scale) -> Result:
     """
     result = Result(row.key, row.title, row.unit, row.headline, list(row.bounds))
     running = [peer for peer in peers if not row.peers or peer.name in row.peers]
+    needed = {OURS, STANDARD, *(bound.against for bound in row.bounds)}
     started = perf_counter()
     rounds = max(1, scale.rounds // 3) if row.long else scale.rounds
     for number in range(rounds):
@@ -47,6 +52,7 @@ def run_row(row: Row, peers: Sequence[Peer], scale: Scale) -> Result:
         for peer in running[shift:] + running[:shift]:
             if peer.rounds is not None and number >= peer.rounds:
                 continue
+            began = perf_counter()
             try:
                 figure = measure(row, peer, scale)
             except Unsupported as reason:
@@ -57,6 +63,8 @@ def run_row(row: Row, peers: Sequence[Peer], scale: Scale) -> Result:
                 result.left_out[peer.name] = f"{type(error).__name__}: {error}"[:200]
             else:
                 result.figures.setdefault(peer.name, []).append(figure)
+                if perf_counter() - began > SLOW and peer.name not in needed:
+                    running = [other for other in running if other is not peer]
         running = [peer for peer in running if peer.name not in result.left_out]
     for name in result.left_out:
         result.figures.pop(name, None)

@@ -42,7 +42,7 @@ class Scale:
 
     rounds: int = 15
     items: float = 1.0
-    seconds: float = 45.0
+    seconds: float = 25.0
     long: bool = True
 
     def has(self, row: Row, only: Sequence[str]) -> bool:
