@@ -6,14 +6,16 @@ program takes to run.
 
 from __future__ import annotations
 
+import abc
 from enum import EnumType
-from types import ModuleType
+from types import MemberDescriptorType, ModuleType
 
 import cloudpickle
-from cloudpickle.cloudpickle import _class_setstate, _dynamic_class_reduce
+from cloudpickle.cloudpickle import _class_getnewargs, _class_setstate, _make_skeleton_class
 
 from ._identity import adopt, entry_for, entry_of, outdated
 from ._picklers import BasePickler
+from ._slots import is_slot, reduce_slot, slot_values, slots_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +26,18 @@ if TYPE_CHECKING:
 
 #: What Enum keeps for itself in a member; the rest is the program's.
 _MEMBER_NAMES = ("_value_", "_name_", "__objclass__", "_sort_order_")
+
+#: What a new class gets by itself; the descriptors of its slots are left out as well.
+_MADE_ANEW = ("__dict__", "__weakref__")
+
+#: What a new Enum class gets by itself, besides.
+_MADE_BY_ENUM = (
+    "_generate_next_value_",
+    "_member_names_",
+    "_member_map_",
+    "_member_type_",
+    "_value2member_map_",
+)
 
 
 class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # it ships no annotations
@@ -39,6 +53,8 @@ class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # i
             from ._modules import reduce_by_value
 
             return reduce_by_value(self, obj)
+        if kind is MemberDescriptorType:
+            return reduce_slot(obj)
         from ._reducers import find_late
 
         reducer = find_late(obj, kind)
@@ -62,16 +78,20 @@ class BarePickler(ReachPickler):
 
 
 def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
-    make, arguments, (state, _), _, _, _ = _dynamic_class_reduce(kind)
+    state = _state_of(kind)
+    slots = slots_of(kind)
+    space: dict[str, Any] = {} if slots is None else {"__slots__": slots}
+    members = None
+    if issubclass(type(kind), EnumType):
+        make, arguments, members = _reduce_enum(kind, space)
+        for name in (*members, *_MADE_BY_ENUM):
+            state.pop(name, None)
+    else:
+        make, arguments = _reduce_plain(kind, space)
     present = vars(kind)
     # What comes from a call, like the registry of an ABC, is another object each time;
     # what the class itself has tells whether it has changed.
     versions = {name: entry.versions.observe(present, name)[0] or 1 for name in state}
-    members = None
-    if issubclass(type(kind), EnumType):
-        make, arguments, members = _reduce_enum(kind)
-        for name in members:
-            state.pop(name, None)  # aliases
     if pickler.notes is not None:
         pickler.notes.add(_values_of(kind))
     return (
@@ -98,7 +118,33 @@ def _values_of(kind: type) -> Callable[[], Iterable[Any]]:
     return values
 
 
-def _reduce_enum(kind: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _state_of(kind: Any) -> dict[str, Any]:
+    """Return what the class is to be given once it is made."""
+    state = {
+        name: value
+        for name, value in vars(kind).items()
+        if name not in _MADE_ANEW and not is_slot(kind, value)
+    }
+    if hasattr(state.get("__slots__"), "__next__"):
+        del state["__slots__"]  # it has ended
+    if "_abc_impl" in state:
+        # Registered classes; what was found out with their help, or without, is left behind.
+        found = [reference() for reference in abc._get_dump(kind)[0]]  # type: ignore[attr-defined]  # missing in typeshed
+        state["_abc_impl"] = [registered for registered in found if registered is not None]
+    return state
+
+
+def _reduce_plain(kind: Any, space: dict[str, Any]) -> tuple[Any, Any]:
+    """Return how to make a class that is empty but for its layout."""
+    metaclass, name, _, given, *tracked = _class_getnewargs(kind)
+    space = {**given, **space}
+    if "__orig_bases__" in vars(kind):
+        # Not in place of the bases: what stands there may make another kind of class of them.
+        space["__orig_bases__"] = kind.__orig_bases__
+    return _make_skeleton_class, (metaclass, name, kind.__bases__, space, *tracked)
+
+
+def _reduce_enum(kind: Any, space: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     """Return how to make an Enum class, and what else its members hold.
 
     Members are not made by the program's own ``__new__`` and ``__init__``, whose arguments
@@ -112,17 +158,14 @@ def _reduce_enum(kind: Any) -> tuple[Any, Any, dict[str, Any]]:
     state = {name: _member_state(member) for name, member in kind.__members__.items()}
     return (
         make_enum,
-        (type(kind), kind.__name__, kind.__bases__, kind.__module__, data_type, members),
+        (type(kind), kind.__name__, kind.__bases__, kind.__module__, data_type, members, space),
         state,
     )
 
 
 def _member_state(member: Any) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in getattr(member, "__dict__", {}).items()
-        if name not in _MEMBER_NAMES
-    }
+    state = {**getattr(member, "__dict__", {}), **slot_values(member)}
+    return {name: value for name, value in state.items() if name not in _MEMBER_NAMES}
 
 
 # ---------------------------------------------------------------- receiving
@@ -135,6 +178,7 @@ def make_enum(
     module: str,
     data_type: Any,
     members: dict[str, tuple[tuple[Any, ...], Any]],
+    space: dict[str, Any],
 ) -> Any:
     """Make an Enum class with its members, and nothing else in it."""
 
@@ -146,6 +190,7 @@ def make_enum(
         return member
 
     namespace = metaclass.__prepare__(name, bases)
+    namespace.update(space)
     namespace["__module__"] = module
     namespace["__new__"] = new
     for member, definition in members.items():
@@ -166,8 +211,16 @@ def make_class(token: str, up: bool, make: Callable[..., Any], arguments: tuple[
         made = make(*arguments)
     except TypeError:
         made = _make_quietly(make, arguments)
+    else:
+        if make is not make_enum and _is_of_another_layout(made, arguments[3]):
+            made = _make_quietly(make, arguments)
     adopt(token, made, above=not up)
     return made
+
+
+def _is_of_another_layout(made: Any, namespace: dict[str, Any]) -> bool:
+    """Return whether a metaclass has found slots itself, by contents that are still missing."""
+    return "__slots__" in namespace and slots_of(made) != namespace["__slots__"]
 
 
 def _make_quietly(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -179,21 +232,18 @@ def _make_quietly(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     metaclass, name, bases, namespace, *_ = arguments
     if make is make_enum:
         return make(*arguments)
-    import types
-
-    resolved = types.resolve_bases(bases)
-    namespace = dict(namespace)
-    if resolved is not bases:
-        namespace["__orig_bases__"] = bases
-    owners = _hook_owners(resolved)
+    owners = _hook_owners(bases)
     saved = [(owner, vars(owner)["__init_subclass__"]) for owner in owners]
     for owner in owners:
         owner.__init_subclass__ = classmethod(lambda cls, **_: None)
     try:
-        return type.__new__(metaclass, name, resolved, namespace)
+        made = type.__new__(metaclass, name, bases, namespace)
     finally:
         for owner, hook in saved:
             owner.__init_subclass__ = hook
+    if issubclass(metaclass, abc.ABCMeta):
+        abc._abc_init(made)  # type: ignore[attr-defined]  # or it would share what its base has
+    return made
 
 
 def _hook_owners(bases: tuple[Any, ...]) -> list[Any]:
@@ -217,4 +267,5 @@ def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
     _class_setstate(kind, (state, {}))
     if members and not knew:
         for name, attributes in members.items():
-            vars(kind.__members__[name]).update(attributes)
+            for attribute, value in attributes.items():
+                object.__setattr__(kind.__members__[name], attribute, value)

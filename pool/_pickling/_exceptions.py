@@ -8,6 +8,7 @@ cannot be sent of an exception is left behind bit by bit: attributes, then the c
 from __future__ import annotations
 
 from ._encoding import dumps_to_parent, loads
+from ._slots import slot_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,12 +175,7 @@ def _own_classes(error: BaseException) -> list[type]:
 
 
 def _reduce_parts(error: BaseException) -> tuple[Any, ...]:
-    state = dict(error.__dict__)
-    for kind in _own_classes(error):
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(error, name):
-                state[name] = getattr(error, name)
+    state = {**error.__dict__, **slot_values(error)}
     return rebuild, (type(error), error.args), state, None, None, restore
 
 

@@ -236,3 +236,215 @@ def test_exotic_attributes(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_slots_are_slots_again(tmp_path: Path) -> None:
+    run_main(
+        """
+        import abc, collections, copyreg, dataclasses, enum, typing, weakref
+        class Base:
+            __slots__ = ("x",)
+            def __init__(self): self.x = 1
+        class Child(Base):
+            __slots__ = ["y"]
+            def __init__(self): super().__init__(); self.y = 2
+        class Open(Base):
+            def __init__(self): super().__init__(); self.z = 3
+        class Single:
+            __slots__ = "name"
+            def __init__(self): self.name = "n"
+        class Private:
+            __slots__ = ("__p", "q")
+            def __init__(self): self.__p, self.q = 5, 6
+        class _Derived(Private):
+            __slots__ = {"__p": "not the other one"}
+            def __init__(self): super().__init__(); self.__p = 7
+        class Alone:
+            __slots__ = "__p"
+            def __init__(self): self.__p = 8
+        class Weak:
+            __slots__ = ("a", "__weakref__")
+            def __init__(self): self.a = 1
+        class Dict:
+            __slots__ = ("a", "__dict__")
+            def __init__(self): self.a = 1; self.b = 2
+        class Nothing: __slots__ = ()
+        class Less(Nothing): __slots__ = ()
+        class Plain: pass
+        class Under(Plain):
+            __slots__ = ("w",)
+            def __init__(self): self.w = 1; self.v = 2
+        class Two(Nothing, Base):
+            __slots__ = ("m",)
+            def __init__(self): super().__init__(); self.m = 1
+        class Beside(Nothing, Plain):
+            __slots__ = ("m",)
+            def __init__(self): self.m = 1; self.n = 2
+        class Int(int): __slots__ = ()
+        class Number(Int, Plain): __slots__ = ()
+        class Text(str):
+            __slots__ = ("lang",)
+            def __init__(self, _=""): self.lang = "en"
+        class Keys:
+            __slots__ = {"a": 1}.keys()
+            def __init__(self): self.a = 1
+        @dataclasses.dataclass(slots=True)
+        class Data:
+            p: int = 1
+            q: list = dataclasses.field(default_factory=list)
+        @dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)
+        class Frozen:
+            a: int = 1
+        T = typing.TypeVar("T")
+        class Box(typing.Generic[T]):
+            __slots__ = ("item",)
+            def __init__(self): self.item = 1
+        class IntBox(Box[int]):
+            __slots__ = ("more",)
+            def __init__(self): super().__init__(); self.more = 2
+        class Shape(abc.ABC):
+            __slots__ = ("side",)
+            @abc.abstractmethod
+            def area(self): ...
+        class Square(Shape):
+            __slots__ = ()
+            def __init__(self): self.side = 3
+            def area(self): return self.side ** 2
+        class Pair(collections.namedtuple("Pair", "a b", defaults=[1, 2])): __slots__ = ()
+        class Typed(typing.NamedTuple):
+            a: int = 1
+        class Same(Typed): __slots__ = ()
+        class Meta(type):
+            def __new__(meta, name, bases, space):
+                space["__slots__"] = tuple(space.get("__annotations__", ()))
+                return super().__new__(meta, name, bases, space)
+        class Found(metaclass=Meta):
+            a: int
+            def __init__(self): self.a = 4
+        class Late: pass
+        Late.__slots__ = ("nothing",)
+        def look(obj):
+            kind = type(obj)
+            try:
+                referable = weakref.ref(obj)() is obj
+            except TypeError:
+                referable = False
+            written = vars(kind).get("__slots__")
+            if not isinstance(written, (str, tuple, list, dict)):
+                written = sorted(written or "")
+            kinds = [(name, str(type(value))) for name, value in vars(kind).items()]
+            return (
+                kind.__name__, kind.__basicsize__, kind.__dictoffset__, kind.__weakrefoffset__,
+                referable, sorted(getattr(obj, "__dict__", {}).items()),
+                written,
+                [(name, getattr(obj, name, None)) for name in copyreg._slotnames(kind)],
+                sorted(name for name, kind in kinds if "_descriptor" in kind),
+            )
+        kinds = [Base, Child, Open, Single, Private, _Derived, Alone, Weak, Dict, Nothing, Less,
+                 Plain, Under, Two, Beside, Int, Number, Text, Keys, Data, Frozen, Box, IntBox,
+                 Square, Pair, Same, Found, Late]
+        for obj in (kind() for kind in kinds):
+            there, back = w(lambda obj: (look(obj), obj), obj)
+            assert there == look(obj), (there, look(obj))
+            assert type(back) is type(obj) and look(back) == look(obj), (look(back), look(obj))
+        assert w(lambda: [look(kind()) for kind in kinds]) == [look(kind()) for kind in kinds]
+        # Classes made in a worker, too.
+        def make():
+            class Made(Private):
+                __slots__ = ("__r",)
+                def __init__(self): super().__init__(); self.__r = 9
+            return Made(), look(Made())
+        made, there = w(make)
+        assert look(made) == there, (look(made), there)
+        """,
+        tmp_path,
+    )
+
+
+def test_slots_behind_descriptors(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Default:
+            def __init__(self, member, value): self.member, self.value = member, value
+            def __get__(self, obj, owner):
+                if obj is None:
+                    raise AttributeError("of objects only")
+                try:
+                    return self.member.__get__(obj, owner)
+                except AttributeError:
+                    return self.value
+            def __set__(self, obj, value): self.member.__set__(obj, value)
+        class Point:
+            __slots__ = ("x", "__y", "_z")
+            def __init__(self, x): self.x = x
+            @property
+            def y(self): return self.__y
+            @property
+            def z(self): return getattr(self, "_z", 3)
+            @z.setter
+            def z(self, value): self._z = value
+        for name, value in ("x", 1), ("_Point__y", 2):
+            setattr(Point, name, Default(vars(Point)[name], value))
+        def look(point): return point.x, point.y, point.z, hasattr(point, "__dict__")
+        point = Point(5)
+        assert w(look, point) == look(point) == (5, 2, 3, False)
+        back = w(lambda point: point, point)
+        assert type(back) is Point and look(back) == look(point)
+        # The definition goes once more: there the class is complete.
+        Point.move = lambda self: setattr(self, "z", self.z + self.x)
+        def moved(point):
+            point.move()
+            return look(point)
+        assert w(moved, point) == (5, 2, 8, False)
+        """,
+        tmp_path,
+    )
+
+
+def test_slots_of_enums(tmp_path: Path) -> None:
+    run_main(
+        """
+        import dataclasses, enum
+        class Greeting:
+            __slots__ = ()
+            def greet(self): return "hello " + self.name
+        class Kind(Greeting, enum.Enum):
+            __slots__ = ()
+            A = 1
+        @dataclasses.dataclass(slots=True)
+        class Size:
+            width: int
+            height: int = 2
+        class Sheet(Size, enum.Enum):
+            SMALL = 1
+            LARGE = 3, 4
+        class Twice(enum.Enum):
+            __slots__ = ("twice",)
+            A = 1
+            def __init__(self, value): self.twice = 2 * value
+        def look():
+            return (Kind.A.greet(), [(each.name, each.width, each.height) for each in Sheet],
+                    Sheet.SMALL.value, Twice.A.twice, type(Twice.__dict__["twice"]).__name__)
+        assert w(look) == look(), (w(look), look())
+        for member in (Kind.A, *Sheet, Twice.A):
+            assert w(lambda member: member, member) is member
+        """,
+        tmp_path,
+    )
+
+
+def test_abstract_classes_made_with_keywords(tmp_path: Path) -> None:
+    run_main(
+        """
+        import abc
+        class Plugin(abc.ABC):
+            def __init_subclass__(cls, *, key): cls.key = key
+        class Json(Plugin, key="json"): pass
+        class Text(Plugin, key="text"): pass
+        def look():
+            return [[isinstance(kind(), other) for other in (Plugin, Json, Text)]
+                    for kind in (Json, Text)]
+        assert w(look) == look() == [[True, True, False], [True, False, True]], w(look)
+        """,
+        tmp_path,
+    )

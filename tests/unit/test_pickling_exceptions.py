@@ -22,8 +22,9 @@ class Code(OSError):
         super().__init__(2, text)
         self.text = text
 class Slots(Exception):
-    __slots__ = ("spare",)
-    def __init__(self, spare): self.spare = spare
+    __slots__ = ("spare", "__kept")
+    def __init__(self, spare): self.spare, self.__kept = spare, spare + 1
+    def kept(self): return self.__kept
 class New(Exception):
     def __new__(cls, *, needed): return super().__new__(cls, needed)
     def __init__(self, *, needed): self.needed = needed
@@ -67,7 +68,7 @@ assert type(e) is Optional and e.args == ("said hi",)
 e = get(Code, "gone")
 assert type(e) is Code and (e.errno, e.strerror, e.text) == (2, "gone", "gone")
 e = get(Slots, 4)
-assert type(e) is Slots and e.spare == 4
+assert type(e) is Slots and (e.spare, e.kept()) == (4, 5)
 e = get(lambda: New(needed=3))
 assert type(e) is New and e.needed == 3
 e = get(Reduced, 1)

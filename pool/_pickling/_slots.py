@@ -1,0 +1,78 @@
+"""The layout of classes: slots, found in a class and asked for when it is made again.
+
+A class is made before its contents are there, for these may refer to it. Slots cannot be
+added later: they are what the new class begins with. Read from the class and not from
+``__slots__``, which may be a name alone, an iterator that has ended, or names that are
+private, they need no interpretation.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from types import MemberDescriptorType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def slots_of(kind: Any) -> list[str] | None:
+    """Return the ``__slots__`` that give a class with the same bases the same layout.
+
+    Returns
+    -------
+    list of str or None
+        None if it needs none.
+    """
+    names = {name for name, value in vars(kind).items() if is_slot(kind, value)}
+    if not names and "__slots__" not in vars(kind):
+        return None
+    names.update(_written(kind))
+    # A class may ask only for what no base has.
+    if kind.__dictoffset__ and not any(base.__dictoffset__ for base in kind.__bases__):
+        names.add("__dict__")
+    if kind.__weakrefoffset__ and not any(base.__weakrefoffset__ for base in kind.__bases__):
+        names.add("__weakref__")
+    return sorted(names)  # private ones are mangled, and stay so
+
+
+def is_slot(kind: Any, value: Any) -> bool:
+    """Return whether `value` is what a class has for one of its slots."""
+    return type(value) is MemberDescriptorType and value.__objclass__ is kind
+
+
+def _written(kind: Any) -> set[str]:
+    """Return the slots whose descriptor the program has replaced, by one around it perhaps."""
+    space = vars(kind)
+    written = space.get("__slots__", ())
+    if isinstance(written, str):
+        written = (written,)
+    elif hasattr(written, "__next__"):
+        return set()
+    stripped = kind.__name__.lstrip("_")
+    names = (f"_{stripped}{name}" if _is_private(name) and stripped else name for name in written)
+    return {name for name in names if name in space and name not in ("__dict__", "__weakref__")}
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")
+
+
+def slot_values(obj: Any) -> dict[str, Any]:
+    """Return what is in the slots of an object, as pickle sees them."""
+    names: list[str] = copyreg._slotnames(type(obj))  # type: ignore[attr-defined]  # missing in typeshed
+    return {name: getattr(obj, name) for name in names if hasattr(obj, name)}
+
+
+def reduce_slot(descriptor: Any) -> Any:
+    """Reduce the descriptor of a slot, which the program may keep inside another one."""
+    return find_slot, (descriptor.__objclass__, descriptor.__name__)
+
+
+def find_slot(kind: type, name: str) -> Any:
+    """Return the descriptor of a slot.
+
+    Where the class is complete, and something else has taken the place of the descriptor,
+    that: whatever has been unpickled for it is of no use then.
+    """
+    return vars(kind)[name]
