@@ -236,7 +236,7 @@ def _live(
     """
     from pool._pickling import loads
 
-    install_main(config["settings"]["main_file"])
+    install_main(config["settings"]["main"])
     code, facts, *arguments = packets
     config["facts"] = loads(facts[0], facts[1:])
     first: Any = channel

@@ -14,7 +14,7 @@ from __future__ import annotations
 from store._codec import Encoded
 
 from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads
-from ._namespaces import install_main
+from ._namespaces import install_main, main_facts
 from ._payloads import FunctionPayload, dumps_function
 from ._picklers import register_reducer
 from ._reducers import flush_files
@@ -35,6 +35,7 @@ __all__ = [
     "flush_files",
     "install_main",
     "loads",
+    "main_facts",
     "register_reducer",
 ]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ._facts import facts_of, take_over
 from ._origins import canonical
 from ._versions import Versions
 
@@ -30,36 +31,51 @@ _applied: dict[str, dict[str, int]] = {}
 _written: dict[tuple[str, str], int] = {}
 
 
-def install_main(file: str | None) -> None:
+def main_facts() -> bytes:
+    """Return what this process's main module says of itself."""
+    return facts_of(getattr(sys.modules.get("__main__"), "__dict__", {}))
+
+
+def install_main(facts: bytes) -> None:
     """Give this process an empty main module, in place of the one it has.
 
     Parameters
     ----------
-    file : str or None
-        The ``__file__`` of the parent's main module.
+    facts : bytes
+        What the parent's main module says of itself.
     """
-    sys.modules["__main__"] = _new_module("__main__", file)
+    sys.modules["__main__"] = _new_module("__main__", facts)
     _applied.pop("__main__", None)
     _sent.pop("__main__", None)
 
 
-def _new_module(name: str, file: str | None) -> ModuleType:
+def _new_module(name: str, facts: bytes) -> ModuleType:
     module = type(sys)(name)
     vars(module)["__builtins__"] = sys.modules["builtins"]
-    if file is not None:
-        module.__file__ = file
+    if facts:
+        take_over(vars(module), facts)
     return module
 
 
-def open_scope(key: str, name: str, file: str | None, by_import: bool) -> dict[str, Any]:
-    """Return the globals of a scope, which is made if it is not there."""
+def open_scope(
+    key: str, name: str, by_import: bool, facts: bytes, package: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the globals of a scope, which is made if it is not there.
+
+    Parameters
+    ----------
+    key, name, by_import, facts
+        From `Scope`.
+    package : dict or None
+        The globals of its package, which has been opened.
+    """
     if by_import:
         __import__(name)
         return vars(sys.modules[name])
     known = namespace(key)
     if known is not None:
         return known
-    module = _modules[key] = _new_module(name, file)
+    module = _modules[key] = _new_module(name, facts)
     # Some libraries look for the module of a class there (dataclasses, typing, pickle).
     sys.modules.setdefault(name, module)
     return vars(module)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from os import path as os_path
 
+from ._facts import facts_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
@@ -38,20 +40,32 @@ class Scope:
         Unique among the scopes of a program; the module's name if it is registered.
     importable : bool
         Whether the worker imports the module instead of getting names one by one.
+    facts : bytes
+        What the module says of itself, where the worker has to make it.
+    package : Scope or None
+        Its package, if the worker cannot import that either.
     """
 
-    __slots__ = ("file", "importable", "key", "name")
+    __slots__ = ("facts", "importable", "key", "name", "package")
 
-    def __init__(self, key: str, name: str, file: str | None, importable: bool) -> None:
+    def __init__(
+        self,
+        key: str,
+        name: str,
+        importable: bool,
+        facts: bytes = b"",
+        package: Scope | None = None,
+    ) -> None:
         self.key = key
         self.name = name
-        self.file = file
         self.importable = importable
+        self.facts = facts
+        self.package = package
 
     def __reduce__(self) -> tuple[Any, ...]:
         from ._namespaces import open_scope
 
-        return open_scope, (self.key, self.name, self.file, self.importable)
+        return open_scope, (self.key, self.name, self.importable, self.facts, self.package)
 
 
 _scopes: dict[tuple[str, bool], Scope] = {}
@@ -83,12 +97,21 @@ def scope_of(names: dict[str, Any]) -> Scope | None:
 def _scope(key: str, name: str, names: dict[str, Any], by_name: bool) -> Scope:
     scope = _scopes.get((key, by_name))
     if scope is None:
-        file = names.get("__file__")
-        scope = Scope(key, name, file if isinstance(file, str) else None, by_name)
+        scope = Scope(key, name, True) if by_name else _by_value_scope(key, name, names)
         _scopes[key, by_name] = scope
         if not by_name:
             _by_value.add(key)
     return scope
+
+
+def _by_value_scope(key: str, name: str, names: dict[str, Any]) -> Scope:
+    if key == "__main__":
+        return Scope(key, name, False)  # every worker has one
+    package = names.get("__package__")
+    if not isinstance(package, str) or package == name or _is_initializing(package):
+        package = ""  # none; or one that workers can import, if only they need not
+    above = None if not package or importable(package) else scope_of_module(package)
+    return Scope(key, name, False, facts_of(names), above)
 
 
 def scope_of_module(name: str | None) -> Scope | None:

@@ -62,7 +62,7 @@ def become_worker(
         _after_fork()
     else:
         apply_place(settings) if prefix == "ForkServer" else apply(settings)
-        install_main(settings["main_file"])
+        install_main(settings["main"])
     introduce(worker_id, settings, prefix)
     if settings["carried"]:
         _carried.take_over(settings["carried"])

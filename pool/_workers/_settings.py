@@ -11,6 +11,7 @@ import os
 import sys
 import time
 
+from pool._pickling import main_facts
 from pool._transport._watch import allow, allowed
 from pool._workers import _carried
 
@@ -59,7 +60,6 @@ def capture(
         cwd: str | None = os.getcwd()
     except OSError:  # it was removed
         cwd = None
-    main_file = getattr(sys.modules.get("__main__"), "__file__", None)
     process = sys.modules.get("multiprocessing.process")
     return {
         "cwd": cwd,
@@ -67,8 +67,7 @@ def capture(
         "environ": {**os.environb, **_as_bytes(extra_environ)},
         "path": [str(entry) for entry in sys.path],
         "argv": [str(argument) for argument in getattr(sys, "argv", [])],
-        # Of class str itself, as marshal wants it: under pdb it is of another one.
-        "main_file": None if main_file is None else str(main_file),
+        "main": main_facts(),
         "authkey": None if process is None else bytes(process.current_process().authkey),
         "parent_pid": os.getpid(),
         "pool": pool,

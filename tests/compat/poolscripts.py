@@ -125,8 +125,19 @@ def run_program(
         How the interpreter gets it.
     """
     command, text = command_for(textwrap.dedent(source), how, folder)
+    return run_command([*command, *arguments], folder, env, text, limit)
+
+
+def run_command(
+    command: list[str],
+    folder: Path,
+    env: dict[str, str] | None = None,
+    text: str | None = None,
+    limit: float = TIME_LIMIT,
+) -> Outcome:
+    """Run a command to its end in a session of its own, with a text as its standard input."""
     with orphans_come_here():
-        process = start([*command, *arguments], folder, env)
+        process = start(command, folder, env)
         return finish(process, text, limit)
 
 

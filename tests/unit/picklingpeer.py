@@ -137,7 +137,7 @@ def serve() -> None:
     sys.path[:] = json.loads(os.environ["PICKLINGPEER_PATH"])
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what tasks print is no message
-    install_main(None)
+    install_main(b"")
     while True:
         try:
             messages = receive(source)

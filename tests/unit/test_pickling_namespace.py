@@ -171,15 +171,38 @@ def test_main_module_of_the_worker(tmp_path: Path) -> None:
     )
 
 
-def test_install_main_takes_the_file(tmp_path: Path) -> None:
+def test_install_main_takes_what_it_says_of_itself(tmp_path: Path) -> None:
     run_main(
         """
-        def f():
+        '''About this.'''
+        import sys
+        from importlib.machinery import ModuleSpec, SourceFileLoader
+        loader = SourceFileLoader("some.where", "/some/where.py")
+        spec = ModuleSpec("some.where", loader, origin="/some/where.py")
+        spec.has_location = spec._initializing = True
+        __package__, __spec__, __loader__, __file__ = "some", spec, loader, spec.origin
+        def f(facts):
             from pool._pickling import install_main
             import sys
-            install_main("/some/where.py")
-            return sys.modules["__main__"].__file__, vars(sys.modules["__main__"]).get("f")
-        assert w(f) == ("/some/where.py", None)
+            install_main(facts)
+            there = sys.modules["__main__"]
+            spec = there.__spec__
+            return (there.__doc__, there.__package__, there.__file__, spec.name, spec.origin,
+                    spec.cached, spec.loader is there.__loader__, there.__loader__.path,
+                    getattr(spec, "_initializing", False), hasattr(there, "f"))
+        assert w(f, main_facts()) == (__doc__, "some", "/some/where.py", "some.where",
+            "/some/where.py", spec.cached, True, "/some/where.py", False, False)
+        # What only this process can do with is left here.
+        class Loader: pass
+        __loader__ = Loader()
+        def g(facts):
+            from pool._pickling import install_main
+            import sys
+            install_main(facts)
+            return sys.modules["__main__"].__loader__, sys.modules["__main__"].__package__
+        assert w(g, main_facts()) == (None, "some")
+        __doc__ = type("Odd", (), {"__str__": None})()
+        assert main_facts() == b""
         """,
         tmp_path,
     )

@@ -284,3 +284,56 @@ def test_modules_as_values(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_what_modules_loaded_from_a_path_say_of_themselves(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere" / "extra"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text('"""About it."""\ndef own(): return __doc__, __path__\n')
+    (folder / "helpers.py").write_text("def double(x): return 2 * x\n")
+    (folder / "work.py").write_text(
+        "def look(x):\n"
+        "    from .helpers import double\n"
+        "    return double(x), __package__, __spec__.name, __spec__.origin, __loader__.path\n"
+    )
+    run_main(
+        LOAD
+        + f"""
+extra = load({str(folder / "__init__.py")!r}, "extra", True)
+import extra.work
+assert w(extra.own) == extra.own() == ("About it.", [{str(folder)!r}])
+assert w(extra.work.look, 2) == extra.work.look(2)
+""",
+        tmp_path,
+    )
+    # First met by a module in it, whose name leads there by way of the package.
+    run_main(
+        LOAD
+        + f"""
+load({str(folder / "__init__.py")!r}, "extra", True)
+import extra.work
+assert w(extra.work.look, 2) == extra.work.look(2)
+""",
+        tmp_path,
+    )
+
+
+def test_program_that_runpy_has_not_made_the_main_module(tmp_path: Path) -> None:
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "helpers.py").write_text("def double(x): return 2 * x\n")
+    (folder / "cli.py").write_text(
+        "from picklingpeer import Worker\n"
+        "def look(x):\n"
+        "    from .helpers import double\n"
+        "    return double(x), __name__, __package__, __spec__.name\n"
+        "with Worker() as w:\n"
+        "    assert w(look, 2) == look(2) == (4, '__main__', 'app', 'app.cli')\n"
+    )
+    run_main(
+        f"import runpy, sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "runpy.run_module('app.cli', run_name='__main__')\n",
+        tmp_path,
+        preamble="",
+    )

@@ -1,0 +1,104 @@
+"""What a module says of itself: its file, package, text, spec and loader.
+
+Functions see these among their globals: relative imports go by ``__package__``, resources are
+found with it, tracebacks ask the loader for source lines. So a namespace that stands for a
+module in a worker has them too.
+"""
+
+from __future__ import annotations
+
+import _pickle
+from _frozen_importlib import ModuleSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_TEXTS = ("__file__", "__package__", "__doc__", "__cached__")
+
+#: Where loaders are that work in any process. Others may hold whatever they were made for.
+_LOADERS = ("_frozen_importlib", "_frozen_importlib_external", "zipimport")
+
+
+def facts_of(names: dict[str, Any]) -> bytes:
+    """Return the facts about the module whose globals are `names`, pickled."""
+    try:
+        return _pickle.dumps(_facts(names), 5)
+    except Exception:
+        return b""  # the program has given these names to something else
+
+
+def _facts(names: dict[str, Any]) -> tuple[Any, ...]:
+    path = names.get("__path__")
+    spec = names.get("__spec__")
+    return (
+        {name: _text(names[name]) for name in _TEXTS if name in names},
+        None if path is None else _texts(path),
+        _parts(spec) if isinstance(spec, ModuleSpec) else None,
+        _loader(names.get("__loader__") or getattr(spec, "loader", None)),
+    )
+
+
+def take_over(names: dict[str, Any], facts: bytes) -> None:
+    """Set in `names` what `facts_of` returned elsewhere."""
+    texts, path, parts, loader = _pickle.loads(facts)
+    names.update(texts)
+    if path is not None:
+        names["__path__"] = path
+    names["__loader__"] = None if loader is None else _loaded(loader)
+    if parts is not None:
+        names["__spec__"] = _spec(names["__loader__"], *parts)
+
+
+def _text(value: Any) -> Any:
+    # Of class str itself: under pdb the file is of another one.
+    return value if value is None else str(value)
+
+
+def _texts(path: Any) -> list[str]:
+    # That of a package without a file is of a class that would look for it again.
+    return [str(entry) for entry in path]
+
+
+def _parts(spec: ModuleSpec) -> tuple[Any, ...]:
+    """Return what a spec is made of; that it is being imported is true only here."""
+    places = spec.submodule_search_locations
+    return (
+        spec.name,
+        _text(spec.origin),
+        None if places is None else _texts(places),
+        spec.has_location,
+        _text(spec.cached),
+    )
+
+
+def _spec(
+    loader: Any,
+    name: str,
+    origin: str | None,
+    places: list[str] | None,
+    has_location: bool,
+    cached: str | None,
+) -> ModuleSpec:
+    spec = ModuleSpec(name, loader, origin=origin)
+    spec.submodule_search_locations = places
+    spec.has_location = has_location
+    spec.cached = cached
+    return spec
+
+
+def _loader(loader: Any) -> bytes | None:
+    kind = loader if isinstance(loader, type) else type(loader)
+    if kind.__module__ not in _LOADERS:
+        return None
+    try:
+        return _pickle.dumps(loader, 5)
+    except Exception:
+        return None  # a version of Python whose loaders cannot be pickled
+
+
+def _loaded(loader: bytes) -> Any:
+    try:
+        return _pickle.loads(loader)
+    except Exception:
+        return None  # a worker lives without it
