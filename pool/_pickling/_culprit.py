@@ -10,9 +10,8 @@ import functools
 from types import FunctionType, MethodType, ModuleType
 
 from ._encoding import REFUSALS, CannotSend, attempt, encode_with
-from ._functions import LruType
 from ._names import global_names
-from ._origins import is_named, scope_of
+from ._origins import LruType, is_named, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

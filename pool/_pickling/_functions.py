@@ -15,7 +15,7 @@ from types import CellType, FunctionType, ModuleType
 from ._identity import adopt, attributes, entry_for, entry_of, introduce, outdated
 from ._names import global_names, submodules
 from ._namespaces import namespace
-from ._origins import resolve, scope_of
+from ._origins import innermost, resolve, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from ._identity import Entry
     from ._picklers import BasePickler
-
-LruType: Any = type(functools.lru_cache(int))
 
 #: Attributes of a function that are sent if they are not what a new function has.
 _PLAIN = ("__defaults__", "__kwdefaults__", "__doc__", "__module__", "__qualname__")
@@ -43,16 +41,28 @@ def token_of(obj: Any) -> Entry | None:
     entry = entry_of(obj)
     if entry is not None:
         return entry
-    names = getattr(_innermost(obj), "__globals__", None)
+    func = innermost(obj)
+    names = getattr(func, "__globals__", None)
     if names is None or scope_of(names) is None:
         return None
-    return introduce(obj) if resolve(names, obj.__qualname__) is obj else None
+    if resolve(names, obj.__qualname__) is obj or _is_known_otherwise(obj, func, names):
+        return introduce(obj)
+    return None
 
 
-def _innermost(obj: Any) -> Any:
-    while type(obj) is LruType:
-        obj = obj.__wrapped__
-    return obj
+def _is_known_otherwise(obj: Any, func: Any, names: dict[str, Any]) -> bool:
+    """Return whether a name leads to `obj` that is not the one it bears.
+
+    `functools.wraps` gives it the name and module of another function: what it was called
+    where it was written leads to it, or it has taken the place of the other one.
+    """
+    code = getattr(func, "__code__", None)
+    if code is None or obj.__qualname__ == code.co_qualname:
+        return False
+    if resolve(names, code.co_qualname) is obj:
+        return True
+    module = sys.modules.get(obj.__module__ or "")
+    return resolve(getattr(module, "__dict__", {}), obj.__qualname__) is obj
 
 
 def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | None) -> Any:

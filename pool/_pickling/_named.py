@@ -10,9 +10,8 @@ import _pickle
 import copyreg
 from types import FunctionType, ModuleType
 
-from ._functions import LruType
 from ._namespaces import is_written, namespace, versions_of
-from ._origins import importable
+from ._origins import LruType, importable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

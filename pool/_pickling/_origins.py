@@ -7,6 +7,7 @@ gone from ``sys.modules``: all this travels by value. Everything else travels as
 
 from __future__ import annotations
 
+import functools
 import sys
 from os import path as os_path
 
@@ -16,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
+
+LruType: Any = type(functools.lru_cache(int))
 
 _HEAPTYPE = 1 << 9
 
@@ -140,7 +143,34 @@ def is_named(obj: Any) -> bool:
     found = resolve(names, obj.__qualname__)
     if found is None and "__getattr__" in names:
         found = _offered(sys.modules[name], obj.__qualname__)
-    return found is obj
+    if found is not obj:
+        return False
+    own = getattr(innermost(obj), "__globals__", names)
+    return own is names or not is_by_value(own)
+
+
+def innermost(obj: Any) -> Any:
+    """Return the function under `functools.lru_cache`, or `obj`."""
+    while type(obj) is LruType:
+        obj = obj.__wrapped__
+    return obj
+
+
+def is_by_value(names: dict[str, Any]) -> bool:
+    """Return whether a function with these globals travels by value, whatever name it bears.
+
+    The program may have put it into a module that it did not write, in place of a function
+    whose name it has taken over (`functools.wraps`). A worker would find that one.
+    """
+    name = names.get("__name__")
+    if not isinstance(name, str):
+        return False  # generated, by a decorator for instance
+    module = sys.modules.get(name)
+    if getattr(module, "__dict__", None) is names:
+        return not importable(name)
+    if module is None or canonical(name) == "__main__":
+        return scope_of(names) is not None
+    return _MARKER in names  # else its module has put something else in its own place
 
 
 def _offered(module: ModuleType, qualname: str) -> Any:

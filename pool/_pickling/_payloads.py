@@ -7,8 +7,8 @@ from _weakref import ref
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from ._encoding import ATOMS, CannotSend, dumps_to_worker
-from ._functions import LruType, token_of
-from ._origins import is_named
+from ._functions import token_of
+from ._origins import LruType, is_named
 from ._versions import Watch
 
 TYPE_CHECKING = False

@@ -18,7 +18,6 @@ from types import CellType, FunctionType, MethodType, ModuleType
 from store._codec import WATCHED, reduce_large
 
 from ._functions import (
-    LruType,
     import_module,
     reduce_cell,
     reduce_function,
@@ -28,7 +27,7 @@ from ._functions import (
 )
 from ._identity import introduce
 from ._namespaces import new_globals
-from ._origins import canonical, importable, is_named
+from ._origins import LruType, canonical, importable, is_by_value, is_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -275,11 +274,21 @@ def _reduce_method(pickler: BasePickler, method: MethodType) -> Any:
     """Reduce a bound method to its object and its name, if that is where it is found."""
     owner = method.__self__
     try:
-        if getattr(owner, method.__func__.__name__) == method:
+        if getattr(owner, method.__func__.__name__) == method and not _is_patch(owner, method):
             return NotImplemented
     except Exception:  # no such attribute (a private or renamed method), or a property fails
         pass
     return MethodType, (method.__func__, owner)
+
+
+def _is_patch(owner: Any, method: MethodType) -> bool:
+    """Return whether the program has put the function into a class that workers import."""
+    func = method.__func__
+    if type(func) is not FunctionType or not is_by_value(func.__globals__):
+        return False
+    kinds = (owner if isinstance(owner, type) else type(owner)).__mro__
+    found = next((kind for kind in kinds if func.__name__ in vars(kind)), None)
+    return found is not None and is_named(found)
 
 
 def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:

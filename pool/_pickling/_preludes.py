@@ -21,11 +21,10 @@ from types import FunctionType
 
 from store._codec import Encoded, collector
 
-from ._functions import LruType
 from ._named import NamedValues, Unpickler, looking_for_containers
 from ._names import global_names
 from ._namespaces import bind, bind_absent, is_from_above, versions_of
-from ._origins import is_named, resolve, scope_of, scope_of_module
+from ._origins import LruType, is_named, resolve, scope_of, scope_of_module
 from ._versions import MISSING, Watch
 
 TYPE_CHECKING = False

@@ -374,6 +374,58 @@ def test_functions_of_the_program_s_own_modules(tmp_path: Path, library: str) ->
 
 
 @pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
+def test_functions_put_in_place_of_others(tmp_path: Path, library: str, method: str) -> None:
+    (tmp_path / "tools.py").write_text(
+        "import functools\n"
+        "def decorated(f):\n"
+        "    @functools.wraps(f)\n"
+        "    def wrapper(x): return 'by the module', f(x)\n"
+        "    return wrapper\n"
+        "def f(x): return x\n"
+        "@functools.lru_cache\n"
+        "def cached(x): return x\n"
+        "@decorated\n"
+        "def g(x): return x\n"
+        "class Tool:\n"
+        "    def use(self, x): return x\n"
+        "    def leave(self, x): return x\n"
+    )
+    body = """
+    import functools, tools
+
+    original, calls = tools.f, []
+
+    @functools.wraps(original)
+    def patched(x):
+        calls.append(x)
+        return "patched", original(x), len(calls)
+
+    def patch(where, name):
+        inner = getattr(where, name)
+
+        @functools.wraps(inner)
+        def wrapper(*args):
+            return "wrapped", inner(*args)
+
+        setattr(where, name, wrapper)
+
+    tools.f = patched
+    tools.cached = functools.lru_cache(functools.wraps(tools.cached)(lambda x: ("cached", x)))
+    patch(tools.Tool, "use")
+    tool = tools.Tool()
+    with Pool(1) as p:
+        print(p.map(tools.f, [1, 2]), p.map(tools.f, [3]), calls)
+        print(p.map(tools.cached, [1]), p.map(tools.g, [1]))
+        print(p.map(tool.use, [1]), p.map(tool.leave, [1]), p.starmap(tools.Tool.use, [(tool, 1)]))
+    """
+    assert run_program(program(body, library, method), tmp_path).succeeded() == (
+        "[('patched', 1, 1), ('patched', 2, 2)] [('patched', 3, 3)] []\n"
+        "[('cached', 1)] [('by the module', 1)]\n"
+        "[('wrapped', 1)] [1] [('wrapped', 1)]\n"
+    )
+
+
+@pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
 def test_in_an_interactive_session(tmp_path: Path, library: str, method: str) -> None:
     with on_terminal(["-q", "-i"], tmp_path) as terminal:
         terminal.expect(">>> ")
