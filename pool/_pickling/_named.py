@@ -113,8 +113,7 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
     """Reduce an instance to its name and, for who does not have it, itself."""
     reduced = pickler.reduce_unnamed(obj)
     if reduced is NotImplemented:
-        reducer = copyreg.dispatch_table.get(type(obj))
-        reduced = obj.__reduce_ex__(5) if reducer is None else reducer(obj)
+        reduced = obj.__reduce_ex__(5)
     if isinstance(reduced, str):
         # It pickles as its name. That can be imported (`math.sqrt`, `numpy.sin`), unless its class
         # travels by value: then the object has to be made once where the name comes from.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import _pickle
 import sys
+from copyreg import dispatch_table as _dispatch_table
 from types import CellType, FunctionType, MethodType, ModuleType
 
 from store._codec import WATCHED, reduce_large
@@ -126,6 +127,11 @@ class BasePickler:
         kind = type(obj)
         if kind is FunctionType:
             return self._function(obj)
+        if kind is type:
+            return self.reduce_class(obj)
+        registered = _registered(kind)
+        if registered is not None:
+            return registered(obj)
         special = _SPECIAL.get(kind)
         if special is not None:
             return special(self, obj)
@@ -142,13 +148,6 @@ class BasePickler:
             from ._exceptions import reduce_exception
 
             return reduce_exception(obj)
-        reduction = sys.modules.get("multiprocessing.reduction")
-        if reduction is not None:
-            # Connections, sockets, tensors: plain pickle would send descriptors as
-            # numbers, which mean nothing, or something else, in a worker.
-            extra = reduction.ForkingPickler._extra_reducers.get(kind)
-            if extra is not None:
-                return extra(obj)
         return NotImplemented
 
     # ------------------------------------------------------------ functions, classes
@@ -232,6 +231,22 @@ class BasePickler:
         if kind.__module__ != "__main__":
             _SPECIAL[kind] = reducer
         return reducer(self, obj)
+
+
+def _registered(kind: type) -> Any:
+    """Return the reducer that somebody has registered for a type, in the order of the standard's.
+
+    Connections, sockets, tensors: plain pickle would send descriptors as numbers, which mean
+    nothing, or something else, in a worker.
+    """
+    reduction = sys.modules.get("multiprocessing.reduction")
+    if (
+        reduction is not None and kind is not MethodType
+    ):  # for which it has one, as good as pickle's
+        found = reduction.ForkingPickler._extra_reducers.get(kind)
+        if found is not None:
+            return found
+    return _dispatch_table.get(kind)
 
 
 def _find(kind: type) -> Any:

@@ -7,7 +7,6 @@ as good at the other end. Types are known by name, so that nothing is imported t
 from __future__ import annotations
 
 import _pickle
-import copyreg
 import sys
 
 TYPE_CHECKING = False
@@ -33,14 +32,14 @@ def find(kind: type) -> Reducer | None:
 def _is_plain(kind: Any) -> bool:
     if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:
         return True
-    return issubclass(kind, BaseException) or kind in copyreg.dispatch_table  # dealt with elsewhere
+    return issubclass(kind, BaseException)  # dealt with elsewhere
 
 
 def find_late(obj: Any, kind: type) -> Reducer | None:
     """Return a reducer for what could not be pickled otherwise.
 
     Standard streams are looked for by identity, since anything may stand in for them; of
-    other types also the bases count, and what `multiprocessing` has reducers for.
+    other types also the bases count.
     """
     if _stream_name(obj):
         return _reduce_stream
@@ -48,10 +47,7 @@ def find_late(obj: Any, kind: type) -> Reducer | None:
         reducer = _BY_BASE.get((base.__module__, base.__qualname__))
         if reducer is not None:
             return reducer
-    reduction = sys.modules.get("multiprocessing.reduction")
-    extra = getattr(getattr(reduction, "ForkingPickler", None), "_extra_reducers", {})
-    registered = extra.get(kind)
-    return None if registered is None else lambda _, obj: registered(obj)
+    return None
 
 
 def _is_genuine(kind: type) -> bool:

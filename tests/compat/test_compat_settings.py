@@ -490,3 +490,71 @@ def test_filters_in_pools_of_tasks(library: str, method: str, tmp_path: Path) ->
         print(p.map(nested, [0]))
     """
     assert run(library, method, body, tmp_path) == "[['raised']]\n"
+
+
+def test_reducers_that_the_program_has_registered(
+    library: str, method: str, tmp_path: Path
+) -> None:
+    """For results that could not be sent otherwise, and for those that could."""
+    (tmp_path / "shapes.py").write_text(
+        "class Shape: pass\ndef reduce(shape): return str, ('a shape',)\n"
+    )
+    body = """
+    import copyreg, functools, re, threading, xml.dom.minidom
+    from multiprocessing.reduction import ForkingPickler
+    import shapes
+
+    TAG = "match"
+
+    def build(text, tag):
+        return tag, text
+
+    class Number:
+        def __init__(self, n): self.n = n
+        def __reduce__(self): return Number, (self.n + 1,)
+
+    class Failure(Exception):
+        def __init__(self, text, code):
+            super().__init__(text)
+            self.code = code
+
+    ForkingPickler.register(re.Match, lambda match: (build, (match.group(), TAG)))
+    ForkingPickler.register(Number, lambda number: (Number, (number.n * 10,)))
+    copyreg.pickle(Failure, lambda failure: (Failure, (str(failure), 7)))
+    copyreg.pickle(threading.Event, lambda event: (str, ("an event",)))
+    copyreg.pickle(shapes.Shape, shapes.reduce)
+    reduce = functools.partial(lambda kind, text: (kind, (text.data,)), str)
+    copyreg.pickle(xml.dom.minidom.Text, reduce)
+    copyreg.pickle(complex, copyreg.dispatch_table[complex])
+
+    def make(text):
+        node = xml.dom.minidom.Document().createTextNode(text)
+        number = Number(1)
+        return re.match("a+", text), number, number, node, shapes.Shape(), threading.Event()
+
+    def fail(_):
+        raise Failure("no", 1)
+
+    def nested(_):
+        if "pool" not in multiprocessing.__name__:
+            return [re.match("a", "a")]  # its workers may not have children
+        with Pool(1) as p:
+            return p.map(re.compile("a").match, ["a"])
+
+    def plain(value):
+        match, number, again, *rest = value
+        return match, number.n, again is number, rest
+
+    with Pool(1) as p:
+        (value,) = p.map(make, ["aab"])
+        print(plain(value))
+        print(p.map(plain, [make("aab")]))
+        try:
+            p.map(fail, [0])
+        except Failure as failure:
+            print(failure, failure.code)
+        print(p.map(nested, [0]))
+    """
+    seen = "(('match', 'aa'), 10, True, ['aab', 'a shape', 'an event'])"
+    expected = f"{seen}\n[{seen}]\nno 7\n[[('match', 'a')]]\n"
+    assert run(library, method, body, tmp_path) == expected

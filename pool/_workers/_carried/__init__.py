@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Where the code for other modules is; loaded if the program has imported them.
 _OTHERS = {
+    "copyreg": "_reducers",
+    "multiprocessing.reduction": "_reducers",
     "logging": "_logging",
     "numpy": "_libraries",
     "pandas": "_libraries",
