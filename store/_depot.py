@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock
 from collections import deque
 
 from store import _forks, _handed, _mappings
 from store._codec import OUT_OF_BAND_MIN
 from store._errors import StoreFull
-from store._interrupts import ShieldedLock
 from store._ledger import LOCAL, Ledger
 from store._mappings import Block
 from store._settings import wanted_mode
@@ -49,7 +47,7 @@ class Depot:
     def __init__(self) -> None:
         self.mode = wanted_mode()
         self.ledger = Ledger()
-        self._lock = ShieldedLock()
+        self._lock = _mappings.books
         self._arena: Arena | None = None
         #: The numbers in the ledger, by segment and offset: an object that comes back
         #: must be found to be the one that was sent.
@@ -413,8 +411,7 @@ def _after_fork_in_child() -> None:
         _forks.after_fork_in_child()
         if found._arena is not None:
             found._arena.close()
-        # Some other thread may have held it.
-        _mappings._lock = RLock()
+    _mappings.after_fork_in_child()
     _depot = None
 
 

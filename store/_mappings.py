@@ -21,9 +21,10 @@ import os
 import sys
 from _thread import RLock
 from collections import deque
-from weakref import WeakSet, WeakValueDictionary, ref
+from weakref import WeakValueDictionary, ref
 
 from store import _forks
+from store._interrupts import ShieldedLock
 from store._memory import (
     PAGE,
     is_untouched,
@@ -49,6 +50,10 @@ MAPPED_NBYTES = 128 << 10
 #: The home of parts: what they are parts of is given back by itself.
 NOWHERE: deque[Dropped] = deque(maxlen=0)
 _lock = RLock()
+#: Held while the books of this process's store are written: what the depot knows, and which
+#: canvases are sealed. One for both, or a fork, which has to wait for both, could wait for a
+#: thread that waits for it in a finalizer.
+books = ShieldedLock()
 
 #: The segments that this process can see, by key.
 readers: WeakValueDictionary[int, Reader] = WeakValueDictionary()
@@ -284,11 +289,13 @@ class Canvas:
 
     Until it is *sealed*, what is written goes to the segment. Sealing, before the first
     reference leaves, puts a private mapping in the same place: the array stays what it
-    is, and later changes stay here.
+    is, and later changes stay here. It is done once: a second mapping would throw away what
+    was written to the first one.
     """
 
     __slots__ = (
-        "__array_interface__", "__weakref__", "_nbytes", "address", "block", "readonly", "sealed",
+        "__array_interface__", "__weakref__", "_begun", "_nbytes", "address", "block", "readonly",
+        "sealed",
     )  # fmt: skip
 
     def __init__(self, block: Block, fd: int) -> None:
@@ -296,6 +303,7 @@ class Canvas:
         self.block = block
         self.readonly = False
         self.sealed = False
+        self._begun = False
         nbytes = -(-block.nbytes // PAGE) * PAGE
         self.address = map_file(fd, block.start, nbytes, private=False)
         self._nbytes = nbytes
@@ -307,11 +315,26 @@ class Canvas:
             "version": 3,
         }
 
-    def seal(self) -> None:
-        """Make what is written from now on private."""
-        if not self.sealed:
-            remap_file(self.address, self.block.reader.fd, self.block.start, self._nbytes, True)
+    def seal(self) -> bool:
+        """Make what is written from now on private; return whether this call did it.
+
+        If not, another thread has (`sealed`) and things may have been written since. Or it
+        cannot be known: there is no room for a mapping, or this is a finalizer or a signal
+        handler of a thread that is in here itself, between the mapping and the note of it.
+        """
+        if self.sealed:
+            return False
+        with books:
+            if self._begun:
+                return False
+            self._begun = True
+            try:
+                remap_file(self.address, self.block.reader.fd, self.block.start, self._nbytes, True)
+            except OSError:
+                self._begun = False
+                return False
             self.sealed = True
+        return True
 
     def __del__(self, _unmap: Any = unmap) -> None:
         if self._nbytes:
@@ -319,24 +342,26 @@ class Canvas:
             _unmap(self.address, self._nbytes)
 
 
-#: Those of this process that may have to be sealed when it forks: a child must not see
-#: what its parent writes later.
-canvases: WeakSet[Canvas] = WeakSet()
-
-
 def canvas(block: Block, fd: int) -> Any:
     """Return an array of bytes through which a block of this process is written."""
     import numpy as np
 
-    made = Canvas(block, fd)
-    canvases.add(made)
-    return np.asarray(made)
+    return np.asarray(Canvas(block, fd))
 
 
 def seal_all() -> None:
-    """Seal every array that is being filled."""
-    for made in list(canvases):
-        made.seal()
+    """Seal every array that is being filled: a child must not see what is written later."""
+    for reference in list(_apart.values()):
+        made = reference()
+        if type(made) is Canvas:
+            made.seal()
+
+
+def after_fork_in_child() -> None:
+    """Renew the locks: threads that are not there any more may have held them."""
+    global _lock, books
+    _lock = RLock()
+    books = ShieldedLock()
 
 
 class _MmapLease(mmap.mmap):
@@ -507,8 +532,11 @@ def _unchanged(lease: Lease | Canvas | _MmapLease, view: Any) -> tuple[Block, in
     block = lease.block
     if not (0 <= offset and offset + nbytes <= block.nbytes):
         return None
-    if type(lease) is Canvas and not lease.sealed:
-        lease.seal()
-    elif not lease.readonly and not is_untouched(address, nbytes):
+    if type(lease) is Canvas:
+        if lease.seal():
+            return block, block.delta + offset
+        if not lease.sealed:
+            return None
+    if not lease.readonly and not is_untouched(address, nbytes):
         return None
     return block, block.delta + offset

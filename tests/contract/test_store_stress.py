@@ -71,6 +71,6 @@ def test_it_notices_forked_children_that_are_forgotten(
 def test_it_notices_arrays_that_are_sent_and_still_written_to(
     monkeypatch: pytest.MonkeyPatch, shared: str
 ) -> None:
-    monkeypatch.setattr(_mappings.Canvas, "seal", lambda self: None)
+    monkeypatch.setattr(_mappings.Canvas, "seal", lambda self: True)
     with pytest.raises(Corruption):
         until_noticed(forks=False)

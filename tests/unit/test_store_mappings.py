@@ -165,6 +165,103 @@ def test_array_that_is_filled_in_place(order: Any) -> None:
     assert (store.get(ref) == -1).all()
 
 
+class Announced:
+    """A lock of which one knows that somebody has come to it."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+        self.reached = threading.Event()
+
+    def __enter__(self) -> None:
+        self.reached.set()
+        self.lock.__enter__()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.lock.__exit__(*exc_info)
+
+
+def test_array_that_two_threads_send_at_once_keeps_what_is_written_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    array = store.empty(COUNT)
+    array[:] = 1
+    refs: list[Any] = []
+
+    def send_and_write() -> None:
+        refs.append(store.put(array))
+        array[:] = 2
+        books.reached.set()
+
+    books = Announced(_mappings.books)
+    other = threading.Thread(target=send_and_write)
+    remap = _mappings.remap_file
+
+    def remap_slowly(*args: Any) -> None:
+        if not other.ident:
+            books.reached.clear()
+            other.start()
+            books.reached.wait()  # it waits here, or has done all of it
+        remap(*args)
+
+    monkeypatch.setattr(_mappings, "books", books)
+    monkeypatch.setattr(_mappings, "remap_file", remap_slowly)
+    refs.append(store.put(array))
+    other.join()
+    assert (array == 2).all()
+    assert all((store.get(ref) == 1).all() for ref in refs)
+
+
+def test_array_that_a_finalizer_sends_while_it_is_being_sent_keeps_what_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    array = store.empty(COUNT)
+    array[:] = 1
+    refs: list[Any] = []
+    remap = _mappings.remap_file
+
+    def remap_and_finalize(*args: Any) -> None:
+        remap(*args)
+        monkeypatch.undo()
+        refs.append(store.put(array))
+        array[:] = 2
+
+    monkeypatch.setattr(_mappings, "remap_file", remap_and_finalize)
+    refs.append(store.put(array))
+    assert (array == 2).all()
+    assert all((store.get(ref) == 1).all() for ref in refs)
+    assert (store.get(store.put(array)) == 2).all()
+
+
+def test_array_is_copied_where_it_cannot_be_made_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError(12, "too many mappings")
+
+    array = store.empty(COUNT)
+    array[:] = 1
+    with monkeypatch.context() as patched:
+        patched.setattr(_mappings, "remap_file", fail)
+        ref = store.put(array)
+        array[:] = 2
+    assert (store.get(ref) == 1).all()
+    assert (store.get(store.put(array)) == 2).all()
+
+
+def test_fork_within_the_lock_seals_and_leaves_it_free_in_the_child() -> None:
+    array = store.empty(COUNT)
+    array[:] = 1
+    store.put(array)
+    other = store.empty(COUNT)
+    other[:] = 1
+    with _mappings.books:  # as a thread that sends; its finalizers may fork
+        child = os.fork()
+        if not child:
+            other[:] = 3
+            good = bool((array == 1).all()) and not _mappings.books.held_here
+            os._exit(0 if good else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (other == 1).all()
+
+
 def test_zeros_are_zeros_where_something_else_was() -> None:
     store.put(np.full(COUNT, 7.0))
     assert (
