@@ -7,7 +7,8 @@ buffers, writable, and private to whoever got it:
 * Two leases of one block at the same time never see each other's changes: the second one
   has a mapping of its own.
 * When a lease ends, what was written under it is dropped *before* the block is given back,
-  or the next object there would be seen with the old changes in it.
+  or the next object there would be seen with the old changes in it. Where the system does not
+  let go of it, that object gets a mapping of its own.
 
 Leases end by themselves, with the last array, slice, column or memoryview on top of them.
 Finalizers run at any moment in any thread, so here they take no lock: they append to a
@@ -240,11 +241,9 @@ class Lease:
         first = at // PAGE * PAGE
         nbytes = -(-(at + block.nbytes) // PAGE) * PAGE - first
         ticket = ref(self)
-        if reader.leased.setdefault(block.start, ticket) is ticket:
+        if self._found_clean(ticket, first, nbytes):
             self._ticket = ticket
-            base = reader.address
-            self._range = base + first, nbytes
-            self.address = base + at
+            self.address = reader.address + at
         else:
             # Somebody here has a view of it, maybe a changed one.
             mapped = map_file(reader.fd, first, nbytes, private=True)
@@ -257,6 +256,25 @@ class Lease:
             "data": (self.address, readonly),
             "version": 3,
         }
+
+    def _found_clean(self, ticket: ref[Lease], first: int, nbytes: int) -> bool:
+        """Take the object's place in the mapping of the segment; return whether it can be used.
+
+        `mlockall` and `mlock` give a process copies of its own of all pages that are mapped. What
+        is put there later would not be seen.
+        """
+        reader = self.block.reader
+        if reader.leased.setdefault(self.block.start, ticket) is not ticket:
+            return False
+        try:
+            self._range = reader.address + first, nbytes
+            if reset(*self._range):
+                return True
+        except BaseException:
+            reader.leased.pop(self.block.start, None)
+            raise
+        reader.leased.pop(self.block.start, None)
+        return False
 
     def shows(self, block: Block) -> bool:
         """Return whether it is of the same part of the same object, and not at its end."""

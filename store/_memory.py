@@ -38,6 +38,7 @@ _ANONYMOUS = _mmap.MAP_ANONYMOUS
 _DONTNEED = 4
 _REMOVE = 9
 _DONTFORK = 10
+_DONTNEED_LOCKED = 24  # Linux 5.18
 _COLLAPSE = 25  # Linux 6.1
 
 
@@ -123,9 +124,25 @@ def unmap(address: int, nbytes: int, _unmap: Any = _unmap) -> None:
     _unmap(address, nbytes)
 
 
-def reset(address: int, nbytes: int, _advise: Any = _advise, _how: int = _DONTNEED) -> None:
-    """Drop what this process wrote to a private mapping: the file shows through again."""
-    _advise(address, nbytes, _how)
+def reset(
+    address: int,
+    nbytes: int,
+    _advise: Any = _advise,
+    _ways: tuple[int, ...] = (_DONTNEED, _DONTNEED_LOCKED),
+) -> bool:
+    """Drop what this process has of its own in a private mapping: the file shows through again.
+
+    Pages that were locked (`mlock`, `mlockall`) are another thing to the system.
+
+    Returns
+    -------
+    bool
+        Whether that could be done.
+    """
+    for way in _ways:
+        if _advise(address, nbytes, way) == 0:
+            return True
+    return False
 
 
 def keep_from_children(address: int, nbytes: int) -> None:

@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,90 @@ def test_two_gets_never_see_each_other() -> None:
     assert [view[7] for view in views] == [0, 1, 2, 3]
     views.clear()
     assert (store.get(ref) == 0).all()
+
+
+@pytest.fixture
+def locked() -> Iterator[Callable[[int], None]]:
+    """Return what locks 2 MB in memory, as `mlockall` does with everything."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    done: list[tuple[Any, Any]] = []
+
+    def lock(address: int) -> None:
+        args = ctypes.c_void_p(address), ctypes.c_size_t(2 << 20)
+        if libc.mlock(*args):
+            pytest.skip("no memory may be locked here")
+        done.append(args)
+
+    yield lock
+    for args in done:
+        libc.munlock(*args)
+
+
+def mapped_at(ref: Any) -> int:
+    """Return where the object of a reference is, or would be, mapped first."""
+    (block,) = (blob for blob in ref._object.blobs if type(blob) is _mappings.Block)
+    address: int = block.reader.address + block.start
+    return address
+
+
+def test_memory_that_was_locked_is_not_seen_with_old_changes(
+    locked: Callable[[int], None],
+) -> None:
+    ref = store.put(np.ones(COUNT))
+    view = store.get(ref)
+    locked(view.ctypes.data // 4096 * 4096)
+    for _ in range(2):
+        view[:] = -1
+        del view
+        view = store.get(ref)
+        assert (view == 1).all()
+    place = mapped_at(ref)
+    view[:] = -1
+    del view, ref
+    ref = store.put(np.full(COUNT, 2.0))
+    assert mapped_at(ref) == place and (store.get(ref) == 2).all()
+
+
+def test_what_is_put_where_memory_was_locked_is_seen(locked: Callable[[int], None]) -> None:
+    first = store.put(np.ones(COUNT))
+    locked(mapped_at(first))
+    second = store.put(np.full(COUNT, 2.0))
+    assert 0 < mapped_at(second) - mapped_at(first) < 1 << 20
+    assert (store.get(second) == 2).all() and (store.get(first) == 1).all()
+
+
+def test_where_memory_cannot_be_reset_each_view_has_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref = store.put(np.ones(COUNT))
+    view = store.get(ref)
+    address = view.ctypes.data
+    with monkeypatch.context() as patched:
+        patched.setattr(_mappings, "reset", lambda address, nbytes: False)
+        del view
+        view = store.get(ref)
+        assert view.ctypes.data != address and (view == 1).all()
+        assert where_is(view) == 0
+        view[:] = -1
+        del view
+    assert not _mappings._apart
+    view = store.get(ref)
+    assert view.ctypes.data == address and (view == 1).all()
+
+
+def test_a_segment_that_cannot_be_mapped_now_is_mapped_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not store._depot.shutdown()
+    ref = store.put(np.ones(COUNT))
+
+    def fail(*args: Any, **options: Any) -> int:
+        raise OSError(12, "no address space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_mappings, "map_file", fail)
+        assert (store.get(ref) == 1).all()
+    assert store.get(ref).ctypes.data == mapped_at(ref)
 
 
 def test_readonly_and_copies() -> None:
