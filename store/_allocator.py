@@ -7,6 +7,7 @@ already, are thereby preferred to the large untouched rest at the end of a segme
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from operator import index
 
 #: Ranges start and end at multiples of this, so that no page belongs to two of them.
 GRAIN = 4096
@@ -41,12 +42,18 @@ class Allocator:
         self._add(0, nbytes)
 
     def allocate(self, nbytes: int) -> int | None:
-        """Return where a range of `nbytes` (at least) begins; None if none is free."""
-        size = max(1, -(-nbytes // self._grain)) * self._grain
-        index = bisect_left(self._by_size, (size, 0))
-        if index == len(self._by_size):
+        """Return where a range of `nbytes` (at least) begins; None if none is free.
+
+        Raises
+        ------
+        TypeError
+            If `nbytes` is no integer: no range must begin or end at anything else.
+        """
+        size = max(1, -(-index(nbytes) // self._grain)) * self._grain
+        found = bisect_left(self._by_size, (size, 0))
+        if found == len(self._by_size):
             return None
-        _, start = self._by_size[index]
+        _, start = self._by_size[found]
         end = self._remove(start)
         if start + size < end:
             self._add(start + size, end)

@@ -75,9 +75,14 @@ class Arena:
             offset = allocator.allocate(nbytes)
             if offset is None:
                 continue
-            if segment.on_disk or self._allows(segment.missing(offset, nbytes)):
+            allowed = False
+            try:
+                allowed = segment.on_disk or self._allows(segment.missing(offset, nbytes))
+            finally:
+                if not allowed:
+                    allocator.free(offset)
+            if allowed:
                 return segment, offset
-            allocator.free(offset)
         return None
 
     def _allows(self, more: int) -> bool:
@@ -96,16 +101,16 @@ class Arena:
         # Powers of two, so that objects which grow and grow do not each get a segment.
         # What is not written takes no memory.
         usual = max(self._next_nbytes, 1 << (needed - 1).bit_length())
-        failure: OSError | None = None
+        failure: Exception | None = None
         # Limits on address space or file size may leave room for a smaller one.
         for size in dict.fromkeys((usual, needed)):
             try:
                 segment = Segment(self._key, size, self.mode, folder)
                 break
-            except OSError as error:
+            except (OSError, MemoryError, OverflowError) as error:
                 failure = error
         else:
-            raise self._full(nbytes, str(failure)) from failure
+            raise self._full(nbytes, str(failure) or "no segment can be as large") from failure
         self._key += 1
         if size >= self._next_nbytes:
             self._next_nbytes = min(2 * size, LARGEST_NBYTES)

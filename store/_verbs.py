@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import _pickle
+import sys
+from math import prod
+from operator import index
 
 from store import _mappings
 from store._codec import Encoded, encode, reduce_large
@@ -12,7 +15,7 @@ from store._refs import ObjectRef, load
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Literal, TypeVar
+    from typing import Any, Literal, SupportsIndex, TypeVar
 
     import numpy as np
 
@@ -137,7 +140,9 @@ def share(obj: T) -> T:
 
 
 def empty(
-    shape: int | tuple[int, ...], dtype: Any = float, order: Literal["C", "F"] = "C"
+    shape: SupportsIndex | Sequence[SupportsIndex],
+    dtype: Any = float,
+    order: Literal["C", "F"] = "C",
 ) -> np.ndarray[Any, Any]:
     """Return a new array that lives in the store, with arbitrary contents.
 
@@ -160,17 +165,19 @@ def empty(
     kind = np.dtype(dtype)
     if kind.hasobject:
         raise TypeError(f"cannot have {kind} in the store: Python objects live in one process")
-    array = np.empty((), kind)
-    count = int(np.prod(shape, dtype=np.int64)) if shape != () else 1
-    nbytes = count * array.itemsize
-    if nbytes < depot().least or not depot().usable():
+    # As numpy understands it: items without a size take no memory, however many they are.
+    shape = np.empty(shape, np.dtype([])).shape
+    nbytes = prod(shape) * kind.itemsize
+    if not depot().least <= nbytes <= sys.maxsize or not depot().usable():
         return np.empty(shape, kind, order)
     memory = _mappings.canvas(*depot().blank(nbytes))
     return np.ndarray(shape, kind, memory, order=order)
 
 
 def zeros(
-    shape: int | tuple[int, ...], dtype: Any = float, order: Literal["C", "F"] = "C"
+    shape: SupportsIndex | Sequence[SupportsIndex],
+    dtype: Any = float,
+    order: Literal["C", "F"] = "C",
 ) -> np.ndarray[Any, Any]:
     """Return a new array of zeros that lives in the store; see `empty`."""
     array = empty(shape, dtype, order)
@@ -183,9 +190,14 @@ def prefault(nbytes: int) -> None:
 
     Raises
     ------
+    TypeError, ValueError
+        If it is no whole number of bytes.
     StoreFull
     """
-    if depot().usable():
+    nbytes = index(nbytes)
+    if nbytes < 0:
+        raise ValueError(f"nbytes must not be negative, not {nbytes}")
+    if nbytes and depot().usable():
         depot().prefault(nbytes)
 
 

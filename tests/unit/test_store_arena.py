@@ -59,6 +59,24 @@ def test_trim_gives_everything_back(arena: Arena) -> None:
     arena.free(kept)
 
 
+def test_what_fails_leaves_nothing_allocated(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = filled(arena, 4 * MIB)
+    ((_, allocator),) = arena.segments.values()
+
+    def fail(*args: Any) -> bool:
+        raise KeyboardInterrupt
+
+    for wrong in (1e6, -1.5):
+        with pytest.raises(TypeError):
+            allocator.allocate(wrong)  # type: ignore[arg-type]  # that is the point
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(arena, "_allows", fail)
+        arena.allocate(MIB)
+    assert allocator.used == arena.live == 4 * MIB
+    allocator.check_invariants()
+    arena.free(kept)
+
+
 @pytest.mark.skipif(not HUGE, reason="no huge pages here")
 @pytest.mark.parametrize("offset", [0, PAGE, HUGE - PAGE, HUGE, 3 * HUGE + 5 * PAGE])
 @pytest.mark.parametrize("private", [False, True])

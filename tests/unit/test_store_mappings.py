@@ -360,6 +360,43 @@ def test_zeros_are_zeros_where_something_else_was() -> None:
     assert store.zeros(()).shape == () and store.zeros((0, 5)).shape == (0, 5)
 
 
+def made(make: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+    try:
+        array = make(*args)
+    except Exception as error:
+        return type(error), str(error)
+    return array.shape, array.dtype
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [COUNT, np.int64(COUNT), np.ones(COUNT, bool).sum(), np.array([300, 400]), [300, 400],
+     (np.int32(300), 400), (), [], (0, 5), -1, (-1, COUNT), 1 << 62, (1 << 40, 1 << 40), 1 << 70,
+     3e4, (3.0, COUNT), "a", [[300, 400]]],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", ["f8", "(2,)i4", "U", "S7", [("a", "M8[s]"), ("b", "u1")]])
+def test_shapes_and_errors_are_numpys(shape: Any, dtype: Any) -> None:
+    assert made(store.empty, shape, dtype) == made(np.empty, shape, dtype)
+    assert made(store.zeros, shape, dtype) == made(np.zeros, shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "error"),
+    [(1e6, TypeError), ("1M", TypeError), (-1, ValueError), (1 << 62, MemoryError),
+     (1 << 90, MemoryError)],
+)  # fmt: skip
+def test_memory_that_cannot_be_had_ready_spoils_nothing(nbytes: Any, error: Any) -> None:
+    before = live()
+    with pytest.raises(error):
+        store.prefault(nbytes)
+    assert live() == before
+    store.prefault(0)
+    store.prefault(np.int64(8 * COUNT))
+    refs = [store.put(np.full(COUNT, number)) for number in range(20)]
+    assert all((store.get(ref) == number).all() for number, ref in enumerate(refs))
+
+
 def test_objects_cannot_be_in_the_store() -> None:
     with pytest.raises(TypeError, match="Python objects"):
         store.empty(10, object)
