@@ -170,14 +170,21 @@ class Arena:
             end = segment.last_page(start, end)
             segment.punch(max(start, end - excess), end)
 
-    def trim(self, keep: int) -> int:
-        """Give free pages back until at most `keep` bytes of them are left; return how many."""
+    def trim(self, keep: int, whole: bool = True) -> int:
+        """Give free pages back until at most `keep` bytes of them are left; return how many.
+
+        Parameters
+        ----------
+        keep : int
+        whole : bool
+            Leave huge pages whole, for the next objects.
+        """
         given = 0
         for segment, allocator in self.segments.values():
             for start, end in allocator.free_ranges():
                 if self.resident - self.live <= keep:
                     return given
-                given += segment.punch(start, end)
+                given += segment.punch(start, end, whole)
         return given
 
     @property

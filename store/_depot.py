@@ -14,6 +14,7 @@ from store._codec import OUT_OF_BAND_MIN
 from store._errors import StoreFull
 from store._ledger import LOCAL, Ledger
 from store._mappings import Block
+from store._orphans import crowded
 from store._settings import wanted_mode
 
 TYPE_CHECKING = False
@@ -200,7 +201,17 @@ class Depot:
                 link.returned.append((number, _forks.NEVER))
             else:
                 reader = _mappings.readers[key]
-                blobs[index] = Block(reader, start, span, delta, nbytes, number, link.returned)
+                block = Block(reader, start, span, delta, nbytes, number, link.returned)
+                blobs[index] = self._moved(block) if crowded() else block
+
+    def _moved(self, block: Block) -> Any:
+        """Return the bytes of somebody else's block in memory of this process's own."""
+        if len(block) >= _mappings.MAPPED_NBYTES and self.usable():
+            try:
+                return self.put(_mappings.shown(block))
+            except (StoreFull, OSError):
+                pass
+        return block.copy()
 
     def _known(self, key: int, start: int, span: int) -> Block | None:
         """Return a hold on an object that was sent from here and is still held."""
@@ -243,6 +254,17 @@ class Depot:
             else:
                 self._free_all(self.ledger.drop(link))
             self._settle()
+
+    def retire(self) -> None:
+        """Give back what is not held, to the page, and put nothing more: this process is to end.
+
+        What others look at stays as it is, and with it all that would be left here.
+        """
+        with self._lock:
+            self._settle()
+            self.mode = "frames"
+            if self._arena is not None:
+                self._arena.trim(0, whole=False)
 
     def stats(self) -> dict[str, Any]:
         """Return sizes and counts; see `store.stats`."""
@@ -338,6 +360,12 @@ def shutdown() -> list[str]:
             _depot._arena.close()
         _depot = None
     return held
+
+
+def retire() -> None:
+    """Give back what this process holds for nobody, before it ends."""
+    if _depot is not None and not _depot._lock.held_here:
+        _depot.retire()
 
 
 def stored(blobs: Iterable[Any], strict: bool = False) -> list[Any]:

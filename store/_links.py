@@ -24,7 +24,8 @@ from collections import deque
 
 from store._depot import depot
 from store._forks import NEVER, pending
-from store._mappings import Block
+from store._mappings import Block, leave, orphans
+from store._orphans import review
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +152,10 @@ class Link:
         """Put blocks in place of references; takes the descriptors of the note's segments."""
         places, returned, attached, segments = note
         for (key, nbytes), fd in zip(segments, fds, strict=True):
-            self._readers[key] = depot().attach(key, fd, nbytes)
+            if key in self._readers:
+                os.close(fd)
+            else:
+                self._readers[key] = depot().attach(key, fd, nbytes)
             self._attached.append(key)
         self._known.update(attached)
         if returned:
@@ -187,4 +191,7 @@ class Link:
         if not self.closed:
             self.closed = True
             depot().drop(self, alive)
-            self._readers.clear()
+            while self._readers:
+                leave(self._readers.popitem()[1])
+            if orphans:
+                review()

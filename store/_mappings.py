@@ -58,6 +58,8 @@ books = ShieldedLock()
 
 #: The segments that this process can see, by key.
 readers: WeakValueDictionary[int, Reader] = WeakValueDictionary()
+#: Those of which no more will come, since the connections over which they came have ended.
+orphans: WeakValueDictionary[int, Reader] = WeakValueDictionary()
 #: Leases and canvases with a mapping of their own, by its address.
 _apart: dict[int, ref[Lease] | ref[Canvas]] = {}
 
@@ -74,16 +76,19 @@ class Reader:
 
     Attributes
     ----------
+    keepers : int
+        How many keep it whether anything in it is held or not, see `attach`.
     leased : dict
         What is leased in the mapping of the segment, by the offset of the block.
     """
 
-    __slots__ = ("__weakref__", "_address", "fd", "key", "leased", "nbytes")
+    __slots__ = ("__weakref__", "_address", "fd", "keepers", "key", "leased", "nbytes")
 
     def __init__(self, key: int, fd: int, nbytes: int) -> None:
         self.key = key
         self.fd = fd
         self.nbytes = nbytes
+        self.keepers = 0
         self._address = 0
         self.leased: dict[int, ref[Lease]] = {}
 
@@ -103,14 +108,24 @@ class Reader:
 
 
 def attach(key: int, fd: int, nbytes: int) -> Reader:
-    """Return the reader of a segment; the descriptor is owned from now on."""
+    """Return the reader of a segment, for who keeps it; the descriptor is owned from now on."""
     with _lock:
         reader = readers.get(key)
         if reader is None:
             reader = readers[key] = Reader(key, fd, nbytes)
         else:
             os.close(fd)
+            orphans.pop(key, None)
+        reader.keepers += 1
         return reader
+
+
+def leave(reader: Reader) -> None:
+    """Note that one who kept a reader does so no more; what is held in it keeps it still."""
+    with _lock:
+        reader.keepers -= 1
+        if not reader.keepers:
+            orphans[reader.key] = reader
 
 
 class Block:

@@ -194,12 +194,12 @@ class Segment:
         found = self._populated.rfind(1, start // PAGE, end // PAGE)
         return start if found < 0 else (found + 1) * PAGE
 
-    def punch(self, start: int, end: int) -> int:
+    def punch(self, start: int, end: int, whole: bool = True) -> int:
         """Give the pages of a free range back to the system; return how many bytes.
 
-        Only whole huge pages: part of one would split it.
+        Only whole huge pages, unless they may be split.
         """
-        size = HUGE if self._huge else PAGE
+        size = HUGE if self._huge and whole else PAGE
         start, end = -(-start // size) * size, end // size * size
         if start >= end:
             return 0

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import errno
+import os
 import select
+import sys
 
 from pool._local import _events as ev
 from pool._local._peers import Peer
@@ -135,13 +138,10 @@ class Crew:
             peer.post((INITIALIZE,), self._initial)
 
     def _cannot_start(self, error: OSError) -> None:
-        from pool._errors import StartError
-
         driver = self._driver
-        driver.failure = StartError(
-            f"cannot start worker number {len(self.peers) + 1} of {driver.scheduler.processes}: "
-            f"{error}. Each worker takes two descriptors here; raise `ulimit -n` or lower "
-            "`processes`"
+        driver.failure = _not_started(
+            f"cannot start one more worker ({len(self.peers)} of {driver.scheduler.processes} are "
+            f"there): {error}{_why(error, len(self.peers))}"
         )
         driver.crashed = True
         driver.inbox.append(ev.PoolTerminated())
@@ -320,3 +320,26 @@ class Crew:
         """Wait until no process of this pool is left, after `close`."""
         for launcher in self.controls.values():
             launcher.wait()
+
+
+def _not_started(text: str) -> BaseException:
+    try:
+        from pool._errors import StartError
+    except OSError:
+        return RuntimeError(text)  # no descriptor to import anything by
+    return StartError(text)
+
+
+def _why(error: OSError, peers: int) -> str:
+    """Return what uses up the descriptors, if that is the error. Opens nothing."""
+    if error.errno != errno.EMFILE:
+        return ""
+    mappings = sys.modules.get("store._mappings")
+    segments = 0 if mappings is None else len(mappings.readers)
+    limit = os.sysconf("SC_OPEN_MAX")
+    return (
+        f". All {limit} descriptors that this process may have (`ulimit -n`) are in use: "
+        f"{2 * peers} by its other workers, {segments} by memory that it shares with others, the "
+        "rest by files, connections and the like. Raise the limit, close what is not needed, or "
+        "lower `processes`"
+    )

@@ -128,3 +128,6 @@ def _farewell() -> None:
     finally:
         flush_streams()
         flush_files()
+        depot = sys.modules.get("store._depot")
+        if depot is not None:
+            depot.retire()  # what the parent keeps of this worker is not to cost more than it is

@@ -83,6 +83,24 @@ def test_few_descriptors(mode: str) -> None:
     assert run(body, POOL_STORE=mode) == "right"
 
 
+@pytest.mark.parametrize("mode", ["memfd+huge", "tmpfile"])
+def test_results_of_many_workers_that_have_ended(mode: str) -> None:
+    body = """
+        from store import _mappings
+
+        limit("RLIMIT_NOFILE", 56)
+        with Pool(2, maxtasksperchild=1) as p:
+            results = p.map(double, [np.full(25_000, float(n)) for n in range(50)], 1)
+            p.close()
+            p.join()
+        assert all((result == 2 * n).all() for n, result in enumerate(results))
+        taken = sum(os.fstat(reader.fd).st_blocks * 512 for reader in _mappings.readers.values())
+        assert taken < 3 * sum(result.nbytes for result in results), taken
+        print(len(_mappings.orphans) <= 10, len(os.listdir("/proc/self/fd")) < 45)
+    """
+    assert run(body, POOL_STORE=mode) == "True True"
+
+
 def test_over_the_budget_objects_go_to_disk(tmp_path: Path) -> None:
     body = """
         refs = [store.put(np.full(1_000_000, float(n))) for n in range(12)]

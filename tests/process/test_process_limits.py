@@ -187,6 +187,23 @@ def test_no_descriptor_left_at_all(tmp_path: Path) -> None:
     assert lines[1] == "[9]"
 
 
+def test_what_uses_up_the_descriptors_is_named_when_a_worker_cannot_start(tmp_path: Path) -> None:
+    body = """
+        from pool import StartError
+        limit(40)
+        with Pool(1, maxtasksperchild=1) as p:
+            try:
+                with NoDescriptor():
+                    for _ in range(5):
+                        p.apply(square, (2,))
+            except StartError as error:
+                print(error)
+    """
+    said = run(body, tmp_path)
+    assert "cannot start one more worker (" in said
+    assert "All 40 descriptors" in said and "by its other workers" in said
+
+
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 def test_closed_standard_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
     # A daemon's program: new descriptors get the numbers of streams.

@@ -30,7 +30,7 @@ LAYERS = [
         "store._settings",
     ],
     ["store._arrow", "store._budget", "store._codec", "store._mappings", "store._segments"],
-    ["store._handed"],
+    ["store._handed", "store._orphans"],
     ["store._arena"],
     ["store._depot"],
     ["store._links", "store._refs"],
