@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 MODE = os.environ.get("POOL_STORE", "auto")
 
 
+def in_memory() -> bool:
+    """Return whether such files are memory, and not on a filesystem that may be full."""
+    return MODE != "tmpfile" and hasattr(os, "memfd_create")
+
+
 def create(name: str = "actorpool") -> int:
     """Create an empty anonymous file and return its descriptor (close-on-exec).
 
@@ -29,7 +34,7 @@ def create(name: str = "actorpool") -> int:
     int
         Read-write descriptor, owned by the caller.
     """
-    if MODE != "tmpfile" and hasattr(os, "memfd_create"):
+    if in_memory():
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
         os.fchmod(fd, 0o600)
         return fd
@@ -37,6 +42,28 @@ def create(name: str = "actorpool") -> int:
 
     with TemporaryFile(prefix=name) as file:
         return os.dup(file.fileno())
+
+
+def reserve(fd: int, nbytes: int) -> None:
+    """Make the file `nbytes` long, zeros where it is new, so that it can be stored to by a mapping.
+
+    On a filesystem that has no room, storing into a hole would be a SIGBUS.
+
+    Raises
+    ------
+    OSError
+        If there is no room (ENOSPC), or files may not be as large (EFBIG).
+    """
+    if in_memory():
+        os.ftruncate(fd, nbytes)
+        return
+    try:
+        os.posix_fallocate(fd, 0, nbytes)
+    except OSError as error:
+        from tempfile import gettempdir
+
+        text = f"{os.strerror(error.errno or 0)}: {nbytes} bytes in {gettempdir()} (see TMPDIR)"
+        raise OSError(error.errno, text) from None
 
 
 def write_all(fd: int, parts: Iterable[bytes | bytearray | memoryview]) -> int:

@@ -111,8 +111,8 @@ class LocalEngine:
             from pool._errors import StartError
 
             raise StartError(
-                f"cannot start a pool of {processes} workers: {error}; "
-                "a low `ulimit -n` or `ulimit -f`, or too little memory, is the usual cause"
+                f"cannot start a pool of {processes} workers: {error}; a low `ulimit -n` or "
+                "`ulimit -f`, too little memory, or a full disk is the usual cause"
             ) from error
         self.lead = Lead(self.driver)
         self._streams: dict[Any, CallStream] = {}

@@ -72,6 +72,11 @@ class JournalFile:
         How many workers may exist at the same time.
     traced : bool
         Have a trace for each slot, if files may be that large. It takes memory as it is written.
+
+    Raises
+    ------
+    OSError
+        If there is no room for it: found now, and not when a worker stores something.
     """
 
     def __init__(self, slots: int, traced: bool = False) -> None:
@@ -79,13 +84,15 @@ class JournalFile:
         self._traces = slots * SLOT_NBYTES
         size = self._traces
         try:
-            os.ftruncate(self.fd, size)
+            anonymous.reserve(self.fd, size)
             if traced:
                 try:
-                    os.ftruncate(self.fd, size + slots * TRACE_NBYTES)
+                    anonymous.reserve(self.fd, size + slots * TRACE_NBYTES)
                     size += slots * TRACE_NBYTES
                 except OSError:
-                    traced = False  # a low `ulimit -f`: they are not worth an error
+                    # A low `ulimit -f`, a full disk: they are not worth an error.
+                    os.ftruncate(self.fd, size)
+                    traced = False
             self.traced = traced
             self._map = mmap.mmap(self.fd, size)
         except BaseException:

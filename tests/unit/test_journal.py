@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import store._anonymous as anonymous
+from pool import Pool, StartError
 from pool._transport._journal import (
     CAPACITY,
     FINISHED,
@@ -125,3 +130,41 @@ def test_close_leaves_a_page_that_is_in_use() -> None:
     slot.release()
     journal._view.release()
     journal._map.close()
+
+
+@pytest.fixture
+def on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have the file on a filesystem, which may be full."""
+    monkeypatch.setattr(anonymous, "MODE", "tmpfile")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.mark.usefixtures("on_disk")
+@pytest.mark.parametrize("traced", [False, True])
+def test_file_on_a_disk_has_its_space_before_anything_is_stored(traced: bool) -> None:
+    journal = JournalFile(3, traced)
+    found = os.fstat(journal.fd)
+    journal.close()
+    assert found.st_blocks * 512 >= found.st_size == 3 * (SLOT_NBYTES + traced * TRACE_NBYTES)
+
+
+@pytest.mark.usefixtures("on_disk")
+def test_full_disk_is_an_exception(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reserve = os.posix_fallocate
+
+    def fail(fd: int, offset: int, nbytes: int) -> None:
+        if nbytes > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        reserve(fd, offset, nbytes)
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    room = SLOT_NBYTES
+    with pytest.raises(OSError, match=rf"space.* {2 * SLOT_NBYTES} bytes in {tmp_path}") as caught:
+        JournalFile(2)
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(StartError, match=rf"a pool of 1 workers.*{tmp_path}"):
+        Pool(1).apply(abs, (1,))
+    # Traces are not worth an error.
+    journal = JournalFile(1, traced=True)
+    assert not journal.traced and os.fstat(journal.fd).st_size == SLOT_NBYTES
+    journal.close()
