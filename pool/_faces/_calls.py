@@ -8,7 +8,7 @@ from pool._faces._options import Label, LabelLater, options
 from pool._faces._references import has_refs, hold_refs
 from pool._faces._results import AsyncResult
 from pool._local._jobs import OneCall, detached
-from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker
+from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker, inherits
 from pool._transport._messages import CALL, CAUGHT
 
 TYPE_CHECKING = False
@@ -35,15 +35,17 @@ def call_now(
     if args.__class__ is not tuple or engine.driver.jobs:
         return None
     try:
-        payload = dumps_function(func)
-        if not payload.stateless:
+        payload = dumps_function(func, engine.asks)
+        if not payload.stateless or payload.inherits > engine.inherited:
             return None
         if not kwds and ATOMS.issuperset(map(type, args)):
             blobs = [_pickle.dumps((args, _NO_KWDS), 5)]
         elif has_refs((*args, *kwds.values())):
             return None
         else:
-            encoded = dumps_to_worker((args, dict(kwds)))
+            encoded = dumps_to_worker((args, dict(kwds)), engine.asks)
+            if inherits(encoded) > engine.inherited:
+                return None
             blobs = [encoded.data, *encoded.buffers]
     except Exception:
         return None  # reported by the ordinary way
@@ -60,13 +62,13 @@ def call_soon(
     """Submit together with others like it, if function and arguments allow it."""
     if args.__class__ is not tuple or not ATOMS.issuperset(map(type, args)):
         return None
+    engine = pool._engine
     try:
-        payload = dumps_function(func)
+        payload = dumps_function(func, engine.asks)
     except Exception:
         return None  # reported by the ordinary way
-    if not payload.stateless:
+    if not payload.stateless or payload.inherits > engine.inherited:
         return None
-    engine = pool._engine
     result = AsyncResult(pool, engine, callback, error_callback)
     engine.call_soon(payload, LabelLater("apply_async", func), args, result)
     return result
@@ -112,15 +114,11 @@ def call(
     if has_refs((*args, *kwds.values())):
         return _call_with_refs(engine, made(), label, func, args, kwds, chosen)
     try:
-        function, blobs = _encode(engine, func, args, kwds)
+        engine, function, blobs = _encode(pool, engine, func, args, kwds)
     except CannotSend as error:
         if hold_refs((args, kwds)):
             return _call_with_refs(engine, made(), label, func, args, kwds, chosen)
-        from pool._faces._inherit import hold_call
-
-        func = hold_call(func, args, kwds)  # before the fork: the workers inherit it
-        engine = pool._engines.inheriting(error)
-        function, blobs = _encode(engine, func, (), {})
+        engine, function, blobs = _encode_held(pool, func, args, kwds, error)
     except Exception as error:
         # Raised by the pickling of the user's own class: the call's outcome.
         return fail(AsyncResult(pool, engine, callback, error_callback), error)
@@ -154,16 +152,52 @@ def _call_with_refs(
 
 
 def _encode(
-    engine: LocalEngine, func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str, Any]
-) -> tuple[Function | None, list[Any]]:
-    """Pickle one call; return the function, None if the payload holds it, and the payload."""
-    payload = dumps_function(func)
-    if payload.stateless:
-        encoded = dumps_to_worker((args, dict(kwds)))
-        return engine.function(payload), [encoded.data, *encoded.buffers]
+    pool: Pool,
+    engine: LocalEngine,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwds: Mapping[str, Any],
+) -> tuple[LocalEngine, Function | None, list[Any]]:
+    """Pickle one call.
+
+    Returns
+    -------
+    engine : LocalEngine
+        The one given, or one whose workers share the memory that the call is about.
+    function : Function or None
+        None if the payload holds it.
+    payload : list
+    """
+    payload = dumps_function(func, engine.asks)
     # What the function holds may be among the arguments too: one pickle keeps that.
-    encoded = dumps_to_worker((func, args, dict(kwds)))
-    return None, [encoded.data, *encoded.buffers]
+    call = (args, dict(kwds)) if payload.stateless else (func, args, dict(kwds))
+    encoded = dumps_to_worker(call, engine.asks)
+    engine = pool._engines.sharing(engine, max(payload.inherits, inherits(encoded)))
+    function = engine.function(payload) if payload.stateless else None
+    return engine, function, [encoded.data, *encoded.buffers]
+
+
+def _encode_held(
+    pool: Pool,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwds: Mapping[str, Any],
+    error: CannotSend,
+) -> tuple[LocalEngine, Function | None, list[Any]]:
+    """Do as `_encode` for a call of which workers must inherit a part.
+
+    The arguments are inherited only if they have to be. As copies they are a task's own, also
+    where they lie on memory that the workers share.
+    """
+    from pool._faces._inherit import hold_call, hold_function
+
+    # Before the fork: the workers inherit it.
+    try:
+        dumps_to_worker((args, dict(kwds)))
+        func = hold_function(func)
+    except Exception:
+        func, args, kwds = hold_call(func, args, kwds), (), {}
+    return _encode(pool, pool._engines.inheriting(error), func, args, kwds)
 
 
 def fail(result: R, error: BaseException) -> R:

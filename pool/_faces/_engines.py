@@ -2,7 +2,7 @@
 
 Usually there is one. After a fork of the process or a crash of the engine, the next call
 gets a new one; a call that no pickle can carry gets one of its own, whose workers inherit
-what it needs.
+what it needs. Calls whose globals lie on shared memory have one in common, which is kept.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Engines:
         "_over",
         "_pool",
         "_processes",
+        "_sharing",
         "_sides",
         "main",
         "method",
@@ -76,6 +77,7 @@ class Engines:
         self._maxtasksperchild = maxtasksperchild
         self._blas_threads = blas_threads
         self._sides: list[LocalEngine] = []
+        self._sharing: LocalEngine | None = None
         self._locks: dict[int, RLock] = {}
         #: The pool was terminated.
         self._over = False
@@ -135,11 +137,36 @@ class Engines:
         self._sides.append(engine)
         return engine
 
+    def sharing(self, engine: LocalEngine, inherits: int) -> LocalEngine:
+        """Return `engine`, or one whose workers have inherited the shared memory that is needed.
+
+        Parameters
+        ----------
+        engine : LocalEngine
+            What would run the call otherwise.
+        inherits : int
+            Needed is what is numbered below, see `pool._pickling._shared`.
+        """
+        if inherits <= engine.inherited:
+            return engine
+        with self._lock():
+            known = self._sharing
+            if known is None or not known.usable or known.inherited < inherits:
+                if self._over:
+                    raise ValueError("Pool not running")  # terminated a moment ago
+                if known is not None and not known.foreign:
+                    self._sides.append(known)  # until it has no work any more
+                known = self._sharing = self._new("fork")
+        return known
+
     def all(self) -> list[LocalEngine]:
         """Return those that this process has started."""
         engines = list(self._sides)
-        if self.main is not None and not self.main.foreign:
-            engines.append(self.main)
+        engines += [
+            engine
+            for engine in (self._sharing, self.main)
+            if engine is not None and not engine.foreign
+        ]
         return engines
 
     def _new(self, method: str) -> LocalEngine:
@@ -154,6 +181,7 @@ class Engines:
             self._limits(),
             _preload(),
             pool=self._pool,
+            shares=method == "default",
         )
 
     def _limits(self) -> dict[str, str]:

@@ -67,6 +67,10 @@ class _ParentEngine:
         """Refuse: workers that could inherit from this task are not the pool's."""
         raise error
 
+    def sharing(self, engine: Any, inherits: int) -> Any:
+        """Return the engine: there is no other."""
+        return engine
+
 
 class PoolHandle(Pool):
     """The pool that a task runs in. All methods that run tasks work, to any depth."""

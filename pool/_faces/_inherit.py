@@ -45,8 +45,8 @@ class _Inherited:
         self._parts = _held[number]
         self._run = run
 
-    def __call__(self, *args: Any) -> Any:
-        return self._run(*self._parts, *args)
+    def __call__(self, *args: Any, **kwds: Any) -> Any:
+        return self._run(*self._parts, *args, **kwds)
 
 
 def hold_call(func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str, Any]) -> Any:
@@ -60,7 +60,7 @@ def hold_map(func: Callable[..., Any], items: Sequence[Any], mode: int) -> Any:
 
 
 def hold_function(func: Callable[..., Any]) -> Any:
-    """Return a callable that takes an item."""
+    """Return a callable that takes what the function takes."""
     return Held((func,), _run_function)
 
 
@@ -76,8 +76,8 @@ def _run_star(func: Callable[..., Any], items: Sequence[Any], index: int) -> Any
     return func(*items[index])
 
 
-def _run_function(func: Callable[..., Any], *item: Any) -> Any:
-    return func(*item)
+def _run_function(func: Callable[..., Any], *args: Any, **kwds: Any) -> Any:
+    return func(*args, **kwds)
 
 
 def _name(func: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pool._faces._calls import progress_of
 from pool._faces._iterators import Flow, IMapIterator, Window
+from pool._faces._maps import needed_by_first
 from pool._faces._options import Label, options
 from pool._faces._references import any_refs, has_refs
 from pool._local._lazy import Fed, Windowed
@@ -45,15 +46,18 @@ def start_imap(
         mode |= CAUGHT
     progress = progress_of(chosen, _length(iterable), label) if chosen.progress else None
     engine = pool._engine
+    known = iterable.__class__ in (list, tuple)
     try:
-        function = engine.function(dumps_function(func))
+        payload = dumps_function(func, engine.asks)
+        needed = max(payload.inherits, _needed_by_first(iterable, engine.asks) if known else 0)
+        engine = pool._engines.sharing(engine, needed)
+        function = engine.function(payload)
     except CannotSend as error:
         from pool._faces._inherit import hold_function
 
         func = hold_function(func)  # before the fork: the workers inherit it
         engine = pool._engines.inheriting(error)
         function = engine.function(dumps_function(func))
-    known = iterable.__class__ in (list, tuple)
     with_refs = known and has_refs(iterable)
     if not known and iterable.__class__ is not range and any_refs():
         from pool._faces._awaited import resolved_one_by_one
@@ -103,6 +107,13 @@ def _seeded(
     root = seed_sequence(seed)
     assert root is not None
     return SeededCall(func, root, mode == STAR), enumerate(iterable), MAP
+
+
+def _needed_by_first(items: Any, asks: int) -> int:
+    try:
+        return needed_by_first(items, asks)
+    except CannotSend:
+        return 0  # the outcome of its chunk
 
 
 def _length(iterable: Iterable[Any]) -> int | None:

@@ -7,7 +7,7 @@ from pool._faces._options import Label, options
 from pool._faces._references import has_refs, hold_refs
 from pool._faces._results import MapResult
 from pool._local._jobs import Items
-from pool._pickling import CannotSend, dumps_function, dumps_to_worker
+from pool._pickling import CannotSend, dumps_function, dumps_to_worker, inherits
 from pool._transport._messages import CAUGHT, MAP, STAR
 
 TYPE_CHECKING = False
@@ -116,30 +116,43 @@ def _sendable(
 ) -> tuple[LocalEngine, Function, Sequence[Any], int]:
     """Return engine, function, items and mode such that workers can have them.
 
-    Usually those given. If the function or the first item cannot be pickled, workers
-    inherit function and items, and are sent indices.
+    Usually those given. If the function cannot be pickled, workers inherit it; if the first
+    item cannot, they inherit function and items, and are sent indices.
     """
     engine = pool._engine
     try:
-        function = engine.function(dumps_function(func))
-        _check_first(items)
+        payload = dumps_function(func, engine.asks)
+        needed = max(payload.inherits, needed_by_first(items, engine.asks))
+        engine = pool._engines.sharing(engine, needed)
+        function = engine.function(payload)
     except CannotSend as error:
-        from pool._faces._inherit import hold_map
+        from pool._faces._inherit import hold_function, hold_map
 
-        func = hold_map(func, items, mode)  # before the fork: the workers inherit it
+        # Before the fork: the workers inherit it.
+        try:
+            needed_by_first(items, engine.asks)
+            func = hold_function(func)
+        except CannotSend:
+            func = hold_map(func, items, mode)
+            items, mode = range(len(items)), MAP
         engine = pool._engines.inheriting(error)
-        items, mode = range(len(items)), MAP
         function = engine.function(dumps_function(func))
     return engine, function, items, mode
 
 
-def _check_first(items: Sequence[Any]) -> None:
-    """Raise CannotSend if the first item cannot be pickled, by nobody's fault."""
+def needed_by_first(items: Sequence[Any], asks: int) -> int:
+    """Return what workers must have inherited for the first item, see `pool._pickling._shared`.
+
+    Raises
+    ------
+    CannotSend
+        If it cannot be pickled, by nobody's fault.
+    """
     if items.__class__ is range or not len(items):
-        return
+        return 0
     try:
-        dumps_to_worker(items[0])
+        return inherits(dumps_to_worker(items[0], asks))
     except CannotSend:
         raise
     except Exception:
-        return  # raised by its own class: the outcome of its chunk
+        return 0  # raised by its own class: the outcome of its chunk

@@ -16,6 +16,8 @@ from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
 from pool._local._waiting import Lead
+from pool._pickling import dumps_to_worker, inherits
+from pool._pickling._shared import ALL, number_globals, upcoming
 from pool._transport._messages import AWAITED
 from pool._workers import _launcher
 from store._codec import OUT_OF_BAND_MIN
@@ -57,6 +59,18 @@ class LocalEngine:
         Give workers room to note what they run.
     pool : int
         What tells the pool of this engine from others of this process.
+    shares : bool
+        Fork if the initializer's arguments lie on shared memory: as `multiprocessing` does where
+        nobody chose another way to start workers.
+
+    Attributes
+    ----------
+    inherited : int
+        Workers have inherited the arrays on shared memory that are numbered below (see
+        `pool._pickling._shared`).
+    asks : int
+        For pickling what its workers are to have: that number, or `ALL` where another engine can
+        be had whose workers inherit more.
     """
 
     def __init__(
@@ -70,8 +84,11 @@ class LocalEngine:
         preload: Sequence[str] = (),
         traced: bool = False,
         pool: int = 0,
+        shares: bool = False,
     ) -> None:
         self.method = method
+        self.inherited = 0
+        self.asks = ALL
         self._owner = os.getpid()
         limit = os.environ.get("POOL_MEMORY_LIMIT")
         if limit is not None:
@@ -79,7 +96,7 @@ class LocalEngine:
 
             memory_limit = parse_limit(limit)
         launcher, initial = self._launcher(
-            initializer, tuple(initargs), limits or {}, preload, pool
+            initializer, tuple(initargs), limits or {}, preload, pool, shares
         )
         # An interrupt in the midst of this would leave descriptors behind that nobody knows.
         shielded = shield.raised()
@@ -132,22 +149,26 @@ class LocalEngine:
         limits: dict[str, str],
         preload: Sequence[str],
         pool: int,
+        shares: bool,
     ) -> tuple[Callable[[int], _launcher.Launcher], Sequence[Any]]:
         """Return what connects to a forkserver, and what each worker is to be sent first."""
         payload: Any = None
         initial: Sequence[Any] = ()
         if initializer is not None and self.method != "fork":
-            from pool._pickling import dumps_to_worker
-
             try:
-                payload = dumps_to_worker((initializer, initargs))
+                payload = dumps_to_worker((initializer, initargs), ALL if shares else 0, shares)
             except Exception:
                 if not hasattr(os, "fork"):
                     raise
                 # Locks of multiprocessing, open connections and the like can only be
                 # inherited: then they are.
                 self.method = "fork"
+            else:
+                if inherits(payload):
+                    self.method = "fork"
         if self.method == "fork":
+            number_globals()
+            self.inherited = self.asks = upcoming()
             run = None if initializer is None else lambda: initializer(*initargs)
             return lambda journal: _launcher.fork(run, journal, limits, pool), ()
         if payload is not None and (payload.buffers or len(payload.data) >= OUT_OF_BAND_MIN):
@@ -224,6 +245,7 @@ class LocalEngine:
         job.timeout = timeout
         job.retries = retries
         job.depth = depth
+        source.inherited = self.inherited
         driver = self.driver
         driver.add_job(job)
         key = cost_key or (0 if function is None else function.function_id, source.chunksize)

@@ -115,14 +115,17 @@ class Source:
         Whether that is all.
     chunksize : int
         Items in each but the last.
+    inherited : int
+        What the workers have inherited, see `LocalEngine`.
     """
 
-    __slots__ = ("chunks", "chunksize", "final")
+    __slots__ = ("chunks", "chunksize", "final", "inherited")
 
     def __init__(self, chunks: int, final: bool, chunksize: int) -> None:
         self.chunks = chunks
         self.final = final
         self.chunksize = chunksize
+        self.inherited = 0
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
         """Append the payloads of chunks start..stop; return layout and extra."""
@@ -150,8 +153,7 @@ class OneCall(Source):
     __slots__ = ("_blobs", "_extra")
 
     def __init__(self, blobs: list[Any]) -> None:
-        self.chunks = self.chunksize = 1
-        self.final = True
+        super().__init__(1, True, 1)
         self._blobs = blobs
         self._extra = (len(blobs) - 1,) if len(blobs) > 1 else None
 
@@ -190,13 +192,17 @@ class Items(Source):
         extra: list[int] = []
         for index in range(start, stop):
             first = (index - start) * size
-            chunk = encode_chunk(items[first : first + size], index * size, self._describe)
+            chunk = encode_chunk(
+                items[first : first + size], index * size, self._describe, self.inherited
+            )
             blobs.extend(chunk)
             extra.append(len(chunk) - 1)
         return EACH, tuple(extra) if any(extra) else None
 
 
-def encode_chunk(items: Sequence[Any], first: int, describe: Callable[[int], str]) -> list[Any]:
+def encode_chunk(
+    items: Sequence[Any], first: int, describe: Callable[[int], str], inherited: int = 0
+) -> list[Any]:
     """Pickle one chunk; what cannot be pickled becomes the failure of that chunk alone.
 
     Returns
@@ -205,7 +211,7 @@ def encode_chunk(items: Sequence[Any], first: int, describe: Callable[[int], str
         A payload: pickle bytes and buffers.
     """
     try:
-        encoded = dumps_to_worker(items)
+        encoded = dumps_to_worker(items, inherited)
     except BaseException as error:
         where = first
         if len(items) > 1:

@@ -155,7 +155,9 @@ class Fed(Source):
                 if not items:
                     break
                 # Copied: the iterator may fill the same buffer anew for the next item.
-                chunk = detached(encode_chunk(items, read * self.chunksize, self._describe))
+                chunk = detached(
+                    encode_chunk(items, read * self.chunksize, self._describe, self.inherited)
+                )
                 del items
                 self._nbytes_read += sum(map(len, chunk))
                 self._blobs[read] = chunk

@@ -104,6 +104,8 @@ class NestedEngine:
 
     method = "nested"
     usable = True
+    #: What can only be inherited is copied: there, it does not replace what was inherited.
+    inherited = asks = 0
 
     def __init__(self, processes: int) -> None:
         self.driver = NestedDriver()

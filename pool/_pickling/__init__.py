@@ -18,6 +18,7 @@ from ._namespaces import install_main, main_facts
 from ._payloads import FunctionPayload, dumps_function
 from ._picklers import register_reducer
 from ._reducers import flush_files
+from ._shared import inherits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "dumps_to_parent",
     "dumps_to_worker",
     "flush_files",
+    "inherits",
     "install_main",
     "loads",
     "main_facts",

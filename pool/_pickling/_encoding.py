@@ -9,6 +9,7 @@ from store._codec import OUT_OF_BAND_MIN, Encoded, collector, decode, lift_bytes
 
 from ._picklers import FastPickler
 from ._preludes import prelude_for
+from ._shared import Inheriting, Sharing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,15 +71,24 @@ class CannotSend(_pickle.PicklingError, TypeError):
         return error
 
 
-def dumps_to_worker(obj: object) -> Encoded:
+def dumps_to_worker(obj: object, inherited: int | None = None, throughout: bool = False) -> Encoded:
     """Pickle `obj` for a worker.
+
+    Parameters
+    ----------
+    obj : object
+    inherited : int, optional
+        Globals on shared memory are shared (see `_shared`), those without a name if they are
+        numbered below. By default they are copied.
+    throughout : bool
+        Share what `obj` itself has, too, and nothing by its name.
 
     Raises
     ------
     CannotSend
         If that is not possible. Errors of the object's own reach the caller unchanged.
     """
-    return _dumps(obj, False)
+    return _dumps(obj, False, inherited, throughout)
 
 
 def dumps_to_parent(obj: object) -> Encoded:
@@ -103,7 +113,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     return _pickle.loads(data)
 
 
-def _dumps(obj: Any, up: bool) -> Encoded:
+def _dumps(obj: Any, up: bool, inherited: int | None = None, throughout: bool = False) -> Encoded:
     kind = type(obj)
     if kind in ATOMS or (
         (kind is tuple or kind is list) and len(obj) <= _SHORT and ATOMS.issuperset(map(type, obj))
@@ -112,15 +122,17 @@ def _dumps(obj: Any, up: bool) -> Encoded:
         if len(data) < OUT_OF_BAND_MIN:
             return Encoded(data, [])
     try:
-        return encode_with(FastPickler, obj, up)
+        return encode_with(FastPickler, obj, up, inherited, throughout)
     except REFUSALS:
-        return _dumps_late(obj, up)
+        return _dumps_late(obj, up, inherited, throughout)
 
 
-def _dumps_late(obj: Any, up: bool) -> Encoded:
+def _dumps_late(obj: Any, up: bool, inherited: int | None, throughout: bool) -> Encoded:
     """Pickle what `FastPickler` could not, or say why it cannot be pickled."""
     try:
-        return attempt_late(lambda pickler_class: encode_with(pickler_class, obj, up))
+        return attempt_late(
+            lambda pickler_class: encode_with(pickler_class, obj, up, inherited, throughout)
+        )
     except REFUSALS as refusal:
         if isinstance(refusal, RuntimeError) and not any(
             words in str(refusal) for words in _STANDARD_REFUSALS
@@ -131,16 +143,29 @@ def _dumps_late(obj: Any, up: bool) -> Encoded:
         raise explain(obj, refusal, up) from refusal
 
 
-def encode_with(pickler_class: Callable[..., Any], obj: Any, up: bool) -> Encoded:
+def encode_with(
+    pickler_class: Callable[..., Any],
+    obj: Any,
+    up: bool,
+    inherited: int | None = None,
+    throughout: bool = False,
+) -> Encoded:
     """Pickle `obj`, and before it what it needs."""
     file = BytesIO()
     buffers: list[memoryview] = []
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     pickler.up = up
+    sharing = None
+    if inherited is not None:
+        sharing = pickler.sharing = Sharing(inherited, named=not throughout)
+        pickler.throughout = throughout
     pickler.dump(lift_bytes(obj))
-    if pickler.needs is None:
-        return Encoded(file.getvalue(), buffers)
-    return prelude_for(pickler.needs, up).before(file.getvalue(), buffers)
+    if pickler.needs is not None:
+        prelude = prelude_for(pickler.needs, up, inherited)
+        return prelude.before(file.getvalue(), buffers, sharing)
+    if sharing is not None and sharing.held:
+        return Inheriting(file.getvalue(), buffers, sharing.inherits, sharing.held)
+    return Encoded(file.getvalue(), buffers)
 
 
 def attempt(encode: Callable[[Any], T]) -> T:

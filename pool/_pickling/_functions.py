@@ -16,6 +16,7 @@ from ._identity import adopt, attributes, entry_for, entry_of, introduce, outdat
 from ._names import global_names, submodules
 from ._namespaces import namespace
 from ._origins import innermost, resolve, scope_of
+from ._shared import captured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
         if not scope.importable:
             pickler.require_names(scope, func.__globals__, global_names(code))
     cells = func.__closure__ or ()
-    contents = [(cell, cell.cell_contents) for cell in pickler.unfilled(cells)]
+    contents = [(cell, captured(pickler, cell.cell_contents)) for cell in pickler.unfilled(cells)]
     if pickler.notes is not None:
         pickler.notes.add_function(func)
     modules = _modules_in(func.__globals__[name] for name in names)
@@ -209,7 +210,7 @@ def _set_changed(
 def reduce_cell(pickler: BasePickler, cell: CellType) -> Any:
     """Reduce a cell; its contents follow unless they come with a function."""
     if pickler.unfilled((cell,)):
-        return CellType, (), cell.cell_contents, None, None, fill_cell
+        return CellType, (), captured(pickler, cell.cell_contents), None, None, fill_cell
     return CellType, ()
 
 

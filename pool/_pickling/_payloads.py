@@ -9,6 +9,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from ._encoding import ATOMS, CannotSend, dumps_to_worker
 from ._functions import token_of
 from ._origins import LruType, is_named
+from ._shared import inherits
 from ._versions import Watch
 
 TYPE_CHECKING = False
@@ -31,12 +32,15 @@ class FunctionPayload:
         Whether a worker may unpickle it once and call that for every task. Otherwise it
         is to be unpickled for each chunk, since a program can see the difference: an
         instance that counts its calls, a closure that remembers.
+    inherits : int
+        Only workers can have it that have inherited what is numbered below (see `_shared`).
     """
 
-    __slots__ = ("encoded", "stateless")
+    __slots__ = ("encoded", "inherits", "stateless")
 
     def __init__(self, encoded: Encoded, stateless: bool) -> None:
         self.encoded = encoded
+        self.inherits = inherits(encoded)
         self.stateless = stateless
 
 
@@ -53,8 +57,9 @@ class _Record:
         self._notes = notes
         self._watch = None if notes is None else Watch(notes.values())
 
-    def is_current(self) -> bool:
-        if self._prelude is not None and not self._prelude.is_current():
+    def is_current(self, inherited: int | None) -> bool:
+        prelude = self._prelude
+        if prelude is not None and not (prelude.is_current() and prelude.suits(inherited)):
             return False
         if self._watch is None or self._notes is None:
             return True
@@ -73,8 +78,14 @@ def _drop(key: int, dead: object) -> None:
         del _records[key]
 
 
-def dumps_function(func: Callable[..., Any]) -> FunctionPayload:
+def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> FunctionPayload:
     """Pickle a function for workers.
+
+    Parameters
+    ----------
+    func : callable
+    inherited : int, optional
+        As for `dumps_to_worker`.
 
     Raises
     ------
@@ -82,10 +93,10 @@ def dumps_function(func: Callable[..., Any]) -> FunctionPayload:
         As `dumps_to_worker`.
     """
     record = _records.get(id(func))
-    if record is not None and record.func() is func and record.is_current():
+    if record is not None and record.func() is func and record.is_current(inherited):
         return record.payload
     try:
-        payload = FunctionPayload(dumps_to_worker(func), is_stateless(func))
+        payload = FunctionPayload(dumps_to_worker(func, inherited), is_stateless(func))
     except CannotSend as error:
         name = getattr(func, "__qualname__", type(func).__qualname__)
         raise error.about(f"function {name!r}") from error.__cause__

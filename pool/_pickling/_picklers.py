@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ._identity import Entry
     from ._origins import Scope
     from ._preludes import Notes
+    from ._shared import Sharing
 
     #: What a message needs: the object of each token, the globals of each (scope, name).
     Needs = dict[str | tuple[str, str], Any]
@@ -102,6 +103,10 @@ class BasePickler:
         What the pickle depends on, if it is to be used again.
     named, containers : dict
         What is known by its name (see `_named`), in a prelude.
+    sharing : Sharing or None
+        What becomes of shared memory that a fork would have inherited; None: it is copied.
+    throughout : bool
+        Whether a fork would have inherited everything here.
     """
 
     up = False
@@ -112,6 +117,8 @@ class BasePickler:
     notes: Notes | None = None
     named: dict[int, tuple[Scope, str, dict[str, Any]]] | None = None
     containers: dict[int, Any]
+    sharing: Sharing | None = None
+    throughout = False
     known_nobodys: dict[int, _Nobodys] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
@@ -148,6 +155,10 @@ class BasePickler:
             from ._exceptions import reduce_exception
 
             return reduce_exception(obj)
+        if self.throughout and self.sharing is not None:
+            reduced = self.sharing.reduce(obj)
+            if reduced is not NotImplemented:
+                return reduced
         return NotImplemented
 
     # ------------------------------------------------------------ functions, classes
@@ -224,6 +235,10 @@ class BasePickler:
 
     def _watched(self, obj: Any, kind: type) -> Any:
         if kind.__module__ in WATCHED:
+            if self.throughout and self.sharing is not None:
+                reduced = self.sharing.reduce(obj)
+                if reduced is not NotImplemented:
+                    return reduced
             return reduce_large(obj)
         reducer = _find(kind)
         if reducer is None:

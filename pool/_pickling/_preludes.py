@@ -25,6 +25,7 @@ from ._named import NamedValues, Unpickler, looking_for_containers
 from ._names import global_names
 from ._namespaces import bind, bind_absent, is_from_above, versions_of
 from ._origins import LruType, is_named, resolve, scope_of, scope_of_module
+from ._shared import Inheriting, Sharing
 from ._versions import MISSING, Watch
 
 TYPE_CHECKING = False
@@ -54,11 +55,20 @@ class Prelude:
         What a message begins with.
     buffers : list of memoryview
         Come before those of the message.
+    sharing : Sharing or None
+        What became of shared memory; None: all was copied, whatever the receiver has.
     """
 
-    __slots__ = ("_notes", "_watch", "buffers", "identity", "prefix")
+    __slots__ = ("_notes", "_watch", "buffers", "identity", "prefix", "sharing")
 
-    def __init__(self, data: bytes, buffers: list[memoryview], notes: Notes | None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        buffers: list[memoryview],
+        notes: Notes | None,
+        sharing: Sharing | None = None,
+    ) -> None:
+        self.sharing = sharing
         self.identity = _new_identity()
         self.buffers = buffers
         self._notes = notes
@@ -74,18 +84,36 @@ class Prelude:
         except ReferenceError:
             return False
 
-    def before(self, body: bytes, buffers: list[memoryview]) -> WithPrelude:
+    def suits(self, inherited: int | None) -> bool:
+        """Return whether a receiver that has `inherited` is to have this one."""
+        return self.sharing is None or self.sharing.suits(inherited)
+
+    def before(
+        self, body: bytes, buffers: list[memoryview], sharing: Sharing | None = None
+    ) -> WithPrelude:
         """Return the message that consists of this prelude and a body."""
-        return WithPrelude(self, body, buffers)
+        return WithPrelude(self, body, buffers, sharing)
 
 
-class WithPrelude(Encoded):
+class WithPrelude(Inheriting):
     """A message that begins with definitions."""
 
     __slots__ = ("prelude",)
 
-    def __init__(self, prelude: Prelude, body: bytes, buffers: list[memoryview]) -> None:
-        super().__init__(prelude.prefix + body, [*prelude.buffers, *buffers])
+    def __init__(
+        self,
+        prelude: Prelude,
+        body: bytes,
+        buffers: list[memoryview],
+        sharing: Sharing | None = None,
+    ) -> None:
+        both = [part for part in (prelude.sharing, sharing) if part is not None]
+        super().__init__(
+            prelude.prefix + body,
+            [*prelude.buffers, *buffers],
+            max((part.inherits for part in both), default=0),
+            [array for part in both for array in part.held],
+        )
         self.prelude = prelude
 
     def without_definitions(self) -> Encoded:
@@ -181,14 +209,22 @@ def _call(identity: bytes, data: bytes | None, buffers: int, lasting: bool) -> b
 _known: dict[frozenset[Any], Prelude] = {}
 
 
-def prelude_for(needs: Needs, up: bool) -> Prelude:
-    """Return a prelude that defines what is needed, made now or before."""
+def prelude_for(needs: Needs, up: bool, inherited: int | None = None) -> Prelude:
+    """Return a prelude that defines what is needed, made now or before.
+
+    Parameters
+    ----------
+    needs : dict
+    up : bool
+    inherited : int, optional
+        As for `_encoding.dumps_to_worker`.
+    """
     if up:
-        return _make(needs, up=True)
+        return _make(needs, True, None)
     key = frozenset(needs)
     prelude = _known.get(key)
-    if prelude is None or not prelude.is_current():
-        prelude = _make(needs, up=False)
+    if prelude is None or not prelude.is_current() or not prelude.suits(inherited):
+        prelude = _make(needs, False, inherited)
         _known.pop(key, None)
         _known[key] = prelude
         if len(_known) > _KEPT:
@@ -196,13 +232,15 @@ def prelude_for(needs: Needs, up: bool) -> Prelude:
     return prelude
 
 
-def _make(needs: Needs, up: bool) -> Prelude:
+def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
     from ._encoding import attempt
 
-    return attempt(lambda pickler_class: _pickle_needs(needs, pickler_class, up))
+    return attempt(lambda pickler_class: _pickle_needs(needs, pickler_class, up, inherited))
 
 
-def _pickle_needs(needs: Needs, pickler_class: Callable[..., Any], up: bool) -> Prelude:
+def _pickle_needs(
+    needs: Needs, pickler_class: Callable[..., Any], up: bool, inherited: int | None
+) -> Prelude:
     notes = Notes()
     file = BytesIO()
     buffers: list[memoryview] = []
@@ -217,6 +255,10 @@ def _pickle_needs(needs: Needs, pickler_class: Callable[..., Any], up: bool) -> 
     pickler.notes = notes
     pickler.named = named.instances
     pickler.containers = named.containers
+    # Also where all of it is copied: then that is noted.
+    sharing = None if up else Sharing(inherited)
+    pickler.sharing = sharing
+    pickler.throughout = True
     while pending:
         # Definitions first: the data may need them while it is being unpickled.
         definitions: list[Any] = []
@@ -232,7 +274,9 @@ def _pickle_needs(needs: Needs, pickler_class: Callable[..., Any], up: bool) -> 
                 pickler.dump(items)
         found = explore(pickler.needs or {})
         pending = {key: what for key, what in found.items() if key not in done}
-    return Prelude(file.getvalue(), buffers, None if up else notes)
+    if sharing is not None and sharing.names:
+        notes.add(sharing.standing)
+    return Prelude(file.getvalue(), buffers, None if up else notes, sharing)
 
 
 def _named(needs: Needs) -> NamedValues:

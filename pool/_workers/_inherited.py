@@ -68,11 +68,13 @@ def _serve(
     journal: int,
     owner: int,
 ) -> NoReturn:
+    from pool._pickling._shared import keep_inherited
     from pool._transport._channel import Channel
     from pool._workers._forkserver import Client, ForkServer
 
     os.setpgid(0, 0)
     ours.close()
+    keep_inherited()
     server = ForkServer(None, owner)
     client = Client(Channel(theirs), settings, "Fork")
     client.fds = [journal]
