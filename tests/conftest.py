@@ -94,7 +94,10 @@ def leaves_nothing_behind(request: pytest.FixtureRequest, shared_servers: None) 
 
 
 def shared() -> Iterator[tuple[int, int]]:
-    """Give pid and descriptor of each process that is meant to outlive a Pool."""
+    """Give pid and descriptor of each process that is meant to outlive a Pool.
+
+    The resource tracker may be nobody's child here, or not have been needed yet.
+    """
     servers = sys.modules.get("pool._workers._servers")
     if servers is not None:
         for server in servers._servers:
@@ -103,8 +106,11 @@ def shared() -> Iterator[tuple[int, int]]:
             if server.life >= 0:
                 yield server.pid, server.life
     tracking = sys.modules.get("multiprocessing.resource_tracker")
-    if tracking is not None and tracking._resource_tracker._pid is not None:
-        yield tracking._resource_tracker._pid, tracking._resource_tracker._fd
+    if tracking is not None and tracking._resource_tracker._fd is not None:
+        yield tracking._resource_tracker._pid or 0, tracking._resource_tracker._fd
+    ours = sys.modules.get("pool._workers._tracking")
+    if ours is not None and ours._pipe >= 0:
+        yield 0, ours._pipe
 
 
 def end_servers_of_the_standard() -> None:
@@ -128,7 +134,13 @@ def end_shared_servers() -> None:
         servers.shutdown_forkservers()
     tracking = sys.modules.get("multiprocessing.resource_tracker")
     if tracking is not None:
-        tracking._resource_tracker._stop()
+        tracker = tracking._resource_tracker
+        if tracker._pid is not None:
+            tracker._stop()
+        elif tracker._fd is not None:
+            # A worker has started it. What has a descriptor of it has ended, and so does it.
+            os.close(tracker._fd)
+            tracker._fd = None
 
 
 def descendants() -> set[psutil.Process]:

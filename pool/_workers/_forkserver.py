@@ -37,6 +37,7 @@ from time import monotonic
 
 from pool._transport._channel import BUFFER_NBYTES, Channel, socket_from
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL, UP
+from pool._workers import _tracking
 from pool._workers._boot import become_worker
 from pool._workers._carried import beyond
 from pool._workers._lifeline import Lifeline, tie
@@ -353,6 +354,7 @@ class ForkServer:
                 client.settings,
                 client.payload,
                 self.lifeline.held,
+                _tracking.shared(),
             )
         become_worker(
             worker_id,
@@ -370,9 +372,7 @@ def _nothing(signum: int, frame: object) -> None:
     """Exist, so that the signal writes to the wake-up pipe."""
 
 
-def main(
-    fds: tuple[int, int, int, int], preload: Sequence[str], without: Sequence[str] = ()
-) -> NoReturn:
+def main(fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = ()) -> NoReturn:
     """Run a forkserver that was started by exec.
 
     Parameters
@@ -380,15 +380,17 @@ def main(
     fds : tuple of int
         Descriptors: the control socket; a pidfd of the user's process or -1; a pipe: while
         modules are loaded, its end is the end of this process, which cannot look at its sockets
-        meanwhile; a file with the names of more modules, or -1.
+        meanwhile; a file with the names of more modules, or -1; the program's resource tracker,
+        or -1.
     preload : sequence of str
         Modules to import before the first fork.
     without : sequence of str
         Packages that are left out. One that starts a thread that a fork does not end makes this
         process unfit for forking: it is then exec'd again without it.
     """
-    control, owner, life, more = fds
+    control, owner, life, more, tracked = fds
     tied = tie(life)
+    _tracking.adopt(tracked)
     # Arrow's allocator starts a thread when it is loaded, with pandas for example, unless told
     # not to. Workers have the program's environment, not this one.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
@@ -404,7 +406,7 @@ def main(
     for fd in (life, more, tied):
         if fd >= 0:
             os.close(fd)
-    for fd in (control, owner):
+    for fd in (control, owner, tracked):
         if fd >= 0:
             os.set_inheritable(fd, False)
     channel = Channel(socket_from(control))

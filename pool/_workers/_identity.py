@@ -7,41 +7,14 @@ already, the process object is put in place at the moment a task imports it.
 
 from __future__ import annotations
 
-import sys
+from pool._workers._imports import when_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
 _MODULE = "multiprocessing.process"
-
-
-class _Introduce:
-    """A finder that leaves the finding to others and adds a step after the loading."""
-
-    def __init__(self, worker_id: int, settings: dict[str, Any], prefix: str) -> None:
-        self._introduction = (worker_id, settings, prefix)
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name != _MODULE:
-            return None
-        sys.meta_path.remove(self)
-        from importlib.util import find_spec
-
-        spec = find_spec(name)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-        introduction = self._introduction
-
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            _introduce(module, *introduction)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader
-        return spec
 
 
 def introduce(worker_id: int, settings: dict[str, Any], prefix: str) -> None:
@@ -57,11 +30,7 @@ def introduce(worker_id: int, settings: dict[str, Any], prefix: str) -> None:
         ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``: the name is as the standard's,
         ``ForkServerPoolWorker-1``.
     """
-    module = sys.modules.get(_MODULE)
-    if module is not None:
-        _introduce(module, worker_id, settings, prefix)
-    else:
-        sys.meta_path.insert(0, _Introduce(worker_id, settings, prefix))
+    when_imported(_MODULE, lambda module: _introduce(module, worker_id, settings, prefix))
 
 
 def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], prefix: str) -> None:

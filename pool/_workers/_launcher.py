@@ -8,7 +8,7 @@ import sys
 
 from pool._transport._channel import FDS_MAX, Channel, socket_pair
 from pool._transport._messages import AWAITED, CONNECT, LAUNCH, SIGNAL
-from pool._workers import _carried, _servers
+from pool._workers import _carried, _servers, _tracking
 from pool._workers._settings import capture
 
 TYPE_CHECKING = False
@@ -204,6 +204,7 @@ def fork(
     """
     from pool._workers._inherited import fork_template
 
+    _tracking.shared()  # inherited
     ours, theirs = socket_pair()
     child = fork_template(
         theirs, ours, capture(limits, pool, inherited=True), run_initializer, journal

@@ -18,7 +18,9 @@ import os
 import sys
 
 from pool._transport._channel import Channel, socket_pair
+from pool._workers import _tracking
 from pool._workers._argv import interpreter, interpreter_argv
+from pool._workers._descriptors import above_streams
 from pool._workers._warmup import MANY, installed
 
 TYPE_CHECKING = False
@@ -296,19 +298,21 @@ def _start(
 ) -> ForkServerProcess:
     ours, theirs = socket_pair()
     life, write = os.pipe()
-    given = [_above_streams(fd) for fd in (theirs.detach(), life)]
+    given = [above_streams(fd) for fd in (theirs.detach(), life)]
     executable = interpreter()
     try:
-        given.append(_above_streams(_written("\n".join(learned)) if learned else -1))
+        given.append(above_streams(_written("\n".join(learned)) if learned else -1))
         owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
-        given.append(_above_streams(owner))
-        control, life, names, owner = given
+        given.append(above_streams(owner))
+        tracked = _tracking.shared()
+        given.append(above_streams(os.dup(tracked)) if tracked >= 0 else -1)
+        control, life, names, owner, tracked = given
         # Nobody types for a worker; and the same numbers of the others in the child.
         actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in given if fd >= 0]
         pid = os.posix_spawn(
             executable,
-            forkserver_argv((control, owner, life, names), sorted(wanted)),
+            forkserver_argv((control, owner, life, names, tracked), sorted(wanted)),
             {**os.environ, **limits},
             file_actions=actions,
             # A group of its own: Ctrl-C in a terminal is the parent's to answer.
@@ -336,7 +340,7 @@ def _start(
 
 
 def forkserver_argv(
-    fds: tuple[int, int, int, int], preload: Sequence[str], without: Sequence[str] = ()
+    fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = ()
 ) -> list[str]:
     """Return the command line of a forkserver; for its parts see `_forkserver.main`."""
     code = (
@@ -352,20 +356,6 @@ def _written(text: str) -> int:
     fd = os.memfd_create("actorpool-modules")
     os.write(fd, text.encode())
     return fd
-
-
-def _above_streams(fd: int) -> int:
-    """Return a descriptor that is none of the standard streams', in place of `fd`.
-
-    It is one of theirs if the program has closed them, as daemons do.
-    """
-    if not 0 <= fd <= 2:
-        return fd
-    import fcntl
-
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(fd)
-    return moved
 
 
 # ---------------------------------------------------------------- what it has inherited

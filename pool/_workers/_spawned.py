@@ -26,28 +26,33 @@ def exec_worker(
     settings: dict[str, Any],
     payload: Any,
     lifeline: int,
+    tracked: int,
 ) -> NoReturn:
     """Replace this fork by a new interpreter that becomes the worker."""
     handover = (worker_id, slot, fd, list(fds), settings, payload)
     file = anonymous.create("actorpool-spawn")
     anonymous.write_all(file, [marshal.dumps(handover, 2)])
-    for inherited in (file, fd, lifeline, *fds):
+    for inherited in (file, fd, lifeline, tracked, *fds):
         if inherited >= 0:
             os.set_inheritable(inherited, True)
     code = (
         f"import sys; sys.path[:] = {settings['path']!r}; "
-        f"from pool._workers._spawned import main; main({file}, {lifeline})"
+        f"from pool._workers._spawned import main; main({file}, {lifeline}, {tracked})"
     )
     from pool._workers._argv import interpreter_argv
 
     os.execve(sys.executable, [*interpreter_argv(), "-c", code], settings["environ"])
 
 
-def main(file: int, lifeline: int) -> NoReturn:
+def main(file: int, lifeline: int, tracked: int) -> NoReturn:
     """Become the worker described in the anonymous file `file`."""
     from pool._workers._boot import become_worker
     from pool._workers._lifeline import tie
+    from pool._workers._tracking import adopt
 
+    if tracked >= 0:
+        os.set_inheritable(tracked, False)
+        adopt(tracked)
     if lifeline >= 0:
         tie(lifeline)
         os.close(lifeline)

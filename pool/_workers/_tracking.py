@@ -1,0 +1,164 @@
+"""One resource tracker of `multiprocessing` for a program and all its workers.
+
+A tracker unlinks what was registered and not unregistered when the last process that has a
+descriptor of it has ended: shared memory, named semaphores. Whoever attaches to shared memory
+registers it too. A worker with a tracker of its own would therefore destroy what belongs to the
+program; as the standard library does, all processes of a program write to one.
+
+There, the tracker is started before the first worker. It takes an interpreter and an import of
+`multiprocessing`, which few programs that use pools need: so here only its pipe is made, which all
+processes get, and the process that reads it is started by whichever of them first has something to
+say. That there is none yet can be seen by the pipe: it has no reader. Should the process that is
+about to start one be killed, the next one sees the same.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import stat
+import sys
+
+from pool._workers._argv import interpreter, interpreter_argv
+from pool._workers._descriptors import above_streams
+from pool._workers._imports import when_imported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+_MODULE = "multiprocessing.resource_tracker"
+
+#: SIGINT, SIGTERM: blocked until the tracker ignores them, as `multiprocessing` does it.
+_BLOCKED_SIGNALS = [2, 15]
+
+#: Write end of the pipe, until this process has something to say: from then on it belongs to the
+#: standard's object.
+_pipe = -1
+_lock = _thread.allocate_lock()
+
+
+def shared() -> int:
+    """Return the descriptor that processes shall get which are about to be started.
+
+    Returns
+    -------
+    int
+        -1 without /proc: each process then has a tracker of its own.
+    """
+    with _lock:
+        module = sys.modules.get(_MODULE)
+        running = getattr(getattr(module, "_resource_tracker", None), "_fd", None)
+        if running is not None and _is_pipe(running):
+            return int(running)
+        # A program that becomes a daemon may have closed it.
+        if not _is_pipe(_pipe):
+            read, write = os.pipe()
+            os.close(read)
+            write = above_streams(write)
+            if not os.access(f"/proc/self/fd/{write}", os.W_OK):
+                os.close(write)
+                return -1
+            adopt(write)
+        return _pipe
+
+
+def adopt(fd: int) -> None:
+    """Have this process and its forks write to the tracker of `fd`, should they need one."""
+    global _pipe
+    if fd >= 0:
+        _pipe = fd
+        when_imported(_MODULE, _prepare)
+
+
+def _prepare(module: ModuleType) -> None:
+    """Have the standard's tracker take our pipe when it is first asked for something."""
+    standard: Any = module
+    tracker = standard._resource_tracker
+    if "_send" in vars(tracker):
+        return  # it does already
+    ensure_running, send = tracker.ensure_running, tracker._send
+
+    def take_and_ensure_running() -> None:
+        _take(tracker)
+        ensure_running()
+
+    def take_and_send(*message: Any) -> None:
+        _take(tracker)
+        send(*message)
+
+    # All that the module offers comes to one of these two.
+    tracker.ensure_running = standard.ensure_running = take_and_ensure_running
+    tracker._send = take_and_send
+
+
+def _take(tracker: Any) -> None:
+    global _pipe
+    if tracker._fd is not None or _pipe < 0:
+        return
+    with tracker._lock:
+        if tracker._fd is None and _pipe >= 0:
+            # First: a finalizer may call this in the midst of it.
+            tracker._fd, _pipe = _pipe, -1
+            try:
+                tracker._pid = _start_reader(tracker._fd)
+            except OSError:
+                # Who has given up its privileges cannot open it, for example.
+                tracker._fd = None  # it starts one of its own
+
+
+def _start_reader(write: int) -> int | None:
+    """Start the process that reads the pipe, unless there is one.
+
+    Returns
+    -------
+    int or None
+        Its pid, if it is a child of this process.
+    """
+    import fcntl
+
+    path = f"/proc/self/fd/{write}"
+    lock = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _has_reader(write):
+            return None
+        read = above_streams(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            return os.posix_spawn(
+                interpreter(),
+                [*interpreter_argv(), "-c", f"from {_MODULE} import main; main({read})"],
+                os.environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, read, read)],
+                setsigmask=_BLOCKED_SIGNALS,
+            )
+        finally:
+            os.close(read)
+    finally:
+        # Not by closing it alone: another thread may have forked, and the child has a copy.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)
+
+
+def _is_pipe(fd: int) -> bool:
+    try:
+        return fd >= 0 and stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
+def _has_reader(write: int) -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(write, 0)
+    return not poll.poll(0)  # else POLLERR
+
+
+def _forked() -> None:
+    global _lock
+    _lock = _thread.allocate_lock()
+
+
+os.register_at_fork(after_in_child=_forked)
