@@ -173,6 +173,27 @@ def is_by_value(names: dict[str, Any]) -> bool:
     return _MARKER in names  # else its module has put something else in its own place
 
 
+def is_wrapped(obj: Any) -> bool:
+    """Return whether its module has, under its name, something that stands for this class.
+
+    A decorator put it there, and `__wrapped__` leads to the class, as `functools.wraps` has it.
+    """
+    name = obj.__module__
+    if name == "__main__" or not isinstance(name, str) or not importable(name):
+        return False
+    found = resolve(sys.modules[name].__dict__, obj.__qualname__)
+    try:
+        return found is not None and found.__wrapped__ is obj
+    except Exception:  # code of somebody else's, asked for nothing but its opinion
+        return False
+
+
+def wrapped_in(name: str, qualname: str) -> Any:
+    """Return the class of which `is_wrapped` was true in another process."""
+    __import__(name)
+    return resolve(sys.modules[name].__dict__, qualname).__wrapped__
+
+
 def _offered(module: ModuleType, qualname: str) -> Any:
     """Return what a module has under a name that it gives away when asked, or None (PEP 562).
 

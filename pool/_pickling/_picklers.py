@@ -28,7 +28,15 @@ from ._functions import (
 )
 from ._identity import introduce
 from ._namespaces import new_globals
-from ._origins import LruType, canonical, importable, is_by_value, is_named
+from ._origins import (
+    LruType,
+    canonical,
+    importable,
+    is_by_value,
+    is_named,
+    is_wrapped,
+    wrapped_in,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,6 +192,9 @@ class BasePickler:
         """Reduce a class."""
         if is_named(kind):
             return NotImplemented
+        if is_wrapped(kind):
+            # A definition would be a twin of what the module's own functions find there.
+            return wrapped_in, (kind.__module__, kind.__qualname__)
         entry = introduce(kind)
         if self._is_bare(entry):
             return self._bare(entry, kind)

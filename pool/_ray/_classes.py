@@ -55,6 +55,9 @@ def method(**given: Any) -> Callable[[Any], Any]:
 class ActorClass:
     """A class decorated with ``remote``: ``C.remote(...)`` starts an actor.
 
+    Its attributes are those of the class: ``C.SIZE``, ``C.helper()`` for a static method, and
+    ``C.count += 1`` in the actor's own methods, whose class that is.
+
     Parameters
     ----------
     kind : type
@@ -62,19 +65,28 @@ class ActorClass:
         Options, as ``remote(...)`` was given them.
     """
 
+    # Names that the class behind it is not likely to have: theirs are this object's attributes.
+    __kind: type
+    __given: dict[str, Any]
+    __code: Code
+    __facts: ActorFacts
+
     def __init__(self, kind: type, given: dict[str, Any]) -> None:
-        self._kind = kind
-        self._given = given
-        self._code = Code(kind)
-        self._facts = facts_of(kind)
-        self.__name__ = kind.__name__
-        self.__qualname__ = kind.__qualname__
-        self.__module__ = kind.__module__
-        self.__doc__ = kind.__doc__
-        actor_options(given, self._code.title)
+        code = Code(kind)
+        actor_options(given, code.title)
+        self.__dict__.update(
+            {name: getattr(kind, name) for name in _LIKE_ITS_CLASS},
+            # `inspect` looks through it; and a worker finds the class by it, see
+            # `pool._pickling._origins.is_wrapped`.
+            __wrapped__=kind,
+            _ActorClass__kind=kind,
+            _ActorClass__given=given,
+            _ActorClass__code=code,
+            _ActorClass__facts=facts_of(kind),
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        title = self._code.title
+        title = self.__code.title
         raise TypeError(
             f"actor class {title!r} cannot be instantiated directly; use {title}.remote(...)"
         )
@@ -87,12 +99,12 @@ class ActorClass:
         *args, **kwargs
             For the constructor; as those of a remote function.
         """
-        return self._start(self._given, args, kwargs)
+        return self._start(self.__given, args, kwargs)
 
     def _start(self, given: dict[str, Any], args: Any, kwargs: Any) -> ActorHandle:
-        options = actor_options(given, self._code.title)
-        options.facts = self._facts
-        return ActorHandle(current().create(self._code, args, kwargs, options))
+        options = actor_options(given, self.__code.title)
+        options.facts = self.__facts
+        return ActorHandle(current().create(self.__code, args, kwargs, options))
 
     def options(self, **given: Any) -> _Configured:
         """Return the same class with other options, for the next actor.
@@ -102,15 +114,47 @@ class ActorClass:
         ValueError
             It names the option that is unknown or has no such value.
         """
-        merged = {**self._given, **given}
-        actor_options(merged, self._code.title)
+        merged = {**self.__given, **given}
+        actor_options(merged, self.__code.title)
         return _Configured(self, merged)
 
+    # ------------------------------------------------------------------ the class itself
+
+    @property
+    def __ray_actor_class__(self) -> type:
+        """The class as it was before it was decorated."""
+        return self.__kind
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            # Protocols: of them this object has its own, or none.
+            raise AttributeError(f"{self!r} has no attribute {name!r}", name=name, obj=self)
+        return getattr(self.__kind, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__kind, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.__kind, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *dir(self.__kind)})
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return isinstance(instance, self.__kind)
+
+    def __subclasscheck__(self, subclass: type) -> bool:
+        return issubclass(subclass, self.__kind)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return ActorClass, (self._kind, self._given)
+        return ActorClass, (self.__kind, self.__given)
 
     def __repr__(self) -> str:
-        return f"ActorClass({self._code.title})"
+        return f"ActorClass({self.__code.title})"
+
+
+#: What an actor class has of the class that it stands for.
+_LIKE_ITS_CLASS = ("__doc__", "__module__", "__name__", "__qualname__")
 
 
 class _Configured:

@@ -222,3 +222,29 @@ class Shaky:
         if tries < 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return tries
+
+
+@pool.remote
+class Limits:
+    """Use its own name, as classes do."""
+
+    SIZE = 3
+    total = 0
+
+    @staticmethod
+    def helper(x: int) -> int:
+        return x + Limits.SIZE
+
+    @classmethod
+    def title(cls) -> str:
+        return cls.__name__
+
+    def count(self) -> Any:
+        Limits.total += 1
+        return Limits.total, self.total, type(self).total, self.helper(3)
+
+    def is_one_of_its_own(self) -> bool:
+        return isinstance(self, Limits)
+
+    def itself(self) -> Any:
+        return self
