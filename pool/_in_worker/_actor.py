@@ -20,6 +20,7 @@ from time import perf_counter
 
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
+from pool._in_worker._farewell import farewell
 from pool._in_worker._runner import enter, results, sealed, tidy
 from pool._objects._options import ASYNC_CONCURRENCY
 from pool._objects._parcels import Parcel, unflatten
@@ -70,18 +71,25 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     if host.is_task:
         host.heed_interrupts()
     context.actor = host
-    if not host.construct(*unflatten(layout, blobs)):
-        return
-    serve: Callable[[], object] = host.serve
-    if config["is_async"]:
+    construct = partial(host.construct, *unflatten(layout, blobs))
+    _serve(host, config["concurrency"], construct)
+    if host.leaves and not host.is_task:
+        farewell(host)
+
+
+def _serve(host: ActorHost, concurrency: int, construct: Callable[[], bool]) -> None:
+    """Make the instance and run its calls, until the actor ends."""
+    if host.is_async:
         from pool._in_worker._concurrent import serve_async
 
-        serve = partial(serve_async, host, config["concurrency"] or ASYNC_CONCURRENCY)
-    elif config["concurrency"] > 1:
-        from pool._in_worker._concurrent import serve_threads
+        serve_async(host, concurrency or ASYNC_CONCURRENCY, construct)
+    elif construct():
+        if concurrency > 1:
+            from pool._in_worker._concurrent import serve_threads
 
-        serve = partial(serve_threads, host, config["concurrency"])
-    serve()
+            serve_threads(host, concurrency)
+        else:
+            host.serve()
 
 
 def _cancelled(title: str) -> BaseException:
@@ -104,7 +112,11 @@ class ActorHost:
         self.detached = False
         #: The pid of its keeper, if it has one.
         self.kept_by: tuple[int, ...] = ()
-        self.instance: Any = None
+        #: The one instance; nothing before it is made, or when it is gone. Those that `over`
+        #: returns share it.
+        self._instance: list[Any] = []
+        #: Whether the actor ends in good order: it was told to, or has left.
+        self.leaves = False
         self.is_async: bool = config["is_async"]
         #: The page that says how many cancellations were sent; None: look at the socket.
         self.page: Any = None
@@ -127,9 +139,18 @@ class ActorHost:
         host._dropped = set()
         return host
 
+    @property
+    def instance(self) -> Any:
+        """What the class made; None if it is not there."""
+        return self._instance[0] if self._instance else None
+
+    def forget_instance(self) -> None:
+        """Let go of the instance."""
+        self._instance.clear()
+
     def label(self) -> str:
         """Return how lines of its output begin: its own `__repr__`, if its class has one."""
-        if self.instance is None or self.is_task:
+        if not self._instance or self.is_task:
             return self.title
         kind: type = type(self.instance)
         if "__repr__" not in {name for base in kind.__mro__[:-1] for name in vars(base)}:
@@ -146,7 +167,7 @@ class ActorHost:
         try:
             kind = loads(code[0], code[1:])
             args, kwargs = self._open(list(packets))
-            self.instance = kind if self.is_task else kind(*args, **kwargs)
+            self._instance.append(kind if self.is_task else kind(*args, **kwargs))
         except BaseException as error:
             complete_lines()
             encoded = dumps_exception(error)
@@ -198,7 +219,7 @@ class ActorHost:
 
     def _take(self, head: Any, blobs: list[Any]) -> None:
         if head[0] == EXIT:
-            self._ended = True
+            self._ended = self.leaves = True
         elif head[0] == DROP:
             self._dropped.add(head[1])
         elif head[0] == CALL:
@@ -322,15 +343,15 @@ class ActorHost:
         context.task = task
         args, kwargs = self._open(unflatten(layout, blobs))
         if self.is_task:
-            return self.instance(*args, **kwargs)
+            return self._instance[0](*args, **kwargs)
         if method == "__ray_ready__":
             return True
         if method == "__ray_terminate__":
             raise Leave
         if method == "__ray_call__":
             function, *args = args
-            return function(self.instance, *args, **kwargs)
-        return getattr(self.instance, method)(*args, **kwargs)
+            return function(self._instance[0], *args, **kwargs)
+        return getattr(self._instance[0], method)(*args, **kwargs)
 
     def finish(self, number: int, value: Any, returns: int, method: str) -> Any:
         """Return a result as it is sent."""
@@ -372,7 +393,7 @@ class ActorHost:
         finished = perf_counter()
         complete_lines()
         self._forget_drops(number)
-        leaves = isinstance(error, SystemExit | AsyncioActorExit)
+        leaves = self.leaves = isinstance(error, SystemExit | AsyncioActorExit)
         status = LEFT if leaves else ERROR
         encoded = dumps_exception(error)
         head = (RESULT, number, status, begun, finished)

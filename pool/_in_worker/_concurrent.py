@@ -13,6 +13,7 @@ from pool._objects._protocol import CALL, DROP, STREAM
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from typing import Any
 
     from pool._in_worker._actor import ActorHost
@@ -67,12 +68,19 @@ def _drop(host: ActorHost, number: int, futures: dict[int, Any]) -> None:
         host.fail(number, TaskCancelledError("the call was cancelled before it began"), 0.0)
 
 
-def serve_async(host: ActorHost, concurrency: int) -> None:
-    """Run calls on an event loop; methods that are not async block it."""
+def serve_async(host: ActorHost, concurrency: int, construct: Callable[[], bool]) -> None:
+    """Make the instance and run its calls on an event loop; methods that are not async block it.
+
+    The constructor runs on the loop, too: it may make tasks, which run while calls are served.
+    """
     import asyncio
 
+    async def live() -> None:
+        if construct():
+            await AsyncServer(host, concurrency).serve()
+
     with asyncio.Runner() as runner:
-        runner.run(AsyncServer(host, concurrency).serve())
+        runner.run(live())
 
 
 class AsyncServer:

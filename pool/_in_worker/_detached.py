@@ -16,6 +16,7 @@ import threading
 from pool._in_worker import _runner
 from pool._in_worker._actor import ActorHost
 from pool._in_worker._context import context
+from pool._in_worker._farewell import farewell
 from pool._in_worker._logs import redirect
 from pool._objects import _home
 from pool._objects import _protocol as protocol
@@ -52,23 +53,35 @@ class Detached:
         self._end = threading.Event()
         self._turn = threading.Lock()
 
-    def run(self, first: Channel | None, door: _socket.socket) -> None:
-        """Serve until one of the methods leaves.
+    def run(
+        self, first: Channel | None, door: _socket.socket, construct: Callable[[], bool]
+    ) -> bool:
+        """Make the instance, and serve until one of the methods leaves.
 
         Parameters
         ----------
         first : Channel or None
             To the program that made it; None if it has been started again.
         door : socket
+        construct : callable
+            Return whether the instance could be made.
+
+        Returns
+        -------
+        bool
+            Whether there was an instance.
         """
         self._door = door
         if self._config["is_async"]:
-            self._run_async(first)
-            return
+            return self._run_async(first, construct)
+        if not construct():
+            return False
         self._open_door(self._in_thread)
         if first is not None:
             self._welcome(first)
         self._end.wait()
+        self._turn.acquire()  # for good: what is still called finds an actor that has ended
+        return True
 
     def _open_door(self, welcome: Callable[[Channel], object]) -> None:
         self._welcome = welcome  # first: somebody may be waiting at the door
@@ -130,7 +143,7 @@ class Detached:
                 self._end.set()
                 return
 
-    def _run_async(self, first: Channel | None) -> None:
+    def _run_async(self, first: Channel | None, construct: Callable[[], bool]) -> bool:
         import asyncio
 
         from pool._in_worker._concurrent import AsyncServer
@@ -144,7 +157,9 @@ class Detached:
             if server.left:
                 left.set()
 
-        async def main() -> None:
+        async def main() -> bool:
+            if not construct():
+                return False
             loop = asyncio.get_running_loop()
             served: set[Any] = set()
 
@@ -157,9 +172,10 @@ class Detached:
             if first is not None:
                 welcome(first)
             await left.wait()
+            return True
 
         left = asyncio.Event()
-        asyncio.run(main())
+        return asyncio.run(main())
 
 
 class _Speaking(threading.local):
@@ -206,10 +222,14 @@ def main(fd: int) -> None:
         if life is None:
             return
     try:
-        _live(config, unflatten(layout, blobs), channel, door, life)
+        try:
+            host = _live(config, unflatten(layout, blobs), channel, door, life)
+        finally:
+            if life is None:
+                rendezvous.leave(path)
+        if host is not None:
+            farewell(host)
     finally:
-        if life is None:
-            rendezvous.leave(path)
         _runner.tidy()
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
 
@@ -220,8 +240,8 @@ def _live(
     channel: Channel,
     door: _socket.socket,
     life: Life | None,
-) -> None:
-    """Make the instance and serve it.
+) -> ActorHost | None:
+    """Make the instance and serve it; return the host of what has left.
 
     Parameters
     ----------
@@ -254,13 +274,19 @@ def _live(
     redirect(_speak)
     _speaking.channel = first
     take_over(config["settings"]["carried"])  # after that, since handlers write where it leads
-    if not host.construct(code, *arguments):
-        return
-    if life is not None:
-        life.up()
-    Detached(host, config).run(first, door)
+
+    def construct() -> bool:
+        if not host.construct(code, *arguments):
+            return False
+        if life is not None:
+            life.up()
+        return True
+
+    if not Detached(host, config).run(first, door, construct):
+        return None
     if life is not None:
         life.leaves()
+    return host
 
 
 def _start_runtime() -> Any:

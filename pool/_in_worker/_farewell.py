@@ -1,0 +1,70 @@
+"""The end of an actor that ends in good order: as objects end, and as a program ends.
+
+An actor that was killed, or whose program has ended, has no such end; as in Ray.
+"""
+
+from __future__ import annotations
+
+import _signal
+import atexit
+import gc
+import io
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pool._in_worker._actor import ActorHost
+
+#: Seconds from the last call to the end of the process. Ray's.
+GRACE = 30
+
+
+def farewell(host: ActorHost) -> None:
+    """Have the actor close what it has: `__ray_shutdown__`, atexit, and the instance itself.
+
+    In Ray's order, which is that of an interpreter: `__del__` comes last. The main thread runs
+    it, when no call runs any more or the actor has left.
+
+    Parameters
+    ----------
+    host : ActorHost
+        Its instance is gone afterwards.
+    """
+    # By the kernel, since neither who waits in there nor this process need listen. The program
+    # that the actor belongs to may be gone by then, and a detached one never had any.
+    _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
+    _signal.alarm(GRACE)
+    _shut_down(host)
+    atexit._run_exitfuncs()  # tells of errors, and runs the others
+    # Before the instance goes: of a file in a cycle the collector may close the lowest layer first.
+    _flush_all_files()
+    host.forget_instance()
+    gc.collect()
+    # Those of modules, as the end of an interpreter does.
+    _flush_all_files()
+
+
+def _flush_all_files() -> None:
+    """Write out what is buffered for files that nobody has closed."""
+    for file in gc.get_objects():
+        # By exact type: proxies lie about their class, and may fail when asked.
+        if type(file) in _BUFFERED and not file.closed:
+            try:
+                file.flush()
+            except (OSError, ValueError):
+                continue  # not writable, or full
+
+
+_BUFFERED = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+
+
+def _shut_down(host: ActorHost) -> None:
+    shut_down = getattr(host.instance, "__ray_shutdown__", None)
+    if shut_down is None:
+        return
+    try:
+        shut_down()
+    except BaseException as error:
+        error.add_note(f"raised by {host.title}.__ray_shutdown__ as the actor ended")
+        # Without this frame, which would keep the instance alive.
+        sys.excepthook(type(error), error, error.__traceback__)

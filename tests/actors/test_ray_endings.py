@@ -1,0 +1,242 @@
+"""How actors begin and end: constructors on the event loop, and what is tidied up at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pool
+from pool import exceptions
+
+
+@pool.remote
+class Diary:
+    """Write down how it ends, in the order in which it does."""
+
+    def __init__(self, folder: str) -> None:
+        import atexit
+        import warnings
+
+        warnings.simplefilter("ignore", ResourceWarning)  # its files are left to its end
+        self.folder = folder
+        self.file = open(os.path.join(folder, "file"), "w")  # closed by its end
+        self.file.write("buffered")
+        self.lifeline = os.open(os.path.join(folder, "alive"), os.O_WRONLY)
+        atexit.register(note, folder, "atexit")
+
+    def ready(self) -> None:
+        """Do nothing."""
+
+    def hold_itself(self) -> None:
+        self.me = self
+
+    def exit(self) -> None:
+        pool.actor.exit_actor()
+
+    def sys_exit(self) -> None:
+        sys.exit()
+
+    def __ray_shutdown__(self) -> None:
+        note(self.folder, "shutdown")
+
+    def __del__(self) -> None:
+        note(self.folder, "del")
+
+
+@pool.remote
+class AsyncDiary:
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.lifeline = os.open(os.path.join(folder, "alive"), os.O_WRONLY)
+        self.loop = asyncio.get_running_loop()
+
+    async def ready(self) -> None:
+        assert asyncio.get_running_loop() is self.loop
+
+    async def exit(self) -> None:
+        pool.actor.exit_actor()
+
+    def __ray_shutdown__(self) -> None:
+        note(self.folder, "shutdown")
+
+    def __del__(self) -> None:
+        note(self.folder, "del")
+
+
+def note(folder: str, text: str) -> None:
+    with open(os.path.join(folder, "diary"), "a") as file:
+        file.write(text + "\n")
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Any:
+    """Return a function that waits until the actor of this test is gone."""
+    os.mkfifo(tmp_path / "alive")
+    alive = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(alive, True)
+
+    def gone() -> tuple[list[str], str]:
+        """Wait; return what the diary and the file say."""
+        assert os.read(alive, 1) == b""
+        diary, file = tmp_path / "diary", tmp_path / "file"
+        return (
+            diary.read_text().split() if diary.exists() else [],
+            file.read_text() if file.exists() else "",
+        )
+
+    yield gone
+    os.close(alive)
+
+
+ORDER = ["shutdown", "atexit", "del"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("how", ["ready", "hold_itself", "exit", "sys_exit", "__ray_terminate__"])
+def test_an_actor_tidies_up(
+    ray: Any, tmp_path: Path, watch: Callable[[], Any], how: str, concurrency: int
+) -> None:
+    diary = Diary.options(max_concurrency=concurrency).remote(str(tmp_path))
+    ray.get(diary.ready.remote())
+    ref = getattr(diary, how).remote()
+    if how in ("ready", "hold_itself"):
+        ray.get(ref)
+        del diary
+    else:
+        with pytest.raises(exceptions.ActorDiedError):
+            ray.get(ref)
+    assert watch() == (ORDER, "buffered")
+
+
+@pytest.mark.parametrize("how", ["ready", "exit"])
+def test_an_async_actor_tidies_up(
+    ray: Any, tmp_path: Path, watch: Callable[[], Any], how: str
+) -> None:
+    diary = AsyncDiary.remote(str(tmp_path))
+    ray.get(diary.ready.remote())
+    if how == "exit":
+        diary.exit.remote()
+    del diary
+    assert watch() == (["shutdown", "del"], "")
+
+
+def test_a_detached_actor_tidies_up(ray: Any, tmp_path: Path, watch: Callable[[], Any]) -> None:
+    diary = Diary.options(name="diary", lifetime="detached").remote(str(tmp_path))
+    ray.get(diary.ready.remote())
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(diary.exit.remote())
+    assert watch() == (ORDER, "buffered")
+
+
+def test_a_detached_async_actor_tidies_up(
+    ray: Any, tmp_path: Path, watch: Callable[[], Any]
+) -> None:
+    diary = AsyncDiary.options(name="async diary", lifetime="detached").remote(str(tmp_path))
+    ray.get(diary.ready.remote())
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(diary.exit.remote())
+    assert watch() == (["shutdown", "del"], "")
+
+
+@pytest.mark.parametrize("how", ["kill", "shutdown"])
+def test_an_actor_that_is_ended_does_not(
+    ray: Any, tmp_path: Path, watch: Callable[[], Any], how: str
+) -> None:
+    diary = Diary.remote(str(tmp_path))
+    ray.get(diary.ready.remote())
+    if how == "kill":
+        ray.kill(diary)
+    else:
+        ray.shutdown()
+    assert watch()[0] == []
+
+
+def test_a_failing_end_is_told(ray: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    @ray.remote
+    class Clumsy:
+        def ready(self) -> None:
+            """Do nothing."""
+
+        def __ray_shutdown__(self) -> None:
+            print("so far")
+            raise ValueError("so clumsy")
+
+    clumsy = Clumsy.options(name="clumsy", num_cpus=2).remote()
+    ray.get(clumsy.ready.remote())
+    del clumsy
+    # The CPUs are free when it is gone.
+    ray.get(ray.remote(num_cpus=2)(os.getpid).remote())
+    seen = capsys.readouterr()
+    assert "so far" in seen.out
+    assert "ValueError: so clumsy" in seen.err and "Clumsy.__ray_shutdown__" in seen.err
+
+
+def test_an_end_that_takes_too_long_is_cut_short(
+    ray: Any, tmp_path: Path, watch: Callable[[], Any]
+) -> None:
+    @ray.remote
+    class Endless:
+        def __init__(self, folder: str) -> None:
+            from pool._in_worker import _farewell
+
+            _farewell.GRACE = 1
+            self.lifeline = os.open(os.path.join(folder, "alive"), os.O_WRONLY)
+
+        def ready(self) -> None:
+            """Do nothing."""
+
+        def __ray_shutdown__(self) -> None:
+            while True:
+                signal.pause()
+
+    endless = Endless.remote(str(tmp_path))
+    ray.get(endless.ready.remote())
+    del endless
+    watch()
+
+
+# ---------------------------------------------------------------------- beginnings
+
+
+@pool.remote
+class Ticking:
+    def __init__(self) -> None:
+        self.ticked = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self.task = asyncio.get_event_loop().create_task(self.run())
+
+    async def run(self) -> None:
+        await asyncio.sleep(0)
+        self.ticked.set()
+
+    async def wait(self) -> bool:
+        await self.ticked.wait()
+        return asyncio.get_running_loop() is self.loop
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "ticking", "lifetime": "detached"}])
+def test_an_async_actor_is_made_on_its_event_loop(ray: Any, options: dict[str, str]) -> None:
+    ticking = Ticking.options(**options).remote()
+    assert ray.get(ticking.wait.remote())
+    ray.kill(ticking)
+
+
+def test_an_async_actor_that_cannot_be_made(ray: Any) -> None:
+    @ray.remote
+    class Refusing:
+        def __init__(self) -> None:
+            asyncio.get_running_loop().create_task(self.run())
+            raise ValueError("not today")
+
+        async def run(self) -> None:
+            await asyncio.sleep(0)
+
+    with pytest.raises(exceptions.ActorDiedError, match="not today"):
+        ray.get(Refusing.remote().run.remote())
