@@ -119,13 +119,24 @@ class Label:
         return f"{self._method}({name_of(self._function)})"
 
 
+class _Name:
+    """Stands for a function that is called this."""
+
+    __slots__ = ("__qualname__",)
+    __module__ = "builtins"
+
+    def __init__(self, name: str) -> None:
+        self.__qualname__ = name
+
+
 class LabelLater:
-    """Make a label if one is needed."""
+    """Make a label if one is needed; it does not hold the function, and may be kept for long."""
 
-    __slots__ = ("_args",)
+    __slots__ = ("_function", "_method")
 
-    def __init__(self, *args: Any) -> None:
-        self._args = args
+    def __init__(self, method: str, function: object) -> None:
+        self._method = method
+        self._function = function
 
     def __call__(self) -> Label:
-        return Label(*self._args)
+        return Label(self._method, _Name(name_of(self._function)))

@@ -16,7 +16,7 @@ from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
 from pool._local._waiting import Lead
-from pool._pickling import dumps_to_worker, inherits
+from pool._pickling import drop_large, dumps_to_worker, forget_all, inherits
 from pool._pickling._shared import ALL, number_globals, upcoming
 from pool._transport._messages import AWAITED
 from pool._workers import _launcher
@@ -132,7 +132,8 @@ class LocalEngine:
                 "`ulimit -f`, too little memory, or a full disk is the usual cause"
             ) from error
         self.lead = Lead(self.driver)
-        self._streams: dict[Any, CallStream] = {}
+        #: By the ``id`` of their payload, with a reference to it.
+        self._streams: dict[int, tuple[CallStream, Any]] = {}
         #: Called when nobody can be expected to consume lazily read jobs any more.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
         _engines.add(self)
@@ -286,12 +287,8 @@ class LocalEngine:
             Of ATOMS.
         result : AsyncResult
         """
-        stream = self._streams.get(payload)
-        if stream is None:
-            if len(self._streams) > STREAMS_KEPT:
-                self._streams.clear()
-            function = self.function(payload)
-            stream = self._streams[payload] = CallStream(self.driver, function, label())
+        known = self._streams.get(id(payload))
+        stream = self._new_stream(payload, label()) if known is None else known[0]
         try:
             stream.add(args, result)
             if self.scheduler.hungry:
@@ -300,6 +297,15 @@ class LocalEngine:
         except KeyboardInterrupt:
             result.cancel()  # the caller will never have it
             raise
+
+    def _new_stream(self, payload: Any, label: Any) -> CallStream:
+        if len(self._streams) > STREAMS_KEPT:
+            self._streams.clear()
+        stream = CallStream(self.driver, self.function(payload), label)
+        key, streams = id(payload), self._streams
+        # It goes with the payload, which goes with the function: there may be data in it.
+        streams[key] = stream, weakref.ref(payload, lambda _: streams.pop(key, None) and None)
+        return stream
 
     def attend(self) -> None:
         """See to it that outstanding work goes on although nobody waits for it."""
@@ -398,6 +404,9 @@ class LocalEngine:
         if not self.driver.closed:
             self.lead.exclusively(self.driver.release)
             self.lead.retire_stand_in()
+            _engines.discard(self)
+            if not _engines:
+                drop_large()
 
     def forked(self) -> None:
         """Forget, in a forked child, what belongs to the parent."""
@@ -414,6 +423,7 @@ def _terminate_all() -> None:
     for engine in list(_engines):
         if not (engine.driver.closed or engine.foreign):
             engine.driver.quit()
+    forget_all()
 
 
 def _after_fork() -> None:

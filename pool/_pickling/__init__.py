@@ -14,6 +14,7 @@ from __future__ import annotations
 from store._codec import Encoded
 
 from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads
+from ._kept import drop_large
 from ._namespaces import install_main, main_facts
 from ._payloads import FunctionPayload, dumps_function
 from ._picklers import register_reducer
@@ -29,17 +30,28 @@ __all__ = [
     "CannotSend",
     "Encoded",
     "FunctionPayload",
+    "drop_large",
     "dumps_exception",
     "dumps_function",
     "dumps_to_parent",
     "dumps_to_worker",
     "flush_files",
+    "forget_all",
     "inherits",
     "install_main",
     "loads",
     "main_facts",
     "register_reducer",
 ]
+
+
+def forget_all() -> None:
+    """Let go of the program's objects, which the interpreter is about to take down."""
+    from . import _identity, _kept, _namespaces
+
+    _kept.clear()
+    _namespaces.clear()
+    _identity.clear()
 
 
 def __getattr__(name: str) -> object:

@@ -141,6 +141,15 @@ def outdated(entry: Entry, versions: dict[str, int]) -> list[str]:
     return names
 
 
+def clear() -> None:
+    """Forget all tokens: the program ends, and its objects with it.
+
+    The versions of attributes hold lists and dicts, which may hold anything.
+    """
+    _by_token.clear()
+    _by_identity.clear()
+
+
 # ---------------------------------------------------------------- fork
 
 

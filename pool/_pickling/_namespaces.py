@@ -109,6 +109,19 @@ def versions_of(key: str) -> Versions:
     return _sent.get(key) or _sent.setdefault(key, Versions())
 
 
+def let_go_of_values() -> None:
+    """Keep no value alive that a name had when it was sent, and has no longer."""
+    for key, versions in list(_sent.items()):
+        names = namespace(key)
+        if names is not None:
+            versions.let_go(names)
+
+
+def clear() -> None:
+    """Forget what was sent: the program ends, and its objects with it."""
+    _sent.clear()
+
+
 def is_from_above(key: str, name: str) -> bool:
     """Return whether the parent process is known to have this name."""
     return name in _applied.get(key, ())

@@ -8,6 +8,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from ._encoding import ATOMS, CannotSend, dumps_to_worker
 from ._functions import token_of
+from ._kept import Kept
 from ._origins import LruType, is_named
 from ._shared import inherits
 from ._versions import Watch
@@ -36,7 +37,7 @@ class FunctionPayload:
         Only workers can have it that have inherited what is numbered below (see `_shared`).
     """
 
-    __slots__ = ("encoded", "inherits", "stateless")
+    __slots__ = ("__weakref__", "encoded", "inherits", "stateless")
 
     def __init__(self, encoded: Encoded, stateless: bool) -> None:
         self.encoded = encoded
@@ -47,19 +48,26 @@ class FunctionPayload:
 class _Record:
     """A payload that is kept, and what it depends on."""
 
-    __slots__ = ("_notes", "_prelude", "_watch", "func", "payload")
+    __slots__ = ("_notes", "_prelude", "_watch", "func", "nbytes", "payload")
 
     def __init__(self, func: Any, payload: FunctionPayload, notes: Notes | None) -> None:
         key = id(func)
         self.func = ref(func, lambda dead: _drop(key, dead))
         self.payload = payload
-        self._prelude: Prelude | None = getattr(payload.encoded, "prelude", None)
+        encoded = payload.encoded
+        self.nbytes = len(encoded.data) + sum(buffer.nbytes for buffer in encoded.buffers)
+        self._prelude: Prelude | None = getattr(encoded, "prelude", None)
         self._notes = notes
         self._watch = None if notes is None else Watch(notes.values())
 
-    def is_current(self, inherited: int | None) -> bool:
-        prelude = self._prelude
-        if prelude is not None and not (prelude.is_current() and prelude.suits(inherited)):
+    def let_go(self) -> None:
+        """Nothing: what it was made of lives in the function."""
+
+    def suits(self, inherited: int | None) -> bool:
+        return self._prelude is None or self._prelude.suits(inherited)
+
+    def is_current(self) -> bool:
+        if self._prelude is not None and not self._prelude.is_current():
             return False
         if self._watch is None or self._notes is None:
             return True
@@ -69,13 +77,13 @@ class _Record:
             return False
 
 
-_records: dict[int, _Record] = {}
+_records = Kept()
 
 
 def _drop(key: int, dead: object) -> None:
-    record = _records.get(key)
+    record: _Record | None = _records.get(key)
     if record is not None and record.func is dead:
-        del _records[key]
+        _records.drop(key, record)
 
 
 def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> FunctionPayload:
@@ -92,8 +100,13 @@ def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> Fu
     CannotSend
         As `dumps_to_worker`.
     """
-    record = _records.get(id(func))
-    if record is not None and record.func() is func and record.is_current(inherited):
+    record: _Record | None = _records.get(id(func))
+    if (
+        record is not None
+        and record.func() is func
+        and record.is_current()
+        and record.suits(inherited)
+    ):
         return record.payload
     try:
         payload = FunctionPayload(dumps_to_worker(func, inherited), is_stateless(func))
@@ -103,7 +116,7 @@ def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> Fu
     keepable, notes = _what_to_watch(func)
     if keepable:
         try:
-            _records[id(func)] = _Record(func, payload, notes)
+            _records.put(id(func), _Record(func, payload, notes))
         except TypeError:
             return payload  # not weakly referable: pickled each time
     return payload

@@ -15,12 +15,14 @@ import _pickle
 import os
 import sys
 from _weakref import ref
+from collections import deque
 from io import BytesIO
 from itertools import count
 from types import FunctionType
 
-from store._codec import Encoded, collector
+from store._codec import OUT_OF_BAND_MIN, Encoded, collector
 
+from ._kept import LARGE, Kept, sweep
 from ._named import NamedValues, Unpickler, looking_for_containers
 from ._names import global_names
 from ._namespaces import bind, bind_absent, is_from_above, versions_of
@@ -54,12 +56,17 @@ class Prelude:
     prefix : bytes
         What a message begins with.
     buffers : list of memoryview
-        Come before those of the message.
+        Come before those of the message. If there is much of it, the pickle itself is the
+        first: it would be copied into each message otherwise.
     sharing : Sharing or None
         What became of shared memory; None: all was copied, whatever the receiver has.
+    nbytes : int
+        What it takes to keep it.
     """
 
-    __slots__ = ("_notes", "_watch", "buffers", "identity", "prefix", "sharing")
+    __slots__ = (
+        "__weakref__", "_notes", "_watch", "buffers", "identity", "nbytes", "prefix", "sharing",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -70,10 +77,28 @@ class Prelude:
     ) -> None:
         self.sharing = sharing
         self.identity = _new_identity()
+        self.nbytes = len(data) + sum(buffer.nbytes for buffer in buffers)
         self.buffers = buffers
         self._notes = notes
-        self._watch = None if notes is None else Watch(notes.values())
-        self.prefix = _call(self.identity, data, len(buffers), lasting=notes is not None)
+        self._watch: Watch | None = None
+        inline: bytes | None = data
+        if len(data) >= OUT_OF_BAND_MIN:
+            self.buffers = [memoryview(data), *buffers]
+            inline = None
+        lasting = notes is not None
+        gone = b"".join(_gone) if lasting else b""
+        self.prefix = _call(self.identity, lasting, gone, inline, len(self.buffers))
+
+    def watch(self, over: Callable[[], None]) -> None:
+        """Watch what it was made of; `over` is called when something of that has died."""
+        if self._notes is not None:
+            self._watch = Watch(self._notes.values(), over)
+
+    def let_go(self) -> None:
+        """Hold nothing that it was made of: there is nobody who has got it."""
+        if self._notes is not None:
+            for key, name in self._notes.names():
+                versions_of(key).forget(name)
 
     def is_current(self) -> bool:
         """Return whether nothing in it has been replaced since it was made."""
@@ -119,7 +144,7 @@ class WithPrelude(Inheriting):
     def without_definitions(self) -> Encoded:
         """Return the message for a receiver that has had one with the same prelude."""
         body = memoryview(self.data)[len(self.prelude.prefix) :]
-        mention = _call(self.prelude.identity, None, 0, lasting=True)
+        mention = _call(self.prelude.identity, True, b"", None, 0)
         return Encoded(mention + body, self.buffers[len(self.prelude.buffers) :])
 
 
@@ -131,13 +156,23 @@ class Notes:
     """
 
     def __init__(self) -> None:
-        self._names: list[tuple[dict[str, Any], str]] = []
+        #: For each scope, by its key: what returns the namespace, and the names in it.
+        self._names: dict[str, tuple[Callable[[], Any], list[str]]] = {}
         self._functions: list[Any] = []
         self._others: list[Callable[[], Iterable[Any]]] = []
 
-    def add_name(self, names: dict[str, Any], name: str) -> None:
-        """Depend on what a name is bound to."""
-        self._names.append((names, name))
+    def add_name(self, key: str, names: dict[str, Any], name: str) -> None:
+        """Depend on what a name of a scope is bound to."""
+        known = self._names.get(key)
+        if known is None:
+            known = self._names[key] = (_way_to(names), [])
+        known[1].append(name)
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Yield the key of the scope, and the name, of each of those."""
+        for key, (_, names) in self._names.items():
+            for name in names:
+                yield key, name
 
     def add_function(self, func: FunctionType) -> None:
         """Depend on the code, defaults, attributes and cells of a function."""
@@ -155,12 +190,15 @@ class Notes:
         ReferenceError
             If something is gone.
         """
-        found = [names.get(name, MISSING) for names, name in self._names]
+        found: list[Any] = []
+        for way, wanted in self._names.values():
+            names = way()
+            found += [names.get(name, MISSING) for name in wanted]
         for reference in self._functions:
             func = reference()
             if func is None:
                 raise ReferenceError
-            found += (func.__code__, func.__defaults__, func.__kwdefaults__)
+            found += (func, func.__code__, func.__defaults__, func.__kwdefaults__)
             if func.__dict__:
                 found += func.__dict__.values()
             if func.__closure__:
@@ -168,6 +206,26 @@ class Notes:
         for values in self._others:
             found += values()
         return found
+
+
+def _way_to(names: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Return what returns a namespace without keeping it alive.
+
+    At the end of a program the interpreter clears the main module. It must not find that
+    a library holds its names: the program's objects would lose their finalizers.
+    """
+    module = sys.modules.get(names.get("__name__", ""))
+    if getattr(module, "__dict__", None) is not names:
+        return lambda: names  # of generated code, or a module that is registered nowhere
+    reference = ref(module)
+
+    def way() -> dict[str, Any]:
+        found = reference()
+        if found is None:
+            raise ReferenceError
+        return vars(found)
+
+    return way
 
 
 def _contents(cell: Any) -> Any:
@@ -188,7 +246,7 @@ def _new_identity() -> bytes:
     return _prefix + next(_numbers).to_bytes(6, "little")
 
 
-def _call(identity: bytes, data: bytes | None, buffers: int, lasting: bool) -> bytes:
+def _call(identity: bytes, lasting: bool, gone: bytes, data: bytes | None, buffers: int) -> bytes:
     """Return pickle instructions that call `enter` and leave nothing on the stack.
 
     Nothing is memoized, so the memo of the body that follows begins at zero.
@@ -197,6 +255,7 @@ def _call(identity: bytes, data: bytes | None, buffers: int, lasting: bool) -> b
         b"\x80\x05cpool._pickling._preludes\nenter\n(",
         b"C" + bytes([len(identity)]) + identity,
         b"\x88" if lasting else b"\x89",
+        b"C" + bytes([len(gone)]) + gone,
     ]
     if data is not None:
         parts += [b"\x8e" + len(data).to_bytes(8, "little"), data]
@@ -206,7 +265,11 @@ def _call(identity: bytes, data: bytes | None, buffers: int, lasting: bool) -> b
 # ---------------------------------------------------------------- making
 
 
-_known: dict[frozenset[Any], Prelude] = {}
+_known = Kept(_KEPT)
+
+#: The identities of large preludes that are of no more use: workers shall not keep what
+#: came with them either. Each new prelude tells; with so many, every worker gets to hear it.
+_gone: deque[bytes] = deque(maxlen=16)
 
 
 def prelude_for(needs: Needs, up: bool, inherited: int | None = None) -> Prelude:
@@ -222,14 +285,39 @@ def prelude_for(needs: Needs, up: bool, inherited: int | None = None) -> Prelude
     if up:
         return _make(needs, True, None)
     key = frozenset(needs)
-    prelude = _known.get(key)
+    prelude: Prelude | None = _known.get(key)
     if prelude is None or not prelude.is_current() or not prelude.suits(inherited):
+        sweep()  # first: there may be room for only one of them
         prelude = _make(needs, False, inherited)
-        _known.pop(key, None)
-        _known[key] = prelude
-        if len(_known) > _KEPT:
-            _known.pop(list(_known)[0], None)
+        _watch(key, prelude)
+        _known.put(key, prelude)
     return prelude
+
+
+def _watch(key: frozenset[Any], prelude: Prelude) -> None:
+    """Let go of a large prelude as soon as something that it was made of dies."""
+    if prelude.nbytes < LARGE:
+        prelude.watch(lambda: None)
+        return
+    reference = ref(prelude, _note_gone(prelude.identity))
+
+    def over() -> None:
+        _known.drop(key, reference())
+
+    prelude.watch(over)
+    _references[prelude.identity] = reference
+
+
+#: To large preludes, by identity.
+_references: dict[bytes, Any] = {}
+
+
+def _note_gone(identity: bytes) -> Callable[[object], None]:
+    def note(_: object) -> None:
+        _references.pop(identity, None)
+        _gone.append(identity)
+
+    return note
 
 
 def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
@@ -321,7 +409,7 @@ def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
     if up and is_from_above(scope_key, name):
         return None  # the parent had it first
     scope = scope_of(what)
-    notes.add_name(what, name)
+    notes.add_name(scope_key, what, name)
     versions: Versions = versions_of(scope_key)
     version, value = versions.observe(what, name)
     return None if not version else _Binding(scope, name, version, value, up)
@@ -412,7 +500,7 @@ def _functions_in(value: Any, seen: set[int]) -> Iterator[FunctionType]:
 _entered: dict[bytes, list[Any]] = {}
 
 
-def enter(identity: bytes, lasting: bool, data: bytes | None = None, *buffers: Any) -> None:
+def enter(identity: bytes, lasting: bool, gone: bytes, data: Any = None, *buffers: Any) -> None:
     """Define what a prelude defines, unless that has been done.
 
     Parameters
@@ -420,18 +508,23 @@ def enter(identity: bytes, lasting: bool, data: bytes | None = None, *buffers: A
     identity : bytes
     lasting : bool
         Whether the prelude may come again. One from a worker does not.
-    data : bytes or None
+    gone : bytes
+        Identities of others, which will not come again.
+    data : bytes-like or None
         None if the sender knows that this process has entered it.
     *buffers : bytes-like
     """
+    for start in range(0, len(gone), len(identity)):
+        _entered.pop(gone[start : start + len(identity)], None)
     if identity in _entered:
         return
     if data is None:
         raise _pickle.UnpicklingError("definitions that this message relies on are not here")
     file = BytesIO(data)
+    nbytes = memoryview(data).nbytes
     unpickler = Unpickler(file, buffers=buffers)
     held = []
-    while file.tell() < len(data):
+    while file.tell() < nbytes:
         held.append(unpickler.load())
     if lasting:
         _entered[identity] = held

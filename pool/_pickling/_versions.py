@@ -65,7 +65,8 @@ class Versions:
     __slots__ = ("_lock", "_table")
 
     def __init__(self) -> None:
-        self._table: dict[str, tuple[int, Mark]] = {}
+        #: The mark is None where the value is gone, or is to be.
+        self._table: dict[str, tuple[int, Mark | None]] = {}
         self._lock = allocate_lock()
 
     def observe(self, names: Any, name: str) -> tuple[int, Any]:
@@ -91,17 +92,41 @@ class Versions:
         """Return the version of each name."""
         return {name: version for name, (version, _) in self._table.items()}
 
+    def let_go(self, names: Any) -> None:
+        """Keep no value any more that its name no longer has; never waits."""
+        if not self._lock.acquire(False):
+            return  # in use, perhaps by a frame below this one; there will be another time
+        try:
+            for name, (version, marked) in list(self._table.items()):
+                if marked is not None and not is_marked(marked, names.get(name, MISSING)):
+                    self._table[name] = (version, None)
+        finally:
+            self._lock.release()
+
+    def forget(self, name: str) -> None:
+        """Keep the value of a name no longer; the next one counts as another."""
+        with self._lock:
+            if name in self._table:
+                self._table[name] = (self._table[name][0], None)
+
     def reset_lock(self) -> None:
         """Make the lock usable in a process that was forked while it was held."""
         self._lock = allocate_lock()
 
 
 class Watch:
-    """A list of values as it was, to be compared with the list as it is."""
+    """A list of values as it was, to be compared with the list as it is.
+
+    Parameters
+    ----------
+    values : iterable
+    over : callable, optional
+        Called when one of the values has died: this will never hold again.
+    """
 
     __slots__ = ("__weakref__", "_ids", "_keepers")
 
-    def __init__(self, values: Iterable[Any]) -> None:
+    def __init__(self, values: Iterable[Any], over: Callable[[], None] | None = None) -> None:
         values = list(values)
         self._ids: tuple[int, ...] | None = tuple(map(id, values))
         this = ref(self)
@@ -110,6 +135,8 @@ class Watch:
             watch = this()
             if watch is not None:
                 watch._ids = None  # from now on one of the ids may be anybody's
+                if over is not None:
+                    over()
 
         self._keepers = [keep(value, gone) for value in values]
 

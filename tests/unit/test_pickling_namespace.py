@@ -439,3 +439,23 @@ def test_worker_with_workers_of_its_own(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_nothing_holds_the_main_module_at_its_end(tmp_path: Path) -> None:
+    out = run_main(
+        """
+        import atexit, sys
+        from pool._pickling import forget_all
+        class Noted:
+            all = []
+            def __init__(self): self.all.append(self)
+            def __del__(self): print("gone", flush=True)
+        noted, kept = Noted(), [Noted()]
+        def f(): return len(kept) + len(Noted.all)
+        assert w(f) == 3
+        w.close()
+        atexit.register(forget_all)
+        """,
+        tmp_path,
+    )
+    assert out == "gone\ngone\n"

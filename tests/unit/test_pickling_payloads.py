@@ -276,3 +276,69 @@ def test_threads(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_large_pickles_are_kept_while_they_are_of_use(tmp_path: Path) -> None:
+    run_main(
+        """
+        import gc
+        from pool._pickling import _payloads, _preludes
+        def kept():
+            return len(_preludes._known._large), len(_payloads._records._large)
+        data = [bytes(1000)] * 1000 + list(range(100_000))
+        def f(): return len(data)
+        assert dumps_function(f) is dumps_function(f) and w(f) == 101_000
+        assert kept() == (1, 1), kept()
+        other = bytearray(200_000)
+        def g(): return len(other) + len(data)
+        w(g)
+        assert kept() == (2, 2), kept()
+        other = None
+        gc.collect()
+        assert kept() == (1, 1), kept()
+        assert w(f) == 101_000
+        def f(): return 0
+        assert kept() == (0, 0), kept()
+        assert w(f) == 0 and not gc.callbacks
+        """,
+        tmp_path,
+    )
+
+
+def test_large_pickles_are_kept_up_to_a_number_of_bytes(tmp_path: Path) -> None:
+    run_main(
+        """
+        from pool._pickling import _kept, _preludes
+        _kept.LARGE_KEPT = 1_000_000
+        for n in range(5):
+            exec(f"data{n} = b'x' * 400_000\\ndef f{n}(): return len(data{n})")
+        functions = [f0, f1, f2, f3, f4]
+        for func in functions:
+            assert w(func) == 400_000
+        assert len(_preludes._known._large) == 2
+        huge = b"x" * 2_000_000
+        def f(): return len(huge)
+        assert dumps_function(f) is dumps_function(f)
+        assert len(_preludes._known._large) == 1
+        from pool._pickling import drop_large
+        drop_large()
+        assert len(_preludes._known._large) == 0 and w(f) == 2_000_000
+        """,
+        tmp_path,
+    )
+
+
+def test_a_large_prelude_is_not_copied_into_its_messages(tmp_path: Path) -> None:
+    run_main(
+        """
+        data = [bytes(1_000_000)]
+        def f(): return len(data[0])
+        encoded = dumps_function(f).encoded
+        assert len(encoded.data) < 500 and encoded.buffers[0].nbytes > 1_000_000
+        assert w(f) == 1_000_000
+        short = encoded.without_definitions()
+        assert not short.buffers
+        assert loads(*w.raw(short, dumps_to_worker(()))) == 1_000_000
+        """,
+        tmp_path,
+    )

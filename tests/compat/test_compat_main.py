@@ -1,0 +1,150 @@
+"""What becomes of the main module's own objects: in workers, while pools live, and at the end.
+
+Whole programs, on both libraries. The standard forks its workers: they have all that the program
+has. Ours have what they are sent, and must not let the program notice.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+both = pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+
+MEASURE = """
+import gc, os
+from {library} import Pool
+def held():
+    "Return the MiB of memory of its own that this process holds; the store's pages are not."
+    gc.collect()
+    with open("/proc/self/status") as file:
+        return int(file.read().partition("RssAnon:")[2].split()[0]) >> 10
+"""
+
+
+def program(library: str, source: str) -> str:
+    """Put before a program what it needs to see how much memory it holds."""
+    return MEASURE.format(library=library) + textwrap.dedent(source)
+
+
+CELL = """
+    big = os.urandom(40 << 20)
+    def f(x): return len(big) + x
+    {call}
+"""
+
+
+@pytest.mark.parametrize(
+    ("library", "call"),
+    [
+        # The standard's workers have to be forked after the cell has been run.
+        ("multiprocessing", "with Pool(1) as p: p.map(f, [1, 2])"),
+        ("pool", "with Pool(1) as p: p.map(f, [1, 2])"),
+        ("pool", "P.map(f, [1, 2])"),
+        ("pool", "P.apply_async(f, (1,)).get()"),
+        ("pool", "P.apply(f, (1,))"),
+    ],
+)
+def test_a_cell_that_is_run_again_leaves_no_data_behind(
+    tmp_path: Path, library: str, call: str
+) -> None:
+    source = f"""
+        def f(x): return x
+        P = Pool(1)
+        cell = {textwrap.dedent(CELL).format(call=call)!r}
+        P.map(f, [1])
+        before = held()
+        for _ in range(6):
+            exec(cell)
+        # One array, and at most one pickle of it.
+        assert held() < before + 130, (before, held())
+        del f, big
+        assert held() < before + 20, (before, held())
+        P.terminate()
+        print("done")
+    """
+    assert run_program(program(library, source), tmp_path).succeeded() == "done\n"
+
+
+@both
+@pytest.mark.parametrize("value", ["os.urandom(60 << 20)", "[bytes(60 << 20)]"])
+def test_nothing_of_a_pool_that_has_ended_is_held(tmp_path: Path, library: str, value: str) -> None:
+    source = f"""
+        before = held()
+        big = {value}
+        def f(x): return len(big) + x
+        with Pool(1) as p:
+            p.map(f, [1, 2])
+        del p, big
+        assert held() < before + 30, (before, held())
+        print("done")
+    """
+    assert run_program(program(library, source), tmp_path).succeeded() == "done\n"
+
+
+@pytest.mark.parametrize("rebound", ["big = None", "del big", "def f(x): return x"])
+def test_data_of_an_idle_pool_go_when_garbage_is_collected(tmp_path: Path, rebound: str) -> None:
+    source = f"""
+        before = held()
+        big = [bytes(60 << 20)]
+        def f(x): return len(big) + x
+        P = Pool(1)
+        P.map(f, [1, 2])
+        {rebound}
+        assert held() < before + {80 if "def" in rebound else 30}, (before, held())
+        P.terminate()
+        print("done")
+    """
+    assert run_program(program("pool", source), tmp_path).succeeded() == "done\n"
+
+
+def test_workers_let_go_of_what_came_with_functions_that_are_gone(tmp_path: Path) -> None:
+    cell = """
+        def f(x, big=os.urandom(40 << 20)):
+            return held()
+        seen += P.map(f, [1])
+    """
+    source = f"""
+        P = Pool(1)
+        cell = {textwrap.dedent(cell)!r}
+        seen = []
+        for _ in range(6):
+            exec(cell)
+        assert max(seen[1:]) < seen[0] + 90, seen
+        P.terminate()
+        print("done")
+    """
+    assert run_program(program("pool", source), tmp_path).succeeded() == "done\n"
+
+
+@both
+@pytest.mark.parametrize("end", ["with", "terminate", "close", "none"])
+def test_objects_of_the_program_are_finalized_at_its_end(
+    tmp_path: Path, library: str, end: str
+) -> None:
+    ended = {
+        "with": "with p: print(p.map(f, range(3)))",
+        "terminate": "print(p.map(f, range(3))); p.terminate(); p.join()",
+        "close": "print(p.apply_async(f, (1,)).get()); p.close(); p.join()",
+        "none": "print(p.map(f, range(3))); atexit.register(p.terminate)",
+    }
+    source = f"""
+        import atexit
+        class Connection:
+            all = []
+            def __init__(self): self.all.append(self)
+            def __del__(self): print("closing", flush=True)
+        connection = Connection()
+        kept = [Connection()]
+        def f(x): return x + len(kept) + len(Connection.all)
+        p = Pool(2)
+        {ended[end]}
+    """
+    out = run_program(program(library, source), tmp_path).out.splitlines()
+    assert out[1:] == ["closing", "closing"], out
