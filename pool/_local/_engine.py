@@ -16,7 +16,7 @@ from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import CallStream
 from pool._local._waiting import Lead
-from pool._pickling import drop_large, dumps_to_worker, forget_all, inherits
+from pool._pickling import drop_large, forget_all, inherits
 from pool._pickling._shared import ALL, number_globals, upcoming
 from pool._transport._messages import AWAITED
 from pool._workers import _launcher
@@ -156,8 +156,11 @@ class LocalEngine:
         payload: Any = None
         initial: Sequence[Any] = ()
         if initializer is not None and self.method != "fork":
+            from pool._pickling import dumps_initializer
+
             try:
-                payload = dumps_to_worker((initializer, initargs), ALL if shares else 0, shares)
+                given = (initializer, initargs)
+                payload = dumps_initializer(*given, ALL if shares else 0, shares)
             except Exception:
                 if not hasattr(os, "fork"):
                     raise

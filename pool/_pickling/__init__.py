@@ -23,6 +23,9 @@ from ._shared import inherits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
     from ._exceptions import dumps_exception
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "drop_large",
     "dumps_exception",
     "dumps_function",
+    "dumps_initializer",
     "dumps_to_parent",
     "dumps_to_worker",
     "flush_files",
@@ -43,6 +47,18 @@ __all__ = [
     "main_facts",
     "register_reducer",
 ]
+
+
+def dumps_initializer(
+    initializer: Callable[..., object],
+    initargs: Sequence[Any],
+    inherited: int | None = None,
+    throughout: bool = False,
+) -> Encoded:
+    """Pickle an initializer with its arguments; see `_initializers`."""
+    from ._initializers import dumps_initializer
+
+    return dumps_initializer(initializer, initargs, inherited, throughout)
 
 
 def forget_all() -> None:

@@ -155,17 +155,28 @@ def encode_with(
     buffers: list[memoryview] = []
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     pickler.up = up
-    sharing = None
-    if inherited is not None:
-        sharing = pickler.sharing = Sharing(inherited, named=not throughout)
-        pickler.throughout = throughout
+    share(pickler, inherited, throughout)
     pickler.dump(lift_bytes(obj))
+    return completed(pickler, file.getvalue(), buffers, inherited)
+
+
+def share(pickler: Any, inherited: int | None, throughout: bool) -> None:
+    """Have a pickler share memory, see `dumps_to_worker`."""
+    if inherited is not None:
+        pickler.sharing = Sharing(inherited, named=not throughout)
+        pickler.throughout = throughout
+
+
+def completed(
+    pickler: Any, data: bytes, buffers: list[memoryview], inherited: int | None
+) -> Encoded:
+    """Return what a pickler has written, behind what that needs."""
+    sharing = pickler.sharing
     if pickler.needs is not None:
-        prelude = prelude_for(pickler.needs, up, inherited)
-        return prelude.before(file.getvalue(), buffers, sharing)
+        return prelude_for(pickler.needs, pickler.up, inherited).before(data, buffers, sharing)
     if sharing is not None and sharing.held:
-        return Inheriting(file.getvalue(), buffers, sharing.inherits, sharing.held)
-    return Encoded(file.getvalue(), buffers)
+        return Inheriting(data, buffers, sharing.inherits, sharing.held)
+    return Encoded(data, buffers)
 
 
 def attempt(encode: Callable[[Any], T]) -> T:

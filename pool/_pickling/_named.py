@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import _pickle
 import copyreg
+from io import BytesIO
 from types import FunctionType, ModuleType
 
+from ._functions import resolve_name
 from ._namespaces import is_written, namespace, versions_of
 from ._origins import LruType, importable
 
@@ -38,6 +40,11 @@ class NamedValues:
         self.instances: dict[int, tuple[Scope, str, dict[str, Any]]] = {}
         self.containers: dict[int, _Container] = {}
 
+    @property
+    def met(self) -> bool:
+        """Whether a container was met with: `Unpickler` is needed to load the pickle."""
+        return any(container.pickler is not None for container in self.containers.values())
+
     def add(self, scope: Scope, name: str, names: dict[str, Any]) -> None:
         """Add what a name of a scope is bound to, if it has an identity to keep."""
         value = names.get(name)
@@ -50,7 +57,7 @@ class NamedValues:
 
 
 class _Container:
-    """Stands for a named list, dict, set or bytearray wherever that occurs in a prelude."""
+    """Stands for a named list, dict, set or bytearray wherever that occurs in a pickle."""
 
     __slots__ = ("_name", "_names", "_scope", "_value", "pickler")
 
@@ -66,6 +73,8 @@ class _Container:
         version, _ = versions_of(self._scope.key).observe(self._names, self._name)
         if self.pickler is not None:
             self.pickler.require_names(self._scope, self._names, [self._name])
+            if not self.pickler.inline:
+                return resolve_name, (self._scope, self._name)
         name = (self._scope.key, self._name, version)
         if type(value) is bytearray or (len(value) > _MANY and _holds_atoms(value)):
             # Not item by item, each of which would be looked up in vain.
@@ -109,8 +118,28 @@ class Unpickler(_pickle.Unpickler):
         return pid
 
 
+def loading(data: bytes, buffers: int) -> bytes:
+    """Return a plain pickle of what such a pickler has written."""
+    return b"".join(
+        [
+            b"\x80\x05cpool._pickling._named\nload\n(",
+            b"\x8e" + len(data).to_bytes(8, "little") + data,
+            b"\x97" * buffers,
+            b"tR.",
+        ]
+    )
+
+
+def load(data: bytes, *buffers: Any) -> Any:
+    """Unpickle what such a pickler has written."""
+    return Unpickler(BytesIO(data), buffers=buffers).load()
+
+
 def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names: Any) -> Any:
     """Reduce an instance to its name and, for who does not have it, itself."""
+    if not pickler.inline:
+        pickler.require_names(scope, names, [name])  # a prelude brings it
+        return resolve_name, (scope, name)
     reduced = pickler.reduce_unnamed(obj)
     if reduced is NotImplemented:
         reduced = obj.__reduce_ex__(5)

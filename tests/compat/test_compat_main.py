@@ -148,3 +148,68 @@ def test_objects_of_the_program_are_finalized_at_its_end(
     """
     out = run_program(program(library, source), tmp_path).out.splitlines()
     assert out[1:] == ["closing", "closing"], out
+
+
+INITIALIZED = {
+    "a dict": ("""
+        cache = {}
+        def init(given): given["k"] = 1
+        def work(x): return cache
+        arguments = init, (cache,)
+    """, "[{'k': 1}]"),
+    "inside an argument": ("""
+        cache, other, both = [], {1}, bytearray(b"x")
+        def init(config, more):
+            config["cache"].append(1); more[0].add(2); both.extend(b"y")
+        def work(x): return cache, other, both
+        arguments = init, ({"cache": cache}, (other, both))
+    """, "[([1], {1, 2}, bytearray(b'xy'))]"),
+    "a bound method": ("""
+        class App:
+            def __init__(self): self.connection = None
+            def init(self, value): self.connection = value
+        app = App()
+        def work(x): return app.connection
+        arguments = app.init, ("c",)
+    """, "['c']"),
+    "a partial": ("""
+        from functools import partial
+        class App:
+            def init(self, value): self.connection = value
+            def work(self, x): return app is self or app.connection
+        app = App()
+        def work(x): return app.connection
+        arguments = partial(app.init, "c"), ()
+    """, "['c']"),
+    "an instance": ("""
+        class Settings: level = 0
+        settings = Settings()
+        table = {"settings": settings}
+        def init(given, value): given.level = value
+        def work(x): return settings.level, table["settings"] is settings
+        arguments = init, (settings, 3)
+    """, "[(3, True)]"),
+    "an array": ("""
+        import array
+        numbers = array.array("d", [0.0]) * 50_000
+        def init(given, text): given[1] = len(text)
+        def work(x): return numbers[1]
+        arguments = init, (numbers, ["not a global"] * 5)
+    """, "[5.0]"),
+}  # fmt: skip
+
+
+@both
+@pytest.mark.parametrize("what", INITIALIZED)
+def test_an_initializer_changes_the_globals_it_is_given(
+    tmp_path: Path, library: str, what: str
+) -> None:
+    source, expected = INITIALIZED[what]
+    source = textwrap.dedent(source) + textwrap.dedent("""
+        with Pool(1, *arguments, maxtasksperchild=1) as p:
+            print(p.map(work, [1]))
+            print(p.map(work, [1]))  # in a worker that has taken the place of the first
+        p.join()
+    """)
+    out = run_program(program(library, source), tmp_path).succeeded()
+    assert out == f"{expected}\n" * 2
