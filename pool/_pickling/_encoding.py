@@ -155,6 +155,7 @@ def encode_with(
     buffers: list[memoryview] = []
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     pickler.up = up
+    pickler.meant = not up  # the parent has had what a function from there may mean
     share(pickler, inherited, throughout)
     pickler.dump(lift_bytes(obj))
     return completed(pickler, file.getvalue(), buffers, inherited)

@@ -13,7 +13,7 @@ import sys
 from types import CellType, FunctionType, ModuleType
 
 from ._identity import adopt, attributes, entry_for, entry_of, introduce, outdated
-from ._names import global_names, submodules
+from ._names import global_names, is_open, submodules
 from ._namespaces import namespace
 from ._origins import innermost, resolve, scope_of
 from ._shared import captured
@@ -87,7 +87,7 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
     else:
         where = scope
         if not scope.importable:
-            pickler.require_names(scope, func.__globals__, global_names(code))
+            pickler.require_names(scope, func.__globals__, names_needed(func, pickler.meant))
     cells = func.__closure__ or ()
     contents = [(cell, captured(pickler, cell.cell_contents)) for cell in pickler.unfilled(cells)]
     if pickler.notes is not None:
@@ -105,6 +105,16 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
         None,
         fill_function,
     )
+
+
+def names_needed(func: FunctionType, meant: bool) -> Iterable[str]:
+    """Return which globals must come with `func`: those that it names and, if `meant`, may mean."""
+    names = global_names(func.__code__)
+    if not (meant and is_open(func.__code__)):
+        return names
+    from ._meant import names_meant
+
+    return (*names, *names_meant(func))
 
 
 def _modules_in(values: Iterable[Any]) -> list[str]:

@@ -58,6 +58,22 @@ def global_names(code: CodeType) -> tuple[str, ...]:
     return found
 
 
+#: Words by which code may mean globals that it does not name; see `_meant`. As global names,
+#: these look into globals as a whole, ``vars`` if it is given a module;
+LOOKING = frozenset({"eval", "exec", "globals", "vars"})
+#: these do so as attributes too;
+LOOKING_ANYHOW = frozenset({"__globals__", "f_globals", "get_type_hints"})
+#: methods of this name evaluate strings.
+EVALUATING = frozenset({"eval", "query"})
+
+_OPEN = LOOKING | LOOKING_ANYHOW | EVALUATING
+
+
+def is_open(code: CodeType) -> bool:
+    """Return whether `code`, or code nested in it, may use globals that it does not name."""
+    return any(not _OPEN.isdisjoint(part.co_names) for part in nested(code))
+
+
 def nested(code: CodeType) -> Iterator[CodeType]:
     """Yield `code` and the code of functions and classes defined within it."""
     yield code

@@ -105,6 +105,8 @@ class BasePickler:
         Whether definitions belong here: in a prelude.
     annotations : bool
         Whether functions keep theirs.
+    meant : bool
+        Whether functions bring what they may mean without naming it; see `_meant`.
     needs : dict
         What a prelude has to define.
     notes : Notes or None
@@ -120,6 +122,7 @@ class BasePickler:
     up = False
     inline = False
     annotations = True
+    meant = True
     needs: Needs | None = None
     filled: dict[int, CellType] | None = None
     notes: Notes | None = None

@@ -22,9 +22,9 @@ from types import FunctionType
 
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector
 
+from ._functions import names_needed
 from ._kept import LARGE, Kept, sweep
 from ._named import NamedValues, Unpickler, looking_for_containers
-from ._names import global_names
 from ._namespaces import bind, bind_absent, is_from_above, versions_of
 from ._origins import LruType, is_named, resolve, scope_of, scope_of_module
 from ._shared import Inheriting, Sharing
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 #: How many preludes are kept for further use, and how many a worker remembers.
 _KEPT = 256
 _REMEMBERED = 4096
+
+#: In the place of a name: see `_meant`, which is imported only if code has a word that asks for it.
+_ALL = "*"
 
 #: How long a container may be for the classes of its items to be looked for.
 _LOOKED_THROUGH = 256
@@ -167,6 +170,11 @@ class Notes:
         if known is None:
             known = self._names[key] = (_way_to(names), [])
         known[1].append(name)
+
+    def add_all_names(self, key: str, names: dict[str, Any]) -> None:
+        """Depend on which names there are in a scope."""
+        way = _way_to(names)
+        self._others.append(lambda: list(way()))
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield the key of the scope, and the name, of each of those."""
@@ -321,25 +329,39 @@ def _note_gone(identity: bytes) -> Callable[[object], None]:
 
 
 def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
-    from ._encoding import attempt
+    from ._encoding import REFUSALS, attempt
 
-    return attempt(lambda pickler_class: _pickle_needs(needs, pickler_class, up, inherited))
+    def make(meant: bool) -> Prelude:
+        return attempt(lambda kind: _pickle_needs(needs, kind, up, inherited, meant))
+
+    try:
+        return make(not up)
+    except REFUSALS:
+        if up or "pool._pickling._meant" not in sys.modules:
+            raise
+        # Perhaps of something that was only to come along.
+        return make(False)
 
 
 def _pickle_needs(
-    needs: Needs, pickler_class: Callable[..., Any], up: bool, inherited: int | None
+    needs: Needs,
+    pickler_class: Callable[..., Any],
+    up: bool,
+    inherited: int | None,
+    meant: bool,
 ) -> Prelude:
     notes = Notes()
     file = BytesIO()
     buffers: list[memoryview] = []
     done: set[Any] = set()
-    pending = explore(needs)
+    pending = explore(needs, meant)
     named = NamedValues() if up else _named(pending)
     if named.containers:
         pickler_class = looking_for_containers(pickler_class)
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     pickler.up = up
     pickler.inline = True
+    pickler.meant = meant
     pickler.notes = notes
     pickler.named = named.instances
     pickler.containers = named.containers
@@ -360,7 +382,7 @@ def _pickle_needs(
         for items in (definitions, data):
             if items:
                 pickler.dump(items)
-        found = explore(pickler.needs or {})
+        found = explore(pickler.needs or {}, meant)
         pending = {key: what for key, what in found.items() if key not in done}
     if sharing is not None and sharing.names:
         notes.add(sharing.standing)
@@ -408,6 +430,9 @@ def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
     scope_key, name = key
     if up and is_from_above(scope_key, name):
         return None  # the parent had it first
+    if name == _ALL:
+        notes.add_all_names(scope_key, what)
+        return None
     scope = scope_of(what)
     notes.add_name(scope_key, what, name)
     versions: Versions = versions_of(scope_key)
@@ -420,8 +445,10 @@ def _is_definition(item: Any) -> bool:
     return isinstance(value, type) or type(value).__name__ in ("function", "_lru_cache_wrapper")
 
 
-def explore(needs: Needs) -> Needs:
+def explore(needs: Needs, meant: bool = True) -> Needs:
     """Return `needs` and what follows from them, as far as functions and classes tell.
+
+    With `meant`, that is also what they may mean without naming it.
 
     Pickling would find the same, but one inside the other: a chain of a few hundred
     functions would exceed the recursion limit.
@@ -434,12 +461,23 @@ def explore(needs: Needs) -> Needs:
         if key in found:
             continue
         found[key] = what
+        if key[1] == _ALL and not isinstance(key, str):
+            if meant:
+                pending += _all_names(key[0], what)
+            continue
         value = what if isinstance(key, str) else what.get(key[1])
         if isinstance(key, str):
             pending += _own_name(value)
-        for part in _functions_in(value, seen):
-            pending += _names_used(part)
+        for part in _definitions_in(value, seen):
+            pending += _names_used(part, meant)
     return found
+
+
+def _all_names(scope_key: str, names: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    from ._meant import small_names
+
+    for name in small_names(scope_key, names):
+        yield (scope_key, name), names
 
 
 def _own_name(obj: Any) -> Iterator[tuple[Any, Any]]:
@@ -452,15 +490,21 @@ def _own_name(obj: Any) -> Iterator[tuple[Any, Any]]:
             yield (scope.key, name), names
 
 
-def _names_used(func: FunctionType) -> Iterator[tuple[Any, Any]]:
-    scope = scope_of(func.__globals__)
+def _names_used(part: Any, meant: bool) -> Iterator[tuple[Any, Any]]:
+    if type(part) is not FunctionType:
+        if "__annotations__" in vars(part) and meant:
+            from ._meant import annotated_names
+
+            yield from annotated_names(part)
+        return
+    scope = scope_of(part.__globals__)
     if scope is not None and not scope.importable:
-        for name in global_names(func.__code__):
-            yield (scope.key, name), func.__globals__
+        for name in names_needed(part, meant):
+            yield (scope.key, name), part.__globals__
 
 
-def _functions_in(value: Any, seen: set[int]) -> Iterator[FunctionType]:
-    """Yield the functions that `value` is or consists of and that travel by value."""
+def _definitions_in(value: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield the functions and classes that `value` is or consists of and that travel by value."""
     pending = [value]
     while pending:
         value = pending.pop()
@@ -482,6 +526,7 @@ def _functions_in(value: Any, seen: set[int]) -> Iterator[FunctionType]:
         elif issubclass(kind, type):
             seen.add(id(value))
             if not is_named(value):
+                yield value
                 pending += [*vars(value).values(), *value.__bases__, kind]
         elif kind is dict or kind is list or kind is tuple or kind is set:
             if len(value) <= _LOOKED_THROUGH:

@@ -206,10 +206,109 @@ def test_an_initializer_changes_the_globals_it_is_given(
 ) -> None:
     source, expected = INITIALIZED[what]
     source = textwrap.dedent(source) + textwrap.dedent("""
-        with Pool(1, *arguments, maxtasksperchild=1) as p:
-            print(p.map(work, [1]))
-            print(p.map(work, [1]))  # in a worker that has taken the place of the first
+        p = Pool(1, *arguments, maxtasksperchild=1)
+        print(p.map(work, [1]))
+        print(p.map(work, [1]))  # in a worker that has taken the place of the first
+        p.close()
         p.join()
     """)
     out = run_program(program(library, source), tmp_path).succeeded()
     assert out == f"{expected}\n" * 2
+
+
+DYNAMIC = """
+import sys
+import {library} as multiprocessing
+X, CONF = 5, {{"k": 3}}
+def add(x): return x + X
+def work(name): {body}
+with multiprocessing.Pool(1) as p:
+    print(p.map(work, [{argument!r}]))
+"""
+
+UNNAMED = {
+    "globals": ("return globals()[name](10)", "add", "[15]"),
+    "globals, listed": (
+        "return sorted(name for name in globals() if name.isupper())", "", "[['CONF', 'X']]",
+    ),
+    "vars": ("return vars(sys.modules[__name__])[name](10)", "add", "[15]"),
+    "vars of __main__": ("import __main__; return vars(__main__)[name]", "X", "[5]"),
+    "eval": ("return eval(name)", "add(10) + CONF['k']", "[18]"),
+    "eval of a constant": ("return eval('add(X) if X else CONF')", "", "[10]"),
+    "exec": ("exec('global X; X = CONF[\"k\"]'); return X", "", "[3]"),
+    "format": ("return '{X} {CONF}'.format(**globals())", "", "[\"5 {'k': 3}\"]"),
+    "a lambda": ("return (lambda: eval(name))()", "add(1)", "[6]"),
+    "another function's globals": ("return add.__globals__['CONF']", "", "[{'k': 3}]"),
+}  # fmt: skip
+
+
+@both
+@pytest.mark.parametrize("what", UNNAMED)
+def test_globals_that_a_function_finds_by_name(tmp_path: Path, library: str, what: str) -> None:
+    body, argument, expected = UNNAMED[what]
+    source = DYNAMIC.format(library=library, body=body, argument=argument)
+    assert run_program(source, tmp_path).succeeded() == expected + "\n"
+
+
+@both
+def test_type_hints_that_are_strings(tmp_path: Path, library: str) -> None:
+    source = f"""
+        import typing
+        from {library} import Pool
+        class Inner: pass
+        class Outer:
+            one: "Inner"
+            many: "typing.List[Inner]"
+            back: "Outer"
+        class Inner:  # the one that counts
+            outer: "Outer"
+        def hinted(a: "Inner") -> "Outer": return a
+        def of_class(kind): return sorted(typing.get_type_hints(kind))
+        def of_function(_): return typing.get_type_hints(hinted)["return"] is Outer
+        with Pool(1) as p:
+            print(p.map(of_class, [Outer]), p.map(of_function, [1]))
+    """
+    out = run_program(source, tmp_path).succeeded()
+    assert out == "[['back', 'many', 'one']] [True]\n"
+
+
+@both
+def test_fields_of_classes_that_are_filled_from_plain_data(tmp_path: Path, library: str) -> None:
+    (tmp_path / "filling.py").write_text(
+        "import typing\n"
+        "def fill(kind, data):\n"
+        "    made = kind()\n"
+        "    for name, of in typing.get_type_hints(kind).items():\n"
+        "        setattr(made, name, fill(of, data[name]) if isinstance(data[name], dict)\n"
+        "                else of(data[name]))\n"
+        "    return made\n"
+    )
+    source = f"""
+        from __future__ import annotations
+        from {library} import Pool
+        from filling import fill
+        class Job:
+            name: str
+            place: Place
+        class Place:
+            x: int
+        def work(data): return fill(Job, data).place.x
+        with Pool(1) as p:
+            print(p.map(work, [{{"name": "a", "place": {{"x": "7"}}}}]))
+    """
+    assert run_program(source, tmp_path).succeeded() == "[7]\n"
+
+
+@both
+def test_names_in_the_query_of_a_frame(tmp_path: Path, library: str) -> None:
+    pytest.importorskip("pandas")
+    source = f"""
+        import pandas as pd
+        from {library} import Pool
+        limit, column = 1, "a"
+        frame = pd.DataFrame({{"a": [1, 2, 3]}})
+        def work(_): return frame.query("a > @limit").a.tolist(), frame.eval("a + @limit").sum()
+        with Pool(1) as p:
+            print(p.map(work, [1])[0][0], int(p.map(work, [1])[0][1]))
+    """
+    assert run_program(source, tmp_path).succeeded() == "[2, 3] 9\n"

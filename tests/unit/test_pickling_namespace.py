@@ -459,3 +459,89 @@ def test_nothing_holds_the_main_module_at_its_end(tmp_path: Path) -> None:
         tmp_path,
     )
     assert out == "gone\ngone\n"
+
+
+def test_names_that_are_found_as_they_are_when_the_function_is_called(tmp_path: Path) -> None:
+    run_main(
+        """
+        x = 1
+        def find(name): return globals().get(name)
+        def evaluate(code): return eval(code)
+        assert w(find, "x") == 1 and w(find, "later") is None
+        x, later = 2, 3
+        assert w(find, "x") == 2 and w(find, "later") == 3
+        x = 3
+        assert w(evaluate, "x + later") == 6 and w(lambda n: globals()[n], "x") == 3
+        def f(): return x * 2
+        assert w(evaluate, "f()") == 6
+        """,
+        tmp_path,
+    )
+
+
+def test_what_only_comes_along_is_small_and_can_be_sent(tmp_path: Path) -> None:
+    run_main(
+        """
+        import socket, threading
+        large = [bytes(100)] * 100_000
+        private = bytes(200_000)
+        here, there = socket.socketpair()
+        lock = threading.Lock()
+        class Refusing:
+            def __reduce__(self): raise ValueError("not me")
+        class Meta(type):
+            def __reduce__(cls): raise ValueError("nor me")
+        refusing = Refusing()
+        generator = (n for n in range(3))
+        class Uses:
+            def run(self): return globals()["uses"], len(large)
+        uses = Uses()
+        def uses_large(): return len(large)
+        def fine(): return 1
+        count = 5
+        def find(): return sorted(name for name in globals() if not name.startswith("__"))
+        names = w(find)
+        assert {"fine", "count", "find"} <= set(names), names
+        for name in "large private here there refusing generator uses uses_large".split():
+            assert name not in names, name
+        # Those that are named come all the same.
+        def named(): return len(eval("large"))
+        assert w(named) == 100_000
+        assert len(dumps_function(find).encoded.data) < 20_000
+        here.close(); there.close()
+        """,
+        tmp_path,
+    )
+
+
+def test_a_name_that_cannot_come_along_keeps_no_function_from_being_sent(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Odd:
+            generator = (n for n in range(3))   # a class that no pickle can carry
+        def find(name): return globals().get(name)
+        x = 3
+        def named(): return x, find("Odd")
+        assert w(named) == (3, None)
+        """,
+        tmp_path,
+    )
+
+
+def test_classes_whose_annotations_name_each_other(tmp_path: Path) -> None:
+    run_main(
+        """
+        import typing
+        class A:
+            b: "B"
+            def run(self): return eval("A"), "query"
+        class B:
+            a: "A | None"
+            def query(self): return self.query("A B C")
+        class C(B):
+            a: "list[A]"
+        def hints(kind): return sorted(typing.get_type_hints(kind))
+        assert w(hints, A) == ["b"] and w(hints, C) == ["a"]
+        """,
+        tmp_path,
+    )

@@ -1,0 +1,218 @@
+"""Which globals a function may mean without naming them: through `eval`, `globals`, a string.
+
+``globals()[name](x)`` names no function, ``df.query("a > @limit")`` names one in a string.
+Forked workers have whatever that leads to. Here such a function brings along what its
+strings name, and, if it looks into its globals as a whole, whatever of them is small. What
+is large, or cannot be sent, it has to name.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from io import BytesIO
+from types import FunctionType, ModuleType
+
+from ._kept import LARGE
+from ._names import EVALUATING, LOOKING, LOOKING_ANYHOW, global_names, nested
+from ._origins import LruType, is_named, scope_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+#: In the place of a name: all names of a scope that are small.
+ALL = "*"
+
+#: ``vars`` is given a module by code that mentions one of these.
+_MODULES = frozenset({"__import__", "__main__", "import_module", "modules"})
+
+#: A value that consists of more objects is large.
+_OBJECTS = 5000
+
+#: Packages whose objects stand for something outside of the program, or for its own doings.
+_NO_DATA = frozenset(
+    {
+        "_asyncio",
+        "_io",
+        "_queue",
+        "_socket",
+        "_sqlite3",
+        "_ssl",
+        "_thread",
+        "asyncio",
+        "concurrent",
+        "mmap",
+        "multiprocessing",
+        "pool",
+        "queue",
+        "select",
+        "socket",
+        "sqlite3",
+        "ssl",
+        "store",
+        "subprocess",
+        "tempfile",
+        "threading",
+    }
+)
+
+
+def names_meant(func: FunctionType) -> list[str]:
+    """Return which globals `func` may mean beside those that it names; `ALL` among them."""
+    code = func.__code__
+    parts = list(nested(code))
+    mentioned = {name for part in parts for name in part.co_names}
+    looking = _looks_around(mentioned, global_names(code))
+    found = [ALL] if looking else []
+    if looking or not EVALUATING.isdisjoint(mentioned):
+        doc = func.__doc__
+        texts = [text for part in parts for text in _texts(part.co_consts) if text is not doc]
+        found += _named_in(texts, func, looking)
+    return found
+
+
+def _looks_around(mentioned: set[str], names: tuple[str, ...]) -> bool:
+    looking = LOOKING.intersection(names)
+    if looking == {"vars"} and _MODULES.isdisjoint(mentioned):
+        looking = frozenset()
+    return bool(looking) or not LOOKING_ANYHOW.isdisjoint(mentioned)
+
+
+def _texts(constants: Iterable[Any]) -> Iterator[str]:
+    for constant in constants:
+        if type(constant) is str:
+            yield constant
+        elif type(constant) is tuple or type(constant) is frozenset:
+            yield from _texts(constant)
+
+
+def _named_in(texts: list[str], func: FunctionType, evaluated: bool) -> list[str]:
+    """Return the globals that some strings name.
+
+    Where none of these need be code, what is large has to be called as `pandas` does it.
+    """
+    names = func.__globals__
+    scope = scope_of(names)
+    found = {word for text in texts for word in _words(text) if word in names}
+    return [
+        word
+        for word in found
+        if scope is not None
+        and not _is_dunder(word)
+        and (
+            (evaluated and not _stands_for_other(names[word]))
+            or any("@" + word in text for text in texts)
+            or is_small_name(scope.key, names, word)
+        )
+    ]
+
+
+def _words(text: str) -> list[str]:
+    # Without `re`, which a small program has not imported.
+    return "".join(each if each == "_" or each.isalnum() else " " for each in text).split()
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def small_names(key: str, names: dict[str, Any]) -> list[str]:
+    """Return the names of a scope whose values, and all that these use, are small data."""
+    verdicts: dict[int, bool] = {}
+    return [name for name in list(names) if is_small_name(key, names, name, verdicts)]
+
+
+def is_small_name(
+    key: str, names: dict[str, Any], name: str, verdicts: dict[int, bool] | None = None
+) -> bool:
+    """Return whether a value, and all that it uses, is small and can be sent.
+
+    Parameters
+    ----------
+    key : str
+        Of the scope.
+    names : dict
+        The namespace.
+    name : str
+    verdicts : dict, optional
+        On values by ``id``, for those that come next.
+    """
+    if _is_dunder(name):
+        return False
+    from ._preludes import explore
+
+    known = {} if verdicts is None else verdicts
+    for part, what in explore({(key, name): names}, meant=False).items():
+        value = what if isinstance(part, str) else what.get(part[1])
+        verdict = known.get(id(value))
+        if verdict is None:
+            verdict = known[id(value)] = _is_small(value)
+        if not verdict:
+            return False
+    return True
+
+
+def _is_small(value: Any) -> bool:
+    if _is_definition(value):
+        return True
+    nbytes = 0
+    pending = [value]
+    seen: set[int] = set()
+    while pending:
+        obj = pending.pop()
+        if id(obj) in seen or _is_definition(obj):
+            continue
+        seen.add(id(obj))
+        kind = type(obj)
+        if _stands_for_other(obj):
+            return False
+        if kind.__module__ == "builtins":
+            nbytes += sys.getsizeof(obj)
+        elif kind.__module__ == "numpy":
+            nbytes += getattr(obj, "nbytes", 0)
+        # Of others only what they consist of: to be asked, a frame goes through all its cells.
+        if nbytes >= LARGE or len(seen) > _OBJECTS:
+            return False
+        pending += gc.get_referents(obj)
+    return _can_be_pickled(value)
+
+
+def _stands_for_other(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] in _NO_DATA
+
+
+def _can_be_pickled(value: Any) -> bool:
+    """Return whether `value` can be pickled, apart from the definitions that it needs."""
+    from ._encoding import attempt
+
+    try:
+        attempt(lambda pickler_class: pickler_class(BytesIO(), 5).dump(value))
+    except Exception:  # of whatever kind: it was only to come along
+        return False
+    return True
+
+
+def _is_definition(value: Any) -> bool:
+    kind = type(value)
+    return kind in (FunctionType, ModuleType, LruType) or issubclass(kind, type)
+
+
+def annotated_names(kind: Any) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """Yield the classes that the annotations of a class name in strings, as needs.
+
+    Whoever fills a class from plain data looks them up.
+    """
+    annotations = vars(kind).get("__annotations__")
+    names = getattr(sys.modules.get(kind.__module__), "__dict__", None)
+    scope = None if names is None else scope_of(names)
+    if type(annotations) is not dict or names is None or scope is None or scope.importable:
+        return
+    texts = [text for text in annotations.values() if type(text) is str]
+    for word in {word for text in texts for word in _words(text)}:
+        value = names.get(word)
+        if not isinstance(value, type) or value is kind or is_named(value):
+            continue
+        if is_small_name(scope.key, names, word):
+            yield (scope.key, word), names
