@@ -26,11 +26,17 @@ _SHORT = 16
 
 #: How pickle and the objects themselves say that something cannot be pickled. What else
 #: an object raises is its own error and reaches the caller as it is.
-REFUSALS = (_pickle.PicklingError, TypeError, AttributeError, RuntimeError, OSError)
+REFUSALS = (
+    _pickle.PicklingError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ValueError,
+    OSError,
+)
 
-
-#: How the RuntimeErrors of multiprocessing's own objects read.
-_STANDARD_REFUSALS = ("through inheritance", "between processes")
+#: How the RuntimeErrors of multiprocessing's own objects, and the ValueErrors of ctypes' read.
+_STANDARD_REFUSALS = ("through inheritance", "between processes", "objects containing pointers")
 
 
 class CannotSend(_pickle.PicklingError, TypeError):
@@ -134,10 +140,10 @@ def _dumps_late(obj: Any, up: bool, inherited: int | None, throughout: bool) -> 
             lambda pickler_class: encode_with(pickler_class, obj, up, inherited, throughout)
         )
     except REFUSALS as refusal:
-        if isinstance(refusal, RuntimeError) and not any(
+        if isinstance(refusal, RuntimeError | ValueError) and not any(
             words in str(refusal) for words in _STANDARD_REFUSALS
         ):
-            raise  # not multiprocessing's word, which can be helped, but the object's own
+            raise  # not the standard's word, which can be helped, but the object's own
         from ._culprit import explain
 
         raise explain(obj, refusal, up) from refusal

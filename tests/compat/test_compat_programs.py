@@ -426,6 +426,31 @@ def test_functions_put_in_place_of_others(tmp_path: Path, library: str, method: 
 
 
 @pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
+def test_callbacks_and_pointers_of_ctypes(tmp_path: Path, library: str, method: str) -> None:
+    body = """
+    import ctypes
+
+    class Point(ctypes.Structure):
+        _fields_ = [("x", ctypes.c_int)]
+
+    add = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda x: x + 1)
+    point = ctypes.pointer(Point(5))
+
+    def work(x):
+        return add(x), point.contents.x
+
+    def move(point):
+        point.x += 1
+        return point
+
+    with Pool(1) as p:
+        print(p.map(work, [1, 2]), [moved.x for moved in p.map(move, [Point(3)])])
+    """
+    told = run_program(program(body, library, method), tmp_path).succeeded()
+    assert told == "[(2, 5), (3, 5)] [4]\n"
+
+
+@pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
 def test_in_an_interactive_session(tmp_path: Path, library: str, method: str) -> None:
     with on_terminal(["-q", "-i"], tmp_path) as terminal:
         terminal.expect(">>> ")

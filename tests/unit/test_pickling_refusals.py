@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _pickle
+import ctypes
 import functools
 import pickle
 import sqlite3
@@ -166,9 +167,26 @@ class Raises:
         raise ZeroDivisionError("mine")
 
 
+class RaisesValueError:
+    def __reduce__(self) -> Any:
+        raise ValueError("mine")
+
+
 def test_errors_of_the_objects_own_are_not_disguised() -> None:
     with pytest.raises(ZeroDivisionError, match="mine"):
         dumps_to_worker([Raises()])
+    with pytest.raises(ValueError, match="mine") as caught:
+        dumps_to_worker([RaisesValueError()])
+    assert type(caught.value) is ValueError
+
+
+def test_pointers_of_ctypes() -> None:
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(abs)
+    for culprit in (callback, ctypes.pointer(ctypes.c_int(1)), ctypes.c_char_p(b"x")):
+        error = refusal(Analyzer(culprit))
+        assert error.path == "Analyzer.model.handle"
+        assert type(error.__cause__) is ValueError
+    assert dumps_to_worker(ctypes.c_int(1)).data
 
 
 def test_refusal_leaves_no_trace(connection: sqlite3.Connection) -> None:
