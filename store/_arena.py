@@ -163,7 +163,7 @@ class Arena:
         allocator = self.segments[segment.key][1]
         self.live -= allocator.size_of(offset)
         start, end = allocator.free(offset)
-        keep = max(self.budget.keep or 0, self.peak // 4)
+        keep = max(self.budget.keep, self.peak // 4)
         excess = self.resident - self.live - keep
         if excess > 0:
             # Not all of the range: what comes next would have to make the pages anew.

@@ -29,10 +29,10 @@ class Budget:
 
     def __init__(self) -> None:
         self._total = min(machine_nbytes(), group_nbytes())
-        self.nbytes = nbytes_of("POOL_STORE_MAX", self._total) or self._total // 2
-        self.keep = nbytes_of("POOL_STORE_KEEP", self._total)
-        if self.keep is None:
-            self.keep = min(256 << 20, self.nbytes // 4)
+        most = nbytes_of("POOL_STORE_MAX", self._total)
+        self.nbytes = self._total // 2 if most is None else most
+        keep = nbytes_of("POOL_STORE_KEEP", self._total)
+        self.keep = min(256 << 20, self.nbytes // 4) if keep is None else keep
 
     def allows(self, resident: int, more: int) -> bool:
         """Return whether `more` bytes may become resident beside `resident`."""

@@ -18,8 +18,10 @@ def wanted_mode() -> str:
     Raises
     ------
     ValueError
-        If it names no mode.
+        If it names no mode, or another variable of the store has no meaning: it shall be known
+        at once, and not when memory is short.
     """
+    _check()
     mode = os.environ.get("POOL_STORE", "auto")
     if mode == "off":
         return "frames"
@@ -34,10 +36,27 @@ def wanted_mode() -> str:
     return mode
 
 
+def _check() -> None:
+    folder = spill_folder()
+    if folder is not None and not os.path.isdir(folder):
+        raise ValueError(
+            f"POOL_STORE_SPILL={folder!r} is no folder; name one on a disk, or write off"
+        )
+    huge = os.environ.get("POOL_STORE_HUGE", "auto")
+    if huge not in ("auto", "off"):
+        raise ValueError(f"POOL_STORE_HUGE={huge!r} is neither auto nor off")
+    if nbytes_of("POOL_STORE_MAX", 1 << 40) == 0:
+        raise ValueError(
+            f"POOL_STORE_MAX={os.environ['POOL_STORE_MAX']!r} leaves no memory; write 1000000, "
+            "512M, 8G or 40%, or POOL_STORE=off to share none"
+        )
+    nbytes_of("POOL_STORE_KEEP", 1 << 40)
+
+
 def spill_folder() -> str | None:
     """Return where objects go for which memory is short; None: nowhere."""
     folder = os.environ.get("POOL_STORE_SPILL", "")
-    if folder == "off":
+    if folder.lower() == "off":
         return None
     if folder:
         return folder
@@ -51,15 +70,19 @@ def nbytes_of(name: str, whole: int) -> int | None:
     Raises
     ------
     ValueError
-        If it is none of these.
+        If it is none of these, negative or endless.
     """
     text = os.environ.get(name, "").strip().lower()
     if not text:
         return None
     try:
         if text.endswith("%"):
-            return int(float(text[:-1]) / 100 * whole)
-        unit = _UNITS.get(text[-1])
-        return int(text) if unit is None else int(float(text[:-1]) * unit)
-    except ValueError:
-        raise ValueError(f"{name}={text!r} is no size; write 1000000, 512M, 8G or 40%") from None
+            nbytes = int(float(text[:-1]) / 100 * whole)
+        else:
+            unit = _UNITS.get(text[-1])
+            nbytes = int(text) if unit is None else int(float(text[:-1]) * unit)
+    except (ValueError, OverflowError):
+        nbytes = -1
+    if nbytes < 0:
+        raise ValueError(f"{name}={os.environ[name]!r} is no size; write 1000000, 512M, 8G or 40%")
+    return nbytes

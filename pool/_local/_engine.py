@@ -22,6 +22,7 @@ from pool._transport._messages import AWAITED
 from pool._workers import _launcher
 from store._codec import OUT_OF_BAND_MIN
 from store._interrupts import shield
+from store._settings import wanted_mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class LocalEngine:
             from pool._memory import parse_limit
 
             memory_limit = parse_limit(limit)
+        wanted_mode()  # what is wrong with the settings of the store is known before it is used
         launcher, initial = self._launcher(
             initializer, tuple(initargs), limits or {}, preload, pool, shares
         )
