@@ -456,10 +456,11 @@ def find(view: Any) -> tuple[Block, int] | None:
     """Return the block that a buffer is a view of, and where in its object the buffer begins.
 
     None if it is not, or if what the buffer shows is not what the object holds, because
-    it was written to; or if this process only inherited it.
+    it was written to; or if this process only inherited it; or if an array would not be
+    aligned where it arrives, as a copy is.
     """
     found = _base_of(view)
-    if found is None or _forks.is_inherited(found.block.born):
+    if found is None or _forks.is_inherited(found.block.born) or not _is_aligned(view):
         return None
     if found.readonly and view.nbytes == found.block.nbytes:
         return found.block, found.block.delta
@@ -549,6 +550,26 @@ def _last_before(leases: dict[int, Any], offset: int) -> Lease | Canvas | None:
 
 #: How many views of views `find` looks through; numpy keeps chains short.
 _DEPTH = 12
+
+
+#: What is given out by `malloc` is good for every type.
+ALIGNED_NBYTES = 16
+
+
+def _is_aligned(view: Any) -> bool:
+    """Return whether a copy would lie no better for the type of the array that is shown.
+
+    Places in a page are the same in every process. Bytes, and records that are packed, may be
+    looked at as anything where they arrive.
+    """
+    exporter = view.obj if type(view) is memoryview else view
+    ndarray = _ndarray()
+    if ndarray is None or not isinstance(exporter, ndarray):
+        return True  # it is not known as what it will be looked at
+    if exporter.dtype.alignment > 1:
+        return bool(exporter.flags.aligned)
+    address: int = exporter.__array_interface__["data"][0]
+    return address % ALIGNED_NBYTES == 0
 
 
 def _address_of(view: Any) -> int:

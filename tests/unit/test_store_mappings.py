@@ -233,6 +233,33 @@ def test_part_of_a_changed_view_that_was_not_changed_is_not_copied() -> None:
     link.close()
 
 
+def bytes_shared() -> Any:
+    return store.share(np.zeros(8 * COUNT + 32, "u1"))
+
+
+@pytest.mark.parametrize(
+    ("view", "copied"),
+    [
+        (lambda: bytes_shared()[1:-31].view("f8"), True),
+        (lambda: bytes_shared()[1:-31].view("M8[s]"), True),
+        (lambda: bytes_shared()[1:-31].view([("a", "M8[s]"), ("b", "f8")]), True),
+        (lambda: bytes_shared()[1:-31].view([("a", "f8"), ("b", "f8")]), True),
+        (lambda: bytes_shared()[4:-28].view("f4"), False),
+        (lambda: bytes_shared()[1:], True),  # whatever it is looked at as
+        (lambda: bytes_shared()[16:], False),
+        (lambda: store.share(np.zeros(COUNT))[1:], False),
+    ],
+)
+def test_what_arrives_is_aligned_as_a_copy_is(view: Any, copied: bool) -> None:
+    sent = view()
+    before = store.stats()["copied"]
+    arrived = store.get(store.put(sent))
+    assert arrived.flags.aligned and (arrived == sent).all()
+    if arrived.dtype == "u1":
+        assert arrived[: COUNT * 8 // 16 * 16 - 16].view("c16").flags.aligned
+    assert store.stats()["copied"] - before == copied * sent.nbytes
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_array_that_is_filled_in_place(order: Any) -> None:
     array = store.empty((100, 200), "i4", order)
