@@ -277,6 +277,7 @@ def _reduce_ndarray(obj: Any) -> Any:
     flags = obj.flags
     dtype = obj.dtype
     code = _CODES.get(id(dtype))
+    order: Any
     if code is not None and flags.writeable and flags.forc:
         # A class of C called with plain values: numpy's own form costs three times as much,
         # in Python on both sides, since it pickles a function and a dtype as well.
@@ -284,16 +285,17 @@ def _reduce_ndarray(obj: Any) -> Any:
         return type(obj), (obj.shape, code, PickleBuffer(obj), 0, None, order)
     if dtype.hasobject:
         return NotImplemented
-    if obj.nbytes < OUT_OF_BAND_MIN and dtype.isnative:
-        # Protocol 5 keeps an array read-only that the sender only had a read-only view
-        # of; the older form arrives writable, as it does through multiprocessing (but in
-        # native byte order).
-        return NotImplemented if flags.writeable else obj.__reduce__()
-    if not flags.forc:
-        return _reduce_strided(obj)
-    if not flags.writeable:
-        # Asking the view for a writable buffer is not possible: one copy.
-        obj = obj.copy(order="K")
+    # Protocol 5 keeps the order of axes and bytes, and keeps an array read-only that the sender
+    # only had a read-only view of. The older form, which multiprocessing sends, brings a writable
+    # array in the byte order of the machine, in Fortran's order only what has that, else in C's.
+    swapped = not dtype.isnative and dtype.names is None
+    kept = flags.writeable and flags.forc and not swapped
+    if obj.nbytes < OUT_OF_BAND_MIN:
+        return NotImplemented if kept else obj.__reduce__()
+    if not kept:
+        # As that form, with the bytes beside it: one copy, which a writable buffer needs anyway.
+        order = "F" if flags.fnc else "C"
+        obj = obj.astype(dtype.newbyteorder("="), order) if swapped else obj.copy(order)
         return _reduce_ndarray_view(obj) or obj.__reduce_ex__(5)
     return _reduce_ndarray_view(obj) or NotImplemented
 
@@ -328,15 +330,6 @@ def _view(array: Any, dtype: Any) -> Any:
     return array.view(dtype)
 
 
-def _reduce_strided(obj: Any) -> Any:
-    """Reduce an array with gaps or permuted axes to a dense one and the order of its axes."""
-    dense = obj.copy(order="K")
-    if dense.flags.forc:
-        return _reduce_ndarray_view(dense) or dense.__reduce_ex__(5)
-    axes = sorted(range(dense.ndim), key=lambda axis: -abs(dense.strides[axis]))
-    return _transpose, (dense.transpose(axes), tuple(axes))
-
-
 def _reduce_subclass(obj: Any) -> Any:
     """Reduce an array of a class of numpy's own to a plain one and its class."""
     if obj.nbytes < OUT_OF_BAND_MIN or obj.dtype.hasobject:
@@ -355,7 +348,9 @@ def _reduce_masked(obj: Any) -> Any:
     plain = obj._baseclass is numpy.ndarray
     if obj.nbytes < OUT_OF_BAND_MIN or obj.dtype.hasobject or not plain:
         return NotImplemented
-    mask = sys.modules["numpy.ma"].getmaskarray(obj)
+    # In the order of the data, as numpy's own form has it.
+    order = "F" if obj.flags.fnc else "C"
+    mask = numpy.asarray(sys.modules["numpy.ma"].getmaskarray(obj), order=order)
     return _as_masked, (obj.data, mask, obj._fill_value)
 
 
@@ -363,15 +358,9 @@ def _as_masked(data: Any, mask: Any, fill_value: Any) -> Any:
     from numpy.ma import MaskedArray
 
     array: Any = MaskedArray(data, mask=mask, copy=False)
-    array._fill_value = fill_value
+    array.fill_value = fill_value
+    array._sharedmask = True  # with structured data the constructor makes a mask of its own
     return array
-
-
-def _transpose(array: Any, axes: tuple[int, ...]) -> Any:
-    inverse = [0] * len(axes)
-    for position, axis in enumerate(axes):
-        inverse[axis] = position
-    return array.transpose(inverse)
 
 
 # Where users find them.

@@ -78,6 +78,29 @@ def test_masked_arrays(mask: Any, fill: Any) -> None:
     assert got.mask[0] and got[1] == 5
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.ma.masked_array(np.ones((300, 300), order="F"), mask=np.eye(300, dtype=bool)),
+        np.ma.masked_array(np.ones((300, 300)), mask=np.eye(300, dtype=bool, order="F")),
+        np.ma.masked_array(np.ones((600, 300), ">f8"), mask=np.eye(600, 300, dtype=bool))[::2].T,
+        np.ma.masked_array(np.ones(N, "f8,>i4"), mask=np.zeros(N, "?,?")),
+        np.ma.masked_array(np.ones((300, 300))),
+    ],
+    ids=["order of data", "order of mask", "strided", "fields", "no mask"],
+)
+def test_masked_arrays_are_laid_out_as_by_numpy(array: Any) -> None:
+    got = trip(array)
+    wanted = _pickle.loads(_pickle.dumps(array, 4))
+    for part in ("_data", "_mask"):
+        one, other = getattr(got, part), getattr(wanted, part)
+        assert (one.dtype.str, one.strides) == (other.dtype.str, other.strides)
+        assert one.tobytes() == other.tobytes() and one.flags.writeable
+    for name in ("_sharedmask", "_hardmask", "_isfield"):
+        assert getattr(got, name) == getattr(wanted, name)
+    assert repr(got._fill_value) == repr(wanted._fill_value)
+
+
 def test_masked_matrix_goes_the_usual_way() -> None:
     array = np.ma.masked_array(np.ones((200, 200)).view(np.matrix), mask=False)
     got = decode(encode(array, Pickler).data)
