@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import _pickle
 import sys
-from io import BytesIO
+from io import SEEK_END, BytesIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     class Pickler(Protocol):
         """What `encode` needs of a pickler."""
+
+        #: By id: place in the pickle, and the object.
+        memo: Any
 
         def dump(self, obj: object, /) -> None:
             """Write the pickle of `obj`."""
@@ -38,6 +41,9 @@ BYTES_OUT_OF_BAND_MIN = 1024 * 1024
 
 #: How many items of a list or tuple are looked at for large ``bytes``.
 _SHALLOW = 64
+
+#: The instruction that drops what a pickle has made; in place of its end, another may follow.
+_POP = b"0"
 
 PickleBuffer = _pickle.PickleBuffer
 
@@ -90,7 +96,7 @@ def encode(obj: object, pickler_class: PicklerFactory = _pickle.Pickler) -> Enco
     file = BytesIO()
     buffers: list[memoryview] = []
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
-    pickler.dump(lift_bytes(obj))
+    dump(pickler, file, obj)
     return Encoded(file.getvalue(), buffers)
 
 
@@ -139,31 +145,50 @@ def collector(buffers: list[memoryview]) -> Callable[[Any], bool]:
 class _LargeBytes:
     """Stand for a large ``bytes`` object, for which the pickler asks no reducer."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("value",)
 
     def __init__(self, value: bytes) -> None:
-        self._value = value
+        self.value = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return bytes, (PickleBuffer(self._value),)
+        return bytes, (PickleBuffer(self.value),)
 
 
-def lift_bytes(obj: Any) -> Any:
-    """Return `obj` with large ``bytes`` that are easy to find made ready to go out of band.
+def dump(pickler: Pickler, file: BytesIO, obj: Any) -> None:
+    """Write the pickle of `obj`, with large ``bytes`` that are easy to find out of band.
 
-    Looks at `obj` itself and at the items of a short list or tuple, not deeper: finding
-    all would mean walking everything that is sent.
+    Parameters
+    ----------
+    pickler : Pickler
+        Has written nothing yet.
+    file : BytesIO
+        Where it writes to.
+    obj : object
+        It is looked at itself, or the items of a short list or tuple, not deeper: finding all
+        would mean walking everything that is sent.
     """
+    large = _large_bytes(obj)
+    if large:
+        # They go first, and what is written stays in the memo: then each is known wherever it
+        # occurs, and `obj` is pickled as it is.
+        standins = [_LargeBytes(value) for value in large]
+        pickler.dump(standins)
+        memo = pickler.memo.copy()
+        for standin in standins:
+            memo[id(standin.value)] = memo.pop(id(standin))[0], standin.value
+        pickler.memo = memo
+        file.seek(-1, SEEK_END)
+        file.write(_POP)
+    pickler.dump(obj)
+
+
+def _large_bytes(obj: Any) -> list[bytes]:
     kind = type(obj)
     if kind is bytes:
-        return _LargeBytes(obj) if len(obj) >= BYTES_OUT_OF_BAND_MIN else obj
-    if (kind is list or kind is tuple) and len(obj) <= _SHALLOW and any(map(_is_large, obj)):
-        standins: dict[int, _LargeBytes] = {}  # the same object twice stays the same object
-        return kind(
-            standins.setdefault(id(item), _LargeBytes(item)) if _is_large(item) else item
-            for item in obj
-        )
-    return obj
+        return [obj] if len(obj) >= BYTES_OUT_OF_BAND_MIN else []
+    if (kind is list or kind is tuple) and len(obj) <= _SHALLOW:
+        return list({id(item): item for item in obj if _is_large(item)}.values())
+    return []
 
 
 def _is_large(item: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _pickle
 from io import BytesIO
 
-from store._codec import OUT_OF_BAND_MIN, Encoded, collector, decode, lift_bytes
+from store._codec import OUT_OF_BAND_MIN, Encoded, collector, decode, dump
 
 from ._picklers import FastPickler
 from ._preludes import prelude_for
@@ -163,7 +163,7 @@ def encode_with(
     pickler.up = up
     pickler.meant = not up  # the parent has had what a function from there may mean
     share(pickler, inherited, throughout)
-    pickler.dump(lift_bytes(obj))
+    dump(pickler, file, obj)
     return completed(pickler, file.getvalue(), buffers, inherited)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from io import BytesIO
 
-from store._codec import Encoded, collector, lift_bytes
+from store._codec import Encoded, collector, dump
 
 from ._encoding import attempt, completed, share
 from ._named import NamedValues, loading, looking_for_containers
@@ -61,7 +61,7 @@ def _encode(
     pickler.named = named.instances
     pickler.containers = named.containers
     share(pickler, inherited, throughout)
-    pickler.dump(lift_bytes(whole))
+    dump(pickler, file, whole)
     data = file.getvalue()
     if named.met:
         data = loading(data, len(buffers))

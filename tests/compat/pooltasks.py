@@ -240,3 +240,13 @@ def die(how: str) -> None:
     elif how == "sigkill":
         os.kill(os.getpid(), signal.SIGKILL)
     raise ValueError(f"task {how}")
+
+
+def layouts(arrays: list[Any]) -> list[Any]:
+    """Return how arrays lie in memory."""
+    return [(a.dtype.str, a.strides, a.flags.c_contiguous, a.flags.writeable) for a in arrays]
+
+
+def same(values: list[Any]) -> list[bool]:
+    """Return of each value whether it is the very first one, or the list itself."""
+    return [value is values[0] or value is values for value in values]

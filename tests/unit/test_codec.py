@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from store import OUT_OF_BAND_MIN, Encoded, decode, encode
-from store._codec import BYTES_OUT_OF_BAND_MIN, lift_bytes, reduce_large
+from store._codec import BYTES_OUT_OF_BAND_MIN, reduce_large
 
 ROOT = Path(__file__).parents[2]
 
@@ -218,9 +218,18 @@ def test_large_bytes(wrap: Any) -> None:
         assert got[1] is got[2] and type(got[1]) is bytes
 
 
+def test_large_bytes_stay_the_same_object_wherever_they_are() -> None:
+    one, other = bytes(BYTES_OUT_OF_BAND_MIN), b"x" * BYTES_OUT_OF_BAND_MIN
+    sent: Any = [one, {"one": one, "other": other}, other, "x", one, "x"]
+    sent.append(sent)
+    got, encoded = trip(sent)
+    assert got[0] is got[1]["one"] is got[4] and got[2] is got[1]["other"] and got[6] is got
+    assert (got[0], got[2], got[3], got[5]) == (one, other, "x", "x")
+    assert out_of_band(encoded) == 2 * len(one) and len(encoded.data) < 500
+
+
 def test_what_is_not_lifted() -> None:
     small = [bytes(100), Wrapped(BYTES_OUT_OF_BAND_MIN)]
-    assert lift_bytes(small) is small
     got, encoded = trip(small)
     assert got == small and type(got[1]) is Wrapped and not encoded.buffers
 
