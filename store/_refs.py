@@ -103,7 +103,8 @@ class ObjectRef:
     @classmethod
     def _new(cls, uid: str, blobs: list[Any], arrived: list[Any] | None = None) -> Self:
         found = _objects.get(uid)
-        if found is None:
+        if found is None or not found.blobs:
+            # References to what was freed here stay so: who freed it does not want it back.
             found = _objects[uid] = _Object(uid, blobs, arrived)
         ref = cls.__new__(cls)
         ref._object = found

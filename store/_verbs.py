@@ -123,7 +123,7 @@ def free(refs: Any) -> None:
     """Give up objects early, in this process: `get` then raises `ObjectFreed`.
 
     Views that exist stay valid, and their memory with them. So do references that other
-    processes hold.
+    processes hold; one that arrives from there later on has the object again.
     """
     for ref in [refs] if isinstance(refs, ObjectRef) else refs:
         ref._object.blobs = []

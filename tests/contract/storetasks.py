@@ -81,6 +81,24 @@ def keep(value: Any) -> int:
     return os.getpid()
 
 
+_freed: list[Any] = []
+
+
+def free(refs: Any) -> None:
+    """Free what the references name, and keep them."""
+    _freed.extend(refs)
+    store.free(refs)
+
+
+def total_of(refs: Any) -> tuple[float, str]:
+    """Read what references name that arrive; say also what those are that were freed."""
+    return total(*map(store.get, refs)), " ".join(map(repr, _freed))
+
+
+def what_was_kept() -> list[Any]:
+    return kept
+
+
 def keep_and_meet(value: Any, fifo: str, mode: str) -> int:
     """Read all of a value and keep it; return the pid when another process has done so."""
     kept[:] = [value]

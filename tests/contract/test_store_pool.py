@@ -223,6 +223,23 @@ def test_results_outlive_their_worker_and_pool(pool: Any) -> None:
         assert (one == number).all() and (other == number).all()
 
 
+def test_a_reference_that_was_freed_may_arrive_anew(mode: str) -> None:
+    ref = store.put(np.ones(COUNT))
+    with Pool(1) as p:
+        p.apply(tasks.free, ([ref],))
+        for _ in range(2):
+            got, freed = p.apply(tasks.total_of, ([ref],))
+            # Those of which the task has said that it does not need them stay so.
+            assert got == COUNT and freed.endswith("freed>")
+        # And the other way round.
+        p.apply(tasks.keep, ([ref],))
+        store.free(ref)
+        ((again,),) = p.apply(tasks.what_was_kept)
+        assert again == ref and store.get(again).sum() == COUNT
+    with pytest.raises(store.ObjectFreed):
+        store.get(ref)
+
+
 def test_references_outlive_the_worker_that_owned_the_bytes(pool: Any) -> None:
     refs = pool.map(partial(tasks.put_full, COUNT), [1.0, 2.0, 3.0, 4.0], 1)
     # Both are gone, and nobody has looked at the bytes yet.
