@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from copyreg import __newobj__  # type: ignore[attr-defined]  # what protocol 2 calls
 
-from store._codec import OUT_OF_BAND_MIN, PickleBuffer
+from store._codec import OUT_OF_BAND_MIN
 from store._mappings import find
 
 TYPE_CHECKING = False
@@ -23,20 +23,28 @@ _STATE = frozenset({"_cache", "_dtype", "_pa_array", "_readonly"})
 def reduce_arrow(obj: Any) -> Any:
     """Reduce an array, chunked array, batch or table that is a small part of its buffers.
 
-    Arrow's stream format, unlike its pickling, writes only what belongs to a slice.
+    To a copy of what belongs to it, of exactly the same types and in the same pieces.
     """
     total = getattr(obj, "get_total_buffer_size", None)
     if total is None:
         return NotImplemented  # a type, a schema, a scalar
     if total() - obj.nbytes < max(OUT_OF_BAND_MIN, obj.nbytes) or _is_stored(obj):
         return NotImplemented
+    try:
+        dense = _dense(obj)
+    except sys.modules["pyarrow"].ArrowNotImplementedError:
+        return NotImplemented  # of unions, by older versions
+    return dense.__reduce_ex__(5)
+
+
+def _dense(obj: Any) -> Any:
     import pyarrow as pa
 
-    table = obj if isinstance(obj, pa.Table | pa.RecordBatch) else pa.table({"": obj})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write(table)
-    return _load, (_KINDS.get(type(obj).__name__, "Array"), PickleBuffer(sink.getvalue()))
+    if isinstance(obj, pa.Table | pa.RecordBatch):
+        return type(obj).from_arrays([_dense(column) for column in obj.columns], schema=obj.schema)
+    if isinstance(obj, pa.ChunkedArray):
+        return pa.chunked_array([_dense(chunk) for chunk in obj.chunks], obj.type)
+    return pa.concat_arrays([obj])  # copies, also if there is but one
 
 
 def _is_stored(obj: Any) -> bool:
@@ -72,19 +80,3 @@ def reduce_column(obj: Any) -> Any:
     if "_cache" in state:
         state["_cache"] = {}  # can be computed again
     return __newobj__, (type(obj),), state
-
-
-_KINDS = {name: name for name in ("Table", "RecordBatch", "ChunkedArray")}
-
-
-def _load(kind: str, buffer: Any) -> Any:
-    import pyarrow as pa
-
-    table = pa.ipc.open_stream(pa.py_buffer(buffer)).read_all()
-    if kind == "Table":
-        return table
-    if kind == "RecordBatch":
-        batches = table.to_batches()
-        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
-    column = table.column(0)
-    return column if kind == "ChunkedArray" else column.combine_chunks()

@@ -215,3 +215,79 @@ def test_slices_of_arrow_are_sent_without_the_rest(name: str) -> None:
     assert type(got) is type(made) and got.equals(made)
     whole_again = trip(whole)
     assert whole_again.equals(whole)
+
+
+def arrow_arrays() -> dict[str, Any]:
+    """Return arrays whose types are more than their values tell."""
+    pa = pytest.importorskip("pyarrow")
+    numbers, halves = pa.array(range(N)), pa.array(np.arange(N) / 2)
+    kinds = pa.array(np.arange(N) % 2, pa.int8())
+    extension = pa.ExtensionArray.from_storage(extension_type(), numbers)
+    return {
+        "extension": extension,
+        "extension in a struct": pa.StructArray.from_arrays([extension, halves], ["a", "b"]),
+        "registered extension": pa.array(pd.period_range("2000", periods=N, freq="h")),
+        "dictionary": pa.array(["a", "b", None, "c"] * (N // 4)).dictionary_encode(),
+        "sparse union": pa.UnionArray.from_sparse(kinds, [numbers, halves]),
+        "dense union": pa.UnionArray.from_dense(
+            kinds, pa.array(np.arange(N) // 2, pa.int32()), [numbers, halves]
+        ),
+        "large list": pa.array([[1, None], []] * (N // 2), pa.large_list(pa.int16())),
+        "decimal": pa.array(range(N), pa.decimal128(20, 2)),
+    }
+
+
+def extension_type() -> Any:
+    """Return a type that Arrow has not been told of: it cannot be found by its name."""
+    import pyarrow as pa
+
+    return UnknownType(pa.int64(), "actorpool.unknown")
+
+
+try:
+    from pyarrow import ExtensionType
+except ImportError:
+    UnknownType: Any = None
+else:
+
+    class UnknownType(ExtensionType):  # type: ignore[no-redef]
+        """Pickled by its class."""
+
+        def __arrow_ext_serialize__(self) -> bytes:
+            return b""
+
+        @classmethod
+        def __arrow_ext_deserialize__(cls, storage: Any, serialized: bytes) -> Any:
+            return cls(storage, "actorpool.unknown")
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return type(self), (self.storage_type, self.extension_name)
+
+
+@pytest.mark.parametrize("part", [slice(5, 15), slice(7, 7), slice(N - 3, N)], ids=str)
+@pytest.mark.parametrize("within", ["itself", "chunks", "no chunks", "table", "batch"])
+def test_slices_of_arrow_keep_their_types_and_pieces(part: slice, within: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    for name, array in arrow_arrays().items():
+        piece = array[part]
+        schema = pa.schema([pa.field("a", array.type, metadata={"unit": "m"})], {"from": "here"})
+        sent = {
+            "itself": piece,
+            "chunks": pa.chunked_array([piece, array[:2], piece], array.type),
+            "no chunks": pa.chunked_array([], array.type),
+            "table": pa.Table.from_arrays([pa.chunked_array([piece, piece])], schema=schema),
+            "batch": pa.RecordBatch.from_arrays([piece], schema=schema),
+        }[within]
+        encoded = encode(sent, Pickler)
+        if name != "dense union":  # Arrow does not cut its parts
+            assert len(encoded.data) + sum(map(len, encoded.buffers)) < 6000, name
+        got = decode(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
+        assert type(got) is type(sent) and got.equals(sent), name
+        if within in ("table", "batch"):
+            assert got.schema.equals(sent.schema, check_metadata=True)
+        else:
+            assert got.type == sent.type, name
+        if within == "chunks":
+            assert list(map(len, got.chunks)) == list(map(len, sent.chunks))
+        if name == "dictionary" and within == "itself":
+            assert got.dictionary.equals(sent.dictionary)
