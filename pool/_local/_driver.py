@@ -76,6 +76,8 @@ class Driver:
         #: The books may be wrong: nothing will finish any more.
         self.crashed = False
         self.closed = False
+        #: Workers run code of the program's before they are ready, which may look names up here.
+        self.initializes = False
         #: Nothing that is handed in can be done any more, and whoever does it is to know.
         self._released = False
         self.inbox: deque[ev.Event] = deque()
@@ -153,6 +155,7 @@ class Driver:
             or self.loans
             or self.inbox
             or self.dirty
+            or (self.initializes and self.scheduler.starting)
             or self.scheduler.interrupting  # somebody has to see to it that they end
             or (self.aside is not None and self.aside.outstanding)
         )

@@ -103,7 +103,8 @@ class LocalEngine:
         # An interrupt in the midst of this would leave descriptors behind that nobody knows.
         shielded = shield.raised()
         try:
-            self._start(processes, maxtasksperchild, launcher, initial, traced)
+            initializes = initializer is not None and self.method != "fork"
+            self._start(processes, maxtasksperchild, launcher, initial, traced, initializes)
             if limit is not None:
                 self.driver.limit_memory(memory_limit)
         finally:
@@ -122,6 +123,7 @@ class LocalEngine:
         launcher: Callable[[int], _launcher.Launcher],
         initial: Sequence[Any],
         traced: bool,
+        initializes: bool,
     ) -> None:
         self.scheduler = Scheduler(processes, maxtasksperchild)
         try:
@@ -139,11 +141,14 @@ class LocalEngine:
         #: Called when nobody can be expected to consume lazily read jobs any more.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
         _engines.add(self)
+        self.driver.initializes = initializes
         self.driver.post(ev.PoolOpened())
         if self.driver.crashed:
             self.dispose()
             assert self.driver.failure is not None
             raise self.driver.failure
+        if initializes:
+            self.attend()
 
     def _launcher(
         self,

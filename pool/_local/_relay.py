@@ -20,6 +20,8 @@ from pool._transport._messages import (
     CHUNKS,
     EACH,
     FINISHED,
+    NAME,
+    NAMED,
     OUTCOME,
     SUBMIT,
     UNBLOCKED,
@@ -88,10 +90,20 @@ class Client:
             self._sources.pop(head[1], None)
             if job_id is not None:
                 driver.cancel(job_id)
+        elif kind == NAME:
+            self._answer(head[1], head[2])
         elif kind == BLOCKED:
             driver.inbox.append(ev.WorkerBlocked(self.worker_id))
         elif kind == UNBLOCKED:
             driver.inbox.append(ev.WorkerUnblocked(self.worker_id))
+
+    def _answer(self, number: int, name: str) -> None:
+        """Send a global of the main module that a task has looked up."""
+        from pool._pickling._lookups import dumps_name
+
+        answer, encoded = dumps_name(name)
+        blobs = [] if encoded is None else [encoded.data, *encoded.buffers]
+        self.send((NAMED, number, answer), blobs)
 
     def _submit(self, head: Any, blobs: list[Any]) -> None:
         _, request_id, mode, chunksize, timeout, retries, label, function, chunks, final = head
@@ -203,6 +215,11 @@ class _Relay:
 
 def _refused(head: Any, error: BaseException) -> Any:
     """Return what a task gets in place of an outcome that cannot be sent to it."""
+    if head[0] == NAMED:
+        from pool._pickling._lookups import REFUSED
+
+        encoded = dumps_exception(error)
+        return (NAMED, head[1], REFUSED), [encoded.data, *encoded.buffers]
     if head[0] != OUTCOME:
         return None  # small, so its receiver is gone
     _, request_id, index, _ = head

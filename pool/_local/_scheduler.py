@@ -200,6 +200,11 @@ class Scheduler:
         return bool(self.jobs)
 
     @property
+    def starting(self) -> bool:
+        """Whether a worker is on its way."""
+        return any(not worker.ready for worker in self.workers.values())
+
+    @property
     def gave_up(self) -> bool:
         """Whether workers died while starting, so often that no more are started."""
         return self._failed_starts >= START_ATTEMPTS

@@ -15,7 +15,7 @@ from store._codec import Encoded
 
 from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads
 from ._kept import drop_large
-from ._namespaces import install_main, main_facts
+from ._namespaces import install_main, look_up_with, main_facts
 from ._payloads import FunctionPayload, dumps_function
 from ._picklers import register_reducer
 from ._reducers import flush_files
@@ -44,6 +44,7 @@ __all__ = [
     "inherits",
     "install_main",
     "loads",
+    "look_up_with",
     "main_facts",
     "register_reducer",
 ]

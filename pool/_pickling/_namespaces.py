@@ -17,6 +17,7 @@ from ._versions import Versions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
@@ -29,6 +30,10 @@ _applied: dict[str, dict[str, int]] = {}
 
 #: The ``id`` of what was written under a name. It tells whether that is still there.
 _written: dict[tuple[str, str], int] = {}
+
+
+#: Names of scopes that came because this process had asked for them.
+_looked_up: set[tuple[str, str]] = set()
 
 
 def main_facts() -> bytes:
@@ -44,9 +49,26 @@ def install_main(facts: bytes) -> None:
     facts : bytes
         What the parent's main module says of itself.
     """
-    sys.modules["__main__"] = _new_module("__main__", facts)
+    module = sys.modules["__main__"] = _new_module("__main__", facts)
+    vars(module)["__getattr__"] = _look_up
     _applied.pop("__main__", None)
     _sent.pop("__main__", None)
+
+
+#: Asks the parent for a name; returns what the answer says, see `_lookups`, and its payload.
+ask: Callable[[str], tuple[int, list[Any]]] | None = None
+
+
+def look_up_with(function: Callable[[str], tuple[int, list[Any]]] | None) -> None:
+    """Have names that the main module lacks asked for by a function; None: by nobody."""
+    global ask
+    ask = function
+
+
+def _look_up(name: str) -> Any:
+    from ._lookups import look_up
+
+    return look_up(name)
 
 
 def _new_module(name: str, facts: bytes) -> ModuleType:
@@ -135,6 +157,19 @@ def bind(names: dict[str, Any], key: str, name: str, version: int, value: Any) -
     if name not in names or (known is not None and known < version):
         names[name] = value
         _written[key, name] = id(value)
+    _looked_up.discard((key, name))  # it came with a function, which relies on it
+
+
+def note_looked_up(key: str, name: str) -> None:
+    """Note that a name was asked for: no function here is known to rely on it."""
+    _looked_up.add((key, name))
+
+
+def outdate(key: str, name: str, version: int) -> None:
+    """Drop a name that was asked for, if the parent has bound it anew since."""
+    if (key, name) in _looked_up and _applied.get(key, {}).get(name, 0) < version:
+        _looked_up.discard((key, name))
+        (namespace(key) or {}).pop(name, None)
 
 
 def is_written(key: str, name: str, version: int, value: Any) -> bool:
@@ -149,6 +184,7 @@ def bind_absent(names: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _after_fork_in_child() -> None:
+    look_up_with(None)  # the connection is that of the process which has forked
     _applied.clear()  # what comes from now on is counted by the process that forked
     _written.clear()
     for key, versions in _sent.items():

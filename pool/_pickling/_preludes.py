@@ -25,7 +25,7 @@ from store._codec import OUT_OF_BAND_MIN, Encoded, collector
 from ._functions import names_needed
 from ._kept import LARGE, Kept, sweep
 from ._named import NamedValues, Unpickler, looking_for_containers
-from ._namespaces import bind, bind_absent, is_from_above, versions_of
+from ._namespaces import bind, bind_absent, is_from_above, outdate, versions_of
 from ._origins import LruType, is_named, resolve, scope_of, scope_of_module
 from ._shared import Inheriting, Sharing
 from ._versions import MISSING, Watch
@@ -68,7 +68,8 @@ class Prelude:
     """
 
     __slots__ = (
-        "__weakref__", "_notes", "_watch", "buffers", "identity", "nbytes", "prefix", "sharing",
+        "__weakref__", "_looked_up", "_notes", "_watch", "buffers", "identity", "nbytes", "prefix",
+        "sharing",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +84,7 @@ class Prelude:
         self.nbytes = len(data) + sum(buffer.nbytes for buffer in buffers)
         self.buffers = buffers
         self._notes = notes
+        self._looked_up = _names_looked_up
         self._watch: Watch | None = None
         inline: bytes | None = data
         if len(data) >= OUT_OF_BAND_MIN:
@@ -105,7 +107,7 @@ class Prelude:
 
     def is_current(self) -> bool:
         """Return whether nothing in it has been replaced since it was made."""
-        if self._watch is None or self._notes is None:
+        if self._watch is None or self._notes is None or self._looked_up != _names_looked_up:
             return False
         try:
             return self._watch.holds(self._notes.values())
@@ -328,6 +330,60 @@ def _note_gone(identity: bytes) -> Callable[[object], None]:
     return note
 
 
+#: Names of each scope that workers have looked up, and whether they are large.
+_looked_up: dict[str, dict[str, bool]] = {}
+_names_looked_up = 0
+
+
+def prelude_for_name(scope_key: str, names: dict[str, Any], name: str) -> Prelude:
+    """Return a prelude that defines a name which a worker has looked up."""
+    global _names_looked_up
+    prelude = prelude_for({(scope_key, name): names}, up=False)
+    known = _looked_up.setdefault(scope_key, {})
+    large = prelude.nbytes >= LARGE
+    if known.get(name) is not large:
+        known[name] = large
+        _names_looked_up += 1  # functions that were sent before said nothing of it
+    return prelude
+
+
+def _add_looked_up(needs: Needs) -> list[Any]:
+    """Add names that workers have looked up, where other names of the scope are needed.
+
+    Returns
+    -------
+    list
+        In place of those that are large, which a function must not bring: that they have
+        changed.
+    """
+    outdated: list[Any] = []
+    scopes = {key[0]: names for key, names in needs.items() if isinstance(key, tuple)}
+    for scope_key, names in scopes.items():
+        for name, large in list(_looked_up.get(scope_key, {}).items()):
+            if (scope_key, name) in needs:
+                continue
+            if large:
+                outdated.append(_Outdated(scope_key, names, name))
+            else:
+                needs[scope_key, name] = names
+    return outdated
+
+
+class _Outdated:
+    """Tells that a name has been bound anew, if it has."""
+
+    __slots__ = ("key", "name", "names")
+
+    def __init__(self, key: str, names: dict[str, Any], name: str) -> None:
+        self.key = key
+        self.names = names
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        version, _ = versions_of(self.key).observe(self.names, self.name)
+        return outdate, (self.key, self.name, version)
+
+
 def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
     from ._encoding import REFUSALS, attempt
 
@@ -337,7 +393,7 @@ def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
     try:
         return make(not up)
     except REFUSALS:
-        if up or "pool._pickling._meant" not in sys.modules:
+        if up or not (_looked_up or "pool._pickling._meant" in sys.modules):
             raise
         # Perhaps of something that was only to come along.
         return make(False)
@@ -355,6 +411,10 @@ def _pickle_needs(
     buffers: list[memoryview] = []
     done: set[Any] = set()
     pending = explore(needs, meant)
+    outdated: list[Any] = []
+    if meant and _looked_up:
+        outdated = _add_looked_up(pending)
+        pending = explore(pending, meant)
     named = NamedValues() if up else _named(pending)
     if named.containers:
         pickler_class = looking_for_containers(pickler_class)
@@ -384,6 +444,10 @@ def _pickle_needs(
                 pickler.dump(items)
         found = explore(pickler.needs or {}, meant)
         pending = {key: what for key, what in found.items() if key not in done}
+    for item in outdated:
+        notes.add_name(item.key, item.names, item.name)
+    if outdated:
+        pickler.dump(outdated)
     if sharing is not None and sharing.names:
         notes.add(sharing.standing)
     return Prelude(file.getvalue(), buffers, None if up else notes, sharing)

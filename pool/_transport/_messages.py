@@ -55,8 +55,11 @@ task -> parent, over that socket
     ``(CHUNKS, request_id, chunks, final)``, ``(CANCEL, request_id)``
     ``(BLOCKED,)``, ``(UNBLOCKED,)``
         The task waits for the pool; its slot is lent out meanwhile.
+    ``(NAME, number, name)``
+        Over a connection of its own: a name of the main module is wanted.
 
 parent -> task
+    ``(NAMED, number, answer)``, mostly with a payload; see `pool._pickling._lookups`.
     ``(OUTCOME, request_id, index, failed)`` with a payload; ``(FINISHED, request_id)``.
 
 parent -> forkserver, and back: see `pool._workers._forkserver`.
@@ -88,6 +91,8 @@ BLOCKED = 13
 UNBLOCKED = 14
 OUTCOME = 15
 FINISHED = 16
+NAME = 19
+NAMED = 26
 
 CONNECT = 20
 LAUNCH = 21

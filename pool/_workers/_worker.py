@@ -14,7 +14,7 @@ import sys
 from functools import partial
 from time import perf_counter
 
-from pool._pickling import dumps_exception, flush_files, loads
+from pool._pickling import dumps_exception, flush_files, loads, look_up_with
 from pool._transport._journal import (
     ALL_CHUNKS,
     EXIT_AT_ONCE,
@@ -183,6 +183,7 @@ class Worker:
     @staticmethod
     def take_over(*message: Any) -> None:
         """Hand the channel over to the module that the message is for."""
+        look_up_with(None)  # the other end of the channel answers nothing of the kind
         # By name: it belongs to a layer above this one, which a worker of a pool never loads.
         __import__("pool._in_worker._actor")
         sys.modules["pool._in_worker._actor"].host(*message)

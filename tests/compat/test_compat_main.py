@@ -312,3 +312,189 @@ def test_names_in_the_query_of_a_frame(tmp_path: Path, library: str) -> None:
             print(p.map(work, [1])[0][0], int(p.map(work, [1])[0][1]))
     """
     assert run_program(source, tmp_path).succeeded() == "[2, 3] 9\n"
+
+
+LIBRARY = """
+import sys
+def read(name):
+    import __main__
+    return getattr(__main__, name)
+def call(x):
+    from __main__ import helper
+    return helper(x)
+def has(name):
+    return hasattr(sys.modules["__main__"], name)
+def announce(path):
+    import __main__
+    with open(path, "w") as file:
+        file.write(__main__.helper(1))
+def load(path):
+    import pickle
+    with open(path, "rb") as file:
+        return pickle.load(file)
+def nested(x):
+    from {library} import Pool
+    with Pool(1) as p:
+        return p.map(call, [x])
+"""
+
+
+@pytest.mark.parametrize(("library", "method"), [("multiprocessing", "fork"), ("pool", "default"),
+                                                 ("pool", "spawn")])  # fmt: skip
+def test_modules_look_into_the_main_module(tmp_path: Path, library: str, method: str) -> None:
+    (tmp_path / "looking.py").write_text(LIBRARY.format(library=library))
+    source = f"""
+        import pickle
+        import looking
+        from {library} import get_context
+        SETTING = [9]
+        def helper(x): return f"{{x}} {{SETTING}}"
+        class Model:
+            def __init__(self, n): self.n = n
+            def __reduce__(self): return Model, (self.n,)
+        def loaded(path):
+            model = looking.load(path)
+            return type(model) is Model, type(model).__module__, model.n
+        if __name__ == "__main__":
+            with open("model", "wb") as file:
+                pickle.dump(Model(3), file)
+            with get_context({None if method == "default" else method!r}).Pool(1) as p:
+                print(p.apply(looking.has, ("SETTING",)), p.apply(looking.has, ("MISSING",)))
+                print(p.apply(looking.call, (1,)), p.map(looking.read, ["SETTING"]))
+                print(p.map(loaded, ["model"]), p.apply(looking.load, ("model",)).n)
+                print(p.apply_async(looking.read, ("helper",)).get() is helper)
+    """
+    assert run_program(source, tmp_path).succeeded().splitlines() == [
+        "True False",
+        "1 [9] [[9]]",
+        "[(True, '__main__', 3)] 3",
+        "True",
+    ]
+
+
+@both
+def test_values_of_a_manager_whose_classes_are_the_program_s(tmp_path: Path, library: str) -> None:
+    source = f"""
+        from {library} import Manager, Pool
+        class Message:
+            def __init__(self, n): self.n = n
+        def read(shared): return shared["message"].n
+        with Manager() as manager:
+            shared = manager.dict(message=Message(4))
+            with Pool(1) as p:
+                print(p.map(read, [shared]))
+    """
+    assert run_program(source, tmp_path).succeeded() == "[4]\n"
+
+
+@both
+def test_an_initializer_looks_into_the_main_module_of_a_program_that_waits_for_it(
+    tmp_path: Path, library: str
+) -> None:
+    (tmp_path / "looking.py").write_text(LIBRARY.format(library=library))
+    source = f"""
+        import os, looking
+        from {library} import Pool
+        def helper(x): return "ready"
+        os.mkfifo("pipe")
+        p = Pool(1, looking.announce, ("pipe",))
+        with open("pipe") as file:   # nothing is asked of the pool meanwhile
+            print(file.read())
+        p.close()
+        p.join()
+    """
+    assert run_program(source, tmp_path).succeeded() == "ready\n"
+
+
+def test_workers_of_workers_look_into_the_main_module(tmp_path: Path) -> None:
+    (tmp_path / "looking.py").write_text(LIBRARY.format(library="pool"))
+    source = """
+        import looking
+        from pool import Pool
+        base = 5
+        def helper(x): return x + base
+        with Pool(1) as p:
+            print(p.map(looking.nested, [1]))
+    """
+    assert run_program(source, tmp_path).succeeded() == "[[6]]\n"
+
+
+def test_names_that_were_looked_up_are_as_they_are_at_the_call(tmp_path: Path) -> None:
+    source = """
+        import sys
+        from pool import Pool
+        main = sys.modules[__name__]
+        def look(name):
+            value = getattr(sys.modules[__name__], name)
+            return value() if callable(value) else len(value)
+        def uses(x): return len(large) + x
+        small, large, part = "a", bytes(200_000), 1
+        def compute(): return part
+        with Pool(1) as p:
+            print([p.apply(look, (name,)) for name in ("small", "large", "compute")])
+            small, large, part = "ab", bytes(300_000), 2
+            print([p.apply(look, (name,)) for name in ("small", "large", "compute")])
+            print(p.map(uses, [0]))
+            other = p.map_async(uses, [0] * 4, 1)
+            large = bytes(400_000)   # under the hands of tasks that rely on it
+            print(p.apply(look, ("small",)), set(other.get()))
+            del small
+            print(p.apply(look, ("small",)))   # what is gone here stays there, as in a fork
+    """
+    assert run_program(source, tmp_path).succeeded().splitlines() == [
+        "[1, 200000, 1]",
+        "[2, 300000, 2]",
+        "[300000]",
+        "2 {300000}",
+        "2",
+    ]
+
+
+def test_a_name_that_cannot_be_sent_says_so(tmp_path: Path) -> None:
+    source = """
+        import sys
+        from pool import Pool
+        generator = (n for n in range(3))
+        def look(name):
+            try:
+                return getattr(sys.modules[__name__], name)
+            except AttributeError as error:
+                return str(error), str(error.__cause__)
+        with Pool(1) as p:
+            print(*p.apply(look, ("generator",)), sep="; ")
+            print(p.apply(look, ("nothing",))[0])
+    """
+    first, second = run_program(source, tmp_path).succeeded().splitlines()
+    assert first.startswith(
+        "module '__main__' has no attribute 'generator' in a worker, since it cannot be sent; "
+    )
+    assert "cannot pickle 'generator' object" in first
+    assert second == "module '__main__' has no attribute 'nothing'"
+
+
+def test_threads_and_forks_of_a_task_look_up_names(tmp_path: Path) -> None:
+    source = """
+        import os, sys, threading
+        from pool import Pool
+        a = b = c = d = 1
+        def look(name): return getattr(sys.modules["__main__"], name)
+        def in_threads(names):
+            found = []
+            threads = [
+                threading.Thread(target=lambda name=name: found.append(look(name)))
+                for name in names
+            ]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            return found
+        def in_a_fork(name):
+            pid = os.fork()
+            if not pid:
+                os._exit(hasattr(sys.modules["__main__"], name))   # there is nobody to ask
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with Pool(1) as p:
+            print(p.map(in_threads, ["abc" * 20])[0] == [1] * 60)
+            print(p.map(in_a_fork, ["d"]), p.map(look, ["d"]))
+    """
+    out = run_program(source, tmp_path).succeeded()
+    assert out == "True\n[0] [1]\n"
