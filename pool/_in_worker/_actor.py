@@ -292,6 +292,8 @@ class ActorHost:
                 return
             if not self.run(*message):
                 return
+            del message
+            tidy()
 
     # ------------------------------------------------------------------ interrupts, of tasks
 

@@ -28,7 +28,7 @@ from store._codec import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
     from typing import Any
 
@@ -39,6 +39,15 @@ _DONTWAIT = _socket.MSG_DONTWAIT
 
 class Mirror(ObjectRef):
     """A reference to an object of the runtime's."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a BorrowedRuntime
+
+
+class ActorMirror(ActorRef):
+    """A reference to an actor of the runtime's."""
 
     __slots__ = ()
 
@@ -131,7 +140,7 @@ class BorrowedRuntime:
         """Return our mirror; borrow what we have none of."""
         ref = self.named.get(name)
         if ref is None:
-            self._do("borrow", name)
+            self._do("borrow", kind, name, facts)
             ref = self._mirror(kind, name, facts, 1)
         return ref
 
@@ -147,25 +156,19 @@ class BorrowedRuntime:
         ref: Ref
         if kind == "a":
             assert facts is not None
-            ref = ActorRef(self, facts, name)
+            ref = ActorMirror(self, facts, name)
         else:
             ref = Mirror(self, name)
         self._loans[name] = self._loans.get(name, 0) + loans
         self.named[name] = ref
         return ref
 
-    def actor_dropped(self, ref: ActorRef) -> None:
-        """Note that a handle of ours is gone."""
-        if ref._name is not None:
-            self.returned.append(ref._name)
-
     def tidy(self) -> None:
         """Return the loans of what nobody here holds any more; at the end of a call."""
-        while self.finished:
-            self._send_verb((protocol.DO, "stream over"), (self.finished.popleft(),))
+        for stream in _emptied(self.finished):
+            self._send_verb((protocol.DO, "stream over"), (stream,))
         returned = []
-        while self.returned:
-            name = self.returned.popleft()
+        for name in _emptied(self.returned):
             # A new mirror may have come since; its own end will return all.
             if name not in self.named:
                 loans = self._loans.pop(name, 0)
@@ -379,6 +382,16 @@ class BorrowedRuntime:
 
     def stop(self) -> None:
         """Do nothing: the runtime is the program's."""
+
+
+def _emptied(names: deque[bytes]) -> Iterator[bytes]:
+    """Take out one after the other; other threads may do the same."""
+    while names:
+        try:
+            name = names.popleft()
+        except IndexError:
+            return
+        yield name
 
 
 def _hand_back() -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from time import perf_counter
 
 from pool._in_worker._context import context
-from pool._in_worker._runner import results
+from pool._in_worker._runner import results, tidy
 from pool._objects._protocol import CALL, DROP, STREAM
 
 TYPE_CHECKING = False
@@ -36,6 +36,7 @@ def serve_threads(host: ActorHost, concurrency: int) -> bool:
         if not host.run(head, blobs) and leaving.acquire(False):
             # The receiving thread sleeps in `recv`; its end of the socket wakes it.
             host.channel.socket.shutdown(0)
+        tidy()
 
     def forget(number: int, _: object) -> None:
         dropped.pop(number, None)
@@ -131,9 +132,13 @@ class AsyncServer:
         number = head[1]
         if head[0] == CALL:
             task = self._tasks[number] = asyncio.ensure_future(self._run(head, blobs))
-            task.add_done_callback(lambda _: self._tasks.pop(number, None))
+            task.add_done_callback(lambda _: self._forget(number))
         elif head[0] == DROP and number in self._tasks:
             self._tasks[number].cancel()
+
+    def _forget(self, number: int) -> None:
+        self._tasks.pop(number, None)
+        tidy()
 
     async def _run(self, head: Any, blobs: list[Any]) -> None:
         import asyncio

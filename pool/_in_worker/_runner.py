@@ -140,7 +140,11 @@ def _accompanied(stored: Sealed) -> Any:
 
 
 def tidy() -> None:
-    """Return what the call that has ended held; cheap if it was nothing."""
+    """Return what the call that has ended held; cheap if it was nothing.
+
+    When it ends, so that it is known before its outcome; and once more when its values and the
+    frames of its error are gone, too.
+    """
     home: Any = _home.found()
     if home is not None and home.returned:
         home.tidy()
@@ -166,6 +170,7 @@ def enter(lends_slot: bool, log: bool, namespace: str) -> None:
 
     assert Worker.current is not None
     channel = Worker.current.channel
+    Worker.current.at_rest = tidy
     tracing.start(Worker.current)
 
     def start() -> Any:

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
         def lent(self, kind: str, name: bytes, facts: ActorFacts | None) -> Ref:
             """Return the reference of that name, which the sender noted that we hold."""
 
-        def actor_dropped(self, ref: ActorRef) -> None:
-            """Note that a reference to an actor is gone; from any thread, at any time."""
-
         def future(self, ref: ObjectRef) -> Future[Any]:
             """Return a future of an object's value."""
 

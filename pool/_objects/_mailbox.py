@@ -18,7 +18,8 @@ Guarantees
 * Every call leaves exactly once: it is answered, failed or withdrawn.
 * A call is posted twice only if the actor died in between and the call says that it may
   be tried again.
-* When the last handle goes, the calls made before are answered, and then the actor ends.
+* When the last handle goes, the calls made before are answered, and then the actor ends, unless
+  what it has sent meanwhile shows that there is a handle again.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ LAUNCH = "launch"  #: start its process
 POST = "post"  #: send a call
 #: fail a call, since the actor died: ``(FAIL, call, reason, restarting)``
 FAIL = "fail"
+#: it has no handle and nothing to do: read what it has sent, and do what `end` says
+IDLE = "idle"
 STOP = "stop"  #: tell it to end in good order
 KILL = "kill"  #: end its process at once
 GONE = "gone"  #: it is dead for good: free its name and what it holds
@@ -86,7 +89,7 @@ class Mailbox:
 
     __slots__ = (
         "_killed", "_next", "_queues", "_stopping", "posted", "reason", "restarts", "state",
-        "used_restarts", "window",
+        "stopped", "used_restarts", "window",
     )  # fmt: skip
 
     def __init__(self, restarts: int = 0, concurrency: int = 1) -> None:
@@ -100,7 +103,10 @@ class Mailbox:
         self.reason = ""
         self._queues: dict[Hashable, deque[Any]] = {}
         self._next = 1
+        #: Nobody has a handle.
         self._stopping = False
+        #: Whether it was told to end in good order: it runs nothing any more.
+        self.stopped = False
         #: It was ended on purpose and may not be started again.
         self._killed = False
 
@@ -161,9 +167,17 @@ class Mailbox:
                 commands.append((POST, call))
             if not queue:
                 del self._queues[caller]
-        if self._stopping and not self.posted and not self._queues:
-            commands.append((STOP,))
+        if self._is_idle:
+            commands.append((IDLE,))
         return commands
+
+    @property
+    def _is_idle(self) -> bool:
+        return (
+            self._stopping
+            and self.state == ALIVE
+            and not (self.posted or self._queues or self._killed or self.stopped)
+        )
 
     # ------------------------------------------------------------------ life
 
@@ -207,6 +221,7 @@ class Mailbox:
             self._queues.clear()
             return [*commands, (GONE,)]
         self.state = STARTING
+        self.stopped = False
         self.used_restarts += 1
         commands = [(FAIL, call, reason, True) for call in posted if not call.retries]
         for call in reversed([call for call in posted if call.retries]):
@@ -223,6 +238,17 @@ class Mailbox:
         """Note that the last handle is gone."""
         self._stopping = True
         return self._post()
+
+    def held(self) -> None:
+        """Note that there is a handle again: an actor may have kept or passed on its own."""
+        self._stopping = False
+
+    def end(self) -> list[tuple[Any, ...]]:
+        """Have it end if it is idle still, after IDLE."""
+        if not self._is_idle:
+            return []
+        self.stopped = True
+        return [(STOP,)]
 
     def kill(self, reason: str, no_restart: bool = True) -> list[tuple[Any, ...]]:
         """End it at once."""

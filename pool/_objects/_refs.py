@@ -170,9 +170,6 @@ class ActorRef(Ref):
         function, (_, name) = super().__reduce__()
         return function, (self._kind, name, self.facts)
 
-    def __del__(self) -> None:
-        self._home.actor_dropped(self)
-
 
 class ActorFacts:
     """What every handle of an actor knows.

@@ -98,6 +98,12 @@ class RuntimeContext:
         host = self._context.actor
         if host is None or host.is_task:
             raise RuntimeError("current_actor: this is not an actor")
+        if host.detached:
+            # To its own program, it is one that is found by its name as in any other.
+            found = current().find(host.name, self._context.namespace)
+            if found is None:
+                raise RuntimeError("current_actor: nobody finds this actor by its name any more")
+            return ActorHandle(found)
         from pool._objects._refs import arrive
         from pool._ray._classes import facts_of
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import _pickle
 import _signal
+import weakref
 
 from pool._objects import _mailbox as mail
 from pool._objects import _protocol as protocol
 from pool._objects._mailbox import Mailbox
 from pool._objects._parcels import Parcel, Sealed, flatten
-from pool._objects._refs import FAILED, READY, ObjectRef, new_name
+from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef, new_name
 from pool._pickling import loads
 from pool._runtime._actor_calls import EMPTY, ActorCall
 from pool._transport._messages import CLIENT, EXIT, HOST, REFUSED
@@ -59,8 +60,8 @@ class Actor:
         self._encoded = code.payload().encoded
         self._code_refs = code.refs
         self._parcel = parcel
-        #: A weak reference to what handles hold; None if there never was a handle.
-        self.ref: Any = None
+        #: To what handles hold; None if there never was a handle.
+        self._ref: weakref.ref[ActorRef] | None = None
         self._link: Link | None = None
         self._worker_id = 0
         #: It was told to end: what it holds is free only when it has.
@@ -91,6 +92,31 @@ class Actor:
         pid = f" (pid {self.pid})" if self.pid else ""
         name = f" {self.options.name!r}" if self.options.name else ""
         return f"{self.title}{name}{pid}"
+
+    # ------------------------------------------------------------------ handles
+
+    def hold(self) -> ActorRef:
+        """Return what its handles hold, anew if the last one is gone."""
+        ref = None if self._ref is None else self._ref()
+        if ref is None:
+            ref = ActorRef(self.runtime, self.options.facts, self.name)
+            ref.record = self
+            # By a callback, which comes when nobody can find the reference any more; `__del__`
+            # would be called while it can be found, and a second time by nobody.
+            self._ref = weakref.ref(ref, self._let_go)
+            self.runtime.named[self.name] = ref
+            self.mailbox.held()
+        return ref
+
+    def _let_go(self, ref: object) -> None:
+        """Note that the last handle of it is gone; from any thread, at any time."""
+        if not self.runtime.driver.closed:
+            # Not more than that: a collector may run this anywhere.
+            self.runtime.later(self._dropped)
+
+    def _dropped(self) -> None:
+        if self._ref is None or self._ref() is None:  # else there is one again
+            self.carry_out(self.mailbox.released())
 
     # ------------------------------------------------------------------ beginnings
 
@@ -361,12 +387,8 @@ class Actor:
         if link is not None:
             link.drain()
             link.close()
-        self.runtime.lending.process_gone(self)
+        self.runtime.lending.read_from(self)
         self.carry_out(self.mailbox.exited(_how(exitcode, self.left), self.left))
-
-    def dropped(self) -> None:
-        """Note that the last handle of it is gone."""
-        self.carry_out(self.mailbox.released())
 
     def kill(self, no_restart: bool) -> None:
         """End it at once."""
@@ -386,6 +408,9 @@ class Actor:
                 call.fail(self._death(call.method, reason, restarting))
             elif kind == mail.LAUNCH:
                 self._launch()
+            elif kind == mail.IDLE:
+                # Not from here: this may be within a message of the borrower that is read.
+                self.runtime.later(self._end)
             elif kind == mail.STOP:
                 self._ending = True
                 self._send((EXIT,))
@@ -393,6 +418,11 @@ class Actor:
                 self._kill()
             elif kind == mail.GONE:
                 self._gone()
+
+    def _end(self) -> None:
+        """Have it end, unless it has asked for its own handle, or called itself."""
+        self.runtime.lending.read_from(self)
+        self.carry_out(self.mailbox.end())
 
     def _kill(self) -> None:
         if self._link is not None:

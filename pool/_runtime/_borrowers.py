@@ -50,7 +50,7 @@ class Borrower:
         #: What it holds: the reference, and how often it was lent.
         self._loans: dict[bytes, tuple[Ref, int]] = {}
         #: What its results contain that are still on the way.
-        self.handed: Counter[Ref] = Counter()
+        self._handed: Counter[Ref] = Counter()
         self._requests: dict[int, Any] = {}
         self._codes: dict[int, Any] = {}
         self._streams: dict[bytes, Any] = {}
@@ -107,7 +107,7 @@ class Borrower:
         self._runtime.lending.gone(self, self._worker_id)
         self._requests.clear()
         self._loans.clear()
-        self.handed.clear()
+        self._handed.clear()
         self._streams.clear()
 
     def _answer(self, request: int, index: int, state: int, content: Any) -> None:
@@ -128,10 +128,11 @@ class Borrower:
         self._loans[name] = (ref, loans + 1)
         return Lent(ref)
 
-    def _borrow(self, name: bytes) -> None:
+    def _borrow(self, kind: str, name: bytes, facts: Any) -> None:
         ref = self._runtime.named.get(name)
         if ref is None:
-            ref = self._runtime.lost(name)
+            # An actor knows its own name, though nobody may have a handle.
+            ref = self._runtime.arrived(kind, name, facts) if facts else self._runtime.lost(name)
         self._lend(ref)
 
     def _return(self, names: Sequence[tuple[bytes, int]]) -> None:
@@ -141,7 +142,14 @@ class Borrower:
                 self._loans[name] = (ref, loans - number)
 
     def _hand_over(self, refs: Sequence[Ref]) -> None:
-        self.handed.update(refs)
+        self._handed.update(refs)
+
+    def arrived(self, ref: Ref) -> bool:
+        """Note that a result with `ref` is here; return whether it was handed over by this one."""
+        number = self._handed.pop(ref, 0)
+        if number > 1:
+            self._handed[ref] = number - 1
+        return number > 0
 
     def _ref(self, name: bytes) -> ObjectRef:
         ref = self._loans[name][0] if name in self._loans else self._runtime.lost(name)

@@ -57,7 +57,7 @@ class DetachedActor(Actor):
 
     def begin(self) -> None:
         """Start it when its arguments are there."""
-        self._held = self.ref()
+        self._held = self.hold()
         super().begin()
 
     def _granted(self, grant: Any) -> None:

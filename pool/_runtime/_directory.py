@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import weakref
-
-from pool._objects._refs import ActorRef
+from pool._objects._codes import SentCode
+from pool._objects._options import ActorOptions
+from pool._objects._parcels import Parcel
 from pool._runtime._actors import Actor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pool._objects._refs import ActorFacts, ActorRef
     from pool._runtime._runtime import Runtime
 
 
@@ -71,23 +72,32 @@ class Directory:
 
     def _enter(self, actor: Actor, key: tuple[str, str]) -> ActorRef:
         """Enter an actor in the books; return what its handles hold."""
-        ref = ActorRef(self._runtime, actor.options.facts, actor.name)
-        ref.record = actor
-        actor.ref = weakref.ref(ref)
-        self._runtime.named[actor.name] = ref
         self.alive.add(actor)
         if key[1]:
             self._names[key] = actor
-        return ref
+        return actor.hold()
+
+    def held(self, name: bytes, facts: ActorFacts) -> ActorRef:
+        """Return what handles of an actor hold whose last one here is gone; under the lock."""
+        for actor in self.alive:
+            if actor.name == name:
+                return actor.hold()
+        options = ActorOptions()
+        options.facts = facts
+        code = SentCode(0, facts.title, facts.module, b"", [], ())
+        actor = Actor(self._runtime, code, Parcel([]), options)
+        actor.name = name
+        actor.mailbox.exited("nobody holds it any more")
+        return actor.hold()
 
     def find(self, name: str, namespace: str | None, detached: bool = True) -> ActorRef | None:
         """Return a named actor, of this program or detached; under the lock."""
         key = (namespace or self._runtime.namespace, name)
         actor = self._names.get(key)
-        ref: ActorRef | None = None if actor is None else actor.ref()
-        if ref is not None or not detached:
-            return ref
-        from pool._objects._options import ActorOptions
+        if actor is not None and not actor.mailbox.stopped:
+            return actor.hold()  # though it may only be finishing what it was asked to do
+        if not detached:
+            return None
         from pool._runtime import _detached
 
         found = _detached.find(key[0], name)

@@ -28,6 +28,8 @@ class Lending:
         self.guests = 0
         #: What calls held that are over.
         self._lingering: list[Ref] = []
+        #: What results contain that have arrived.
+        self._taken: list[Ref] = []
         #: Whether `flush` has anything to do; looked at after each call of an actor.
         self.due = False
 
@@ -58,8 +60,8 @@ class Lending:
             self._borrowers.remove(borrower)
             self.guests -= borrower.is_guest
 
-    def process_gone(self, actor: Actor) -> None:
-        """Read what a dead actor had still asked for."""
+    def read_from(self, actor: Actor) -> None:
+        """Read what an actor has asked for until now."""
         for borrower in list(self._borrowers):
             if borrower.actor is actor:
                 borrower.link.drain()
@@ -80,20 +82,27 @@ class Lending:
 
     def taken_over(self, refs: Sequence[Ref]) -> None:
         """Note that a result has arrived with what it contains."""
-        for ref in refs:
-            for borrower in self._borrowers:
-                if borrower.handed[ref]:
-                    borrower.handed[ref] -= 1
-                    break
+        if refs:
+            # That it was handed over was said before, and may be read after.
+            self._taken.extend(refs)
+            self.due = True
+            self._runtime.driver.dirty.append(self._runtime)
 
     def flush(self) -> None:
         """Read what is due, and let go."""
         self.due = False
         # What was sent before the end of a call is in a socket by now: among it may be that
         # somebody else holds what the call held.
+        lingering, self._lingering = self._lingering, []
+        taken, self._taken = self._taken, []
         self.read()
-        self._lingering.clear()
+        for ref in taken:
+            for borrower in self._borrowers:
+                if borrower.arrived(ref):
+                    break
+        del lingering
 
     def abort(self) -> None:
         """Let go at once: nothing is read any more."""
         self._lingering.clear()
+        self._taken.clear()

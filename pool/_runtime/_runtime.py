@@ -245,7 +245,9 @@ class Runtime:
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
         """Return the reference of that name."""
         ref = self.named.get(name)
-        if ref is None:
+        if ref is None and facts is not None:
+            ref = self.locked(lambda: self.directory.held(name, facts))
+        elif ref is None:
             # It was made by a task whose message about it has not been read yet.
             ref = self.named[name] = ObjectRef(self, name)
         return ref
@@ -259,13 +261,6 @@ class Runtime:
         ref = ObjectRef(self, name)
         ref._seal(FAILED, ObjectLostError(f"nobody holds object {name.hex()} any more"))
         return ref
-
-    def actor_dropped(self, ref: ActorRef) -> None:
-        """Note that nobody holds an actor any more."""
-        record: Actor = ref.record
-        if record is not None and not self.driver.closed:
-            # Not more than that: a collector may run this anywhere.
-            self.later(record.dropped)
 
     def future(self, ref: ObjectRef) -> Future[Any]:
         """Return a future of an object's value."""

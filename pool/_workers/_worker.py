@@ -113,6 +113,8 @@ class Worker:
         #: Messages that came before the initializer's arguments.
         self._early: list[tuple[Any, list[Any]]] = []
         self._thread = _get_ident()
+        #: Called before each sleep, when nothing is left of what ran.
+        self.at_rest: Callable[[], object] | None = None
         #: Items of the run that have not begun; None: the message is one chunk.
         self._left: Iterator[Any] | None = None
         #: Whether nothing is left of the message but the chunk that runs.
@@ -165,6 +167,8 @@ class Worker:
         early = self._early
         while True:
             try:
+                if self.at_rest is not None:
+                    self.at_rest()
                 head, blobs = early.pop(0) if early else receive()
             except (EOFError, ConnectionError):
                 return

@@ -14,6 +14,7 @@ from pool._objects._mailbox import (
     DEAD,
     FAIL,
     GONE,
+    IDLE,
     KILL,
     LAUNCH,
     POST,
@@ -73,8 +74,24 @@ def test_stops_after_the_calls_that_were_made_before() -> None:
     call = Call("a")
     mailbox.called(call)
     assert mailbox.released() == []
-    assert mailbox.answered(call.number) == (call, [(STOP,)])
+    assert mailbox.answered(call.number) == (call, [(IDLE,)])
+    assert mailbox.end() == [(STOP,)] and mailbox.stopped
+    assert mailbox.end() == mailbox.flush() == []
     assert mailbox.exited("exited with code 0") == [(GONE,)]
+
+
+def test_does_not_stop_with_a_call_or_a_handle_that_comes_in_time() -> None:
+    mailbox = Mailbox()
+    mailbox.started()
+    assert mailbox.released() == [(IDLE,)]
+    call = Call("itself")
+    assert mailbox.called(call) == [(POST, call)]
+    assert mailbox.end() == []
+    mailbox.held()
+    assert mailbox.answered(call.number) == (call, [])
+    assert mailbox.end() == [] and not mailbox.stopped
+    assert mailbox.released() == [(IDLE,)]
+    assert mailbox.end() == [(STOP,)]
 
 
 def test_without_handles_it_is_started_again_only_for_calls_that_are_left() -> None:
@@ -88,7 +105,8 @@ def test_without_handles_it_is_started_again_only_for_calls_that_are_left() -> N
         assert ((LAUNCH,) in commands) is again
         if again:
             assert mailbox.started() == [(POST, call)]
-            assert mailbox.answered(call.number) == (call, [(STOP,)])
+            assert mailbox.answered(call.number) == (call, [(IDLE,)])
+            assert mailbox.end() == [(STOP,)]
 
 
 def test_late_answer_after_a_restart_is_dropped() -> None:
@@ -153,6 +171,7 @@ class World:
         self.order: dict[Any, list[int]] = {}
         self.running = True
         self.doomed = False
+        self.idle = False
 
     def do(self, commands: list[tuple[Any, ...]]) -> None:
         for command in commands:
@@ -169,6 +188,9 @@ class World:
                 self.running = True
             elif kind in (KILL, STOP):
                 self.doomed = True
+            elif kind == IDLE:
+                assert not self.inside
+                self.idle = True
             elif kind == GONE:
                 assert not self.running
         self.mailbox.check_invariants()
@@ -187,7 +209,7 @@ def test_every_call_has_one_outcome(restarts: int, data: st.DataObject) -> None:
     world = World(restarts)
     mailbox = world.mailbox
     for _ in range(data.draw(st.integers(1, 60))):
-        step = data.draw(st.sampled_from("ccccrsaaawxlkn"))
+        step = data.draw(st.sampled_from("ccccrsaaawxlknhde"))
         if step == "c":
             call = Call(data.draw(st.sampled_from("ab")), data.draw(st.booleans()))
             world.calls.append(call)
@@ -211,6 +233,13 @@ def test_every_call_has_one_outcome(restarts: int, data: st.DataObject) -> None:
             world.exit(data.draw(st.booleans()))
         elif step == "k":
             world.do(mailbox.kill("by hand", data.draw(st.booleans())))
+        elif step == "h":
+            mailbox.held()
+        elif step == "d":
+            world.do(mailbox.released())
+        elif step == "e" and world.idle:
+            world.idle = False
+            world.do(mailbox.end())
         elif step == "n" and world.running:
             world.do(mailbox.refused("its constructor raised"))
     for call in world.calls:
