@@ -94,12 +94,35 @@ class BorrowedDriver(Receiver):
         request = self.requests.get(number)
         if request is None:
             return  # given up: what came with it is let go
-        request.answers[index] = (state, content)
-        request.missing -= 1
+        if index == protocol.ALL:
+            request.answers = [(state, content)] * len(request.answers)
+            request.missing = 0
+        else:
+            request.answers[index] = (state, content)
+            request.missing -= 1
         if not request.missing:
             del self.requests[number]
             if request.action is not None:
                 self.calling.append(request)
+
+
+class _Sending:
+    """A code on its way: the runtime knows it as soon as it has left, not before."""
+
+    __slots__ = ("_code", "_known", "_payload")
+
+    def __init__(self, known: dict[int, Any], code: Any) -> None:
+        self._known = known
+        self._code = code
+
+    def __enter__(self) -> Any:
+        code = self._code
+        self._payload = payload = code.payload()
+        return code.number if self._known.get(code.number) is payload else code.in_full()
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        if kind is None:
+            self._known[self._code.number] = self._payload
 
 
 class BorrowedRuntime:
@@ -166,7 +189,7 @@ class BorrowedRuntime:
     def tidy(self) -> None:
         """Return the loans of what nobody here holds any more; at the end of a call."""
         for stream in _emptied(self.finished):
-            self._send_verb((protocol.DO, "stream over"), (stream,))
+            self._send((protocol.DO, "stream over", ()), (stream,))
         returned = []
         for name in _emptied(self.returned):
             # A new mirror may have come since; its own end will return all.
@@ -175,29 +198,33 @@ class BorrowedRuntime:
                 if loans:
                     returned.append((name, loans))
         if returned:
-            self._send_verb((protocol.DO, "return"), (returned,))
+            self._send((protocol.DO, "return", ()), (returned,))
 
     # ------------------------------------------------------------------ messages
 
-    def _do(self, verb: str, *args: Any) -> None:
+    def _do(self, verb: str, *args: Any, promised: Sequence[bytes] = ()) -> None:
         if self.returned:
             self.tidy()
-        self._send_verb((protocol.DO, verb), args)
+        self._send((protocol.DO, verb, tuple(promised)), args)
 
-    def _send_verb(self, head: tuple[Any, ...], args: tuple[Any, ...]) -> None:
-        with Collecting():
-            encoded = encode(args)
-        self.channel.send(head, [encoded.data, *encoded.buffers])
+    def _send(self, head: tuple[Any, ...], args: tuple[Any, ...]) -> None:
+        self.channel.send(head, _packet(args))
 
     def _ask(
         self, number: int, call_back: Callable[[Request], None] | None, verb: str, *args: Any
     ) -> Request:
         if self.returned:
             self.tidy()
+        # First: what cannot be pickled is not asked for, and nobody waits for an answer.
+        packet = _packet(args)
         request = Request(number, call_back)
         request_id = next(self._requests)
         self.driver.requests[request_id] = request
-        self._send_verb((protocol.ASK, request_id, verb), args)
+        try:
+            self.channel.send((protocol.ASK, request_id, verb), packet)
+        except BaseException:
+            self.driver.requests.pop(request_id, None)
+            raise
         return request
 
     def _wait(self, request: Request, timeout: float | None) -> bool:
@@ -226,27 +253,29 @@ class BorrowedRuntime:
 
     def put_stored(self, stored: Any) -> ObjectRef:
         """Store a value that `seal` returned."""
-        ref = self._new_ref()
-        self._do("put", ref._name, stored)
-        return ref
+        name = new_name()
+        self._do("put", name, stored, promised=[name])
+        return self._made([name])[0]
 
-    def _new_ref(self) -> ObjectRef:
-        return self._mirror("o", new_name(), None, 1)  # type: ignore[return-value]  # "o": an object
+    def _made(self, names: Sequence[bytes]) -> list[ObjectRef]:
+        """Return mirrors of what the runtime was told to make, and to lend."""
+        return [self._mirror("o", name, None, 1) for name in names]  # type: ignore[misc]  # "o": objects
 
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
         """Run a task; the runtime finds a worker for it."""
         parcel = pack(args, kwargs).in_full()
-        if options.returns == protocol.STREAM:
-            return self._stream("submit", self._code(code), parcel, options)
-        refs = [self._new_ref() for _ in range(options.returns)]
-        names = [ref.binary() for ref in refs]
-        self._do("submit", names, self._code(code), parcel, options, _origin())
-        return refs
+        with self._sending(code) as sent:
+            if options.returns == protocol.STREAM:
+                return self._stream("submit", sent, parcel, options)
+            names = [new_name() for _ in range(options.returns)]
+            self._do("submit", names, sent, parcel, options, _origin(), promised=names)
+        return self._made(names)
 
     def create(self, code: Any, args: Any, kwargs: Any, options: Any) -> ActorRef:
         """Start an actor."""
         parcel = pack(args, kwargs).in_full()
-        found: ActorRef = self._answer("create", self._code(code), parcel, options)
+        with self._sending(code) as sent:
+            found: ActorRef = self._answer("create", sent, parcel, options)
         return found
 
     def call(self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int) -> Any:
@@ -254,16 +283,15 @@ class BorrowedRuntime:
         parcel = pack(args, kwargs).in_full()
         if returns == protocol.STREAM:
             return self._stream("call", actor, method, parcel)
-        refs = [self._new_ref() for _ in range(returns)]
-        names = [ref.binary() for ref in refs]
-        self._do("call", names, actor, method, parcel, returns, _origin())
-        return refs
+        names = [new_name() for _ in range(returns)]
+        self._do("call", names, actor, method, parcel, returns, _origin(), promised=names)
+        return self._made(names)
 
     def _stream(self, verb: str, *args: Any) -> Any:
         from pool._in_worker._streams import BorrowedStream
 
         stream = new_name()
-        self._do("stream " + verb, stream, *args, _origin())
+        self._do("stream " + verb, stream, *args, _origin(), promised=[stream])
         return BorrowedStream(self, stream)
 
     def stream_out(self, stream: bytes, values: Any) -> int:
@@ -278,16 +306,15 @@ class BorrowedRuntime:
         """Return the next object of a stream; None at its end."""
         request = self._ask(1, None, "next", stream, index)
         self._wait(request, None)
-        found: ObjectRef | None = request.answers[0][1]
-        return found
+        state, found = request.answers[0]
+        if state == FAILED:
+            raise found
+        next_one: ObjectRef | None = found
+        return next_one
 
-    def _code(self, code: Any) -> Any:
-        """Return a code as it is sent: whole for the first time, then by its number."""
-        payload = code.payload()
-        if self._sent_codes.get(code.number) is payload:
-            return code.number
-        self._sent_codes[code.number] = payload
-        return code.in_full()
+    def _sending(self, code: Any) -> _Sending:
+        """Give a code as it is sent: whole for the first time, then by its number."""
+        return _Sending(self._sent_codes, code)
 
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each."""
@@ -382,6 +409,12 @@ class BorrowedRuntime:
 
     def stop(self) -> None:
         """Do nothing: the runtime is the program's."""
+
+
+def _packet(args: tuple[Any, ...]) -> list[Any]:
+    with Collecting():
+        encoded = encode(args)
+    return [encoded.data, *encoded.buffers]
 
 
 def _emptied(names: deque[bytes]) -> Iterator[bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pool._pickling import dumps_to_worker, loads
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -34,7 +36,7 @@ class TaskOptions(_Options):
         Number of values; STREAM: it yields them.
     retries : int
         How often it is run again if its worker dies; -1: always.
-    retry_errors : bool or tuple of type
+    retry_errors : bool or Kinds
         Whether it is run again also if it raises (one of these).
     name : str
         In logs and errors; "": the function's.
@@ -50,6 +52,47 @@ class TaskOptions(_Options):
         self.retry_errors: Any = False
         self.name = ""
         self.resources: dict[str, float] | None = None
+
+
+class Kinds:
+    """Classes of exceptions; from another process they arrive as a pickle.
+
+    They may be the user's, defined anywhere, so opening it may run code and may fail. That
+    is put off until somebody asks.
+
+    Parameters
+    ----------
+    kinds : tuple of type
+    """
+
+    def __init__(self, kinds: tuple[type[BaseException], ...]) -> None:
+        self._kinds: tuple[type[BaseException], ...] | None = kinds
+        self._packet: tuple[Any, list[Any]] | None = None
+
+    def include(self, error: BaseException) -> bool:
+        """Return whether `error` is of one of them.
+
+        Raises
+        ------
+        Exception
+            If they cannot be unpickled here, or what a metaclass of theirs raises.
+        """
+        if self._kinds is None:
+            assert self._packet is not None
+            self._kinds = loads(*self._packet)
+        return isinstance(error, self._kinds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._packet is None:
+            encoded = dumps_to_worker(self._kinds)
+            self._packet = encoded.data, [bytes(buffer) for buffer in encoded.buffers]
+        return _arrived, self._packet
+
+
+def _arrived(data: Any, buffers: list[Any]) -> Kinds:
+    kinds = Kinds(())
+    kinds._kinds, kinds._packet = None, (data, buffers)
+    return kinds
 
 
 class ActorOptions(_Options):

@@ -25,11 +25,13 @@ actor -> runtime
     ``(LOG, name, pid, stream)`` with the text of whole lines: of detached actors.
 
 borrower -> runtime, over a socket of its own: tasks and actors that use the runtime themselves
-    ``(DO, verb)`` and ``(ASK, request, verb)`` with a packet of arguments; ASK has ANSWERs.
+    ``(DO, verb, promised)`` and ``(ASK, request, verb)`` with a packet of arguments; ASK has
+    ANSWERs. ``promised``: names of what the verb makes (its stream, or its objects), which fails
+    if the verb does.
     ``(BLOCKED,)``, ``(UNBLOCKED,)`` of `pool._transport._messages`, of tasks only.
 
 runtime -> borrower
-    ``(ANSWER, request, index, state)`` with a packet.
+    ``(ANSWER, request, index, state)`` with a packet; index ALL, with an error: no other follows.
 """
 
 from __future__ import annotations
@@ -53,3 +55,5 @@ LEFT = 2  #: the actor has chosen to end
 
 #: Stands for a number of return values: they are yielded one by one.
 STREAM = -1
+#: Stands for the index of an answer: it is that of the whole request.
+ALL = -1

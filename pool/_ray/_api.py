@@ -13,6 +13,7 @@ from pool._ray import _kinds
 from pool._ray._classes import ActorClass, ActorHandle
 from pool._ray._functions import RemoteFunction
 from pool._ray._generators import ObjectRefGenerator
+from pool._ray._options import amount_of, others_of, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,16 +118,18 @@ def _start(
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     devices = [name.strip() for name in visible.split(",") if name.strip()]
     if num_gpus is not None:
+        num_gpus = int(amount_of("num_gpus", num_gpus))
         if devices and len(devices) < num_gpus:
             raise ValueError(
                 f"num_gpus={num_gpus}, and CUDA_VISIBLE_DEVICES={visible!r} names {len(devices)}"
             )
-        devices = devices[: int(num_gpus)] or [str(index) for index in range(int(num_gpus))]
+        devices = devices[:num_gpus] or [str(index) for index in range(num_gpus)]
     cpus = usable_cpus() if num_cpus is None else num_cpus
-    total = {"CPU": float(cpus), **(resources or {})}
+    total = {"CPU": amount_of("num_cpus", cpus), **others_of(resources)}
     if devices:
         total["GPU"] = float(len(devices))
-    if namespace is None:
+    namespace = text_of("namespace", namespace)
+    if not namespace:
         from pool._in_worker._context import context
 
         # That of a detached actor, which is a program of its own.
@@ -408,9 +411,10 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     ValueError
         If there is none of that name.
     """
+    name = text_of("get_actor: name", name)
     if not name:
         raise ValueError("get_actor: a name is expected")
-    ref: ActorRef | None = current().find(name, namespace)
+    ref: ActorRef | None = current().find(name, text_of("get_actor: namespace", namespace))
     if ref is None:
         raise ValueError(
             f"no actor named {name!r} in namespace "

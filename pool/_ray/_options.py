@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pool._objects._options import ActorOptions, TaskOptions
+from pool._objects._options import ActorOptions, Kinds, TaskOptions
 from pool._objects._protocol import STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+#: No machine has as much of anything; infinity is no number to count with.
+LIMIT = 1e15
 
 TASK_NAMES = frozenset(
     {
@@ -51,10 +54,8 @@ def task_options(given: Mapping[str, Any], title: str) -> TaskOptions:
     options = TaskOptions()
     options.returns = returns_of(given.get("num_returns", 1))
     options.retries = _count("max_retries", given.get("max_retries", 3), -1)
-    options.retry_errors = given.get("retry_exceptions", False)
-    if not isinstance(options.retry_errors, bool):
-        options.retry_errors = tuple(options.retry_errors)
-    options.name = given.get("name") or ""
+    options.retry_errors = _kinds(given.get("retry_exceptions"))
+    options.name = text_of("name", given.get("name"))
     resources = resources_of(given, default_cpus=1.0)
     options.resources = None if resources == {"CPU": 1.0} else resources
     return options
@@ -64,8 +65,8 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     """Return the options of an actor; raises as `task_options`."""
     _refuse_unknown(given, ACTOR_NAMES, f"actor {title}")
     options = ActorOptions()
-    options.name = given.get("name") or ""
-    options.namespace = given.get("namespace") or ""
+    options.name = text_of("name", given.get("name"))
+    options.namespace = text_of("namespace", given.get("namespace"))
     lifetime = given.get("lifetime")
     if lifetime not in (None, "detached", "non_detached"):
         raise ValueError(f"lifetime={lifetime!r}: 'detached', 'non_detached' or None is expected")
@@ -102,22 +103,58 @@ def resources_of(given: Mapping[str, Any], default_cpus: float) -> dict[str, flo
     """Return what is asked for, by name."""
     amounts: dict[str, float] = {}
     cpus = given.get("num_cpus")
-    amounts["CPU"] = default_cpus if cpus is None else _amount("num_cpus", cpus)
+    amounts["CPU"] = default_cpus if cpus is None else amount_of("num_cpus", cpus)
     if given.get("num_gpus") is not None:
-        amounts["GPU"] = _amount("num_gpus", given["num_gpus"])
+        amounts["GPU"] = amount_of("num_gpus", given["num_gpus"])
         if amounts["GPU"] > 1 and amounts["GPU"] % 1:
             raise ValueError(f"num_gpus={amounts['GPU']}: above one it must be a whole number")
-    for name, amount in (given.get("resources") or {}).items():
-        if name in ("CPU", "GPU"):
-            raise ValueError(f"resources={{{name!r}: ...}}: use num_{name.lower()}s")
-        amounts[name] = _amount(f"resources[{name!r}]", amount)
+    amounts |= others_of(given.get("resources"))
     return {name: amount for name, amount in amounts.items() if amount or name == "GPU"}
 
 
-def _amount(name: str, amount: Any) -> float:
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
-        raise ValueError(f"{name}={amount!r}: a number that is not negative is expected")
+def others_of(resources: Any) -> dict[str, float]:
+    """Return amounts of what is neither CPU nor GPU, by name."""
+    if resources is not None and not isinstance(resources, dict):
+        raise TypeError(f"resources={resources!r}: a dict is expected")
+    amounts = {}
+    for name, amount in (resources or {}).items():
+        if not isinstance(name, str):
+            raise TypeError(f"resources={{{name!r}: ...}}: names are strings")
+        if name in ("CPU", "GPU"):
+            raise ValueError(f"resources={{{name!r}: ...}}: use num_{name.lower()}s")
+        amounts[name] = amount_of(f"resources[{name!r}]", amount)
+    return amounts
+
+
+def amount_of(name: str, amount: Any) -> float:
+    """Return an amount as it is counted."""
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < LIMIT:
+        raise ValueError(f"{name}={amount!r}: a finite number that is not negative is expected")
     return float(amount)
+
+
+def text_of(name: str, text: Any) -> str:
+    """Return a name as it is kept; "": none."""
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        raise TypeError(f"{name}={text!r}: a string is expected")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}={text!r}: {error.reason} at position {error.start}") from None
+    return str(text)
+
+
+def _kinds(given: Any) -> bool | Kinds:
+    if given is None or isinstance(given, bool):
+        return bool(given)
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"retry_exceptions={given!r}: True, False or a list is expected")
+    for kind in given:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise ValueError(f"retry_exceptions: {kind!r} is no class of exceptions")
+    return Kinds(tuple(given))
 
 
 def _count(name: str, number: Any, least: int) -> int:

@@ -138,7 +138,7 @@ class Actor:
         for need in self._parcel.needs:
             if need._state == FAILED:
                 self.cause = need._value
-                self.mailbox.refused(f"an argument of its constructor failed: {need._value}")
+                self.mailbox.refused(f"an argument of its constructor failed: {_said(need._value)}")
                 self.carry_out(self.mailbox.exited("it was never started"))
                 return
         self._parcel.fill()
@@ -325,7 +325,7 @@ class Actor:
         except BaseException as failure:
             error = failure
         self.cause = RayTaskError(f"{self.title}.__init__", error)
-        reason = f"its constructor raised {type(error).__name__}: {error}"
+        reason = f"its constructor raised {type(error).__name__}: {_said(error)}"
         self.carry_out(self.mailbox.refused(reason))
 
     def _answered(
@@ -457,6 +457,14 @@ def _stored(call: ActorCall, answer: Any) -> Sequence[Any]:
     if call.returns == protocol.STREAM:
         return ()
     return [answer] if call.returns == 1 else answer or ()
+
+
+def _said(error: BaseException) -> str:
+    """Return the text of an error, which may be of a class of the user's."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"<its text raised {type(failure).__name__}>"
 
 
 def _how(exitcode: int, left: bool) -> str:

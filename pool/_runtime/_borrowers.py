@@ -14,6 +14,7 @@ from pool._runtime._families import FAMILY
 from pool._runtime._processes import Link
 from pool._runtime._tasks import TaskCall
 from pool._transport._messages import BLOCKED, UNBLOCKED
+from pool._unraisable import report
 from store._codec import encode
 
 TYPE_CHECKING = False
@@ -86,10 +87,9 @@ class Borrower:
     def _on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> bool:
         kind = head[0]
         if kind == protocol.DO:
-            self._verbs[head[1]](*loads(blobs[0], blobs[1:]))
+            self._do(head[1], head[2], blobs)
         elif kind == protocol.ASK:
-            self._requests[head[1]] = None
-            self._questions[head[2]](head[1], *loads(blobs[0], blobs[1:]))
+            self._ask(head[1], head[2], blobs)
         elif kind == BLOCKED:
             if self.actor is None:
                 self._runtime.worker_blocked(self._worker_id)
@@ -101,6 +101,42 @@ class Borrower:
             else:
                 self.actor.waits(-1)
         return False
+
+    # An error here is one of this message. It must not be taken for one of the books, after which
+    # nothing is trusted any more.
+
+    def _do(self, verb: str, promised: Sequence[bytes], blobs: list[Any]) -> None:
+        try:
+            self._verbs[verb](*loads(blobs[0], blobs[1:]))
+        except Exception as error:
+            if promised:
+                error.add_note(f"raised by the runtime, which was to {verb}")
+                self._break(verb, promised, error)
+            else:
+                report(error, f"raised by the runtime, which a worker had told to {verb}")
+
+    def _break(self, verb: str, promised: Sequence[bytes], error: Exception) -> None:
+        """Fail what a verb was to make."""
+        if verb.startswith("stream"):
+            (name,) = promised
+            stream = self._streams.get(name)
+            if stream is None:
+                stream = self._streams[name] = self._runtime.new_stream(name)
+            stream.end(error=error)
+            return
+        # What it has made already it has also lent.
+        made = self._own([name for name in promised if name not in self._loans])
+        for ref in {*made, *self._refs(promised)}:
+            ref._seal(FAILED, error)
+
+    def _ask(self, request: int, verb: str, blobs: list[Any]) -> None:
+        self._requests[request] = None
+        try:
+            self._questions[verb](request, *loads(blobs[0], blobs[1:]))
+        except Exception as error:
+            error.add_note(f"raised by the runtime, which was asked to {verb}")
+            self._requests.pop(request, None)
+            self._answer(request, protocol.ALL, FAILED, error)
 
     def _gone(self) -> None:
         """Let go of what it held: its worker has ended."""
@@ -137,6 +173,8 @@ class Borrower:
 
     def _return(self, names: Sequence[tuple[bytes, int]]) -> None:
         for name, number in names:
+            if name not in self._loans:
+                continue  # it was promised by a message that could not be read
             ref, loans = self._loans.pop(name)
             if loans > number:  # it was lent once more meanwhile
                 self._loans[name] = (ref, loans - number)

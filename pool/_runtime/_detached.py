@@ -329,8 +329,8 @@ def find(namespace: str, name: str) -> Introduced | None:
     """
     try:
         return introduced(rendezvous.address(namespace, name))
-    except OSError:
-        return None
+    except (OSError, ValueError):
+        return None  # also a name that is none of a file
 
 
 def introduced(path: str) -> Introduced | None:

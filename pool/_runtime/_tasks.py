@@ -18,6 +18,7 @@ from pool._objects._refs import FAILED, READY, ObjectRef
 from pool._pickling import FunctionPayload
 from pool._runtime._families import STOPPED, Member
 from pool._transport._messages import CALL
+from pool._unraisable import report
 from store._codec import encode
 
 TYPE_CHECKING = False
@@ -112,7 +113,11 @@ class TaskCall(Member):
         kinds = self.options.retry_errors
         if kinds is True or kinds is False:
             return kinds and isinstance(error, Exception)
-        return isinstance(error, tuple(kinds))
+        try:
+            return bool(kinds.include(error))
+        except Exception as failure:
+            report(failure, f"raised by retry_exceptions of {self.title}, which is not retried")
+            return False
 
     # ------------------------------------------------------------------ as a sink
 
