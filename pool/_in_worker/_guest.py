@@ -53,7 +53,7 @@ def visit(runtime: int) -> None:
     elif home is not None:
         return  # it is a worker of a runtime, or has one of its own
     _host[:] = [runtime]
-    _home.starter = _start
+    _home.borrow(_start)
 
 
 def _start() -> Any:

@@ -179,7 +179,7 @@ def enter(lends_slot: bool, log: bool, namespace: str) -> None:
         return BorrowedRuntime(channel, lends_slot)
 
     # A connection of its own: most tasks never need it.
-    _home.starter = start
+    _home.borrow(start)
     if log:
         connect(channel)
     else:

@@ -84,6 +84,8 @@ _home: Home | None = None
 #: Makes the home of a process that has none; set by `pool._ray`, so that nothing down
 #: here need know of runtimes.
 starter: Callable[[], Home] | None = None
+#: Whether that is a home in the runtime of a program that runs already: this is a worker of it.
+borrows = False
 
 
 def current() -> Home:
@@ -105,6 +107,12 @@ def current() -> Home:
 def found() -> Home | None:
     """Return the home of this process, None if there is none yet."""
     return _home
+
+
+def borrow(start: Callable[[], Home]) -> None:
+    """Have `start` make the home of this process: a worker asks the runtime that it belongs to."""
+    global starter, borrows
+    starter, borrows = start, True
 
 
 def settle_in(home: Home | None) -> None:

@@ -75,13 +75,13 @@ def init(
     for name in others:
         if name not in _NO_EFFECT:
             raise ValueError(f"init: unknown argument {name!r}")
-    home = _usable()
-    if home is not None:
-        if ignore_reinit_error or not _is_program(home):
+    if is_initialized():
+        if ignore_reinit_error:
             return facts()
         raise RuntimeError(
-            "the runtime runs already (the first use starts it); call init() earlier, "
-            "shutdown() before, or give ignore_reinit_error=True"
+            "the runtime runs already (the first use starts it, and tasks and actors have that "
+            "of their program); call init() earlier, shutdown() before, or give "
+            "ignore_reinit_error=True"
         )
     _start(num_cpus, num_gpus, resources, namespace, log_to_driver)
     return facts()
@@ -151,8 +151,8 @@ def shutdown() -> None:
 
 
 def is_initialized() -> bool:
-    """Return whether the runtime runs."""
-    return _usable() is not None
+    """Return whether the runtime runs; in tasks and actors it does."""
+    return _home.borrows or _usable() is not None
 
 
 def remote(*args: Any, **given: Any) -> Any:

@@ -129,6 +129,36 @@ def test_facts(ray: Any) -> None:
     assert inside(ray, action) == ({"CPU": 2.0}, True, [])
 
 
+def start_again(refs: Any = None) -> Any:
+    """Start the runtime unless it runs, as programs do."""
+    if not pool.is_initialized():
+        pool.init(num_cpus=7)
+    pool.init(num_cpus=7, ignore_reinit_error=True)
+    with pytest.raises(RuntimeError, match="runs already"):
+        pool.init()
+    return pool.cluster_resources(), pool.get(double.remote(1))
+
+
+@pool.remote
+class Starter:
+    def start(self) -> Any:
+        return start_again()
+
+
+@pytest.mark.parametrize("where", ["task", "task of its own", "actor", "worker of a Pool"])
+def test_runtime_runs_already_where_its_tasks_do(ray: Any, where: str) -> None:
+    if where == "worker of a Pool":
+        with pool.Pool(1) as p:
+            found = p.apply(start_again, ([ray.put(1)],))
+    elif where == "actor":
+        found = ray.get(Starter.remote().start.remote())
+    else:
+        cpus = 2 if "own" in where else 1
+        found = ray.get(ray.remote(start_again).options(num_cpus=cpus).remote())
+    assert found == ({"CPU": 2.0}, 2)
+    assert ray.get(double.remote(2)) == 4
+
+
 def test_impossible_request_of_a_task(ray: Any) -> None:
     def action() -> Any:
         return pool.get(double.options(num_cpus=5).remote(1))
