@@ -62,6 +62,9 @@ __all__ = [
 class RayError(Exception):
     """Stand above every error of this module."""
 
+    #: Tells of this error should nobody meet it; of those that are stored.
+    _untold: Any = None
+
 
 class RayTaskError(RayError):
     """Say that a task or an actor's method raised, and what.

@@ -12,6 +12,7 @@ from pool._local._awaited import Awaited, InPlace
 from pool._local._engine import LocalEngine
 from pool._local._jobs import unsendable
 from pool._objects._home import current
+from pool._objects._outcomes import told
 from pool._objects._parcels import pack
 from pool._objects._refs import FAILED, Collecting, ObjectRef, Ref
 from pool._pickling import dumps_function, dumps_to_worker
@@ -57,6 +58,7 @@ def submit(
         for parcel in chunk:
             for need in parcel.needs:
                 if need._state == FAILED:
+                    told(need._value)
                     first = place * chunksize
                     return unsendable(need._value, label(first, first + len(chunk) - 1))
         for parcel in chunk:

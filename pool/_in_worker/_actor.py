@@ -14,6 +14,7 @@ import _signal
 import _socket
 import copy
 import os
+import sys
 from collections import deque
 from functools import partial
 from time import perf_counter
@@ -169,6 +170,7 @@ class ActorHost:
             args, kwargs = self._open(list(packets))
             self._instance.append(kind if self.is_task else kind(*args, **kwargs))
         except BaseException as error:
+            _tell_of(error, f"{self.title}.__init__")
             complete_lines()
             encoded = dumps_exception(error)
             head = (REFUSED, os.getpid(), len(encoded.buffers))
@@ -401,6 +403,18 @@ class ActorHost:
         head = (RESULT, number, status, begun, finished)
         self.channel.send(head, [encoded.data, *encoded.buffers])
         return not leaves
+
+
+def _tell_of(error: BaseException, name: str) -> None:
+    """Print what a constructor raised: nobody may ever call the actor and be told."""
+    if "RAY_IGNORE_UNHANDLED_ERRORS" in os.environ:
+        return
+    import traceback
+
+    # Without the frame that has called it.
+    raised = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+    text = "".join(traceback.format_exception(raised))
+    print(f"Exception raised in creation task: {name}()", text, sep="\n", end="", file=sys.stderr)
 
 
 def complete_lines() -> None:

@@ -16,8 +16,16 @@ if TYPE_CHECKING:
 def value_of(state: int, stored: Any) -> Any:
     """Return a new copy of the value, or raise the error that is stored in its place."""
     if state == FAILED:
+        told(stored)
         raise raisable(stored)
     return unseal(stored)
+
+
+def told(error: BaseException) -> None:
+    """Note that somebody meets an error, so that the program need not tell of it."""
+    untold = getattr(error, "_untold", None)
+    if untold is not None:
+        untold.told()
 
 
 def raisable(error: BaseException) -> BaseException:

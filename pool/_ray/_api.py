@@ -6,9 +6,9 @@ import os
 
 from pool._objects import _home
 from pool._objects._home import current
-from pool._objects._outcomes import value_of
+from pool._objects._outcomes import told, value_of
 from pool._objects._parcels import is_of_store, of_runtime
-from pool._objects._refs import ActorRef, ObjectRef
+from pool._objects._refs import FAILED, ActorRef, ObjectRef
 from pool._ray import _kinds
 from pool._ray._classes import ActorClass, ActorHandle
 from pool._ray._functions import RemoteFunction
@@ -262,7 +262,13 @@ def _values(refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         raise GetTimeoutError(
             f"{missing} of {len(refs)} objects were not there within {timeout} s; they go on"
         )
-    return [value_of(*entry) for entry in found]
+    try:
+        return [value_of(*entry) for entry in found]
+    except BaseException:
+        for state, stored in found:
+            if state == FAILED:
+                told(stored)  # the first is raised; this call was about all of them
+        raise
 
 
 def wait(
@@ -349,6 +355,8 @@ def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
         if not isinstance(ref, ObjectRef):
             raise _NoRef(ref)
         if ref._state:
+            if ref._state == FAILED:
+                told(ref._value)
             found.append(index)
             if len(found) == number:
                 break

@@ -13,6 +13,7 @@ from pool._objects._parcels import Parcel, Sealed, flatten
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef, new_name
 from pool._pickling import loads
 from pool._runtime._actor_calls import EMPTY, ActorCall
+from pool._runtime._untold import watched
 from pool._transport._messages import CLIENT, EXIT, HOST, REFUSED
 from pool._transport._messages import READY as WORKER_READY
 
@@ -367,7 +368,7 @@ class Actor:
         if isinstance(error, TaskCancelledError):
             call.fail(error)
         else:
-            call.fail(RayTaskError(call.title, error))
+            call.fail(watched(self.runtime, RayTaskError(call.title, error)))
 
     def _deliver(self, call: ActorCall, answer: Any) -> None:
         if call.returns == protocol.STREAM:

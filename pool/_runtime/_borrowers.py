@@ -6,6 +6,7 @@ from collections import Counter
 from functools import partial
 
 from pool._objects import _protocol as protocol
+from pool._objects._outcomes import told
 from pool._objects._parcels import Lent, Sealed
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._pickling import dumps_exception, loads
@@ -148,6 +149,7 @@ class Borrower:
 
     def _answer(self, request: int, index: int, state: int, content: Any) -> None:
         if state == FAILED:
+            told(content)
             encoded = dumps_exception(content)
         else:
             if content.__class__ is Sealed:
@@ -253,7 +255,11 @@ class Borrower:
             ref._watch(there)
 
     def _settled(self, request: int, names: Sequence[bytes]) -> None:
-        self._answer(request, 0, READY, [bool(ref._state) for ref in self._refs(names)])
+        refs = self._refs(names)
+        for ref in refs:
+            if ref._state == FAILED:
+                told(ref._value)
+        self._answer(request, 0, READY, [bool(ref._state) for ref in refs])
 
     def _cancel(self, request: int, name: bytes, force: bool, recursive: bool) -> None:
         self._cancelled(request, self._runtime.cancel_here(self._ref(name), force, recursive))

@@ -23,6 +23,11 @@ class Logs:
         lines = text.removesuffix("\n").split("\n")
         self._lines.append((stream, "".join(f"{prefix}{line}\n" for line in lines)))
 
+    def tell(self, text: str) -> None:
+        """Print what the program itself has to say, to standard error, at once."""
+        self._lines.append((2, text.rstrip("\n") + "\n"))
+        self.call_back()
+
     def call_back(self) -> None:
         """Print what has come, through `sys.stdout` and `sys.stderr` as they are now."""
         ipython = sys.modules.get("IPython")

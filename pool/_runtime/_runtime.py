@@ -95,8 +95,8 @@ class Runtime:
         self.lending = Lending(self)
         self.number = next(_numbers)
         self.events = Events(driver.peers)
-        self._logs = Logs()
-        self.outputs = Outputs(driver, self._logs)
+        self.logs = Logs()
+        self.outputs = Outputs(driver, self.logs)
         self._output_is_due = False
         self._actions: deque[Callable[[], None]] = deque()
         self._afterwards = _Afterwards()
@@ -152,8 +152,8 @@ class Runtime:
 
     def print_later(self, name: str, pid: int, stream: int, text: str) -> None:
         """Print what a worker printed, without the lock."""
-        self._logs.add(name, pid, stream, text)
-        self.driver.calling.append(self._logs)
+        self.logs.add(name, pid, stream, text)
+        self.driver.calling.append(self.logs)
 
     def admit(self, worker: int | Actor, kind: str, fds: list[int]) -> None:
         """Take descriptors that a worker sends: of tasks, by its number, or of an actor."""
@@ -512,7 +512,7 @@ class Runtime:
         self.driver.crew.wait_gone()
         # What they wrote until the last moment.
         self.outputs.finish()
-        self._logs.call_back()
+        self.logs.call_back()
 
     def _end_actors(self) -> None:
         for actor in list(self.directory.alive):
@@ -524,7 +524,7 @@ class Runtime:
         """Show what workers have written, as the interpreter goes down."""
         self.outputs.on_ready()
         self.outputs.complete()
-        self._logs.call_back()
+        self.logs.call_back()
 
     def forked(self) -> None:
         """Let go, in a forked child, of what belongs to the parent."""

@@ -15,6 +15,7 @@ from pool._objects._refs import ActorFacts
 from pool._runtime._actor_calls import ActorCall
 from pool._runtime._actors import Actor
 from pool._runtime._families import STOPPED
+from pool._runtime._untold import watched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class _OneCall(ActorCall):
                 runtime.later(lambda: runtime.special.start(task))
                 return
             if died:
-                error = WorkerCrashedError(f"task {self.title} did not end: {died.reason}")
+                crash = WorkerCrashedError(f"task {self.title} did not end: {died.reason}")
+                error = watched(runtime, crash)
         super().fail(error)
         self.task.leave()
 

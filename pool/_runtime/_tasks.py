@@ -17,6 +17,7 @@ from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ObjectRef
 from pool._pickling import FunctionPayload
 from pool._runtime._families import STOPPED, Member
+from pool._runtime._untold import watched
 from pool._transport._messages import CALL
 from pool._unraisable import report
 from store._codec import encode
@@ -367,9 +368,9 @@ class Tasks:
         if died:
             crash = WorkerCrashedError(f"{error}")
             crash.__cause__ = error
-            call.fail(crash)
+            call.fail(watched(self._runtime, crash))
         else:
-            call.fail(RayTaskError(call.title, error))
+            call.fail(watched(self._runtime, RayTaskError(call.title, error)))
 
 
 def _label(title: str) -> Callable[[int, int], str]:

@@ -1,0 +1,191 @@
+"""What tasks and calls raise is told once if nobody ever meets it, and never otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from raytasks import Counter, Refusing, count_then_fail, die, double, fail
+
+import pool
+from pool import Pool, exceptions
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def told(ray: Any, capsys: Captured) -> Callable[[], list[str]]:
+    """Return a function that returns the errors that the program has told of until now."""
+
+    def errors() -> list[str]:
+        gc.collect()
+        # Finalizers hand in what is told; the thread that drives prints it before it calls back.
+        # A future of its own makes sure that it came so far.
+        for _ in range(2):
+            double.remote(1).future().result()
+        text = capsys.readouterr().err
+        return [line for line in text.splitlines() if "Unhandled error" in line]
+
+    return errors
+
+
+@pool.remote
+def start_and_forget(message: str) -> None:
+    fail.remote(message)
+
+
+@pool.remote
+def start_and_meet(message: str) -> None:
+    pool.wait([fail.remote(message)])
+    assert fail.remote(message).future().exception() is not None
+
+
+@pool.remote(num_returns=2)
+def fail_twice() -> None:
+    raise ValueError("two")
+
+
+@pool.remote(num_cpus=2)
+def fail_alone() -> None:
+    raise ValueError("alone")
+
+
+def settled(ref: Any) -> Any:
+    """Return a reference when its object is there, without looking at it."""
+    while not ref._state:
+        double.remote(1).future().result()
+    return ref
+
+
+def test_a_reference_that_is_dropped(ray: Any, told: Callable[[], list[str]]) -> None:
+    ref = settled(fail.remote("dropped late"))
+    assert told() == []
+    del ref
+    (line,) = told()
+    assert "suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'" in line
+    assert "fail() raised ValueError: dropped late" in line
+
+
+@pytest.mark.parametrize(
+    ("begin", "title"),
+    [
+        (lambda: settled(fail.remote("x")), "fail"),
+        (lambda: settled(fail_twice.remote()[0]), "fail_twice"),
+        (lambda: settled(fail_alone.remote()), "fail_alone"),
+        (lambda: settled(double.remote(fail.remote("x"))), "fail"),
+        (lambda: settled(Counter.remote().fail.remote("x")), "Counter.fail"),
+        (lambda: settled(die.options(max_retries=0).remote()), "die"),
+        (lambda: [settled(ref) for ref in count_then_fail.remote(1)], "count_then_fail"),
+    ],
+)
+def test_everything_that_can_fail(
+    told: Callable[[], list[str]], begin: Callable[[], Any], title: str
+) -> None:
+    begin()
+    (line,) = told()
+    assert title in line
+
+
+def test_what_a_task_forgets(ray: Any, told: Callable[[], list[str]]) -> None:
+    ray.get(start_and_meet.remote("met"))
+    ray.get(start_and_forget.remote("forgotten"))
+    lines: list[str] = []
+    while not lines:
+        lines = told()
+    (line,) = lines
+    assert "forgotten" in line
+
+
+def test_what_was_met_is_not_told(ray: Any, told: Callable[[], list[str]]) -> None:
+    with pytest.raises(ValueError, match="got"):
+        ray.get(fail.remote("got"))
+    with pytest.raises(ValueError, match="one"):
+        ray.get([fail.remote("one"), settled(fail.remote("another"))])
+    ready, _ = ray.wait([fail.remote("waited")])
+    del ready
+    assert isinstance(fail.remote("future").future().exception(), ValueError)
+    with pytest.raises(ValueError, match="passed"):
+        ray.get(double.remote(fail.remote("passed")))
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match="awaited"):
+            await fail.remote("awaited")
+
+    asyncio.run(main())
+    first, _ = fail_twice.remote()
+    with pytest.raises(ValueError, match="two"):
+        ray.get(first)
+    with Pool(1) as workers, pytest.raises(ValueError, match="to a Pool"):
+        workers.apply(abs, (fail.remote("to a Pool"),))
+    del first, _
+    assert told() == []
+
+
+def test_what_the_user_ended_is_not_told(
+    ray: Any, told: Callable[[], list[str]], tmp_path: Any
+) -> None:
+    os.mkfifo(tmp_path / "gate")
+    counter = Counter.remote()
+    held = [counter.hold.remote(str(tmp_path / "gate")), counter.add.remote()]
+    ray.cancel(held[1])
+    ray.kill(counter)
+    for ref in held:
+        settled(ref)
+    left = Counter.remote()
+    settled(left.exit.remote())
+    held.clear()
+    del ref, counter
+    assert told() == []
+
+
+def test_nothing_is_told_at_the_end(ray: Any, capsys: Captured) -> None:
+    refs = [settled(fail.remote("kept"))]
+    ray.shutdown()
+    refs.clear()
+    gc.collect()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_constructor_that_raises(ray: Any, capsys: Captured) -> None:
+    refusing = Refusing.remote("not today")
+    settled(refusing.add.remote())
+    seen = capsys.readouterr().err.splitlines()
+    assert seen[0].startswith("(Refusing pid=")
+    assert seen[0].endswith("Exception raised in creation task: Refusing.__init__()")
+    assert seen[1].endswith("Traceback (most recent call last):")
+    assert "raytasks.py" in seen[2]
+    assert seen[-1].endswith("RuntimeError: not today")
+
+
+@pytest.mark.parametrize("how", ["init", "environment"])
+def test_it_can_be_turned_off(
+    start: Any, capsys: Captured, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "environment":
+        monkeypatch.setenv("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    ray = start(num_cpus=1, log_to_driver=how != "init")
+    settled(fail.remote("x"))
+    settled(Refusing.remote("not today").add.remote())
+    for _ in range(2):
+        double.remote(1).future().result()
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(Refusing.remote("not today").add.remote())
+    assert capsys.readouterr().err == ""
+
+
+def test_an_error_with_an_odd_class(ray: Any, told: Callable[[], list[str]]) -> None:
+    @ray.remote
+    def odd() -> None:
+        class OddError(Exception):
+            def __str__(self) -> str:
+                raise TypeError("even its text")
+
+        raise OddError
+
+    settled(odd.remote())
+    (line,) = told()
+    assert "RayTaskError" in line
