@@ -180,14 +180,15 @@ class ActorFacts:
         Name of the class.
     module : str
     methods : dict
-        By name: how many values each method returns, and whether it is a generator.
+        By name: how many values each method returns, whether it is a generator, and its
+        `Signature`.
     is_async : bool
     """
 
     __slots__ = ("is_async", "methods", "module", "title")
 
     def __init__(
-        self, title: str, module: str, methods: dict[str, tuple[Any, bool]], is_async: bool
+        self, title: str, module: str, methods: dict[str, tuple[Any, bool, Any]], is_async: bool
     ) -> None:
         self.title = title
         self.module = module

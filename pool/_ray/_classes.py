@@ -9,6 +9,13 @@ from pool._objects._refs import ACTOR_NAME_NBYTES, ActorFacts, ActorRef
 from pool._ray import _kinds
 from pool._ray._generators import ObjectRefGenerator
 from pool._ray._options import actor_options, returns_of
+from pool._ray._signatures import (
+    NOTHING,
+    Signature,
+    misfit,
+    signature_of_class,
+    signature_of_method,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +27,9 @@ MARK = "__actorpool_method__"
 
 #: Methods that every actor has, beside its own.
 BUILT_IN = {
-    "__ray_ready__": (1, False),
-    "__ray_terminate__": (1, False),
-    "__ray_call__": (1, False),
+    "__ray_ready__": (1, False, NOTHING),
+    "__ray_terminate__": (1, False, NOTHING),
+    "__ray_call__": (1, False, Signature(("fn",), 1, 1, {}, True, True)),
 }
 
 
@@ -69,7 +76,6 @@ class ActorClass:
     __kind: type
     __given: dict[str, Any]
     __code: Code
-    __facts: ActorFacts
 
     def __init__(self, kind: type, given: dict[str, Any]) -> None:
         code = Code(kind)
@@ -82,7 +88,6 @@ class ActorClass:
             _ActorClass__kind=kind,
             _ActorClass__given=given,
             _ActorClass__code=code,
-            _ActorClass__facts=facts_of(kind),
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,12 +103,22 @@ class ActorClass:
         ----------
         *args, **kwargs
             For the constructor; as those of a remote function.
+
+        Raises
+        ------
+        TypeError
+            If the class does not take these arguments.
         """
         return self._start(self.__given, args, kwargs)
 
     def _start(self, given: dict[str, Any], args: Any, kwargs: Any) -> ActorHandle:
-        options = actor_options(given, self.__code.title)
-        options.facts = self.__facts
+        title = self.__code.title
+        problem = signature_of_class(self.__kind).problem(args, kwargs)
+        if problem:
+            raise misfit(title, problem)
+        options = actor_options(given, title)
+        # As the class is now: a method may have been added, or replaced.
+        options.facts = facts_of(self.__kind)
         return ActorHandle(current().create(self.__code, args, kwargs, options))
 
     def options(self, **given: Any) -> _Configured:
@@ -171,14 +186,15 @@ class _Configured:
 
 def facts_of(kind: type) -> ActorFacts:
     """Return what handles have to know of a class."""
-    methods: dict[str, tuple[Any, bool]] = dict(BUILT_IN)
+    methods: dict[str, tuple[Any, bool, Any]] = dict(BUILT_IN)
     is_async = False
-    for name, function in _kinds.methods_of(kind):
+    for name, function, definition in _kinds.methods_of(kind):
         if name.startswith("__") and name != "__call__":
             continue
         yields = _kinds.yields(function)
         is_async |= _kinds.is_async(function)
-        methods[name] = (getattr(function, MARK, STREAM if yields else 1), yields)
+        returns = getattr(function, MARK, STREAM if yields else 1)
+        methods[name] = (returns, yields, signature_of_method(definition))
     return ActorFacts(kind.__qualname__, kind.__module__, methods, is_async)
 
 
@@ -203,7 +219,7 @@ class ActorHandle:
             raise AttributeError(
                 f"actor class {facts.title!r} has no method {name!r}", name=name, obj=self
             )
-        found = ActorMethod(self._ref, name, known[0])
+        found = ActorMethod(self._ref, name, known[0], known[2])
         if not name.startswith("__"):
             # Kept: the next call finds it without coming here.
             self.__dict__[name] = found
@@ -243,12 +259,13 @@ class ActorID(bytes):
 class ActorMethod:
     """One method of an actor."""
 
-    __slots__ = ("_name", "_ref", "_returns")
+    __slots__ = ("_name", "_ref", "_returns", "_signature")
 
-    def __init__(self, ref: ActorRef, name: str, returns: int) -> None:
+    def __init__(self, ref: ActorRef, name: str, returns: int, signature: Signature) -> None:
         self._ref = ref
         self._name = name
         self._returns = returns
+        self._signature = signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -257,8 +274,19 @@ class ActorMethod:
         )
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the method in the actor; return the reference to its value at once."""
+        """Call the method in the actor; return the reference to its value at once.
+
+        Raises
+        ------
+        TypeError
+            If the method does not take these arguments.
+        """
         ref = self._ref
+        signature = self._signature
+        if kwargs or not signature.least <= len(args) <= signature.most:
+            problem = signature.problem(args, kwargs)
+            if problem:
+                raise misfit(f"{ref.facts.title}.{self._name}", problem)
         promised = ref._home.call(ref, self._name, args, kwargs, self._returns)
         if self._returns == 1:
             return promised[0]
@@ -280,7 +308,7 @@ class ActorMethod:
                     f"method {self._name}: unknown option {name!r}; there is num_returns"
                 )
         returns = returns_of(given.get("num_returns", self._returns))
-        return ActorMethod(self._ref, self._name, returns)
+        return ActorMethod(self._ref, self._name, returns, self._signature)
 
 
 method.__module__ = "pool"  # where users find it

@@ -10,6 +10,7 @@ from pool._objects._protocol import STREAM
 from pool._ray import _kinds
 from pool._ray._generators import ObjectRefGenerator
 from pool._ray._options import task_options
+from pool._ray._signatures import misfit, signature_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class RemoteFunction:
         if _kinds.yields(function):
             self._given = {"num_returns": "streaming", **given}
         self._options = task_options(self._given, self._code.title)
+        self._signature = signature_of(function)
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -56,8 +58,27 @@ class RemoteFunction:
         -------
         ObjectRef, list of ObjectRef, ObjectRefGenerator or None
             By ``num_returns``.
+
+        Raises
+        ------
+        TypeError
+            If the function does not take these arguments.
         """
-        return _promised(current().submit(self._code, args, kwargs, self._options), self._options)
+        return self._submit(args, kwargs, self._options)
+
+    def _submit(self, args: Any, kwargs: Any, options: Any) -> Any:
+        signature = self._signature
+        if kwargs or not signature.least <= len(args) <= signature.most:
+            self._check(args, kwargs)
+        return _promised(current().submit(self._code, args, kwargs, options), options)
+
+    def _check(self, args: Any, kwargs: Any) -> None:
+        if self._signature.problem(args, kwargs):
+            # As it is now: its code may have been replaced, as notebooks do that reload modules.
+            self._signature = signature_of(self._function)
+            problem = self._signature.problem(args, kwargs)
+            if problem:
+                raise misfit(self._code.title, problem)
 
     def options(self, **given: Any) -> _Configured:
         """Return the same function with other options, for the next call.
@@ -89,10 +110,7 @@ class _Configured:
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function in a worker; as `RemoteFunction.remote`."""
-        home = current()
-        return _promised(
-            home.submit(self._function._code, args, kwargs, self._options), self._options
-        )
+        return self._function._submit(args, kwargs, self._options)
 
 
 def _promised(promised: Any, options: Any) -> Any:

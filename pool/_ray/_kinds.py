@@ -36,13 +36,14 @@ def _flags(function: Any) -> int:
     return function.__code__.co_flags if isinstance(function, FunctionType) else 0
 
 
-def methods_of(kind: type) -> Iterator[tuple[str, FunctionType]]:
-    """Yield the functions that a class has, as they are defined, by name."""
+def methods_of(kind: type) -> Iterator[tuple[str, FunctionType, Any]]:
+    """Yield the functions that a class has, by name, and what it has under that name."""
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         found.update(vars(base))
-    for name, value in found.items():
+    for name, definition in found.items():
+        value = definition
         if isinstance(value, staticmethod | classmethod):
             value = value.__func__
         if isinstance(value, FunctionType):
-            yield name, value
+            yield name, value, definition

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rayprograms import run_program
-from raytasks import Limits
+from raytasks import Counter, Limits, double
 
 import pool
 
@@ -99,3 +99,59 @@ def test_names_that_are_also_ours(ray: Any) -> None:
 
     assert (Odd._kind, Odd._code) == ("mine", 7)
     assert ray.get(Odd.remote().both.remote()) == ("mine", 7)
+
+
+# ---------------------------------------------------------------------- arguments that do not fit
+
+
+@pool.remote
+def call_badly(counter: Any) -> str:
+    try:
+        counter.add.remote(1, 2)
+    except TypeError as error:
+        return str(error)
+    return "taken"
+
+
+def test_arguments_that_do_not_fit_are_refused_where_they_are_given(ray: Any) -> None:
+    with pytest.raises(TypeError, match=r"double\(\): missing a required argument: 'x'"):
+        double.remote()
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        double.options(num_cpus=1).remote(1, 2)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'y'"):
+        double.remote(1, y=2)
+    with pytest.raises(TypeError, match=r"Counter\(\): too many positional arguments"):
+        Counter.remote(1, 2)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'stop'"):
+        Counter.options(num_cpus=0).remote(stop=1)
+    counter = Counter.remote(start=1)
+    with pytest.raises(TypeError, match=r"Counter\.add\(\): too many positional arguments"):
+        counter.add.remote(1, 2)
+    with pytest.raises(TypeError, match="missing a required argument: 'message'"):
+        counter.fail.options(num_returns=1).remote()
+    assert "too many" in ray.get(call_badly.remote(counter))
+    assert ray.get(counter.add.remote(number=2)) == 3
+
+
+def test_a_function_whose_code_was_replaced(ray: Any) -> None:
+    def before(x: int) -> int:
+        return x
+
+    def after(x: int, y: int) -> int:
+        return x + y
+
+    add = ray.remote(before)
+    with pytest.raises(TypeError, match="too many"):
+        add.remote(1, 2)
+    before.__code__ = after.__code__
+    assert ray.get(add.remote(1, 2)) == 3
+
+
+def test_a_method_that_was_replaced(ray: Any) -> None:
+    @ray.remote
+    class Kind:
+        def method(self, x: int) -> int:
+            return x
+
+    Kind.method = lambda self, x, y: x + y
+    assert ray.get(Kind.remote().method.remote(1, 2)) == 3
