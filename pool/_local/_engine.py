@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pool._local._express import Loan
     from pool._local._jobs import Function, Sink, Source
+    from pool._local._lazy import Fed
 
 #: Submissions between which a thread that only submits looks at the sockets (s): results
 #: must not wait for the stand-in to get the interpreter's lock.
@@ -336,6 +337,21 @@ class LocalEngine:
     def add_chunks(self, job_id: int, chunks: int, final: bool) -> None:
         """Tell that a lazily read job has more chunks."""
         self.driver.post(ev.ChunksAdded(job_id, chunks, final))
+
+    def offer(self, feed: Fed, many: bool) -> None:
+        """See to it that an input's new chunks are sent as soon as a worker can take one.
+
+        At once if a worker has nothing to do, or if there are `many`. Else whoever receives the
+        next answer tells the scheduler of them too: before that no worker gets free. Either it
+        sees them, or this thread sees the worker that has got free.
+        """
+        driver = self.driver
+        if not feed.offered:
+            feed.offered = True
+            driver.dirty.append(feed)
+        if many or self.scheduler.starving:
+            driver.pump()
+            self.attend()
 
     def wait(
         self, ready: Callable[[], bool], timeout: float | None = None, eager: bool = False

@@ -3,12 +3,16 @@
 `Windowed` opens a sequence step by step. `Fed` reads an iterator in a thread of its own,
 as `multiprocessing` does: the iterator may block, or depend on results that the consumer
 has not taken yet, so it must not be read by the thread that drives the pool.
+
+What that thread has read is *offered* (`LocalEngine.offer`) before it asks the iterator for more,
+since nobody knows for how long that will block: perhaps until there is a result of what was read.
 """
 
 from __future__ import annotations
 
 from itertools import islice
 
+from pool._local import _events as ev
 from pool._local._jobs import Items, Source, detached, encode_chunk
 from pool._transport._messages import EACH
 
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
 #: Bytes of pickled input that may wait; at least `Fed.least` chunks always may.
 FED_NBYTES = 32 << 20
 
-#: Chunks read between two announcements, at most: an announcement costs 5 us.
+#: Chunks that are told of together, at most, while all workers have something to do: telling
+#: costs 5 us.
 BURST = 256
 
 
@@ -80,15 +85,18 @@ class Fed(Source):
         "_blobs",
         "_bell",
         "_describe",
+        "_ended",
         "_iterator",
         "_least",
         "_limit",
         "_nbytes_done",
         "_nbytes_read",
         "_on_error",
+        "_read",
         "_sleeps",
         "engine",
         "job_id",
+        "offered",
     )
 
     def __init__(
@@ -110,6 +118,11 @@ class Fed(Source):
         # Each one is written by one thread only.
         self._nbytes_read = self._nbytes_done = 0
         self._sleeps = False
+        #: Chunks read so far, and whether that is all. `chunks` and `final` are what was told.
+        self._read = 0
+        self._ended = False
+        #: Whether the driver knows that there is something to tell.
+        self.offered = False
         self.engine: LocalEngine | None = None
         self.job_id = 0
         import threading
@@ -120,7 +133,7 @@ class Fed(Source):
         """Begin to read; `engine` and `job_id` are set."""
         import threading
 
-        threading.Thread(target=self._read, name="actorpool-input", daemon=True).start()
+        threading.Thread(target=self._run, name="actorpool-input", daemon=True).start()
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
         extra = []
@@ -141,32 +154,56 @@ class Fed(Source):
         self._limit = limit
         self._bell.release()
 
+    # ------------------------------------------------------------------ what is to be told
+
+    def news(self) -> tuple[int, bool]:
+        """Return how many chunks were read since this was last asked, and whether that is all.
+
+        Asked by one thread at a time. Nothing is news any more once the end was told.
+        """
+        # In this order: what is counted after the end is all there is.
+        final = self._ended and not self.final
+        added = self._read - self.chunks
+        self.chunks += added
+        self.final = self.final or final
+        return added, final
+
+    def flush(self) -> None:
+        """Tell the scheduler of what was read; under the driver's lock."""
+        # Cleared before anything is counted: who finds it set has its chunk counted here.
+        self.offered = False
+        added, final = self.news()
+        if added or final:
+            assert self.engine is not None
+            self.engine.driver.inbox.append(ev.ChunksAdded(self.job_id, added, final))
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Nothing: the job is given up as a whole."""
+        return ()
+
     # ------------------------------------------------------------------ the thread
 
-    def _read(self) -> None:
+    def _run(self) -> None:
         engine = self.engine
         assert engine is not None
-        read = announced = 0
         burst = 1
         error: BaseException | None = None
         try:
-            while self._may_read(read):
+            while self._may_read():
                 items = list(islice(self._iterator, self.chunksize))
                 if not items:
                     break
+                first = self._read * self.chunksize
                 # Copied: the iterator may fill the same buffer anew for the next item.
-                chunk = detached(
-                    encode_chunk(items, read * self.chunksize, self._describe, self.inherited)
-                )
+                chunk = detached(encode_chunk(items, first, self._describe, self.inherited))
                 del items
                 self._nbytes_read += sum(map(len, chunk))
-                self._blobs[read] = chunk
-                read += 1
-                # Tell of the first ones at once, and of many together later.
-                if read - announced >= burst or not self._free(read):
-                    engine.add_chunks(self.job_id, read - announced, False)
-                    engine.attend()
-                    announced = read
+                self._blobs[self._read] = chunk
+                self._read += 1
+                # So that workers which are busy now have something to go on with.
+                many = self._read - self.chunks >= burst or not self._free()
+                engine.offer(self, many)
+                if many:
                     burst = min(2 * burst, BURST)
         except BaseException as raised:
             error = raised
@@ -174,27 +211,27 @@ class Fed(Source):
             # As in the standard, what an unfinished chunk had read so far is dropped.
             self._on_error(error)
         del self._iterator
-        engine.add_chunks(self.job_id, read - announced, True)
-        engine.attend()
+        self._ended = True
+        engine.offer(self, True)
         engine.driver.wake()
 
-    def _free(self, read: int) -> bool:
+    def _free(self) -> bool:
         limit = self._limit
-        if limit is not None and read >= limit:
+        if limit is not None and self._read >= limit:
             return False
         waiting = self._nbytes_read - self._nbytes_done
         return waiting < FED_NBYTES or len(self._blobs) < self._least
 
-    def _may_read(self, read: int) -> bool:
+    def _may_read(self) -> bool:
         """Wait until one more chunk may be read; False if the job is over."""
         engine = self.engine
         assert engine is not None
-        while not self._free(read):
+        while not self._free():
             if self.job_id not in engine.driver.jobs:
                 return False
             # In this order: whoever makes room from now on rings.
             self._sleeps = True
-            if not self._free(read):
+            if not self._free():
                 self._bell.acquire()
             self._sleeps = False
         return self.job_id in engine.driver.jobs

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._local._jobs import Sink, Source
+    from pool._local._lazy import Fed
 
 
 class _Request:
@@ -176,6 +177,13 @@ class NestedEngine:
         described = _payloads(request.source, sent, sent + chunks, blobs)
         request.source.done(sent, sent + chunks)
         self.driver.channel.send((CHUNKS, job_id, described, final), blobs)
+
+    def offer(self, feed: Fed, many: bool) -> None:
+        """Hand an input's new chunks to the parent; what its workers do is not known here."""
+        added, final = feed.news()
+        if added or final:
+            self.add_chunks(feed.job_id, added, final)
+        self.attend()
 
     def call_now(self, payload: Any, blobs: list[Any], label: Any) -> None:
         """Leave it to `submit`: the workers are the parent's."""

@@ -195,6 +195,11 @@ class Scheduler:
         return bool(self.roster.idle or self.roster.room)
 
     @property
+    def starving(self) -> bool:
+        """Whether some worker has nothing to do."""
+        return bool(self.roster.idle)
+
+    @property
     def outstanding(self) -> bool:
         """Whether anything is still to happen to a job."""
         return bool(self.jobs)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import queue
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from poolkit import PATIENCE, Gate
-from pooltasks import fail_at_three, hold, hold_negative, identity, odd_fails, pair_of, square
+from pooltasks import add, fail_at_three, hold, hold_negative, identity, odd_fails, pair_of, square
+
+from pool import TaskCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 STANDARD_FAILS = {
     "test_endless_input_is_read_ahead_by_a_bounded_window": "reads all of its input at once",
@@ -277,6 +281,243 @@ def test_an_abandoned_iterator_does_no_harm(make_pool: Callable[..., Any]) -> No
     assert pool.map(square, range(10)) == [n * n for n in range(10)]
     pool.terminate()
     pool.join()
+
+
+# --- input that waits for what becomes of it ---------------------------------------------
+
+
+class Lockstep:
+    """Give each item (or as many as `every`) only after the results of those before were taken."""
+
+    def __init__(self, items: Iterable[Any], every: int = 1) -> None:
+        self._items = items
+        self._every = every
+        self._taken = threading.Semaphore(0)
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, item in enumerate(self._items, 1):
+            yield item
+            if number % self._every == 0:
+                assert self._taken.acquire(timeout=PATIENCE), f"no result of item {number}"
+
+    def taken(self) -> None:
+        """Let the next items come."""
+        self._taken.release()
+
+
+@pytest.mark.every_method
+@pytest.mark.parametrize("method", BOTH)
+def test_each_item_is_worked_on_before_the_next_one_comes(
+    make_pool: Callable[..., Any], method: str
+) -> None:
+    numbers = Lockstep(range(20))
+    results = getattr(make_pool(2), method)(square, numbers)
+    for number in range(20):
+        assert results.next(PATIENCE) == number * number
+        numbers.taken()
+    assert list(results) == []
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("method", BOTH)
+def test_a_semaphore_bounds_what_is_read(
+    make_pool: Callable[..., Any], method: str, processes: int
+) -> None:
+    free = threading.Semaphore(4)
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            assert free.acquire(timeout=PATIENCE)
+            yield number
+
+    values = []
+    for value in getattr(make_pool(processes), method)(square, numbers()):
+        values.append(value)
+        free.release()
+    assert sorted(values) == [n * n for n in range(100)]
+
+
+@pytest.mark.parametrize("method", BOTH)
+def test_input_from_a_queue(make_pool: Callable[..., Any], method: str) -> None:
+    numbers: queue.Queue[int | None] = queue.Queue()
+    results = getattr(make_pool(2), method)(square, iter(numbers.get, None))
+    for number in range(10):
+        numbers.put(number)
+        assert results.next(PATIENCE) == number * number
+        with pytest.raises(multiprocessing.TimeoutError):
+            results.next(0)
+    numbers.put(None)
+    assert list(results) == []
+
+
+def test_chunks_are_worked_on_when_they_are_full(make_pool: Callable[..., Any]) -> None:
+    numbers = Lockstep(range(12), every=3)
+    results = make_pool(2).imap(square, numbers, 3)
+    for first in range(0, 12, 3):
+        expected = [n * n for n in range(first, first + 3)]
+        assert list(itertools.islice(results, 3)) == expected
+        numbers.taken()
+    assert list(results) == []
+
+
+@pytest.mark.ours_only  # the standard's iterator over chunks has no `next` with a timeout
+def test_a_chunk_that_is_not_full_waits_for_its_items(make_pool: Callable[..., Any]) -> None:
+    numbers: queue.Queue[int | None] = queue.Queue()
+    results = make_pool(2).imap(square, iter(numbers.get, None), 2)
+    numbers.put(3)
+    with pytest.raises(multiprocessing.TimeoutError):
+        results.next(0)
+    numbers.put(4)
+    assert [results.next(PATIENCE), results.next(PATIENCE)] == [9, 16]
+    numbers.put(5)
+    numbers.put(None)
+    assert list(results) == [25]
+
+
+def test_what_was_read_while_all_workers_were_busy(
+    make_pool: Callable[..., Any], gate: Gate
+) -> None:
+    last = threading.Semaphore(0)
+
+    def items() -> Iterator[tuple[str | None, int]]:
+        yield gate.path, 0
+        gate.entered()
+        for number in range(1, 3):
+            yield None, number
+        # The one worker is busy still; nobody asks for these once it is not.
+        gate.release()
+        assert last.acquire(timeout=PATIENCE)
+        yield None, 3
+
+    results = make_pool(1).imap(_hold_or_pass, items())
+    assert [results.next(PATIENCE) for _ in range(3)] == list(range(3))
+    last.release()
+    assert list(results) == [3]
+
+
+def test_idle_workers_get_items_while_another_is_busy(
+    make_pool: Callable[..., Any], gate: Gate
+) -> None:
+    items = Lockstep((gate.path if number == 3 else None, number) for number in range(20))
+    results = make_pool(2).imap_unordered(_hold_or_pass, items)
+    items.taken()  # for the one that is held
+    values = []
+    for _ in range(19):
+        values.append(results.next(PATIENCE))
+        items.taken()
+    gate.entered()
+    gate.release()
+    assert sorted(values) == [n for n in range(20) if n != 3]
+    assert list(results) == [3]
+
+
+def test_input_from_callbacks(make_pool: Callable[..., Any]) -> None:
+    # Of another pool: the standard's submits nothing while it waits for an input.
+    first = make_pool(2)
+    numbers: queue.Queue[int | None] = queue.Queue()
+    results = make_pool(2).imap(square, iter(numbers.get, None))
+    for number in range(10):
+        first.apply_async(add, (number,), callback=numbers.put)
+        assert results.next(PATIENCE) == (number + 10) ** 2
+    numbers.put(None)
+    assert list(results) == []
+
+
+@pytest.mark.parametrize("method", BOTH)
+def test_one_pool_feeds_another_item_by_item(make_pool: Callable[..., Any], method: str) -> None:
+    numbers = Lockstep(range(10))
+    first = getattr(make_pool(2), method)(square, numbers)
+    results = getattr(make_pool(2), method)(square, first)
+    for number in range(10):
+        assert results.next(PATIENCE) == number**4
+        numbers.taken()
+    assert list(results) == []
+
+
+def test_input_that_is_read_beside_its_results(make_pool: Callable[..., Any]) -> None:
+    numbers = Lockstep(range(10))
+    items, read = itertools.tee(numbers)
+    results = make_pool(2).imap(square, items)
+    for number in range(10):
+        assert (results.next(PATIENCE), next(read)) == (number * number, number)
+        numbers.taken()
+    assert list(results) == []
+
+
+def test_input_that_waits_is_worked_off_without_anybody_looking(
+    make_pool: Callable[..., Any], gate: Gate
+) -> None:
+    read = threading.Event()
+
+    def paths() -> Iterator[tuple[str, int]]:
+        for number in range(5):
+            yield gate.path, number
+            gate.entered()
+        read.set()
+
+    pool = make_pool(2)
+    gate.release(5)
+    pool.imap(_hold_or_pass, paths())
+    assert read.wait(PATIENCE)
+    pool.close()
+    pool.join()
+
+
+def test_errors_of_an_input_that_waits(make_pool: Callable[..., Any]) -> None:
+    numbers = Lockstep([0, 1, None, 3])
+    results = make_pool(2).imap(square, numbers)
+    for number in (0, 1):
+        assert results.next(PATIENCE) == number * number
+        numbers.taken()
+    with pytest.raises(TypeError, match="unsupported operand"):
+        results.next(PATIENCE)
+    numbers.taken()
+    assert results.next(PATIENCE) == 9
+    numbers.taken()
+    assert list(results) == []
+
+
+def test_input_that_breaks_off_after_waiting(make_pool: Callable[..., Any]) -> None:
+    numbers = Lockstep(range(3))
+    results = make_pool(2).imap(square, itertools.chain(numbers, breaks_off(2)))
+    for number in range(3):
+        assert results.next(PATIENCE) == number * number
+        numbers.taken()
+    values, error = drain(results)
+    assert values == [0, 1]
+    assert isinstance(error, LookupError)
+
+
+@pytest.mark.ours_only
+def test_cancelled_while_its_input_waits(make_pool: Callable[..., Any]) -> None:
+    numbers: queue.Queue[int | None] = queue.Queue()
+    pool = make_pool(2)
+    results = pool.imap(square, iter(numbers.get, None))
+    numbers.put(2)
+    assert results.next(PATIENCE) == 4
+    assert results.cancel()
+    numbers.put(3)
+    with pytest.raises(TaskCancelled):
+        results.next(PATIENCE)
+    numbers.put(None)
+    assert pool.map(square, range(5)) == [n * n for n in range(5)]
+
+
+@pytest.mark.ours_only
+@pytest.mark.every_method
+def test_input_that_waits_within_a_task(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    assert pool.apply(_in_lockstep, (pool, 10)) == [n * n for n in range(10)]
+
+
+def _in_lockstep(pool: Any, count: int) -> list[int]:
+    numbers = Lockstep(range(count))
+    results = pool.imap(square, numbers)
+    values = []
+    for _ in range(count):
+        values.append(results.next(PATIENCE))
+        numbers.taken()
+    return values
 
 
 # --- cheap tasks with slow ones among them ----------------------------------------------

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from pool._local import _lazy
+from pool._local._engine import LocalEngine
+from pool._local._events import ChunksAdded
 from pool._local._jobs import Items, Job, OneCall, Source, encode_chunk
 from pool._local._lazy import Fed, Windowed
 from pool._pickling import loads
@@ -159,12 +161,24 @@ class Engine:
     """Engine and driver in one."""
 
     def __init__(self) -> None:
-        self.driver = self
+        self.driver = self.inbox = self
         self.jobs = {JOB: object()}
         #: (chunks, final) of each announcement.
         self.added: queue.SimpleQueue[tuple[int, bool]] = queue.SimpleQueue()
         self.total = 0
         self.final = False
+        #: Whether a worker has nothing to do; and how often something was offered.
+        self.starving = False
+        self.offers = 0
+
+    def offer(self, feed: Fed, many: bool) -> None:
+        self.offers += 1
+        feed.offered = True
+        if many or self.starving:
+            feed.flush()
+
+    def append(self, event: ChunksAdded) -> None:
+        self.add_chunks(*event)
 
     def add_chunks(self, job_id: int, chunks: int, final: bool) -> None:
         assert job_id == JOB
@@ -292,6 +306,117 @@ def test_first_chunk_is_announced_before_the_second_is_read(read: Reading, engin
     engine.wait_for(1)
     go_on.set()
     assert engine.wait_for_end() == 2
+
+
+def test_each_chunk_is_offered_before_the_next_is_read(read: Reading, engine: Engine) -> None:
+    offers = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            offers.append(engine.offers)
+            yield number
+
+    read(items(), chunksize=1)
+    assert engine.wait_for_end() == 100
+    assert offers == list(range(100))
+
+
+def test_worker_without_work_gets_each_chunk_at_once(read: Reading, engine: Engine) -> None:
+    engine.starving = True
+    go_on = threading.Semaphore(0)
+
+    def items() -> Iterator[int]:
+        for number in range(40):
+            yield number
+            go_on.acquire()
+
+    source = read(items())
+    for number in range(40):
+        assert engine.added.get() == (1, False)
+        assert decoded(source, number, number + 1) == [[number]]
+        go_on.release()
+    assert engine.added.get() == (0, True)
+
+
+def test_what_was_read_while_all_had_work_is_told_on_demand(read: Reading, engine: Engine) -> None:
+    stops, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def items() -> Iterator[int]:
+        for number in range(30):
+            if number % 6 == 5:
+                stops.release()
+                go_on.acquire()
+            yield number
+
+    source = read(items())
+    for told in range(5, 30, 6):
+        stops.acquire()
+        # As the driver does, once it has received an answer.
+        source.flush()
+        engine.wait_for(told)
+        assert not source.offered
+        source.flush()
+        assert engine.added.empty()
+        go_on.release()
+    assert engine.wait_for_end() == 30
+
+
+def test_end_is_told_once(read: Reading, engine: Engine) -> None:
+    source = read(range(3))
+    assert engine.wait_for_end() == 3
+    source.flush()
+    assert engine.added.empty()
+    assert source.news() == (0, False)
+
+
+class Driven:
+    """What `LocalEngine.offer` looks at."""
+
+    def __init__(self) -> None:
+        self.driver = self.scheduler = self
+        self.dirty: list[Any] = []
+        self.starving = False
+        self.pumped = 0
+
+    def pump(self) -> None:
+        self.pumped += 1
+
+    def attend(self) -> None:
+        """Needed by none."""
+
+    def offer(self, feed: Any, many: bool = False) -> None:
+        LocalEngine.offer(self, feed, many)  # type: ignore[arg-type]  # as far as it is looked at
+
+
+def test_offers_lie_where_the_driver_looks_after_each_answer() -> None:
+    engine, feed = Driven(), Fed(iter(()), 1, describe, 1, 1, print)
+    engine.offer(feed)
+    engine.offer(feed)
+    assert (engine.dirty, engine.pumped) == ([feed], 0)
+    engine.offer(feed, many=True)
+    assert (engine.dirty, engine.pumped) == ([feed], 1)
+
+
+def test_offers_are_taken_at_once_if_a_worker_has_nothing_to_do() -> None:
+    engine, feed = Driven(), Fed(iter(()), 1, describe, 1, 1, print)
+    engine.starving = True
+    engine.offer(feed)
+    assert (engine.dirty, engine.pumped) == ([feed], 1)
+
+
+def test_worker_that_gets_free_while_a_chunk_is_offered() -> None:
+    feed = Fed(iter(()), 1, describe, 1, 1, print)
+
+    class Dirty(list[Any]):
+        def append(self, feed: Any) -> None:
+            # The driver has looked here for the last time, and then sleeps.
+            engine.starving = True
+            super().append(feed)
+
+    engine = Driven()
+    engine.dirty = Dirty()
+    engine.offer(feed)
+    assert engine.pumped == 1
 
 
 def test_endless_input_is_read_as_far_as_the_window(read: Reading, engine: Engine) -> None:
