@@ -18,7 +18,7 @@ from ._namespaces import let_go_of_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
     from typing import Any
 
 #: From this size on, a pickle is let go of as soon as it is of no more use.
@@ -42,14 +42,12 @@ class Kept:
         self._number = number
         self._items: dict[Hashable, Any] = {}
         self._large: dict[Hashable, Any] = {}
+        #: Returns what is kept under a key, current or not, or None; on the way of every call.
+        self.get: Callable[[Hashable], Any] = self._items.get
         _tables.append(self)
 
     def __len__(self) -> int:
         return len(self._items)
-
-    def get(self, key: Hashable) -> Any:
-        """Return what is kept, current or not, or None."""
-        return self._items.get(key)
 
     def put(self, key: Hashable, item: Any) -> None:
         """Keep an item, the youngest of all from now on."""

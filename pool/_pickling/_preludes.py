@@ -17,7 +17,7 @@ import sys
 from _weakref import ref
 from collections import deque
 from io import BytesIO
-from itertools import count
+from itertools import count, repeat
 from types import FunctionType
 
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector
@@ -97,7 +97,7 @@ class Prelude:
     def watch(self, over: Callable[[], None]) -> None:
         """Watch what it was made of; `over` is called when something of that has died."""
         if self._notes is not None:
-            self._watch = Watch(self._notes.values(), over)
+            self._watch = Watch(self._notes.values(), over, self._notes.functions())
 
     def let_go(self) -> None:
         """Hold nothing that it was made of: there is nobody who has got it."""
@@ -161,7 +161,7 @@ class Notes:
     """
 
     def __init__(self) -> None:
-        #: For each scope, by its key: what returns the namespace, and the names in it.
+        #: For each scope, by its key: what returns its module, and names of it.
         self._names: dict[str, tuple[Callable[[], Any], list[str]]] = {}
         self._functions: list[Any] = []
         self._others: list[Callable[[], Iterable[Any]]] = []
@@ -170,13 +170,20 @@ class Notes:
         """Depend on what a name of a scope is bound to."""
         known = self._names.get(key)
         if known is None:
-            known = self._names[key] = (_way_to(names), [])
+            known = self._names[key] = (_module_with(names), [])
         known[1].append(name)
 
     def add_all_names(self, key: str, names: dict[str, Any]) -> None:
         """Depend on which names there are in a scope."""
-        way = _way_to(names)
-        self._others.append(lambda: list(way()))
+        module = _module_with(names)
+
+        def values() -> list[Any]:
+            found = module()
+            if found is None:
+                raise ReferenceError
+            return list(vars(found))
+
+        self._others.append(values)
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield the key of the scope, and the name, of each of those."""
@@ -192,6 +199,10 @@ class Notes:
         """Depend on whatever `values` returns."""
         self._others.append(values)
 
+    def functions(self) -> list[Any]:
+        """Return the functions that it depends on."""
+        return [func for func in [reference() for reference in self._functions] if func is not None]
+
     def values(self) -> list[Any]:
         """Return what everything is now.
 
@@ -201,14 +212,16 @@ class Notes:
             If something is gone.
         """
         found: list[Any] = []
-        for way, wanted in self._names.values():
-            names = way()
-            found += [names.get(name, MISSING) for name in wanted]
+        for module, wanted in self._names.values():
+            owner = module()
+            if owner is None:
+                raise ReferenceError
+            found += map(owner.__dict__.get, wanted, _missing)
         for reference in self._functions:
             func = reference()
             if func is None:
                 raise ReferenceError
-            found += (func, func.__code__, func.__defaults__, func.__kwdefaults__)
+            found += (func.__code__, func.__defaults__, func.__kwdefaults__)
             if func.__dict__:
                 found += func.__dict__.values()
             if func.__closure__:
@@ -218,24 +231,25 @@ class Notes:
         return found
 
 
-def _way_to(names: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Return what returns a namespace without keeping it alive.
+def _module_with(names: dict[str, Any]) -> Callable[[], Any]:
+    """Return what returns the module of a namespace without keeping it alive.
 
     At the end of a program the interpreter clears the main module. It must not find that
     a library holds its names: the program's objects would lose their finalizers.
     """
     module = sys.modules.get(names.get("__name__", ""))
-    if getattr(module, "__dict__", None) is not names:
-        return lambda: names  # of generated code, or a module that is registered nowhere
-    reference = ref(module)
+    if module is not None and module.__dict__ is names:
+        return ref(module)
+    stand_in = _StandIn()  # for a module that is registered nowhere
+    stand_in.__dict__ = names
+    return lambda: stand_in
 
-    def way() -> dict[str, Any]:
-        found = reference()
-        if found is None:
-            raise ReferenceError
-        return vars(found)
 
-    return way
+class _StandIn:
+    """Has a namespace as a module has it."""
+
+
+_missing = repeat(MISSING)
 
 
 def _contents(cell: Any) -> Any:

@@ -122,11 +122,18 @@ class Watch:
     values : iterable
     over : callable, optional
         Called when one of the values has died: this will never hold again.
+    owners : iterable
+        What has some of the values; its death counts, too.
     """
 
     __slots__ = ("__weakref__", "_ids", "_keepers")
 
-    def __init__(self, values: Iterable[Any], over: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        values: Iterable[Any],
+        over: Callable[[], None] | None = None,
+        owners: Iterable[Any] = (),
+    ) -> None:
         values = list(values)
         self._ids: tuple[int, ...] | None = tuple(map(id, values))
         this = ref(self)
@@ -138,7 +145,7 @@ class Watch:
                 if over is not None:
                     over()
 
-        self._keepers = [keep(value, gone) for value in values]
+        self._keepers = [keep(value, gone) for value in (*values, *owners)]
 
     def holds(self, values: Iterable[Any]) -> bool:
         """Return whether `values` are the very objects that were there."""
