@@ -7,6 +7,7 @@ from io import BytesIO
 
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector, decode, dump
 
+from ._named import loading, looking_for_containers
 from ._picklers import FastPickler
 from ._preludes import prelude_for
 from ._shared import Inheriting, Sharing
@@ -15,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, TypeVar
+
+    from ._named import NamedValues
 
     T = TypeVar("T")
 
@@ -155,32 +158,29 @@ def encode_with(
     up: bool,
     inherited: int | None = None,
     throughout: bool = False,
+    named: NamedValues | None = None,
 ) -> Encoded:
-    """Pickle `obj`, and before it what it needs."""
+    """Pickle `obj`, and before it what it needs; what is `named` arrives under its name."""
     file = BytesIO()
     buffers: list[memoryview] = []
+    if named is not None and named.containers:
+        pickler_class = looking_for_containers(pickler_class)
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     pickler.up = up
     pickler.meant = not up  # the parent has had what a function from there may mean
-    share(pickler, inherited, throughout)
-    dump(pickler, file, obj)
-    return completed(pickler, file.getvalue(), buffers, inherited)
-
-
-def share(pickler: Any, inherited: int | None, throughout: bool) -> None:
-    """Have a pickler share memory, see `dumps_to_worker`."""
+    if named is not None:
+        pickler.named = named.instances
+        pickler.containers = named.containers
+    sharing = None
     if inherited is not None:
-        pickler.sharing = Sharing(inherited, named=not throughout)
+        sharing = pickler.sharing = Sharing(inherited, named=not throughout)
         pickler.throughout = throughout
-
-
-def completed(
-    pickler: Any, data: bytes, buffers: list[memoryview], inherited: int | None
-) -> Encoded:
-    """Return what a pickler has written, behind what that needs."""
-    sharing = pickler.sharing
+    dump(pickler, file, obj)
+    data = file.getvalue()
+    if named is not None and named.met:
+        data = loading(data, len(buffers))
     if pickler.needs is not None:
-        return prelude_for(pickler.needs, pickler.up, inherited).before(data, buffers, sharing)
+        return prelude_for(pickler.needs, up, inherited).before(data, buffers, sharing)
     if sharing is not None and sharing.held:
         return Inheriting(data, buffers, sharing.inherits, sharing.held)
     return Encoded(data, buffers)

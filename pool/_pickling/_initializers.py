@@ -8,18 +8,17 @@ as everywhere.
 from __future__ import annotations
 
 import sys
-from io import BytesIO
 
-from store._codec import Encoded, collector, dump
-
-from ._encoding import attempt, completed, share
-from ._named import NamedValues, loading, looking_for_containers
+from ._encoding import attempt, encode_with
+from ._named import NamedValues
 from ._origins import scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
+
+    from store._codec import Encoded
 
 
 def dumps_initializer(
@@ -43,29 +42,10 @@ def dumps_initializer(
         If that is not possible: they have to be inherited.
     """
     whole = (initializer, tuple(initargs))
-    return attempt(lambda pickler_class: _encode(whole, pickler_class, inherited, throughout))
-
-
-def _encode(
-    whole: tuple[Any, Any],
-    pickler_class: Callable[..., Any],
-    inherited: int | None,
-    throughout: bool,
-) -> Encoded:
     named = _named_in_main()
-    if named.containers:
-        pickler_class = looking_for_containers(pickler_class)
-    file = BytesIO()
-    buffers: list[memoryview] = []
-    pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
-    pickler.named = named.instances
-    pickler.containers = named.containers
-    share(pickler, inherited, throughout)
-    dump(pickler, file, whole)
-    data = file.getvalue()
-    if named.met:
-        data = loading(data, len(buffers))
-    return completed(pickler, data, buffers, inherited)
+    return attempt(
+        lambda pickler_class: encode_with(pickler_class, whole, False, inherited, throughout, named)
+    )
 
 
 def _named_in_main() -> NamedValues:
