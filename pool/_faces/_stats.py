@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class WorkerView:
     """A worker as programs see it that look into ``pool._pool``."""
 
-    daemon = False
+    daemon = True
 
     def __init__(self, engine: LocalEngine, worker_id: int, state: str, tasks_done: int) -> None:
         self._engine = engine

@@ -27,7 +27,9 @@ from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel, socket_from
 from pool._transport._messages import REFUSED
 from pool._workers._carried import take_over
+from pool._workers._imports import when_imported
 from pool._workers._settings import apply
+from pool._workers._tied import tie_children
 from store._codec import encode
 
 TYPE_CHECKING = False
@@ -273,6 +275,7 @@ def _live(
     _home.starter = _start_runtime
     redirect(_speak)
     _speaking.channel = first
+    when_imported("multiprocessing.process", lambda module: tie_children(module.current_process()))
     take_over(config["settings"]["carried"])  # after that, since handlers write where it leads
 
     def construct() -> bool:

@@ -120,14 +120,18 @@ def _after_fork() -> None:
 
 
 def _farewell() -> None:
-    """End as a process of `multiprocessing` ends: finalizers, threads, streams."""
+    """End as an interpreter ends: threads, what `multiprocessing` has to tidy up, streams.
+
+    A process of `multiprocessing` waits for its children before its threads. Executors let go of
+    theirs when threads are waited for: the worker would wait for ever.
+    """
     try:
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None:
-            util._exit_function()
         threading = sys.modules.get("threading")
         if threading is not None:
             threading._shutdown()
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util._exit_function()
     finally:
         flush_streams()
         flush_files()

@@ -8,6 +8,7 @@ already, the process object is put in place at the moment a task imports it.
 from __future__ import annotations
 
 from pool._workers._imports import when_imported
+from pool._workers._tied import tie_children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
         def __init__(self) -> None:
             self._identity = identity
             self._config = dict(getattr(parent, "_config", {}))
-            # Not daemonic: workers may have children of their own.
+            # What `Process.start` looks at: workers may have children of their own.
             self._config["daemon"] = False
+            self._daemon = bool(settings["pool"])
             if settings["authkey"] is not None:
                 self._config["authkey"] = process.AuthenticationString(settings["authkey"])
             self._config.setdefault("authkey", parent._config["authkey"])
@@ -55,6 +57,19 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
             self._popen = None
             self._closed = False
             self._name = f"{prefix}PoolWorker-{worker_id}"
+
+        @property
+        def daemon(self) -> bool:
+            """Whether libraries are to start no processes here: in workers of a Pool.
+
+            joblib and others look at this, and do with one process what they would do with many:
+            there is one worker for each CPU already.
+            """
+            return self._daemon
+
+        @daemon.setter
+        def daemon(self, value: bool) -> None:
+            self._daemon = value
 
         @property
         def ident(self) -> int:
@@ -67,6 +82,7 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
             return True
 
     process._current_process = PoolWorkerProcess()
+    tie_children(process._current_process)
     process._parent_process = _parent(process, settings)
     process._process_counter = process.itertools.count(1)
     process._children = set()
