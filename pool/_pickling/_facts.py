@@ -87,9 +87,14 @@ def _spec(
     return spec
 
 
-def _loader(loader: Any) -> bytes | None:
+def is_usual(loader: Any) -> bool:
+    """Return whether a loader is one of importlib's own."""
     kind = loader if isinstance(loader, type) else type(loader)
-    if kind.__module__ not in _LOADERS:
+    return kind.__module__ in _LOADERS
+
+
+def _loader(loader: Any) -> bytes | None:
+    if not is_usual(loader):
         return None
     try:
         return _pickle.dumps(loader, 5)

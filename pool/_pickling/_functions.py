@@ -88,6 +88,8 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
         where = scope
         if not scope.importable:
             pickler.require_names(scope, func.__globals__, names_needed(func, pickler.meant))
+        else:
+            pickler.require_module(scope.name)
     cells = func.__closure__ or ()
     contents = [(cell, captured(pickler, cell.cell_contents)) for cell in pickler.unfilled(cells)]
     if pickler.notes is not None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import sys
 from os import path as os_path
+from types import FunctionType, ModuleType
 
-from ._facts import facts_of
+from ._facts import facts_of, is_usual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
     from typing import Any
+
+    from ._rewritten import Rewritten
 
 LruType: Any = type(functools.lru_cache(int))
 
@@ -28,6 +30,9 @@ _verdicts: dict[str, tuple[Any, bool]] = {}
 #: Modules whose things have been sent by value. They stay so: the worker has a namespace
 #: of that name now, and a later import by name would give every class a twin.
 _by_value: set[str] = set()
+
+#: What loaders have made of importable modules, by their names.
+rewritten: dict[str, Rewritten] = {}
 
 #: Scopes made for globals that are not those of a registered module, and their number.
 _MARKER = "__actorpool_scope__"
@@ -261,7 +266,31 @@ def _is_importable(name: str, module: ModuleType) -> bool:
     if found is None:
         # Made by its package while that is imported, as `six.moves` is.
         return spec is None and bool(parent)
-    return _same_file(found.origin, origin)
+    if not _same_file(found.origin, origin):
+        return False
+    _note_rewritten(name, module, spec, origin)
+    return True
+
+
+def _note_rewritten(name: str, module: ModuleType, spec: Any, file: Any) -> None:
+    """Note what a loader that is not importlib's own has made of a module of the program's."""
+    rewritten.pop(name, None)
+    loader = getattr(spec, "loader", None)
+    if loader is None or is_usual(loader) or type(file) is not str:
+        return
+    if {"site-packages", "dist-packages"} & set(file.split("/")):
+        return  # of an installed package, which is large, and whose own affair that is
+    from ._rewritten import compare
+
+    found = compare(module, file, _is_known_elsewhere)
+    if found is not None:
+        rewritten[name] = found
+
+
+def _is_known_elsewhere(obj: Any) -> bool:
+    if isinstance(obj, ModuleType):
+        return importable(obj.__name__)
+    return isinstance(obj, type | FunctionType) and is_named(obj)
 
 
 def _find(name: str, path: Any) -> Any:

@@ -35,6 +35,7 @@ from ._origins import (
     is_by_value,
     is_named,
     is_wrapped,
+    rewritten,
     wrapped_in,
 )
 
@@ -48,8 +49,9 @@ if TYPE_CHECKING:
     from ._preludes import Notes
     from ._shared import Sharing
 
-    #: What a message needs: the object of each token, the globals of each (scope, name).
-    Needs = dict[str | tuple[str, str], Any]
+    #: What a message needs: the object of each token, the globals of each (scope, name), and,
+    #: by bytes, what loaders have made of modules.
+    Needs = dict[str | tuple[str, str] | bytes, Any]
 
 #: Modules whose types are looked at by `_reducers`; there is no cheaper test for a type
 #: that may not even be imported.
@@ -176,7 +178,7 @@ class BasePickler:
 
     def _function(self, func: FunctionType) -> Any:
         if is_named(func):
-            return NotImplemented
+            return self._by_name(func)
         entry = token_of(func)
         if entry is not None and self._is_bare(entry):
             return self._bare(entry, func)
@@ -185,7 +187,7 @@ class BasePickler:
     def cached(self, obj: Any) -> Any:
         """Reduce a function under `functools.lru_cache`."""
         if is_named(obj):
-            return NotImplemented
+            return self._by_name(obj)
         entry = token_of(obj)
         if entry is not None and self._is_bare(entry):
             return self._bare(entry, obj)
@@ -194,7 +196,7 @@ class BasePickler:
     def reduce_class(self, kind: Any) -> Any:
         """Reduce a class."""
         if is_named(kind):
-            return NotImplemented
+            return self._by_name(kind)
         if is_wrapped(kind):
             # A definition would be a twin of what the module's own functions find there.
             return wrapped_in, (kind.__module__, kind.__qualname__)
@@ -206,6 +208,12 @@ class BasePickler:
     def define_class(self, kind: type, entry: Entry) -> Any:
         """Reduce a class to its definition."""
         raise NeedsReach(f"class {kind.__qualname__!r} travels by value")
+
+    def _by_name(self, obj: Any) -> Any:
+        """Leave it to pickle, which writes a name."""
+        if rewritten:
+            self.require_module(obj.__module__)
+        return NotImplemented
 
     def _is_bare(self, entry: Entry) -> bool:
         return not self.inline or (self.up and entry.above)
@@ -219,8 +227,8 @@ class BasePickler:
 
     # ------------------------------------------------------------ notes
 
-    def require(self, key: str | tuple[str, str], what: Any) -> None:
-        """Note that the receiver must have a token, or a name of a scope."""
+    def require(self, key: str | tuple[str, str] | bytes, what: Any) -> None:
+        """Note that the receiver must have a token, a name of a scope, or a module as it is."""
         if self.needs is None:
             self.needs = {}
         self.needs[key] = what
@@ -229,6 +237,12 @@ class BasePickler:
         """Note which names of a scope the receiver must have."""
         for name in required:
             self.require((scope.key, name), names)
+
+    def require_module(self, name: str) -> None:
+        """Note that the receiver must have the functions of a module as they are here."""
+        what = rewritten.get(name)
+        if what is not None and not self.up:
+            self.require(what.key, what)
 
     def unfilled(self, cells: Sequence[CellType]) -> list[CellType]:
         """Return those cells whose contents have not been pickled, as if they now were."""
@@ -341,6 +355,7 @@ def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:
 
     name = module.__name__
     if sys.modules.get(name) is module and importable(name):
+        pickler.require_module(name)
         return import_module, (name,)
     from ._modules import reduce_by_value
 

@@ -503,7 +503,7 @@ class _Binding:
 
 def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
     """Return what is to be pickled for one need, or None."""
-    if isinstance(key, str):
+    if not isinstance(key, tuple):
         return what
     scope_key, name = key
     if up and is_from_above(scope_key, name):
@@ -539,7 +539,9 @@ def explore(needs: Needs, meant: bool = True) -> Needs:
         if key in found:
             continue
         found[key] = what
-        if key[1] == _ALL and not isinstance(key, str):
+        if isinstance(key, bytes):
+            continue
+        if isinstance(key, tuple) and key[1] == _ALL:
             if meant:
                 pending += _all_names(key[0], what)
             continue

@@ -337,3 +337,116 @@ def test_program_that_runpy_has_not_made_the_main_module(tmp_path: Path) -> None
         tmp_path,
         preamble="",
     )
+
+
+HOOK = """
+import ast, sys
+from importlib.abc import Loader
+from importlib.machinery import PathFinder, SourceFileLoader
+
+class Doubling(ast.NodeTransformer):
+    def visit_Return(self, node):
+        node.value = ast.Call(ast.Name("_twice", ast.Load()), [node.value], [])
+        return ast.fix_missing_locations(node)
+
+class Rewriting(SourceFileLoader):
+    def source_to_code(self, data, path, **_):
+        tree = ast.parse(data)
+        add = ast.parse("from twice import twice as _twice")
+        tree = Doubling().visit(tree)
+        tree.body[0:0] = add.body
+        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+    def get_code(self, fullname):
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+class Watching(Loader):
+    def __init__(self, loader): self.loader = loader
+    def create_module(self, spec): return self.loader.create_module(spec)
+    def exec_module(self, module): return self.loader.exec_module(module)
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        spec = PathFinder.find_spec(name, path)
+        if name == "rewritten":
+            spec.loader = Rewriting(name, spec.origin)
+        elif name == "watched":
+            spec.loader = Watching(spec.loader)
+        else:
+            return None
+        return spec
+
+sys.meta_path.insert(0, Finder)
+"""
+
+REWRITTEN = """
+import functools
+state = []
+class Thing:
+    def __init__(self): self.x = 4
+    def get(self): return self.x
+    @staticmethod
+    def fixed(): return 5
+    @property
+    def half(self): return self.x // 2
+    class Inner:
+        def get(self): return 7
+def plain(x):
+    state.append(x)
+    return x
+def outer():
+    def inner(): return 1
+    return inner()
+@functools.lru_cache
+def cached(x): return x
+def is_same(): return state is plain.__globals__["state"]
+"""
+
+
+def test_functions_that_a_loader_has_rewritten(tmp_path: Path) -> None:
+    (tmp_path / "twice.py").write_text("def twice(x): return 2 * x\n")
+    (tmp_path / "rewritten.py").write_text(REWRITTEN)
+    (tmp_path / "watched.py").write_text(REWRITTEN)
+    run_main(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        + HOOK
+        + """
+import pickle, rewritten, watched
+from pool._pickling import _origins
+def use(thing, cls, inner):
+    import rewritten
+    return (thing.get(), cls.fixed(), thing.half, inner.get(), rewritten.outer(), len(rewritten.state),
+            type(thing) is rewritten.Thing, type(sys.modules["rewritten"].__loader__).__name__)
+assert (w(rewritten.plain, 2), rewritten.plain(2)) == (4, 4)
+assert (w(rewritten.cached, 3), w(rewritten.is_same)) == (6, 2)
+thing = rewritten.Thing()
+there = w(use, thing, rewritten.Thing, rewritten.Thing.Inner())
+assert there == (8, 10, 4, 14, 4, 1, True, "SourceFileLoader"), there
+assert w(lambda f: f, rewritten.plain) is rewritten.plain
+assert type(w(lambda t: t, thing)) is rewritten.Thing
+# Named in every message, sent in none but the first.
+assert dumps_to_worker(thing).without_definitions().data.count(b"Thing") == 1
+assert len(dumps_to_worker(thing).without_definitions().data) < 200
+# A loader that does nothing but watch makes no difference.
+assert w(watched.plain, 2) == 2 and list(_origins.rewritten) == ["rewritten"]
+assert dumps_to_worker(watched.Thing()).data == pickle.dumps(watched.Thing(), 5)
+""",
+        tmp_path,
+    )
+    # Objects alone bring it along, and so does a lambda of the module.
+    (tmp_path / "rewritten.py").write_text(REWRITTEN + "make = lambda: [Thing().get()]\n")
+    run_main(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        + HOOK
+        + """
+import operator, rewritten
+assert w(operator.methodcaller("get"), rewritten.Thing()) == 8
+""",
+        tmp_path,
+    )
+    run_main(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        + HOOK
+        + "import rewritten\nassert w(rewritten.make) == [8]\n",
+        tmp_path,
+    )
