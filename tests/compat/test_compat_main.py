@@ -207,8 +207,8 @@ def test_an_initializer_changes_the_globals_it_is_given(
     source, expected = INITIALIZED[what]
     source = textwrap.dedent(source) + textwrap.dedent("""
         p = Pool(1, *arguments, maxtasksperchild=1)
-        print(p.map(work, [1]))
-        print(p.map(work, [1]))  # in a worker that has taken the place of the first
+        for value in p.map(work, [1, 1], 1):  # the second in a worker that follows the first
+            print([value])
         p.close()
         p.join()
     """)
