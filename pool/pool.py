@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing.pool as _standard
 from multiprocessing.pool import ThreadPool
 
-from ._faces._iterators import IMapIterator
+from ._faces._iterators import IMapIterator as IMapIterator
+from ._faces._iterators import IMapUnorderedIterator as IMapUnorderedIterator
 from ._faces._pool import Pool
 from ._faces._results import AsyncResult
 from ._faces._results import MapResult as MapResult
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
 # What a star import of the standard module gives; the other names here come along by attribute.
 __all__ = ["Pool", "ThreadPool"]
 
-# Names that programs check results against with `isinstance`. The first is an alias in the
-# standard module too; of iterators there is one class here, whatever the order of its results.
+# An alias in the standard module too.
 ApplyResult = AsyncResult
-IMapUnorderedIterator = IMapIterator
 
 
 def __getattr__(name: str) -> Any:

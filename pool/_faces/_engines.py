@@ -47,16 +47,16 @@ class Engines:
 
     __slots__ = (
         "_blas_threads",
-        "_initargs",
-        "_initializer",
         "_locks",
-        "_maxtasksperchild",
         "_over",
         "_pool",
         "_processes",
         "_sharing",
         "_sides",
+        "initargs",
+        "initializer",
         "main",
+        "maxtasksperchild",
         "method",
     )
 
@@ -72,9 +72,9 @@ class Engines:
     ) -> None:
         self._pool = pool
         self._processes = processes
-        self._initializer = initializer
-        self._initargs = initargs
-        self._maxtasksperchild = maxtasksperchild
+        self.initializer = initializer
+        self.initargs = initargs
+        self.maxtasksperchild = maxtasksperchild
         self._blas_threads = blas_threads
         self._sides: list[LocalEngine] = []
         self._sharing: LocalEngine | None = None
@@ -159,6 +159,12 @@ class Engines:
                 known = self._sharing = self._new("fork")
         return known
 
+    def resize(self, processes: int) -> None:
+        """Have so many workers from now on."""
+        self._processes = processes
+        for engine in self.all():
+            engine.resize(processes)
+
     def all(self) -> list[LocalEngine]:
         """Return those that this process has started."""
         engines = list(self._sides)
@@ -174,9 +180,9 @@ class Engines:
 
         return LocalEngine(
             self._processes,
-            self._initializer,
-            self._initargs,
-            self._maxtasksperchild,
+            self.initializer,
+            self.initargs,
+            self.maxtasksperchild,
             "forkserver" if method == "default" else method,
             self._limits(),
             _preload(),

@@ -55,6 +55,10 @@ class _ParentEngine:
         self._processes = processes
         self.main: Any = None
 
+    def all(self) -> list[Any]:
+        """Return that connection, if there is one."""
+        return [] if self.main is None else [self.main]
+
     def current(self) -> Any:
         """Return the connection to that engine, made at first use."""
         if self.main is None:
@@ -74,6 +78,9 @@ class _ParentEngine:
 
 class PoolHandle(Pool):
     """The pool that a task runs in. All methods that run tasks work, to any depth."""
+
+    _as_standard = "Pool"
+    _context = None
 
     def __init__(self, key: tuple[int, int], processes: int) -> None:
         _load_engine()

@@ -11,6 +11,8 @@ from __future__ import annotations
 import _thread
 from collections import deque
 
+from pool._faces._standard import StandardIterator
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from pool._faces._progress import Progress
     from pool._local._engine import LocalEngine
+    from pool._local._jobs import Source
 
 #: Items that may be out or waiting to be taken, at most; and in bytes of pickled input.
 WINDOW_ITEMS = 4096
@@ -88,6 +91,8 @@ class Flow:
         self.progress: Progress | None = None
         #: Called with how many chunks may be read in all; None: without limit.
         self.open: Callable[[int | None], None] | None = None
+        #: Where its chunks come from.
+        self.source: Source | None = None
         self._ordered = ordered
         self._parts: dict[int, tuple[list[Any], bool]] = {}
         self._next = 0
@@ -186,6 +191,23 @@ class Flow:
             self._unlimited = True
             self.open(None)
 
+    def work_off(self) -> None:
+        """Do as `lift`, for somebody who looks how far it is; and see to it that it goes on."""
+        if not self.finished:
+            self.lift()
+            self.engine.attend()
+
+    @property
+    def arrived(self) -> int:
+        """Outcomes that were taken, or could be."""
+        return self._taken + len(self.ready)
+
+    @property
+    def length(self) -> int | None:
+        """How many outcomes there will be; None while that is not known."""
+        source = self.source
+        return source.chunks + len(self._tail) if source is not None and source.final else None
+
     def abandon(self) -> None:
         """Nobody will look at the results; work the input off all the same."""
         self._abandoned = True
@@ -201,14 +223,16 @@ class Flow:
         return bool(self.ready) or self.finished
 
 
-class IMapIterator:
+class IMapIterator(StandardIterator):
     """Iterate over the results of ``imap``.
 
-    Returned by `Pool.imap` and `Pool.imap_unordered`; not made by users. Any number of
+    Returned by `Pool.imap` and `Pool.istarmap`; not made by users. Any number of
     threads may take from it.
     """
 
     __slots__ = ("__weakref__", "_chunk", "_flow", "_lock", "_pool", "_single")
+
+    _as_standard = "IMapIterator"
 
     def __init__(self, pool: object, flow: Flow, chunksize: int) -> None:
         self._pool = pool
@@ -220,14 +244,14 @@ class IMapIterator:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self, timeout: float | None = None) -> Any:
         if not self._single:
-            return self.next()
+            return self.next(timeout)
         flow = self._flow
         try:
             value = flow.ready.popleft()
         except IndexError:
-            return self.next()
+            return self.next(timeout)
         except KeyboardInterrupt:
             self._interrupted()
             raise
@@ -309,6 +333,14 @@ class IMapIterator:
         return f"<{type(self).__name__} {flow.job_id}: {state}, {len(flow.ready)} ready>"
 
 
+class IMapUnorderedIterator(IMapIterator):
+    """Iterate over the results of ``imap_unordered``, as they come."""
+
+    __slots__ = ()
+
+    _as_standard = "IMapUnorderedIterator"
+
+
 class _Ended:
     """A flow that has nothing more."""
 
@@ -318,6 +350,10 @@ class _Ended:
     def __init__(self, flow: Flow) -> None:
         self.engine = flow.engine
         self.job_id = flow.job_id
+        self.arrived = self.length = flow.arrived
+
+    def work_off(self) -> None:
+        """Nothing is left to do."""
 
     def abandon(self) -> None:
         """Nothing is left to abandon."""

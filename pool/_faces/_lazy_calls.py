@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pool._faces._calls import progress_of
-from pool._faces._iterators import Flow, IMapIterator, Window
+from pool._faces._iterators import Flow, IMapIterator, IMapUnorderedIterator, Window
 from pool._faces._maps import needed_by_first
 from pool._faces._options import Label, options
 from pool._faces._references import any_refs, has_refs
@@ -63,6 +63,7 @@ def start_imap(
         from pool._faces._awaited import resolved_one_by_one
 
         iterable = resolved_one_by_one(iterable, bool(mode & STAR))
+    kind = IMapIterator if ordered else IMapUnorderedIterator
     window = Window(pool._processes, chunksize)
     flow = Flow(engine, ordered, window, chunksize)
     flow.progress = progress
@@ -75,7 +76,7 @@ def start_imap(
         flow.job_id = _awaited.submit(
             engine, func, parcels, chunksize, MAP | mode & CAUGHT, flow, label, *limits
         )
-        return IMapIterator(pool, flow, chunksize)
+        return kind(pool, flow, chunksize)
     source: Windowed | Fed
     if iterable.__class__ in (list, tuple, range):
         items = list(iterable) if iterable.__class__ is list else iterable
@@ -85,11 +86,12 @@ def start_imap(
             iter(iterable), chunksize, label.item, window.size, 2 * pool._processes, flow.end_with
         )
     source.engine = engine
+    flow.source = source
     flow.open = source.open
     engine.lazies.add(flow)
     job_id = engine.submit(function, mode, source, flow, label, *limits)
     flow.job_id = source.job_id = job_id
-    iterator = IMapIterator(pool, flow, chunksize)
+    iterator = kind(pool, flow, chunksize)
     try:
         if isinstance(source, Fed):
             source.start()

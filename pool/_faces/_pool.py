@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pool._faces._engines import Engines
+from pool._faces._standard import StandardPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ CLOSE = "CLOSE"
 TERMINATE = "TERMINATE"
 
 
-class Pool:
+class Pool(StandardPool):
     """Worker processes to which calls are handed out.
 
     A drop-in for `multiprocessing.Pool`. Functions may be lambdas, closures, bound
@@ -83,6 +84,7 @@ class Pool:
     """
 
     __module__ = "pool"
+    _as_standard = "Pool"
 
     def __init__(
         self,
@@ -110,6 +112,7 @@ class Pool:
         if blas_threads is not None and blas_threads < 1:
             raise ValueError(f"blas_threads must be at least 1, not {blas_threads}")
         self._processes = processes
+        self._context = context
         self._engines = Engines(
             processes,
             initializer,
@@ -421,7 +424,7 @@ class Pool:
         return worker_views(self)
 
     def __repr__(self) -> str:
-        cls = self.__class__
+        cls = type(self)
         return (
             f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={self._processes}>"
         )

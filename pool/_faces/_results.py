@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pool._faces._standard import StandardResult
 from pool._unraisable import report
 
 TYPE_CHECKING = False
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
     from pool._local._engine import LocalEngine
 
 
-class AsyncResult:
+class AsyncResult(StandardResult):
     """The result of one call, perhaps not there yet.
 
     Returned by the ``*_async`` methods of `Pool`; not made by users.
     """
+
+    _as_standard = "ApplyResult"
 
     # Defaults in the class: a hundred thousand of these are made at a time.
     _callback: Callable[[Any], object] | None = None
@@ -175,6 +178,7 @@ class AsyncResult:
 class MapResult(AsyncResult):
     """The result of a ``map``: a list with one value for each item."""
 
+    _as_standard = "MapResult"
     # Its workers need the CPUs.
     _eager = False
 

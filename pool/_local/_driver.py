@@ -87,6 +87,8 @@ class Driver:
         self._holder = 0
         #: Whose callbacks are due.
         self.calling: list[CallsBack] = []
+        #: Whose callbacks are being run: lists of one, or of none for an instant.
+        self.called: dict[int, list[CallsBack]] = {}
         self.epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
@@ -296,11 +298,18 @@ class Driver:
     def call_back(self) -> None:
         """Run callbacks that are due, without any lock held."""
         while self.calling:
+            under_way: list[CallsBack] = []
+            # Before anything is taken, so that who looks for what is not over finds it somewhere.
+            self.called[id(under_way)] = under_way
             try:
-                sink = self.calling.pop(0)
-            except IndexError:
-                return  # another thread took the last one
-            shield.opened(sink.call_back)
+                try:
+                    sink = self.calling.pop(0)
+                except IndexError:
+                    return  # another thread took the last one
+                under_way.append(sink)
+                shield.opened(sink.call_back)
+            finally:
+                del self.called[id(under_way)]
 
     def _on_ready(self, ready: list[tuple[int, int]], deadline: float | None) -> None:
         self.looked = monotonic()

@@ -14,7 +14,7 @@ from pool._local._driver import Driver
 from pool._local._express import call_now
 from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
-from pool._local._streams import CallStream
+from pool._local._streams import Batch, CallStream
 from pool._local._waiting import Lead
 from pool._pickling import drop_large, forget_all, inherits
 from pool._pickling._shared import ALL, number_globals, upcoming
@@ -338,6 +338,30 @@ class LocalEngine:
         """Tell that a lazily read job has more chunks."""
         self.driver.post(ev.ChunksAdded(job_id, chunks, final))
 
+    def unfinished(self) -> list[tuple[Any, Any]]:
+        """Return number and result of each call that is not over, callbacks included.
+
+        Calls that travel together have one number; each is told by its place besides.
+        """
+        driver = self.driver
+        found: list[tuple[Any, Any]] = []
+        for job_id, job in _items(driver.jobs):
+            if isinstance(job.sink, Batch):
+                found += [((job_id, place), result) for place, result in job.sink.unfinished()]
+            else:
+                found.append((job_id, job.sink))
+        found += [(loan.message_id, loan) for _, loan in _items(driver.loans)]
+        # In this order: a sink goes from the one to the other.
+        due: list[Any] = list(driver.calling)
+        for _, under_way in _items(driver.called):
+            due += under_way or [None]
+        found += [(getattr(sink, "_job_id", id(sink)), sink) for sink in due]
+        return found
+
+    def resize(self, processes: int) -> None:
+        """Have so many workers that may run tasks at the same time."""
+        self.driver.post(ev.ProcessesChanged(processes))
+
     def offer(self, feed: Fed, many: bool) -> None:
         """See to it that an input's new chunks are sent as soon as a worker can take one.
 
@@ -442,6 +466,11 @@ class LocalEngine:
         for job in jobs.values():
             job.sink.abort(PoolTerminated("this result belongs to the process that was forked"))
         self.driver.release(forked=True)
+
+
+def _items(books: dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """Return what a dict holds that other threads change meanwhile."""
+    return list(books.copy().items())
 
 
 def _terminate_all() -> None:

@@ -178,6 +178,14 @@ class NestedEngine:
         request.source.done(sent, sent + chunks)
         self.driver.channel.send((CHUNKS, job_id, described, final), blobs)
 
+    def unfinished(self) -> list[tuple[Any, Any]]:
+        """Return number and sink of each job that is not over, callbacks included."""
+        driver = self.driver
+        found: list[tuple[Any, Any]] = [
+            (job_id, request.sink) for job_id, request in driver.jobs.copy().items()
+        ]
+        return found + [(getattr(sink, "_job_id", id(sink)), sink) for sink in list(driver.calling)]
+
     def offer(self, feed: Fed, many: bool) -> None:
         """Hand an input's new chunks to the parent; what its workers do is not known here."""
         added, final = feed.news()

@@ -52,7 +52,7 @@ class CallStream:
         self._driver = driver
         self._function = function
         self._label = label
-        self._batch: _Batch | None = None
+        self._batch: Batch | None = None
         #: Calls (arguments, result) that the scheduler does not know of.
         self.pending: deque[tuple[tuple[Any, ...], Any]] = deque()
         #: Whether the driver knows that there are some.
@@ -84,13 +84,13 @@ class CallStream:
             batch.stream = None
             batch._complete()
         job_id = driver.new_job_id()
-        batch = self._batch = _Batch(self, job_id)
+        batch = self._batch = Batch(self, job_id)
         batch.take(pending)
         driver.add_job(Job(job_id, self._function, STAR, batch, batch, self._label))
         key = (self._function.function_id, 1)
         driver.inbox.append(ev.JobSubmitted(job_id, batch.chunks, False, key))
 
-    def complete(self, batch: _Batch) -> None:
+    def complete(self, batch: Batch) -> None:
         """End a job all of whose calls have their outcomes; under the driver's lock."""
         if not self.pending and self._batch is batch:
             self._batch = batch.stream = None
@@ -107,7 +107,7 @@ class CallStream:
         return due
 
 
-class _Batch(Source):
+class Batch(Source):
     """Source and sink of one job of a stream."""
 
     __slots__ = ("_due", "_driver", "calls", "job_id", "results", "stream", "waiting")
@@ -176,6 +176,11 @@ class _Batch(Source):
         elif not self.final:
             self.final = True
             self._driver.inbox.append(ev.ChunksAdded(self.job_id, 0, True))
+
+    def unfinished(self) -> list[tuple[int, Any]]:
+        """Return the calls that have no outcome."""
+        results = list(self.results)
+        return [(index, result) for index, result in enumerate(results) if result is not None]
 
     def part(self, index: int) -> Any:
         """Return the result of one call; None if it has its outcome."""

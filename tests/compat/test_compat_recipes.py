@@ -116,3 +116,222 @@ def test_contexts_of_ones_own_are_pickled(library: str, tmp_path: Path) -> None:
     print(type(copy) is Mine, copy.get_start_method())
     """
     assert run(library, body, tmp_path) == "True spawn\n"
+
+
+def test_classes_of_the_standard_module(library: str, tmp_path: Path) -> None:
+    """Libraries ask for these to tell what they were given."""
+    body = """
+    import functools
+    from multiprocessing.pool import (
+        ApplyResult, AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult, Pool, ThreadPool
+    )
+
+    @functools.singledispatch
+    def kind(thing):
+        return "thing"
+
+    @kind.register
+    def _(thing: Pool):
+        return "pool"
+
+    def kinds(thing, *classes):
+        print([isinstance(thing, each) for each in classes])
+
+    def inside(p):
+        return isinstance(p, Pool)
+
+    with multiprocessing.Pool(2) as p:
+        kinds(p, Pool, ThreadPool, multiprocessing.pool.Pool, int)
+        one, many = p.apply_async(square, (2,)), p.map_async(square, [3])
+        kinds(one, ApplyResult, AsyncResult, MapResult)
+        kinds(many, ApplyResult, AsyncResult, MapResult)
+        kinds(p.imap(square, []), IMapIterator, IMapUnorderedIterator)
+        kinds(p.imap_unordered(square, []), IMapIterator, IMapUnorderedIterator)
+        print(kind(p), type(p).__name__, p.__class__.__name__, AsyncResult[int].__args__)
+    """
+    expected = (
+        "[True, False, True, False]\n[True, True, False]\n[True, True, True]\n"
+        "[True, False]\n[True, True]\npool Pool Pool (<class 'int'>,)\n"
+    )
+    assert run(library, body, tmp_path) == expected
+
+
+def test_classes_derived_from_pool_are_themselves(library: str, tmp_path: Path) -> None:
+    body = """
+    class Counting(multiprocessing.pool.Pool):
+        made = 0
+
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.__class__.made += 1
+
+        def __repr__(self):
+            return f"{self.__class__.__name__}({self._processes})"
+
+    with Counting(1) as p:
+        print(p, Counting.made, isinstance(p, multiprocessing.pool.Pool), type(p) is p.__class__)
+        print(p.map(square, [3]))
+
+    class Other(multiprocessing.pool.Pool):
+        def twice(self, x):
+            return 2 * self.apply(square, (x,))
+
+    with multiprocessing.Pool(1) as p:
+        p.__class__ = Other
+        print(p.twice(3), isinstance(p, Other))
+    """
+    assert run(library, body, tmp_path) == "Counting(1) 1 True True\n[9]\n18 True\n"
+
+
+def test_waiting_until_nothing_is_left(library: str, tmp_path: Path) -> None:
+    body = """
+    import threading
+
+    def wait(path):
+        with open(path) as gate:
+            gate.read()
+        return path
+
+    os.mkfifo("gate")
+    done = []
+    going_on = threading.Event()
+
+    def slowly(value):
+        going_on.wait()
+        done.append(value)
+
+    with multiprocessing.Pool(2) as p:
+        print(len(p._cache))
+        held = p.apply_async(wait, ("gate",), callback=slowly)
+        mapped = p.map_async(square, range(10))
+        each = [p.apply_async(square, (n,), callback=done.append) for n in range(20)]
+        print(held._job in p._cache, held._job in held._cache, p._cache[held._job] is held)
+        open("gate", "w").close()
+        while held._job not in p._cache:
+            pass
+        going_on.set()
+        ordered, unordered = p.imap(square, range(300)), p.imap_unordered(square, range(300))
+        print(ordered._job != unordered._job)
+        while p._cache:
+            held.wait(0.01)
+        print(sorted(done, key=str) == sorted([*(n * n for n in range(20)), "gate"], key=str))
+        print(held._event.is_set(), mapped.ready(), all(result.ready() for result in each))
+        print(list(ordered) == [n * n for n in range(300)], len(list(unordered)))
+        print(held._job in p._cache, {mapped._job, *(result._job for result in each)} & {*p._cache})
+    """
+    expected = "0\nTrue True True\nTrue\nTrue\nTrue True True\nTrue 300\nFalse set()\n"
+    assert run(library, body, tmp_path) == expected
+
+
+def test_how_many_results_have_come_in(library: str, tmp_path: Path) -> None:
+    """Nobody takes a result as long as this is shown."""
+    body = """
+    import time
+
+    for method in ("imap", "imap_unordered"):
+        p = multiprocessing.Pool(2)
+        results = getattr(p, method)(square, iter(range(500)))
+        p.close()
+        while (done := results._index) != 500:
+            time.sleep(0.01)
+        while results._length is None:
+            time.sleep(0.01)
+        print(done, results._length, sum(results) == sum(n * n for n in range(500)))
+        p.join()
+
+    def broken():
+        yield 1
+        raise LookupError("broken")
+
+    with multiprocessing.Pool(2) as p:
+        results = p.imap(square, broken())
+        print(next(results))
+        while results._length is None or results._index < results._length:
+            time.sleep(0.01)
+        print(results._length)
+    """
+    assert run(library, body, tmp_path) == "500 500 True\n500 500 True\n1\n2\n"
+
+
+def test_how_much_waits(library: str, tmp_path: Path) -> None:
+    body = """
+    import time
+
+    def wait(path):
+        with open(path) as gate:
+            gate.read()
+
+    os.mkfifo("gate")
+    with multiprocessing.Pool(1) as p:
+        print(p._taskqueue.empty(), p._taskqueue.qsize(), p._inqueue.empty(), p._outqueue.empty())
+        results = [p.apply_async(wait, ("gate",)) for _ in range(3)]
+        while p._inqueue.empty():
+            time.sleep(0.01)
+        for result in results:
+            while not result.ready():
+                os.close(os.open("gate", os.O_WRONLY))
+                result.wait(0.01)
+        print(p._taskqueue.empty(), p._inqueue.empty(), p._outqueue.empty())
+        # The way to hand out no more than is worked off.
+        count = 0
+        for n in range(500):
+            while p._taskqueue.qsize() > 20:
+                time.sleep(0.001)
+            count += 1
+            last = p.apply_async(square, (n,))
+        print(count, last.get())
+    """
+    assert run(library, body, tmp_path) == "True 0 True True\nTrue True True\n500 249001\n"
+
+
+def test_what_a_pool_was_made_with(library: str, tmp_path: Path) -> None:
+    body = """
+    def start(value):
+        global started
+        started = value
+
+    context = multiprocessing.get_context("fork")
+    p = multiprocessing.pool.Pool(2, start, (1,), 7, context)
+    print(p._initializer is start, p._initargs, p._maxtasksperchild, p._processes)
+    print(p._ctx is context, p._wrap_exception, p._state)
+    handlers = p._worker_handler, p._task_handler, p._result_handler
+    print([handler.is_alive() for handler in handlers], {handler.daemon for handler in handlers})
+    process = p.Process(p._ctx, target=print, args=("hello",))
+    process.start()
+    process.join()
+    p.close()
+    print(p._state)
+    p.join()
+    print([handler.is_alive() for handler in handlers])
+    with multiprocessing.Pool(1) as p:
+        print(p._initializer, p._initargs, p._maxtasksperchild, p._ctx.get_start_method())
+    print(p._state)
+    p.join()
+    print([handler.is_alive() for handler in handlers])
+    """
+    expected = (
+        "True (1,) 7 2\nTrue True RUN\n[True, True, True] {True}\nhello\nCLOSE\n"
+        "[False, False, False]\nNone () None fork\nTERMINATE\n[False, False, False]\n"
+    )
+    assert run(library, body, tmp_path) == expected
+
+
+def test_more_workers(library: str, tmp_path: Path) -> None:
+    body = """
+    def meet(_):
+        # Only workers of which there are three can do that.
+        barrier.wait(60)
+        return os.getpid()
+
+    barrier = multiprocessing.Barrier(3)
+    def start(value):
+        global barrier
+        barrier = value
+
+    with multiprocessing.Pool(1, start, (barrier,)) as p:
+        p.apply(square, (1,))
+        p._processes = 3
+        p._repopulate_pool()
+        print(len(p._pool), len(set(p.map(meet, range(3), 1))))
+    """
+    assert run(library, body, tmp_path) == "3 3\n"

@@ -202,5 +202,10 @@ def test_start_is_light(statement: str) -> None:
     assert {name.partition(".")[0] for name in loaded_by(statement)} & HEAVY == set()
 
 
+def test_asking_for_the_class_of_a_pool_loads_nothing() -> None:
+    statement = "from pool import Pool; assert Pool.__new__(Pool).__class__ is Pool"
+    assert "multiprocessing" not in loaded_by(statement)
+
+
 def test_check_sees_a_heavy_import() -> None:
     assert loaded_by("import dataclasses") >= {"dataclasses", "inspect", "re", "enum"}
