@@ -95,6 +95,20 @@ def start_map(
     return result
 
 
+def mode_of(mapper: Any) -> int:
+    """Return MAP or STAR for what `Pool._map_async` is given.
+
+    Raises
+    ------
+    ValueError
+        If it is neither of them, nor the standard's function for one.
+    """
+    for mode, name in ((MAP, "mapstar"), (STAR, "starmapstar")):
+        if mapper == mode or getattr(mapper, "__name__", None) == name:
+            return mode
+    raise ValueError(f"items cannot be mapped by {mapper!r}, only by mapstar and starmapstar")
+
+
 def _as_sequence(iterable: Iterable[Any], awaited: bool) -> Sequence[Any]:
     """Return the items as a sequence that will not change while they are sent."""
     kind = iterable.__class__

@@ -157,6 +157,8 @@ class Pool(StandardPool):
             If the pool was closed or terminated.
         """
         self._check_running()
+        if self._replaced("apply_async"):
+            return self.apply_async(func, args, kwds, **extra).get()
         if not extra:
             loan = _calls.call_now(self, func, args, kwds)
             if loan is not None:
@@ -218,6 +220,9 @@ class Pool(StandardPool):
             If the worker of an item ended; the items in other workers are not touched.
         """
         self._check_running()
+        if self._replaced("_map_async"):
+            mapped: list[Any] = self._map_async(func, iterable, MAP, chunksize, **extra).get()
+            return mapped
         result = _maps.start_map(
             self, "map", func, iterable, chunksize, MAP, extra=extra, awaited=True
         )
@@ -239,6 +244,10 @@ class Pool(StandardPool):
         `apply_async`; they are called once, with the whole list or the first exception.
         """
         self._check_running()
+        if self._replaced("_map_async"):
+            return self._map_async(
+                func, iterable, MAP, chunksize, callback, error_callback, **extra
+            )
         return _maps.start_map(
             self, "map_async", func, iterable, chunksize, MAP, callback, error_callback, extra
         )
@@ -252,6 +261,9 @@ class Pool(StandardPool):
     ) -> list[Any]:
         """Do as `map`, with each element unpacked as arguments: ``func(*element)``."""
         self._check_running()
+        if self._replaced("_map_async"):
+            mapped: list[Any] = self._map_async(func, iterable, STAR, chunksize, **extra).get()
+            return mapped
         result = _maps.start_map(
             self, "starmap", func, iterable, chunksize, STAR, extra=extra, awaited=True
         )
@@ -269,9 +281,46 @@ class Pool(StandardPool):
     ) -> MapResult:
         """Do as `starmap`, but return a `MapResult` at once."""
         self._check_running()
+        if self._replaced("_map_async"):
+            return self._map_async(
+                func, iterable, STAR, chunksize, callback, error_callback, **extra
+            )
         return _maps.start_map(
             self, "starmap_async", func, iterable, chunksize, STAR, callback, error_callback, extra
         )
+
+    def _map_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        mapper: Any,
+        chunksize: int | None = None,
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        **extra: Any,
+    ) -> MapResult:
+        """Do what the four methods above have in common; classes may replace it, as the standard's.
+
+        Parameters
+        ----------
+        mapper : object
+            How items become arguments; what a class that replaces this was given, or one of the
+            standard's functions.
+        """
+        self._check_running()
+        mode = _maps.mode_of(mapper)
+        method = "starmap" if mode == STAR else "map"
+        return _maps.start_map(
+            self, method, func, iterable, chunksize, mode, callback, error_callback, extra
+        )
+
+    def _replaced(self, name: str) -> bool:
+        """Return whether a derived class, or a patch, has put something in the place of a method.
+
+        Then the methods that go through it in the standard go through it here as well. Else they
+        take their own way, which is shorter.
+        """
+        return getattr(getattr(self, name), "__func__", None) is not _OWN[name]
 
     # ------------------------------------------------------------------ iterators
 
@@ -355,6 +404,9 @@ class Pool(StandardPool):
 
     def terminate(self) -> None:
         """End the workers at once, without completing outstanding work."""
+        self._end()
+
+    def _end(self) -> None:
         self._state = TERMINATE
         for engine in self._engines.finish():
             engine.terminate()
@@ -390,7 +442,7 @@ class Pool(StandardPool):
                     source=self,
                     stacklevel=2,
                 )
-            self.terminate()
+            self._end()  # not what a derived class does when it is terminated
         except Exception:
             return  # never made, or the interpreter is going down
 
@@ -433,6 +485,10 @@ class Pool(StandardPool):
         from pool._faces._html import pool_html
 
         return pool_html(self.stats())
+
+
+#: What `_replaced` looks for.
+_OWN = {name: vars(Pool)[name] for name in ("apply_async", "_map_async")}
 
 
 def _in_worker() -> bool:

@@ -335,3 +335,91 @@ def test_more_workers(library: str, tmp_path: Path) -> None:
         print(len(p._pool), len(set(p.map(meet, range(3), 1))))
     """
     assert run(library, body, tmp_path) == "3 3\n"
+
+
+def test_calls_are_seen_by_derived_classes(library: str, tmp_path: Path) -> None:
+    body = """
+    class LoggingPool(multiprocessing.pool.Pool):
+        def apply_async(self, func, args=(), kwds={}, callback=None, error_callback=None):
+            print("apply_async", func.__name__, args, kwds)
+            return super().apply_async(func, args, kwds, callback, error_callback)
+
+        def _map_async(self, func, iterable, *rest, **more):
+            print("_map_async", func.__name__, iterable)
+            return super()._map_async(func, iterable, *rest, **more)
+
+    def add(a, b=1):
+        return a + b
+
+    with LoggingPool(2) as p:
+        print(p.apply(add, (1,), {"b": 2}))
+        print(p.apply_async(add, (1,)).get())
+        print(p.map(square, [1, 2]), p.map(square, [3], 1))
+        print(p.map_async(square, [4], callback=print).get())
+        print(p.starmap(add, [(1, 2)]), p.starmap_async(add, [(3, 4)], 1).get())
+        print(list(p.imap(square, [5])))
+    """
+    expected = """\
+apply_async add (1,) {'b': 2}
+3
+apply_async add (1,) {}
+2
+_map_async square [1, 2]
+_map_async square [3]
+[1, 4] [9]
+_map_async square [4]
+[16]
+[16]
+_map_async add [(1, 2)]
+_map_async add [(3, 4)]
+[3] [7]
+[25]
+"""
+    assert run(library, body, tmp_path) == expected
+
+
+def test_calls_are_seen_by_patches(library: str, tmp_path: Path) -> None:
+    body = """
+    from unittest import mock
+    from multiprocessing.pool import mapstar, starmapstar
+
+    Pool = multiprocessing.pool.Pool
+    with Pool(1) as p:
+        with mock.patch.object(Pool, "apply_async", autospec=True) as patched:
+            patched.return_value.get.return_value = "mocked"
+            print(p.apply(square, (3,)), patched.call_count)
+        print(p.apply(square, (3,)))
+        p.apply_async = mock.Mock(wraps=p.apply_async)
+        print(p.apply(square, (4,)), p.apply_async.call_args.args)
+        with mock.patch.object(p, "_map_async", wraps=p._map_async) as patched:
+            print(p.map(square, [1, 2]), p.starmap(pow, [(2, 3)]), patched.call_count)
+        print(p._map_async(square, [1, 2], mapstar).get())
+        print(p._map_async(pow, [(2, 3)], starmapstar).get())
+    """
+    expected = "mocked 1\n9\n16 (<function square at"
+    printed = run(library, body, tmp_path)
+    assert printed.startswith(expected)
+    assert printed.endswith(", (4,), {})\n[1, 4] [8] 2\n[1, 4]\n[8]\n")
+
+
+def test_derived_classes_are_terminated_once(library: str, tmp_path: Path) -> None:
+    body = """
+    import gc
+
+    class Ending(multiprocessing.pool.Pool):
+        def terminate(self):
+            print("terminate")
+            super().terminate()
+
+    with Ending(1) as p:
+        print(p.apply(square, (3,)))
+    p.join()
+    del p
+    gc.collect()
+    p = Ending(1)
+    p.close()
+    p.join()
+    del p
+    gc.collect()
+    """
+    assert run(library, body, tmp_path) == "9\nterminate\n"
