@@ -26,6 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
+    from store._pickling import Name
+
 #: What `get` may be asked for.
 COPY_MODES = ("cow", "readonly", "copy")
 
@@ -38,10 +40,14 @@ _process = os.urandom(6).hex()
 class _Object:
     """What references of one process to one object share."""
 
-    __slots__ = ("__weakref__", "_arrived", "blobs", "nbytes", "uid")
+    __slots__ = ("__weakref__", "_arrived", "blobs", "names", "nbytes", "uid")
 
-    def __init__(self, uid: str, blobs: list[Any], arrived: list[Any] | None = None) -> None:
+    def __init__(
+        self, uid: str, names: tuple[Name, ...], blobs: list[Any], arrived: list[Any] | None
+    ) -> None:
         self.uid = uid
+        #: What whoever loads it must have by these names, see `_pickling`.
+        self.names = names
         #: Empty once freed.
         self.blobs = blobs
         #: What its blocks were mapped by to find out that they are blocks.
@@ -83,13 +89,15 @@ class ObjectRef:
     _object: _Object
 
     @classmethod
-    def of(cls, encoded: Encoded) -> Self:
+    def of(cls, encoded: Encoded, names: tuple[Name, ...] = ()) -> Self:
         """Return a reference to an object that was pickled already.
 
         Parameters
         ----------
         encoded : Encoded
             Its large buffers are copied into the store, unless they are there.
+        names : tuple
+            What its pickle relies on, see `_pickling`.
 
         Raises
         ------
@@ -98,14 +106,20 @@ class ObjectRef:
         from store._depot import stored
 
         uid = f"{_process}-{os.getpid():x}-{next(_numbers):x}"
-        return cls._new(uid, stored([encoded.data, *encoded.buffers], strict=True))
+        return cls._new(uid, names, stored([encoded.data, *encoded.buffers], strict=True))
 
     @classmethod
-    def _new(cls, uid: str, blobs: list[Any], arrived: list[Any] | None = None) -> Self:
+    def _new(
+        cls,
+        uid: str,
+        names: tuple[Name, ...],
+        blobs: list[Any],
+        arrived: list[Any] | None = None,
+    ) -> Self:
         found = _objects.get(uid)
         if found is None or not found.blobs:
             # References to what was freed here stay so: who freed it does not want it back.
-            found = _objects[uid] = _Object(uid, blobs, arrived)
+            found = _objects[uid] = _Object(uid, names, blobs, arrived)
         ref = cls.__new__(cls)
         ref._object = found
         return ref
@@ -141,8 +155,11 @@ class ObjectRef:
         popen = _handed.starting()
         parts = None if popen is None else _handed.hand_down(popen, _blobs(self))
         if parts is not None:
-            return _rebuild_handed, (type(self), self._object.uid, *parts)
-        return _rebuild, (type(self), self._object.uid, *self._exported(protocol))
+            return _rebuild_handed, (*self._described(), *parts)
+        return _rebuild, (*self._described(), *self._exported(protocol))
+
+    def _described(self) -> tuple[Any, ...]:
+        return type(self), self._object.uid, self._object.names
 
     def _exported(self, protocol: int) -> list[Any]:
         return [_exported(blob, protocol) for blob in _blobs(self)]
@@ -157,17 +174,19 @@ def _exported(blob: Any, protocol: int) -> Any:
     return PickleBuffer(_mappings.shown(blob))
 
 
-def _rebuild(kind: type[ObjectRef], uid: str, *blobs: Any) -> ObjectRef:
+def _rebuild(kind: type[ObjectRef], uid: str, names: tuple[Name, ...], *blobs: Any) -> ObjectRef:
     held = [_imported(blob) for blob in blobs]
     arrived = [
         _mappings.array_under(blob) if type(block) is Block else None
         for block, blob in zip(held[1:], blobs[1:], strict=True)
     ]
-    return kind._new(uid, held, arrived)
+    return kind._new(uid, names, held, arrived)
 
 
-def _rebuild_handed(kind: type[ObjectRef], uid: str, *parts: Any) -> ObjectRef:
-    return kind._new(uid, _handed.receive(*parts))
+def _rebuild_handed(
+    kind: type[ObjectRef], uid: str, names: tuple[Name, ...], *parts: Any
+) -> ObjectRef:
+    return kind._new(uid, names, _handed.receive(*parts))
 
 
 def _imported(blob: Any) -> Any:
@@ -179,6 +198,11 @@ def _blobs(ref: ObjectRef) -> list[Any]:
     if not blobs:
         raise ObjectFreed(f"object {ref.hex()} was freed in this process; keep it, or put it anew")
     return blobs
+
+
+def names_of(ref: ObjectRef) -> tuple[Name, ...]:
+    """Return what whoever loads the object must have by name, see `_pickling`."""
+    return ref._object.names
 
 
 def load(ref: ObjectRef, copy: str = "cow") -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import _pickle
 import sys
 from math import prod
 from operator import index
 
 from store import _mappings
-from store._codec import Encoded, encode, reduce_large
 from store._depot import depot
+from store._pickling import encoded
 from store._refs import ObjectRef, load
 
 TYPE_CHECKING = False
@@ -20,25 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     T = TypeVar("T")
-
-
-class _Pickler(_pickle.Pickler):
-    def reducer_override(self, obj: Any) -> Any:
-        return reduce_large(obj)
-
-
-def _encoded(obj: object) -> Encoded:
-    try:
-        return encode(obj, _Pickler)
-    except (_pickle.PicklingError, TypeError, AttributeError):
-        from cloudpickle import CloudPickler
-
-        class Pickler(CloudPickler):  # type: ignore[misc]  # it ships no annotations
-            def reducer_override(self, obj: Any) -> Any:
-                reduced = reduce_large(obj)
-                return super().reducer_override(obj) if reduced is NotImplemented else reduced
-
-        return encode(obj, Pickler)
 
 
 def put(obj: object) -> ObjectRef:
@@ -61,7 +41,7 @@ def put(obj: object) -> ObjectRef:
     StoreFull
         If neither memory nor disk has room.
     """
-    return ObjectRef.of(_encoded(obj))
+    return ObjectRef.of(*encoded(obj))
 
 
 def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:

@@ -13,7 +13,7 @@ from _pickle import PickleBuffer, dumps
 
 from pool._objects._home import current
 from pool._objects._refs import Collecting, ObjectRef
-from pool._pickling import ATOMS, CannotSend, dumps_to_worker, loads
+from pool._pickling import ATOMS, CannotSend, dumps_to_worker, loads, with_names
 from store._codec import opened
 
 TYPE_CHECKING = False
@@ -158,12 +158,14 @@ def is_of_store(value: object) -> bool:
 
 def of_runtime(ref: Any) -> ObjectRef:
     """Return a reference of the runtime to what a reference of the store names; no copy."""
-    from store._refs import _blobs
+    from store._refs import _blobs, names_of
 
     data, *buffers = _blobs(ref)
     if type(data) is not bytes:
         data = bytes(opened(data))
-    return current().put_stored(Sealed(data, buffers, ()))
+    encoded = with_names(data, buffers, names_of(ref))
+    # What is in the store already stays there.
+    return current().put_stored(Sealed(encoded.data, stored(encoded.buffers), ()))
 
 
 class Hole:

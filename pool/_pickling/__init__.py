@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from store._codec import Encoded
 
-from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads
+from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads, with_names
 from ._kept import drop_large
 from ._namespaces import install_main, look_up_with, main_facts
 from ._payloads import FunctionPayload, dumps_function
@@ -47,6 +47,7 @@ __all__ = [
     "look_up_with",
     "main_facts",
     "register_reducer",
+    "with_names",
 ]
 
 

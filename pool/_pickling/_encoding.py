@@ -108,6 +108,22 @@ def dumps_to_parent(obj: object) -> Encoded:
     return _dumps(obj, True)
 
 
+def with_names(data: bytes, buffers: list[Any], pairs: Iterable[tuple[str, str]]) -> Encoded:
+    """Return a pickle that somebody else has made as a message, with what it names before it.
+
+    Parameters
+    ----------
+    data : bytes
+    buffers : list
+    pairs : iterable of (str, str)
+        Modules, and names there.
+    """
+    from ._reducers import needed
+
+    needs = needed(pairs)
+    return prelude_for(needs, False).before(data, buffers) if needs else Encoded(data, buffers)
+
+
 def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     """Rebuild what one of the functions above was given.
 

@@ -67,6 +67,7 @@ _WATCHED = frozenset(
         "io",
         "multiprocessing.pool",
         "queue",
+        "store",
         "tempfile",
         "threading",
         "typing",

@@ -11,10 +11,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
-    from ._picklers import BasePickler
+    from ._picklers import BasePickler, Needs
 
     Reducer = Callable[[BasePickler, Any], Any]
 
@@ -338,6 +338,31 @@ def _reduce_weak_set(pickler: BasePickler, members: Any) -> Any:
     return type(members), (list(members),)
 
 
+# ---------------------------------------------------------------- references
+
+
+def _reduce_reference(pickler: BasePickler, reference: Any) -> Any:
+    """See to it that the receiver has what the pickle of the object names."""
+    from store._refs import names_of
+
+    if not pickler.up:  # the parent has them
+        for key, names in needed(names_of(reference)).items():
+            pickler.require(key, names)
+    return NotImplemented
+
+
+def needed(pairs: Iterable[tuple[str, str]]) -> Needs:
+    """Return what a message needs for names of modules that a worker cannot import."""
+    from ._origins import scope_of_module
+
+    found: Needs = {}
+    for module, name in pairs:
+        scope = scope_of_module(module)
+        if scope is not None and not scope.importable:
+            found[scope.key, name] = vars(sys.modules[module])
+    return found
+
+
 # ---------------------------------------------------------------- typing
 
 
@@ -424,6 +449,7 @@ _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("_io", "BufferedWriter"): _reduce_file,
     ("_io", "BufferedRandom"): _reduce_file,
     ("_io", "FileIO"): _reduce_raw_file,
+    ("store", "ObjectRef"): _reduce_reference,
     ("tempfile", "_TemporaryFileWrapper"): _reduce_temporary_file,
     ("weakref", "ReferenceType"): _reduce_weakref,
     ("weakref", "WeakKeyDictionary"): _reduce_weak_mapping,

@@ -13,6 +13,7 @@ import store._depot
 from store._settings import MODES
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "compat"))
 
 
 @pytest.fixture(params=MODES)

@@ -33,7 +33,7 @@ LAYERS = [
     ["store._handed", "store._orphans"],
     ["store._arena"],
     ["store._depot"],
-    ["store._links", "store._refs"],
+    ["store._links", "store._pickling", "store._refs"],
     ["store._verbs"],
     ["store"],
     ["pool._errors", "pool._cpus", "pool._context", "pool._memory", "pool._unraisable"],

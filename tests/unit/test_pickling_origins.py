@@ -416,7 +416,8 @@ from pool._pickling import _origins
 def use(thing, cls, inner):
     import rewritten
     return (thing.get(), cls.fixed(), thing.half, inner.get(), rewritten.outer(),
-            len(rewritten.state), type(thing) is rewritten.Thing, type(sys.modules["rewritten"].__loader__).__name__)
+            len(rewritten.state), type(thing) is rewritten.Thing,
+            type(sys.modules["rewritten"].__loader__).__name__)
 assert (w(rewritten.plain, 2), rewritten.plain(2)) == (4, 4)
 assert (w(rewritten.cached, 3), w(rewritten.is_same)) == (6, 2)
 thing = rewritten.Thing()
