@@ -195,6 +195,9 @@ _RAY = {
     "wait": "pool._ray._api",
 }
 
+# Of Ray, and not here: who asks is told what to do instead.
+_ABSENT = ("data", "rllib", "serve", "train", "tune", "workflow")
+
 _SUBMODULES = ("actor", "dummy", "exceptions", "pool", "util")
 
 
@@ -204,6 +207,9 @@ def __getattr__(name: str) -> Any:
         value = getattr(_imported(home), name)
     elif name in _SUBMODULES:
         value = _imported("pool." + name)
+    elif name in _ABSENT:
+        reason = _imported("pool._ray._absent").reason("pool." + name)
+        raise AttributeError(reason, name=name, obj=sys.modules[__name__])
     elif name.startswith("_"):
         # Private names are nobody's business, and probing for one must not import anything.
         raise AttributeError(

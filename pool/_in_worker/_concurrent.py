@@ -162,6 +162,8 @@ class AsyncServer:
                     else:
                         answer = results(value, returns, f"{host.title}.{method}")
         except asyncio.CancelledError:
+            if self._end.is_set():
+                return  # with the event loop: the end of the actor is the answer
             from pool.exceptions import TaskCancelledError
 
             cancelled = TaskCancelledError(f"{host.title}.{method}() was cancelled")

@@ -47,6 +47,16 @@ def explain(obj: Any, refusal: BaseException, up: bool = False) -> CannotSend:
     return CannotSend(_path(steps), type(culprit).__qualname__, f"{reason} ({REMEDY})")
 
 
+def culprit_of(obj: Any) -> tuple[Any, Any]:
+    """Return what cannot be sent of an object, and what has it (None: nothing, it is `obj`)."""
+    steps = [("", obj)]
+    try:
+        _search(steps, up=False)
+    except Exception:
+        pass  # as above: the path ends here
+    return steps[-1][1], steps[-2][1] if len(steps) > 1 else None
+
+
 def _search(steps: list[tuple[str, Any]], up: bool) -> str:
     """Append the steps that lead to the culprit; return what it says."""
     reason = ""

@@ -482,6 +482,7 @@ class Runtime:
             "actors": [
                 {
                     "name": actor.options.name,
+                    "namespace": actor.options.namespace or self.namespace,
                     "class": actor.title,
                     "state": actor.mailbox.state,
                     "pid": actor.pid,

@@ -10,17 +10,31 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._ray._actor_pool import ActorPool
+    from pool._ray._inspection import (
+        get_node_ip_address,
+        inspect_serializability,
+        list_named_actors,
+    )
 
-__all__ = ["ActorPool"]
+__all__ = ["ActorPool", "get_node_ip_address", "inspect_serializability", "list_named_actors"]
+
+_HOMES = {
+    "ActorPool": "pool._ray._actor_pool",
+    "get_node_ip_address": "pool._ray._inspection",
+    "inspect_serializability": "pool._ray._inspection",
+    "list_named_actors": "pool._ray._inspection",
+}
 
 
 def __getattr__(name: str) -> Any:
     import importlib
 
-    if name == "ActorPool":
-        from pool._ray._actor_pool import ActorPool
-
-        return ActorPool
-    if name in ("actor_pool", "multiprocessing"):
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in ("actor_pool", "multiprocessing", "queue"):
         return importlib.import_module("pool.util." + name)
+    from pool._ray import _absent
+
+    if name in _absent.ADVICE or name in _absent.OF_MODULE:
+        raise AttributeError(_absent.reason(f"pool.util.{name}"), name=name)
     return getattr(importlib.import_module("multiprocessing.util"), name)

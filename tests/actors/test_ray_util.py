@@ -1,0 +1,169 @@
+"""What programs find in `ray.util`: queues, names of actors, and what is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import queue
+from typing import Any
+
+import pytest
+from raytasks import Counter
+
+import pool
+from pool import exceptions
+from pool.util.queue import Empty, Full, Queue
+
+
+@pool.remote
+def produce(channel: Any, numbers: list[int]) -> None:
+    for number in numbers:
+        channel.put(number)
+
+
+@pool.remote
+def consume(channel: Any, number: int) -> list[int]:
+    return [channel.get() for _ in range(number)]
+
+
+@pool.remote
+class Consumer:
+    async def consume(self, channel: Any, number: int) -> list[int]:
+        return [await channel.get_async() for _ in range(number)]
+
+
+def test_a_queue_between_tasks(ray: Any) -> None:
+    channel = Queue(maxsize=2)
+    produced = produce.remote(channel, list(range(10)))
+    assert ray.get(consume.remote(channel, 10)) == list(range(10))
+    ray.get(produced)
+    consumed = Consumer.remote().consume.remote(channel, 3)
+    ray.get(produce.remote(channel, [1, 2, 3]))
+    assert ray.get(consumed) == [1, 2, 3]
+
+
+def test_a_queue_without_room_or_values(ray: Any) -> None:
+    channel = Queue(2)
+    assert channel.empty() and not channel.full() and len(channel) == 0
+    with pytest.raises(Empty):
+        channel.get_nowait()
+    with pytest.raises(queue.Empty):
+        channel.get(timeout=0.01)
+    channel.put(1)
+    channel.put_nowait("two")
+    assert channel.full() and channel.qsize() == channel.size() == 2
+    with pytest.raises(Full):
+        channel.put_nowait(3)
+    with pytest.raises(queue.Full):
+        channel.put(3, timeout=0.01)
+    with pytest.raises(Full, match="room for 0 of 2"):
+        channel.put_nowait_batch([3, 4])
+    with pytest.raises(Empty, match="2 of 3"):
+        channel.get_nowait_batch(3)
+    assert channel.get_nowait_batch(2) == [1, "two"]
+    channel.put_nowait_batch(range(2))
+    assert channel.get() == 0
+    for timeout in (-1, -0.5):
+        with pytest.raises(ValueError, match="non-negative"):
+            channel.get(timeout=timeout)
+        with pytest.raises(ValueError, match="non-negative"):
+            channel.put(1, timeout=timeout)
+    with pytest.raises(TypeError):
+        channel.put_nowait_batch(3)
+    with pytest.raises(TypeError):
+        channel.get_nowait_batch("3")
+    with pytest.raises(ValueError):
+        channel.get_nowait_batch(-1)
+
+
+def test_a_queue_in_coroutines(ray: Any) -> None:
+    channel = Queue(1, actor_options={"name": "channel"})
+    assert ray.get_actor("channel") == channel.actor
+
+    async def main() -> Any:
+        await channel.put_async(1)
+        with pytest.raises(Full):
+            await channel.put_async(2, block=False)
+        with pytest.raises(Full):
+            await channel.put_async(2, timeout=0.01)
+        put = asyncio.ensure_future(channel.put_async(2))
+        got = [await channel.get_async(), await channel.get_async(timeout=60)]
+        await put
+        with pytest.raises(Empty):
+            await channel.get_async(block=False)
+        return got
+
+    assert asyncio.run(main()) == [1, 2]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_end_of_a_queue(ray: Any, force: bool) -> None:
+    channel = Queue()
+    waiting = channel.actor.get.remote(None)
+    assert channel.empty()
+    channel.shutdown(force=force)
+    channel.shutdown()
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(waiting)
+
+
+# ---------------------------------------------------------------------- finding out
+
+
+@pool.remote
+def named_actors() -> Any:
+    return pool.util.list_named_actors()
+
+
+def test_names_of_actors(ray: Any) -> None:
+    actors = [
+        Counter.options(name="one").remote(),
+        Counter.options(name="two", lifetime="detached").remote(),
+        Counter.options(name="three", namespace="elsewhere").remote(),
+        Counter.remote(),
+    ]
+    ray.get([actor.add.remote() for actor in actors])
+    assert ray.util.list_named_actors() == ["one", "two"] == ray.get(named_actors.remote())
+    everywhere = ray.util.list_named_actors(all_namespaces=True)
+    assert {"namespace": "elsewhere", "name": "three"} in everywhere
+    ray.kill(actors[1])
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(actors[1].add.remote())
+    assert ray.util.list_named_actors() == ["one"]
+
+
+def test_what_can_be_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pool.util.inspect_serializability([1, "two"]) == (True, set())
+    generator = (x for x in ())
+    holder = {"a": [generator]}
+    good, failures = pool.util.inspect_serializability(holder, name="holder")
+    assert not good
+    (failure,) = failures
+    assert failure.obj is generator and failure.parent is holder["a"]
+    assert "holder" in capsys.readouterr().out
+
+
+def test_where_everything_runs() -> None:
+    assert pool.util.get_node_ip_address() == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["data", "rllib", "serve", "train", "tune", "workflow"])
+def test_libraries_that_are_not_here(name: str) -> None:
+    with pytest.raises(ImportError, match=f"pool.{name} is not here: ."):
+        importlib.import_module(f"pool.{name}")
+    with pytest.raises(AttributeError, match=f"pool.{name} is not here: ."):
+        getattr(pool, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["joblib", "metrics", "placement_group", "scheduling_strategies", "state"]
+)
+def test_modules_of_util_that_are_not_here(name: str) -> None:
+    with pytest.raises(ImportError, match=f"pool.util.{name} is not here: ."):
+        importlib.import_module(f"pool.util.{name}")
+    with pytest.raises(AttributeError, match=f"pool.util.{name} is not here: ."):
+        getattr(pool.util, name)
+    with pytest.raises(AttributeError, match="there is one machine"):
+        _ = pool.util.remove_placement_group
+    with pytest.raises(ImportError, match="is not here"):
+        exec(f"from pool.util import {name}")
