@@ -173,9 +173,14 @@ _HOMES = {
 # write, and it must not bring them a `get` and a `wait` that they never heard of.
 _RAY = {
     "ActorHandle": "pool._ray._classes",
+    "ActorID": "pool._objects._ids",
     "ActorPool": "pool._ray._actor_pool",
+    "JobID": "pool._objects._ids",
+    "NodeID": "pool._objects._ids",
+    "ObjectID": "pool._objects._refs",
     "ObjectRef": "pool._objects._refs",
     "ObjectRefGenerator": "pool._ray._generators",
+    "TaskID": "pool._objects._ids",
     "available_resources": "pool._ray._facts",
     "cancel": "pool._ray._api",
     "cluster_resources": "pool._ray._facts",

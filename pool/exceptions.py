@@ -154,7 +154,11 @@ class RayActorError(RayError):
     method : str
         The method called; "" for the actor as a whole.
     reason : str
+    actor_id : str or None
+        As the handle has it: ``handle._actor_id.hex()``.
     """
+
+    actor_id: str | None = None
 
     def __init__(self, actor: str = "an actor", method: str = "", reason: str = "it died") -> None:
         self.actor = actor

@@ -46,6 +46,11 @@ class Mirror(ObjectRef):
         self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a BorrowedRuntime
 
 
+# For users there is one kind of references.
+Mirror.__name__ = Mirror.__qualname__ = "ObjectRef"
+Mirror.__module__ = "pool"
+
+
 class ActorMirror(ActorRef):
     """A reference to an actor of the runtime's."""
 

@@ -207,6 +207,7 @@ def main(fd: int) -> None:
     (_, config, layout), blobs = channel.receive()
     os.set_inheritable(fd, False)
     apply(config["settings"])
+    os.environ.update(config["environ"])
     found = rendezvous.listen(config["namespace"], config["name"])
     if found is None:
         _refuse(channel, ValueError(f"an actor named {config['name']!r} exists already"))

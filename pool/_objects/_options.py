@@ -42,9 +42,11 @@ class TaskOptions(_Options):
         In logs and errors; "": the function's.
     resources : dict or None
         By name; None: one CPU and nothing else.
+    environ : dict
+        Environment variables; only of a task with a process of its own.
     """
 
-    __slots__ = ("name", "resources", "retries", "retry_errors", "returns")
+    __slots__ = ("environ", "name", "resources", "retries", "retry_errors", "returns")
 
     def __init__(self) -> None:
         self.returns = 1
@@ -52,6 +54,7 @@ class TaskOptions(_Options):
         self.retry_errors: Any = False
         self.name = ""
         self.resources: dict[str, float] | None = None
+        self.environ: dict[str, str] = {}
 
 
 class Kinds:
@@ -113,12 +116,14 @@ class ActorOptions(_Options):
         Held as long as it lives.
     pending : int
         Calls that may wait; -1: any number.
+    environ : dict
+        Environment variables.
     facts : ActorFacts
     """
 
     __slots__ = (
-        "concurrency", "detached", "facts", "get_if_exists", "name", "namespace", "pending",
-        "resources", "restarts", "task_retries",
+        "concurrency", "detached", "environ", "facts", "get_if_exists", "name", "namespace",
+        "pending", "resources", "restarts", "task_retries",
     )  # fmt: skip
 
     @property
@@ -136,4 +141,5 @@ class ActorOptions(_Options):
         self.concurrency = 0
         self.resources: dict[str, float] = {}
         self.pending = -1
+        self.environ: dict[str, str] = {}
         self.facts: Any = None

@@ -19,15 +19,15 @@ from itertools import count
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, Self
 
     from pool._objects._home import Home
+    from pool._objects._ids import TaskID
 
 #: States of an object. True as soon as `get` would not wait.
 PENDING, READY, FAILED = 0, 1, 2
 
 NAME_NBYTES = 28
-ACTOR_NAME_NBYTES = 16
 
 
 class Ref:
@@ -73,6 +73,12 @@ class Ref:
             )
         collected.append(self)
         return arrive, (type(self)._kind, self.binary())
+
+    def __copy__(self) -> Self:
+        return self  # what it stands for is one thing, however many hold it
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
 
     _kind = ""
 
@@ -139,6 +145,12 @@ class ObjectRef(Ref):
 
         return asyncio.wrap_future(self.future()).__await__()
 
+    def task_id(self) -> TaskID:
+        """Return the name of the task or call whose only result it is."""
+        from pool._objects._ids import TaskID
+
+        return TaskID(self.binary())
+
     def is_nil(self) -> bool:
         """Return False: there is an object behind every reference."""
         return False
@@ -197,6 +209,10 @@ class ActorFacts:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ActorFacts, (self.title, self.module, self.methods, self.is_async)
+
+
+#: The name that Ray had for it before.
+ObjectID = ObjectRef
 
 
 # ---------------------------------------------------------------------- crossing processes

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 _NO_EFFECT = frozenset(
     {
         "address", "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard",
-        "logging_config", "logging_format", "logging_level", "object_store_memory",
+        "logging_config", "logging_format", "logging_level", "object_store_memory", "_temp_dir",
     }
 )  # fmt: skip
+
+#: Those that may be given as what they are without.
+_ONLY_EMPTY = frozenset({"job_config", "local_mode", "runtime_env"})
 
 
 def init(
@@ -72,8 +75,8 @@ def init(
         raise ValueError(
             f"address={address!r}: there is this machine only; use Ray itself on a cluster"
         )
-    for name in others:
-        if name not in _NO_EFFECT:
+    for name, value in others.items():
+        if name not in _NO_EFFECT and not (name in _ONLY_EMPTY and not value):
             raise ValueError(f"init: unknown argument {name!r}")
     if is_initialized():
         if ignore_reinit_error:
@@ -89,7 +92,14 @@ def init(
 
 def facts() -> dict[str, Any]:
     """Return what `init` returns."""
-    return {"node_ip_address": "127.0.0.1", "address": "local", "pid": os.getpid()}
+    from pool._ray._facts import RayContext, get_runtime_context
+
+    return RayContext(
+        node_ip_address="127.0.0.1",
+        address="local",
+        pid=os.getpid(),
+        node_id=get_runtime_context().get_node_id(),
+    )
 
 
 def _is_program(home: Any) -> bool:
@@ -175,6 +185,8 @@ def remote(*args: Any, **given: Any) -> Any:
 
 
 def _make(definition: Any, given: dict[str, Any]) -> Any:
+    if isinstance(definition, RemoteFunction | ActorClass):
+        raise TypeError(f"remote: {definition.__qualname__} is remote already; use .options()")
     if isinstance(definition, type):
         return ActorClass(definition, given)
     if _kinds.is_coroutine_function(definition):
@@ -272,7 +284,7 @@ def _values(refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
 
 
 def wait(
-    object_refs: list[ObjectRef],
+    ray_waitables: list[ObjectRef],
     *,
     num_returns: int = 1,
     timeout: float | None = None,
@@ -282,8 +294,8 @@ def wait(
 
     Parameters
     ----------
-    object_refs : list of ObjectRef
-        Without duplicates.
+    ray_waitables : list of ObjectRef
+        Without duplicates; those that would be left are looked for only where it has to wait.
     num_returns : int
         How many to wait for.
     timeout : float, optional
@@ -296,8 +308,13 @@ def wait(
     ready, not_ready : list of ObjectRef
         In the given order; at most `num_returns` are ready. An error counts as a value.
     """
+    object_refs = ray_waitables
     if not isinstance(object_refs, list):
         raise TypeError(f"wait: a list of ObjectRef is expected, not {object_refs!r}")
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"wait: timeout={timeout}: it must not be negative")
+    if not object_refs:
+        return [], []
     total = len(object_refs)
     if not 0 < num_returns <= total:
         raise ValueError(f"num_returns={num_returns} of {total} references")
@@ -310,6 +327,8 @@ def wait(
         promised = [of_runtime(ref) if is_of_store(ref) else ref for ref in object_refs]
         taken = _there(promised, num_returns, timeout)
     ready = [object_refs[index] for index in taken]
+    if len(ready) > 1 and len(set(ready)) != len(ready):
+        raise ValueError(_TWICE)
     rest: list[ObjectRef] = []
     start = 0
     for index in taken:
@@ -317,6 +336,9 @@ def wait(
         start = index + 1
     rest += object_refs[start:]
     return ready, rest
+
+
+_TWICE = "wait: the same reference is in the list twice"
 
 
 class _NoRef(TypeError):
@@ -340,7 +362,7 @@ def _there(object_refs: list[ObjectRef], num_returns: int, timeout: float | None
             if not isinstance(ref, ObjectRef):
                 raise _NoRef(ref)
         if len(set(object_refs)) != len(object_refs):
-            raise ValueError("wait: the same reference is in the list twice")
+            raise ValueError(_TWICE)
         home.settle(object_refs, num_returns, timeout)
         taken = _ready(home, object_refs, num_returns)
     return taken
@@ -366,7 +388,7 @@ def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
 # ---------------------------------------------------------------------- actors and the end
 
 
-def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
+def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
     """Cancel a task, or a call of an actor; `get` raises `TaskCancelledError`.
 
     What has not begun never runs. A running task gets a `KeyboardInterrupt`; should it
@@ -377,7 +399,7 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
 
     Parameters
     ----------
-    ref : ObjectRef or ObjectRefGenerator
+    ray_waitable : ObjectRef or ObjectRefGenerator
         Of its result.
     force : bool
         End the process of a running task instead.
@@ -389,6 +411,7 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
     ValueError
         With `force`, if it is a call of an actor; use `kill`.
     """
+    ref = ray_waitable
     if isinstance(ref, ObjectRefGenerator):
         ref._stream.cancel(force, recursive)
     elif isinstance(ref, ObjectRef):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pool._objects._codes import Code
 from pool._objects._home import current
+from pool._objects._ids import ActorID
 from pool._objects._protocol import STREAM
-from pool._objects._refs import ACTOR_NAME_NBYTES, ActorFacts, ActorRef
+from pool._objects._refs import ActorFacts, ActorRef
 from pool._ray import _kinds
 from pool._ray._generators import ObjectRefGenerator
-from pool._ray._options import actor_options, returns_of
+from pool._ray._options import NO_EFFECT, actor_options, returns_of
 from pool._ray._signatures import (
     NOTHING,
     Signature,
@@ -19,7 +20,6 @@ from pool._ray._signatures import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 #: The attribute by which `method` marks a method.
@@ -33,30 +33,54 @@ BUILT_IN = {
 }
 
 
-def method(**given: Any) -> Callable[[Any], Any]:
+#: Options of methods that a whole actor has, or nothing here.
+_NOT_OF_METHODS = {
+    "concurrency_group": "give max_concurrency for the whole actor",
+    "max_task_retries": "give it for the whole actor",
+    "retry_exceptions": "catch them in the method, and try again there",
+    "tensor_transport": "arrays travel in shared memory",
+}
+
+
+def method(*args: Any, **given: Any) -> Any:
     """Set options of a method of an actor's class.
 
     Parameters
     ----------
     num_returns : int or "streaming"
+    enable_task_events : bool
+        No effect.
 
     Raises
     ------
     ValueError
-        If another option is given.
+        If another option is given; it says what to do instead.
     """
-    for name in given:
-        if name != "num_returns":
-            raise ValueError(f"method: unknown option {name!r}; there is num_returns")
-    if not given:
-        raise ValueError("method needs num_returns")
-    returns = returns_of(given["num_returns"])
+    if len(args) == 1 and not given:
+        return args[0]  # without parentheses, as Ray takes it, too
+    if args:
+        raise TypeError("use @method(num_returns=...) with options by name")
+    returns = _returns_of_method("method", given, None)
 
     def mark(function: Any) -> Any:
-        setattr(function, MARK, returns)
+        if returns is not None:
+            setattr(function, MARK, returns)
         return function
 
     return mark
+
+
+def _returns_of_method(title: str, given: dict[str, Any], default: Any) -> Any:
+    """Return the number of values that options of a method ask for; refuse others by name."""
+    for name, value in given.items():
+        if name in _NOT_OF_METHODS and value is not None:
+            raise ValueError(
+                f"{title}: option {name!r} is not supported here: {_NOT_OF_METHODS[name]}"
+            )
+        if name not in _NOT_OF_METHODS and name not in ("num_returns", "name", *NO_EFFECT):
+            raise ValueError(f"{title}: unknown option {name!r}; there is num_returns")
+    number = given.get("num_returns")
+    return default if number is None else returns_of(number)
 
 
 class ActorClass:
@@ -189,8 +213,8 @@ def facts_of(kind: type) -> ActorFacts:
     methods: dict[str, tuple[Any, bool, Any]] = dict(BUILT_IN)
     is_async = False
     for name, function, definition in _kinds.methods_of(kind):
-        if name.startswith("__") and name != "__call__":
-            continue
+        if hasattr(ActorHandle, name):
+            continue  # asked of the handle: that is what it says of itself
         yields = _kinds.yields(function)
         is_async |= _kinds.is_async(function)
         returns = getattr(function, MARK, STREAM if yields else 1)
@@ -211,8 +235,8 @@ class ActorHandle:
         self._ref = ref
 
     def __getattr__(self, name: str) -> ActorMethod:
-        if name.startswith("__") and name not in BUILT_IN and name != "__call__":
-            raise AttributeError(name)
+        if name == "_ref":
+            raise AttributeError(name)  # being rebuilt
         facts = self._ref.facts
         known = facts.methods.get(name)
         if known is None:
@@ -243,17 +267,6 @@ class ActorHandle:
 
     def __repr__(self) -> str:
         return f"Actor({self._ref.facts.title}, {self._actor_id.hex()})"
-
-
-class ActorID(bytes):
-    """The name of an actor."""
-
-    def __new__(cls, name: bytes) -> ActorID:
-        """Cut the name that processes use down to the length of Ray's."""
-        return super().__new__(cls, name[-ACTOR_NAME_NBYTES:])
-
-    def __repr__(self) -> str:
-        return f"ActorID({self.hex()})"
 
 
 class ActorMethod:
@@ -302,12 +315,7 @@ class ActorMethod:
         ValueError
             If another option is given.
         """
-        for name in given:
-            if name not in ("num_returns", "name"):
-                raise ValueError(
-                    f"method {self._name}: unknown option {name!r}; there is num_returns"
-                )
-        returns = returns_of(given.get("num_returns", self._returns))
+        returns = _returns_of_method(f"method {self._name}", given, self._returns)
         return ActorMethod(self._ref, self._name, returns, self._signature)
 
 

@@ -7,11 +7,12 @@ import sys
 
 from pool._objects import _home
 from pool._objects._home import current
-from pool._ray._classes import ActorHandle, ActorID
+from pool._objects._ids import ActorID, JobID, NodeID
+from pool._ray._classes import ActorHandle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
 
 def cluster_resources() -> dict[str, float]:
@@ -157,9 +158,55 @@ class RuntimeContext:
         pid = os.getpid() if current_worker is None else current_worker.parent_pid
         return f"{pid:08x}"
 
+    @property
+    def node_id(self) -> NodeID:
+        """The name of this machine."""
+        return NodeID(bytes.fromhex(_NODE))
+
+    @property
+    def job_id(self) -> JobID:
+        """The name of the program."""
+        return JobID(bytes.fromhex(self.get_job_id()))
+
+    def get(self) -> dict[str, Any]:
+        """Return names by what they are of: the machine, the program, the task and the actor."""
+        found = {
+            "node_id": self.node_id,
+            "job_id": self.job_id,
+            "namespace": self.namespace,
+            "task_id": self.get_task_id(),
+            "actor_id": self.get_actor_id(),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
     def get_worker_id(self) -> str:
         """Return the pid of this process, as hexadecimal digits."""
         return f"{os.getpid():056x}"
+
+
+class RayContext(dict):  # type: ignore[type-arg]  # `Any` is for type checkers only
+    """What `init` returns: facts by name; leaving it as a context ends the runtime."""
+
+    @property
+    def address_info(self) -> dict[str, Any]:
+        """The same facts."""
+        return dict(self)
+
+    @property
+    def dashboard_url(self) -> str:
+        """Empty: there is no dashboard."""
+        return ""
+
+    def disconnect(self) -> None:
+        """End the runtime."""
+        # By name: it uses this module.
+        sys.modules["pool._ray._api"].shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.disconnect()
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:

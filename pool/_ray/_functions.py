@@ -28,12 +28,14 @@ class RemoteFunction:
         Options, as ``remote(...)`` was given them.
     """
 
+    __qualname__: str
+
     def __init__(self, function: Callable[..., Any], given: dict[str, Any]) -> None:
         self._function = function
         self._code = Code(function)
         self._given = given
-        if _kinds.yields(function):
-            self._given = {"num_returns": "streaming", **given}
+        if _kinds.yields(function) and given.get("num_returns") is None:
+            self._given = {**given, "num_returns": "streaming"}
         self._options = task_options(self._given, self._code.title)
         self._signature = signature_of(function)
         functools.update_wrapper(self, function, updated=())
@@ -88,6 +90,8 @@ class RemoteFunction:
         ValueError
             It names the option that is unknown or has no such value.
         """
+        if given.get("num_returns", 0) is None:
+            del given["num_returns"]  # as the function has it
         return _Configured(self, task_options({**self._given, **given}, self._code.title))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:

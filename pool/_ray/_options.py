@@ -15,31 +15,39 @@ LIMIT = 1e15
 
 TASK_NAMES = frozenset(
     {
-        "accelerator_type", "max_calls", "max_retries", "memory", "name", "num_cpus", "num_gpus",
-        "num_returns", "resources", "retry_exceptions",
+        "max_retries", "name", "num_cpus", "num_gpus", "num_returns", "resources",
+        "retry_exceptions", "runtime_env",
     }
 )  # fmt: skip
 ACTOR_NAMES = frozenset(
     {
         "get_if_exists", "lifetime", "max_concurrency", "max_pending_calls", "max_restarts",
-        "max_task_retries", "memory", "name", "namespace", "num_cpus", "num_gpus", "resources",
+        "max_task_retries", "name", "namespace", "num_cpus", "num_gpus", "resources",
+        "runtime_env",
+    }
+)  # fmt: skip
+
+#: What says where to run, or what to note of it: on one machine there is nothing to choose.
+NO_EFFECT = frozenset(
+    {
+        "_labels", "allow_out_of_order_execution", "enable_task_events", "fallback_strategy",
+        "label_selector", "memory",
     }
 )  # fmt: skip
 
 #: What Ray has and one machine has no use for; each with what to do instead.
 REFUSED = {
-    "runtime_env": "workers have the environment, sys.path and folder of the program",
     "placement_group": "there is one machine",
     "placement_group_bundle_index": "there is one machine",
     "placement_group_capture_child_tasks": "there is one machine",
-    "scheduling_strategy": "there is one machine",
+    "scheduling_strategy": "there is one machine; 'DEFAULT' and 'SPREAD' are taken",
     "concurrency_groups": "give max_concurrency for the whole actor",
     "max_calls": "workers are not replaced; use multiprocessing's maxtasksperchild on a Pool",
     "accelerator_type": "name it in `resources`, here and in init()",
-    "memory": "name it in `resources`, here and in init()",
     "object_store_memory": "objects are kept in memory as they are",
-    "label_selector": "there is one machine",
 }
+
+_ONE_MACHINE = ("DEFAULT", "SPREAD")
 
 
 def task_options(given: Mapping[str, Any], title: str) -> TaskOptions:
@@ -52,12 +60,16 @@ def task_options(given: Mapping[str, Any], title: str) -> TaskOptions:
     """
     _refuse_unknown(given, TASK_NAMES, f"task {title}")
     options = TaskOptions()
-    options.returns = returns_of(given.get("num_returns", 1))
+    number = given.get("num_returns")
+    options.returns = 1 if number is None else returns_of(number)
     options.retries = _count("max_retries", given.get("max_retries", 3), -1)
     options.retry_errors = _kinds(given.get("retry_exceptions"))
     options.name = text_of("name", given.get("name"))
     resources = resources_of(given, default_cpus=1.0)
-    options.resources = None if resources == {"CPU": 1.0} else resources
+    options.environ = environ_of(given, f"task {title}")
+    # What is not as in any other worker takes a process of its own.
+    plain = resources == {"CPU": 1.0} and not options.environ
+    options.resources = None if plain else resources
     return options
 
 
@@ -81,6 +93,7 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     concurrency = given.get("max_concurrency")
     options.concurrency = 0 if concurrency is None else _count("max_concurrency", concurrency, 1)
     options.pending = _count("max_pending_calls", given.get("max_pending_calls", -1), -1)
+    options.environ = environ_of(given, f"actor {title}")
     options.resources = resources_of(given, default_cpus=0.0)
     if options.detached and options.resources.keys() - {"CPU"}:
         raise ValueError(
@@ -88,6 +101,22 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
             "GPUs; leave num_gpus and resources away"
         )
     return options
+
+
+def environ_of(given: Mapping[str, Any], what: str) -> dict[str, str]:
+    """Return the environment variables that a runtime environment sets, which is all it may do."""
+    runtime_env = given.get("runtime_env") or {}
+    for name, value in runtime_env.items():
+        if name != "env_vars" and value:
+            raise ValueError(
+                f"{what}: runtime_env may have env_vars, not {name!r}: workers have the packages, "
+                "sys.path and folder of the program"
+            )
+    environ = dict(runtime_env.get("env_vars") or {})
+    for name, value in environ.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"{what}: env_vars={{{name!r}: {value!r}}}: strings are expected")
+    return environ
 
 
 def returns_of(number: Any) -> int:
@@ -165,8 +194,11 @@ def _count(name: str, number: Any, least: int) -> int:
 
 def _refuse_unknown(given: Mapping[str, Any], known: frozenset[str], what: str) -> None:
     for name, value in given.items():
+        if name == "scheduling_strategy" and value in _ONE_MACHINE:
+            continue
         if name in REFUSED and value is not None:
             raise ValueError(f"{what}: option {name!r} is not supported here: {REFUSED[name]}")
-        if name not in known and name not in REFUSED and not name.startswith("_metadata"):
-            names = ", ".join(sorted(known - REFUSED.keys()))
+        known_of = name in known or name in REFUSED or name in NO_EFFECT
+        if not known_of and not name.startswith("_metadata"):
+            names = ", ".join(sorted(known))
             raise ValueError(f"{what}: unknown option {name!r}; there are {names}")

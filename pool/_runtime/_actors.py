@@ -8,6 +8,7 @@ import weakref
 
 from pool._objects import _mailbox as mail
 from pool._objects import _protocol as protocol
+from pool._objects._ids import ActorID
 from pool._objects._mailbox import Mailbox
 from pool._objects._parcels import Parcel, Sealed, flatten
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef, new_name
@@ -170,7 +171,10 @@ class Actor:
             "key": self.name,
             "is_async": self.options.facts.is_async,
             "concurrency": self.options.concurrency,
-            "environ": runtime.grants.environ(self.options.resources, gpus),
+            "environ": {
+                **runtime.grants.environ(self.options.resources, gpus),
+                **self.options.environ,
+            },
             "gpus": gpus,
             "resources": self.options.resources,
             "log": runtime.log_to_driver,
@@ -449,6 +453,7 @@ class Actor:
         if restarting:
             reason += "; it is being started again"
         error = kind(self.describe(), method, reason)
+        error.actor_id = ActorID(self.name).hex()
         error.__cause__ = self.cause
         return error
 

@@ -269,6 +269,7 @@ def _spawn(actor: DetachedActor) -> Channel:
         "is_task": False,
         "is_async": options.facts.is_async,
         "concurrency": options.concurrency,
+        "environ": options.environ,
         "restarts": options.restarts,
         "task_retries": options.task_retries,
         "settings": capture({}),

@@ -47,6 +47,7 @@ class Special:
         runtime = self._runtime
         options = ActorOptions()
         options.resources = dict(call.options.resources or {})
+        options.environ = call.options.environ
         options.facts = ActorFacts(call.title, call.code.module, {}, False)
         actor = _OneTask(runtime, call.code, pack((), {}), options)
         actor.title = call.title

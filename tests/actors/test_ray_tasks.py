@@ -176,8 +176,10 @@ def test_direct_call_says_what_to_do() -> None:
 def test_unknown_option_is_named() -> None:
     with pytest.raises(ValueError, match="unknown option 'num_cpu'"):
         double.options(num_cpu=1)
-    with pytest.raises(ValueError, match="'runtime_env' is not supported here: workers have"):
-        double.options(runtime_env={"pip": []})
+    with pytest.raises(ValueError, match="not 'pip': workers have"):
+        double.options(runtime_env={"pip": ["numpy"]})
+    with pytest.raises(ValueError, match="'max_calls' is not supported here: workers are not"):
+        double.options(max_calls=1)
 
 
 def test_reference_is_not_sent_by_other_ways(ray: Any) -> None:

@@ -1,0 +1,44 @@
+"""Names of things as Ray has them: bytes that say what they name."""
+
+from __future__ import annotations
+
+
+class _ID(bytes):
+    __slots__ = ()
+
+    def binary(self) -> bytes:
+        """Return the bytes."""
+        return bytes(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.hex()})"
+
+
+class ActorID(_ID):
+    """The name of an actor."""
+
+    __slots__ = ()
+    #: How many bytes it has, as in Ray; processes use more of them.
+    SIZE = 16
+
+    def __new__(cls, name: bytes) -> ActorID:
+        """Cut the name that processes use down to the length of Ray's."""
+        return super().__new__(cls, name[-cls.SIZE :])
+
+
+class JobID(_ID):
+    """The name of a program: its pid."""
+
+    __slots__ = ()
+
+
+class NodeID(_ID):
+    """The name of a machine."""
+
+    __slots__ = ()
+
+
+class TaskID(_ID):
+    """The name of a task, or of a call of an actor."""
+
+    __slots__ = ()

@@ -1,0 +1,174 @@
+"""Ray's words as programs write them: keywords, options, names of things."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+import pytest
+from raytasks import Counter, count_to, double
+
+import pool
+from pool import exceptions
+
+
+@pool.remote
+class Sized:
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, key: Any) -> Any:
+        return key
+
+    def __repr__(self) -> str:
+        return "of the actor"
+
+    @pool.method
+    def plain(self) -> int:
+        return 1
+
+    @pool.method(enable_task_events=False, num_returns=2)
+    def two(self) -> tuple[int, int]:
+        return 1, 2
+
+
+@pool.remote
+class Environment:
+    def value(self, name: str) -> str | None:
+        return os.environ.get(name)
+
+
+@pool.remote
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+@pool.remote
+def names_of_types(refs: list[Any]) -> Any:
+    made = double.remote(1)
+    assert isinstance(refs[0], pool.ObjectRef) and copy.deepcopy(refs)[0] is refs[0]
+    return type(refs[0]).__name__, type(made).__name__
+
+
+def test_wait_for_odd_lists(ray: Any) -> None:
+    ref = double.remote(1)
+    ray.get(ref)
+    assert ray.wait([]) == ([], [])
+    assert ray.wait(ray_waitables=[ref]) == ([ref], [])
+    with pytest.raises(ValueError, match="twice"):
+        ray.wait([ref, ref], num_returns=2)
+    with pytest.raises(ValueError, match="negative"):
+        ray.wait([ref], timeout=-1)
+
+
+def test_cancel_by_keyword(ray: Any) -> None:
+    ref = double.remote(1)
+    ray.get(ref)
+    ray.cancel(ray_waitable=ref)
+
+
+def test_references_are_copied_as_they_are(ray: Any) -> None:
+    ref = double.remote(4)
+    assert copy.copy(ref) is ref
+    assert ray.get(copy.deepcopy({"a": [ref]})["a"][0]) == 8
+    counter = Counter.remote()
+    assert copy.copy(counter) == counter == copy.deepcopy(counter)
+    assert ray.get(names_of_types.remote([ref])) == ("ObjectRef", "ObjectRef")
+
+
+def test_names_of_things(ray: Any) -> None:
+    context = ray.get_runtime_context()
+    assert context.node_id.hex() == context.get_node_id()
+    assert context.job_id.hex() == context.get_job_id()
+    assert isinstance(context.node_id, ray.NodeID) and isinstance(context.job_id, ray.JobID)
+    assert {"node_id", "job_id", "namespace"} == set(context.get())
+    ref = double.remote(1)
+    assert isinstance(ref.task_id(), ray.TaskID)
+    assert ray.ObjectID is ray.ObjectRef
+    counter = Counter.remote()
+    assert isinstance(counter._actor_id, ray.ActorID)
+    assert counter._actor_id.binary() == bytes(counter._actor_id)
+    with pytest.raises(exceptions.ActorDiedError) as caught:
+        ray.get(counter.exit.remote())
+    assert caught.value.actor_id == counter._actor_id.hex()
+
+
+def test_what_init_returns() -> None:
+    with pool.init(num_cpus=1) as context:
+        assert context["node_id"] == context.address_info["node_id"]
+        assert pool.get(double.remote(1)) == 2
+        assert context == pool.init(ignore_reinit_error=True)
+    assert not pool.is_initialized()
+
+
+def test_dunder_methods_of_a_handle(ray: Any) -> None:
+    sized = Sized.remote()
+    assert ray.get([sized.__len__.remote(), sized.__getitem__.remote(3)]) == [7, 3]
+    assert repr(sized).startswith("Actor(Sized, ")
+    with pytest.raises(AttributeError):
+        _ = sized.__enter__
+    assert ray.get(sized.plain.remote()) == 1
+    assert ray.get(sized.two.remote()) == [1, 2]
+    assert ray.get(sized.plain.options(name="x", num_returns=None).remote()) == 1
+
+
+def test_what_is_remote_is_not_made_remote_again() -> None:
+    for definition in (double, Counter):
+        with pytest.raises(TypeError, match="is remote already"):
+            pool.remote(definition)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scheduling_strategy": "SPREAD"},
+        {"scheduling_strategy": "DEFAULT"},
+        {"label_selector": {"a": "b"}, "_labels": {"a": "b"}},
+        {"enable_task_events": False, "memory": 1000, "runtime_env": {}, "placement_group": None},
+    ],
+)
+def test_options_that_choose_nothing(ray: Any, options: dict[str, Any]) -> None:
+    assert ray.get(double.options(num_returns=None, **options).remote(1)) == 2
+    counter = Counter.options(allow_out_of_order_execution=False, **options).remote()
+    assert ray.get(counter.add.remote()) == 1
+
+
+def test_generators_stream_unless_they_say_otherwise(ray: Any) -> None:
+    stream = count_to.options(num_returns=None).remote(2)
+    assert ray.get(list(stream)) == [0, 1]
+
+
+def test_environment_variables(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIVEN", "by the program")
+    ray = start(num_cpus=2)
+    given = {"runtime_env": {"env_vars": {"GIVEN": "by an option"}}}
+    assert ray.get(variable.options(**given).remote("GIVEN")) == "by an option"
+    assert ray.get(variable.remote("GIVEN")) == "by the program"
+    actor = Environment.options(**given).remote()
+    assert ray.get(actor.value.remote("GIVEN")) == "by an option"
+    detached = Environment.options(name="env", lifetime="detached", **given).remote()
+    assert ray.get(detached.value.remote("GIVEN")) == "by an option"
+    ray.kill(detached)
+    with pytest.raises(ValueError, match="not 'pip'"):
+        double.options(runtime_env={"pip": ["numpy"]})
+    with pytest.raises(TypeError, match="strings"):
+        Environment.options(runtime_env={"env_vars": {"A": 1}})
+
+
+@pytest.mark.parametrize("name", ["concurrency_group", "max_task_retries", "retry_exceptions"])
+def test_options_that_methods_do_not_have(ray: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=f"option '{name}' is not supported here: ."):
+        pool.method(**{name: 1})
+    with pytest.raises(ValueError, match=f"option '{name}' is not supported here: ."):
+        Counter.remote().add.options(**{name: 1})
+    with pytest.raises(ValueError, match="unknown option 'nonsense'"):
+        pool.method(nonsense=1)
+
+
+def test_arguments_of_init_that_may_be_empty(start: Any) -> None:
+    ray = start(num_cpus=1, runtime_env={}, local_mode=False, job_config=None, _temp_dir="/x")
+    ray.shutdown()
+    for given in ({"runtime_env": {"pip": []}}, {"local_mode": True}):
+        with pytest.raises(ValueError, match="unknown argument"):
+            pool.init(**given)
