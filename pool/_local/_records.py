@@ -110,9 +110,7 @@ class Job:
 class Message:
     """What a worker received at one go and has not fully answered."""
 
-    __slots__ = (
-        "chunks", "cost_key", "deadline", "halted", "left_alone", "message_id", "runs", "timeout",
-    )  # fmt: skip
+    __slots__ = ("chunks", "cost_key", "deadline", "halted", "message_id", "runs", "timeout")
 
     def __init__(self, message_id: int, runs: list[Run], chunks: int, cost_key: Hashable) -> None:
         self.message_id = message_id
@@ -126,8 +124,6 @@ class Message:
         self.deadline: float | None = None
         #: When its worker was told to halt, see `pool._local._stragglers`.
         self.halted: float | None = None
-        #: What can be taken of it was taken.
-        self.left_alone = False
 
     def cut(self, kept: int) -> list[Run]:
         """Keep the first chunks only; return the runs of the others."""

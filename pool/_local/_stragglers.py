@@ -67,14 +67,13 @@ class Stragglers:
             return
         self.due = None
         for worker, message in self._unfinished():
-            if message.halted is None and worker.heard + PATIENCE <= now:
+            if message.halted is not None and message.halted + SETTLE <= now:
+                yield TakeRest(worker.worker_id, message.message_id)
+                # It may be in vain: a worker that was quicker goes on, until it is stuck.
+                worker.heard, message.halted = now, None
+            elif message.halted is None and worker.heard + PATIENCE <= now:
                 message.halted = now
                 yield Halt(worker.worker_id, message.message_id)
-            elif message.halted is not None and message.halted + SETTLE <= now:
-                # Once: a worker that was quicker gets on by itself.
-                message.left_alone = True
-                yield TakeRest(worker.worker_id, message.message_id)
-                continue
             due = worker.heard + PATIENCE if message.halted is None else message.halted + SETTLE
             if self.due is None or due < self.due:
                 self.due = due
@@ -84,5 +83,5 @@ class Stragglers:
         for worker in self._roster:
             if worker.messages and not worker.stopping:
                 message = next(iter(worker.messages.values()))
-                if message.chunks > 1 and not message.left_alone:
+                if message.chunks > 1:
                     yield worker, message

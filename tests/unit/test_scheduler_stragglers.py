@@ -41,14 +41,24 @@ def test_what_is_behind_a_slow_chunk_is_taken_and_given_to_others(table: Table) 
     assert later(table, PATIENCE) == [Halt(send.worker_id, send.message_id)]
     assert table.scheduler.next_deadline() == pytest.approx(table.now + SETTLE)
     assert later(table, SETTLE) == [TakeRest(send.worker_id, send.message_id)]
-    # Once is enough: the driver says what came of it.
-    assert table.scheduler.next_deadline() is None
     commands = table(RestReturned(send.worker_id, send.message_id, 1))
     (other,) = sent(commands).values()
     assert other.worker_id != send.worker_id
     assert other.runs == [(1, 1, 2)]
     assert table.answer(other) == [Deliver(1, 1, 2, 0)]
     assert table.answer(send) == [Deliver(1, 0, 1, 0), FinishJob(1)]
+
+
+def test_a_worker_that_was_quicker_is_looked_after_again(table: Table) -> None:
+    """Its parent may be held up between looking and telling: the worker is far beyond by then."""
+    (send,) = table.submit(1, chunks=2)
+    for _ in range(3):
+        assert later(table, PATIENCE) == [Halt(send.worker_id, send.message_id)]
+        assert later(table, SETTLE) == [TakeRest(send.worker_id, send.message_id)]
+        assert table.scheduler.next_deadline() == pytest.approx(table.now + PATIENCE)
+    table(RestReturned(send.worker_id, send.message_id, 1))
+    assert later(table, PATIENCE) == []
+    assert table.scheduler.next_deadline() is None
 
 
 def test_nothing_is_done_about_a_message_that_gets_on(table: Table) -> None:
