@@ -15,15 +15,13 @@ from types import FunctionType, ModuleType
 
 from ._kept import LARGE
 from ._names import EVALUATING, LOOKING, LOOKING_ANYHOW, global_names, nested
+from ._needs import ALL_NAMES, explore
 from ._origins import LruType, is_named, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
-
-#: In the place of a name: all names of a scope that are small.
-ALL = "*"
 
 #: ``vars`` is given a module by code that mentions one of these.
 _MODULES = frozenset({"__import__", "__main__", "import_module", "modules"})
@@ -60,12 +58,12 @@ _NO_DATA = frozenset(
 
 
 def names_meant(func: FunctionType) -> list[str]:
-    """Return which globals `func` may mean beside those that it names; `ALL` among them."""
+    """Return which globals `func` may mean beside those that it names; `ALL_NAMES` among them."""
     code = func.__code__
     parts = list(nested(code))
     mentioned = {name for part in parts for name in part.co_names}
     looking = _looks_around(mentioned, global_names(code))
-    found = [ALL] if looking else []
+    found = [ALL_NAMES] if looking else []
     if looking or not EVALUATING.isdisjoint(mentioned):
         doc = func.__doc__
         texts = [text for part in parts for text in _texts(part.co_consts) if text is not doc]
@@ -141,8 +139,6 @@ def is_small_name(
     """
     if _is_dunder(name):
         return False
-    from ._preludes import explore
-
     known = {} if verdicts is None else verdicts
     for part, what in explore({(key, name): names}, meant=False).items():
         value = what if isinstance(part, str) else what.get(part[1])

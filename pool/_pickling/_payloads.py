@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from store._codec import Encoded
 
-    from ._preludes import Notes, Prelude
+    from ._notes import Notes
+    from ._preludes import Prelude
 
 
 class FunctionPayload:
@@ -155,7 +156,7 @@ def _what_to_watch(func: Any) -> tuple[bool, Notes | None]:
         kind in (FunctionType, LruType) and (is_named(func) or token_of(func) is not None)
     ):
         return True, None
-    from ._preludes import Notes
+    from ._notes import Notes
 
     notes = Notes()
     return _is_fixed(func, notes, set()), notes

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._identity import Entry
+    from ._notes import Notes
     from ._origins import Scope
-    from ._preludes import Notes
     from ._shared import Sharing
 
     #: What a message needs: the object of each token, the globals of each (scope, name), and,

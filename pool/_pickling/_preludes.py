@@ -17,22 +17,22 @@ import sys
 from _weakref import ref
 from collections import deque
 from io import BytesIO
-from itertools import count, repeat
-from types import FunctionType
+from itertools import count
 
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector
 
-from ._functions import names_needed
 from ._kept import LARGE, Kept, sweep
 from ._named import NamedValues, Unpickler, looking_for_containers
 from ._namespaces import bind, bind_absent, is_from_above, outdate, versions_of
-from ._origins import LruType, is_named, resolve, scope_of, scope_of_module
+from ._needs import ALL_NAMES, explore
+from ._notes import Notes
+from ._origins import scope_of
 from ._shared import Inheriting, Sharing
-from ._versions import MISSING, Watch
+from ._versions import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     from ._picklers import Needs
@@ -41,12 +41,6 @@ if TYPE_CHECKING:
 #: How many preludes are kept for further use, and how many a worker remembers.
 _KEPT = 256
 _REMEMBERED = 4096
-
-#: In the place of a name: see `_meant`, which is imported only if code has a word that asks for it.
-_ALL = "*"
-
-#: How long a container may be for the classes of its items to be looked for.
-_LOOKED_THROUGH = 256
 
 
 class Prelude:
@@ -151,112 +145,6 @@ class WithPrelude(Inheriting):
         body = memoryview(self.data)[len(self.prelude.prefix) :]
         mention = _call(self.prelude.identity, True, b"", None, 0)
         return Encoded(mention + body, self.buffers[len(self.prelude.buffers) :])
-
-
-class Notes:
-    """Everything that a prelude depends on.
-
-    Objects are referred to weakly: a prelude that is kept must not keep a program's
-    classes alive.
-    """
-
-    def __init__(self) -> None:
-        #: For each scope, by its key: what returns its module, and names of it.
-        self._names: dict[str, tuple[Callable[[], Any], list[str]]] = {}
-        self._functions: list[Any] = []
-        self._others: list[Callable[[], Iterable[Any]]] = []
-
-    def add_name(self, key: str, names: dict[str, Any], name: str) -> None:
-        """Depend on what a name of a scope is bound to."""
-        known = self._names.get(key)
-        if known is None:
-            known = self._names[key] = (_module_with(names), [])
-        known[1].append(name)
-
-    def add_all_names(self, key: str, names: dict[str, Any]) -> None:
-        """Depend on which names there are in a scope."""
-        module = _module_with(names)
-
-        def values() -> list[Any]:
-            found = module()
-            if found is None:
-                raise ReferenceError
-            return list(vars(found))
-
-        self._others.append(values)
-
-    def names(self) -> Iterator[tuple[str, str]]:
-        """Yield the key of the scope, and the name, of each of those."""
-        for key, (_, names) in self._names.items():
-            for name in names:
-                yield key, name
-
-    def add_function(self, func: FunctionType) -> None:
-        """Depend on the code, defaults, attributes and cells of a function."""
-        self._functions.append(ref(func))
-
-    def add(self, values: Callable[[], Iterable[Any]]) -> None:
-        """Depend on whatever `values` returns."""
-        self._others.append(values)
-
-    def functions(self) -> list[Any]:
-        """Return the functions that it depends on."""
-        return [func for func in [reference() for reference in self._functions] if func is not None]
-
-    def values(self) -> list[Any]:
-        """Return what everything is now.
-
-        Raises
-        ------
-        ReferenceError
-            If something is gone.
-        """
-        found: list[Any] = []
-        for module, wanted in self._names.values():
-            owner = module()
-            if owner is None:
-                raise ReferenceError
-            found += map(owner.__dict__.get, wanted, _missing)
-        for reference in self._functions:
-            func = reference()
-            if func is None:
-                raise ReferenceError
-            found += (func.__code__, func.__defaults__, func.__kwdefaults__)
-            if func.__dict__:
-                found += func.__dict__.values()
-            if func.__closure__:
-                found += map(_contents, func.__closure__)
-        for values in self._others:
-            found += values()
-        return found
-
-
-def _module_with(names: dict[str, Any]) -> Callable[[], Any]:
-    """Return what returns the module of a namespace without keeping it alive.
-
-    At the end of a program the interpreter clears the main module. It must not find that
-    a library holds its names: the program's objects would lose their finalizers.
-    """
-    module = sys.modules.get(names.get("__name__", ""))
-    if module is not None and module.__dict__ is names:
-        return ref(module)
-    stand_in = _StandIn()  # for a module that is registered nowhere
-    stand_in.__dict__ = names
-    return lambda: stand_in
-
-
-class _StandIn:
-    """Has a namespace as a module has it."""
-
-
-_missing = repeat(MISSING)
-
-
-def _contents(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return MISSING
 
 
 _prefix = b""
@@ -508,7 +396,7 @@ def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
     scope_key, name = key
     if up and is_from_above(scope_key, name):
         return None  # the parent had it first
-    if name == _ALL:
+    if name == ALL_NAMES:
         notes.add_all_names(scope_key, what)
         return None
     scope = scope_of(what)
@@ -521,101 +409,6 @@ def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
 def _is_definition(item: Any) -> bool:
     value = item.value if type(item) is _Binding else item
     return isinstance(value, type) or type(value).__name__ in ("function", "_lru_cache_wrapper")
-
-
-def explore(needs: Needs, meant: bool = True) -> Needs:
-    """Return `needs` and what follows from them, as far as functions and classes tell.
-
-    With `meant`, that is also what they may mean without naming it.
-
-    Pickling would find the same, but one inside the other: a chain of a few hundred
-    functions would exceed the recursion limit.
-    """
-    found: Needs = {}
-    pending = list(needs.items())
-    seen: set[int] = set()
-    while pending:
-        key, what = pending.pop()
-        if key in found:
-            continue
-        found[key] = what
-        if isinstance(key, bytes):
-            continue
-        if isinstance(key, tuple) and key[1] == _ALL:
-            if meant:
-                pending += _all_names(key[0], what)
-            continue
-        value = what if isinstance(key, str) else what.get(key[1])
-        if isinstance(key, str):
-            pending += _own_name(value)
-        for part in _definitions_in(value, seen):
-            pending += _names_used(part, meant)
-    return found
-
-
-def _all_names(scope_key: str, names: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    from ._meant import small_names
-
-    for name in small_names(scope_key, names):
-        yield (scope_key, name), names
-
-
-def _own_name(obj: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the name that an object with a token has in its module."""
-    scope = scope_of_module(obj.__module__)
-    name = obj.__qualname__
-    if scope is not None and not scope.importable and "." not in name:
-        names = vars(sys.modules[obj.__module__])
-        if resolve(names, name) is obj:
-            yield (scope.key, name), names
-
-
-def _names_used(part: Any, meant: bool) -> Iterator[tuple[Any, Any]]:
-    if type(part) is not FunctionType:
-        if "__annotations__" in vars(part) and meant:
-            from ._meant import annotated_names
-
-            yield from annotated_names(part)
-        return
-    scope = scope_of(part.__globals__)
-    if scope is not None and not scope.importable:
-        for name in names_needed(part, meant):
-            yield (scope.key, name), part.__globals__
-
-
-def _definitions_in(value: Any, seen: set[int]) -> Iterator[Any]:
-    """Yield the functions and classes that `value` is or consists of and that travel by value."""
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if id(value) in seen:
-            continue
-        kind = type(value)
-        if kind is FunctionType:
-            seen.add(id(value))
-            if not is_named(value):
-                yield value
-                pending += [_contents(cell) for cell in value.__closure__ or ()]
-                pending += value.__dict__.values()
-        elif kind is LruType:
-            pending.append(value.__wrapped__)
-        elif kind in (staticmethod, classmethod):
-            pending.append(value.__func__)
-        elif kind is property:
-            pending += [value.fget, value.fset, value.fdel]
-        elif issubclass(kind, type):
-            seen.add(id(value))
-            if not is_named(value):
-                yield value
-                pending += [*vars(value).values(), *value.__bases__, kind]
-        elif kind is dict or kind is list or kind is tuple or kind is set:
-            if len(value) <= _LOOKED_THROUGH:
-                seen.add(id(value))
-                pending += {type(item): None for item in value}
-                if kind is dict:
-                    pending += {type(item): None for item in value.values()}
-        elif kind.__module__ != "builtins":
-            pending.append(kind)
 
 
 # ---------------------------------------------------------------- entering

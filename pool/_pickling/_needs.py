@@ -1,0 +1,119 @@
+"""What definitions need besides themselves, as far as functions and classes tell."""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType
+
+from ._functions import names_needed
+from ._notes import contents
+from ._origins import LruType, is_named, resolve, scope_of, scope_of_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ._picklers import Needs
+
+#: In the place of a name: all names of a scope that are small. See `_meant`, which is imported only
+#: if code has a word that asks for it.
+ALL_NAMES = "*"
+
+#: How long a container may be for the classes of its items to be looked for.
+_LOOKED_THROUGH = 256
+
+
+def explore(needs: Needs, meant: bool = True) -> Needs:
+    """Return `needs` and what follows from them, as far as functions and classes tell.
+
+    With `meant`, that is also what they may mean without naming it.
+
+    Pickling would find the same, but one inside the other: a chain of a few hundred
+    functions would exceed the recursion limit.
+    """
+    found: Needs = {}
+    pending = list(needs.items())
+    seen: set[int] = set()
+    while pending:
+        key, what = pending.pop()
+        if key in found:
+            continue
+        found[key] = what
+        if isinstance(key, bytes):
+            continue
+        if isinstance(key, tuple) and key[1] == ALL_NAMES:
+            if meant:
+                pending += _all_names(key[0], what)
+            continue
+        value = what if isinstance(key, str) else what.get(key[1])
+        if isinstance(key, str):
+            pending += _own_name(value)
+        for part in _definitions_in(value, seen):
+            pending += _names_used(part, meant)
+    return found
+
+
+def _all_names(scope_key: str, names: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    from ._meant import small_names
+
+    for name in small_names(scope_key, names):
+        yield (scope_key, name), names
+
+
+def _own_name(obj: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the name that an object with a token has in its module."""
+    scope = scope_of_module(obj.__module__)
+    name = obj.__qualname__
+    if scope is not None and not scope.importable and "." not in name:
+        names = vars(sys.modules[obj.__module__])
+        if resolve(names, name) is obj:
+            yield (scope.key, name), names
+
+
+def _names_used(part: Any, meant: bool) -> Iterator[tuple[Any, Any]]:
+    if type(part) is not FunctionType:
+        if "__annotations__" in vars(part) and meant:
+            from ._meant import annotated_names
+
+            yield from annotated_names(part)
+        return
+    scope = scope_of(part.__globals__)
+    if scope is not None and not scope.importable:
+        for name in names_needed(part, meant):
+            yield (scope.key, name), part.__globals__
+
+
+def _definitions_in(value: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield the functions and classes that `value` is or consists of and that travel by value."""
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if id(value) in seen:
+            continue
+        kind = type(value)
+        if kind is FunctionType:
+            seen.add(id(value))
+            if not is_named(value):
+                yield value
+                pending += [contents(cell) for cell in value.__closure__ or ()]
+                pending += value.__dict__.values()
+        elif kind is LruType:
+            pending.append(value.__wrapped__)
+        elif kind in (staticmethod, classmethod):
+            pending.append(value.__func__)
+        elif kind is property:
+            pending += [value.fget, value.fset, value.fdel]
+        elif issubclass(kind, type):
+            seen.add(id(value))
+            if not is_named(value):
+                yield value
+                pending += [*vars(value).values(), *value.__bases__, kind]
+        elif kind is dict or kind is list or kind is tuple or kind is set:
+            if len(value) <= _LOOKED_THROUGH:
+                seen.add(id(value))
+                pending += {type(item): None for item in value}
+                if kind is dict:
+                    pending += {type(item): None for item in value.values()}
+        elif kind.__module__ != "builtins":
+            pending.append(kind)

@@ -1,0 +1,121 @@
+"""What a pickle that is kept depends on, and what that is now."""
+
+from __future__ import annotations
+
+import sys
+from _weakref import ref
+from itertools import repeat
+
+from ._versions import MISSING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import FunctionType
+    from typing import Any
+
+
+class Notes:
+    """Everything that a prelude depends on.
+
+    Objects are referred to weakly: a prelude that is kept must not keep a program's
+    classes alive.
+    """
+
+    def __init__(self) -> None:
+        #: For each scope, by its key: what returns its module, and names of it.
+        self._names: dict[str, tuple[Callable[[], Any], list[str]]] = {}
+        self._functions: list[Any] = []
+        self._others: list[Callable[[], Iterable[Any]]] = []
+
+    def add_name(self, key: str, names: dict[str, Any], name: str) -> None:
+        """Depend on what a name of a scope is bound to."""
+        known = self._names.get(key)
+        if known is None:
+            known = self._names[key] = (_module_with(names), [])
+        known[1].append(name)
+
+    def add_all_names(self, key: str, names: dict[str, Any]) -> None:
+        """Depend on which names there are in a scope."""
+        module = _module_with(names)
+
+        def values() -> list[Any]:
+            found = module()
+            if found is None:
+                raise ReferenceError
+            return list(vars(found))
+
+        self._others.append(values)
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Yield the key of the scope, and the name, of each of those."""
+        for key, (_, names) in self._names.items():
+            for name in names:
+                yield key, name
+
+    def add_function(self, func: FunctionType) -> None:
+        """Depend on the code, defaults, attributes and cells of a function."""
+        self._functions.append(ref(func))
+
+    def add(self, values: Callable[[], Iterable[Any]]) -> None:
+        """Depend on whatever `values` returns."""
+        self._others.append(values)
+
+    def functions(self) -> list[Any]:
+        """Return the functions that it depends on."""
+        return [func for func in [reference() for reference in self._functions] if func is not None]
+
+    def values(self) -> list[Any]:
+        """Return what everything is now.
+
+        Raises
+        ------
+        ReferenceError
+            If something is gone.
+        """
+        found: list[Any] = []
+        for module, wanted in self._names.values():
+            owner = module()
+            if owner is None:
+                raise ReferenceError
+            found += map(owner.__dict__.get, wanted, _missing)
+        for reference in self._functions:
+            func = reference()
+            if func is None:
+                raise ReferenceError
+            found += (func.__code__, func.__defaults__, func.__kwdefaults__)
+            if func.__dict__:
+                found += func.__dict__.values()
+            if func.__closure__:
+                found += map(contents, func.__closure__)
+        for values in self._others:
+            found += values()
+        return found
+
+
+def _module_with(names: dict[str, Any]) -> Callable[[], Any]:
+    """Return what returns the module of a namespace without keeping it alive.
+
+    At the end of a program the interpreter clears the main module. It must not find that
+    a library holds its names: the program's objects would lose their finalizers.
+    """
+    module = sys.modules.get(names.get("__name__", ""))
+    if module is not None and module.__dict__ is names:
+        return ref(module)
+    stand_in = _StandIn()  # for a module that is registered nowhere
+    stand_in.__dict__ = names
+    return lambda: stand_in
+
+
+class _StandIn:
+    """Has a namespace as a module has it."""
+
+
+_missing = repeat(MISSING)
+
+
+def contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
