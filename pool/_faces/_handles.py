@@ -97,7 +97,7 @@ class PoolHandle(Pool):
 
     close = terminate = join = _refuse
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
         """Leave the pool to the process that made it."""
 
     def __del__(self) -> None:

@@ -230,8 +230,6 @@ class IMapIterator(StandardIterator):
     threads may take from it.
     """
 
-    __slots__ = ("__weakref__", "_chunk", "_flow", "_lock", "_pool", "_single")
-
     _as_standard = "IMapIterator"
 
     def __init__(self, pool: object, flow: Flow, chunksize: int) -> None:
@@ -335,8 +333,6 @@ class IMapIterator(StandardIterator):
 
 class IMapUnorderedIterator(IMapIterator):
     """Iterate over the results of ``imap_unordered``, as they come."""
-
-    __slots__ = ()
 
     _as_standard = "IMapUnorderedIterator"
 

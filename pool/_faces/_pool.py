@@ -428,7 +428,7 @@ class Pool(StandardPool):
         self._check_running()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
         self.terminate()
 
     def __del__(self) -> None:

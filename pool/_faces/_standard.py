@@ -13,6 +13,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any, ClassVar
 
     from pool._faces._engines import Engines
@@ -27,8 +28,6 @@ class AsStandard:
     A class says in its own body which one: `_as_standard`. Classes that users derive from it
     do not inherit that, since in their methods ``self.__class__`` has to be their own class.
     """
-
-    __slots__ = ()
 
     @property
     def __class__(self) -> type[Any]:
@@ -58,6 +57,17 @@ class StandardPool(AsStandard):
     def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:  # the standard's spelling
         """Return a process of a context; the workers of a Pool are not made by this."""
         return ctx.Process(*args, **kwds)
+
+    @staticmethod
+    def _get_tasks(
+        func: Any, it: Iterable[Any], size: int
+    ) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+        """Yield `func` with `size` items at a time."""
+        from itertools import islice
+
+        items = iter(it)
+        while chunk := tuple(islice(items, size)):
+            yield func, chunk
 
     @property
     def _ctx(self) -> Any:
@@ -160,8 +170,6 @@ class StandardIterator(AsStandard):
     Progress is shown by them without a result being taken, so the input has to be worked off
     without waiting for anybody who takes results.
     """
-
-    __slots__ = ()
 
     _flow: Flow
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import multiprocessing
 import multiprocessing.dummy
 import multiprocessing.pool
@@ -11,6 +12,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +152,65 @@ def test_submodule_names_of_results_are_ours() -> None:
     names = "AsyncResult", "ApplyResult", "MapResult", "IMapIterator", "IMapUnorderedIterator"
     for name in names:
         assert getattr(pool.pool, name).__module__.startswith("pool.")
+
+
+# Names of the standard's classes that are parts of its machinery, of which there is none here.
+MACHINERY = {
+    "Pool": {
+        "_get_sentinels",
+        "_get_worker_sentinels",
+        "_guarded_task_generation",
+        "_handle_results",
+        "_handle_tasks",
+        "_handle_workers",
+        "_help_stuff_finish",
+        "_join_exited_workers",
+        "_maintain_pool",
+        "_repopulate_pool_static",
+        "_setup_queues",
+        "_terminate_pool",
+        "_wait_for_updates",
+    },
+    "ApplyResult": {"_set"},
+    "MapResult": {"_set"},
+    "IMapIterator": {"_set", "_set_length"},
+    "IMapUnorderedIterator": {"_set", "_set_length"},
+}
+# What the interpreter puts into a class.
+BUILT_IN = {"__firstlineno__", "__static_attributes__"}
+
+
+@pytest.mark.parametrize("name", sorted(MACHINERY))
+def test_classes_have_the_names_of_the_standards(name: str) -> None:
+    theirs, ours = getattr(multiprocessing.pool, name), getattr(pool.pool, name)
+    assert set(dir(theirs)) - set(dir(ours)) - BUILT_IN == MACHINERY[name]
+    for public in dir(theirs):
+        if not public.startswith("_"):
+            assert inspect.getdoc(getattr(ours, public)), public
+
+
+@pytest.mark.parametrize("name", sorted(MACHINERY))
+def test_methods_take_the_arguments_of_the_standards(name: str) -> None:
+    theirs, ours = getattr(multiprocessing.pool, name), getattr(pool.pool, name)
+    methods = set(dir(theirs)) & set(dir(ours)) - set(dir(object)) - {"__del__"}
+    if name == "Pool":
+        methods.add("__init__")
+    compared = []
+    for method in sorted(methods):
+        if not inspect.isroutine(getattr(theirs, method)) or method == "__class_getitem__":
+            continue
+        wanted, had = parameters(getattr(theirs, method)), parameters(getattr(ours, method))
+        assert had[: len(wanted)] == wanted, method
+        compared.append(method)
+    assert {"get", "next", "apply"} & set(compared)
+
+
+def parameters(method: Any) -> list[tuple[str, Any, Any]]:
+    """Return name, kind and default of each parameter."""
+    return [
+        (each.name, each.kind, each.default)
+        for each in inspect.signature(method).parameters.values()
+    ]
 
 
 def public_names() -> list[tuple[str, str]]:
