@@ -210,6 +210,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name) or _RAY.get(name)
     if home is not None:
         value = getattr(_imported(home), name)
+        if name in _RAY:
+            _take_along(home)
     elif name in _SUBMODULES:
         value = _imported("pool." + name)
     elif name in _ABSENT:
@@ -229,6 +231,16 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_RAY, *_SUBMODULES})
+
+
+def _take_along(home: str) -> None:
+    """Keep the other words of Ray's that are there now, too.
+
+    A finalizer may be the first to need one, when nothing can be imported any more.
+    """
+    for name, other in _RAY.items():
+        if other == home:
+            globals().setdefault(name, getattr(sys.modules[home], name))
 
 
 def _imported(module: str) -> Any:

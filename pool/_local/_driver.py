@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 #: Seconds until a new pool first looks how much memory is left.
 FIRST_LOOK = 0.1
 
+#: What finalizers and `atexit` functions get that come too late.
+ENDED = (
+    "the program is ending: its workers are gone, and nothing is run, fetched or waited for any "
+    "more; do this before, or in a function that is registered by `atexit` after the first use"
+)
+
 _get_ident = _thread.get_ident
 
 
@@ -85,6 +91,8 @@ class Driver:
         self.dirty: deque[Flushable] = deque()
         self._lock = _thread.allocate_lock()
         self._holder = 0
+        #: The thread that ends the interpreter.
+        self._last = 0
         #: Whose callbacks are due.
         self.calling: list[CallsBack] = []
         #: Whose callbacks are being run: lists of one, or of none for an instant.
@@ -164,8 +172,31 @@ class Driver:
 
     @property
     def held_here(self) -> bool:
-        """Whether this very thread is inside the driver, further up its stack."""
-        return self._holder == _get_ident()
+        """Whether this very thread is inside the driver, further up its stack; or for good."""
+        return _get_ident() in (self._holder, self._last)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the interpreter goes down, and nothing is done any more."""
+        return bool(self._last)
+
+    def check_open(self) -> None:
+        """Refuse to wait where nothing will come any more; for threads that found it closed.
+
+        Raises
+        ------
+        RuntimeError
+            If this thread ends the interpreter: a finalizer waits.
+        PoolTerminated
+            If all was let go of.
+        """
+        me = _get_ident()
+        if self._last == me:
+            raise RuntimeError(ENDED)
+        if self._last:
+            self._lock.acquire()  # a daemon thread, see `quit`
+        elif self.closed:
+            raise self._reason()
 
     def post(self, event: ev.Event) -> None:
         """Hand in an event from any thread; never waits."""
@@ -203,6 +234,8 @@ class Driver:
 
     def locked(self, action: Callable[[], Any]) -> Any:
         """Run `action` while no event is being handled, and handle what it hands in."""
+        if self._last:
+            self.check_open()
         shielded = shield.raised()
         try:
             with self._lock:
@@ -469,6 +502,7 @@ class Driver:
         it would print, nor start workers anew: so the lock is taken and kept.
         """
         alone = self._lock.acquire(timeout=1.0)
+        self._last = _get_ident()
         self.closed = True
         self.crew.end_all()
         if alone and self.aside is not None:

@@ -55,6 +55,9 @@ class Receiver:
         """Take one message."""
         raise NotImplementedError
 
+    def check_open(self) -> None:
+        """Nothing: it is closed by the end of its process only."""
+
     def wake(self) -> None:
         """Make the thread that sleeps in `step` look around."""
         try:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         def outstanding(self) -> bool: ...
         @property
         def held_here(self) -> bool: ...
+        def check_open(self) -> None: ...
         def step(self, patience: float | None, eager: bool = False) -> None: ...
         def wake(self) -> None: ...
 
@@ -113,10 +114,13 @@ class Lead:
         if ready():
             return True
         if self._driver.held_here:
+            if self._driver.closed:
+                self._driver.check_open()
             # Leader or not: a thread that submits is inside the driver without leading.
             raise RuntimeError(
-                "a pool cannot be waited for inside the pickling of its own tasks, or in a "
-                "signal handler that interrupted the pool; submit with apply_async instead"
+                "a pool cannot be waited for inside the pickling of its own tasks, nor in a "
+                "signal handler or a finalizer (`__del__`, run by the garbage collector) that "
+                "interrupted the pool; submit there, and wait elsewhere"
             )
         deadline = None if timeout is None else monotonic() + max(0.0, timeout)
         if self._leader == _get_ident():
@@ -162,6 +166,8 @@ class Lead:
         """Drive until ``ready()`` or the deadline; for the thread that has the lead."""
         driver = self._driver
         while not ready():
+            if driver.closed:
+                driver.check_open()
             if deadline is None:
                 driver.step(None, eager)
             else:

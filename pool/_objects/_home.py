@@ -84,6 +84,8 @@ _home: Home | None = None
 #: Makes the home of a process that has none; set by `pool._ray`, so that nothing down
 #: here need know of runtimes.
 starter: Callable[[], Home] | None = None
+#: The thread that ends the interpreter.
+_last = 0
 #: Whether that is a home in the runtime of a program that runs already: this is a worker of it.
 borrows = False
 
@@ -92,6 +94,8 @@ def current() -> Home:
     """Return the home of this process, started if need be."""
     if _home is not None and _home.usable:
         return _home
+    if _last == _thread.get_ident():
+        raise RuntimeError("the program is ending: no tasks and actors can be started any more")
     with _starting:
         home = found()  # another thread may have been quicker
         if home is None or not home.usable:
@@ -109,6 +113,17 @@ def found() -> Home | None:
     return _home
 
 
+def close() -> None:
+    """Have no home made any more: the interpreter goes down.
+
+    This thread runs finalizers and gets an error. Daemon threads, which would print it, wait
+    here until they are ended.
+    """
+    global _last
+    _starting.acquire(timeout=1.0)
+    _last = _thread.get_ident()
+
+
 def borrow(start: Callable[[], Home]) -> None:
     """Have `start` make the home of this process: a worker asks the runtime that it belongs to."""
     global starter, borrows
@@ -122,8 +137,9 @@ def settle_in(home: Home | None) -> None:
 
 
 def _after_fork() -> None:
-    global _starting
+    global _starting, _last
     _starting = _thread.RLock()
+    _last = 0
     settle_in(None)
 
 

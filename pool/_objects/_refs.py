@@ -168,19 +168,50 @@ class ActorRef(Ref):
         What handles have to know of the class.
     record : object
         The books of its home, in the program itself.
+    life : Life
+        Ends with it; there as well.
     """
 
-    __slots__ = ("facts", "record")
+    __slots__ = ("facts", "life", "record")
     _kind = "a"
 
     def __init__(self, home: Home, facts: ActorFacts, name: bytes | None = None) -> None:
         super().__init__(home, name)
         self.facts = facts
         self.record: Any = None
+        self.life: Life | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         function, (_, name) = super().__reduce__()
         return function, (self._kind, name, self.facts)
+
+
+class Life(int):
+    """Tell when what holds it is gone.
+
+    Later than a ``__del__`` or a weak reference would: of a cycle, all objects may have such
+    methods, and use each other in them. This one refers to nothing, so no collector looks at
+    it, and it goes when its holder is really taken apart.
+
+    Parameters
+    ----------
+    ended : callable
+        Called by any thread, at any time.
+    """
+
+    __slots__ = ()
+
+    #: What each one tells, by its number.
+    _ends: dict[int, Callable[[], None]] = {}
+
+    def __new__(cls, ended: Callable[[], None]) -> Life:
+        """Give it a number."""
+        life = super().__new__(cls, next(_numbers))
+        cls._ends[life.real] = ended  # not `life`: it would be held here
+        return life
+
+    def __del__(self) -> None:
+        self._ends.pop(self.real)()
 
 
 class ActorFacts:

@@ -11,7 +11,7 @@ from pool._objects import _protocol as protocol
 from pool._objects._ids import ActorID
 from pool._objects._mailbox import Mailbox
 from pool._objects._parcels import Parcel, Sealed, flatten
-from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef, new_name
+from pool._objects._refs import FAILED, READY, ActorRef, Life, ObjectRef, new_name
 from pool._pickling import loads
 from pool._runtime._actor_calls import EMPTY, ActorCall
 from pool._runtime._untold import watched
@@ -64,6 +64,8 @@ class Actor:
         self._parcel = parcel
         #: To what handles hold; None if there never was a handle.
         self._ref: weakref.ref[ActorRef] | None = None
+        #: How many of those there are: more than one, if one came back from a collector.
+        self._held_by = 0
         self._link: Link | None = None
         self._worker_id = 0
         #: It was told to end: what it holds is free only when it has.
@@ -103,21 +105,22 @@ class Actor:
         if ref is None:
             ref = ActorRef(self.runtime, self.options.facts, self.name)
             ref.record = self
-            # By a callback, which comes when nobody can find the reference any more; `__del__`
-            # would be called while it can be found, and a second time by nobody.
-            self._ref = weakref.ref(ref, self._let_go)
+            ref.life = Life(self._let_go)
+            self._ref = weakref.ref(ref)
+            self._held_by += 1
             self.runtime.named[self.name] = ref
             self.mailbox.held()
         return ref
 
-    def _let_go(self, ref: object) -> None:
+    def _let_go(self) -> None:
         """Note that the last handle of it is gone; from any thread, at any time."""
         if not self.runtime.driver.closed:
             # Not more than that: a collector may run this anywhere.
             self.runtime.later(self._dropped)
 
     def _dropped(self) -> None:
-        if self._ref is None or self._ref() is None:  # else there is one again
+        self._held_by -= 1
+        if not self._held_by:  # else there is one again
             self.carry_out(self.mailbox.released())
 
     # ------------------------------------------------------------------ beginnings

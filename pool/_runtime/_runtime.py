@@ -15,6 +15,7 @@ from itertools import count
 
 from pool._local import _events as ev
 from pool._local._engine import LocalEngine
+from pool._objects import _home
 from pool._objects._parcels import pack, seal
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
@@ -114,9 +115,10 @@ class Runtime:
 
     def locked(self, action: Callable[[], Any]) -> Any:
         """Run `action` under the driver's lock, which this thread may have."""
-        if self.driver.held_here:
+        driver = self.driver
+        if driver.held_here and not driver.ended:
             return action()
-        return self.driver.locked(action)
+        return driver.locked(action)
 
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` under the lock as soon as possible; from anywhere, never waits."""
@@ -446,7 +448,8 @@ class Runtime:
 
     def kill(self, actor: ActorRef, no_restart: bool) -> None:
         """End an actor at once."""
-        self.locked(lambda: actor.record.kill(no_restart))
+        if not self.driver.ended:  # else it is gone, and a finalizer has come too late
+            self.locked(lambda: actor.record.kill(no_restart))
 
     def find(self, name: str, namespace: str | None) -> ActorRef | None:
         """Return a named actor: of this program, or a detached one.
@@ -551,6 +554,7 @@ class _Afterwards:
 
 def _quit() -> None:
     """End what a program leaves behind when it ends."""
+    _home.close()
     for runtime in list(_runtimes):
         if not runtime.driver.closed and runtime._owner == os.getpid():
             runtime.processes.end_all()
