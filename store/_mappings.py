@@ -176,9 +176,9 @@ class Block:
     def __repr__(self) -> str:
         return f"<Block of {self.nbytes} bytes>"
 
-    def __del__(self) -> None:
+    def __del__(self, _large: int = LARGE_NBYTES) -> None:
         self._home.append((self.number, self.born))
-        if self.span > LARGE_NBYTES:
+        if self.span > _large:
             notice = getattr(self._home, "notice", None)
             if notice is not None:
                 notice(self.span)

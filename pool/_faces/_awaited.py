@@ -102,17 +102,19 @@ def parcel_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
 
 def found(values: Iterable[Any]) -> bool:
     """Return whether there is a reference among values, or in lists and dicts among them."""
-    for value in values:
-        if isinstance(value, Ref):
-            return True
-        if isinstance(value, _CONTAINERS):
-            if found(value):
+    pending = [values]
+    # A list may contain itself.
+    seen: set[int] = set()
+    while pending:
+        for value in pending.pop():
+            if isinstance(value, Ref):
                 return True
-        elif isinstance(value, dict):
-            if found(value.values()):
-                return True
-        elif isinstance(getattr(value, "_ref", None), Ref):
-            return True  # the handle of an actor
+            if isinstance(value, (*_CONTAINERS, dict)):
+                if id(value) not in seen:
+                    seen.add(id(value))
+                    pending.append(value.values() if isinstance(value, dict) else value)
+            elif isinstance(getattr(value, "_ref", None), Ref):
+                return True  # the handle of an actor
     return False
 
 
