@@ -58,19 +58,27 @@ class Resources:
                 return f"it asks for {amount:g} {name}, and there are {there:g} in all"
         return ""
 
+    def lacks(self, request: Mapping[str, float]) -> set[str]:
+        """Return of what a request asks for more than is free now."""
+        amounts = _amounts(request)
+        lacks = {name for name, units in amounts.items() if self.free.get(name, 0) < units}
+        if self._choose_gpus(amounts.get("GPU", 0)) is None:
+            lacks.add("GPU")  # though there may be enough of them, in pieces
+        return lacks
+
     def take(self, request: Mapping[str, float]) -> Grant | None:
         """Return what was asked for, None if it is not free now."""
-        amounts = {name: _units(amount) for name, amount in request.items() if amount}
-        if any(self.free.get(name, 0) < units for name, units in amounts.items()):
+        if self.lacks(request):
             return None
-        gpus = self._take_gpus(amounts.get("GPU", 0))
-        if gpus is None:
-            return None
+        amounts = _amounts(request)
+        gpus = self._choose_gpus(amounts.get("GPU", 0)) or {}
         for name, units in amounts.items():
             self.free[name] -= units
+        for index, units in gpus.items():
+            self._free_gpus[index] -= units
         return Grant(amounts, gpus)
 
-    def _take_gpus(self, units: int) -> dict[int, int] | None:
+    def _choose_gpus(self, units: int) -> dict[int, int] | None:
         if not units:
             return {}
         if units < UNIT:
@@ -78,16 +86,10 @@ class Resources:
             if not fitting:
                 return None
             # The fullest that still fits: whole devices stay whole.
-            chosen = {min(fitting, key=lambda index: self._free_gpus[index]): units}
-        else:
-            whole = [i for i, free in enumerate(self._free_gpus) if free == UNIT]
-            wanted = units // UNIT
-            if len(whole) < wanted:
-                return None
-            chosen = dict.fromkeys(whole[:wanted], UNIT)
-        for index, taken in chosen.items():
-            self._free_gpus[index] -= taken
-        return chosen
+            return {min(fitting, key=lambda index: self._free_gpus[index]): units}
+        whole = [i for i, free in enumerate(self._free_gpus) if free == UNIT]
+        wanted = units // UNIT
+        return dict.fromkeys(whole[:wanted], UNIT) if len(whole) >= wanted else None
 
     def give_back(self, grant: Grant) -> None:
         """Take back what was granted."""
@@ -119,6 +121,10 @@ class Resources:
             assert self.free[name] <= units
             assert self.free[name] >= 0 or name == "CPU"
         assert all(0 <= free <= UNIT for free in self._free_gpus)
+
+
+def _amounts(request: Mapping[str, float]) -> dict[str, int]:
+    return {name: _units(amount) for name, amount in request.items() if amount}
 
 
 def _units(amount: float) -> int:

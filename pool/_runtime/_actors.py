@@ -447,6 +447,8 @@ class Actor:
         if self.grant is not None:
             self.runtime.grants.give_back(self.grant)
             self.grant = None
+        else:
+            self.runtime.grants.withdraw(self.options.resources, self._granted)
         self.runtime.directory.gone(self)
 
     def _death(self, method: str, reason: str, restarting: bool = False) -> BaseException:

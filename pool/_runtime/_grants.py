@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-
+from pool._objects._requests import Requests
 from pool._objects._resources import Grant, Resources
 from pool._workers._settings import thread_limits
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Grants:
-    """Grant resources in the order in which they were asked for. Under the driver's lock.
+    """Grant resources, each in the order in which it was asked for. Under the driver's lock.
 
     Tasks that ask for one CPU, as most do, are not counted here: they take turns on the
     workers of the engine, of which there are as many as CPUs. What is granted here takes
@@ -25,24 +24,26 @@ class Grants:
     def __init__(self, driver: Driver, books: Resources) -> None:
         self._driver = driver
         self.books = books
-        self._waiting: deque[tuple[Mapping[str, float], Callable[[Grant | None], None]]] = deque()
+        self._requests = Requests(books)
 
     def ask(self, request: Mapping[str, float], granted: Callable[[Grant | None], None]) -> None:
         """Call ``granted(grant)`` as soon as the request can be met; None if it is empty."""
         if not any(request.values()):
             granted(None)
             return
-        self._waiting.append((request, granted))
+        self._requests.add(granted, request)
+        self._serve()
+
+    def withdraw(
+        self, request: Mapping[str, float], granted: Callable[[Grant | None], None]
+    ) -> None:
+        """Forget a request that was not met yet: who asked for it is gone."""
+        self._requests.withdraw(granted, request)
         self._serve()
 
     def _serve(self) -> None:
-        # First come, first served: a large request is not overtaken for ever by small ones.
-        while self._waiting:
-            request, granted = self._waiting[0]
-            grant = self.books.take(request)
-            if grant is None:
-                return
-            self._waiting.popleft()
+        while (found := self._requests.take()) is not None:
+            granted, grant = found
             self._resize()
             granted(grant)
 

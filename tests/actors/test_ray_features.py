@@ -199,6 +199,26 @@ def test_impossible_request_is_an_error_at_once(ray: Any) -> None:
         double.options(resources={"disk": 1}).remote(1)
 
 
+def test_actor_that_waits_for_a_gpu_holds_up_only_who_wants_one(start: Any) -> None:
+    ray = start(num_cpus=2, num_gpus=1, resources={"license": 1})
+    holder = Counter.options(num_gpus=1).remote()
+    assert ray.get(holder.add.remote()) == 1
+    waiting = Counter.options(num_gpus=1).remote().add.remote()
+    task = double.options(num_gpus=1).remote(1)
+    assert ray.get([double.options(num_cpus=2).remote(1), double.remote(2)]) == [2, 4]
+    other = Counter.options(num_cpus=0.5, resources={"license": 1}).remote()
+    assert ray.get(other.add.remote()) == 1
+    assert ray.wait([waiting, task], num_returns=2, timeout=0) == ([], [waiting, task])
+    del holder
+    assert ray.get([waiting, task]) == [1, 2]
+    # Who is ended while it waits holds nobody up, either.
+    held = Counter.options(num_cpus=1).remote()
+    large = Counter.options(num_cpus=2).remote()
+    small = double.options(num_cpus=0.5).remote(4)
+    ray.kill(large)
+    assert ray.get([small, held.add.remote()]) == [8, 1]
+
+
 def test_tasks_with_resources_of_their_own(start: Any, tmp_path: Path) -> None:
     ray = start(num_cpus=2, resources={"disk": 1})
     refs = [double.options(num_cpus=2).remote(i) for i in range(4)]

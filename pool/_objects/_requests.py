@@ -1,0 +1,76 @@
+"""Requests for resources that wait, and which of them is next: books without any I/O.
+
+First come, first served, for each resource: what a request lacks is kept from those that came
+after it, so small ones cannot starve a large one. What it does not lack they may have. To
+keep that from them as well would stop all that needs a CPU behind one task that waits for a
+GPU, for as long as an actor holds that.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+    from typing import Any
+
+    from pool._objects._resources import Grant, Resources
+
+
+class Requests:
+    """A queue of requests.
+
+    Parameters
+    ----------
+    books : Resources
+    """
+
+    def __init__(self, books: Resources) -> None:
+        self._books = books
+        self._numbers = count()
+        #: By what they ask for, since of such only the oldest need be looked at; then by who asks.
+        self._groups: dict[frozenset[str], OrderedDict[Any, tuple[int, Mapping[str, float]]]] = {}
+
+    def add(self, who: Hashable, request: Mapping[str, float]) -> None:
+        """Queue a request behind all others; nobody has two in it."""
+        entry = next(self._numbers), request
+        self._groups.setdefault(_names(request), OrderedDict())[who] = entry
+
+    def withdraw(self, who: Hashable, request: Mapping[str, float]) -> None:
+        """Take a request out, if it is still there."""
+        names = _names(request)
+        group = self._groups.get(names)
+        if group is not None and group.pop(who, None) is not None and not group:
+            del self._groups[names]
+
+    def take(self) -> tuple[Any, Grant] | None:
+        """Grant the oldest request that can have what it asks for; None: all have to wait.
+
+        Returns
+        -------
+        (who, grant) or None
+        """
+        books = self._books
+        lacked: set[str] = set()
+        for names in sorted(self._groups, key=self._age):
+            if not lacked.isdisjoint(names):
+                continue
+            who, (_, request) = next(iter(self._groups[names].items()))
+            lacks = books.lacks(request)
+            if not lacks:
+                grant = books.take(request)
+                assert grant is not None
+                self.withdraw(who, request)
+                return who, grant
+            lacked |= lacks
+        return None
+
+    def _age(self, names: frozenset[str]) -> int:
+        number, _ = next(iter(self._groups[names].values()))
+        return number
+
+
+def _names(request: Mapping[str, float]) -> frozenset[str]:
+    return frozenset(name for name, amount in request.items() if amount)
