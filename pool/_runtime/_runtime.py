@@ -88,6 +88,8 @@ class Runtime:
         self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
         self.streams: weakref.WeakValueDictionary[bytes, Stream] = weakref.WeakValueDictionary()
         self.books = Resources(total, gpus)
+        #: Whether ordinary tasks, each of which takes a CPU, can run at all.
+        self.has_workers = total.get("CPU", 1) >= 1
         self.grants = Grants(driver, self.books)
         self.tasks = Tasks(self)
         self.special = Special(self)
@@ -386,7 +388,7 @@ class Runtime:
 
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
         """Run a task; return the references to its values, or its stream."""
-        if options.resources is not None:
+        if options.resources is not None or not self.has_workers:
             problem = self.unschedulable(options.resources, code.title)
             if problem is not None:
                 raise problem
@@ -400,8 +402,8 @@ class Runtime:
         return refs
 
     def unschedulable(self, resources: Any, title: str) -> Exception | None:
-        """Return an error if a request can never be met."""
-        why = self.books.impossible(resources or {})
+        """Return an error if a request can never be met; None asks for a worker of tasks."""
+        why = self.books.impossible({"CPU": 1.0} if resources is None else resources)
         if not why:
             return None
         from pool.exceptions import TaskUnschedulableError

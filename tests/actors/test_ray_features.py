@@ -219,6 +219,24 @@ def test_actor_that_waits_for_a_gpu_holds_up_only_who_wants_one(start: Any) -> N
     assert ray.get([small, held.add.remote()]) == [8, 1]
 
 
+def test_without_a_cpu_there_are_no_ordinary_tasks(start: Any) -> None:
+    ray = start(num_cpus=0, resources={"disk": 1})
+    for task in (double, double.options(num_returns="streaming"), double.options(name="twice")):
+        with pytest.raises(exceptions.TaskUnschedulableError, match="1 CPU, and there are 0"):
+            task.remote(1)
+
+    @ray.remote
+    class Caller:
+        def call(self) -> Any:
+            return pool.get(double.remote(1))
+
+    with pytest.raises(ValueError, match="1 CPU, and there are 0"):
+        ray.get(Caller.remote().call.remote())
+    light, heavy = (double.options(num_cpus=0, resources={"disk": n}) for n in (0, 1))
+    assert ray.get([light.remote(1), heavy.remote(2)]) == [2, 4]
+    assert ray.get(Counter.remote().add.remote()) == 1
+
+
 def test_tasks_with_resources_of_their_own(start: Any, tmp_path: Path) -> None:
     ray = start(num_cpus=2, resources={"disk": 1})
     refs = [double.options(num_cpus=2).remote(i) for i in range(4)]
