@@ -20,7 +20,7 @@ from pool._transport._messages import READY as WORKER_READY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pool._objects._codes import Code, SentCode
@@ -32,6 +32,21 @@ if TYPE_CHECKING:
 
 #: Calls share a message up to this size.
 MESSAGE_NBYTES = 16 * 1024
+
+
+def _when_let_go(reference: weakref.ref[Actor]) -> Callable[[], None]:
+    """Return what tells an actor that its last handle is gone.
+
+    It must not hold the actor: what is held until a reference goes, from a table that lasts, would
+    keep that reference, should the actor's runtime have it.
+    """
+
+    def tell() -> None:
+        actor = reference()
+        if actor is not None:
+            actor._let_go()
+
+    return tell
 
 
 class Actor:
@@ -105,7 +120,7 @@ class Actor:
         if ref is None:
             ref = ActorRef(self.runtime, self.options.facts, self.name)
             ref.record = self
-            ref.life = Life(self._let_go)
+            ref.life = Life(_when_let_go(weakref.ref(self)))
             self._ref = weakref.ref(ref)
             self._held_by += 1
             self.runtime.named[self.name] = ref
