@@ -51,7 +51,20 @@ class Holder:
         self.ref = ref
 
 
+def knots(values: Any) -> Any:
+    return values[0] is values, values[1]["within"] is values, isinstance(values[2], pool.ObjectRef)
+
+
 # ---------------------------------------------------------------------- in a Pool
+
+
+def test_arguments_that_contain_themselves(workers: Any) -> None:
+    """Whether there are references in them is looked for without end."""
+    values: list[Any] = []
+    values += [values, {"within": values}, double.remote(3)]
+    assert workers.apply(knots, (values,)) == (True, True, True)
+    values[2] = None
+    assert workers.map(knots, [values]) == [(True, True, False)]
 
 
 def test_references_arrive_as_their_values(ray: Any, workers: Any) -> None:
