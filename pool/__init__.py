@@ -175,10 +175,11 @@ _RAY = {
     "ActorHandle": "pool._ray._classes",
     "ActorID": "pool._objects._ids",
     "ActorPool": "pool._ray._actor_pool",
+    "DynamicObjectRefGenerator": "pool._objects._dynamic",
     "JobID": "pool._objects._ids",
     "NodeID": "pool._objects._ids",
-    "ObjectID": "pool._objects._refs",
     "ObjectRef": "pool._objects._refs",
+    "ObjectID": "pool._objects._refs",  # its older name
     "ObjectRefGenerator": "pool._ray._generators",
     "TaskID": "pool._objects._ids",
     "available_resources": "pool._ray._facts",

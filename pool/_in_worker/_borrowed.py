@@ -272,7 +272,7 @@ class BorrowedRuntime:
         with self._sending(code) as sent:
             if options.returns == protocol.STREAM:
                 return self._stream("submit", sent, parcel, options)
-            names = [new_name() for _ in range(options.returns)]
+            names = [new_name() for _ in range(protocol.number_of(options.returns))]
             self._do("submit", names, sent, parcel, options, _origin(), promised=names)
         return self._made(names)
 
@@ -288,7 +288,7 @@ class BorrowedRuntime:
         parcel = pack(args, kwargs).in_full()
         if returns == protocol.STREAM:
             return self._stream("call", actor, method, parcel)
-        names = [new_name() for _ in range(returns)]
+        names = [new_name() for _ in range(protocol.number_of(returns))]
         self._do("call", names, actor, method, parcel, returns, _origin(), promised=names)
         return self._made(names)
 
@@ -316,6 +316,15 @@ class BorrowedRuntime:
             raise found
         next_one: ObjectRef | None = found
         return next_one
+
+    def stream_moment(self, stream: bytes, index: int | None) -> ObjectRef:
+        """Return an object that is there when a value of a stream, or its end, is known."""
+        found: ObjectRef = self._answer("moment", stream, index)
+        return found
+
+    def stream_is_over(self, stream: bytes, index: int) -> bool:
+        """Return whether it is known that a stream has no value of that number."""
+        return bool(self._answer("is over", stream, index))
 
     def _sending(self, code: Any) -> _Sending:
         """Give a code as it is sent: whole for the first time, then by its number."""

@@ -154,6 +154,9 @@ class AsyncServer:
                 value = host.begin(method, layout, blobs, task)
                 if hasattr(value, "__aiter__") and returns == STREAM:
                     answer: Any = await self._stream(number, value)
+                elif hasattr(value, "__aiter__"):
+                    everything = [item async for item in value]
+                    answer = results(everything, returns, f"{host.title}.{method}")
                 else:
                     if hasattr(value, "__await__"):
                         value = await value

@@ -6,13 +6,14 @@ from pool._in_worker import _trace as tracing
 from pool._in_worker._context import context
 from pool._in_worker._output import complete_lines, connect, sign, silence
 from pool._objects import _home
-from pool._objects._parcels import Parcel, Sealed, is_atom, seal, views
-from pool._objects._protocol import STREAM
-from pool._pickling import loads
+from pool._objects._dynamic import DynamicObjectRefGenerator
+from pool._objects._parcels import Broken, Parcel, Sealed, is_atom, seal, views
+from pool._objects._protocol import DYNAMIC, STREAM
+from pool._pickling import dumps_exception, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from pool._in_worker._borrowed import BorrowedRuntime
@@ -107,12 +108,46 @@ def results(value: Any, returns: int, title: str) -> Any:
         return sealed(value)
     if not returns:
         return None
+    if returns == DYNAMIC:
+        return sealed(dynamic(yielded(value, title)))
+    if hasattr(value, "__next__"):
+        return _yielded_values(value, returns, title)
     values = list(value)
     if len(values) != returns:
         raise ValueError(
             f"{title}() returned {len(values)} values, and num_returns={returns} was asked for"
         )
     return [sealed(value) for value in values]
+
+
+def _yielded_values(values: Any, returns: int, title: str) -> list[Any]:
+    """Return what a generator yields as several values: those before an exception stay."""
+    found = list(yielded(values, title))
+    if len(found) > returns or (len(found) < returns and found[-1:] and not _is_broken(found[-1])):
+        raise ValueError(
+            f"{title}() yielded {len(found)} values, and num_returns={returns} was asked for"
+        )
+    return found + found[-1:] * (returns - len(found))
+
+
+def yielded(values: Iterable[Any], title: str) -> Iterator[Any]:
+    """Yield what a generator yields as it is stored; an exception is the last of it."""
+    try:
+        for value in values:
+            yield sealed(value)
+    except Exception as error:
+        encoded = dumps_exception(error)
+        yield Broken(title, encoded.data, encoded.buffers)
+
+
+def dynamic(stored: Iterable[Any]) -> DynamicObjectRefGenerator:
+    """Return the references to values, which are stored now."""
+    home = _home.current()
+    return DynamicObjectRefGenerator([home.put_stored(value) for value in stored])
+
+
+def _is_broken(stored: Any) -> bool:
+    return stored.__class__ is Broken
 
 
 def sealed(value: Any) -> Any:

@@ -19,6 +19,14 @@ class BorrowedStream:
         """Wait for the reference number `index`; None if there are no more."""
         return self._borrowed.stream_next(self.name, index)
 
+    def moment(self, index: int | None) -> ObjectRef:
+        """Return an object that is there when value number `index`, or the end, is known."""
+        return self._borrowed.stream_moment(self.name, index)
+
+    def is_over(self, index: int) -> bool:
+        """Return whether it is known that there is no value number `index`."""
+        return self._borrowed.stream_is_over(self.name, index)
+
     def cancel(self, force: bool, recursive: bool) -> None:
         """Cancel what yields."""
         self._borrowed.cancel_stream(self.name, force, recursive)

@@ -17,6 +17,8 @@ class _ID(bytes):
 class ActorID(_ID):
     """The name of an actor."""
 
+    __module__ = "pool"
+
     __slots__ = ()
     #: How many bytes it has, as in Ray; processes use more of them.
     SIZE = 16
@@ -29,16 +31,22 @@ class ActorID(_ID):
 class JobID(_ID):
     """The name of a program: its pid."""
 
+    __module__ = "pool"
+
     __slots__ = ()
 
 
 class NodeID(_ID):
     """The name of a machine."""
 
+    __module__ = "pool"
+
     __slots__ = ()
 
 
 class TaskID(_ID):
     """The name of a task, or of a call of an actor."""
+
+    __module__ = "pool"
 
     __slots__ = ()

@@ -77,6 +77,36 @@ def _arrived(data: Any, buffers: list[Any], refs: list[Ref]) -> Sealed:
     return Sealed(data, stored(buffers), refs)
 
 
+class Broken:
+    """What stands among several values of a call for one that could not be made.
+
+    Parameters
+    ----------
+    title : str
+        Of the call.
+    data, buffers
+        The pickled exception.
+    """
+
+    __slots__ = ("buffers", "data", "title")
+
+    def __init__(self, title: str, data: Any, buffers: list[Any]) -> None:
+        self.title = title
+        self.data = data
+        self.buffers = buffers
+
+    def open(self) -> BaseException:
+        """Return the exception; what that raises if it cannot be made here."""
+        try:
+            error: BaseException = loads(self.data, private(self.buffers))
+        except BaseException as failure:
+            return failure
+        return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Broken, (self.title, self.data, [bytes(buffer) for buffer in self.buffers])
+
+
 def views(buffers: Sequence[Any]) -> list[PickleBuffer]:
     """Return buffers as they go beside the pickle of a message, not into it."""
     return [PickleBuffer(opened(buffer)) for buffer in buffers]

@@ -57,3 +57,11 @@ LEFT = 2  #: the actor has chosen to end
 STREAM = -1
 #: Stands for the index of an answer: it is that of the whole request.
 ALL = -1
+
+#: Stands for one value: the references to all that is yielded.
+DYNAMIC = -2
+
+
+def number_of(returns: int) -> int:
+    """Return how many objects a call promises."""
+    return 1 if returns == DYNAMIC else max(0, returns)

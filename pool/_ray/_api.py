@@ -294,7 +294,8 @@ def wait(
 
     Parameters
     ----------
-    ray_waitables : list of ObjectRef
+    ray_waitables : list of ObjectRef or ObjectRefGenerator
+        A generator is ready when its next reference is, or its end.
         Without duplicates; those that would be left are looked for only where it has to wait.
     num_returns : int
         How many to wait for.
@@ -321,10 +322,10 @@ def wait(
     try:
         taken = _there(object_refs, num_returns, timeout)
     except _NoRef as error:
-        if not is_of_store(error.found):
+        if not (is_of_store(error.found) or isinstance(error.found, ObjectRefGenerator)):
             raise
         # Met on the way, not looked for: a loop over what is left is to stay linear.
-        promised = [of_runtime(ref) if is_of_store(ref) else ref for ref in object_refs]
+        promised = [_promised(ref) for ref in object_refs]
         taken = _there(promised, num_returns, timeout)
     ready = [object_refs[index] for index in taken]
     if len(ready) > 1 and len(set(ready)) != len(ready):
@@ -336,6 +337,13 @@ def wait(
         start = index + 1
     rest += object_refs[start:]
     return ready, rest
+
+
+def _promised(waitable: Any) -> Any:
+    """Return a reference of the runtime to wait for in place of something else."""
+    if isinstance(waitable, ObjectRefGenerator):
+        return waitable._moment()
+    return of_runtime(waitable) if is_of_store(waitable) else waitable
 
 
 _TWICE = "wait: the same reference is in the list twice"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pool._objects._codes import Code
 from pool._objects._home import current
 from pool._objects._ids import ActorID
-from pool._objects._protocol import STREAM
+from pool._objects._protocol import DYNAMIC, STREAM
 from pool._objects._refs import ActorFacts, ActorRef
 from pool._ray import _kinds
 from pool._ray._generators import ObjectRefGenerator
@@ -47,7 +47,7 @@ def method(*args: Any, **given: Any) -> Any:
 
     Parameters
     ----------
-    num_returns : int or "streaming"
+    num_returns : int, "streaming" or "dynamic"
     enable_task_events : bool
         No effect.
 
@@ -301,7 +301,7 @@ class ActorMethod:
             if problem:
                 raise misfit(f"{ref.facts.title}.{self._name}", problem)
         promised = ref._home.call(ref, self._name, args, kwargs, self._returns)
-        if self._returns == 1:
+        if self._returns in (1, DYNAMIC):
             return promised[0]
         if self._returns == STREAM:
             return ObjectRefGenerator(promised)

@@ -6,7 +6,7 @@ import functools
 
 from pool._objects._codes import Code
 from pool._objects._home import current
-from pool._objects._protocol import STREAM
+from pool._objects._protocol import DYNAMIC, STREAM
 from pool._ray import _kinds
 from pool._ray._generators import ObjectRefGenerator
 from pool._ray._options import task_options
@@ -119,7 +119,7 @@ class _Configured:
 
 def _promised(promised: Any, options: Any) -> Any:
     returns = options.returns
-    if returns == 1:
+    if returns in (1, DYNAMIC):
         return promised[0]
     if returns == STREAM:
         return ObjectRefGenerator(promised)

@@ -21,6 +21,8 @@ class ObjectRefGenerator:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._index = 0
+        #: What stands for the next value, and its number.
+        self._next: tuple[int, ObjectRef | None] = (0, None)
 
     def __iter__(self) -> Iterator[ObjectRef]:
         return self
@@ -37,6 +39,37 @@ class ObjectRefGenerator:
         if let_go is not None:
             let_go(self._index)
         self._index += 1
+
+    def completed(self) -> ObjectRef:
+        """Return a reference to None that is there when nothing more will be yielded."""
+        ref: ObjectRef = self._stream.moment(None)
+        return ref
+
+    def is_finished(self) -> bool:
+        """Return whether all references have been taken, and no more will come."""
+        return bool(self._stream.is_over(self._index))
+
+    def next_ready(self) -> bool:
+        """Return whether `next` would give a reference at once."""
+        ref = self._moment()
+        home: Any = ref._home
+        home.settle([ref], 1, 0)
+        return bool(home.settled([ref])[0]) and not self.is_finished()
+
+    def _moment(self) -> ObjectRef:
+        """Return an object that is there when `next` would not wait."""
+        index, ref = self._next
+        # Kept: who asks again and again is not to leave something with the stream each time.
+        if index != self._index or ref is None:
+            ref = self._stream.moment(self._index)
+            self._next = self._index, ref
+        return ref
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} cannot be sent or stored: values are read where they were asked for; send "
+            'its references, or use num_returns="dynamic"'
+        )
 
     def __aiter__(self) -> AsyncIterator[ObjectRef]:
         return self

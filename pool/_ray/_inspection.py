@@ -92,3 +92,8 @@ def inspect_serializability(
         print(error.about(name or repr(base_obj)), file=print_file)
         return False, {FailureTuple(obj, error.path, parent)}
     return True, set()
+
+
+# Where users find them.
+for _public in (list_named_actors, get_node_ip_address, inspect_serializability):
+    _public.__module__ = "pool.util"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pool._objects._options import ActorOptions, Kinds, TaskOptions
-from pool._objects._protocol import STREAM
+from pool._objects._protocol import DYNAMIC, STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ NO_EFFECT = frozenset(
 
 #: What Ray has and one machine has no use for; each with what to do instead.
 REFUSED = {
+    "_generator_backpressure_num_objects": "values are stored as they are yielded; yield less",
     "placement_group": "there is one machine",
     "placement_group_bundle_index": "there is one machine",
     "placement_group_capture_child_tasks": "there is one machine",
@@ -121,10 +122,12 @@ def environ_of(given: Mapping[str, Any], what: str) -> dict[str, str]:
 
 def returns_of(number: Any) -> int:
     """Return the number of values of a call."""
-    if number in ("streaming", "dynamic"):
+    if number == "streaming":
         return STREAM
+    if number == "dynamic":
+        return DYNAMIC
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise ValueError(f"num_returns={number!r}: a number or 'streaming' is expected")
+        raise ValueError(f"num_returns={number!r}: a number, 'streaming' or 'dynamic' is expected")
     return number
 
 

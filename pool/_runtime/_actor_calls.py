@@ -6,6 +6,7 @@ from time import perf_counter
 
 from pool._objects import _mailbox as mail
 from pool._objects._parcels import Parcel, pack
+from pool._objects._protocol import number_of
 from pool._objects._refs import FAILED, ObjectRef
 from pool._runtime._families import Member
 
@@ -91,7 +92,7 @@ def new_call(
 def bind(call: ActorCall, returns: int) -> ActorCall:
     """Give a call the objects that it promises."""
     call.returns = returns
-    call.refs = [ObjectRef(call.actor.runtime) for _ in range(max(0, returns))]
+    call.refs = [ObjectRef(call.actor.runtime) for _ in range(number_of(returns))]
     for ref in call.refs:
         ref._call = call
     return call

@@ -11,7 +11,7 @@ from pool._objects import _protocol as protocol
 from pool._objects._ids import ActorID
 from pool._objects._mailbox import Mailbox
 from pool._objects._parcels import Parcel, Sealed, flatten
-from pool._objects._refs import FAILED, READY, ActorRef, Life, ObjectRef, new_name
+from pool._objects._refs import FAILED, ActorRef, Life, ObjectRef, new_name
 from pool._pickling import loads
 from pool._runtime._actor_calls import EMPTY, ActorCall
 from pool._runtime._untold import watched
@@ -397,7 +397,7 @@ class Actor:
             call.stream.end(count=answer)
         else:
             for ref, stored in zip(call.refs, _stored(call, answer), strict=True):
-                ref._seal(READY, stored)
+                self.runtime.give(ref, stored)
                 if stored.__class__ is Sealed:
                     self.runtime.lending.taken_over(stored.refs)
         call.over()
@@ -482,7 +482,7 @@ def _stored(call: ActorCall, answer: Any) -> Sequence[Any]:
     """Return the stored values of a result."""
     if call.returns == protocol.STREAM:
         return ()
-    return [answer] if call.returns == 1 else answer or ()
+    return [answer] if call.returns in (1, protocol.DYNAMIC) else answer or ()
 
 
 def _said(error: BaseException) -> str:

@@ -79,6 +79,8 @@ class Borrower:
             "find": self._find,
             "facts": self._facts,
             "next": self._next,
+            "moment": self._moment,
+            "is over": self._is_over,
             "cancel": self._cancel,
             "cancel stream": self._cancel_stream,
         }
@@ -216,7 +218,7 @@ class Borrower:
 
     def _put(self, name: bytes, stored: Any) -> None:
         (ref,) = self._own([name])
-        ref._seal(READY, stored)
+        self._runtime.give(ref, stored)
 
     def _get(self, request: int, names: Sequence[bytes]) -> None:
         for index, ref in enumerate(self._refs(names)):
@@ -399,6 +401,12 @@ class Borrower:
         ref = stream.take(index)
         self._answer(request, 0, READY, None if ref is None else self._lend(ref))
         stream.let_go(index)
+
+    def _moment(self, request: int, name: bytes, index: int | None) -> None:
+        self._answer(request, 0, READY, self._lend(self._streams[name].moment_here(index)))
+
+    def _is_over(self, request: int, name: bytes, index: int) -> None:
+        self._answer(request, 0, READY, self._streams[name].is_over(index))
 
     def _stream_over(self, name: bytes) -> None:
         self._streams.pop(name, None)

@@ -16,7 +16,7 @@ from itertools import count
 from pool._local import _events as ev
 from pool._local._engine import LocalEngine
 from pool._objects import _home
-from pool._objects._parcels import pack, seal
+from pool._objects._parcels import Broken, pack, seal
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._objects._resources import Resources
@@ -32,6 +32,7 @@ from pool._runtime._processes import ActorProcesses
 from pool._runtime._special import Special
 from pool._runtime._streams import Stream
 from pool._runtime._tasks import Tasks
+from pool._runtime._untold import watched
 from pool._transport._channel import Channel, socket_from
 from pool._workers._settings import thread_limits
 
@@ -293,9 +294,25 @@ class Runtime:
     def put_stored(self, stored: Any) -> ObjectRef:
         """Store a value that `seal` returned."""
         ref = ObjectRef(self)
-        ref._value = stored
-        ref._state = READY
+        if stored.__class__ is Broken:
+            ref._value = self._error_of(stored)
+            ref._state = FAILED
+        else:
+            ref._value = stored
+            ref._state = READY
         return ref
+
+    def give(self, ref: ObjectRef, stored: Any) -> None:
+        """Give an object its value, or the error in place of it; under the lock."""
+        if stored.__class__ is Broken:
+            ref._seal(FAILED, self._error_of(stored))
+        else:
+            ref._seal(READY, stored)
+
+    def _error_of(self, broken: Broken) -> BaseException:
+        from pool.exceptions import RayTaskError
+
+        return watched(self, RayTaskError(broken.title, broken.open()))
 
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each."""

@@ -84,6 +84,29 @@ class Stream:
             raise GetTimeoutError(f"value number {index} was not yielded within {timeout} s")
         return self._items.get(index)
 
+    def moment(self, index: int | None) -> ObjectRef:
+        """Return an object that is there when value number `index`, or the end, is known."""
+        ref: ObjectRef = self._runtime.locked(lambda: self.moment_here(index))
+        self._runtime.engine.attend()
+        return ref
+
+    def moment_here(self, index: int | None) -> ObjectRef:
+        """Do the same under the lock."""
+        ref = ObjectRef(self._runtime)
+
+        def look() -> None:
+            if self.count is not None if index is None else self.knows(index):
+                ref._seal(READY, None)
+            else:
+                self.watch(look)
+
+        look()
+        return ref
+
+    def is_over(self, index: int) -> bool:
+        """Return whether it is known that there is no value number `index`."""
+        return self.count is not None and index >= self.count
+
     def cancel(self, force: bool, recursive: bool) -> None:
         """Cancel what yields."""
         self._runtime.cancel(self, force, recursive)

@@ -13,7 +13,7 @@ from time import perf_counter
 from pool._in_worker._runner import Order, Runnable
 from pool._local._jobs import OneCall
 from pool._objects._parcels import Parcel, Sealed, is_atom, pack
-from pool._objects._protocol import STREAM
+from pool._objects._protocol import DYNAMIC, STREAM, number_of
 from pool._objects._refs import FAILED, READY, ObjectRef
 from pool._pickling import FunctionPayload
 from pool._runtime._families import STOPPED, Member
@@ -221,7 +221,7 @@ class Tasks:
     ) -> tuple[TaskCall, list[ObjectRef]]:
         """Return a call that is not submitted yet, and what it promises."""
         runtime = self._runtime
-        refs = [ObjectRef(runtime) for _ in range(max(0, options.returns))]
+        refs = [ObjectRef(runtime) for _ in range(number_of(options.returns))]
         if kwargs or options.returns != 1 or options.name or not all(map(is_atom, args)):
             call = TaskCall(runtime, code, None, options, refs)
             call.parcel = pack(args, kwargs)
@@ -332,7 +332,7 @@ class Tasks:
             self._failed(call, value)
             return
         self.finished_count += 1
-        if call.options.returns == 1:
+        if call.options.returns in (1, DYNAMIC):
             call.refs[0]._seal(READY, value)
             if value.__class__ is Sealed and value.refs:
                 self._runtime.lending.taken_over(value.refs)
@@ -340,7 +340,7 @@ class Tasks:
             call.stream.end(count=value)
         else:
             for ref, stored in zip(call.refs, value or (), strict=True):
-                ref._seal(READY, stored)
+                self._runtime.give(ref, stored)
                 if stored.__class__ is Sealed:
                     self._runtime.lending.taken_over(stored.refs)
         if call.parcel is not None or call.code.refs:

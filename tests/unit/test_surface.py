@@ -47,9 +47,15 @@ OURS = {
 
 RAYS = {
     "ActorHandle",
+    "ActorID",
     "ActorPool",
+    "DynamicObjectRefGenerator",
+    "JobID",
+    "NodeID",
+    "ObjectID",
     "ObjectRef",
     "ObjectRefGenerator",
+    "TaskID",
     "available_resources",
     "cancel",
     "cluster_resources",
