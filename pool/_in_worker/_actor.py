@@ -22,11 +22,11 @@ from time import perf_counter
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
 from pool._in_worker._farewell import farewell
-from pool._in_worker._runner import enter, results, sealed, tidy
+from pool._in_worker._runner import dumps_error, enter, results, sealed, tidy
 from pool._objects._options import ASYNC_CONCURRENCY
 from pool._objects._parcels import Parcel, unflatten
 from pool._objects._protocol import CALL, DROP, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
-from pool._pickling import dumps_exception, loads
+from pool._pickling import loads
 from pool._transport._journal import DROPS
 from pool._transport._messages import EXIT, REFUSED
 from pool._transport._watch import Watch
@@ -172,7 +172,7 @@ class ActorHost:
         except BaseException as error:
             _tell_of(error, f"{self.title}.__init__")
             complete_lines()
-            encoded = dumps_exception(error)
+            encoded = dumps_error(error)
             head = (REFUSED, os.getpid(), len(encoded.buffers))
             self.channel.send(head, [encoded.data, *encoded.buffers])
             return False
@@ -399,7 +399,7 @@ class ActorHost:
         self._forget_drops(number)
         leaves = self.leaves = isinstance(error, SystemExit | AsyncioActorExit)
         status = LEFT if leaves else ERROR
-        encoded = dumps_exception(error)
+        encoded = dumps_error(error)
         head = (RESULT, number, status, begun, finished)
         self.channel.send(head, [encoded.data, *encoded.buffers])
         return not leaves

@@ -191,6 +191,9 @@ class BorrowedRuntime:
         self.named[name] = ref
         return ref
 
+    def taken_over(self, refs: Sequence[Ref]) -> None:
+        """Nothing: the runtime has noted that we hold them."""
+
     def tidy(self) -> None:
         """Return the loans of what nobody here holds any more; at the end of a call."""
         for stream in _emptied(self.finished):

@@ -7,6 +7,7 @@ from pool._in_worker._context import context
 from pool._in_worker._output import complete_lines, connect, sign, silence
 from pool._objects import _home
 from pool._objects._dynamic import DynamicObjectRefGenerator
+from pool._objects._failures import dumps_failure
 from pool._objects._parcels import Broken, Parcel, Sealed, is_atom, seal, views
 from pool._objects._protocol import DYNAMIC, STREAM
 from pool._pickling import dumps_exception, loads
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._in_worker._borrowed import BorrowedRuntime
+    from store._codec import Encoded
 
 
 class Order:
@@ -162,6 +164,13 @@ def sealed(value: Any) -> Any:
     return stored
 
 
+def dumps_error(error: BaseException) -> Encoded:
+    """Pickle what a task or a method raised, with what it refers to kept alive on the way."""
+    if context.actor is not None and context.actor.detached:
+        return dumps_exception(error)  # a reference in it means nothing to another program
+    return dumps_failure(error, lambda refs: _borrowed().hand_over(refs))
+
+
 def _accompanied(stored: Sealed) -> Any:
     """Return a result of a detached actor with what its references stand for; waits for that."""
     from pool._objects._luggage import Accompanied, Luggage, reached
@@ -205,6 +214,7 @@ def enter(lends_slot: bool, log: bool, namespace: str) -> None:
 
     assert Worker.current is not None
     channel = Worker.current.channel
+    Worker.current.dumps_error = dumps_error
     Worker.current.at_rest = tidy
     tracing.start(Worker.current)
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
         def lent(self, kind: str, name: bytes, facts: ActorFacts | None) -> Ref:
             """Return the reference of that name, which the sender noted that we hold."""
 
+        def taken_over(self, refs: Sequence[Ref]) -> None:
+            """Note that what the sender kept for us has arrived."""
+
         def future(self, ref: ObjectRef) -> Future[Any]:
             """Return a future of an object's value."""
 

@@ -17,33 +17,41 @@ if TYPE_CHECKING:
 
     from store._codec import Encoded
 
+    Dumps = Callable[[object], Encoded]
+
 _HEAPTYPE = 1 << 9
 
 #: Methods by which a class says itself how it is pickled.
 _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
 
 
-def dumps_exception(error: BaseException) -> Encoded:
+def dumps_exception(error: BaseException, dumps: Dumps = dumps_to_parent) -> Encoded:
     """Pickle an exception that a task raised. Never raises.
 
     Unpickled, it is the exception, whose ``__cause__`` is a
     `multiprocessing.pool.RemoteTraceback` with the text of the traceback.
+
+    Parameters
+    ----------
+    error : BaseException
+    dumps : callable
+        `dumps_to_worker`, if it may go on to another worker.
     """
     text = _safely(_format, error)
     try:
-        return dumps_to_parent(_Raised(_best(error), text))
+        return dumps(_Raised(_best(error, dumps), text))
     except BaseException:
         # It could be sent a moment ago: an exception that pickles differently each time.
         described = _Described(_safely(_name, error), _safely(str, error))
-        return dumps_to_parent(_Raised(described, text))
+        return dumps(_Raised(described, text))
 
 
-def _best(error: BaseException) -> Any:
+def _best(error: BaseException, dumps: Dumps) -> Any:
     """Return what stands for `error` in the pickle, with as much of it as can be sent."""
     for way in (_Faithful, _Rebuilt, _Reduced):
-        candidate = way(error)
+        candidate = way(error, dumps)
         try:
-            if type(_round_trip(candidate)) is type(error):
+            if type(_round_trip(candidate, dumps)) is type(error):
                 return candidate
         except BaseException:
             # Whatever an exception does when pickled, the next way relies on less of it.
@@ -51,8 +59,8 @@ def _best(error: BaseException) -> Any:
     return _Described(_safely(_name, error), _safely(str, error))
 
 
-def _round_trip(obj: Any) -> Any:
-    encoded = dumps_to_parent(obj)
+def _round_trip(obj: Any, dumps: Dumps) -> Any:
+    encoded = dumps(obj)
     return loads(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
 
 
@@ -97,16 +105,25 @@ class _Raised:
         return with_cause, self._parts
 
 
-class _Faithful:
-    """An exception as it pickles itself, or as `reduce_exception` does."""
+class _Way:
+    """One way in which an exception can be pickled."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, dumps: Dumps) -> None:
         self._error = error
+        self._dumps = dumps
+
+    def _inner(self, error: BaseException) -> Any:
+        """Return what stands for one of a group."""
+        return type(self)(error, self._dumps)
+
+
+class _Faithful(_Way):
+    """An exception as it pickles itself, or as `reduce_exception` does."""
 
     def __reduce__(self) -> Any:
         error = self._error
         if _is_group(error):
-            return _reduce_group(error, type(self))
+            return _reduce_group(error, self._inner)
         if _pickles_itself(error):
             reduced = error.__reduce_ex__(5)
             if isinstance(reduced, tuple):
@@ -114,35 +131,44 @@ class _Faithful:
         return _keep, (error,)
 
 
-class _Rebuilt:
+class _Rebuilt(_Way):
     """An exception part by part, whatever it says about that."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
 
     def __reduce__(self) -> Any:
         if _is_group(self._error):
-            return _reduce_group(self._error, type(self))
+            return _reduce_group(self._error, self._inner)
         return _reduce_parts(self._error)
 
 
-class _Reduced:
+class _Reduced(_Way):
     """An exception part by part, with a description of each part that cannot be sent."""
 
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
+    def _inner(self, error: BaseException) -> Any:
+        return _best(error, self._dumps)
 
     def __reduce__(self) -> Any:
         if _is_group(self._error):
-            return _reduce_group(self._error, _best)
+            return _reduce_group(self._error, self._inner)
         rebuild, (kind, args), state, *rest = _reduce_parts(self._error)
         lost: list[str] = []
-        args = tuple(_sendable(f"args[{n}]", value, lost) for n, value in enumerate(args))
-        state = {name: _sendable(name, value, lost) for name, value in state.items()}
+        args = tuple(self._sendable(f"args[{n}]", value, lost) for n, value in enumerate(args))
+        state = {name: self._sendable(name, value, lost) for name, value in state.items()}
         if lost:
             notes = state.get("__notes__")
             state["__notes__"] = [*(notes if isinstance(notes, list) else ()), *lost]
         return (rebuild, (kind, args), state, *rest)
+
+    def _sendable(self, name: str, value: Any, lost: list[str]) -> Any:
+        """Return `value`, or its description if it cannot be sent."""
+        try:
+            _round_trip(value, self._dumps)
+        except BaseException as error:
+            described = _safely(repr, value)
+            lost.append(
+                f"{name} came as its repr, {described}, for it cannot be sent: {_reason(error)}"
+            )
+            return described
+        return value
 
 
 class _Described:
@@ -183,19 +209,6 @@ def _reduce_group(error: Any, way: Callable[[BaseException], Any]) -> tuple[Any,
     inner = [way(one) for one in error.exceptions]
     arguments = (type(error), (error.message, inner))
     return rebuild, arguments, dict(error.__dict__), None, None, restore
-
-
-def _sendable(name: str, value: Any, lost: list[str]) -> Any:
-    """Return `value`, or its description if it cannot be sent."""
-    try:
-        _round_trip(value)
-    except BaseException as error:
-        described = _safely(repr, value)
-        lost.append(
-            f"{name} came as its repr, {described}, for it cannot be sent: {_reason(error)}"
-        )
-        return described
-    return value
 
 
 def _reason(error: BaseException) -> str:

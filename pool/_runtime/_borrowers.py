@@ -6,6 +6,7 @@ from collections import Counter
 from functools import partial
 
 from pool._objects import _protocol as protocol
+from pool._objects._failures import dumps_failure
 from pool._objects._outcomes import told
 from pool._objects._parcels import Lent, Sealed
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
@@ -152,11 +153,10 @@ class Borrower:
     def _answer(self, request: int, index: int, state: int, content: Any) -> None:
         if state == FAILED:
             told(content)
-            encoded = dumps_exception(content)
+            encoded = dumps_failure(content, self._lend_all)
         else:
             if content.__class__ is Sealed:
-                for ref in content.refs:
-                    self._lend(ref)
+                self._lend_all(content.refs)
             encoded = encode(content)
         self.link.send((protocol.ANSWER, request, index, state), [encoded.data, *encoded.buffers])
 
@@ -167,6 +167,10 @@ class Borrower:
         _, loans = self._loans.get(name, (ref, 0))
         self._loans[name] = (ref, loans + 1)
         return Lent(ref)
+
+    def _lend_all(self, refs: Sequence[Ref]) -> None:
+        for ref in refs:
+            self._lend(ref)
 
     def _borrow(self, kind: str, name: bytes, facts: Any) -> None:
         ref = self._runtime.named.get(name)

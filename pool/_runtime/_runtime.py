@@ -267,6 +267,10 @@ class Runtime:
         ref._seal(FAILED, ObjectLostError(f"nobody holds object {name.hex()} any more"))
         return ref
 
+    def taken_over(self, refs: Sequence[Ref]) -> None:
+        """Note that an error has arrived with what it contains; under the lock."""
+        self.lending.taken_over(refs)
+
     def future(self, ref: ObjectRef) -> Future[Any]:
         """Return a future of an object's value."""
         from concurrent.futures import Future

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
     from pool._transport._channel import Channel
     from pool._transport._journal import Slot
+    from store._codec import Encoded
 
     Function = Callable[..., Any]
 
@@ -113,6 +114,8 @@ class Worker:
         #: Messages that came before the initializer's arguments.
         self._early: list[tuple[Any, list[Any]]] = []
         self._thread = _get_ident()
+        #: Makes a pickle of what a task raised.
+        self.dumps_error: Callable[[BaseException], Encoded] = dumps_exception
         #: Called before each sleep, when nothing is left of what ran.
         self.at_rest: Callable[[], object] | None = None
         #: Items of the run that have not begun; None: the message is one chunk.
@@ -314,7 +317,7 @@ class Worker:
             except BaseException as error:
                 self.interruptible = False
                 self._end_fork(error)
-                failed, outcome = 1, dumps_exception(error)
+                failed, outcome = 1, self.dumps_error(error)
                 if function is None:
                     next(left, None)  # this item's outcome is that it has no function
             self._send_one(message_id, outcome, failed)
@@ -464,7 +467,7 @@ class Worker:
             # Counting would cost the quickest tasks a third of their time; the iterator
             # knows how far it got.
             position = 0 if left is None else len(items) - left.__length_hint__() - 1
-            return max(position, 0) + 1, dumps_exception(error)
+            return max(position, 0) + 1, self.dumps_error(error)
         return encode(value[0] if size == 1 and mode != CALL else value)
 
     def _part(self, message_id: int, data: bytes) -> None:

@@ -1,0 +1,114 @@
+"""What errors bring along on their way: references, handles, classes of their own."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from raytasks import Counter, double
+
+import pool
+from pool import exceptions
+
+
+class Carrying(Exception):
+    """Bring references along."""
+
+    def __init__(self, *brought: Any) -> None:
+        super().__init__("see brought", *brought)
+        self.brought = brought
+
+
+def carry() -> None:
+    counter = Counter.remote(5)
+    raise Carrying(pool.put([1, 2]), {"task": double.remote(3)}, [counter, counter])
+
+
+@pool.remote
+class Carrier:
+    def __init__(self, refuse: bool = False) -> None:
+        if refuse:
+            carry()
+
+    def fail(self) -> None:
+        carry()
+
+    def some(self) -> Any:
+        yield 1
+        carry()
+
+    def gets(self, refs: list[Any]) -> Any:
+        try:
+            pool.get(refs)
+        except Carrying as error:
+            return what(error)
+
+
+@pool.remote
+class AsyncCarrier:
+    async def fail(self) -> None:
+        carry()
+
+
+def what(error: Any) -> Any:
+    put, task, (counter, same) = error.brought
+    assert counter == same
+    return [pool.get(put), pool.get(task["task"]), pool.get(counter.add.remote())]
+
+
+def test_references_inside_of_errors(ray: Any) -> None:
+    task = ray.remote(carry)
+    carrier, threaded = Carrier.remote(), Carrier.options(max_concurrency=2).remote()
+    for ref in (
+        task.remote(),
+        task.options(num_cpus=2).remote(),
+        carrier.fail.remote(),
+        threaded.fail.remote(),
+        AsyncCarrier.remote().fail.remote(),
+        list(carrier.some.remote())[1],
+    ):
+        with pytest.raises(Carrying) as caught:
+            ray.get(ref)
+        assert what(caught.value) == [[1, 2], 6, 6]
+    failed = task.remote()
+    assert ray.get(carrier.gets.remote([failed])) == [[1, 2], 6, 6]
+    assert ray.get(carrier.gets.remote([failed])) == [[1, 2], 6, 7]
+    with pytest.raises(exceptions.ActorDiedError) as died:
+        ray.get(Carrier.remote(True).fail.remote())
+    assert what(died.value.__cause__.cause) == [[1, 2], 6, 6]
+
+
+def test_what_errors_brought_along_is_free_when_they_are(ray: Any) -> None:
+    task, carrier = ray.remote(carry), Carrier.remote()
+    for failing in (task.remote, carrier.fail.remote):
+        with pytest.raises(Carrying) as caught:
+            ray.get(failing())
+        pid = ray.get(caught.value.brought[2][0].pid.remote())
+        del caught
+        # Its last handle was in the error.
+        gc.collect()
+        processes = [psutil.Process(pid)] if psutil.pid_exists(pid) else []
+        assert not psutil.wait_procs(processes, timeout=30)[1]
+
+
+def test_errors_of_a_class_that_only_one_task_knows(ray: Any, tmp_path: Path) -> None:
+    def outer(folder: str) -> Any:
+        class Local(Exception):
+            pass
+
+        @pool.remote
+        def shaky(folder: str) -> int:
+            tries = len(list(Path(folder).iterdir()))
+            (Path(folder) / str(tries)).touch()
+            if tries < 2:
+                raise Local
+            return tries
+
+        with pytest.raises(Local):
+            pool.get(shaky.remote(folder))
+        return pool.get(shaky.options(retry_exceptions=[Local]).remote(folder))
+
+    assert ray.get(ray.remote(outer).remote(str(tmp_path))) == 2
