@@ -5,6 +5,7 @@ Nothing here knows which module it is: ``import ray`` and ``import pool as ray``
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -278,6 +279,113 @@ def streamed(ray: Any) -> Any:
     return [ray.get(ref) for ref in lines.remote(3)]
 
 
+def class_attributes(ray: Any) -> Any:
+    @ray.remote
+    class Config:
+        SIZE = 3
+        made = 0
+
+        @staticmethod
+        def double(x: int) -> int:
+            return x * Config.SIZE
+
+        def make(self) -> int:
+            Config.made += 1
+            return Config.made
+
+    config = Config.remote()
+    return Config.SIZE, Config.double(2), ray.get([config.make.remote() for _ in range(2)])
+
+
+def wrong_arguments(ray: Any) -> Any:
+    @ray.remote
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @ray.remote
+    class Adder:
+        def __init__(self, start: int) -> None:
+            self.sum = start
+
+        def add(self, number: int) -> None:
+            self.sum += number
+
+    adder = Adder.remote(1)
+    refused = 0
+    for call in (
+        lambda: add.remote(1),
+        lambda: add.remote(1, c=2),
+        lambda: Adder.remote(),
+        lambda: adder.add.remote(1, 2),
+    ):
+        try:
+            call()
+        except TypeError:
+            refused += 1
+    return refused
+
+
+def generators(ray: Any) -> Any:
+    @ray.remote
+    def numbers(n: int) -> Any:
+        for number in range(n):
+            yield number * 2
+
+    @ray.remote
+    def total(generator: Any) -> int:
+        return sum(ray.get(list(generator)))
+
+    streams = [numbers.remote(n) for n in (2, 3)]
+    found = []
+    while streams:
+        (stream,), _ = ray.wait(streams)
+        try:
+            found.append(ray.get(next(stream)))
+        except StopIteration:
+            streams.remove(stream)
+    at_once = numbers.options(num_returns="dynamic").remote(4)
+    return sorted(found), ray.get(total.remote(at_once)), len(ray.get(at_once))
+
+
+def queue_of_work(ray: Any) -> Any:
+    queue = importlib.import_module(ray.__name__ + ".util.queue")
+
+    @ray.remote
+    def work(todo: Any, done: Any) -> None:
+        while True:
+            try:
+                done.put(todo.get_nowait() ** 2)
+            except queue.Empty:
+                return
+
+    todo, done = queue.Queue(), queue.Queue(maxsize=10)
+    todo.put_nowait_batch(list(range(10)))
+    ray.get([work.remote(todo, done) for _ in range(2)])
+    try:
+        done.put_nowait(None)
+    except queue.Full:
+        return sorted(done.get_nowait_batch(10))
+
+
+def ticking_actor(ray: Any) -> Any:
+    @ray.remote
+    class Ticking:
+        def __init__(self) -> None:
+            import asyncio
+
+            self.ticked = asyncio.Event()
+            self.task = asyncio.get_running_loop().create_task(self.run())
+
+        async def run(self) -> None:
+            self.ticked.set()
+
+        async def wait(self) -> str:
+            await self.ticked.wait()
+            return "ticked"
+
+    return ray.get(Ticking.remote().wait.remote())
+
+
 _IMAGE = np.arange(400 * 300 * 3, dtype=np.float64).reshape(400, 300, 3) % 251
 
 #: Program, and what it answers.
@@ -300,4 +408,9 @@ TUTORIALS = {
     killed_and_detached_actors: [6, "died"],
     web_service: [float((request_rows(start) @ np.arange(3.0)).sum()) for start in range(8)],
     streamed: ["line 0", "line 1", "line 2"],
+    class_attributes: (3, 6, [1, 2]),
+    wrong_arguments: 4,
+    generators: ([0, 0, 2, 2, 4], 12, 4),
+    queue_of_work: [n**2 for n in range(10)],
+    ticking_actor: "ticked",
 }
