@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from weakref import WeakSet
 
 from pool._objects._parcels import stored, views
 from pool._objects._refs import Collecting
@@ -65,7 +66,14 @@ class Code:
                 True,
             )
             self.refs = refs
+            if self._payload.encoded.buffers:
+                _with_data.add(self)
         return self._payload
+
+    def let_go(self) -> None:
+        """Keep no copy of the data that it uses."""
+        self._payload = self._known = None
+        self.refs = ()
 
     def in_full(self) -> SentCode:
         """Return it as it is sent."""
@@ -105,6 +113,17 @@ class SentCode:
         return SentCode, (
             self.number, self.title, self.module, encoded.data, buffers, list(self.refs)
         )  # fmt: skip
+
+
+#: Those whose pickles have data beside them, in the store.
+_with_data: WeakSet[Code] = WeakSet()
+
+
+def let_go_of_data() -> None:
+    """Keep no copies of data: the runtime that had use for them has ended."""
+    for code in list(_with_data):
+        code.let_go()
+    _with_data.clear()
 
 
 def _same(one: FunctionPayload, other: FunctionPayload) -> bool:

@@ -16,6 +16,7 @@ from itertools import count
 from pool._local import _events as ev
 from pool._local._engine import LocalEngine
 from pool._objects import _home
+from pool._objects._codes import let_go_of_data
 from pool._objects._parcels import Broken, pack, seal
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
@@ -537,6 +538,7 @@ class Runtime:
         self.processes.close()
         self.processes.wait_gone()
         self.driver.crew.wait_gone()
+        let_go_of_data()
         # What they wrote until the last moment.
         self.outputs.finish()
         self.logs.call_back()
