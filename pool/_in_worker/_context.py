@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 from _contextvars import ContextVar
 
 TYPE_CHECKING = False
@@ -10,12 +9,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-#: Who runs the call, and its number; unlike what is kept by thread, it tells coroutines apart.
+# Unlike what is kept by thread, these tell coroutines apart.
+#: Who runs the call, and its number.
 _call: ContextVar[tuple[Any, int]] = ContextVar("call", default=(None, 0))
+_name: ContextVar[str] = ContextVar("name", default="")
+_task: ContextVar[bytes | None] = ContextVar("task", default=None)
 
 
 class Context:
-    """The call that a thread of this process runs.
+    """The call that a thread, or a coroutine, of this process runs.
 
     Attributes
     ----------
@@ -28,7 +30,6 @@ class Context:
     """
 
     def __init__(self) -> None:
-        self._local = _thread._local()
         #: The actor of this process, None in a worker of tasks.
         self.actor: Any = None
         #: GPUs that were granted to this process.
@@ -39,21 +40,21 @@ class Context:
 
     @property
     def name(self) -> str:
-        """What this thread runs, "" if nothing."""
-        return getattr(self._local, "name", "")
+        """What runs here, "" if nothing."""
+        return _name.get()
 
     @name.setter
     def name(self, name: str) -> None:
-        self._local.name = name
+        _name.set(name)
 
     @property
     def task(self) -> bytes | None:
-        """The name of what this thread runs."""
-        return getattr(self._local, "task", None)
+        """The name of what runs here."""
+        return _task.get()
 
     @task.setter
     def task(self, task: bytes | None) -> None:
-        self._local.task = task
+        _task.set(task)
 
     @property
     def call(self) -> int:

@@ -313,6 +313,40 @@ def test_actor_knows_itself(ray: Any) -> None:
     assert ray.get(actor.name.remote()) == ("I", actor._actor_id.hex())
 
 
+def test_calls_that_take_turns_know_which_one_they_are(ray: Any) -> None:
+    def seen() -> Any:
+        context = pool.get_runtime_context()
+        return context.get_task_name(), context.get_task_id()
+
+    @ray.remote
+    class Turns:
+        def __init__(self) -> None:
+            import asyncio
+
+            self.all_here = asyncio.Barrier(3)
+
+        async def one(self) -> Any:
+            before = seen()
+            await self.all_here.wait()
+            return before, seen()
+
+        async def other(self) -> Any:
+            import asyncio
+
+            before = seen()
+            return before, await asyncio.create_task(self.again())
+
+        async def again(self) -> Any:
+            await self.all_here.wait()
+            return seen()
+
+    actor = Turns.remote()
+    refs = [actor.one.remote(), actor.other.remote(), actor.one.remote()]
+    names = [f"{Turns.__qualname__}.{name}" for name in ("one", "other", "one")]
+    for name, ref, (before, after) in zip(names, refs, ray.get(refs), strict=True):
+        assert before == after == (name, ref.hex())
+
+
 # ---------------------------------------------------------------------- ActorPool
 
 
