@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from raytasks import Counter, double
 
 import pool
 from pool import exceptions
+from pool._objects import _home
 
 
 def itself() -> Any:
@@ -139,6 +142,16 @@ def test_named_actor_is_found_as_long_as_it_works(ray: Any, fifo: str) -> None:
     with pytest.raises(ValueError, match="no actor"):
         ray.get_actor("busy")
     assert ray.get(Circle.options(name="busy").remote().pid.remote()) != ray.get(pid)
+
+
+def test_runtime_that_was_shut_down_is_let_go_with_its_actors(ray: Any) -> None:
+    runtime = weakref.ref(_home.found())
+    one = Counter.remote()
+    ray.get(one.keep.remote([one]))
+    del one
+    ray.shutdown()
+    gc.collect()
+    assert runtime() is None
 
 
 @pool.remote
