@@ -107,6 +107,19 @@ class Directory:
         options.name, options.namespace, options.detached = name, key[0], True
         return self._enter(_detached.known(self._runtime, options, found), key)
 
+    def facts(self) -> list[dict[str, Any]]:
+        """Return what is known of each actor."""
+        return [
+            {
+                "name": actor.options.name,
+                "namespace": actor.options.namespace or self._runtime.namespace,
+                "class": actor.title,
+                "state": actor.mailbox.state,
+                "pid": actor.pid,
+            }
+            for actor in self.alive
+        ]
+
     def gone(self, actor: Actor) -> None:
         """Forget an actor that is dead for good."""
         self.alive.discard(actor)

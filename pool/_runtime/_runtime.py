@@ -23,12 +23,11 @@ from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._objects._resources import Resources
 from pool._runtime._actor_calls import ActorCall, new_call
 from pool._runtime._actors import Actor
+from pool._runtime._aside import Aside
 from pool._runtime._directory import Directory
 from pool._runtime._events import Events
 from pool._runtime._grants import Grants
 from pool._runtime._lending import Lending
-from pool._runtime._logs import Logs
-from pool._runtime._output import Outputs
 from pool._runtime._processes import ActorProcesses
 from pool._runtime._special import Special
 from pool._runtime._streams import Stream
@@ -53,7 +52,7 @@ _numbers = count(1)
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
-class Runtime:
+class Runtime(Aside):
     """The home of references in a program.
 
     Parameters
@@ -85,7 +84,8 @@ class Runtime:
         self.engine = LocalEngine(
             int(total.get("CPU", 1)), limits=limits, preload=PRELOAD, traced=True
         )
-        self.driver = driver = self.engine.driver
+        driver = self.engine.driver
+        super().__init__(driver)
         driver.aside = self
         self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
         self.streams: weakref.WeakValueDictionary[bytes, Stream] = weakref.WeakValueDictionary()
@@ -100,11 +100,6 @@ class Runtime:
         self.lending = Lending(self)
         self.number = next(_numbers)
         self.events = Events(driver.peers)
-        self.logs = Logs()
-        self.outputs = Outputs(driver, self.logs)
-        self._output_is_due = False
-        self._actions: deque[Callable[[], None]] = deque()
-        self._afterwards = _Afterwards()
         _runtimes.add(self)
 
     # ------------------------------------------------------------------ along with the engine
@@ -117,49 +112,10 @@ class Runtime:
             return True
         return any(actor.busy for actor in self.directory.alive)
 
-    def locked(self, action: Callable[[], Any]) -> Any:
-        """Run `action` under the driver's lock, which this thread may have."""
-        driver = self.driver
-        if driver.held_here and not driver.ended:
-            return action()
-        return driver.locked(action)
-
-    def later(self, action: Callable[[], None]) -> None:
-        """Run `action` under the lock as soon as possible; from anywhere, never waits."""
-        if self.driver.closed:
-            action()  # nothing is read any more, and nobody else looks at the books
-            return
-        self._actions.append(action)
-        self.driver.dirty.append(self)
-        self.driver.pump()
-
-    def flush(self) -> None:
-        """Do what is due; called by the driver, between two events."""
-        # Not those that these hand in: what they wait for may have to be flushed first.
-        for _ in range(len(self._actions)):
-            self._actions.popleft()()
+    def read_what_is_due(self) -> None:
+        """Read what borrowers have sent before the end of a call."""
         if self.lending.due:
             self.lending.flush()
-        if self._output_is_due:
-            self._output_is_due = False
-            self.outputs.catch_up()
-
-    def catch_up(self) -> None:
-        """Read what the author of an outcome wrote before it: that is shown first."""
-        if not self._output_is_due and self.outputs.open:
-            self._output_is_due = True
-            self.driver.dirty.append(self)
-
-    def afterwards(self, action: Callable[[], None]) -> None:
-        """Run `action` soon, by the thread that drives, without the lock."""
-        self._afterwards.actions.append(action)
-        self.driver.calling.append(self._afterwards)
-        self.driver.wake()
-
-    def print_later(self, name: str, pid: int, stream: int, text: str) -> None:
-        """Print what a worker printed, without the lock."""
-        self.logs.add(name, pid, stream, text)
-        self.driver.calling.append(self.logs)
 
     def admit(self, worker: int | Actor, kind: str, fds: list[int]) -> None:
         """Take descriptors that a worker sends: of tasks, by its number, or of an actor."""
@@ -198,9 +154,7 @@ class Runtime:
 
     def abort(self, error: BaseException) -> list[Any]:
         """Give up: the engine has crashed. Nobody has to be called back."""
-        # Among what is due are the errors of the tasks that were just given up.
-        while self._actions:
-            self._actions.popleft()()
+        super().abort(error)
         self.lending.abort()
         for actor in list(self.directory.alive):
             actor.carry_out(actor.mailbox.refused(f"the runtime was given up: {error}"))
@@ -499,28 +453,16 @@ class Runtime:
     def facts_here(self) -> dict[str, Any]:
         """Return the same under the lock."""
         free = self.books.amounts(free=True)
-        running = sum(bool(w.messages) and not w.blocked for w in self.scheduler_workers())
+        workers = self.engine.scheduler.workers.values()
+        running = sum(bool(worker.messages) and not worker.blocked for worker in workers)
         if "CPU" in free:
             free["CPU"] = max(0.0, free["CPU"] - running)
         return {
             "total": self.books.amounts(),
             "free": free,
             "namespace": self.namespace,
-            "actors": [
-                {
-                    "name": actor.options.name,
-                    "namespace": actor.options.namespace or self.namespace,
-                    "class": actor.title,
-                    "state": actor.mailbox.state,
-                    "pid": actor.pid,
-                }
-                for actor in self.directory.alive
-            ],
+            "actors": self.directory.facts(),
         }
-
-    def scheduler_workers(self) -> Any:
-        """Return the books of the workers of tasks."""
-        return list(self.engine.scheduler.workers.values())
 
     @property
     def usable(self) -> bool:
@@ -549,32 +491,10 @@ class Runtime:
             actor.carry_out(actor.mailbox.exited("the runtime was shut down"))
         self.processes.leave()
 
-    def quit(self) -> None:
-        """Show what workers have written, as the interpreter goes down."""
-        self.outputs.on_ready()
-        self.outputs.complete()
-        self.logs.call_back()
-
     def forked(self) -> None:
         """Let go, in a forked child, of what belongs to the parent."""
         self.outputs.finish(forked=True)
         self.processes.close(forked=True)
-
-
-class _Afterwards:
-    """Actions for the thread that drives, outside the lock."""
-
-    def __init__(self) -> None:
-        self.actions: deque[Callable[[], None]] = deque()
-
-    def call_back(self) -> None:
-        """Run what is due."""
-        while self.actions:
-            try:
-                action = self.actions.popleft()
-            except IndexError:
-                return  # another thread took the last one
-            action()
 
 
 def _quit() -> None:
