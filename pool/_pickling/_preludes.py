@@ -240,7 +240,7 @@ _names_looked_up = 0
 def prelude_for_name(scope_key: str, names: dict[str, Any], name: str) -> Prelude:
     """Return a prelude that defines a name which a worker has looked up."""
     global _names_looked_up
-    prelude = prelude_for({(scope_key, name): names}, up=False)
+    prelude = prelude_for({(scope_key, name): names}, False, 0)  # shares what has a name of its own
     known = _looked_up.setdefault(scope_key, {})
     large = prelude.nbytes >= LARGE
     if known.get(name) is not large:

@@ -342,7 +342,12 @@ def introduced(path: str) -> Introduced | None:
     channel, keeper = connected
     try:
         head, blobs = channel.receive()
-    except (OSError, EOFError):
+    except (ConnectionError, EOFError):
+        # It hung up: it is about to end, and may have been killed before it could tidy up.
+        channel.close()
+        rendezvous.sweep(path, keeper)
+        return None
+    except OSError:
         channel.close()
         return None
     rendezvous.unlimited(channel)
