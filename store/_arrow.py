@@ -9,7 +9,7 @@ import sys
 from copyreg import __newobj__  # type: ignore[attr-defined]  # what protocol 2 calls
 
 from store._codec import OUT_OF_BAND_MIN
-from store._mappings import find
+from store._finding import find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections import deque
 
-from store import _forks, _handed, _mappings
+from store import _finding, _forks, _handed, _mappings
 from store._codec import OUT_OF_BAND_MIN
 from store._errors import StoreFull
 from store._ledger import LOCAL, Ledger
@@ -151,7 +151,7 @@ class Depot:
         if not self.usable():
             return None
         if type(blob) is not Block:
-            found = _mappings.find(blob)
+            found = _finding.find(blob)
         elif _forks.is_inherited(blob.born):
             found, blob = None, blob.copy()
         else:
@@ -390,7 +390,7 @@ def _stored(blob: Any, strict: bool) -> Any:
         return blob.copy() if _forks.is_inherited(blob.born) else blob
     place = depot()
     if len(blob) >= place.least and place.usable():
-        found = _mappings.find(blob)
+        found = _finding.find(blob)
         if found is not None:
             return found[0].part(found[1] - found[0].delta, len(blob))
         try:

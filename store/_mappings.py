@@ -28,7 +28,6 @@ from store import _forks
 from store._interrupts import ShieldedLock
 from store._memory import (
     PAGE,
-    is_untouched,
     map_file,
     remap_file,
     reset,
@@ -61,7 +60,7 @@ readers: WeakValueDictionary[int, Reader] = WeakValueDictionary()
 #: Those of which no more will come, since the connections over which they came have ended.
 orphans: WeakValueDictionary[int, Reader] = WeakValueDictionary()
 #: Leases and canvases with a mapping of their own, by its address.
-_apart: dict[int, ref[Lease] | ref[Canvas]] = {}
+apart: dict[int, ref[Lease] | ref[Canvas]] = {}
 
 
 class Reader:
@@ -264,7 +263,7 @@ class Lease:
             mapped = map_file(reader.fd, first, nbytes, private=True)
             self._mapped = mapped, nbytes
             self.address = mapped + at - first
-            _apart[mapped] = ticket
+            apart[mapped] = ticket
         self.__array_interface__ = {
             "shape": (block.nbytes,),
             "typestr": "|u1",
@@ -299,7 +298,7 @@ class Lease:
     def __del__(self, _reset: Any = reset, _unmap: Any = unmap) -> None:
         if self._mapped is not None:
             # In this order: another thread may map something there as soon as this is unmapped.
-            _apart.pop(self._mapped[0], None)
+            apart.pop(self._mapped[0], None)
             _unmap(*self._mapped)
         elif self._ticket:
             # The weak reference still works, and another thread may run meanwhile.
@@ -340,7 +339,7 @@ class Canvas:
         nbytes = -(-block.nbytes // PAGE) * PAGE
         self.address = map_file(fd, block.start, nbytes, private=False)
         self._nbytes = nbytes
-        _apart[self.address] = ref(self)
+        apart[self.address] = ref(self)
         self.__array_interface__ = {
             "shape": (block.nbytes,),
             "typestr": "|u1",
@@ -371,7 +370,7 @@ class Canvas:
 
     def __del__(self, _unmap: Any = unmap) -> None:
         if self._nbytes:
-            _apart.pop(self.address, None)
+            apart.pop(self.address, None)
             _unmap(self.address, self._nbytes)
 
 
@@ -384,7 +383,7 @@ def canvas(block: Block, fd: int) -> Any:
 
 def seal_all() -> None:
     """Seal every array that is being filled: a child must not see what is written later."""
-    for reference in list(_apart.values()):
+    for reference in list(apart.values()):
         made = reference()
         if type(made) is Canvas:
             made.seal()
@@ -397,7 +396,7 @@ def after_fork_in_child() -> None:
     books = ShieldedLock()
 
 
-class _MmapLease(mmap.mmap):
+class MmapLease(mmap.mmap):
     """A mapping of its own, without numpy; costs a descriptor as long as it lives."""
 
     block: Block
@@ -406,7 +405,7 @@ class _MmapLease(mmap.mmap):
     @property
     def address(self) -> int:
         """Of the block's part. For who has numpy by now; there is no other way to ask."""
-        return _address_of(self) + (self.block.start + self.block.delta) % PAGE
+        return address_of(self) + (self.block.start + self.block.delta) % PAGE
 
 
 def shown(block: Block) -> Any:
@@ -427,7 +426,7 @@ def shown(block: Block) -> Any:
 def _mmap_lease(block: Block, readonly: bool = False) -> Any:
     at = block.start + block.delta
     first = at // PAGE * PAGE
-    mapped = _MmapLease(
+    mapped = MmapLease(
         block.reader.fd,
         at - first + block.nbytes,
         flags=mmap.MAP_PRIVATE,
@@ -452,145 +451,9 @@ def fresh(buffer: Any, readonly: bool = False) -> Any:
     return memoryview(copied).toreadonly() if readonly else copied
 
 
-def find(view: Any) -> tuple[Block, int] | None:
-    """Return the block that a buffer is a view of, and where in its object the buffer begins.
-
-    None if it is not, or if what the buffer shows is not what the object holds, because
-    it was written to; or if this process only inherited it; or if an array would not be
-    aligned where it arrives, as a copy is.
-    """
-    found = _base_of(view)
-    if found is None or _forks.is_inherited(found.block.born) or not _is_aligned(view):
-        return None
-    if found.readonly and view.nbytes == found.block.nbytes:
-        return found.block, found.block.delta
-    return None if _ndarray() is None else _unchanged(found, view)
-
-
-def held(view: Any) -> Block | None:
-    """Return the block that a buffer is a view of, as a whole or in part."""
-    found = find(view)
-    if found is None:
-        return None
-    block, delta = found
-    return block.part(delta - block.delta, memoryview(view).nbytes)
-
-
-def arrived(view: Any) -> Block | None:
-    """Return the block that a buffer shows which was just decoded.
-
-    Nobody has written to it, so its pages are not looked at, which takes as long as reading
-    a few of them; and unlike `held` it does without numpy.
-    """
-    found = _base_of(view)
-    if found is None or type(found) is Canvas or _forks.is_inherited(found.block.born):
-        return held(view)
-    whole: Block = found.block
-    return whole if memoryview(view).nbytes == whole.nbytes else held(view)
-
-
-def array_under(view: Any) -> Any:
-    """Return the array of a whole block that a read-only buffer was made of, or None."""
-    found: Any = view.obj if type(view) is memoryview else None
-    ndarray = _ndarray()
-    if ndarray is None or type(found) is not ndarray or type(found.base) is not Lease:
-        return None
-    return None if found.base.readonly else found
-
-
-def _base_of(view: Any) -> Lease | Canvas | _MmapLease | None:
-    found: Any = view
-    while type(found) is memoryview:
-        found = found.obj
-    ndarray = _ndarray()
-    if ndarray is None:
-        return found if type(found) is _MmapLease else None
-    for _ in range(_DEPTH):
-        if type(found) is memoryview:
-            found = found.obj
-        elif isinstance(found, ndarray):
-            found = found.base
-        elif type(found) in _LEASES:
-            return found  # type: ignore[no-any-return]  # one of these types
-        elif found is None or type(found) is bytes or type(found) is bytearray:
-            return None  # memory of their own
-        else:
-            return _lease_at(_address_of(view))
-    return None
-
-
-def _ndarray() -> Any:
-    """Return numpy's class, if somebody has imported it; not while that is going on."""
-    return getattr(sys.modules.get("numpy"), "ndarray", None)
-
-
-_LEASES = frozenset({Lease, Canvas, _MmapLease})
-
-
-def _lease_at(address: int) -> Lease | Canvas | None:
-    """Return what the memory at an address belongs to, if that is of the store.
-
-    For buffers of Arrow and others that do not tell what they are built on. They keep it
-    alive, whatever it is: so what is found there now is what they are built on.
-    """
-    for reference in readers.valuerefs():
-        reader = reference()
-        if reader is not None and 0 <= address - reader._address < reader.nbytes:
-            return _last_before(reader.leased, address - reader._address)
-    return _last_before(_apart, address)
-
-
-def _last_before(leases: dict[int, Any], offset: int) -> Lease | Canvas | None:
-    found = leases.get(offset)
-    if found is None:
-        start = max((start for start in list(leases) if start <= offset), default=None)
-        found = None if start is None else leases.get(start)
-    return None if found is None else found()
-
-
-#: How many views of views `find` looks through; numpy keeps chains short.
-_DEPTH = 12
-
-
-#: What is given out by `malloc` is good for every type.
-ALIGNED_NBYTES = 16
-
-
-def _is_aligned(view: Any) -> bool:
-    """Return whether a copy would lie no better for the type of the array that is shown.
-
-    Places in a page are the same in every process. Bytes, and records that are packed, may be
-    looked at as anything where they arrive.
-    """
-    exporter = view.obj if type(view) is memoryview else view
-    ndarray = _ndarray()
-    if ndarray is None or not isinstance(exporter, ndarray):
-        return True  # it is not known as what it will be looked at
-    if exporter.dtype.alignment > 1:
-        return bool(exporter.flags.aligned)
-    address: int = exporter.__array_interface__["data"][0]
-    return address % ALIGNED_NBYTES == 0
-
-
-def _address_of(view: Any) -> int:
+def address_of(view: Any) -> int:
+    """Return where the memory of a buffer is; for who has numpy."""
     import numpy as np
 
     address: int = np.frombuffer(view, np.uint8).__array_interface__["data"][0]
     return address
-
-
-def _unchanged(lease: Lease | Canvas | _MmapLease, view: Any) -> tuple[Block, int] | None:
-    address = _address_of(view)
-    nbytes = memoryview(view).nbytes
-    offset = address - lease.address
-    block = lease.block
-    if not (0 <= offset and offset + nbytes <= block.nbytes):
-        return None
-    if type(lease) is Canvas:
-        if lease.seal():
-            return block, block.delta + offset
-        if not lease.sealed:
-            return None
-    if not lease.readonly and not is_untouched(address, nbytes):
-        return None
-    return block, block.delta + offset

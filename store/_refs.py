@@ -17,7 +17,7 @@ import os
 from itertools import count
 from weakref import WeakValueDictionary
 
-from store import _handed, _mappings
+from store import _finding, _handed, _mappings
 from store._codec import Encoded, PickleBuffer
 from store._errors import ObjectFreed
 from store._mappings import Block
@@ -177,7 +177,7 @@ def _exported(blob: Any, protocol: int) -> Any:
 def _rebuild(kind: type[ObjectRef], uid: str, names: tuple[Name, ...], *blobs: Any) -> ObjectRef:
     held = [_imported(blob) for blob in blobs]
     arrived = [
-        _mappings.array_under(blob) if type(block) is Block else None
+        _finding.array_under(blob) if type(block) is Block else None
         for block, blob in zip(held[1:], blobs[1:], strict=True)
     ]
     return kind._new(uid, names, held, arrived)
@@ -190,7 +190,7 @@ def _rebuild_handed(
 
 
 def _imported(blob: Any) -> Any:
-    return blob if type(blob) is bytes else _mappings.arrived(blob) or bytes(blob)
+    return blob if type(blob) is bytes else _finding.arrived(blob) or bytes(blob)
 
 
 def _blobs(ref: ObjectRef) -> list[Any]:

@@ -15,7 +15,7 @@ import pytest
 
 import store
 import store._depot
-from store import _mappings
+from store import _finding, _mappings
 from store._links import Link
 
 COUNT = 20_000
@@ -56,7 +56,7 @@ def test_object_lives_as_long_as_anything_on_top_of_it(derive: Any) -> None:
 
 def where_is(view: Any) -> int | None:
     """Return where in an object of the store a view begins."""
-    found = _mappings.find(memoryview(view).cast("B"))
+    found = _finding.find(memoryview(view).cast("B"))
     return None if found is None else found[1]
 
 
@@ -95,8 +95,8 @@ def test_memory_that_was_let_go_is_not_taken_for_what_was_there() -> None:
     addresses = [first.ctypes.data, apart.ctypes.data]
     del first, apart
     for address in addresses:
-        assert _mappings._lease_at(address) is None
-    assert not _mappings._apart
+        assert _finding.lease_at(address) is None
+    assert not _mappings.apart
 
 
 def test_copies_and_results_do_not_hold_it() -> None:
@@ -187,7 +187,7 @@ def test_where_memory_cannot_be_reset_each_view_has_its_own(
         assert where_is(view) == 0
         view[:] = -1
         del view
-    assert not _mappings._apart
+    assert not _mappings.apart
     view = store.get(ref)
     assert view.ctypes.data == address and (view == 1).all()
 
@@ -465,8 +465,8 @@ def test_without_address_space_it_is_copied(monkeypatch: pytest.MonkeyPatch) -> 
     second = store.get(ref)  # would need a mapping of its own
     first[:] = 0
     assert (second == np.arange(COUNT)).all()
-    assert type(_mappings._base_of(memoryview(first))) is _mappings.Lease
-    assert _mappings._base_of(memoryview(second)) is None
+    assert type(_finding.base_of(memoryview(first))) is _mappings.Lease
+    assert _finding.base_of(memoryview(second)) is None
 
 
 def test_without_numpy_a_mapping_of_its_own() -> None:

@@ -1,0 +1,155 @@
+"""Find the block that a buffer shows, so that it travels by reference instead of as a copy.
+
+An array may be a slice of a column of a frame of what arrived. What it is built on is looked for
+through its views, or, where they do not tell (Arrow's buffers), by its address. A block counts as
+found only if the buffer shows what the block holds: nobody may have written to the pages under it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from store import _forks
+from store._mappings import Canvas, Lease, MmapLease, address_of, apart, readers
+from store._memory import is_untouched
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from store._mappings import Block
+
+#: How many views of views `find` looks through; numpy keeps chains short.
+_DEPTH = 12
+
+#: What is given out by `malloc` is good for every type.
+ALIGNED_NBYTES = 16
+
+_LEASES = frozenset({Lease, Canvas, MmapLease})
+
+
+def find(view: Any) -> tuple[Block, int] | None:
+    """Return the block that a buffer is a view of, and where in its object the buffer begins.
+
+    None if it is not, or if what the buffer shows is not what the object holds, because
+    it was written to; or if this process only inherited it; or if an array would not be
+    aligned where it arrives, as a copy is.
+    """
+    found = base_of(view)
+    if found is None or _forks.is_inherited(found.block.born) or not _is_aligned(view):
+        return None
+    if found.readonly and view.nbytes == found.block.nbytes:
+        return found.block, found.block.delta
+    return None if _ndarray() is None else _unchanged(found, view)
+
+
+def held(view: Any) -> Block | None:
+    """Return the block that a buffer is a view of, as a whole or in part."""
+    found = find(view)
+    if found is None:
+        return None
+    block, delta = found
+    return block.part(delta - block.delta, memoryview(view).nbytes)
+
+
+def arrived(view: Any) -> Block | None:
+    """Return the block that a buffer shows which was just decoded.
+
+    Nobody has written to it, so its pages are not looked at, which takes as long as reading
+    a few of them; and unlike `held` it does without numpy.
+    """
+    found = base_of(view)
+    if found is None or type(found) is Canvas or _forks.is_inherited(found.block.born):
+        return held(view)
+    whole: Block = found.block
+    return whole if memoryview(view).nbytes == whole.nbytes else held(view)
+
+
+def array_under(view: Any) -> Any:
+    """Return the array of a whole block that a read-only buffer was made of, or None."""
+    found: Any = view.obj if type(view) is memoryview else None
+    ndarray = _ndarray()
+    if ndarray is None or type(found) is not ndarray or type(found.base) is not Lease:
+        return None
+    return None if found.base.readonly else found
+
+
+def base_of(view: Any) -> Lease | Canvas | MmapLease | None:
+    """Return what a buffer is built on, if that is of the store."""
+    found: Any = view
+    while type(found) is memoryview:
+        found = found.obj
+    ndarray = _ndarray()
+    if ndarray is None:
+        return found if type(found) is MmapLease else None
+    for _ in range(_DEPTH):
+        if type(found) is memoryview:
+            found = found.obj
+        elif isinstance(found, ndarray):
+            found = found.base
+        elif type(found) in _LEASES:
+            return found  # type: ignore[no-any-return]  # one of these types
+        elif found is None or type(found) is bytes or type(found) is bytearray:
+            return None  # memory of their own
+        else:
+            return lease_at(address_of(view))
+    return None
+
+
+def _ndarray() -> Any:
+    """Return numpy's class, if somebody has imported it; not while that is going on."""
+    return getattr(sys.modules.get("numpy"), "ndarray", None)
+
+
+def lease_at(address: int) -> Lease | Canvas | None:
+    """Return what the memory at an address belongs to, if that is of the store.
+
+    For buffers of Arrow and others that do not tell what they are built on. They keep it
+    alive, whatever it is: so what is found there now is what they are built on.
+    """
+    for reference in readers.valuerefs():
+        reader = reference()
+        if reader is not None and 0 <= address - reader._address < reader.nbytes:
+            return _last_before(reader.leased, address - reader._address)
+    return _last_before(apart, address)
+
+
+def _last_before(leases: dict[int, Any], offset: int) -> Lease | Canvas | None:
+    found = leases.get(offset)
+    if found is None:
+        start = max((start for start in list(leases) if start <= offset), default=None)
+        found = None if start is None else leases.get(start)
+    return None if found is None else found()
+
+
+def _is_aligned(view: Any) -> bool:
+    """Return whether a copy would lie no better for the type of the array that is shown.
+
+    Places in a page are the same in every process. Bytes, and records that are packed, may be
+    looked at as anything where they arrive.
+    """
+    exporter = view.obj if type(view) is memoryview else view
+    ndarray = _ndarray()
+    if ndarray is None or not isinstance(exporter, ndarray):
+        return True  # it is not known as what it will be looked at
+    if exporter.dtype.alignment > 1:
+        return bool(exporter.flags.aligned)
+    address: int = exporter.__array_interface__["data"][0]
+    return address % ALIGNED_NBYTES == 0
+
+
+def _unchanged(lease: Lease | Canvas | MmapLease, view: Any) -> tuple[Block, int] | None:
+    address = address_of(view)
+    nbytes = memoryview(view).nbytes
+    offset = address - lease.address
+    block = lease.block
+    if not (0 <= offset and offset + nbytes <= block.nbytes):
+        return None
+    if type(lease) is Canvas:
+        if lease.seal():
+            return block, block.delta + offset
+        if not lease.sealed:
+            return None
+    if not lease.readonly and not is_untouched(address, nbytes):
+        return None
+    return block, block.delta + offset
