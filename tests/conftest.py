@@ -31,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # As a shell starts what it runs in the background; the tests, and the programs that
         # they start, are about Ctrl-C as well.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as `nohup` does
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
