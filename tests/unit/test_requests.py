@@ -40,29 +40,36 @@ class Desk:
         while (found := self.requests.take()) is not None:
             who, grant = found
             request = self.waiting[who]
-            for before, older in self.waiting.items():
-                if before == who:
-                    break
-                # With what it was given back: so it was when it was its turn.
-                self.books.give_back(grant)
-                lacks = self.books.lacks(older)
-                assert self.books.take(request) is not None
-                assert lacks.isdisjoint(name for name, amount in request.items() if amount)
+            # With what it was given back: so it was when it was its turn.
+            self.books.give_back(grant)
+            assert self.kept_from(who).isdisjoint(names(request))
+            assert self.books.take(request) is not None
             del self.waiting[who]
             self.held[who] = grant
             served.append(who)
         self.check()
         return served
 
+    def kept_from(self, who: Any) -> set[str]:
+        """Return what older requests lack, of those that wait for nobody else."""
+        lacked: set[str] = set()
+        for before, older in self.waiting.items():
+            if before == who:
+                break
+            if lacked.isdisjoint(names(older)):
+                lacked |= self.books.lacks(older)
+        return lacked
+
     def check(self) -> None:
         """Nobody waits for nothing: something is lacking, or an older one lacks it."""
-        lacked: set[str] = set()
-        for request in self.waiting.values():
-            lacks = self.books.lacks(request)
-            assert lacks or not lacked.isdisjoint(request)
-            if lacked.isdisjoint(request):
-                lacked |= lacks
+        for who, request in self.waiting.items():
+            assert self.books.lacks(request) or not self.kept_from(who).isdisjoint(names(request))
         self.books.check_invariants()
+
+
+def names(request: Mapping[str, float]) -> list[str]:
+    """Return what a request really asks for."""
+    return [name for name, amount in request.items() if amount]
 
 
 def test_a_request_that_waits_lets_those_pass_that_ask_for_something_else() -> None:
