@@ -62,8 +62,10 @@ class _Object:
         """
         buffers = self.blobs[1:]
         try:
-            arrived = self._arrived.pop()
+            arrived = self._arrived.pop() if self._arrived else None
         except IndexError:
+            arrived = None  # another thread was quicker
+        if arrived is None:
             return [_mappings.fresh(buffer) for buffer in buffers]
         return [
             _mappings.fresh(buffer) if mapped is None else mapped
@@ -207,14 +209,15 @@ def names_of(ref: ObjectRef) -> tuple[Name, ...]:
 
 def load(ref: ObjectRef, copy: str = "cow") -> Any:
     """Return a new, independent object from a reference; see `store.get`."""
-    data, *buffers = _blobs(ref)
+    blobs = _blobs(ref)
+    data = blobs[0]
     if copy == "cow":
         opened = ref._object.open()
     elif copy == "readonly":
-        opened = [_mappings.fresh(buffer, readonly=True) for buffer in buffers]
+        opened = [_mappings.fresh(buffer, readonly=True) for buffer in blobs[1:]]
     elif copy == "copy":
         opened = [
-            buffer.copy() if type(buffer) is Block else bytearray(buffer) for buffer in buffers
+            buffer.copy() if type(buffer) is Block else bytearray(buffer) for buffer in blobs[1:]
         ]
     else:
         raise ValueError(f"copy={copy!r} is not one of {', '.join(COPY_MODES)}")
