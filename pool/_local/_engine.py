@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from time import monotonic
 
 from pool._local import _events as ev
 from pool._local._driver import Driver
@@ -164,7 +165,7 @@ class LocalEngine:
         payload: Any = None
         initial: Sequence[Any] = ()
         if initializer is not None and self.method != "fork":
-            from pool._pickling import dumps_initializer
+            from pool._pickling._initializers import dumps_initializer
 
             try:
                 given = (initializer, initargs)
@@ -324,7 +325,7 @@ class LocalEngine:
         driver = self.driver
         if lead.taken or driver.closed or driver.held_here:
             return
-        if driver.looked + LOOK < _monotonic():
+        if driver.looked + LOOK < monotonic():
             lead.glance()
         lead.ensure_stand_in(weakref.ref(lead))
 
@@ -486,8 +487,6 @@ def _after_fork() -> None:
         engine.forked()
     _engines.clear()
 
-
-from time import monotonic as _monotonic  # noqa: E402 - beside its users
 
 atexit.register(_terminate_all)
 os.register_at_fork(after_in_child=_after_fork)

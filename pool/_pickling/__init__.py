@@ -23,9 +23,6 @@ from ._shared import inherits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
     from ._exceptions import dumps_exception
 
 __all__ = [
@@ -36,7 +33,6 @@ __all__ = [
     "drop_large",
     "dumps_exception",
     "dumps_function",
-    "dumps_initializer",
     "dumps_to_parent",
     "dumps_to_worker",
     "flush_files",
@@ -49,18 +45,6 @@ __all__ = [
     "register_reducer",
     "with_names",
 ]
-
-
-def dumps_initializer(
-    initializer: Callable[..., object],
-    initargs: Sequence[Any],
-    inherited: int | None = None,
-    throughout: bool = False,
-) -> Encoded:
-    """Pickle an initializer with its arguments; see `_initializers`."""
-    from ._initializers import dumps_initializer
-
-    return dumps_initializer(initializer, initargs, inherited, throughout)
 
 
 def forget_all() -> None:
