@@ -150,7 +150,7 @@ class BasePickler:
             return self._function(obj)
         if kind is type:
             return self.reduce_class(obj)
-        registered = _registered(kind)
+        registered = _registered(kind, obj)
         if registered is not None:
             return registered(obj)
         special = _SPECIAL.get(kind)
@@ -277,18 +277,22 @@ class BasePickler:
         return reducer(self, obj)
 
 
-def _registered(kind: type) -> Any:
+def _registered(kind: type, obj: Any) -> Any:
     """Return the reducer that somebody has registered for a type, in the order of the standard's.
 
     Connections, sockets, tensors: plain pickle would send descriptors as numbers, which mean
-    nothing, or something else, in a worker.
+    nothing, or something else, in a worker. The one that multiprocessing registers for a type of
+    ctypes with the first shared value of it is for shared values only.
     """
     reduction = sys.modules.get("multiprocessing.reduction")
     if (
         reduction is not None and kind is not MethodType
     ):  # for which it has one, as good as pickle's
         found = reduction.ForkingPickler._extra_reducers.get(kind)
-        if found is not None:
+        if found is not None and not (
+            getattr(found, "__module__", "") == "multiprocessing.sharedctypes"
+            and not hasattr(obj, "_wrapper")
+        ):
             return found
     return _dispatch_table.get(kind)
 

@@ -9,12 +9,13 @@ import pickle
 import sqlite3
 import threading
 from collections.abc import Iterator
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 import pytest
 from picklingpeer import run_main
 
-from pool._pickling import CannotSend, dumps_function, dumps_to_parent, dumps_to_worker
+from pool._pickling import CannotSend, dumps_function, dumps_to_parent, dumps_to_worker, loads
 
 
 class Model:
@@ -187,6 +188,13 @@ def test_pointers_of_ctypes() -> None:
         assert error.path == "Analyzer.model.handle"
         assert type(error.__cause__) is ValueError
     assert dumps_to_worker(ctypes.c_int(1)).data
+
+
+def test_plain_ctypes_travel_though_shared_ones_of_the_type_exist() -> None:
+    # multiprocessing registers a reducer for the whole type then, which is for shared ones only.
+    shared = RawValue(ctypes.c_short, 1)
+    assert loads(dumps_to_worker(ctypes.c_short(2)).data).value == 2
+    assert refusal(Analyzer(shared)).path == "Analyzer.model.handle"
 
 
 def test_refusal_leaves_no_trace(connection: sqlite3.Connection) -> None:
