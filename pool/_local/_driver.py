@@ -264,6 +264,13 @@ class Driver:
         except OSError:
             return  # closed meanwhile
 
+    def arrived(self) -> bool:
+        """Whether there is something that nobody has taken in; from any thread."""
+        try:
+            return bool(self.epoll.poll(0, 1))
+        except (OSError, ValueError):
+            return False  # closed meanwhile
+
     def after(self, seconds: float, action: Callable[[], object]) -> None:
         """Have whoever drives do something after a while; called under the lock."""
         self.timers.add(monotonic() + seconds, action)

@@ -16,7 +16,7 @@ from pool._local._express import call_now
 from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import Batch, CallStream
-from pool._local._waiting import Lead
+from pool._local._waiting import LOOK, Lead
 from pool._pickling import drop_large, forget_all, inherits
 from pool._pickling._shared import ALL, number_globals, upcoming
 from pool._transport._messages import AWAITED
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from pool._local._express import Loan
     from pool._local._jobs import Function, Sink, Source
     from pool._local._lazy import Fed
-
-#: Submissions between which a thread that only submits looks at the sockets (s): results
-#: must not wait for the stand-in to get the interpreter's lock.
-LOOK = 1e-3
 
 #: Functions that `LocalEngine.call_soon` remembers.
 STREAMS_KEPT = 256
@@ -323,7 +319,10 @@ class LocalEngine:
         """See to it that outstanding work goes on although nobody waits for it."""
         lead = self.lead
         driver = self.driver
-        if lead.taken or driver.closed or driver.held_here:
+        if lead.taken:
+            lead.relieve()
+            return
+        if driver.closed or driver.held_here:
             return
         if driver.looked + LOOK < monotonic():
             lead.glance()

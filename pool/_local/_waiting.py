@@ -7,7 +7,7 @@ of their own until their result is there or the lead is free.
 
 While work is outstanding that nobody waits for, the stand-in thread leads. It is started
 with the first such job, sleeps while there is nothing to do, and makes way at once for a
-thread that comes to wait.
+thread that comes to wait. A thread that submits in a loop looks after the engine by itself.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
         crashed: bool
         closed: bool
+        looked: float
 
         @property
         def outstanding(self) -> bool: ...
@@ -37,12 +38,17 @@ if TYPE_CHECKING:
         def check_open(self) -> None: ...
         def step(self, patience: float | None, eager: bool = False) -> None: ...
         def wake(self) -> None: ...
+        def arrived(self) -> bool: ...
 
 
 #: Seconds that the stand-in leaves to a thread which has just submitted: mostly it
 #: submits more, or comes to wait, and taking the lead from it costs two thread switches.
 #: The interpreter's own switch interval.
 GRACE = 5e-3
+
+#: Submissions between which a thread that only submits looks at the sockets (s): results
+#: must not wait for the stand-in to get the interpreter's lock.
+LOOK = 1e-3
 
 _get_ident = _thread.get_ident
 _allocate_lock = _thread.allocate_lock
@@ -77,6 +83,8 @@ class Lead:
         self._leader = 0
         self._followers: list[_Follower] = []
         self._claims = 0
+        #: When somebody last asked whether the stand-in is late.
+        self._asked = 0.0
         self._stand_in: StandIn | None = None
         self._hiring = _allocate_lock()
 
@@ -244,6 +252,36 @@ class Lead:
             if shielded:
                 shield.lower()
 
+    def relieve(self) -> None:
+        """Take the lead from the stand-in if it does not get to what has arrived.
+
+        It has been woken, and waits for the interpreter's lock, which a thread that submits in a
+        loop keeps for a whole switch interval: an eternity for workers that have nothing to do.
+        From here on this thread looks by itself, see `glance`.
+        """
+        driver = self._driver
+        now = monotonic()
+        if (
+            now < max(self._asked, driver.looked) + LOOK
+            or not self._leader_is_stand_in()
+            or driver.held_here
+        ):
+            return
+        self._asked = now
+        shielded = shield.raised()
+        self._claims += 1
+        try:
+            if driver.closed or not driver.arrived():
+                return
+            # Not for long: it may be in a callback of the user's.
+            self._follow(lambda: False, now + LOOK)
+            self.glance()
+        finally:
+            self._claims -= 1
+            self._leave()
+            if shielded:
+                shield.lower()
+
     def exclusively(self, action: Callable[[], None]) -> None:
         """Run `action` while nobody drives: it takes away what a leader sleeps on."""
         if self._leader == _get_ident():
@@ -301,6 +339,11 @@ class Lead:
             and not self._lead.locked()
             and not (driver.crashed or driver.closed)
         )
+
+    @property
+    def looked_after(self) -> bool:
+        """Whether some thread has just looked, which submits more, or is about to wait."""
+        return self._driver.looked + GRACE > monotonic()
 
     def stand_in(self) -> None:
         """Lead, as the stand-in, until nothing is left or somebody comes to wait."""
@@ -363,6 +406,9 @@ class StandIn:
             lead = self._lead()
             if lead is None:
                 return
+            if lead.looked_after:
+                del lead
+                continue
             try:
                 lead.stand_in()
             except BaseException as error:

@@ -7,7 +7,7 @@ from weakref import WeakSet
 
 from pool._objects._parcels import stored, views
 from pool._objects._refs import Collecting
-from pool._pickling import FunctionPayload, dumps_function
+from pool._pickling import FunctionPayload, dumps_function, kept_payload
 from store._codec import Encoded, opened
 
 TYPE_CHECKING = False
@@ -52,10 +52,11 @@ class Code:
         CannotSend
             As `pool._pickling.dumps_function`.
         """
+        payload = kept_payload(self.definition)
+        if payload is not None and payload is self._known and self._payload is not None:
+            return self._payload  # as for nearly every task
         with Collecting() as refs:
             payload = dumps_function(self.definition)
-        if payload is self._known and self._payload is not None:
-            return self._payload
         self._known = payload
         if self._payload is None or not _same(payload, self._payload):
             encoded = payload.encoded

@@ -16,7 +16,7 @@ from store._codec import Encoded
 from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads, with_names
 from ._kept import drop_large
 from ._namespaces import install_main, look_up_with, main_facts
-from ._payloads import FunctionPayload, dumps_function
+from ._payloads import FunctionPayload, dumps_function, kept_payload
 from ._picklers import register_reducer
 from ._reducers import flush_files
 from ._shared import inherits
@@ -39,6 +39,7 @@ __all__ = [
     "forget_all",
     "inherits",
     "install_main",
+    "kept_payload",
     "loads",
     "look_up_with",
     "main_facts",

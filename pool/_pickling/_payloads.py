@@ -87,6 +87,19 @@ def _drop(key: int, dead: object) -> None:
         _records.drop(key, record)
 
 
+def kept_payload(func: Callable[..., Any], inherited: int | None = None) -> FunctionPayload | None:
+    """Return the pickle of a function that is kept, None if there is none that is as it is now."""
+    record: _Record | None = _records.get(id(func))
+    if (
+        record is not None
+        and record.func() is func
+        and record.is_current()
+        and record.suits(inherited)
+    ):
+        return record.payload
+    return None
+
+
 def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> FunctionPayload:
     """Pickle a function for workers.
 
@@ -101,14 +114,9 @@ def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> Fu
     CannotSend
         As `dumps_to_worker`.
     """
-    record: _Record | None = _records.get(id(func))
-    if (
-        record is not None
-        and record.func() is func
-        and record.is_current()
-        and record.suits(inherited)
-    ):
-        return record.payload
+    kept = kept_payload(func, inherited)
+    if kept is not None:
+        return kept
     try:
         payload = FunctionPayload(dumps_to_worker(func, inherited), is_stateless(func))
     except CannotSend as error:

@@ -330,7 +330,12 @@ def wait(
     ready = [object_refs[index] for index in taken]
     if len(ready) > 1 and len(set(ready)) != len(ready):
         raise ValueError(_TWICE)
-    rest: list[ObjectRef] = []
+    if len(taken) == 1:
+        # Copied in one piece, which is most of the work of a loop over very many.
+        rest = object_refs.copy()
+        del rest[taken[0]]
+        return ready, rest
+    rest = []
     start = 0
     for index in taken:
         rest += object_refs[start:index]

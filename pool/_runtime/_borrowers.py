@@ -281,7 +281,7 @@ class Borrower:
 
     def _task(self, code: Any, parcel: Any, options: Any) -> TaskCall:
         known = self._remember(code)
-        call = TaskCall(self._runtime, known, None, options, [])
+        call = TaskCall(self._runtime, known, options, [])
         call.parcel = parcel
         call.depth = 1 + self._runtime.driver.depth_of(self._worker_id)
         return call

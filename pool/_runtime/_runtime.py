@@ -467,7 +467,9 @@ class Runtime(Aside):
     @property
     def usable(self) -> bool:
         """Whether it can be used: not after a crash, and not in a forked child."""
-        return self.engine.usable and not self.foreign
+        driver = self.driver
+        # Of the engine as of this: asked for each task.
+        return not (driver.closed or driver.crashed or self._owner != os.getpid())
 
     def stop(self) -> None:
         """End all workers and actors, at once; wait until they are gone."""

@@ -67,14 +67,14 @@ class TaskCall(Member):
     )  # fmt: skip
 
     def __init__(
-        self, runtime: Runtime, code: Code, args: Any, options: TaskOptions, refs: list[ObjectRef]
+        self, runtime: Runtime, code: Code, options: TaskOptions, refs: list[ObjectRef]
     ) -> None:
         self._runtime = runtime
         self.code = code
         #: The function as it is now; raises if it cannot be sent.
         self.payload = runtime.tasks.payload(code)
         #: When it was submitted, and plain arguments; or None if there is a parcel.
-        self.args = args
+        self.args: Any = None
         self.options = options
         self.refs = refs
         self.retries = options.retries
@@ -221,14 +221,15 @@ class Tasks:
     ) -> tuple[TaskCall, list[ObjectRef]]:
         """Return a call that is not submitted yet, and what it promises."""
         runtime = self._runtime
-        refs = [ObjectRef(runtime) for _ in range(number_of(options.returns))]
-        if kwargs or options.returns != 1 or options.name or not all(map(is_atom, args)):
-            call = TaskCall(runtime, code, None, options, refs)
-            call.parcel = pack(args, kwargs)
-        else:
-            call = TaskCall(runtime, code, args, options, refs)
+        if options.returns == 1 and not (kwargs or options.name) and all(map(is_atom, args)):
+            ref = ObjectRef(runtime)
+            ref._call = call = TaskCall(runtime, code, options, [ref])
             # What a `Runner` expects.
             call.args = (call.begun, *args)
+            return call, call.refs
+        refs = [ObjectRef(runtime) for _ in range(number_of(options.returns))]
+        call = TaskCall(runtime, code, options, refs)
+        call.parcel = pack(args, kwargs)
         for ref in refs:
             ref._call = call
         return call, refs

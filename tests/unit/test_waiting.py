@@ -25,6 +25,18 @@ class Driver:
         #: Name of the thread, each time one begins to sleep.
         self.entered: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.inside = 0
+        #: What `looked` says, and how often that was asked.
+        self.looked_at = 0.0
+        self.asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.something = False
+
+    @property
+    def looked(self) -> float:
+        self.asked.put(None)
+        return self.looked_at
+
+    def arrived(self) -> bool:
+        return self.something
 
     def step(self, patience: float | None, eager: bool = False) -> None:
         self.inside += 1
@@ -323,6 +335,46 @@ def test_stand_in_takes_over_from_a_leader_that_ran_out_of_time(driver: Driver, 
     # It may lead by now and have said so before; then it does not say so again until woken.
     driver.wake()
     driver.wait_for_leader(STAND_IN)
+
+
+def test_stand_in_leaves_a_thread_alone_that_looks_by_itself(driver: Driver, lead: Lead) -> None:
+    driver.looked_at = float("inf")
+    driver.outstanding = True
+    lead.ensure_stand_in(weakref.ref(lead))
+    for _ in range(3):
+        driver.asked.get()
+    assert not driver.steppers()
+    driver.looked_at = 0.0
+    driver.wait_for_leader(STAND_IN)
+
+
+def test_a_thread_that_submits_relieves_a_stand_in_that_is_late(driver: Driver, lead: Lead) -> None:
+    call_stand_in(driver, lead)
+    driver.looked_at = 0.0
+    driver.something = True
+    while me() not in driver.steppers():
+        driver.happen(lambda: None)  # for the step of this thread
+        lead.relieve()
+    # Once more, for work is left.
+    driver.wait_for_leader(STAND_IN)
+
+
+def test_a_stand_in_that_is_not_late_is_not_relieved(driver: Driver, lead: Lead) -> None:
+    call_stand_in(driver, lead)
+    lead.relieve()
+    assert driver.steppers() == set()
+    driver.something = True
+    driver.looked_at = float("inf")
+    lead.relieve()
+    assert driver.steppers() == set()
+
+
+def test_a_thread_that_waits_is_not_relieved(driver: Driver, lead: Lead) -> None:
+    waiter = leading(driver, lead, "waiter")
+    driver.something = True
+    lead.relieve()
+    assert driver.steppers() == set()
+    finish(driver, waiter)
 
 
 def test_callback_in_the_stand_in_may_wait(driver: Driver, lead: Lead) -> None:
