@@ -11,7 +11,6 @@ import os
 import sys
 import time
 
-from pool._pickling import main_facts
 from pool._transport._watch import allow, allowed
 from pool._workers import _carried
 
@@ -56,6 +55,9 @@ def capture(
     inherited : bool
         The workers will be forks of this process.
     """
+    # Not at the top: this takes 8 ms, and by now a forkserver boots in the meantime.
+    from pool._pickling import main_facts
+
     try:
         cwd: str | None = os.getcwd()
     except OSError:  # it was removed
