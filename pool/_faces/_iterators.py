@@ -223,6 +223,24 @@ class Flow:
         return bool(self.ready) or self.finished
 
 
+class _Ended(Flow):
+    """What is left of a flow for an iterator that an error has ended: nothing more comes."""
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__(flow.engine, True, flow.window, 1)
+        self.job_id = flow.job_id
+        self.finished = True
+        self._outcomes = flow.arrived
+
+    @property
+    def arrived(self) -> int:
+        return self._outcomes
+
+    @property
+    def length(self) -> int | None:
+        return self._outcomes
+
+
 class IMapIterator(StandardIterator):
     """Iterate over the results of ``imap``.
 
@@ -311,7 +329,7 @@ class IMapIterator(StandardIterator):
         """End after an error, as the standard's generator over chunks does."""
         self._chunk = iter(())
         self._flow.abandon()
-        self._flow = _Ended(self._flow)  # type: ignore[assignment]  # as far as it is used from here on
+        self._flow = _Ended(self._flow)
 
     def cancel(self) -> bool:
         """Cancel what has not been computed; False if everything was."""
@@ -335,21 +353,3 @@ class IMapUnorderedIterator(IMapIterator):
     """Iterate over the results of ``imap_unordered``, as they come."""
 
     _as_standard = "IMapUnorderedIterator"
-
-
-class _Ended:
-    """A flow that has nothing more."""
-
-    finished = True
-    ready: deque[Any] = deque()
-
-    def __init__(self, flow: Flow) -> None:
-        self.engine = flow.engine
-        self.job_id = flow.job_id
-        self.arrived = self.length = flow.arrived
-
-    def work_off(self) -> None:
-        """Nothing is left to do."""
-
-    def abandon(self) -> None:
-        """Nothing is left to abandon."""

@@ -476,10 +476,8 @@ class Pool(StandardPool):
         return worker_views(self)
 
     def __repr__(self) -> str:
-        cls = type(self)
-        return (
-            f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={self._processes}>"
-        )
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        return f"<{name} state={self._state} pool_size={self._processes}>"
 
     def _repr_html_(self) -> str:
         from pool._faces._html import pool_html

@@ -56,7 +56,7 @@ class AsyncResult(StandardResult):
     def ready(self) -> bool:
         """Return whether the call has completed."""
         if not self._done:
-            self._engine.attend()
+            self._engine.glance()
         return self._done
 
     def successful(self) -> bool:

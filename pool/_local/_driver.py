@@ -3,29 +3,25 @@
 The driver turns what arrives (answers of workers, exits, user calls, deadlines) into
 events for the scheduler, and has the commands carried out that come back. `Sending` and `Arrivals`
 see to what goes to workers and comes from them, `Crew` to their lives, `Outcomes` to results.
-
-Any thread may post an event: it appends to a deque and then tries the lock; whoever holds
-the lock empties the deque. So nobody waits for the lock in order to submit, and a signal
-handler or a finalizer that interrupts the holder cannot deadlock.
 """
 
 from __future__ import annotations
 
-import _thread
 import os
 import select
-from collections import deque
-from itertools import count
+from _thread import get_ident as _get_ident
 from time import monotonic
 
 from pool._local import _events as ev
 from pool._local._arrivals import Arrivals
 from pool._local._crew import Crew
+from pool._local._door import Door
 from pool._local._functions import FunctionTable
+from pool._local._job_table import JobTable
 from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._sending import Sending
-from pool._local._timers import Timers
+from pool._local._timers import FOREVER, Timers
 from pool._transport._watch import Watch
 from store._interrupts import shield
 
@@ -35,8 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._local._guard import Guard
-    from pool._local._jobs import Job
-    from pool._local._protocols import Aside, CallsBack, Flushable
+    from pool._local._protocols import Aside, CallsBack
     from pool._workers._launcher import Launcher
 
 #: Seconds until a new pool first looks how much memory is left.
@@ -48,10 +43,8 @@ ENDED = (
     "more; do this before, or in a function that is registered by `atexit` after the first use"
 )
 
-_get_ident = _thread.get_ident
 
-
-class Driver:
+class Driver(Door):
     """Carry out what the scheduler decides.
 
     Parameters
@@ -72,8 +65,8 @@ class Driver:
         initial: Sequence[Any] = (),
         traced: bool = False,
     ) -> None:
+        super().__init__()
         self.scheduler = scheduler
-        self.jobs: dict[int, Job] = {}
         #: What else is read from, by descriptor.
         self.clients: dict[int, Any] = {}
         self.aside: Aside | None = None
@@ -81,20 +74,8 @@ class Driver:
         self.failure: BaseException | None = None
         #: The books may be wrong: nothing will finish any more.
         self.crashed = False
-        self.closed = False
         #: Workers run code of the program's before they are ready, which may look names up here.
         self.initializes = False
-        #: Nothing that is handed in can be done any more, and whoever does it is to know.
-        self._released = False
-        self.inbox: deque[ev.Event] = deque()
-        #: Streams with calls that the scheduler does not know of.
-        self.dirty: deque[Flushable] = deque()
-        self._lock = _thread.allocate_lock()
-        self._holder = 0
-        #: The thread that ends the interpreter.
-        self._last = 0
-        #: Whose callbacks are due.
-        self.calling: list[CallsBack] = []
         #: Whose callbacks are being run: lists of one, or of none for an instant.
         self.called: dict[int, list[CallsBack]] = {}
         self.epoll = select.epoll()
@@ -108,6 +89,7 @@ class Driver:
         self.arrivals = Arrivals(self)
         self.sending = Sending(self)
         self.functions = FunctionTable(crew.peers, self.dirty)
+        self.jobs = JobTable(self.functions, crew.peers, self.calling)
         # The same objects by shorter ways.
         self.peers = crew.peers
         self.loans = outcomes.loans
@@ -126,7 +108,7 @@ class Driver:
             ev.Interrupt: crew.interrupt,
             ev.FailChunk: outcomes.fail_chunk,
             ev.DropChunk: outcomes.drop_chunk,
-            ev.FinishJob: self._finish_job,
+            ev.FinishJob: lambda command: self.jobs.finish(command.job_id),
             ev.AbortJobs: self._abort_jobs,
         }
         #: To wait for one answer that may come at once.
@@ -146,16 +128,6 @@ class Driver:
 
     # ------------------------------------------------------------------ events in
 
-    def new_job_id(self) -> int:
-        """Return a number that no job of this process had."""
-        return next(_job_ids)
-
-    def add_job(self, job: Job) -> None:
-        """Enter a job of which the scheduler is about to be told."""
-        if job.function is not None:
-            self.functions.use(job.function)
-        self.jobs[job.job_id] = job
-
     @property
     def outstanding(self) -> bool:
         """Whether any job has not finished."""
@@ -171,14 +143,9 @@ class Driver:
         )
 
     @property
-    def held_here(self) -> bool:
-        """Whether this very thread is inside the driver, further up its stack; or for good."""
-        return _get_ident() in (self._holder, self._last)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the interpreter goes down, and nothing is done any more."""
-        return bool(self._last)
+    def calls_back(self) -> bool:
+        """Whether callbacks are due or under way."""
+        return bool(self.calling or self.called)
 
     def check_open(self) -> None:
         """Refuse to wait where nothing will come any more; for threads that found it closed.
@@ -198,71 +165,18 @@ class Driver:
         elif self.closed:
             raise self._reason()
 
-    def post(self, event: ev.Event) -> None:
-        """Hand in an event from any thread; never waits."""
-        self.inbox.append(event)
-        self.pump()
-        if self._released:
-            self._refuse_rest()
-
-    # `pump`, `locked` and `deal` handle events in the same frame: the lock, its holder, and what
-    # is done about an error. Written out, since each of them is on the way of every round trip.
-
-    def pump(self) -> None:
-        """Handle what has been handed in, unless another thread is about to."""
-        # Look again after each release: an event that came while the lock was held by
-        # somebody who had just emptied the deque would wait for the next one.
-        while (self.inbox or self.dirty) and not self.closed:
-            shielded = shield.raised()
-            try:
-                if not self._lock.acquire(False):
-                    return
-                self._holder = _get_ident()
-                try:
-                    self._drain()
-                except BaseException as error:
-                    self._crash(error)
-                    raise
-                finally:
-                    self._holder = 0
-                    self._lock.release()
-            finally:
-                if shielded:
-                    shield.lower()
-        if self.calling:
-            self.wake()  # whoever drives calls back, and may be asleep
-
-    def locked(self, action: Callable[[], Any]) -> Any:
-        """Run `action` while no event is being handled, and handle what it hands in."""
-        if self._last:
-            self.check_open()
-        shielded = shield.raised()
-        try:
-            with self._lock:
-                self._holder = _get_ident()
-                try:
-                    result = action()
-                    self._drain()
-                except BaseException as error:
-                    self._crash(error)
-                    raise
-                finally:
-                    self._holder = 0
-        finally:
-            if shielded:
-                shield.lower()
-        if self.inbox or self.dirty:
-            self.pump()  # handed in between the draining and the release of the lock
-        elif self.calling:
-            self.wake()
-        return result
-
     def wake(self) -> None:
         """Make the thread that sleeps in `step` look around."""
         try:
             os.eventfd_write(self._wake, 1)
-        except OSError:
+        except (OSError, ValueError):
             return  # closed meanwhile
+
+    def _deadline(self) -> float | None:
+        """Return when something is due by the clock."""
+        deadline = self.scheduler.next_deadline()
+        timer = self.timers.due
+        return timer if deadline is None or (timer is not None and timer < deadline) else deadline
 
     def arrived(self) -> bool:
         """Whether there is something that nobody has taken in; from any thread."""
@@ -290,11 +204,11 @@ class Driver:
         """
         if self.calling:
             patience = 0.0  # due since something was handed in: nothing will arrive for that
-        deadline = self.scheduler.next_deadline()
-        timer = self.timers.due
-        if timer is not None and (deadline is None or timer < deadline):
-            deadline = timer
+        # First: from here on a thread that makes something due earlier wakes this one.
+        self.sleeping = FOREVER
+        deadline = self._deadline()
         if deadline is not None:
+            self.sleeping = deadline
             left = max(0.0, deadline - monotonic())
             patience = left if patience is None else min(patience, left)
         due = self.memory_due
@@ -309,7 +223,13 @@ class Driver:
         else:
             self.deal(shield.opened(self.epoll.poll, patience, 64), deadline)
 
-    def deal(self, ready: list[tuple[int, int]], deadline: float | None = None) -> None:
+    def look(self) -> None:
+        """Take in what has arrived, without sleeping, and call nobody back; needs the lead."""
+        self.deal(self.epoll.poll(0, 64), self._deadline(), calls=False)
+
+    def deal(
+        self, ready: list[tuple[int, int]], deadline: float | None = None, calls: bool = True
+    ) -> None:
         """Take in what has arrived, as `step` does after its sleep.
 
         Parameters
@@ -318,7 +238,10 @@ class Driver:
             From `epoll`.
         deadline : float, optional
             Of the scheduler or a timer, before the sleep.
+        calls : bool
+            Run callbacks that are due.
         """
+        self.sleeping = 0.0
         with self._lock:
             self._holder = _get_ident()
             try:
@@ -330,7 +253,7 @@ class Driver:
                 raise
             finally:
                 self._holder = 0
-        if self.calling:
+        if self.calling and calls:
             self.call_back()
         if self.inbox or self.dirty:
             self.pump()  # handed in between the draining and the release of the lock
@@ -418,7 +341,7 @@ class Driver:
             )
         self.inbox.clear()
         for job_id in list(self.jobs):
-            self._abort(job_id)
+            self.jobs.abort(job_id, self._reason())
         self.outcomes.abort_loans(self._reason)
         if self.aside is not None:
             self.aside.abort(self.failure)
@@ -426,60 +349,16 @@ class Driver:
             self.calling.extend(self.dirty.popleft().abort(self.failure))
         self.wake()
 
-    # ------------------------------------------------------------------ what is under way
-
-    def jobs_of(self, worker_id: int) -> list[Job]:
-        """Return the jobs of the tasks that a worker has; called under the lock."""
-        peer = self.peers.get(worker_id)
-        if peer is None:
-            return []
-        numbers = {run[0] for sent in peer.sent.values() for run in sent.runs}
-        return [self.jobs[number] for number in numbers if number in self.jobs]
-
-    def chunk_of(self, worker_id: int, message_id: int, chunk: int) -> tuple[Job, int] | None:
-        """Return job and index of a chunk, None if its message is over; called under the lock.
-
-        Parameters
-        ----------
-        worker_id, message_id, chunk : int
-            What the worker's journal says that it runs.
-        """
-        peer = self.peers.get(worker_id)
-        sent = None if peer is None else peer.sent.get(message_id)
-        number, index = (None, 0) if sent is None else sent.locate(chunk)
-        job = None if number is None else self.jobs.get(number)
-        return None if job is None else (job, index)
-
-    def depth_of(self, worker_id: int) -> int:
-        """Return how deep the tasks are that a worker runs; called under the lock."""
-        return max((job.depth for job in self.jobs_of(worker_id)), default=0)
-
     # ------------------------------------------------------------------ jobs that are over
-
-    def take_out(self, job_id: int) -> Job | None:
-        """Take a job out of the books that will not finish; None if another thread was quicker."""
-        job = self.jobs.pop(job_id, None)
-        if job is not None:
-            job.source.stop()
-            self.functions.forget(job.function)
-        return job
 
     def cancel(self, job_id: int) -> None:
         """Cancel a job that nobody waits for any more; called under the lock."""
-        if self.take_out(job_id) is not None:
+        if self.jobs.take_out(job_id) is not None:
             self.inbox.append(ev.CancelRequested(job_id))
-
-    def _finish_job(self, command: ev.FinishJob) -> None:
-        job = self.jobs.pop(command.job_id, None)
-        if job is None:
-            return
-        self.functions.forget(job.function)
-        if job.sink.finish():
-            self.calling.append(job.sink)
 
     def _abort_jobs(self, command: ev.AbortJobs) -> None:
         for job_id in command.job_ids:
-            self._abort(job_id)
+            self.jobs.abort(job_id, self._reason())
         if self.scheduler.broken:
             self.outcomes.abort_loans(self._reason)
 
@@ -490,15 +369,6 @@ class Driver:
         if self.failure is not None:
             return self.failure
         return _given_up("the pool was terminated before this job had finished")
-
-    def _abort(self, job_id: int) -> None:
-        job = self.jobs.pop(job_id, None)
-        if job is None:
-            return
-        job.source.stop()
-        error = self._reason()
-        if job.sink.abort(error):
-            self.calling.append(job.sink)
 
     # ------------------------------------------------------------------ the end
 
@@ -543,13 +413,15 @@ class Driver:
             client.channel.close()
         self.clients.clear()
         self.epoll.close()
-        os.close(self._wake)
+        # Not to be written to any more: the number may soon be that of a file.
+        wake, self._wake = self._wake, -1
+        os.close(wake)
 
     def _refuse_rest(self) -> None:
         """Fail what was handed in while everything was being closed: nobody will look at it."""
         self.inbox.clear()
         for job_id in list(self.jobs):
-            self._abort(job_id)
+            self.jobs.abort(job_id, self._reason())
         while self.dirty:
             self.calling.extend(self.dirty.popleft().abort(self._reason()))
         self.call_back()
@@ -561,6 +433,3 @@ def _given_up(text: str) -> BaseException:
     except OSError:
         return RuntimeError(text)  # no descriptor to import anything by
     return PoolTerminated(text)
-
-
-_job_ids = count(1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from time import monotonic
 
 from pool._local import _events as ev
 from pool._local._driver import Driver
@@ -16,7 +15,7 @@ from pool._local._express import call_now
 from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import Batch, CallStream
-from pool._local._waiting import LOOK, Lead
+from pool._local._tending import TendedLead
 from pool._pickling import drop_large, forget_all, inherits
 from pool._pickling._shared import ALL, number_globals, upcoming
 from pool._transport._messages import AWAITED
@@ -99,20 +98,19 @@ class LocalEngine:
             initializer, tuple(initargs), limits or {}, preload, pool, shares
         )
         # An interrupt in the midst of this would leave descriptors behind that nobody knows.
-        shielded = shield.raised()
+        shielded = shield.enter()
         try:
             initializes = initializer is not None and self.method != "fork"
             self._start(processes, maxtasksperchild, launcher, initial, traced, initializes)
             if limit is not None:
                 self.driver.limit_memory(memory_limit)
         finally:
-            if shielded:
-                try:
-                    shield.lower()
-                except KeyboardInterrupt:
-                    if hasattr(self, "driver"):
-                        self.dispose()
-                    raise
+            try:
+                shield.leave(shielded)
+            except KeyboardInterrupt:
+                if hasattr(self, "driver"):
+                    self.dispose()
+                raise
 
     def _start(
         self,
@@ -133,7 +131,7 @@ class LocalEngine:
                 f"cannot start a pool of {processes} workers: {error}; a low `ulimit -n` or "
                 "`ulimit -f`, too little memory, or a full disk is the usual cause"
             ) from error
-        self.lead = Lead(self.driver)
+        self.lead = TendedLead(self.driver)
         #: By the ``id`` of their payload, with a reference to it.
         self._streams: dict[int, tuple[CallStream, Any]] = {}
         #: Called when nobody can be expected to consume lazily read jobs any more.
@@ -249,14 +247,14 @@ class LocalEngine:
             Jobs of one key share an estimate of their time, and messages. None: those of
             the same function and chunk size.
         """
-        job_id = self.driver.new_job_id()
+        job_id = self.driver.jobs.new_id()
         job = Job(job_id, function, mode, source, sink, label)
         job.timeout = timeout
         job.retries = retries
         job.depth = depth
         source.inherited = self.inherited
         driver = self.driver
-        driver.add_job(job)
+        driver.jobs.add(job)
         key = cost_key or (0 if function is None else function.function_id, source.chunksize)
         try:
             driver.post(
@@ -318,15 +316,12 @@ class LocalEngine:
     def attend(self) -> None:
         """See to it that outstanding work goes on although nobody waits for it."""
         lead = self.lead
-        driver = self.driver
-        if lead.taken:
-            lead.relieve()
-            return
-        if driver.closed or driver.held_here:
-            return
-        if driver.looked + LOOK < monotonic():
-            lead.glance()
-        lead.ensure_stand_in(weakref.ref(lead))
+        lead.attend(weakref.ref(lead))
+
+    def glance(self) -> None:
+        """Take in what has arrived; for who wants to know how far it is."""
+        self.lead.glance()
+        self.attend_later()
 
     def catch_up(self) -> None:
         """See to it that all that was submitted is known, in whatever thread."""
@@ -394,7 +389,7 @@ class LocalEngine:
             sink = driver.locked(lambda: sink.drop(index))
             if sink is None:
                 return False
-        elif driver.take_out(job_id) is None:
+        elif driver.jobs.take_out(job_id) is None:
             return False
         else:
             driver.post(ev.CancelRequested(job_id))
@@ -462,8 +457,8 @@ class LocalEngine:
         """Forget, in a forked child, what belongs to the parent."""
         from pool._errors import PoolTerminated
 
-        jobs, self.driver.jobs = self.driver.jobs, {}
-        for job in jobs.values():
+        while self.driver.jobs:
+            _, job = self.driver.jobs.popitem()
             job.sink.abort(PoolTerminated("this result belongs to the process that was forked"))
         self.driver.release(forked=True)
 

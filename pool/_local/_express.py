@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pool._local import _events as ev
 from pool._local._peers import Sent
+from pool._local._timers import FOREVER
 from pool._transport._messages import CALL, EACH, RUN
 from store._interrupts import shield
 
@@ -75,7 +76,7 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
     driver, lead = engine.driver, engine.lead
     if driver.jobs:
         return None
-    shielded = shield.raised()
+    shielded = shield.enter()
     try:
         if not lead.acquire():
             return None
@@ -85,6 +86,7 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
             if loan is None:
                 return None
             while not loan.over:
+                driver.sleeping = FOREVER  # first, as in `Driver.step`
                 if driver.scheduler.timed or driver.timers.due is not None:
                     driver.step(None)
                 else:
@@ -101,8 +103,7 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
         finally:
             lead.abdicate()
     finally:
-        if shielded:
-            shield.lower()
+        shield.leave(shielded)
     return None if loan.failed < 0 else loan
 
 

@@ -61,7 +61,6 @@ class NestedDriver(Receiver):
         theirs.close()
         super().__init__(Channel(ours, linked=True))
         self.jobs: dict[int, _Request] = {}
-        self.looked = 0.0
 
     @property
     def outstanding(self) -> bool:
@@ -205,8 +204,9 @@ class NestedEngine:
 
     def attend(self) -> None:
         """See to it that callbacks run although nobody waits."""
-        if not self.lead.taken:
-            self.lead.ensure_stand_in(weakref.ref(self.lead))
+        self.lead.ensure_stand_in(weakref.ref(self.lead))
+
+    glance = attend
 
     def wait(
         self, ready: Callable[[], bool], timeout: float | None = None, eager: bool = False

@@ -116,15 +116,15 @@ class Client:
             known = Function(next(_function_ids), blobs[:used], stateless, False)
         source = Relayed(chunksize, final)
         source.add(chunks, blobs, used)
-        job_id = driver.new_job_id()
+        job_id = driver.jobs.new_id()
         sink = _Relay(self, request_id)
         job = Job(job_id, known, mode, source, sink, lambda first, last: f"{label}, nested")
         job.timeout = timeout
         job.retries = retries
-        job.depth = 1 + driver.depth_of(self.worker_id)
+        job.depth = 1 + driver.jobs.depth_of(self.worker_id)
         self._jobs[request_id] = job_id
         self._sources[request_id] = source
-        driver.add_job(job)
+        driver.jobs.add(job)
         key = (label, chunksize)
         driver.inbox.append(
             ev.JobSubmitted(job_id, source.chunks, final, key, job.depth, timeout, retries)

@@ -26,39 +26,10 @@ from __future__ import annotations
 
 from collections import deque
 
+from pool._local import _events as ev
 from pool._local._cancelling import Cancelling
 from pool._local._costs import Costs
 from pool._local._dispatch import PREFETCH_BELOW, Dispatch
-from pool._local._events import (
-    AbortJobs,
-    CancelRequested,
-    ChunksAdded,
-    DeadlinePassed,
-    Deliver,
-    DropChunk,
-    FailChunk,
-    FinishJob,
-    JobSubmitted,
-    KillWorker,
-    LoanCancelled,
-    MemoryShort,
-    MessageAnswered,
-    MessagesReclaimed,
-    PoolClosed,
-    PoolOpened,
-    PoolTerminated,
-    ProcessesChanged,
-    RecallHeard,
-    RecallRequested,
-    RestReturned,
-    WorkerBlocked,
-    WorkerExited,
-    WorkerLent,
-    WorkerReady,
-    WorkerRefused,
-    WorkerReturned,
-    WorkerUnblocked,
-)
 from pool._local._interrupts import GRACE, Interrupts
 from pool._local._loans import Loans
 from pool._local._queue import JobQueue
@@ -72,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pool._local._events import Command, Event, Run
 
 #: Workers that may die one after the other while starting before the pool is given up.
 START_ATTEMPTS = 3
@@ -112,35 +82,35 @@ class Scheduler:
         self.cancelling = Cancelling(self)
         self.dispatch = Dispatch(self)
         self.loans = Loans(self)
-        self.history: deque[Event] = deque(maxlen=200)
-        self._handlers: dict[type[Any], Callable[[Any, float], list[Command]]] = {
-            JobSubmitted: self._on_submitted,
-            ChunksAdded: self._on_chunks,
-            CancelRequested: self.cancelling.on_cancel,
-            RecallRequested: self.cancelling.on_recall,
-            RecallHeard: self.cancelling.on_heard,
-            WorkerReady: self._on_ready,
-            WorkerRefused: self._on_refused,
-            MessageAnswered: self._on_answered,
-            RestReturned: self._on_rest,
-            MessagesReclaimed: self._on_reclaimed,
-            WorkerExited: self._on_exited,
-            WorkerLent: self.loans.on_lent,
-            WorkerReturned: self.loans.on_returned,
-            LoanCancelled: self.loans.on_cancelled,
-            MemoryShort: self._on_memory_short,
-            WorkerBlocked: self.staff.on_blocked,
-            WorkerUnblocked: self.staff.on_unblocked,
-            DeadlinePassed: self._on_deadline,
-            ProcessesChanged: self.staff.on_processes,
-            PoolOpened: self.staff.on_opened,
-            PoolClosed: self._on_closed,
-            PoolTerminated: self._on_terminated,
+        self.history: deque[ev.Event] = deque(maxlen=200)
+        self._handlers: dict[type[Any], Callable[[Any, float], list[ev.Command]]] = {
+            ev.JobSubmitted: self._on_submitted,
+            ev.ChunksAdded: self._on_chunks,
+            ev.CancelRequested: self.cancelling.on_cancel,
+            ev.RecallRequested: self.cancelling.on_recall,
+            ev.RecallHeard: self.cancelling.on_heard,
+            ev.WorkerReady: self._on_ready,
+            ev.WorkerRefused: self._on_refused,
+            ev.MessageAnswered: self._on_answered,
+            ev.RestReturned: self._on_rest,
+            ev.MessagesReclaimed: self._on_reclaimed,
+            ev.WorkerExited: self._on_exited,
+            ev.WorkerLent: self.loans.on_lent,
+            ev.WorkerReturned: self.loans.on_returned,
+            ev.LoanCancelled: self.loans.on_cancelled,
+            ev.MemoryShort: self._on_memory_short,
+            ev.WorkerBlocked: self.staff.on_blocked,
+            ev.WorkerUnblocked: self.staff.on_unblocked,
+            ev.DeadlinePassed: self._on_deadline,
+            ev.ProcessesChanged: self.staff.on_processes,
+            ev.PoolOpened: self.staff.on_opened,
+            ev.PoolClosed: self._on_closed,
+            ev.PoolTerminated: self._on_terminated,
         }
 
     # ------------------------------------------------------------------ the one door
 
-    def handle(self, event: Event, now: float) -> list[Command]:
+    def handle(self, event: ev.Event, now: float) -> list[ev.Command]:
         """Take one event and return what has to be done about it, in this order.
 
         Parameters
@@ -207,7 +177,8 @@ class Scheduler:
     @property
     def starting(self) -> bool:
         """Whether a worker is on its way."""
-        return any(not worker.ready for worker in self.workers.values())
+        # Asked without the lock.
+        return any(not worker.ready for worker in list(self.workers.values()))
 
     @property
     def gave_up(self) -> bool:
@@ -216,17 +187,17 @@ class Scheduler:
 
     # ------------------------------------------------------------------ jobs
 
-    def _on_submitted(self, event: JobSubmitted, now: float) -> list[Command]:
+    def _on_submitted(self, event: ev.JobSubmitted, now: float) -> list[ev.Command]:
         if event.job_id in self.jobs:
             raise self.invalid(event, "its job_id was used before")
         if self.broken:
-            return [AbortJobs((event.job_id,))]
+            return [ev.AbortJobs((event.job_id,))]
         job = self.jobs[event.job_id] = Job(event)
         if job.timeout is not None:
             self._timed += 1
         if job.final and not job.chunks:
             return self.finish(job)
-        commands: list[Command] = []
+        commands: list[ev.Command] = []
         if self.closing:
             # Submitted by a thread that saw the pool open: its workers may be gone.
             self.staff.start_missing(commands)
@@ -235,7 +206,7 @@ class Scheduler:
             self.dispatch.fill(commands, now)
         return commands
 
-    def _on_chunks(self, event: ChunksAdded, now: float) -> list[Command]:
+    def _on_chunks(self, event: ev.ChunksAdded, now: float) -> list[ev.Command]:
         job = self.jobs.get(event.job_id)
         if job is None:  # cancelled meanwhile
             return []
@@ -251,10 +222,10 @@ class Scheduler:
             return self.dispatch.fill([], now)
         return []
 
-    def finish(self, job: Job) -> list[Command]:
+    def finish(self, job: Job) -> list[ev.Command]:
         """End a job that waits for nothing any more."""
         self.forget(job)
-        commands: list[Command] = [FinishJob(job.job_id)]
+        commands: list[ev.Command] = [ev.FinishJob(job.job_id)]
         if self.closing and not self.jobs:
             self.staff.stop_all(commands)
         return commands
@@ -269,12 +240,12 @@ class Scheduler:
 
     # ------------------------------------------------------------------ answers
 
-    def _on_answered(self, event: MessageAnswered, now: float) -> list[Command]:
+    def _on_answered(self, event: ev.MessageAnswered, now: float) -> list[ev.Command]:
         worker = self.workers.get(event.worker_id)
         message = None if worker is None else worker.messages.get(event.message_id)
         if worker is None or message is None:
             return []  # a late answer of a worker that was given up: its chunks were failed
-        commands: list[Command] = []
+        commands: list[ev.Command] = []
         worker.heard = now
         if event.done:
             if event.elapsed > 0.0:
@@ -293,18 +264,22 @@ class Scheduler:
         self.dispatch.place(worker, commands)
         return self.dispatch.fill(commands, now)
 
-    def _on_rest(self, event: RestReturned, now: float) -> list[Command]:
+    def _on_rest(self, event: ev.RestReturned, now: float) -> list[ev.Command]:
         worker = self.workers.get(event.worker_id)
         message = None if worker is None else worker.messages.get(event.message_id)
         if worker is None or message is None:
             return []
-        commands: list[Command] = []
+        commands: list[ev.Command] = []
         for run in message.cut(event.kept):
             self._requeue(run, worker, commands)
         return self.dispatch.fill(commands, now)
 
     def _settle(
-        self, worker: Worker, message: Message, event: MessageAnswered, commands: list[Command]
+        self,
+        worker: Worker,
+        message: Message,
+        event: ev.MessageAnswered,
+        commands: list[ev.Command],
     ) -> None:
         """Deliver the first `event.done` chunks that are left in the message."""
         left = event.done
@@ -319,7 +294,7 @@ class Scheduler:
                 if job.retries and failed:
                     self._deliver_with_retries(job, start, count, offset, failed, commands)
                 else:
-                    commands.append(Deliver(job_id, start, start + count, offset))
+                    commands.append(ev.Deliver(job_id, start, start + count, offset))
                     job.pending -= count
                 if job.final and not job.pending:
                     commands.extend(self.finish(job))
@@ -340,17 +315,17 @@ class Scheduler:
         count: int,
         offset: int,
         failed: tuple[int, ...],
-        commands: list[Command],
+        commands: list[ev.Command],
     ) -> None:
         for index in range(start, start + count):
             at = offset + index - start
             if at in failed and job.try_again(index):
                 self._requeue((job.job_id, index, index + 1), None, commands)
             else:
-                commands.append(Deliver(job.job_id, index, index + 1, at))
+                commands.append(ev.Deliver(job.job_id, index, index + 1, at))
                 job.pending -= 1
 
-    def _requeue(self, run: Run, worker: Worker | None, commands: list[Command]) -> None:
+    def _requeue(self, run: ev.Run, worker: Worker | None, commands: list[ev.Command]) -> None:
         """Put a run that was certainly not begun back to the head of its job.
 
         That is the end of a job which waited for nothing but chunks that were cancelled.
@@ -363,17 +338,17 @@ class Scheduler:
             return
         if job.recalled:
             dropped = sorted(index for index in job.recalled if start <= index < stop)
-            commands.extend(DropChunk(job_id, index) for index in dropped)
+            commands.extend(ev.DropChunk(job_id, index) for index in dropped)
         self.queue.give_back(job, start, stop)
         if job.final and not job.pending:
             commands.extend(self.finish(job))
 
-    def _on_reclaimed(self, event: MessagesReclaimed, now: float) -> list[Command]:
+    def _on_reclaimed(self, event: ev.MessagesReclaimed, now: float) -> list[ev.Command]:
         worker = self.workers.get(event.worker_id)
         if worker is None:
             return []
         worker.reclaiming = False
-        commands: list[Command] = []
+        commands: list[ev.Command] = []
         for message_id in event.message_ids:
             message = worker.messages.pop(message_id, None)
             if message is not None:
@@ -386,7 +361,7 @@ class Scheduler:
 
     # ------------------------------------------------------------------ workers
 
-    def _on_ready(self, event: WorkerReady, now: float) -> list[Command]:
+    def _on_ready(self, event: ev.WorkerReady, now: float) -> list[ev.Command]:
         worker = self.workers.get(event.worker_id)
         if worker is None:
             return []
@@ -399,12 +374,12 @@ class Scheduler:
         self._failed_starts = 0
         return self.dispatch.fill([], now)
 
-    def _on_refused(self, event: WorkerRefused, now: float) -> list[Command]:
+    def _on_refused(self, event: ev.WorkerRefused, now: float) -> list[ev.Command]:
         return self._break()
 
-    def _break(self) -> list[Command]:
+    def _break(self) -> list[ev.Command]:
         self.broken = True
-        commands: list[Command] = [AbortJobs(tuple(self.jobs))]
+        commands: list[ev.Command] = [ev.AbortJobs(tuple(self.jobs))]
         self.jobs.clear()
         self.queue.clear()
         self._timed = 0
@@ -412,16 +387,16 @@ class Scheduler:
         self.stragglers.due = None
         for worker in self.workers.values():
             worker.stopping = True
-            commands.append(KillWorker(worker.worker_id))
+            commands.append(ev.KillWorker(worker.worker_id))
             self.roster.withdraw(worker.worker_id)
         return commands
 
-    def _on_exited(self, event: WorkerExited, now: float) -> list[Command]:
+    def _on_exited(self, event: ev.WorkerExited, now: float) -> list[ev.Command]:
         worker = self.roster.remove(event.worker_id)
         if worker is None:
             raise self.invalid(event, "no such worker")
         self.interrupts.pardon(event.worker_id, None)
-        commands: list[Command] = []
+        commands: list[ev.Command] = []
         for message in worker.messages.values():
             if message.message_id == event.running and message.runs:
                 self._fail_running(worker, message, commands)
@@ -438,7 +413,7 @@ class Scheduler:
         self.staff.start_missing(commands)
         return self.dispatch.fill(commands, now)
 
-    def _fail_running(self, worker: Worker, message: Message, commands: list[Command]) -> None:
+    def _fail_running(self, worker: Worker, message: Message, commands: list[ev.Command]) -> None:
         """Fail (or retry) the chunk that was under way when its worker ended."""
         job_id, start, stop = message.runs[0]
         message.runs[0] = (job_id, start + 1, stop)
@@ -451,12 +426,12 @@ class Scheduler:
             self._requeue((job_id, start, start + 1), None, commands)
             return
         self.tasks_failed += 1
-        commands.append(FailChunk(job_id, start, worker.timed_out, worker.worker_id))
+        commands.append(ev.FailChunk(job_id, start, worker.timed_out, worker.worker_id))
         job.pending -= 1
         if job.final and not job.pending:
             commands.extend(self.finish(job))
 
-    def _on_memory_short(self, event: MemoryShort, now: float) -> list[Command]:
+    def _on_memory_short(self, event: ev.MemoryShort, now: float) -> list[ev.Command]:
         worker = self.workers.get(event.worker_id)
         if worker is None:
             return []
@@ -464,12 +439,12 @@ class Scheduler:
         # another one only when it is gone, and its memory free.
         worker.condemned = worker.stopping = True
         self.roster.withdraw(event.worker_id)
-        return [KillWorker(event.worker_id)]
+        return [ev.KillWorker(event.worker_id)]
 
     # ------------------------------------------------------------------ time and the end
 
-    def _on_deadline(self, event: DeadlinePassed, now: float) -> list[Command]:
-        commands: list[Command] = [*self.interrupts.overdue(now), *self.stragglers.on_time(now)]
+    def _on_deadline(self, event: ev.DeadlinePassed, now: float) -> list[ev.Command]:
+        commands: list[ev.Command] = [*self.interrupts.overdue(now), *self.stragglers.on_time(now)]
         late = False
         for worker in self.workers.values():
             for message in worker.messages.values():
@@ -478,27 +453,27 @@ class Scheduler:
                     # Its answer may still be quicker than the signal. It must get nothing
                     # more, for that would be killed in place of what was late.
                     worker.timed_out = worker.stopping = late = True
-                    commands.append(KillWorker(worker.worker_id))
+                    commands.append(ev.KillWorker(worker.worker_id))
         if late:
             self.staff.start_missing(commands)
             self.dispatch.fill(commands, now)
         return commands
 
-    def _on_closed(self, event: PoolClosed, now: float) -> list[Command]:
+    def _on_closed(self, event: ev.PoolClosed, now: float) -> list[ev.Command]:
         self.closing = True
-        commands: list[Command] = []
+        commands: list[ev.Command] = []
         if not self.jobs:
             self.staff.stop_all(commands)
         return commands
 
-    def _on_terminated(self, event: PoolTerminated, now: float) -> list[Command]:
+    def _on_terminated(self, event: ev.PoolTerminated, now: float) -> list[ev.Command]:
         self.closing = True
         # The workers need not be killed one by one: their pool goes away as a whole.
         return self._break()[:1]
 
     # ------------------------------------------------------------------ self-checks
 
-    def invalid(self, event: Event, why: str) -> Exception:
+    def invalid(self, event: ev.Event, why: str) -> Exception:
         """Return the error for an event that cannot happen now."""
         from pool._errors import InvalidTransition
 

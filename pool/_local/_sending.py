@@ -92,7 +92,7 @@ class Sending:
         sent = peer.sent.pop(message_id)
         error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
         for job in jobs:
-            if driver.take_out(job.job_id) is not None:
+            if driver.jobs.take_out(job.job_id) is not None:
                 driver.inbox.append(ev.CancelRequested(job.job_id))
                 if job.sink.abort(error):
                     driver.calling.append(job.sink)

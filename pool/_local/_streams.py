@@ -83,10 +83,10 @@ class CallStream:
         if batch is not None:
             batch.stream = None
             batch._complete()
-        job_id = driver.new_job_id()
+        job_id = driver.jobs.new_id()
         batch = self._batch = Batch(self, job_id)
         batch.take(pending)
-        driver.add_job(Job(job_id, self._function, STAR, batch, batch, self._label))
+        driver.jobs.add(Job(job_id, self._function, STAR, batch, batch, self._label))
         key = (self._function.function_id, 1)
         driver.inbox.append(ev.JobSubmitted(job_id, batch.chunks, False, key))
 

@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+FOREVER = float("inf")
+
+
 class Timers:
     """Actions and when they are due; used under the driver's lock.
 

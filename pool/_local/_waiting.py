@@ -7,7 +7,7 @@ of their own until their result is there or the lead is free.
 
 While work is outstanding that nobody waits for, the stand-in thread leads. It is started
 with the first such job, sleeps while there is nothing to do, and makes way at once for a
-thread that comes to wait. A thread that submits in a loop looks after the engine by itself.
+thread that comes to wait.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
         crashed: bool
         closed: bool
-        looked: float
 
         @property
         def outstanding(self) -> bool: ...
@@ -38,17 +37,12 @@ if TYPE_CHECKING:
         def check_open(self) -> None: ...
         def step(self, patience: float | None, eager: bool = False) -> None: ...
         def wake(self) -> None: ...
-        def arrived(self) -> bool: ...
 
 
 #: Seconds that the stand-in leaves to a thread which has just submitted: mostly it
 #: submits more, or comes to wait, and taking the lead from it costs two thread switches.
 #: The interpreter's own switch interval.
 GRACE = 5e-3
-
-#: Submissions between which a thread that only submits looks at the sockets (s): results
-#: must not wait for the stand-in to get the interpreter's lock.
-LOOK = 1e-3
 
 _get_ident = _thread.get_ident
 _allocate_lock = _thread.allocate_lock
@@ -83,8 +77,6 @@ class Lead:
         self._leader = 0
         self._followers: list[_Follower] = []
         self._claims = 0
-        #: When somebody last asked whether the stand-in is late.
-        self._asked = 0.0
         self._stand_in: StandIn | None = None
         self._hiring = _allocate_lock()
 
@@ -92,6 +84,11 @@ class Lead:
     def taken(self) -> bool:
         """Whether some thread drives at the moment."""
         return self._lead.locked()
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether there is anything to drive."""
+        return self._driver.outstanding
 
     @property
     def followed(self) -> bool:
@@ -137,12 +134,11 @@ class Lead:
             return shield.closed(self.drive, ready, deadline, eager)
         # An interrupt between taking the lead and the `try` after it would leave the lead
         # to nobody, for ever; so it is let through only where this thread sleeps.
-        shielded = shield.raised()
+        shielded = shield.enter()
         try:
             return self._wait_shielded(ready, deadline, eager)
         finally:
-            if shielded:
-                shield.lower()
+            shield.leave(shielded)
 
     def _wait_shielded(
         self, ready: Callable[[], bool], deadline: float | None, eager: bool
@@ -234,60 +230,12 @@ class Lead:
             if self._driver.outstanding:
                 stand_in.ring()
 
-    def glance(self) -> None:
-        """Deal with what has arrived, without sleeping, unless somebody drives."""
-        if self._driver.held_here:
-            return  # a finalizer, run by the collector within the driver's own lines
-        shielded = shield.raised()
-        try:
-            if self.acquire():
-                try:
-                    if not self._driver.closed:
-                        self._driver.step(0.0)
-                    if self._followers:
-                        self.notify()
-                finally:
-                    self.abdicate()
-        finally:
-            if shielded:
-                shield.lower()
-
-    def relieve(self) -> None:
-        """Take the lead from the stand-in if it does not get to what has arrived.
-
-        It has been woken, and waits for the interpreter's lock, which a thread that submits in a
-        loop keeps for a whole switch interval: an eternity for workers that have nothing to do.
-        From here on this thread looks by itself, see `glance`.
-        """
-        driver = self._driver
-        now = monotonic()
-        if (
-            now < max(self._asked, driver.looked) + LOOK
-            or not self._leader_is_stand_in()
-            or driver.held_here
-        ):
-            return
-        self._asked = now
-        shielded = shield.raised()
-        self._claims += 1
-        try:
-            if driver.closed or not driver.arrived():
-                return
-            # Not for long: it may be in a callback of the user's.
-            self._follow(lambda: False, now + LOOK)
-            self.glance()
-        finally:
-            self._claims -= 1
-            self._leave()
-            if shielded:
-                shield.lower()
-
     def exclusively(self, action: Callable[[], None]) -> None:
         """Run `action` while nobody drives: it takes away what a leader sleeps on."""
         if self._leader == _get_ident():
             action()
             return
-        shielded = shield.raised()
+        shielded = shield.enter()
         self._claims += 1
         try:
             while not self.acquire():
@@ -299,8 +247,7 @@ class Lead:
                 self.abdicate()
         finally:
             self._claims -= 1
-            if shielded:
-                shield.lower()
+            shield.leave(shielded)
 
     # ------------------------------------------------------------------ the stand-in
 
@@ -317,7 +264,7 @@ class Lead:
 
     def _hire(self, me: weakref.ref[Lead]) -> StandIn | None:
         """Start the thread, once; None if another thread, or a frame below, does so now."""
-        shielded = shield.raised()
+        shielded = shield.enter()
         try:
             if self._hiring.acquire(False):
                 try:
@@ -327,8 +274,7 @@ class Lead:
                     self._hiring.release()
             return self._stand_in
         finally:
-            if shielded:
-                shield.lower()
+            shield.leave(shielded)
 
     def forsaken(self) -> bool:
         """Return whether work is outstanding that nobody drives or is about to."""
@@ -342,8 +288,8 @@ class Lead:
 
     @property
     def looked_after(self) -> bool:
-        """Whether some thread has just looked, which submits more, or is about to wait."""
-        return self._driver.looked + GRACE > monotonic()
+        """Whether the stand-in may leave the lead alone for a while, see `pool._local._tending`."""
+        return False
 
     def stand_in(self) -> None:
         """Lead, as the stand-in, until nothing is left or somebody comes to wait."""
@@ -407,7 +353,8 @@ class StandIn:
             if lead is None:
                 return
             if lead.looked_after:
-                del lead
+                if not lead.outstanding:
+                    del lead
                 continue
             try:
                 lead.stand_in()

@@ -55,8 +55,10 @@ class Code:
         payload = kept_payload(self.definition)
         if payload is not None and payload is self._known and self._payload is not None:
             return self._payload  # as for nearly every task
-        with Collecting() as refs:
-            payload = dumps_function(self.definition)
+        if payload is None:
+            with Collecting() as refs:
+                payload = dumps_function(self.definition)
+            payload.companions = refs
         self._known = payload
         if self._payload is None or not _same(payload, self._payload):
             encoded = payload.encoded
@@ -66,7 +68,8 @@ class Code:
                 # function keeps between calls, it keeps.
                 True,
             )
-            self.refs = refs
+            # Of another code's pickle too, if that of the function was kept.
+            self.refs = payload.companions
             if self._payload.encoded.buffers:
                 _with_data.add(self)
         return self._payload

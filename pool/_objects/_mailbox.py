@@ -112,7 +112,8 @@ class Mailbox:
 
     def __len__(self) -> int:
         """Return how many calls have no answer."""
-        return len(self.posted) + sum(map(len, self._queues.values()))
+        # Asked without the lock.
+        return len(self.posted) + sum(map(len, list(self._queues.values())))
 
     # ------------------------------------------------------------------ calls
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
+    from pool._objects._refs import ObjectRef
+
 
 def value_of(state: int, stored: Any) -> Any:
     """Return a new copy of the value, or raise the error that is stored in its place."""
@@ -19,6 +21,18 @@ def value_of(state: int, stored: Any) -> Any:
         told(stored)
         raise raisable(stored)
     return unseal(stored)
+
+
+def left_behind(ref: ObjectRef) -> tuple[int, Any]:
+    """Return state and stored value that a forked child has of an object of its parent's."""
+    if ref._state:
+        return ref._state, ref._value
+    from pool.exceptions import OwnerDiedError
+
+    return FAILED, OwnerDiedError(
+        f"{ref!r} was promised to the process that was forked; here nobody will keep "
+        "that promise: pass values to children, or get() them before the fork"
+    )
 
 
 def told(error: BaseException) -> None:

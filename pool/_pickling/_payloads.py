@@ -38,10 +38,12 @@ class FunctionPayload:
         Only workers can have it that have inherited what is numbered below (see `_shared`).
     """
 
-    __slots__ = ("__weakref__", "encoded", "inherits", "stateless")
+    __slots__ = ("__weakref__", "companions", "encoded", "inherits", "stateless")
 
     def __init__(self, encoded: Encoded, stateless: bool) -> None:
         self.encoded = encoded
+        #: What whoever had it pickled keeps with it.
+        self.companions: Any = ()
         self.inherits = inherits(encoded)
         self.stateless = stateless
 

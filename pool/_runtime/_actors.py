@@ -14,6 +14,7 @@ from pool._objects._parcels import Parcel, Sealed, flatten
 from pool._objects._refs import FAILED, ActorRef, Life, ObjectRef, new_name
 from pool._pickling import loads
 from pool._runtime._actor_calls import EMPTY, ActorCall
+from pool._runtime._causes import how_ended, said
 from pool._runtime._untold import watched
 from pool._transport._messages import CLIENT, EXIT, HOST, REFUSED
 from pool._transport._messages import READY as WORKER_READY
@@ -158,7 +159,7 @@ class Actor:
         for need in self._parcel.needs:
             if need._state == FAILED:
                 self.cause = need._value
-                self.mailbox.refused(f"an argument of its constructor failed: {_said(need._value)}")
+                self.mailbox.refused(f"an argument of its constructor failed: {said(need._value)}")
                 self.carry_out(self.mailbox.exited("it was never started"))
                 return
         self._parcel.fill()
@@ -348,7 +349,7 @@ class Actor:
         except BaseException as failure:
             error = failure
         self.cause = RayTaskError(f"{self.title}.__init__", error)
-        reason = f"its constructor raised {type(error).__name__}: {_said(error)}"
+        reason = f"its constructor raised {type(error).__name__}: {said(error)}"
         self.carry_out(self.mailbox.refused(reason))
 
     def _answered(
@@ -411,7 +412,7 @@ class Actor:
             link.drain()
             link.close()
         self.runtime.lending.read_from(self)
-        self.carry_out(self.mailbox.exited(_how(exitcode, self.left), self.left))
+        self.carry_out(self.mailbox.exited(how_ended(exitcode, self.left), self.left))
 
     def kill(self, no_restart: bool) -> None:
         """End it at once."""
@@ -483,26 +484,3 @@ def _stored(call: ActorCall, answer: Any) -> Sequence[Any]:
     if call.returns == protocol.STREAM:
         return ()
     return [answer] if call.returns in (1, protocol.DYNAMIC) else answer or ()
-
-
-def _said(error: BaseException) -> str:
-    """Return the text of an error, which may be of a class of the user's."""
-    try:
-        return str(error)
-    except Exception as failure:
-        return f"<its text raised {type(failure).__name__}>"
-
-
-def _how(exitcode: int, left: bool) -> str:
-    if left:
-        return "it left by exit_actor()"
-    if exitcode >= 0:
-        return f"its process exited with code {exitcode}"
-    import signal
-
-    try:
-        name = signal.Signals(-exitcode).name
-    except ValueError:
-        name = f"signal {-exitcode}"
-    cause = "; out of memory is the usual cause" if name == "SIGKILL" else ""
-    return f"its process was killed by {name}{cause}"

@@ -283,7 +283,7 @@ class Borrower:
         known = self._remember(code)
         call = TaskCall(self._runtime, known, options, [])
         call.parcel = parcel
-        call.depth = 1 + self._runtime.driver.depth_of(self._worker_id)
+        call.depth = 1 + self._runtime.driver.jobs.depth_of(self._worker_id)
         return call
 
     def _remember(self, code: Any) -> Any:
@@ -331,7 +331,7 @@ class Borrower:
         """
         if self.actor is not None:
             return self.actor.mailbox.posted.get(origin)
-        found = self._runtime.driver.chunk_of(self._worker_id, *origin)
+        found = self._runtime.driver.jobs.of_chunk(self._worker_id, *origin)
         if found is None:
             return None
         job, index = found
@@ -341,7 +341,7 @@ class Borrower:
     def _begin(self, call: TaskCall, origin: Any) -> None:
         if not self._belongs(call, origin):
             return
-        problem = self._runtime.unschedulable(call.options.resources, call.title)
+        problem = self._runtime.grants.unschedulable(call.options.resources, call.title)
         if problem is not None:
             call.fail(problem)
         else:

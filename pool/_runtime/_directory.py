@@ -42,7 +42,7 @@ class Directory:
             An error if its name is taken, or if it asks for more than there is. Not
             raised: an exception under the lock means that the books are broken.
         """
-        problem = self._runtime.unschedulable(options.resources, code.title)
+        problem = self._runtime.grants.unschedulable(options.resources, code.title)
         if problem is not None:
             return problem
         key = (options.namespace or self._runtime.namespace, options.name)

@@ -9,6 +9,7 @@ from pool._workers._settings import thread_limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from pool._local._driver import Driver
 
@@ -25,6 +26,17 @@ class Grants:
         self._driver = driver
         self.books = books
         self._requests = Requests(books)
+
+    def unschedulable(self, resources: Any, title: str) -> Exception | None:
+        """Return an error if a request can never be met; None asks for a worker of tasks."""
+        why = self.books.impossible({"CPU": 1.0} if resources is None else resources)
+        if not why:
+            return None
+        from pool.exceptions import TaskUnschedulableError
+
+        return TaskUnschedulableError(
+            f"{title} can never run: {why}; give init() what this machine has, or ask for less"
+        )
 
     def ask(self, request: Mapping[str, float], granted: Callable[[Grant | None], None]) -> None:
         """Call ``granted(grant)`` as soon as the request can be met; None if it is empty."""

@@ -110,7 +110,8 @@ class Runtime(Aside):
         # Who has pipes has them read: a worker that fills one up would wait for us.
         if self._actions or self.outputs.open or self.lending.guests:
             return True
-        return any(actor.busy for actor in self.directory.alive)
+        # Asked without the lock.
+        return any(actor.busy for actor in list(self.directory.alive))
 
     def read_what_is_due(self) -> None:
         """Read what borrowers have sent before the end of a call."""
@@ -139,7 +140,7 @@ class Runtime(Aside):
         """Lend the slot of a task that waits."""
         if not worker_id:
             return
-        for job in self.driver.jobs_of(worker_id):
+        for job in self.driver.jobs.of_worker(worker_id):
             if job.function is None:
                 continue
             code = self.tasks.codes.get(job.function.function_id)
@@ -276,7 +277,9 @@ class Runtime(Aside):
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each."""
         if self.foreign:
-            return [self._left_behind(ref) for ref in refs]
+            from pool._objects._outcomes import left_behind
+
+            return [left_behind(ref) for ref in refs]
         if len(refs) == 1:
             (ref,) = refs
             self.engine.wait(lambda: bool(ref._state), timeout, True)
@@ -298,17 +301,6 @@ class Runtime(Aside):
     def foreign(self) -> bool:
         """Whether this belongs to the process that was forked."""
         return self._owner != os.getpid()
-
-    def _left_behind(self, ref: ObjectRef) -> tuple[int, Any]:
-        """Return what a forked child has of an object of its parent's."""
-        if ref._state:
-            return ref._state, ref._value
-        from pool.exceptions import OwnerDiedError
-
-        return FAILED, OwnerDiedError(
-            f"{ref!r} was promised to the process that was forked; here nobody will keep "
-            "that promise: pass values to children, or get() them before the fork"
-        )
 
     def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
         """Wait until `number` of the objects are there, or the timeout."""
@@ -365,7 +357,7 @@ class Runtime(Aside):
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
         """Run a task; return the references to its values, or its stream."""
         if options.resources is not None or not self.has_workers:
-            problem = self.unschedulable(options.resources, code.title)
+            problem = self.grants.unschedulable(options.resources, code.title)
             if problem is not None:
                 raise problem
         call, refs = self.tasks.call(code, args, kwargs, options)
@@ -376,17 +368,6 @@ class Runtime(Aside):
             return call.stream
         self.tasks.begin(call)
         return refs
-
-    def unschedulable(self, resources: Any, title: str) -> Exception | None:
-        """Return an error if a request can never be met; None asks for a worker of tasks."""
-        why = self.books.impossible({"CPU": 1.0} if resources is None else resources)
-        if not why:
-            return None
-        from pool.exceptions import TaskUnschedulableError
-
-        return TaskUnschedulableError(
-            f"{title} can never run: {why}; give init() what this machine has, or ask for less"
-        )
 
     def new_stream(self, name: bytes) -> Stream:
         """Return a stream under the name that a borrower gave it."""

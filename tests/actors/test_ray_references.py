@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from rayprograms import run_program
 from raytasks import Counter, double, fail, hold, kind_of
 
 import pool
@@ -240,3 +241,20 @@ def test_nothing_is_kept_of_a_pool_that_was_a_guest(ray: Any) -> None:
         assert not process.is_running()
         assert workers.apply(os.getpid) == pid
     workers.join()
+
+
+def test_each_remote_function_of_a_function_holds_what_that_refers_to(tmp_path: Path) -> None:
+    # The pickle of the function is kept, and made once.
+    done = run_program(
+        """
+        import pool as ray
+        ref = ray.put([1, 2])
+        def use():
+            return ray.get(ref)
+        first, second = ray.remote(use), ray.remote(use)
+        print(ray.get([first.remote(), second.remote()]))
+        print(list(first._code.refs) == list(second._code.refs) == [ref])
+        """,
+        tmp_path,
+    )
+    assert (done.stdout, done.stderr) == ("[[1, 2], [1, 2]]\nTrue\n", "")

@@ -223,6 +223,30 @@ def test_callbacks_run_though_nobody_waits(make_pool: Callable[..., Any]) -> Non
     assert done.wait(PATIENCE)
 
 
+def test_callbacks_may_take_a_lock_that_their_submitter_holds(
+    make_pool: Callable[..., Any],
+) -> None:
+    # They come by another thread, and wait until it is free.
+    pool = make_pool(2)
+    lock = threading.Lock()
+    seen: list[int] = []
+
+    def note(value: int) -> None:
+        with lock:
+            seen.append(value)
+
+    for start in range(0, 4000, 400):
+        results = []
+        for n in range(start, start + 400):
+            with lock:
+                results.append(pool.apply_async(square, (n,), callback=note))
+                results[len(results) // 2].ready()
+        assert [result.get() for result in results] == [n * n for n in range(start, start + 400)]
+    pool.close()
+    pool.join()
+    assert sorted(seen) == [n * n for n in range(4000)]
+
+
 def test_join_waits_for_callbacks(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(2)
     seen: list[int] = []

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pool._local._waiting import Lead
+from store._interrupts import shield
 
 STAND_IN = "actorpool"
 
@@ -25,18 +26,6 @@ class Driver:
         #: Name of the thread, each time one begins to sleep.
         self.entered: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.inside = 0
-        #: What `looked` says, and how often that was asked.
-        self.looked_at = 0.0
-        self.asked: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.something = False
-
-    @property
-    def looked(self) -> float:
-        self.asked.put(None)
-        return self.looked_at
-
-    def arrived(self) -> bool:
-        return self.something
 
     def step(self, patience: float | None, eager: bool = False) -> None:
         self.inside += 1
@@ -337,46 +326,6 @@ def test_stand_in_takes_over_from_a_leader_that_ran_out_of_time(driver: Driver, 
     driver.wait_for_leader(STAND_IN)
 
 
-def test_stand_in_leaves_a_thread_alone_that_looks_by_itself(driver: Driver, lead: Lead) -> None:
-    driver.looked_at = float("inf")
-    driver.outstanding = True
-    lead.ensure_stand_in(weakref.ref(lead))
-    for _ in range(3):
-        driver.asked.get()
-    assert not driver.steppers()
-    driver.looked_at = 0.0
-    driver.wait_for_leader(STAND_IN)
-
-
-def test_a_thread_that_submits_relieves_a_stand_in_that_is_late(driver: Driver, lead: Lead) -> None:
-    call_stand_in(driver, lead)
-    driver.looked_at = 0.0
-    driver.something = True
-    while me() not in driver.steppers():
-        driver.happen(lambda: None)  # for the step of this thread
-        lead.relieve()
-    # Once more, for work is left.
-    driver.wait_for_leader(STAND_IN)
-
-
-def test_a_stand_in_that_is_not_late_is_not_relieved(driver: Driver, lead: Lead) -> None:
-    call_stand_in(driver, lead)
-    lead.relieve()
-    assert driver.steppers() == set()
-    driver.something = True
-    driver.looked_at = float("inf")
-    lead.relieve()
-    assert driver.steppers() == set()
-
-
-def test_a_thread_that_waits_is_not_relieved(driver: Driver, lead: Lead) -> None:
-    waiter = leading(driver, lead, "waiter")
-    driver.something = True
-    lead.relieve()
-    assert driver.steppers() == set()
-    finish(driver, waiter)
-
-
 def test_callback_in_the_stand_in_may_wait(driver: Driver, lead: Lead) -> None:
     call_stand_in(driver, lead)
     results: list[bool] = []
@@ -435,34 +384,21 @@ def test_stand_in_does_not_keep_its_lead_alive(driver: Driver) -> None:
     stand_in.retire()
 
 
-# --- glances, and moments without anybody ------------------------------------------------
+def test_a_wait_in_a_callback_of_another_pool_is_as_safe_from_interrupts(
+    driver: Driver, lead: Lead
+) -> None:
+    # The other pool's wait has let interrupts through, for its callback.
+    seen: list[bool] = []
+    driver.happen(lambda: seen.append(shield._open))
+    token = shield.enter()
+    try:
+        assert shield.opened(lead.wait, lambda: bool(seen))
+    finally:
+        shield.leave(token)
+    assert seen == [False]
 
 
-def test_glance_does_not_sleep(driver: Driver, lead: Lead) -> None:
-    seen: list[int] = []
-    lead.glance()
-    driver.happen(lambda: seen.append(1))
-    lead.glance()
-    assert seen == [1]
-    assert not lead.taken
-
-
-def test_glance_of_a_finalizer_within_the_driver_is_none(driver: Driver, lead: Lead) -> None:
-    # The collector may run anywhere, also while this thread handles an event: it would wait for
-    # the lock that it holds itself.
-    driver.held_here = True
-    lead.glance()
-    assert driver.steppers() == set()
-    driver.held_here = False
-    lead.glance()
-    assert driver.steppers() != set()
-
-
-def test_glance_leaves_it_to_the_leader(driver: Driver, lead: Lead) -> None:
-    waiter = leading(driver, lead, "waiter")
-    lead.glance()
-    assert me() not in driver.steppers()
-    finish(driver, waiter)
+# --- moments without anybody -------------------------------------------------------------
 
 
 def test_nobody_drives_while_something_is_done_exclusively(driver: Driver, lead: Lead) -> None:

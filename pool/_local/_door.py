@@ -1,0 +1,166 @@
+"""How events come in: from any thread, without waiting.
+
+A thread appends its event to a deque and then tries the lock; whoever holds the lock empties the
+deque. So nobody waits for the lock in order to submit, and a signal handler or a finalizer that
+interrupts the holder cannot deadlock.
+"""
+
+from __future__ import annotations
+
+import _thread
+from collections import deque
+
+from store._interrupts import shield
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool._local import _events as ev
+    from pool._local._protocols import CallsBack, Flushable
+
+_get_ident = _thread.get_ident
+
+
+class Door:
+    """The lock of a driver, and what waits to be handled under it.
+
+    Attributes
+    ----------
+    inbox : deque of Event
+    dirty : deque of Flushable
+        Streams with calls that the scheduler does not know of.
+    calling : list of CallsBack
+        Whose callbacks are due.
+    sleeping : float
+        Until when the leader sleeps; 0.0 if it does not.
+    closed : bool
+        Nothing is handled any more.
+    """
+
+    def __init__(self) -> None:
+        self.inbox: deque[ev.Event] = deque()
+        self.dirty: deque[Flushable] = deque()
+        self.calling: list[CallsBack] = []
+        self.sleeping = 0.0
+        self.closed = False
+        #: Nothing that is handed in can be done any more, and whoever does it is to know.
+        self._released = False
+        self._lock = _thread.allocate_lock()
+        #: The thread that has it.
+        self._holder = 0
+        #: The thread that ends the interpreter.
+        self._last = 0
+
+    # ------------------------------------------------------------------ of the driver
+
+    def wake(self) -> None:
+        """Make the leader look around."""
+        raise NotImplementedError
+
+    def check_open(self) -> None:
+        """Refuse to go on where nothing will come any more."""
+        raise NotImplementedError
+
+    def _drain(self) -> None:
+        """Handle what is in the inbox."""
+        raise NotImplementedError
+
+    def _deadline(self) -> float | None:
+        """Return when something is due by the clock."""
+        raise NotImplementedError
+
+    def _crash(self, error: BaseException) -> None:
+        """Give up in good order."""
+        raise NotImplementedError
+
+    def _refuse_rest(self) -> None:
+        """Fail what was handed in when everything was closed."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ who is inside
+
+    @property
+    def held_here(self) -> bool:
+        """Whether this very thread is inside the driver, further up its stack; or for good."""
+        return _get_ident() in (self._holder, self._last)
+
+    @property
+    def entered(self) -> bool:
+        """Whether some thread, perhaps this one, is just about to be inside, or has just left."""
+        return self._lock.locked() and not self._holder
+
+    @property
+    def ended(self) -> bool:
+        """Whether the interpreter goes down, and nothing is done any more."""
+        return bool(self._last)
+
+    # ------------------------------------------------------------------ events in
+
+    def post(self, event: ev.Event) -> None:
+        """Hand in an event from any thread; never waits."""
+        self.inbox.append(event)
+        self.pump()
+        if self._released:
+            self._refuse_rest()
+
+    # `pump`, `locked` and `deal` handle events in the same frame: the lock, its holder, and what
+    # is done about an error. Written out, since each of them is on the way of every round trip.
+
+    def pump(self) -> None:
+        """Handle what has been handed in, unless another thread is about to."""
+        # Look again after each release: an event that came while the lock was held by
+        # somebody who had just emptied the deque would wait for the next one.
+        while (self.inbox or self.dirty) and not self.closed:
+            shielded = shield.enter()
+            try:
+                if not self._lock.acquire(False):
+                    return
+                self._holder = _get_ident()
+                try:
+                    self._drain()
+                    if self.sleeping:
+                        self._hurry()
+                except BaseException as error:
+                    self._crash(error)
+                    raise
+                finally:
+                    self._holder = 0
+                    self._lock.release()
+            finally:
+                shield.leave(shielded)
+        if self.calling:
+            self.wake()  # whoever drives calls back, and may be asleep
+
+    def locked(self, action: Callable[[], Any]) -> Any:
+        """Run `action` while no event is being handled, and handle what it hands in."""
+        if self._last:
+            self.check_open()
+        shielded = shield.enter()
+        try:
+            with self._lock:
+                self._holder = _get_ident()
+                try:
+                    result = action()
+                    self._drain()
+                    if self.sleeping:
+                        self._hurry()
+                except BaseException as error:
+                    self._crash(error)
+                    raise
+                finally:
+                    self._holder = 0
+        finally:
+            shield.leave(shielded)
+        if self.inbox or self.dirty:
+            self.pump()  # handed in between the draining and the release of the lock
+        elif self.calling:
+            self.wake()
+        return result
+
+    def _hurry(self) -> None:
+        """Wake the leader if something is due before it would wake by itself."""
+        deadline = self._deadline()
+        if deadline is not None and deadline < self.sleeping:
+            self.wake()

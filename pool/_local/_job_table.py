@@ -1,0 +1,105 @@
+"""The jobs of a driver that are not over: enter them, find them, end them."""
+
+from __future__ import annotations
+
+from itertools import count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pool._local._functions import FunctionTable
+    from pool._local._jobs import Job
+    from pool._local._peers import Peer
+    from pool._local._protocols import CallsBack
+
+
+class JobTable(dict[int, "Job"]):
+    """Jobs by job_id; the lock of the driver is held for whatever is not said to be quick.
+
+    Parameters
+    ----------
+    functions : FunctionTable
+        What they call.
+    peers : dict
+        The workers, by worker_id.
+    calling : list
+        Where to enter whose callbacks are due.
+    """
+
+    __slots__ = ("_calling", "_functions", "_peers")
+
+    def __init__(
+        self, functions: FunctionTable, peers: dict[int, Peer], calling: list[CallsBack]
+    ) -> None:
+        super().__init__()
+        self._functions = functions
+        self._peers = peers
+        self._calling = calling
+
+    def new_id(self) -> int:
+        """Return a number that no job of this process had; quick, from any thread."""
+        return next(_job_ids)
+
+    def add(self, job: Job) -> None:
+        """Enter a job of which the scheduler is about to be told; quick, from any thread."""
+        if job.function is not None:
+            self._functions.use(job.function)
+        self[job.job_id] = job
+
+    # ------------------------------------------------------------------ what is under way
+
+    def of_worker(self, worker_id: int) -> list[Job]:
+        """Return the jobs of the tasks that a worker has."""
+        peer = self._peers.get(worker_id)
+        if peer is None:
+            return []
+        numbers = {run[0] for sent in peer.sent.values() for run in sent.runs}
+        return [self[number] for number in numbers if number in self]
+
+    def of_chunk(self, worker_id: int, message_id: int, chunk: int) -> tuple[Job, int] | None:
+        """Return job and index of a chunk, None if its message is over.
+
+        Parameters
+        ----------
+        worker_id, message_id, chunk : int
+            What the worker's journal says that it runs.
+        """
+        peer = self._peers.get(worker_id)
+        sent = None if peer is None else peer.sent.get(message_id)
+        number, index = (None, 0) if sent is None else sent.locate(chunk)
+        job = None if number is None else self.get(number)
+        return None if job is None else (job, index)
+
+    def depth_of(self, worker_id: int) -> int:
+        """Return how deep the tasks are that a worker runs."""
+        return max((job.depth for job in self.of_worker(worker_id)), default=0)
+
+    # ------------------------------------------------------------------ ends
+
+    def take_out(self, job_id: int) -> Job | None:
+        """Take a job out that will not finish; None if another thread was quicker."""
+        job = self.pop(job_id, None)
+        if job is not None:
+            job.source.stop()
+            self._functions.forget(job.function)
+        return job
+
+    def finish(self, job_id: int) -> None:
+        """End a job all of whose outcomes are there."""
+        job = self.pop(job_id, None)
+        if job is None:
+            return
+        self._functions.forget(job.function)
+        if job.sink.finish():
+            self._calling.append(job.sink)
+
+    def abort(self, job_id: int, error: BaseException) -> None:
+        """Give a job up; nothing of it is sent any more."""
+        job = self.pop(job_id, None)
+        if job is None:
+            return
+        job.source.stop()
+        if job.sink.abort(error):
+            self._calling.append(job.sink)
+
+
+_job_ids = count(1)

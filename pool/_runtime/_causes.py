@@ -1,0 +1,35 @@
+"""Why an actor has ended, in words."""
+
+from __future__ import annotations
+
+
+def said(error: BaseException) -> str:
+    """Return the text of an error, which may be of a class of the user's."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"<its text raised {type(failure).__name__}>"
+
+
+def how_ended(exitcode: int, left: bool) -> str:
+    """Say how a process has ended.
+
+    Parameters
+    ----------
+    exitcode : int
+        Negative: the signal that killed it.
+    left : bool
+        It had announced that it would.
+    """
+    if left:
+        return "it left by exit_actor()"
+    if exitcode >= 0:
+        return f"its process exited with code {exitcode}"
+    import signal
+
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    cause = "; out of memory is the usual cause" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{cause}"

@@ -1,0 +1,83 @@
+"""Threads that share a pool: whoever drives it at the moment, nobody waits in vain or too long."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from poolkit import PATIENCE, Gate
+from pooltasks import hold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.ours_only
+
+
+@pytest.fixture
+def other_gate(tmp_path: Path) -> Any:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    made = Gate(folder)
+    yield made
+    made.close()
+
+
+def test_a_callback_comes_though_the_thread_that_drove_has_gone(
+    make_pool: Callable[..., Any], gate: Gate, other_gate: Gate
+) -> None:
+    # While that thread waits, nobody is needed to stand in; afterwards nobody is there to call.
+    pool = make_pool(2)
+    driving = threading.Thread(target=pool.map, args=(hold, [gate.path]))
+    driving.start()
+    gate.entered()
+    called = threading.Event()
+    pool.apply_async(hold, (other_gate.path,), callback=lambda value: called.set())
+    other_gate.entered()
+    gate.release()
+    driving.join()
+    other_gate.release()
+    assert called.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("method", ["apply", "map"])
+def test_a_time_limit_holds_though_another_thread_drives(
+    make_pool: Callable[..., Any], gate: Gate, method: str
+) -> None:
+    pool = make_pool(2)
+    pool.apply(os.getpid)
+    # Which looks after memory would wake now and then.
+    pool._engine.driver.limit_memory(None)
+    arguments = (gate.path,) if method == "apply" else [gate.path]
+    driving = threading.Thread(target=getattr(pool, method), args=(hold, arguments))
+    driving.start()
+    gate.entered()
+    with pytest.raises(multiprocessing.TimeoutError):
+        pool.apply_async(signal.pause, timeout=0.05).get()
+    gate.release()
+    driving.join()
+
+
+def test_a_pool_that_has_ended_writes_to_no_file_of_the_program(
+    make_pool: Callable[..., Any], tmp_path: Path
+) -> None:
+    # A thread that reads the input of an `imap` may be in the midst of it.
+    pool = make_pool(1)
+    driver = pool._engine.driver
+    number = driver._wake
+    pool.terminate()
+    pool.join()
+    path = tmp_path / "file"
+    files = [path.open("wb", buffering=0)]
+    while files[-1].fileno() < number:
+        files.append(path.open("wb", buffering=0))
+    assert files[-1].fileno() == number
+    driver.wake()
+    for file in files:
+        file.close()
+    assert path.stat().st_size == 0
