@@ -16,7 +16,7 @@ from pool._local._jobs import Job
 from pool._local._scheduler import Scheduler
 from pool._local._streams import Batch, CallStream
 from pool._local._tending import TendedLead
-from pool._pickling import drop_large, forget_all, inherits
+from pool._pickling import drop_large, forget_all, inherits, start_anew
 from pool._pickling._shared import ALL, number_globals, upcoming
 from pool._transport._messages import AWAITED
 from pool._workers import _launcher
@@ -94,6 +94,7 @@ class LocalEngine:
 
             memory_limit = parse_limit(limit)
         wanted_mode()  # what is wrong with the settings of the store is known before it is used
+        start_anew()
         launcher, initial = self._launcher(
             initializer, tuple(initargs), limits or {}, preload, pool, shares
         )

@@ -23,6 +23,9 @@ from ._shared import inherits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
     from ._exceptions import dumps_exception
 
 __all__ = [
@@ -43,9 +46,33 @@ __all__ = [
     "loads",
     "look_up_with",
     "main_facts",
+    "notice_imports",
     "register_reducer",
+    "start_anew",
     "with_names",
 ]
+
+
+def notice_imports(
+    when_imported: Callable[[str, Callable[[ModuleType], object]], None],
+) -> None:
+    """Have modules that are imported from now on show objects that have come, see `_homes`.
+
+    Parameters
+    ----------
+    when_imported : callable
+        Calls a step with a module, given by its name, once that is imported.
+    """
+    from . import _homes
+
+    _homes.when_imported = when_imported
+
+
+def start_anew() -> None:
+    """Pickle everything as it is now, and not as it was: workers start that have nothing yet."""
+    from . import _kept
+
+    _kept.clear()
 
 
 def forget_all() -> None:

@@ -11,7 +11,7 @@ from enum import EnumType
 from types import MemberDescriptorType, ModuleType
 
 import cloudpickle
-from cloudpickle.cloudpickle import _class_getnewargs, _class_setstate, _make_skeleton_class
+from cloudpickle.cloudpickle import _class_getnewargs, _make_skeleton_class
 
 from ._identity import adopt, entry_for, entry_of, outdated
 from ._picklers import BasePickler
@@ -207,15 +207,30 @@ def make_class(token: str, up: bool, make: Callable[..., Any], arguments: tuple[
     entry = entry_for(token)
     if entry is not None:
         return entry.obj
+    adopt(token, made := _made(make, arguments), above=not up)
+    return made
+
+
+def _made(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Make a class without contents.
+
+    Hooks of the program's own classes have done their work there: here they would find a class
+    that has nothing yet, and globals that are still to come. Those of packages may have to know of
+    each class in this process too.
+    """
+    if make is not make_enum and _has_own_hooks(arguments[0], arguments[2]):
+        return _make_quietly(make, arguments)
     try:
         made = make(*arguments)
-    except TypeError:
-        made = _make_quietly(make, arguments)
-    else:
-        if make is not make_enum and _is_of_another_layout(made, arguments[3]):
-            made = _make_quietly(make, arguments)
-    adopt(token, made, above=not up)
+    except Exception:
+        return _make_quietly(make, arguments)
+    if make is not make_enum and _is_of_another_layout(made, arguments[3]):
+        return _make_quietly(make, arguments)
     return made
+
+
+def _has_own_hooks(metaclass: Any, bases: tuple[Any, ...]) -> bool:
+    return entry_of(metaclass) is not None or any(map(entry_of, _hook_owners(bases)))
 
 
 def _is_of_another_layout(made: Any, namespace: dict[str, Any]) -> bool:
@@ -224,10 +239,10 @@ def _is_of_another_layout(made: Any, namespace: dict[str, Any]) -> bool:
 
 
 def _make_quietly(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Make a class whose base asks for keywords that only its ``class`` line had.
+    """Make a class without the hooks of its bases, which may ask for what is not here.
 
-    They have done their work in the process that defined the class; what came of it is
-    in the state. So the hooks are skipped.
+    Keywords that only its ``class`` line had, for example. What came of them in the process that
+    defined the class is in the state.
     """
     metaclass, name, bases, namespace, *_ = arguments
     if make is make_enum:
@@ -263,9 +278,21 @@ def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
         changed = set(outdated(entry, versions))
         state = {name: value for name, value in state.items() if name in changed}
     if not knew:
-        kind.__qualname__ = qualname
-    _class_setstate(kind, (state, {}))
+        type.__setattr__(kind, "__qualname__", qualname)
+    _set_attributes(kind, state)
     if members and not knew:
         for name, attributes in members.items():
             for attribute, value in attributes.items():
                 object.__setattr__(kind.__members__[name], attribute, value)
+
+
+def _set_attributes(kind: Any, state: dict[str, Any]) -> None:
+    """Give a class its attributes, whatever its metaclass says of later changes."""
+    for name, value in state.items():
+        if name != "_abc_impl":
+            type.__setattr__(kind, name, value)
+    if "__firstlineno__" in state:
+        # Python 3.13 takes it away with the next attribute.
+        type.__setattr__(kind, "__firstlineno__", state["__firstlineno__"])
+    for registered in state.get("_abc_impl") or ():
+        kind.register(registered)

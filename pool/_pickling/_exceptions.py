@@ -201,8 +201,22 @@ def _own_classes(error: BaseException) -> list[type]:
 
 
 def _reduce_parts(error: BaseException) -> tuple[Any, ...]:
-    state = {**error.__dict__, **slot_values(error)}
+    state = {**error.__dict__, **slot_values(error), **_native_state(error)}
     return rebuild, (type(error), error.args), state, None, None, restore
+
+
+#: Attributes of built-in exceptions that are neither among their arguments nor in their `__dict__`.
+_NATIVE = ((OSError, ("filename", "filename2")), (ImportError, ("name", "path")))
+
+
+def _native_state(error: BaseException) -> dict[str, Any]:
+    return {
+        name: value
+        for kind, names in _NATIVE
+        if isinstance(error, kind)
+        for name in names
+        if (value := getattr(error, name, None)) is not None
+    }
 
 
 def _reduce_group(error: Any, way: Callable[[BaseException], Any]) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import allocate_lock
+from _thread import RLock
 from _weakref import ref
 
 from ._versions import Versions
@@ -73,7 +73,8 @@ class Entry:
 
 _by_identity: dict[int, Entry] = {}
 _by_token: dict[str, Entry] = {}
-_lock = allocate_lock()
+# A signal handler, or a finalizer, may submit from within the lines that hold it.
+_lock = RLock()
 _prefix = ""
 _count = 0
 
@@ -189,7 +190,7 @@ def _is_from_main(obj: Any) -> bool:
 
 def _after_fork_in_child() -> None:
     global _lock, _prefix
-    _lock = allocate_lock()
+    _lock = RLock()
     _prefix = ""  # tokens made from now on must differ from the parent's
     for entry in list(_by_token.values()):
         entry.versions.reset_lock()

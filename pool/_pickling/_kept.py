@@ -121,7 +121,12 @@ def drop_large() -> None:
 
 
 def clear() -> None:
-    """Let go of everything: the program ends, and its objects with it."""
+    """Let go of everything.
+
+    Since the program ends, and its objects with it; or since workers start. What is kept is known
+    to be of the very objects that the program has, but they may have other contents by now, and
+    new workers are to have those: forked ones would.
+    """
     for table in _tables:
         table.clear()
     _listen()

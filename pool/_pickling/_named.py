@@ -12,6 +12,7 @@ from io import BytesIO
 from types import FunctionType, ModuleType
 
 from ._functions import resolve_name
+from ._homes import attribute_of, homes_of, is_stateless
 from ._namespaces import is_written, namespace, versions_of
 from ._origins import LruType, importable
 
@@ -48,12 +49,17 @@ class NamedValues:
     def add(self, scope: Scope, name: str, names: dict[str, Any]) -> None:
         """Add what a name of a scope is bound to, if it has an identity to keep."""
         value = names.get(name)
-        kind = type(value)
-        if kind in _CONTAINERS:
+        if type(value) in _CONTAINERS:
             if id(value) not in self.containers:
                 self.containers[id(value)] = _Container(scope, name, names)
-        elif kind is not tuple and kind is not frozenset and not issubclass(kind, _OTHERS):
+        elif has_identity(value):
             self.instances[id(value)] = (scope, name, names)
+
+
+def has_identity(value: Any) -> bool:
+    """Return whether a program may rely on a value being one object, wherever it has it."""
+    kind = type(value)
+    return kind is not tuple and kind is not frozenset and not issubclass(kind, _OTHERS)
 
 
 class _Container:
@@ -142,7 +148,8 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
         return resolve_name, (scope, name)
     reduced = pickler.reduce_unnamed(obj)
     if reduced is NotImplemented:
-        reduced = obj.__reduce_ex__(5)
+        home = _home_of(obj, name)
+        reduced = (attribute_of, (home, name)) if home else obj.__reduce_ex__(5)
     if isinstance(reduced, str):
         # It pickles as its name. That can be imported (`math.sqrt`, `numpy.sin`), unless its class
         # travels by value: then the object has to be made once where the name comes from.
@@ -162,6 +169,11 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
         None,
         fill,
     )
+
+
+def _home_of(obj: Any, name: str) -> str | None:
+    """Return the module that an object without any state was imported from by this name."""
+    return next(iter(homes_of(name, obj)), None) if is_stateless(obj) else None
 
 
 def reduce_by_state(obj: Any) -> tuple[Any, ...]:
@@ -208,8 +220,11 @@ def _extend(obj: Any, items: Iterable[Any]) -> None:
 
 
 def _set_state(obj: Any, state: Any) -> None:
-    """Do as unpickling does."""
-    if hasattr(obj, "__setstate__"):
+    """Do as unpickling does, without asking an object that has nothing yet.
+
+    One that hands attributes on to what it stands for would look for that without end.
+    """
+    if hasattr(type(obj), "__setstate__"):
         obj.__setstate__(state)
         return
     slots = None
@@ -218,4 +233,5 @@ def _set_state(obj: Any, state: Any) -> None:
     if state:
         obj.__dict__.update(state)
     for name, value in (slots or {}).items():
-        setattr(obj, name, value)
+        # Whatever its class says of later changes.
+        object.__setattr__(obj, name, value)

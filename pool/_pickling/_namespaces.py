@@ -12,14 +12,17 @@ import os
 import sys
 
 from ._facts import facts_of, take_over
+from ._homes import bring_home
 from ._origins import canonical
-from ._versions import Versions
+from ._versions import Versions, is_marked, mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
     from typing import Any
+
+    from ._versions import Mark
 
 #: Namespaces of scopes that are registered nowhere else.
 _modules: dict[str, ModuleType] = {}
@@ -28,8 +31,8 @@ _modules: dict[str, ModuleType] = {}
 _sent: dict[str, Versions] = {}
 _applied: dict[str, dict[str, int]] = {}
 
-#: The ``id`` of what was written under a name. It tells whether that is still there.
-_written: dict[tuple[str, str], int] = {}
+#: The mark of what was written under a name. It tells whether that is still there.
+_written: dict[tuple[str, str], Mark] = {}
 
 
 #: Names of scopes that came because this process had asked for them.
@@ -156,8 +159,17 @@ def bind(names: dict[str, Any], key: str, name: str, version: int, value: Any) -
     applied[name] = version if known is None else max(version, known)
     if name not in names or (known is not None and known < version):
         names[name] = value
-        _written[key, name] = id(value)
+        _written[key, name] = mark(value)
     _looked_up.discard((key, name))  # it came with a function, which relies on it
+
+
+def bind_at_home(
+    homes: tuple[str, ...], names: dict[str, Any], key: str, name: str, version: int, value: Any
+) -> None:
+    """Do as `bind`, with an object that the sender has imported from modules by its name."""
+    bind(names, key, name, version, value)
+    if names[name] is value:
+        bring_home(name, value, homes)
 
 
 def note_looked_up(key: str, name: str) -> None:
@@ -175,7 +187,10 @@ def outdate(key: str, name: str, version: int) -> None:
 def is_written(key: str, name: str, version: int, value: Any) -> bool:
     """Return whether `value`, which the name has now, is what the parent sent for it."""
     known = _applied.get(key, {}).get(name)
-    return known is not None and known >= version and _written.get((key, name)) == id(value)
+    written = _written.get((key, name))
+    if known is None or known < version or written is None:
+        return False
+    return is_marked(written, value)
 
 
 def bind_absent(names: dict[str, Any], name: str, value: Any) -> None:
@@ -193,7 +208,7 @@ def _after_fork_in_child() -> None:
         # What the fork has inherited is what the parent means by these names.
         names = namespace(key) or {}
         _written.update(
-            {(key, name): id(names[name]) for name in versions.numbers() if name in names}
+            {(key, name): mark(names[name]) for name in versions.numbers() if name in names}
         )
 
 

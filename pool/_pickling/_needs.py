@@ -117,3 +117,14 @@ def _definitions_in(value: Any, seen: set[int]) -> Iterator[Any]:
                     pending += {type(item): None for item in value.values()}
         elif kind.__module__ != "builtins":
             pending.append(kind)
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether no code of the program's runs when `value` is unpickled, as far as is seen."""
+    kind = type(value)
+    kinds = {kind}
+    if kind in (list, tuple, set, frozenset, dict) and len(value) <= _LOOKED_THROUGH:
+        kinds.update(map(type, value))
+        if kind is dict:
+            kinds.update(map(type, value.values()))
+    return all(map(is_named, kinds))

@@ -64,6 +64,7 @@ _WATCHED = frozenset(
         "_thread",
         "_weakrefset",
         "concurrent.futures.thread",
+        "dataclasses",
         "io",
         "multiprocessing.pool",
         "queue",

@@ -21,10 +21,11 @@ from itertools import count
 
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector
 
+from ._homes import await_modules, homes_of
 from ._kept import LARGE, Kept, sweep
-from ._named import NamedValues, Unpickler, looking_for_containers
-from ._namespaces import bind, bind_absent, is_from_above, outdate, versions_of
-from ._needs import ALL_NAMES, explore
+from ._named import NamedValues, Unpickler, has_identity, looking_for_containers
+from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
+from ._needs import ALL_NAMES, explore, is_plain
 from ._notes import Notes
 from ._origins import scope_of
 from ._shared import Inheriting, Sharing
@@ -332,16 +333,20 @@ def _pickle_needs(
     pickler.sharing = sharing
     pickler.throughout = True
     while pending:
-        # Definitions first: the data may need them while it is being unpickled.
+        # Definitions first: the data may need them while it is being unpickled. And what runs no
+        # code of the program's then comes before what may.
         definitions: list[Any] = []
-        data: list[Any] = []
+        plain: list[Any] = []
+        others: list[Any] = []
         for key, what in pending.items():
             item = _item(key, what, up, notes)
             if item is not None:
-                (definitions if _is_definition(item) else data).append(item)
+                value = _value(item)
+                where = definitions if _is_definition(value) else plain
+                (where if where is definitions or is_plain(value) else others).append(item)
         done.update(pending)
         pickler.needs = None
-        for items in (definitions, data):
+        for items in (_arrivals(plain, others), definitions, plain, others):
             if items:
                 pickler.dump(items)
         found = explore(pickler.needs or {}, meant)
@@ -374,10 +379,12 @@ def _named(needs: Needs) -> NamedValues:
 class _Binding:
     """A name of a scope and its value, bound as soon as it is unpickled."""
 
-    __slots__ = ("_scope", "name", "up", "value", "version")
+    __slots__ = ("_scope", "homes", "name", "up", "value", "version")
 
     def __init__(self, scope: Any, name: str, version: int, value: Any, up: bool) -> None:
         self._scope = scope
+        #: Modules that have it under this name, too.
+        self.homes = () if up or not has_identity(value) else homes_of(name, value)
         self.name = name
         self.version = version
         self.value = value
@@ -386,7 +393,8 @@ class _Binding:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.up:
             return bind_absent, (self._scope, self.name, self.value)
-        return bind, (self._scope, self._scope.key, self.name, self.version, self.value)
+        bound = (self._scope, self._scope.key, self.name, self.version, self.value)
+        return (bind_at_home, (self.homes, *bound)) if self.homes else (bind, bound)
 
 
 def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
@@ -406,8 +414,35 @@ def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
     return None if not version else _Binding(scope, name, version, value, up)
 
 
-def _is_definition(item: Any) -> bool:
-    value = item.value if type(item) is _Binding else item
+def _value(item: Any) -> Any:
+    return item.value if type(item) is _Binding else item
+
+
+def _arrivals(*groups: list[Any]) -> list[Any]:
+    """Return what tells a receiver of modules that objects of this prelude belong to as well."""
+    homes = {
+        home: None
+        for items in groups
+        for item in items
+        if type(item) is _Binding
+        for home in item.homes
+    }
+    return [_Arrival(tuple(homes))] if homes else []
+
+
+class _Arrival:
+    """Stands before everything that might import modules."""
+
+    __slots__ = ("_homes",)
+
+    def __init__(self, homes: tuple[str, ...]) -> None:
+        self._homes = homes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return await_modules, (self._homes,)
+
+
+def _is_definition(value: Any) -> bool:
     return isinstance(value, type) or type(value).__name__ in ("function", "_lru_cache_wrapper")
 
 

@@ -135,6 +135,20 @@ def _reduce_local(pickler: BasePickler, local: Any) -> Any:
     return type(local), ()
 
 
+# ---------------------------------------------------------------- dataclasses
+
+#: What fields of classes are compared with, by the names of their types.
+_SENTINELS = {
+    "_MISSING_TYPE": "MISSING",
+    "_HAS_DEFAULT_FACTORY_CLASS": "_HAS_DEFAULT_FACTORY",
+    "_KW_ONLY_TYPE": "KW_ONLY",
+}
+
+
+def _reduce_sentinel(pickler: BasePickler, sentinel: Any) -> Any:
+    return getattr, (sys.modules["dataclasses"], _SENTINELS[type(sentinel).__name__])
+
+
 # ---------------------------------------------------------------- queues, executors
 
 
@@ -430,6 +444,7 @@ def _known_name(pickler: BasePickler, obj: Any) -> Any:
 
 _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("_thread", "lock"): _reduce_lock,
+    **{("dataclasses", name): _reduce_sentinel for name in _SENTINELS},
     ("_thread", "RLock"): _reduce_rlock,
     ("threading", "_RLock"): _reduce_rlock,
     ("threading", "Condition"): _reduce_condition,

@@ -9,7 +9,7 @@ reference if it allows one.
 
 from __future__ import annotations
 
-from _thread import allocate_lock
+from _thread import RLock
 from _weakref import ref
 
 TYPE_CHECKING = False
@@ -32,14 +32,16 @@ def keep(value: Any, gone: Callable[[Any], None] | None = None) -> Any:
 
     Properties, descriptors and the like are neither weakly referable nor safe to keep
     (they refer to their class, which would then never end); for these the ``id`` has to
-    do, and None is returned.
+    do, and None is returned. Other values without weak references (`Decimal`, `datetime`, records)
+    are kept.
     """
-    if type(value) in _KEPT:
+    kind = type(value)
+    if kind in _KEPT:
         return value
     try:
         return ref(value, gone)
     except TypeError:
-        return None
+        return None if hasattr(kind, "__get__") else value
 
 
 def mark(value: Any) -> Mark:
@@ -67,7 +69,9 @@ class Versions:
     def __init__(self) -> None:
         #: The mark is None where the value is gone, or is to be.
         self._table: dict[str, tuple[int, Mark | None]] = {}
-        self._lock = allocate_lock()
+        # A signal handler, or a finalizer, may submit from within these lines: at worst a name
+        # gets one version more.
+        self._lock = RLock()
 
     def observe(self, names: Any, name: str) -> tuple[int, Any]:
         """Return version and value of ``names[name]``, or ``(0, MISSING)``.
@@ -95,7 +99,7 @@ class Versions:
     def let_go(self, names: Any) -> None:
         """Keep no value any more that its name no longer has; never waits."""
         if not self._lock.acquire(False):
-            return  # in use, perhaps by a frame below this one; there will be another time
+            return  # in use; there will be another time
         try:
             for name, (version, marked) in list(self._table.items()):
                 if marked is not None and not is_marked(marked, names.get(name, MISSING)):
@@ -111,7 +115,7 @@ class Versions:
 
     def reset_lock(self) -> None:
         """Make the lock usable in a process that was forked while it was held."""
-        self._lock = allocate_lock()
+        self._lock = RLock()
 
 
 class Watch:

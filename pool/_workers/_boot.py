@@ -7,13 +7,14 @@ import os
 import sys
 
 # Imported before the fork, once for all workers.
-from pool._pickling import flush_files, install_main, look_up_with
+from pool._pickling import flush_files, install_main, look_up_with, notice_imports
 from pool._transport._channel import Channel, socket_from
 from pool._transport._journal import attach
 from pool._unraisable import report
 from pool._workers import _carried
 from pool._workers._dropped import raise_again
 from pool._workers._identity import introduce
+from pool._workers._imports import when_imported
 from pool._workers._lookups import Lookups
 from pool._workers._settings import apply, apply_place
 from pool._workers._worker import Worker, flush_streams
@@ -77,6 +78,7 @@ def become_worker(
     Worker.current = worker
     if not inherited:
         look_up_with(Lookups(channel).ask)
+        notice_imports(when_imported)
     _signal.signal(_signal.SIGINT, worker.on_interrupt)
     raise_again(worker.strike_again)
     status = 1

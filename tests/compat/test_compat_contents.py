@@ -1,0 +1,236 @@
+"""What a program's objects hold, and which objects are one, when a pool is made.
+
+Each program says the same with both libraries, under the start method that copies the program as it
+is at that moment.
+"""
+
+from __future__ import annotations
+
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: A module of the program's own, which tasks import.
+SETTINGS = """
+class Settings:
+    debug = False
+
+settings = Settings()
+STATE = {"n": 0}
+SENTINEL = object()
+CACHE = []
+
+def is_debug():
+    return settings.debug
+
+def count():
+    return STATE["n"], len(CACHE)
+
+def is_sentinel(value):
+    return value is SENTINEL
+"""
+
+PROGRAMS = {
+    "contents that changed between two pools": """
+        values = {"level": 1}
+        settings = type("Settings", (), {"level": 1})()
+        items = [1]
+        def work(_):
+            return values["level"], settings.level, items
+        for level in (1, 2, 3):
+            values["level"] = settings.level = items[0] = level
+            with Pool(1) as p:
+                print(p.map(work, [0]))
+        """,
+    "arguments of an initializer that changed": """
+        values = {"level": 1}
+        def init(given):
+            global got
+            got = given
+        def work(_):
+            return got["level"]
+        for level in (1, 2):
+            values["level"] = level
+            with Pool(1, init, (values,)) as p:
+                print(p.map(work, [0]))
+        """,
+    "contents that changed while another pool runs": """
+        values = {"level": 1}
+        def work(_):
+            return values["level"]
+        with Pool(1) as first:
+            print(first.map(work, [0]))
+            values["level"] = 2
+            with Pool(1) as second:
+                print(second.map(work, [0]), first.map(work, [0]))
+        """,
+    "objects imported by name": """
+        from settings import settings, STATE, SENTINEL, CACHE, count, is_debug, is_sentinel
+        STATE["n"] = 5
+        CACHE.append(1)
+        def init():
+            settings.debug = True
+        def work(_):
+            STATE["n"] += 1
+            CACHE.append(2)
+            return is_debug(), count(), is_sentinel(SENTINEL)
+        with Pool(1, init) as p:
+            print(p.map(work, [0, 1]))
+        """,
+    "an object imported by name that an initializer of its module has changed": """
+        import settings as module
+        from settings import settings
+        def work(_):
+            return module.is_debug()
+        def init():
+            import settings
+            settings.settings.debug = True
+        with Pool(1, init) as p:
+            print(p.map(work, [0]))
+        """,
+    "hooks that look at the contents of a class": """
+        REGISTRY = {}
+        class Plugin:
+            def __init_subclass__(cls):
+                REGISTRY[cls.name] = cls
+                cls.slug = cls.name.upper()
+        class A(Plugin):
+            name = "a"
+        def work(x):
+            return A.name, A.slug, REGISTRY["a"] is A, len(REGISTRY)
+        print(Pool(1).map(work, [1]))
+        """,
+    "a metaclass that reads the contents of a class": """
+        MADE = []
+        class Meta(type):
+            def __init__(cls, name, bases, namespace):
+                MADE.append(namespace["title"])
+                super().__init__(name, bases, namespace)
+        class A(metaclass=Meta):
+            title = "a"
+        def work(x):
+            return A.title, MADE
+        print(Pool(1).map(work, [1]))
+        """,
+    "a metaclass that allows no changes": """
+        class Constants(type):
+            def __setattr__(cls, name, value):
+                raise AttributeError(f"{name} is a constant")
+        class Limits(metaclass=Constants):
+            upper = 3
+        def work(x):
+            return Limits.upper * x, Limits.__qualname__
+        print(Pool(1).map(work, [1]))
+        """,
+    "unpickling that uses other globals": """
+        SCALE = {"by": 2}
+        class Model:
+            def __init__(self, weight):
+                self.weight = weight
+            def __setstate__(self, state):
+                self.__dict__.update(state, scaled=state["weight"] * SCALE["by"])
+        model = Model(3)
+        def work(x):
+            return model.weight * x
+        print(Pool(1).map(work, [1]))
+        """,
+    "an object that hands attributes on": """
+        class Proxy:
+            def __init__(self, inner):
+                self._inner = inner
+            def __getattr__(self, name):
+                return getattr(self._inner, name)
+        proxy = Proxy([1, 1])
+        def work(x):
+            return proxy.count(x)
+        print(Pool(1).map(work, [1]))
+        """,
+    "an object with slots that allows no changes": """
+        class Point:
+            __slots__ = ("x",)
+            def __init__(self, x):
+                object.__setattr__(self, "x", x)
+            def __setattr__(self, name, value):
+                raise AttributeError(name)
+        point = Point(3)
+        def work(x):
+            return point.x
+        print(Pool(1).map(work, [1]))
+        """,
+    "a task that binds a name anew": """
+        STORE = {"who": "parent"}
+        HOLDER = [STORE]
+        def reset(_):
+            global STORE
+            STORE = None
+            STORE = {"who": "task"}
+        def read(_):
+            return HOLDER[0]["who"]
+        with Pool(1) as p:
+            p.map(reset, [0])
+            print(p.map(read, [0]))
+        """,
+    "numbers that are bound anew": """
+        from decimal import Decimal
+        from datetime import date, timedelta
+        def work(_):
+            return rate, day
+        rate, day = Decimal(1), date(2020, 1, 1)
+        for _ in range(4):
+            with Pool(1) as p:
+                print(p.map(work, [1]))
+            rate += 1
+            rate += 1
+            day += timedelta(1)
+            day += timedelta(1)
+        """,
+    "sentinels of dataclasses": """
+        import dataclasses
+        @dataclasses.dataclass
+        class Point:
+            a: int
+            b: int = 1
+            c: list = dataclasses.field(default_factory=list)
+        def work(_):
+            fields = dataclasses.fields(Point)
+            missing = dataclasses.MISSING
+            @dataclasses.dataclass
+            class Derived(Point):
+                d: int = 2
+            return (
+                [f.name for f in fields if f.default is missing],
+                [f.name for f in fields if f.default_factory is missing],
+                Derived(1),
+            )
+        def said(x):
+            return str(work(x))
+        print(Pool(1).map(said, [1]))
+        """,
+    "attributes of errors": """
+        class Refused(OSError):
+            def __init__(self, *args):
+                super().__init__(*args)
+        def refuse(_):
+            raise Refused(2, "no", "file.txt")
+        p = Pool(1)
+        try:
+            p.map(refuse, [1])
+        except OSError as error:
+            print(error.filename, error.errno, error.strerror)
+        """,
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_what_it_prints_is_what_it_prints_with_the_standard(tmp_path: Path, program: str) -> None:
+    (tmp_path / "settings.py").write_text(SETTINGS)
+    printed = [
+        run_program(f"from {library} import Pool\n{dedent(program)}", tmp_path).succeeded()
+        for library in ("multiprocessing", "pool")
+    ]
+    assert printed[0] == printed[1] != ""
