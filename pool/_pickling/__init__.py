@@ -54,9 +54,9 @@ __all__ = [
 
 
 def notice_imports(
-    when_imported: Callable[[str, Callable[[ModuleType], object]], None],
+    when_imported: Callable[[str, Callable[[ModuleType], object]], object],
 ) -> None:
-    """Have modules that are imported from now on show objects that have come, see `_homes`.
+    """Have objects that come become those of modules that are imported later, see `_homes`.
 
     Parameters
     ----------

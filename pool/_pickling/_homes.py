@@ -1,9 +1,10 @@
 """Objects that a program has imported by name from modules of its own or of packages.
 
 ``from config import settings``: the main module's `settings` and that of `config` are one object,
-and have to be one in a worker too, where `config` may be imported by whatever needs it. What is
-sent is as the program has it now. So it takes the place of what the module makes in the worker,
-as soon as that imports it; a module that something there has imported before is left as it is.
+and have to be one in a worker too, where `config` may be imported later, by whatever needs it. What
+came for the name is then put into the object of the module, which may have been handed on when it
+was imported (a default, a decorator, an attribute), and the name is bound to that. An object that
+something in the worker has changed by then, or whose module was there before, is left as it is.
 
 An object without any state, with which others are compared, is simply that of the module.
 """
@@ -21,65 +22,131 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+_new: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # missing in typeshed
+_CONTAINERS = frozenset({list, dict, set, bytearray})
+
+#: Containers with more items are not watched for changes.
+_WATCHED_MAX = 100_000
+
 # ---------------------------------------------------------------- in the program
 
 
-def homes_of(name: str, value: Any) -> tuple[str, ...]:
-    """Return the modules beside the main one that have an object under the same name.
+def home_of(name: str, value: Any) -> str | None:
+    """Return a module, beside the main one, that has an object under the same name.
 
-    Those of the standard library are not among them: what they are asked for is a matter of their
-    own in each process.
+    None for objects that cannot be filled anew, and for those of the standard library: what these
+    are about is a matter of their own in each process.
     """
-    standard = sys.stdlib_module_names
-    return tuple(
-        module_name
-        for module_name, module in list(sys.modules.items())
-        if getattr(module, "__dict__", {}).get(name) is value
-        and module_name.partition(".")[0] not in standard
-        and importable(module_name)
+    if not _can_be_filled(value):
+        return None
+    for module_name, module in list(sys.modules.items()):
+        if (
+            getattr(module, "__dict__", {}).get(name) is value
+            and module_name.partition(".")[0] not in sys.stdlib_module_names
+            and importable(module_name)
+        ):
+            return module_name
+    return None
+
+
+def _can_be_filled(value: Any) -> bool:
+    kind: Any = type(value)
+    if kind in _CONTAINERS:
+        return len(value) <= _WATCHED_MAX
+    return (
+        kind.__reduce__ is object.__reduce__
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and not kind.__itemsize__
     )
 
 
-def is_stateless(value: Any) -> bool:
-    """Return whether there is nothing to an object but that it is the one it is."""
-    kind: Any = type(value)
-    if kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__:
+def is_stateless(reduced: str | tuple[Any, ...]) -> bool:
+    """Return whether there is nothing to an object but that it is the one it is.
+
+    Parameters
+    ----------
+    reduced : str or tuple
+        From `object.__reduce_ex__`.
+    """
+    if isinstance(reduced, str):
         return False
-    try:
-        function, arguments, *rest = value.__reduce_ex__(4)
-    except Exception:
-        return False  # it cannot be pickled
-    new: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # missing in typeshed
-    return function is new and arguments == (kind,) and not any(rest)
-
-
-def attribute_of(module_name: str, name: str) -> Any:
-    """Return what a module has under a name."""
-    __import__(module_name)
-    return vars(sys.modules[module_name])[name]
+    function, arguments, *rest = reduced
+    return function is _new and len(arguments) == 1 and not any(rest)
 
 
 # ---------------------------------------------------------------- in a worker
 
 #: Calls a step when a module is imported; set where workers start.
-when_imported: Callable[[str, Callable[[ModuleType], object]], None] | None = None
+when_imported: Callable[[str, Callable[[ModuleType], object]], object] | None = None
 
-#: Modules that were not imported when something of theirs was about to come.
-_awaited: set[str] = set()
+#: For modules that are not imported yet, by name: what is to be put into them then.
+_awaited: dict[str, dict[str, tuple[Any, Callable[[Any], object]]]] = {}
+
+#: Of modules that were awaited: their objects, and what each held when the module was imported.
+_as_imported: dict[str, dict[str, tuple[Any, Any]]] = {}
 
 
 def await_modules(names: Iterable[str]) -> None:
-    """Note which modules are not imported yet: what follows may import them."""
-    _awaited.update(name for name in names if name not in sys.modules)
+    """Await those modules that are not imported yet: what follows may import them."""
+    for name in names:
+        if name not in sys.modules and name not in _awaited and when_imported is not None:
+            _awaited[name] = {}
+            when_imported(name, _imported)
 
 
-def bring_home(name: str, value: Any, homes: Iterable[str]) -> None:
-    """Have the modules that were awaited show an object that has come under its name."""
+def attribute_of(home: str, name: str) -> Any:
+    """Return what a module has under a name."""
+    __import__(home)
+    return vars(sys.modules[home])[name]
 
-    def show(module: ModuleType) -> None:
-        if type(vars(module).get(name)) is type(value):
-            vars(module)[name] = value
 
-    for home in homes:
-        if home in _awaited and when_imported is not None:
-            when_imported(home, show)
+def bring_home(home: str, name: str, value: Any, rebind: Callable[[Any], object]) -> None:
+    """Make one object of what has come and what its module has, or will have.
+
+    Parameters
+    ----------
+    home, name : str
+    value : object
+    rebind : callable
+        Called with the object of the module, which is to take the place of `value`.
+    """
+    awaited = _awaited.get(home)
+    if awaited is not None:
+        awaited[name] = (value, rebind)
+        return
+    found, held = _as_imported.get(home, {}).pop(name, (None, None))
+    if found is value or type(found) is not type(value) or not _is_same(_held_by(found), held):
+        return
+    if type(value) in _CONTAINERS:
+        found.clear()
+        found.update(value) if isinstance(found, dict | set) else found.extend(value)
+    elif hasattr(found, "__dict__"):
+        # One for both: there may be other references to what has come.
+        object.__setattr__(found, "__dict__", vars(value))
+    else:
+        return
+    rebind(found)
+
+
+def _imported(module: ModuleType) -> None:
+    name = module.__name__
+    _as_imported[name] = {
+        key: (value, _held_by(value))
+        for key, value in list(vars(module).items())
+        if _can_be_filled(value)
+    }
+    for key, arguments in _awaited.pop(name).items():
+        bring_home(name, key, *arguments)
+
+
+def _held_by(value: Any) -> Any:
+    """Return a copy of what an object holds; what that holds in turn is not looked at."""
+    return value.copy() if type(value) in _CONTAINERS else dict(getattr(value, "__dict__", ()))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if type(one) is bytearray or type(one) is set:
+        return bool(one == other)
+    if type(one) is dict:
+        one, other = ([*each, *each.values()] for each in (one, other))
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

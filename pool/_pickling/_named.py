@@ -12,7 +12,7 @@ from io import BytesIO
 from types import FunctionType, ModuleType
 
 from ._functions import resolve_name
-from ._homes import attribute_of, homes_of, is_stateless
+from ._homes import attribute_of, home_of, is_stateless
 from ._namespaces import is_written, namespace, versions_of
 from ._origins import LruType, importable
 
@@ -148,8 +148,10 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
         return resolve_name, (scope, name)
     reduced = pickler.reduce_unnamed(obj)
     if reduced is NotImplemented:
-        home = _home_of(obj, name)
-        reduced = (attribute_of, (home, name)) if home else obj.__reduce_ex__(5)
+        reduced = obj.__reduce_ex__(5)
+        home = home_of(name, obj) if is_stateless(reduced) else None
+        if home is not None:
+            reduced = (attribute_of, (home, name))
     if isinstance(reduced, str):
         # It pickles as its name. That can be imported (`math.sqrt`, `numpy.sin`), unless its class
         # travels by value: then the object has to be made once where the name comes from.
@@ -169,11 +171,6 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
         None,
         fill,
     )
-
-
-def _home_of(obj: Any, name: str) -> str | None:
-    """Return the module that an object without any state was imported from by this name."""
-    return next(iter(homes_of(name, obj)), None) if is_stateless(obj) else None
 
 
 def reduce_by_state(obj: Any) -> tuple[Any, ...]:

@@ -164,12 +164,18 @@ def bind(names: dict[str, Any], key: str, name: str, version: int, value: Any) -
 
 
 def bind_at_home(
-    homes: tuple[str, ...], names: dict[str, Any], key: str, name: str, version: int, value: Any
+    home: str, names: dict[str, Any], key: str, name: str, version: int, value: Any
 ) -> None:
-    """Do as `bind`, with an object that the sender has imported from modules by its name."""
+    """Do as `bind`, with an object that the sender has imported from a module by its name."""
     bind(names, key, name, version, value)
+
+    def rebind(found: Any) -> None:
+        if names.get(name) is value:
+            names[name] = found
+            _written[key, name] = mark(found)
+
     if names[name] is value:
-        bring_home(name, value, homes)
+        bring_home(home, name, value, rebind)
 
 
 def note_looked_up(key: str, name: str) -> None:

@@ -21,7 +21,7 @@ from itertools import count
 
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector
 
-from ._homes import await_modules, homes_of
+from ._homes import await_modules, home_of
 from ._kept import LARGE, Kept, sweep
 from ._named import NamedValues, Unpickler, has_identity, looking_for_containers
 from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
@@ -379,12 +379,12 @@ def _named(needs: Needs) -> NamedValues:
 class _Binding:
     """A name of a scope and its value, bound as soon as it is unpickled."""
 
-    __slots__ = ("_scope", "homes", "name", "up", "value", "version")
+    __slots__ = ("_scope", "home", "name", "up", "value", "version")
 
     def __init__(self, scope: Any, name: str, version: int, value: Any, up: bool) -> None:
         self._scope = scope
-        #: Modules that have it under this name, too.
-        self.homes = () if up or not has_identity(value) else homes_of(name, value)
+        #: A module that has it under this name, too.
+        self.home = None if up or not has_identity(value) else home_of(name, value)
         self.name = name
         self.version = version
         self.value = value
@@ -394,7 +394,7 @@ class _Binding:
         if self.up:
             return bind_absent, (self._scope, self.name, self.value)
         bound = (self._scope, self._scope.key, self.name, self.version, self.value)
-        return (bind_at_home, (self.homes, *bound)) if self.homes else (bind, bound)
+        return (bind, bound) if self.home is None else (bind_at_home, (self.home, *bound))
 
 
 def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
@@ -420,13 +420,8 @@ def _value(item: Any) -> Any:
 
 def _arrivals(*groups: list[Any]) -> list[Any]:
     """Return what tells a receiver of modules that objects of this prelude belong to as well."""
-    homes = {
-        home: None
-        for items in groups
-        for item in items
-        if type(item) is _Binding
-        for home in item.homes
-    }
+    items = [item for group in groups for item in group if type(item) is _Binding]
+    homes = {item.home: None for item in items if item.home is not None}
     return [_Arrival(tuple(homes))] if homes else []
 
 

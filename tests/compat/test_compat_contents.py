@@ -33,6 +33,9 @@ def count():
 
 def is_sentinel(value):
     return value is SENTINEL
+
+def captured(cache=CACHE, state=STATE, settings=settings):
+    return len(cache), state["n"], settings.debug
 """
 
 PROGRAMS = {
@@ -70,7 +73,8 @@ PROGRAMS = {
                 print(second.map(work, [0]), first.map(work, [0]))
         """,
     "objects imported by name": """
-        from settings import settings, STATE, SENTINEL, CACHE, count, is_debug, is_sentinel
+        from settings import settings, STATE, SENTINEL, CACHE
+        from settings import captured, count, is_debug, is_sentinel
         STATE["n"] = 5
         CACHE.append(1)
         def init():
@@ -78,8 +82,18 @@ PROGRAMS = {
         def work(_):
             STATE["n"] += 1
             CACHE.append(2)
-            return is_debug(), count(), is_sentinel(SENTINEL)
+            return is_debug(), count(), captured(), is_sentinel(SENTINEL)
         with Pool(1, init) as p:
+            print(p.map(work, [0, 1]))
+        """,
+    "many values imported by name": """
+        import settings
+        from settings import CACHE, captured
+        CACHE.extend(range(2000))
+        def work(_):
+            CACHE.append(1)
+            return captured(), CACHE is settings.CACHE
+        with Pool(1) as p:
             print(p.map(work, [0, 1]))
         """,
     "an object imported by name that an initializer of its module has changed": """
@@ -234,3 +248,23 @@ def test_what_it_prints_is_what_it_prints_with_the_standard(tmp_path: Path, prog
         for library in ("multiprocessing", "pool")
     ]
     assert printed[0] == printed[1] != ""
+
+
+def test_a_module_is_not_imported_for_the_sake_of_its_objects(tmp_path: Path) -> None:
+    # That might take long, and nobody asks for it.
+    (tmp_path / "settings.py").write_text(SETTINGS)
+    source = """
+from pool import Pool
+from settings import STATE
+STATE["n"] = 5
+def work(_):
+    import sys
+    return STATE["n"], "settings" in sys.modules
+def late(_):
+    import settings
+    return settings.STATE is STATE, settings.captured()
+with Pool(1) as p:
+    print(p.map(work, [0]), p.map(late, [0]))
+"""
+    printed = run_program(source, tmp_path).succeeded()
+    assert printed == "[(5, False)] [(True, (0, 5, False))]\n"
