@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pool._local._outcomes import Outcomes
 from pool._local._peers import Peer, Sent, decode, decode_many, without_first
 from pool._local._undecodable import split_stream
 from pool._transport._channel import Channel, DescriptorsLost, socket_from, socket_pair
@@ -30,7 +31,7 @@ from pool._transport._journal import (
     attach,
     chunk_word,
 )
-from pool._transport._messages import EXIT, FLOATS, INITIALIZE, INTS, RUN, STREAM
+from pool._transport._messages import DONE, EXIT, FLOATS, INITIALIZE, INTS, ONE, RUN, STREAM
 
 DONTWAIT = _socket.MSG_DONTWAIT
 
@@ -278,6 +279,23 @@ def test_what_was_read_is_not_salvaged_again(pair: Pair) -> None:
     assert salvaged(pair) == (5, [])
     pair.keep("c")
     assert salvaged(pair) == (5, ["c"])
+
+
+def test_what_is_salvaged_after_some_was_read_is_answered_in_full(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.keep("a", "b")
+    sent = pair.peer.sent[5]
+    sent.answered = sent.harvested = 2
+    pair.keep("c", "d")
+    events: list[Any] = []
+    scheduler = SimpleNamespace(handle=lambda event, now: events.append(event) or ())
+    outcomes = Outcomes(SimpleNamespace(scheduler=scheduler, jobs={}))  # type: ignore[arg-type]  # all it is asked
+    running, pickles = pair.peer.salvage()
+    for data in pickles:
+        outcomes.answered(pair.peer, (DONE, running, 1, False, 0.0, 0, ONE), [data])
+    assert [event.done for event in events] == [1, 1]
+    assert sent.answered == 4
 
 
 def test_an_answer_without_what_is_known_of_it() -> None:
