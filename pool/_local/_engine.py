@@ -457,10 +457,11 @@ class LocalEngine:
         """Forget, in a forked child, what belongs to the parent."""
         from pool._errors import PoolTerminated
 
+        # First: the tasks of workers that wait for a job in the parent must not hear of its end.
+        self.driver.release(forked=True)
         while self.driver.jobs:
             _, job = self.driver.jobs.popitem()
             job.sink.abort(PoolTerminated("this result belongs to the process that was forked"))
-        self.driver.release(forked=True)
 
 
 def _items(books: dict[Any, Any]) -> list[tuple[Any, Any]]:

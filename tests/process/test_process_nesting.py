@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pooltasks import square
+from pooltasks import hold, square
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from poolkit import Gate
 
 pytestmark = pytest.mark.ours_only
 
@@ -22,3 +25,22 @@ def test_a_task_may_look_at_the_pool_that_it_runs_in(make_pool: Callable[..., An
     pool = make_pool(2)
     # Its workers are known in the program only.
     assert pool.apply(look, (pool,)) == (25, [], 0)
+
+
+def call_inside(pool: Any, path: str) -> Any:
+    """Wait for another task of the pool that this one runs in."""
+    return pool.apply(hold, (path, 7))
+
+
+def test_a_fork_of_the_program_leaves_nested_calls_alone(
+    make_pool: Callable[..., Any], gate: Gate
+) -> None:
+    pool = make_pool(2)
+    result = pool.apply_async(call_inside, (pool, gate.path))
+    gate.entered()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0) == (pid, 0)
+    gate.release()
+    assert result.get() == 7
