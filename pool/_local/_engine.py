@@ -457,11 +457,17 @@ class LocalEngine:
         """Forget, in a forked child, what belongs to the parent."""
         from pool._errors import PoolTerminated
 
+        driver = self.driver
         # First: the tasks of workers that wait for a job in the parent must not hear of its end.
-        self.driver.release(forked=True)
-        while self.driver.jobs:
-            _, job = self.driver.jobs.popitem()
-            job.sink.abort(PoolTerminated("this result belongs to the process that was forked"))
+        driver.release(forked=True)
+        # A thread that is not here may have had the other one.
+        self.lead = TendedLead(driver)
+        text = "this result belongs to the process that was forked"
+        while driver.jobs:
+            _, job = driver.jobs.popitem()
+            job.sink.abort(PoolTerminated(text))
+        # Of those with callbacks, which are the parent's to run: told when somebody waits.
+        driver.failure = driver.failure or PoolTerminated(text)
 
 
 def _items(books: dict[Any, Any]) -> list[tuple[Any, Any]]:

@@ -6,11 +6,14 @@ import multiprocessing
 import os
 import signal
 import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from poolkit import PATIENCE, Gate
 from pooltasks import hold
+
+from pool import PoolTerminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,3 +84,36 @@ def test_a_pool_that_has_ended_writes_to_no_file_of_the_program(
     for file in files:
         file.close()
     assert path.stat().st_size == 0
+
+
+def test_a_result_with_a_callback_is_lost_to_a_child_though_another_thread_drives(
+    make_pool: Callable[..., Any], gate: Gate
+) -> None:
+    pool = make_pool(1)
+    result = pool.apply_async(hold, (gate.path,), callback=id)
+    gate.entered()
+    leads: SimpleQueue[bool] = SimpleQueue()
+    forked = threading.Event()
+
+    def lead() -> None:
+        leads.put(True)
+        forked.wait()
+
+    leader = threading.Thread(target=pool._engine.lead.exclusively, args=(lead,))
+    leader.start()
+    leads.get()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(int(PATIENCE))  # rather than wait for ever
+        try:
+            result.get()
+        except PoolTerminated as error:
+            os._exit(3 if "forked" in str(error) else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(pid, 0)
+    forked.set()
+    leader.join()
+    gate.release()
+    result.get()
+    assert os.waitstatus_to_exitcode(status) == 3
