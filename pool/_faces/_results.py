@@ -156,11 +156,11 @@ class AsyncResult(StandardResult):
 
     def call_back(self) -> None:
         """Call the user's callbacks, then let waiting threads go on."""
-        callback = self._callback if self._success else self._error_callback
-        self._callback = self._error_callback = None
         try:
             if self._progress is not None:
                 self._report()
+            callback = self._callback if self._success else self._error_callback
+            self._callback = self._error_callback = None
             if callback is not None:
                 callback(self._value)
         except Exception as error:

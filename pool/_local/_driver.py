@@ -270,7 +270,12 @@ class Driver(Door):
                 except IndexError:
                     return  # another thread took the last one
                 under_way.append(sink)
-                shield.opened(sink.call_back)
+                try:
+                    shield.opened(sink.call_back)
+                except BaseException:
+                    # Perhaps before it began. What it has done by now it does not do again.
+                    self.calling.insert(0, sink)
+                    raise
             finally:
                 del self.called[id(under_way)]
 

@@ -19,6 +19,7 @@ from collections import deque
 from pool._local import _events as ev
 from pool._local._jobs import Job, Source
 from pool._transport._messages import PACKED, STAR
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,5 +213,17 @@ class Batch(Source):
         return bool(self._due)
 
     def call_back(self) -> None:
-        while self._due:
-            self._due.popleft().call_back()
+        shield.closed(self._call_back)
+
+    def _call_back(self) -> None:
+        due = self._due
+        while due:
+            try:
+                result = due.popleft()
+            except IndexError:
+                return  # another thread took the last one
+            try:
+                shield.opened(result.call_back)
+            except BaseException:
+                due.appendleft(result)  # as in `Driver.call_back`
+                raise
