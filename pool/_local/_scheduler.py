@@ -151,8 +151,8 @@ class Scheduler:
 
     @property
     def timed(self) -> bool:
-        """Whether some task runs against the clock, or has been asked to stop."""
-        return bool(self.interrupts.asked or self._timed)
+        """Whether something may be due by the clock, see `next_deadline`."""
+        return bool(self.interrupts.asked or self._timed or self.stragglers.due is not None)
 
     @property
     def interrupting(self) -> bool:
