@@ -185,14 +185,15 @@ class Batch(Source):
 
     def part(self, index: int) -> Any:
         """Return the result of one call; None if it has its outcome."""
-        return self.results[index]
+        # There are none any more of a job that was given up.
+        return self.results[index] if index < len(self.results) else None
 
     def drop(self, index: int) -> Any:
         """Take the result of a cancelled call out; None if it has its outcome.
 
         Called under the driver's lock.
         """
-        result = self.results[index]
+        result = self.part(index)
         if result is not None:
             self.results[index] = None
             self.waiting -= 1
