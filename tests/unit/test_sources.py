@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -144,6 +145,26 @@ def test_error_that_cannot_be_pickled_itself_is_told_in_words() -> None:
     with pytest.raises(Exception, match="picky") as caught:
         loads(data, [])
     assert "item 0" in str(caught.value) + " ".join(getattr(caught.value, "__notes__", ()))
+
+
+def test_error_whose_class_cannot_travel_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Held(Exception):
+        """Found by its name, so plain pickle takes it; workers have to be sent the class."""
+
+        held = (number for number in range(3))
+        __module__, __qualname__ = "__main__", "Held"
+
+        def __str__(self) -> str:
+            raise ValueError("not even that")
+
+    class Item:
+        def __reduce__(self) -> Any:
+            raise Held
+
+    monkeypatch.setattr(sys.modules["__main__"], "Held", Held, raising=False)
+    data, *buffers = encode_chunk([Item()], 0, describe)
+    with pytest.raises(Exception, match=r"Held \(while sending item 0\)"):
+        loads(data, buffers)
 
 
 def test_entry_of_a_run_and_names_of_items() -> None:
