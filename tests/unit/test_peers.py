@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from pool._local._express import _SENT as LENT
+from pool._local._express import Loan
 from pool._local._outcomes import Outcomes
 from pool._local._peers import Peer, Sent, decode, decode_many, without_first
 from pool._local._undecodable import split_stream
@@ -304,6 +306,25 @@ def test_an_answer_without_what_is_known_of_it() -> None:
     words = array("q", [1, 2, 3]).tobytes()
     assert decode_many(without_first(words, 3, 1, INTS), 2, INTS) == [2, 3]
     assert len(without_first(words, 3, 3, INTS)) == 0
+
+
+# --- calls on borrowed workers ----------------------------------------------------------
+
+
+def test_an_answer_to_a_call_that_was_given_up_counts_for_no_other_call(pair: Pair) -> None:
+    outcomes = Outcomes(SimpleNamespace())  # type: ignore[arg-type]  # not asked
+    outcomes.next_loan -= 1
+    number = outcomes.next_loan
+    loan = outcomes.loans[pair.peer.worker_id] = Loan(pair.peer.worker_id, number, "call")
+    pair.peer.sent[number] = LENT
+    outcomes.abort_loans(lambda: ValueError("given up"))
+    outcomes.answered(pair.peer, (DONE, number, 1, True, 0.0, 0, ONE), [pickle.dumps(5)])
+    assert repr(loan.value) == "ValueError('given up')"
+    assert not pair.peer.sent
+    # As the next one may be told when its worker dies.
+    pair.peer.sent[number - 1] = LENT
+    pair.begin(number - 1)
+    assert pair.peer.salvage() == (number - 1, [])
 
 
 # --- whom an interrupt hits -------------------------------------------------------------
