@@ -66,6 +66,23 @@ def test_a_time_limit_holds_though_another_thread_drives(
     driving.join()
 
 
+def test_an_imap_is_looked_at_while_it_starts(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    engine = pool._engine
+    submit = engine.submit
+
+    def looked_at(*args: Any) -> Any:
+        """Do as another thread does just when the job has been submitted."""
+        number = submit(*args)
+        assert len(pool._cache) == 1
+        return number
+
+    monkeypatch.setattr(engine, "submit", looked_at)
+    assert list(pool.imap(abs, range(100))) == list(range(100))
+
+
 def test_a_pool_that_has_ended_writes_to_no_file_of_the_program(
     make_pool: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -192,7 +192,7 @@ class Engine:
         self.starving = False
         self.offers = 0
 
-    def offer(self, feed: Fed, many: bool) -> None:
+    def offer(self, feed: Fed | Windowed, many: bool) -> None:
         self.offers += 1
         feed.offered = True
         if many or self.starving:
@@ -245,6 +245,23 @@ def test_window_over_a_sequence_opens_step_by_step(engine: Engine) -> None:
     source.open(None)
     assert engine.added.empty()
     assert decoded(source, 4, 5) == [[8, 9]]
+
+
+def test_window_is_opened_from_several_threads(engine: Engine) -> None:
+    source = Windowed(range(10), 2, describe, window=2)
+    source.engine, source.job_id = engine, JOB  # type: ignore[assignment]  # a stand-in
+    offer = engine.offer
+
+    def held_up(feed: Any, many: bool) -> None:
+        """Let another thread be quicker."""
+        engine.offer = offer  # type: ignore[method-assign]  # once
+        source.open(None)
+        offer(feed, many)
+
+    engine.offer = held_up  # type: ignore[method-assign]
+    source.open(3)
+    assert engine.added.get() == (3, True)
+    assert engine.added.empty()
 
 
 def test_window_as_large_as_the_sequence() -> None:
