@@ -218,10 +218,16 @@ class Driver(Door):
             left = due - self.looked
             if patience is None or left < patience:
                 patience = left if left > 0.0 else 0.0
-        if eager:
-            self.deal(shield.opened(self.watch.wait, patience), deadline)
-        else:
-            self.deal(shield.opened(self.epoll.poll, patience, 64), deadline)
+        try:
+            if eager:
+                ready = shield.opened(self.watch.wait, patience)
+            else:
+                ready = shield.opened(self.epoll.poll, patience, 64)
+        except (OSError, ValueError):
+            if self.closed:
+                return  # by a signal handler, which has interrupted this
+            raise
+        self.deal(ready, deadline)
 
     def look(self) -> None:
         """Take in what has arrived, without sleeping, and call nobody back; needs the lead."""
@@ -242,6 +248,8 @@ class Driver(Door):
             Run callbacks that are due.
         """
         self.sleeping = 0.0
+        if self.closed:
+            return  # by a signal handler, since the sleep
         with self._lock:
             self._holder = _get_ident()
             try:

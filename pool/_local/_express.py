@@ -92,7 +92,15 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
                 else:
                     due = driver.memory_due
                     patience = None if due is None else max(0.0, due - driver.looked)
-                    driver.deal(shield.opened(driver.watch.wait, patience))
+                    try:
+                        ready = shield.opened(driver.watch.wait, patience)
+                    except (OSError, ValueError):
+                        if not driver.closed:
+                            raise
+                    else:
+                        driver.deal(ready)
+                if driver.closed and not loan.over:
+                    driver.check_open()  # a signal handler has ended the pool
                 if lead.followed:
                     lead.notify()
         except KeyboardInterrupt:

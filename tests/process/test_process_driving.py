@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from poolkit import PATIENCE, Gate
-from pooltasks import hold
+from pooltasks import hold, pass_gate
 
 from pool import PoolTerminated
 
@@ -81,6 +81,44 @@ def test_an_imap_is_looked_at_while_it_starts(
 
     monkeypatch.setattr(engine, "submit", looked_at)
     assert list(pool.imap(abs, range(100))) == list(range(100))
+
+
+def signal_and_hold(pid: int, path: str, number: int = signal.SIGTERM) -> int:
+    """Send a signal to the program, and wait until it lets go."""
+    os.kill(pid, number)
+    pass_gate(path)
+    return 5
+
+
+@pytest.mark.parametrize("call", ["apply", "get"])
+@pytest.mark.parametrize("ending", ["close", "terminate"])
+def test_a_signal_handler_ends_the_pool_that_is_waited_for(
+    make_pool: Callable[..., Any], gate: Gate, call: str, ending: str
+) -> None:
+    pool = make_pool(1)
+    # Known to the worker by now, so that `apply` takes its own way.
+    gate.release()
+    pool.apply(signal_and_hold, (os.getpid(), gate.path, 0))
+
+    def end(number: int, frame: object) -> None:
+        if ending == "close":
+            gate.release()
+        getattr(pool, ending)()
+        pool.join()
+
+    arguments = os.getpid(), gate.path
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        if call == "apply":
+            value = pool.apply(signal_and_hold, arguments)
+        else:
+            value = pool.apply_async(signal_and_hold, arguments).get()
+    except PoolTerminated:
+        assert ending == "terminate"
+    else:
+        assert value == 5 and ending == "close"
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_pool_that_has_ended_writes_to_no_file_of_the_program(
