@@ -147,6 +147,14 @@ class Driver(Door):
         """Whether callbacks are due or under way."""
         return bool(self.calling or self.called)
 
+    @property
+    def over(self) -> bool:
+        """Whether all workers have ended for good, or are about to be let go of."""
+        # Terminated by another thread, which waits for the lead in order to let go of all: then
+        # the workers end with that, and whoever comes first does it.
+        ending = self.closed or self.crashed or self.scheduler.broken
+        return ending or not (self.peers or self.jobs)  # between two workers there may be none
+
     def check_open(self) -> None:
         """Refuse to wait where nothing will come any more; for threads that found it closed.
 

@@ -425,12 +425,7 @@ class LocalEngine:
         for lazy in list(self.lazies):
             lazy.lift()
         driver = self.driver
-        scheduler = self.scheduler
-        # Terminated by another thread, which waits for the lead in order to let go of all: then
-        # the workers end with that, and whoever comes first does it.
-        self.lead.wait(
-            lambda: driver.closed or driver.crashed or scheduler.broken or not driver.peers
-        )
+        self.lead.wait(lambda: driver.over)
         self.dispose()
         driver.crew.wait_gone()
 

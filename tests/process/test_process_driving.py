@@ -14,6 +14,7 @@ from poolkit import PATIENCE, Gate
 from pooltasks import hold, pass_gate
 
 from pool import PoolTerminated
+from pool._local._arrivals import Arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +82,36 @@ def test_an_imap_is_looked_at_while_it_starts(
 
     monkeypatch.setattr(engine, "submit", looked_at)
     assert list(pool.imap(abs, range(100))) == list(range(100))
+
+
+def test_a_pool_is_not_over_between_two_workers(
+    make_pool: Callable[..., Any], gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    engine = pool._engine
+    wait, settle = engine.lead.wait, Arrivals.settle
+    over: list[Callable[[], bool]] = []
+    seen: list[bool] = []
+
+    def wait_and_let_go(ready: Callable[[], bool], *args: Any) -> bool:
+        over.append(ready)
+        os.kill(pid, signal.SIGKILL)
+        return bool(wait(ready, *args))
+
+    def settle_and_look(arrivals: Arrivals, *args: Any) -> None:
+        if engine.driver.jobs:
+            seen.append(over[0]())  # as a thread does that waits for another one's news
+        settle(arrivals, *args)
+
+    pool.apply_async(hold, (gate.path,))
+    result = pool.apply_async(abs, (-5,))
+    pid = gate.entered()
+    monkeypatch.setattr(engine.lead, "wait", wait_and_let_go)
+    monkeypatch.setattr(Arrivals, "settle", settle_and_look)
+    pool.close()
+    pool.join()
+    assert result.get() == 5
+    assert set(seen) == {False}
 
 
 def signal_and_hold(pid: int, path: str, number: int = signal.SIGTERM) -> int:
