@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from _thread import get_ident
 
 from pool._local import _events as ev
 from pool._local._driver import Driver
@@ -69,6 +70,8 @@ class LocalEngine:
     asks : int
         For pickling what its workers are to have: that number, or `ALL` where another engine can
         be had whose workers inherit more.
+    claims : set of int
+        Threads that are about to submit a job, so that this must not be disposed of.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class LocalEngine:
         self.method = method
         self.inherited = 0
         self.asks = ALL
+        self.claims: set[int] = set()
         self._owner = os.getpid()
         limit = os.environ.get("POOL_MEMORY_LIMIT")
         if limit is not None:
@@ -255,6 +259,8 @@ class LocalEngine:
         source.inherited = self.inherited
         driver = self.driver
         driver.jobs.add(job)
+        if self.claims:
+            self.claims.discard(get_ident())
         key = cost_key or (0 if function is None else function.function_id, source.chunksize)
         try:
             driver.post(

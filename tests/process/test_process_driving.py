@@ -203,3 +203,13 @@ def test_a_result_with_a_callback_is_lost_to_a_child_though_another_thread_drive
     gate.release()
     result.get()
     assert os.waitstatus_to_exitcode(status) == 3
+
+
+def test_workers_that_inherit_a_call_go_with_the_next_one(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    number = iter(range(3))
+    for _ in range(2):
+        assert pool.apply(lambda held: next(held), ((n for n in range(5, 7)),)) == 5
+        assert pool.apply(number.__next__) == 0
+    (side,) = pool._engines._sides
+    assert not side.claims
