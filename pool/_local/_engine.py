@@ -332,7 +332,7 @@ class LocalEngine:
     def catch_up(self) -> None:
         """See to it that all that was submitted is known, in whatever thread."""
         driver = self.driver
-        if not (driver.held_here or driver.closed):
+        if not (driver.closed or driver.inside()):
             driver.locked(lambda: None)
 
     def add_chunks(self, job_id: int, chunks: int, final: bool) -> None:
@@ -391,6 +391,8 @@ class LocalEngine:
         if job is None:
             return False
         sink: Any = job.sink
+        if index is not None and driver.inside():
+            return bool(sink.drop_later(index, error))
         if index is not None:
             sink = driver.locked(lambda: sink.drop(index))
             if sink is None:

@@ -10,6 +10,7 @@ since nobody knows for how long that will block: perhaps until there is a result
 
 from __future__ import annotations
 
+import _thread
 from collections import deque
 from itertools import islice
 
@@ -144,9 +145,9 @@ class Fed(Source):
         self.offered = False
         self.engine: LocalEngine | None = None
         self.job_id = 0
-        import threading
-
-        self._bell = threading.Semaphore(0)
+        # No semaphore: a signal handler may interrupt a thread that rings, and ring.
+        self._bell = _thread.allocate_lock()
+        self._bell.acquire()
 
     def start(self) -> None:
         """Begin to read; `engine` and `job_id` are set."""
@@ -166,12 +167,12 @@ class Fed(Source):
         for index in range(start, stop):
             self._nbytes_done += sum(map(len, self._blobs.pop(index)))
         if self._sleeps:
-            self._bell.release()
+            self._ring()
 
     def open(self, limit: int | None) -> None:
         """Let the thread read up to `limit` chunks in all (None: all)."""
         self._limit = limit
-        self._bell.release()
+        self._ring()
 
     # ------------------------------------------------------------------ what is to be told
 
@@ -250,10 +251,16 @@ class Fed(Source):
             self._sleeps = False
         return self.job_id in engine.driver.jobs
 
+    def _ring(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:
+            return  # rung already
+
     def stop(self) -> None:
         """End the thread as soon as the iterator lets it."""
         self._limit = 0
-        self._bell.release()
+        self._ring()
 
 
 def _flush(source: Windowed | Fed) -> None:

@@ -201,6 +201,14 @@ class Batch(Source):
             self._complete()
         return result
 
+    def drop_later(self, index: int, error: BaseException) -> bool:
+        """Have a call cancelled by the thread that has the lock; False if it has its outcome."""
+        if self.part(index) is None:
+            return False
+        self._driver.dirty.append(_Dropped(self, index, error))
+        self._driver.pump()
+        return True
+
     def finish(self) -> bool:
         return bool(self._due)
 
@@ -228,3 +236,22 @@ class Batch(Source):
             except BaseException:
                 due.appendleft(result)  # as in `Driver.call_back`
                 raise
+
+
+class _Dropped:
+    """A call that was cancelled within the driver's own lines."""
+
+    def __init__(self, batch: Batch, index: int, error: BaseException) -> None:
+        self._batch = batch
+        self._index = index
+        self._error = error
+
+    def flush(self) -> None:
+        """Cancel it; under the driver's lock."""
+        result = self._batch.drop(self._index)
+        if result is not None and result.abort(self._error):
+            self._batch._driver.calling.append(result)
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Nothing: it is given up with its job."""
+        return ()

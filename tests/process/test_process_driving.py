@@ -13,7 +13,7 @@ import pytest
 from poolkit import PATIENCE, Gate
 from pooltasks import hold, pass_gate
 
-from pool import PoolTerminated
+from pool import PoolTerminated, TaskCancelled
 from pool._local._arrivals import Arrivals
 
 if TYPE_CHECKING:
@@ -112,6 +112,33 @@ def test_a_pool_is_not_over_between_two_workers(
     pool.join()
     assert result.get() == 5
     assert set(seen) == {False}
+
+
+@pytest.mark.parametrize("just_entered", [False, True])
+def test_a_call_is_cancelled_within_the_lines_of_the_driver(
+    make_pool: Callable[..., Any], gate: Gate, just_entered: bool
+) -> None:
+    # As a finalizer does, or the handler of a signal that is not put off.
+    pool = make_pool(1)
+    result = pool.apply_async(hold, (gate.path,))
+    called: SimpleQueue[BaseException] = SimpleQueue()
+    other = pool.apply_async(hold, (gate.path,), error_callback=called.put)
+    gate.entered()
+    driver = pool._engine.driver
+
+    def cancel() -> None:
+        if just_entered:
+            driver._holder = 0
+        assert result.cancel()
+        assert other.cancel()
+
+    driver.locked(cancel)
+    with pytest.raises(TaskCancelled):
+        result.get()
+    with pytest.raises(TaskCancelled):
+        other.get()
+    assert called.get() is other._value
+    assert not result.cancel()
 
 
 def signal_and_hold(pid: int, path: str, number: int = signal.SIGTERM) -> int:
