@@ -119,6 +119,11 @@ class Door:
         """Hand in an event from any thread; never waits."""
         self.inbox.append(event)
         self.pump()
+        if self.closed:
+            self.refuse()
+
+    def refuse(self) -> None:
+        """Fail what was handed in if everything had been let go of by then."""
         if self._released:
             self._refuse_rest()
 

@@ -444,7 +444,11 @@ class Driver(Door):
         for job_id in list(self.jobs):
             self.jobs.abort(job_id, self._reason())
         while self.dirty:
-            self.calling.extend(self.dirty.popleft().abort(self._reason()))
+            try:
+                flushable = self.dirty.popleft()
+            except IndexError:
+                break  # another thread took the last one
+            self.calling.extend(flushable.abort(self._reason()))
         self.call_back()
 
 

@@ -305,6 +305,8 @@ class LocalEngine:
             stream.add(args, result)
             if self.scheduler.hungry:
                 self.driver.pump()
+            if self.driver.closed:
+                self.driver.refuse()
             self.attend()
         except KeyboardInterrupt:
             result.cancel()  # the caller will never have it

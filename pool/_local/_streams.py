@@ -100,9 +100,13 @@ class CallStream:
 
     def abort(self, error: BaseException) -> list[Any]:
         """Fail the calls that the scheduler never knew; return those with callbacks."""
+        self.dirty = False  # first, as in `flush`
         due = []
         while self.pending:
-            _, result = self.pending.popleft()
+            try:
+                _, result = self.pending.popleft()
+            except IndexError:
+                break  # another thread took the last one
             if result.abort(error):
                 due.append(result)
         return due

@@ -15,6 +15,7 @@ from pooltasks import hold, pass_gate
 
 from pool import PoolTerminated, TaskCancelled
 from pool._local._arrivals import Arrivals
+from pool._local._streams import CallStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +113,25 @@ def test_a_pool_is_not_over_between_two_workers(
     pool.join()
     assert result.get() == 5
     assert set(seen) == {False}
+
+
+def test_a_call_that_comes_when_its_pool_has_just_been_terminated_fails(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    pool.apply(os.getpid)
+    add = CallStream.add
+
+    def add_late(*args: Any) -> None:
+        """Let another thread be quicker."""
+        pool.terminate()
+        add(*args)
+
+    monkeypatch.setattr(CallStream, "add", add_late)
+    called: SimpleQueue[BaseException] = SimpleQueue()
+    result = pool.apply_async(os.getpid, error_callback=called.put)
+    assert isinstance(called.get_nowait(), PoolTerminated)
+    assert result.ready()
 
 
 @pytest.mark.parametrize("just_entered", [False, True])
