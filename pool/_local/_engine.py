@@ -14,6 +14,7 @@ from pool._local import _events as ev
 from pool._local._driver import Driver
 from pool._local._express import call_now
 from pool._local._jobs import Job
+from pool._local._members import members
 from pool._local._scheduler import Scheduler
 from pool._local._streams import Batch, CallStream
 from pool._local._tending import TendedLead
@@ -432,7 +433,7 @@ class LocalEngine:
 
     def join(self) -> None:
         """Wait until all workers have ended, after `close` or `terminate`."""
-        for lazy in list(self.lazies):
+        for lazy in members(self.lazies):
             lazy.lift()
         driver = self.driver
         self.lead.wait(lambda: driver.over)
@@ -482,14 +483,14 @@ def _items(books: dict[Any, Any]) -> list[tuple[Any, Any]]:
 
 def _terminate_all() -> None:
     """End what a program leaves behind when it ends."""
-    for engine in list(_engines):
+    for engine in members(_engines):
         if not (engine.driver.closed or engine.foreign):
             engine.driver.quit()
     forget_all()
 
 
 def _after_fork() -> None:
-    for engine in list(_engines):
+    for engine in members(_engines):
         engine.forked()
     _engines.clear()
 

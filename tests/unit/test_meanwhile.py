@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from pool._faces._results import MapResult
 from pool._local._events import CancelRequested, Send
 from pool._local._interrupts import GRACE
 from pool._local._job_table import JobTable
+from pool._local._members import members
 from pool._local._peers import Sent
 from pool._local._sending import Sending
 from pool._local._streams import Batch, CallStream
@@ -86,6 +88,20 @@ def test_a_task_is_cancelled_while_others_are_looked_through() -> None:
         asked[key] = (moment(number, cancelled), 0, False)
     assert table.scheduler.next_deadline() == 0
     assert len(asked) > 2
+
+
+def test_a_weak_set_changes_while_it_is_looked_through() -> None:
+    class Changing(weakref.WeakSet[Any]):
+        changes = 2
+
+        def __iter__(self) -> Any:
+            if self.changes:
+                self.changes -= 1
+                raise RuntimeError("Set changed size during iteration")
+            return super().__iter__()
+
+    kept = SimpleNamespace
+    assert members(Changing([kept])) == [kept]
 
 
 # --- while results are cancelled, which takes no lock --------------------------------------
