@@ -99,6 +99,8 @@ class Engines:
         """Return the engine; a new one after a fork or a crash, and at first use."""
         engine = self.main
         if engine is None or not engine.usable:
+            if engine is not None and engine.driver.ended:
+                engine.driver.check_open()  # the program is ending: none is started any more
             with self._lock():
                 engine = self.main
                 if engine is None or not engine.usable:

@@ -22,7 +22,7 @@ class Engine:
     foreign = False
 
     def __init__(self, happening: Callable[[], object]) -> None:
-        self.driver = SimpleNamespace(outstanding=False)
+        self.driver = SimpleNamespace(outstanding=False, ended=False)
         self.claims: set[int] = set()
         self.inherited = 1
         self.ends: list[str] = []
