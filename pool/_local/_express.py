@@ -123,7 +123,9 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
     worker_id = driver.scheduler.loans.lendable()
     if worker_id is None or driver.jobs:
         return None
-    peer = driver.peers[worker_id]
+    peer = driver.peers.get(worker_id)
+    if peer is None:
+        return None  # another thread has let go of all
     function_id = driver.functions.register(payload, True).function_id
     if function_id not in peer.known:
         return None  # the first call takes the function along

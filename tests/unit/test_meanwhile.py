@@ -12,6 +12,7 @@ from schedulertable import Table
 
 from pool._faces._results import MapResult
 from pool._local._events import CancelRequested, Send
+from pool._local._express import _borrow
 from pool._local._interrupts import GRACE
 from pool._local._job_table import JobTable
 from pool._local._members import members
@@ -102,6 +103,12 @@ def test_a_weak_set_changes_while_it_is_looked_through() -> None:
 
     kept = SimpleNamespace
     assert members(Changing([kept])) == [kept]
+
+
+def test_the_workers_of_a_pool_go_before_one_of_them_is_borrowed() -> None:
+    scheduler = SimpleNamespace(loans=SimpleNamespace(lendable=lambda: 1))
+    driver: Any = SimpleNamespace(scheduler=scheduler, jobs={}, peers={})
+    assert _borrow(driver, None, [], "call") is None
 
 
 # --- while results are cancelled, which takes no lock --------------------------------------
