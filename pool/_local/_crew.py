@@ -261,6 +261,8 @@ class Crew:
         driver.epoll.unregister(fd)
         del self.by_fd[fd]
         driver.arrivals.settle(peer, status)
+        # In the midst of that it was still known to the scheduler, which sends it again.
+        self._early_mail.pop(worker_id, None)
         self._journal.release(peer.slot_id)
         peer.close()
         self.launch()

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from pool._local._crew import Crew
+from pool._local._events import Send
 from pool._local._express import _SENT as LENT
 from pool._local._express import Loan
 from pool._local._outcomes import Outcomes
@@ -306,6 +308,21 @@ def test_an_answer_without_what_is_known_of_it() -> None:
     words = array("q", [1, 2, 3]).tobytes()
     assert decode_many(without_first(words, 3, 1, INTS), 2, INTS) == [2, 3]
     assert len(without_first(words, 3, 3, INTS)) == 0
+
+
+def test_mail_for_a_worker_that_is_just_buried_is_not_kept(pair: Pair) -> None:
+    crew: Any = SimpleNamespace(peers={1: pair.peer}, by_fd={pair.peer.channel.fileno(): pair.peer})
+    crew._early_mail = {}
+
+    def settle(peer: Peer, status: int) -> None:
+        Crew.keep_mail(crew, Send(1, 7, [(1, 0, 1)]))
+
+    nothing = SimpleNamespace(unregister=id, release=id)
+    arrivals = SimpleNamespace(settle=settle)
+    crew._driver = SimpleNamespace(epoll=nothing, arrivals=arrivals)
+    crew._journal, crew.launch = nothing, list
+    Crew._on_exit(crew, 1, 0)
+    assert crew._early_mail == {}
 
 
 # --- calls on borrowed workers ----------------------------------------------------------
