@@ -8,7 +8,7 @@ what it needs. Calls whose globals lie on shared memory have one in common, whic
 from __future__ import annotations
 
 import os
-from _thread import RLock
+from _thread import RLock, get_ident
 
 from pool._workers import _launcher
 from pool._workers._settings import thread_limits
@@ -47,6 +47,7 @@ class Engines:
 
     __slots__ = (
         "_blas_threads",
+        "_closing",
         "_locks",
         "_over",
         "_pool",
@@ -79,8 +80,8 @@ class Engines:
         self._sides: list[LocalEngine] = []
         self._sharing: LocalEngine | None = None
         self._locks: dict[int, RLock] = {}
-        #: The pool was terminated.
-        self._over = False
+        #: The pool was closed, or terminated.
+        self._closing = self._over = False
         self.method = _start_method(context)
         self.main: LocalEngine | None = None
 
@@ -91,18 +92,19 @@ class Engines:
 
     def start(self) -> LocalEngine:
         """Start the workers of the pool."""
-        self.main = self._new(self.method)
+        self.main = self._made(self.method)
         return self.main
 
     def current(self) -> LocalEngine:
         """Return the engine; a new one after a fork or a crash, and at first use."""
         engine = self.main
         if engine is None or not engine.usable:
+            if engine is not None and engine.driver.ended:
+                engine.driver.check_open()  # the program is ending: none is started any more
             with self._lock():
                 engine = self.main
                 if engine is None or not engine.usable:
-                    if self._over:
-                        raise ValueError("Pool not running")  # terminated a moment ago
+                    self._check_running()
                     if engine is not None:
                         engine.dispose()
                     engine = self.start()
@@ -113,11 +115,29 @@ class Engines:
         # a signal handler may terminate the pool in the midst of this.
         return self._locks.setdefault(os.getpid(), RLock())
 
+    def close(self) -> None:
+        """Take no more calls: have the workers end when those that were made are done."""
+        with self._lock():
+            self._closing = True
+        for engine in self.all():
+            engine.close()
+
     def finish(self) -> list[LocalEngine]:
         """Start no engine any more; return those that there are."""
         with self._lock():
             self._over = True
         return self.all()
+
+    def _check_running(self) -> None:
+        if self._closing or self._over:
+            raise ValueError("Pool not running")  # closed or terminated a moment ago
+
+    def _made(self, method: str) -> LocalEngine:
+        engine = self._new(method)
+        if self._closing or self._over:
+            engine.dispose()  # by a signal handler, which could not know of this one
+            self._check_running()
+        return engine
 
     def inheriting(self, error: CannotSend) -> LocalEngine:
         """Return an engine whose workers inherit everything, for one call.
@@ -129,12 +149,23 @@ class Engines:
         """
         if not hasattr(os, "fork"):
             raise error
-        for side in list(self._sides):
-            if not side.driver.outstanding:
-                side.dispose()
-                self._sides.remove(side)
-        engine = self._new("fork")
-        self._sides.append(engine)
+        me = get_ident()
+        with self._lock():
+            self._check_running()
+            done = []
+            for side in list(self._sides):
+                side.claims.discard(me)  # for a call that came to nothing
+                if not (side.claims or side.driver.outstanding):
+                    self._sides.remove(side)
+                    done.append(side)
+        # Without the lock: whoever drives one may be in a callback, which makes calls.
+        for side in done:
+            side.dispose()
+        with self._lock():
+            self._check_running()
+            engine = self._made("fork")
+            engine.claims.add(me)
+            self._sides.append(engine)
         return engine
 
     def sharing(self, engine: LocalEngine, inherits: int) -> LocalEngine:
@@ -152,11 +183,12 @@ class Engines:
         with self._lock():
             known = self._sharing
             if known is None or not known.usable or known.inherited < inherits:
-                if self._over:
-                    raise ValueError("Pool not running")  # terminated a moment ago
+                self._check_running()
+                made = self._made("fork")
                 if known is not None and not known.foreign:
                     self._sides.append(known)  # until it has no work any more
-                known = self._sharing = self._new("fork")
+                known = self._sharing = made
+            known.claims.add(get_ident())
         return known
 
     def resize(self, processes: int) -> None:

@@ -6,6 +6,8 @@ instead of waiting.
 
 from __future__ import annotations
 
+from pool._local._members import members
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +25,7 @@ def unfinished(engines: Iterable[LocalEngine]) -> dict[Any, Any]:
     """
     found: dict[Any, Any] = {}
     for engine in engines:
-        for lazy in list(engine.lazies):
+        for lazy in members(engine.lazies):
             lazy.work_off()
         engine.catch_up()
         engine.attend()

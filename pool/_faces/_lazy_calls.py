@@ -88,9 +88,10 @@ def start_imap(
     source.engine = engine
     flow.source = source
     flow.open = source.open
-    engine.lazies.add(flow)
     job_id = engine.submit(function, mode, source, flow, label, *limits)
     flow.job_id = source.job_id = job_id
+    # Last: other threads that find it there have the rest of its input read.
+    engine.lazies.add(flow)
     iterator = kind(pool, flow, chunksize)
     try:
         if isinstance(source, Fed):

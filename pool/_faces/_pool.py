@@ -399,8 +399,7 @@ class Pool(StandardPool):
         """Accept no more work; workers end when what was submitted is done."""
         if self._state == RUN:
             self._state = CLOSE
-            for engine in self._engines.all():
-                engine.close()
+            self._engines.close()
 
     def terminate(self) -> None:
         """End the workers at once, without completing outstanding work."""

@@ -156,11 +156,11 @@ class AsyncResult(StandardResult):
 
     def call_back(self) -> None:
         """Call the user's callbacks, then let waiting threads go on."""
-        callback = self._callback if self._success else self._error_callback
-        self._callback = self._error_callback = None
         try:
             if self._progress is not None:
                 self._report()
+            callback = self._callback if self._success else self._error_callback
+            self._callback = self._error_callback = None
             if callback is not None:
                 callback(self._value)
         except Exception as error:
@@ -194,7 +194,8 @@ class MapResult(AsyncResult):
         super().__init__(pool, engine, callback, error_callback)
         self._chunksize = chunksize
         self._length = length
-        self._value = [None] * length
+        #: Not `_value`: whoever cancels the call puts an error there, while this may be filled.
+        self._values = [None] * length
         self._first_failed = -1
         self._received = 0
         self._reported = 0
@@ -209,10 +210,10 @@ class MapResult(AsyncResult):
                 self._first_failed = start
                 self._error = values[0]
         elif size == 1:
-            self._value[start : start + len(values)] = values
+            self._values[start : start + len(values)] = values
         else:
             for number, chunk in enumerate(values, start):
-                self._value[number * size : (number + 1) * size] = chunk
+                self._values[number * size : (number + 1) * size] = chunk
         return self._progress is not None
 
     @property
@@ -225,6 +226,9 @@ class MapResult(AsyncResult):
         if self._first_failed >= 0:
             self._success = False
             self._value = self._error
+        else:
+            self._value = self._values
+        self._values = []
         self._whole = True
         return super().finish()
 

@@ -32,7 +32,7 @@ class WorkerView:
         """How it has ended, minus a signal's number if by that; None while it lives."""
         engine = self._engine
         if engine.usable:
-            engine.lead.glance()
+            engine.glance()
         status = None if self._peer is None else self._peer.status
         if status is not None:
             return os.waitstatus_to_exitcode(status)
@@ -52,7 +52,7 @@ def worker_views(pool: Pool) -> list[WorkerView]:
     engine = pool._engines.main
     if engine is None or not engine.usable:
         return []
-    engine.lead.glance()
+    engine.glance()
     views = []
     for worker in list(engine.scheduler.workers.values()):
         if worker.stopping:

@@ -1,6 +1,6 @@
 """The workers of an engine as processes: asking for them, signals to them, their ends.
 
-Each one takes a page of the journal. There may be fewer pages than workers that are
+Each one takes a page of the journal. There may be no room for as many pages as workers are
 wanted, because blocked tasks do not count as running; the others, and what is to be sent
 to them, wait here until a page is free.
 """
@@ -102,7 +102,7 @@ class Crew:
         while self.unlaunched and not driver.closed:
             slot_id = self._journal.acquire()
             if slot_id is None:
-                break  # more blocked tasks than pages: go on when a worker ends
+                break  # no room for more pages: go on when a worker ends
             worker_id = self.unlaunched.pop(0)
             try:
                 ours, theirs = socket_pair()
@@ -261,6 +261,8 @@ class Crew:
         driver.epoll.unregister(fd)
         del self.by_fd[fd]
         driver.arrivals.settle(peer, status)
+        # In the midst of that it was still known to the scheduler, which sends it again.
+        self._early_mail.pop(worker_id, None)
         self._journal.release(peer.slot_id)
         peer.close()
         self.launch()

@@ -8,6 +8,7 @@ interrupts the holder cannot deadlock.
 from __future__ import annotations
 
 import _thread
+import sys
 from collections import deque
 
 from store._interrupts import shield
@@ -15,12 +16,16 @@ from store._interrupts import shield
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
     from pool._local import _events as ev
     from pool._local._protocols import CallsBack, Flushable
 
 _get_ident = _thread.get_ident
+
+#: The methods in which a thread takes the lock.
+_TAKERS = {"deal", "locked", "pump", "quit", "release"}
 
 
 class Door:
@@ -91,6 +96,18 @@ class Door:
         """Whether some thread, perhaps this one, is just about to be inside, or has just left."""
         return self._lock.locked() and not self._holder
 
+    def inside(self) -> bool:
+        """Return whether this thread has the lock, further up its stack, or is about to."""
+        if self.held_here or not self.entered:
+            return self.held_here
+        # A signal handler or a finalizer, or just the wrong moment: looked up, for it is rare.
+        frame: FrameType | None = sys._getframe()
+        while frame is not None:
+            if frame.f_code.co_name in _TAKERS and frame.f_locals.get("self") is self:
+                return True
+            frame = frame.f_back
+        return False
+
     @property
     def ended(self) -> bool:
         """Whether the interpreter goes down, and nothing is done any more."""
@@ -102,6 +119,11 @@ class Door:
         """Hand in an event from any thread; never waits."""
         self.inbox.append(event)
         self.pump()
+        if self.closed:
+            self.refuse()
+
+    def refuse(self) -> None:
+        """Fail what was handed in if everything had been let go of by then."""
         if self._released:
             self._refuse_rest()
 

@@ -147,6 +147,14 @@ class Driver(Door):
         """Whether callbacks are due or under way."""
         return bool(self.calling or self.called)
 
+    @property
+    def over(self) -> bool:
+        """Whether all workers have ended for good, or are about to be let go of."""
+        # Terminated by another thread, which waits for the lead in order to let go of all: then
+        # the workers end with that, and whoever comes first does it.
+        ending = self.closed or self.crashed or self.scheduler.broken
+        return ending or not (self.peers or self.jobs)  # between two workers there may be none
+
     def check_open(self) -> None:
         """Refuse to wait where nothing will come any more; for threads that found it closed.
 
@@ -218,10 +226,16 @@ class Driver(Door):
             left = due - self.looked
             if patience is None or left < patience:
                 patience = left if left > 0.0 else 0.0
-        if eager:
-            self.deal(shield.opened(self.watch.wait, patience), deadline)
-        else:
-            self.deal(shield.opened(self.epoll.poll, patience, 64), deadline)
+        try:
+            if eager:
+                ready = shield.opened(self.watch.wait, patience)
+            else:
+                ready = shield.opened(self.epoll.poll, patience, 64)
+        except (OSError, ValueError):
+            if self.closed:
+                return  # by a signal handler, which has interrupted this
+            raise
+        self.deal(ready, deadline)
 
     def look(self) -> None:
         """Take in what has arrived, without sleeping, and call nobody back; needs the lead."""
@@ -242,6 +256,8 @@ class Driver(Door):
             Run callbacks that are due.
         """
         self.sleeping = 0.0
+        if self.closed:
+            return  # by a signal handler, since the sleep
         with self._lock:
             self._holder = _get_ident()
             try:
@@ -270,7 +286,12 @@ class Driver(Door):
                 except IndexError:
                     return  # another thread took the last one
                 under_way.append(sink)
-                shield.opened(sink.call_back)
+                try:
+                    shield.opened(sink.call_back)
+                except BaseException:
+                    # Perhaps before it began. What it has done by now it does not do again.
+                    self.calling.insert(0, sink)
+                    raise
             finally:
                 del self.called[id(under_way)]
 
@@ -423,7 +444,11 @@ class Driver(Door):
         for job_id in list(self.jobs):
             self.jobs.abort(job_id, self._reason())
         while self.dirty:
-            self.calling.extend(self.dirty.popleft().abort(self._reason()))
+            try:
+                flushable = self.dirty.popleft()
+            except IndexError:
+                break  # another thread took the last one
+            self.calling.extend(flushable.abort(self._reason()))
         self.call_back()
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from _thread import get_ident
 
 from pool._local import _events as ev
 from pool._local._driver import Driver
 from pool._local._express import call_now
 from pool._local._jobs import Job
+from pool._local._members import members
 from pool._local._scheduler import Scheduler
 from pool._local._streams import Batch, CallStream
 from pool._local._tending import TendedLead
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from pool._local._express import Loan
     from pool._local._jobs import Function, Sink, Source
-    from pool._local._lazy import Fed
+    from pool._local._lazy import Fed, Windowed
 
 #: Functions that `LocalEngine.call_soon` remembers.
 STREAMS_KEPT = 256
@@ -69,6 +71,8 @@ class LocalEngine:
     asks : int
         For pickling what its workers are to have: that number, or `ALL` where another engine can
         be had whose workers inherit more.
+    claims : set of int
+        Threads that are about to submit a job, so that this must not be disposed of.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class LocalEngine:
         self.method = method
         self.inherited = 0
         self.asks = ALL
+        self.claims: set[int] = set()
         self._owner = os.getpid()
         limit = os.environ.get("POOL_MEMORY_LIMIT")
         if limit is not None:
@@ -256,6 +261,8 @@ class LocalEngine:
         source.inherited = self.inherited
         driver = self.driver
         driver.jobs.add(job)
+        if self.claims:
+            self.claims.discard(get_ident())
         key = cost_key or (0 if function is None else function.function_id, source.chunksize)
         try:
             driver.post(
@@ -300,6 +307,8 @@ class LocalEngine:
             stream.add(args, result)
             if self.scheduler.hungry:
                 self.driver.pump()
+            if self.driver.closed:
+                self.driver.refuse()
             self.attend()
         except KeyboardInterrupt:
             result.cancel()  # the caller will never have it
@@ -327,7 +336,7 @@ class LocalEngine:
     def catch_up(self) -> None:
         """See to it that all that was submitted is known, in whatever thread."""
         driver = self.driver
-        if not (driver.held_here or driver.closed):
+        if not (driver.closed or driver.inside()):
             driver.locked(lambda: None)
 
     def add_chunks(self, job_id: int, chunks: int, final: bool) -> None:
@@ -358,7 +367,7 @@ class LocalEngine:
         """Have so many workers that may run tasks at the same time."""
         self.driver.post(ev.ProcessesChanged(processes))
 
-    def offer(self, feed: Fed, many: bool) -> None:
+    def offer(self, feed: Fed | Windowed, many: bool) -> None:
         """See to it that an input's new chunks are sent as soon as a worker can take one.
 
         At once if a worker has nothing to do, or if there are `many`. Else whoever receives the
@@ -386,6 +395,8 @@ class LocalEngine:
         if job is None:
             return False
         sink: Any = job.sink
+        if index is not None and driver.inside():
+            return bool(sink.drop_later(index, error))
         if index is not None:
             sink = driver.locked(lambda: sink.drop(index))
             if sink is None:
@@ -423,15 +434,10 @@ class LocalEngine:
 
     def join(self) -> None:
         """Wait until all workers have ended, after `close` or `terminate`."""
-        for lazy in list(self.lazies):
+        for lazy in members(self.lazies):
             lazy.lift()
         driver = self.driver
-        scheduler = self.scheduler
-        # Terminated by another thread, which waits for the lead in order to let go of all: then
-        # the workers end with that, and whoever comes first does it.
-        self.lead.wait(
-            lambda: driver.closed or driver.crashed or scheduler.broken or not driver.peers
-        )
+        self.lead.wait(lambda: driver.over)
         self.dispose()
         driver.crew.wait_gone()
 
@@ -458,10 +464,17 @@ class LocalEngine:
         """Forget, in a forked child, what belongs to the parent."""
         from pool._errors import PoolTerminated
 
-        while self.driver.jobs:
-            _, job = self.driver.jobs.popitem()
-            job.sink.abort(PoolTerminated("this result belongs to the process that was forked"))
-        self.driver.release(forked=True)
+        driver = self.driver
+        # First: the tasks of workers that wait for a job in the parent must not hear of its end.
+        driver.release(forked=True)
+        # A thread that is not here may have had the other one.
+        self.lead = TendedLead(driver)
+        text = "this result belongs to the process that was forked"
+        while driver.jobs:
+            _, job = driver.jobs.popitem()
+            job.sink.abort(PoolTerminated(text))
+        # Of those with callbacks, which are the parent's to run: told when somebody waits.
+        driver.failure = driver.failure or PoolTerminated(text)
 
 
 def _items(books: dict[Any, Any]) -> list[tuple[Any, Any]]:
@@ -471,14 +484,14 @@ def _items(books: dict[Any, Any]) -> list[tuple[Any, Any]]:
 
 def _terminate_all() -> None:
     """End what a program leaves behind when it ends."""
-    for engine in list(_engines):
+    for engine in members(_engines):
         if not (engine.driver.closed or engine.foreign):
             engine.driver.quit()
     forget_all()
 
 
 def _after_fork() -> None:
-    for engine in list(_engines):
+    for engine in members(_engines):
         engine.forked()
     _engines.clear()
 

@@ -92,7 +92,15 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
                 else:
                     due = driver.memory_due
                     patience = None if due is None else max(0.0, due - driver.looked)
-                    driver.deal(shield.opened(driver.watch.wait, patience))
+                    try:
+                        ready = shield.opened(driver.watch.wait, patience)
+                    except (OSError, ValueError):
+                        if not driver.closed:
+                            raise
+                    else:
+                        driver.deal(ready)
+                if driver.closed and not loan.over:
+                    driver.check_open()  # a signal handler has ended the pool
                 if lead.followed:
                     lead.notify()
         except KeyboardInterrupt:
@@ -115,7 +123,9 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
     worker_id = driver.scheduler.loans.lendable()
     if worker_id is None or driver.jobs:
         return None
-    peer = driver.peers[worker_id]
+    peer = driver.peers.get(worker_id)
+    if peer is None:
+        return None  # another thread has let go of all
     function_id = driver.functions.register(payload, True).function_id
     if function_id not in peer.known:
         return None  # the first call takes the function along

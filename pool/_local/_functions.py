@@ -42,7 +42,7 @@ class FunctionTable:
         self._ended: deque[int] = deque()
 
     def register(self, payload: Any, idle: bool) -> Function:
-        """Return the number under which workers keep a pickled function.
+        """Return the number under which workers keep a pickled function; in any thread.
 
         Parameters
         ----------
@@ -69,7 +69,11 @@ class FunctionTable:
             self._shared[data] = function
             if len(self._shared) > FUNCTIONS_KEPT and idle:
                 for old in list(self._shared)[: FUNCTIONS_KEPT // 2]:
-                    self._drop(self._shared.pop(old).function_id)
+                    # Another thread may do the same; workers are told under the lock.
+                    dropped = self._shared.pop(old, None)
+                    if dropped is not None:
+                        self._ended.append(dropped.function_id)
+                self._dirty.append(self)
         return function
 
     def use(self, function: Function) -> None:
@@ -97,9 +101,11 @@ class FunctionTable:
         Without waiting for the next job to tell it with: that may be long, and there may be
         gigabytes in a function that is not shared.
         """
+        told: set[Peer] = set()
         while self._ended:
-            for peer in self._drop(self._ended.popleft()):
-                peer.tell()
+            told.update(self._drop(self._ended.popleft()))
+        for peer in told:
+            peer.tell()
 
     def abort(self, error: BaseException) -> tuple[()]:
         """Nothing: the workers end."""

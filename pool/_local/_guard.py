@@ -13,6 +13,7 @@ from time import perf_counter
 
 from pool import _memory
 from pool._local import _events as ev
+from pool._local._members import members
 from pool._local._shortage import PATIENCE_LEAST, PATIENCE_MOST, largest, patience, shortest
 
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ class Guard:
         try:
             # One at a time, whichever pool it is of. Asked before memory is read: a reading from
             # before the end of one worker must not end another.
-            if any(guard.ending is not None for guard in list(_guards)):
+            if any(guard.ending is not None for guard in members(_guards)):
                 return PATIENCE_LEAST
             began = perf_counter()
             rooms = self._rooms()

@@ -33,7 +33,8 @@ class Interrupts:
 
     def deadline(self) -> float | None:
         """Return when to look again, None if there is nothing to look at."""
-        return min((when for when, _, _ in self.asked.values()), default=None)
+        # Asked without the lock by the thread that is about to sleep.
+        return min((when for when, _, _ in list(self.asked.values())), default=None)
 
     def cancel(self, key: Key, now: float) -> Interrupt:
         """Ask one to stop whose outcome nobody wants; its worker ends if it does not."""

@@ -53,7 +53,8 @@ class JobTable(dict[int, "Job"]):
         if peer is None:
             return []
         numbers = {run[0] for sent in peer.sent.values() for run in sent.runs}
-        return [self[number] for number in numbers if number in self]
+        # Not asked twice: another thread may take one out.
+        return [job for job in map(self.get, numbers) if job is not None]
 
     def of_chunk(self, worker_id: int, message_id: int, chunk: int) -> tuple[Job, int] | None:
         """Return job and index of a chunk, None if its message is over.

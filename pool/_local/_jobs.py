@@ -222,7 +222,10 @@ def encode_chunk(
 
 def unsendable(error: BaseException, where: str) -> list[Any]:
     """Return the payload of a chunk that fails with `error` instead of being run."""
-    encoded = dumps_to_worker(_Unsendable(_located(error, where)))
+    try:
+        encoded = dumps_to_worker(_Unsendable(_located(error, where)))
+    except BaseException:
+        encoded = dumps_to_worker(_Unsendable(_described(error, where)))
     return [encoded.data, *encoded.buffers]
 
 
@@ -240,9 +243,17 @@ def _located(error: BaseException, where: str) -> BaseException:
         error.add_note(f"while sending {where}")
         loaded: BaseException = _pickle.loads(_pickle.dumps(error))
     except BaseException:
-        text = f"{type(error).__name__}: {error} (while sending {where})"
-        return _pickle.PicklingError(text)
+        return _described(error, where)
     return loaded
+
+
+def _described(error: BaseException, where: str) -> BaseException:
+    """Return what says in words what an error says that cannot be sent itself."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = type(error).__name__  # it cannot even be told
+    return _pickle.PicklingError(f"{text} (while sending {where})")
 
 
 class _Unsendable:

@@ -10,6 +10,8 @@ since nobody knows for how long that will block: perhaps until there is a result
 
 from __future__ import annotations
 
+import _thread
+from collections import deque
 from itertools import islice
 
 from pool._local import _events as ev
@@ -34,7 +36,7 @@ BURST = 256
 class Windowed(Items):
     """Chunks of a sequence, made available step by step."""
 
-    __slots__ = ("_total", "engine", "job_id")
+    __slots__ = ("_total", "_wanted", "engine", "job_id", "offered")
 
     def __init__(
         self,
@@ -47,18 +49,36 @@ class Windowed(Items):
         self._total = self.chunks
         self.chunks = min(window, self._total)
         self.final = self.chunks == self._total
+        #: Limits up to which chunks were asked for since somebody looked.
+        self._wanted: deque[int] = deque()
+        #: Whether the driver knows that there is something to tell.
+        self.offered = False
         self.engine: LocalEngine | None = None
         self.job_id = 0
 
     def open(self, limit: int | None) -> None:
-        """Make the chunks up to `limit` available (all if None)."""
-        limit = self._total if limit is None else min(limit, self._total)
-        added = limit - self.chunks
-        if added <= 0 or self.final or self.engine is None:
+        """Make the chunks up to `limit` available (all if None); from any thread."""
+        if self.final or self.engine is None:
             return
-        self.chunks = limit
-        self.final = limit == self._total
-        self.engine.add_chunks(self.job_id, added, self.final)
+        self._wanted.append(self._total if limit is None else min(limit, self._total))
+        # Counted under the lock: by two threads at a time, what is told last might be less.
+        self.engine.offer(self, True)
+
+    def news(self) -> tuple[int, bool]:
+        """Return how many chunks are to be told of, and whether that is all; see `Fed.news`."""
+        before, told = self.chunks, self.final
+        while self._wanted:
+            self.chunks = max(self.chunks, self._wanted.popleft())
+        self.final = self.chunks == self._total
+        return self.chunks - before, self.final and not told
+
+    def flush(self) -> None:
+        """Tell the scheduler of what is to be sent; under the driver's lock."""
+        _flush(self)
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Nothing: the job is given up as a whole."""
+        return ()
 
 
 class Fed(Source):
@@ -125,9 +145,9 @@ class Fed(Source):
         self.offered = False
         self.engine: LocalEngine | None = None
         self.job_id = 0
-        import threading
-
-        self._bell = threading.Semaphore(0)
+        # No semaphore: a signal handler may interrupt a thread that rings, and ring.
+        self._bell = _thread.allocate_lock()
+        self._bell.acquire()
 
     def start(self) -> None:
         """Begin to read; `engine` and `job_id` are set."""
@@ -147,12 +167,12 @@ class Fed(Source):
         for index in range(start, stop):
             self._nbytes_done += sum(map(len, self._blobs.pop(index)))
         if self._sleeps:
-            self._bell.release()
+            self._ring()
 
     def open(self, limit: int | None) -> None:
         """Let the thread read up to `limit` chunks in all (None: all)."""
         self._limit = limit
-        self._bell.release()
+        self._ring()
 
     # ------------------------------------------------------------------ what is to be told
 
@@ -170,12 +190,7 @@ class Fed(Source):
 
     def flush(self) -> None:
         """Tell the scheduler of what was read; under the driver's lock."""
-        # Cleared before anything is counted: who finds it set has its chunk counted here.
-        self.offered = False
-        added, final = self.news()
-        if added or final:
-            assert self.engine is not None
-            self.engine.driver.inbox.append(ev.ChunksAdded(self.job_id, added, final))
+        _flush(self)
 
     def abort(self, error: BaseException) -> tuple[()]:
         """Nothing: the job is given up as a whole."""
@@ -236,7 +251,22 @@ class Fed(Source):
             self._sleeps = False
         return self.job_id in engine.driver.jobs
 
+    def _ring(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:
+            return  # rung already
+
     def stop(self) -> None:
         """End the thread as soon as the iterator lets it."""
         self._limit = 0
-        self._bell.release()
+        self._ring()
+
+
+def _flush(source: Windowed | Fed) -> None:
+    # Cleared before anything is counted: who finds it set has its chunk counted here.
+    source.offered = False
+    added, final = source.news()
+    if added or final:
+        assert source.engine is not None
+        source.engine.driver.inbox.append(ev.ChunksAdded(source.job_id, added, final))

@@ -7,6 +7,7 @@ methods of `Pool` work unchanged on top of it.
 from __future__ import annotations
 
 import weakref
+from _thread import RLock
 from itertools import count
 from types import SimpleNamespace
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._local._jobs import Sink, Source
-    from pool._local._lazy import Fed
+    from pool._local._lazy import Fed, Windowed
 
 
 class _Request:
@@ -121,6 +122,7 @@ class NestedEngine:
             tasks_done=0,
             tasks_failed=0,
         )
+        self._offering = RLock()
         self._ids = count(1)
         self._function_ids = count(1)
 
@@ -185,11 +187,13 @@ class NestedEngine:
         ]
         return found + [(getattr(sink, "_job_id", id(sink)), sink) for sink in list(driver.calling)]
 
-    def offer(self, feed: Fed, many: bool) -> None:
+    def offer(self, feed: Fed | Windowed, many: bool) -> None:
         """Hand an input's new chunks to the parent; what its workers do is not known here."""
-        added, final = feed.news()
-        if added or final:
-            self.add_chunks(feed.job_id, added, final)
+        # As under the lock of a driver: what was counted first is told first.
+        with self._offering:
+            added, final = feed.news()
+            if added or final:
+                self.add_chunks(feed.job_id, added, final)
         self.attend()
 
     def call_now(self, payload: Any, blobs: list[Any], label: Any) -> None:

@@ -48,7 +48,7 @@ class Outcomes:
     def answered(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
         """Take an answer: a DONE message of a worker."""
         _, message_id, chunks, final, elapsed, failed, layout = head
-        if self.loans and message_id >= self.next_loan:
+        if message_id >= self.next_loan:
             self._loan_answered(peer, message_id, failed, blobs)
             return
         sent = peer.sent.get(message_id)
@@ -183,7 +183,9 @@ class Outcomes:
 
     def _loan_answered(self, peer: Peer, message_id: int, failed: int, blobs: list[Any]) -> None:
         del peer.sent[message_id]
-        loan = self.loans.pop(peer.worker_id)
+        loan = self.loans.pop(peer.worker_id, None)
+        if loan is None:
+            return  # given up before its answer came, and its worker with it
         try:
             value = decode(blobs)
         except BaseException as error:

@@ -172,6 +172,7 @@ class Peer:
         sent = self.sent.get(message_id)
         if sent is None:
             return None, []
+        sent.harvested = 0  # no answer of its own follows that would begin with them
         finished, flushed = words[FINISHED], words[FLUSHED]
         missing = finished - sent.answered
         if missing < 0:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         """What runs code of the user's, without any lock."""
 
         def call_back(self) -> None:
-            """Run what is due."""
+            """Run what is due, and not what it has begun to run before."""
 
     class Aside(Protocol):
         """Work that is driven along with the jobs and that the scheduler knows nothing of."""

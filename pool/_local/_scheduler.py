@@ -130,18 +130,18 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when `DeadlinePassed` is due, None if nothing is."""
+        # Asked without the lock by the thread that is about to sleep.
         deadline = self.stragglers.due
         if self.interrupts.asked:
             asked = self.interrupts.deadline()
             if asked is not None and (deadline is None or asked < deadline):
                 deadline = asked
         if self._timed:
-            for worker in self.workers.values():
-                for message in worker.messages.values():
-                    if message.deadline is not None and (
-                        deadline is None or message.deadline < deadline
-                    ):
-                        deadline = message.deadline
+            for worker in list(self.workers.values()):
+                for message in list(worker.messages.values()):
+                    due = message.deadline
+                    if due is not None and (deadline is None or due < deadline):
+                        deadline = due
         return deadline
 
     @property
@@ -151,8 +151,8 @@ class Scheduler:
 
     @property
     def timed(self) -> bool:
-        """Whether some task runs against the clock, or has been asked to stop."""
-        return bool(self.interrupts.asked or self._timed)
+        """Whether something may be due by the clock, see `next_deadline`."""
+        return bool(self.interrupts.asked or self._timed or self.stragglers.due is not None)
 
     @property
     def interrupting(self) -> bool:

@@ -45,11 +45,14 @@ class Sending:
             return
         blobs: list[Any] = []
         defines: dict[int, tuple[int, bool, int]] = {}
-        if any(run[0] not in driver.jobs for run in runs):
-            # One of them was cancelled a moment ago by another thread; its event follows.
-            self._send_without(command)
-            return
-        jobs = [driver.jobs[run[0]] for run in runs]
+        jobs: list[Job] = []
+        for job_id, *_ in runs:
+            job = driver.jobs.get(job_id)
+            if job is None:
+                # It was cancelled a moment ago by another thread; its event follows.
+                self._send_without(command)
+                return
+            jobs.append(job)
         sent = peer.sent[message_id] = Sent(runs, [])
         for job in jobs:
             function = job.function

@@ -19,6 +19,7 @@ from collections import deque
 from pool._local import _events as ev
 from pool._local._jobs import Job, Source
 from pool._transport._messages import PACKED, STAR
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,9 +100,13 @@ class CallStream:
 
     def abort(self, error: BaseException) -> list[Any]:
         """Fail the calls that the scheduler never knew; return those with callbacks."""
+        self.dirty = False  # first, as in `flush`
         due = []
         while self.pending:
-            _, result = self.pending.popleft()
+            try:
+                _, result = self.pending.popleft()
+            except IndexError:
+                break  # another thread took the last one
             if result.abort(error):
                 due.append(result)
         return due
@@ -184,20 +189,29 @@ class Batch(Source):
 
     def part(self, index: int) -> Any:
         """Return the result of one call; None if it has its outcome."""
-        return self.results[index]
+        # There are none any more of a job that was given up.
+        return self.results[index] if index < len(self.results) else None
 
     def drop(self, index: int) -> Any:
         """Take the result of a cancelled call out; None if it has its outcome.
 
         Called under the driver's lock.
         """
-        result = self.results[index]
+        result = self.part(index)
         if result is not None:
             self.results[index] = None
             self.waiting -= 1
             self._driver.inbox.append(ev.CancelRequested(self.job_id, index))
             self._complete()
         return result
+
+    def drop_later(self, index: int, error: BaseException) -> bool:
+        """Have a call cancelled by the thread that has the lock; False if it has its outcome."""
+        if self.part(index) is None:
+            return False
+        self._driver.dirty.append(_Dropped(self, index, error))
+        self._driver.pump()
+        return True
 
     def finish(self) -> bool:
         return bool(self._due)
@@ -212,5 +226,36 @@ class Batch(Source):
         return bool(self._due)
 
     def call_back(self) -> None:
-        while self._due:
-            self._due.popleft().call_back()
+        shield.closed(self._call_back)
+
+    def _call_back(self) -> None:
+        due = self._due
+        while due:
+            try:
+                result = due.popleft()
+            except IndexError:
+                return  # another thread took the last one
+            try:
+                shield.opened(result.call_back)
+            except BaseException:
+                due.appendleft(result)  # as in `Driver.call_back`
+                raise
+
+
+class _Dropped:
+    """A call that was cancelled within the driver's own lines."""
+
+    def __init__(self, batch: Batch, index: int, error: BaseException) -> None:
+        self._batch = batch
+        self._index = index
+        self._error = error
+
+    def flush(self) -> None:
+        """Cancel it; under the driver's lock."""
+        result = self._batch.drop(self._index)
+        if result is not None and result.abort(self._error):
+            self._batch._driver.calling.append(result)
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Nothing: it is given up with its job."""
+        return ()

@@ -5,8 +5,8 @@ runs, the slot says which one; results of cheap chunks, which are sent many at a
 kept there until then. So when a worker dies the parent knows exactly which chunk was
 running, loses no finished result, and runs nothing twice.
 
-Workers of a runtime of tasks and actors also have a *trace* each, at the end of the file: notes of
-what has run and when.
+Workers of a runtime of tasks and actors also have a *trace* each, behind the slots: notes of what
+has run and when. Slots for more workers than the file was made for lie behind those.
 
 Only the worker writes a slot (but for the words about interrupts and halts, which only the
 parent writes), and the parent reads it after the worker has ended: there is nothing to lock.
@@ -69,9 +69,10 @@ class JournalFile:
     Parameters
     ----------
     slots : int
-        How many workers may exist at the same time.
+        For how many workers there is room at first; more is made when they are needed.
     traced : bool
-        Have a trace for each slot, if files may be that large. It takes memory as it is written.
+        Have a trace for each of these slots, if files may be that large. It takes memory as it is
+        written.
 
     Raises
     ------
@@ -81,6 +82,7 @@ class JournalFile:
 
     def __init__(self, slots: int, traced: bool = False) -> None:
         self.fd = anonymous.create("actorpool-journal")
+        self._slots = slots
         self._traces = slots * SLOT_NBYTES
         size = self._traces
         try:
@@ -94,17 +96,21 @@ class JournalFile:
                     os.ftruncate(self.fd, size)
                     traced = False
             self.traced = traced
-            self._map = mmap.mmap(self.fd, size)
+            # Parts of the file, each with the number of the slot that it begins with.
+            self._parts = [_Part(0, mmap.mmap(self.fd, size))]
         except BaseException:
             os.close(self.fd)
             raise
-        self._view = memoryview(self._map)
+        self._nbytes = size
         self._free = list(range(slots - 1, -1, -1))
 
     def acquire(self) -> int | None:
-        """Return a free slot, zeroed, or None if all are in use."""
+        """Return a free slot, zeroed, or None if all are in use and there is no room for more."""
         if not self._free:
-            return None
+            try:
+                self._grow()
+            except OSError:
+                return None
         number = self._free.pop()
         slot = self.slot(number)
         slot.words[:] = _CLEAN
@@ -114,18 +120,35 @@ class JournalFile:
         slot.release()
         return number
 
+    def _grow(self) -> None:
+        """Add as many slots as there were at first, behind all there is; they have no traces."""
+        begin, size = self._nbytes, self._slots * SLOT_NBYTES
+        anonymous.reserve(self.fd, begin + size)
+        try:
+            added = mmap.mmap(self.fd, size, offset=begin)
+        except OSError:
+            os.ftruncate(self.fd, begin)
+            raise
+        self._nbytes += size
+        first = begin // SLOT_NBYTES
+        self._parts.append(_Part(first, added))
+        self._free.extend(range(first + self._slots - 1, first - 1, -1))
+
     def release(self, slot: int) -> None:
         """Give a slot back whose worker has ended."""
         self._free.append(slot)
 
     def slot(self, slot: int) -> Slot:
         """Return the view of one slot."""
-        start = slot * SLOT_NBYTES
-        view = self._view[start : start + SLOT_NBYTES]
-        if not self.traced:
+        part = self._parts[0]
+        if slot >= self._slots:
+            part = next(part for part in reversed(self._parts) if part.first <= slot)
+        start = (slot - part.first) * SLOT_NBYTES
+        view = part.view[start : start + SLOT_NBYTES]
+        if not self.traced or slot >= self._slots:
             return Slot(view)
         start = self._trace_at(slot)
-        return Slot(view, self._view[start : start + TRACE_NBYTES])
+        return Slot(view, part.view[start : start + TRACE_NBYTES])
 
     def _trace_at(self, slot: int) -> int:
         return self._traces + slot * TRACE_NBYTES
@@ -136,8 +159,24 @@ class JournalFile:
             return
         os.close(self.fd)
         self.fd = -1
+        for part in self._parts:
+            part.close()
+
+
+class _Part:
+    """A part of the file that was mapped at one go."""
+
+    __slots__ = ("_map", "first", "view")
+
+    def __init__(self, first: int, mapped: mmap.mmap) -> None:
+        self.first = first
+        self._map = mapped
+        self.view = memoryview(mapped)
+
+    def close(self) -> None:
+        """Unmap it."""
         try:
-            self._view.release()
+            self.view.release()
             self._map.close()
         except BufferError:
             # An interrupted thread still holds a slot; unmapped when it lets go.

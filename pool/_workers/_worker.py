@@ -334,14 +334,20 @@ class Worker:
         if left is None or self._whole or _get_ident() != self._thread:
             return
         message_id = self.words[MESSAGE]
-        count, data, layout = self._loop.send_early()
-        if count:
-            self._send(message_id, count, False, [data], 0, layout)
-        # The loop finds nothing more, however far it is.
-        for _ in left:
-            continue
-        self._whole = True
-        self.channel.send((REST, message_id))
+        interruptible, self.interruptible = self.interruptible, False  # not while this is under way
+        try:
+            count, data, layout = self._loop.send_early()
+            if count:
+                self._send(message_id, count, False, [data], 0, layout)
+            # The loop finds nothing more, however far it is.
+            for _ in left:
+                continue
+            self._whole = True
+            self.channel.send((REST, message_id))
+        finally:
+            self.interruptible = interruptible
+        if interruptible and self._is_target():
+            self.on_interrupt(_signal.SIGINT, None)  # it came meanwhile
 
     def _send_one(self, message_id: int, outcome: Any, failed: int) -> None:
         """Send what is kept, and behind it one outcome that could not be."""

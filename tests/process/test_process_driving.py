@@ -6,11 +6,16 @@ import multiprocessing
 import os
 import signal
 import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from poolkit import PATIENCE, Gate
-from pooltasks import hold
+from pooltasks import hold, pass_gate
+
+from pool import PoolTerminated, TaskCancelled
+from pool._local._arrivals import Arrivals
+from pool._local._streams import CallStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +68,137 @@ def test_a_time_limit_holds_though_another_thread_drives(
     driving.join()
 
 
+def test_an_imap_is_looked_at_while_it_starts(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    engine = pool._engine
+    submit = engine.submit
+
+    def looked_at(*args: Any) -> Any:
+        """Do as another thread does just when the job has been submitted."""
+        number = submit(*args)
+        assert len(pool._cache) == 1
+        return number
+
+    monkeypatch.setattr(engine, "submit", looked_at)
+    assert list(pool.imap(abs, range(100))) == list(range(100))
+
+
+def test_a_pool_is_not_over_between_two_workers(
+    make_pool: Callable[..., Any], gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    engine = pool._engine
+    wait, settle = engine.lead.wait, Arrivals.settle
+    over: list[Callable[[], bool]] = []
+    seen: list[bool] = []
+
+    def wait_and_let_go(ready: Callable[[], bool], *args: Any) -> bool:
+        over.append(ready)
+        os.kill(pid, signal.SIGKILL)
+        return bool(wait(ready, *args))
+
+    def settle_and_look(arrivals: Arrivals, *args: Any) -> None:
+        if engine.driver.jobs:
+            seen.append(over[0]())  # as a thread does that waits for another one's news
+        settle(arrivals, *args)
+
+    pool.apply_async(hold, (gate.path,))
+    result = pool.apply_async(abs, (-5,))
+    pid = gate.entered()
+    monkeypatch.setattr(engine.lead, "wait", wait_and_let_go)
+    monkeypatch.setattr(Arrivals, "settle", settle_and_look)
+    pool.close()
+    pool.join()
+    assert result.get() == 5
+    assert set(seen) == {False}
+
+
+def test_a_call_that_comes_when_its_pool_has_just_been_terminated_fails(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    pool.apply(os.getpid)
+    add = CallStream.add
+
+    def add_late(*args: Any) -> None:
+        """Let another thread be quicker."""
+        pool.terminate()
+        add(*args)
+
+    monkeypatch.setattr(CallStream, "add", add_late)
+    called: SimpleQueue[BaseException] = SimpleQueue()
+    result = pool.apply_async(os.getpid, error_callback=called.put)
+    assert isinstance(called.get_nowait(), PoolTerminated)
+    assert result.ready()
+
+
+@pytest.mark.parametrize("just_entered", [False, True])
+def test_a_call_is_cancelled_within_the_lines_of_the_driver(
+    make_pool: Callable[..., Any], gate: Gate, just_entered: bool
+) -> None:
+    # As a finalizer does, or the handler of a signal that is not put off.
+    pool = make_pool(1)
+    result = pool.apply_async(hold, (gate.path,))
+    called: SimpleQueue[BaseException] = SimpleQueue()
+    other = pool.apply_async(hold, (gate.path,), error_callback=called.put)
+    gate.entered()
+    driver = pool._engine.driver
+
+    def cancel() -> None:
+        if just_entered:
+            driver._holder = 0
+        assert result.cancel()
+        assert other.cancel()
+
+    driver.locked(cancel)
+    with pytest.raises(TaskCancelled):
+        result.get()
+    with pytest.raises(TaskCancelled):
+        other.get()
+    assert called.get() is other._value
+    assert not result.cancel()
+
+
+def signal_and_hold(pid: int, path: str, number: int = signal.SIGTERM) -> int:
+    """Send a signal to the program, and wait until it lets go."""
+    os.kill(pid, number)
+    pass_gate(path)
+    return 5
+
+
+@pytest.mark.parametrize("call", ["apply", "get"])
+@pytest.mark.parametrize("ending", ["close", "terminate"])
+def test_a_signal_handler_ends_the_pool_that_is_waited_for(
+    make_pool: Callable[..., Any], gate: Gate, call: str, ending: str
+) -> None:
+    pool = make_pool(1)
+    # Known to the worker by now, so that `apply` takes its own way.
+    gate.release()
+    pool.apply(signal_and_hold, (os.getpid(), gate.path, 0))
+
+    def end(number: int, frame: object) -> None:
+        if ending == "close":
+            gate.release()
+        getattr(pool, ending)()
+        pool.join()
+
+    arguments = os.getpid(), gate.path
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        if call == "apply":
+            value = pool.apply(signal_and_hold, arguments)
+        else:
+            value = pool.apply_async(signal_and_hold, arguments).get()
+    except PoolTerminated:
+        assert ending == "terminate"
+    else:
+        assert value == 5 and ending == "close"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_pool_that_has_ended_writes_to_no_file_of_the_program(
     make_pool: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -81,3 +217,46 @@ def test_a_pool_that_has_ended_writes_to_no_file_of_the_program(
     for file in files:
         file.close()
     assert path.stat().st_size == 0
+
+
+def test_a_result_with_a_callback_is_lost_to_a_child_though_another_thread_drives(
+    make_pool: Callable[..., Any], gate: Gate
+) -> None:
+    pool = make_pool(1)
+    result = pool.apply_async(hold, (gate.path,), callback=id)
+    gate.entered()
+    leads: SimpleQueue[bool] = SimpleQueue()
+    forked = threading.Event()
+
+    def lead() -> None:
+        leads.put(True)
+        forked.wait()
+
+    leader = threading.Thread(target=pool._engine.lead.exclusively, args=(lead,))
+    leader.start()
+    leads.get()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(int(PATIENCE))  # rather than wait for ever
+        try:
+            result.get()
+        except PoolTerminated as error:
+            os._exit(3 if "forked" in str(error) else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(pid, 0)
+    forked.set()
+    leader.join()
+    gate.release()
+    result.get()
+    assert os.waitstatus_to_exitcode(status) == 3
+
+
+def test_workers_that_inherit_a_call_go_with_the_next_one(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    number = iter(range(3))
+    for _ in range(2):
+        assert pool.apply(lambda held: next(held), ((n for n in range(5, 7)),)) == 5
+        assert pool.apply(number.__next__) == 0
+    (side,) = pool._engines._sides
+    assert not side.claims

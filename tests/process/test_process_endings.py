@@ -280,6 +280,23 @@ def test_exit_functions_of_the_program_run_once(tmp_path: Path) -> None:
     assert run_program(source, tmp_path).succeeded() == "bye\n"
 
 
+@pytest.mark.parametrize("call", ["p.apply(abs, (-1,))", "p.apply_async(abs, (-1,))"])
+def test_calls_that_come_too_late_start_no_workers(tmp_path: Path, call: str) -> None:
+    source = f"""
+        import atexit
+        def late():
+            try:
+                print({call})
+            except RuntimeError as error:
+                print("the program is ending" in str(error))
+        atexit.register(late)
+        from pool import Pool
+        p = Pool(1)
+        print(p.apply(abs, (-5,)))
+    """
+    assert run_program(source, tmp_path).succeeded() == "5\nTrue\n"
+
+
 def test_workers_print_where_the_program_does(tmp_path: Path) -> None:
     source = """
         from pool import Pool

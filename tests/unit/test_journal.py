@@ -51,11 +51,45 @@ def test_words_are_apart_and_inside_the_header() -> None:
 
 
 def test_every_page_is_handed_out_once(journal: JournalFile) -> None:
-    assert sorted(slot for _ in range(3) if (slot := journal.acquire()) is not None) == [0, 1, 2]
-    assert journal.acquire() is None
+    assert [journal.acquire() for _ in range(3)] == [0, 1, 2]
     journal.release(1)
     assert journal.acquire() == 1
-    assert journal.acquire() is None
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_more_pages_are_made_when_all_are_in_use(traced: bool) -> None:
+    journal = JournalFile(2, traced)
+    behind = 2 + 2 * TRACE_NBYTES // SLOT_NBYTES if traced else 2
+    numbers = [journal.acquire() for _ in range(5)]
+    assert numbers == [0, 1, behind, behind + 1, behind + 2]
+    pages = []
+    for number in numbers:
+        assert number is not None
+        ours, theirs = journal.slot(number), attach(journal.fd, number)
+        assert bool(theirs.words[TRACE_AT]) == (traced and number < 2)
+        assert (ours.trace is None) == (theirs.trace is None) == (not traced or number >= 2)
+        theirs.words[MESSAGE] = number
+        theirs.data[:] = bytes([number]) * CAPACITY
+        pages += [(number, ours), (number, theirs)]
+    for number, page in pages:
+        assert page.words[MESSAGE] == number
+        assert bytes(page.data) == bytes([number]) * CAPACITY
+        page.release()
+    journal.release(behind)
+    assert journal.acquire() == behind
+    journal.close()
+
+
+def test_no_room_for_more_pages_is_no_error(
+    journal: JournalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int, nbytes: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(anonymous, "reserve", fail)
+    assert [journal.acquire() for _ in range(5)] == [0, 1, 2, None, None]
+    journal.release(1)
+    assert journal.acquire() == 1
 
 
 def test_page_is_handed_out_with_a_clean_header(journal: JournalFile) -> None:
@@ -128,8 +162,7 @@ def test_close_leaves_a_page_that_is_in_use() -> None:
     assert journal.fd == -1
     assert slot.words[0] == 7
     slot.release()
-    journal._view.release()
-    journal._map.close()
+    journal._parts[0].close()
 
 
 @pytest.fixture

@@ -12,6 +12,11 @@ from typing import Any
 
 import pytest
 
+from pool._local._crew import Crew
+from pool._local._events import Send
+from pool._local._express import _SENT as LENT
+from pool._local._express import Loan
+from pool._local._outcomes import Outcomes
 from pool._local._peers import Peer, Sent, decode, decode_many, without_first
 from pool._local._undecodable import split_stream
 from pool._transport._channel import Channel, DescriptorsLost, socket_from, socket_pair
@@ -30,7 +35,7 @@ from pool._transport._journal import (
     attach,
     chunk_word,
 )
-from pool._transport._messages import EXIT, FLOATS, INITIALIZE, INTS, RUN, STREAM
+from pool._transport._messages import DONE, EXIT, FLOATS, INITIALIZE, INTS, ONE, RUN, STREAM
 
 DONTWAIT = _socket.MSG_DONTWAIT
 
@@ -280,12 +285,63 @@ def test_what_was_read_is_not_salvaged_again(pair: Pair) -> None:
     assert salvaged(pair) == (5, ["c"])
 
 
+def test_what_is_salvaged_after_some_was_read_is_answered_in_full(pair: Pair) -> None:
+    pair.post(5, [(1, 0, 9)])
+    pair.begin(5)
+    pair.keep("a", "b")
+    sent = pair.peer.sent[5]
+    sent.answered = sent.harvested = 2
+    pair.keep("c", "d")
+    events: list[Any] = []
+    scheduler = SimpleNamespace(handle=lambda event, now: events.append(event) or ())
+    outcomes = Outcomes(SimpleNamespace(scheduler=scheduler, jobs={}))  # type: ignore[arg-type]  # all it is asked
+    running, pickles = pair.peer.salvage()
+    for data in pickles:
+        outcomes.answered(pair.peer, (DONE, running, 1, False, 0.0, 0, ONE), [data])
+    assert [event.done for event in events] == [1, 1]
+    assert sent.answered == 4
+
+
 def test_an_answer_without_what_is_known_of_it() -> None:
     stream = b"".join(pickle.dumps(value) for value in ("a", "b", "c"))
     assert decode_many(without_first(stream, 3, 2, STREAM), 1, STREAM) == ["c"]
     words = array("q", [1, 2, 3]).tobytes()
     assert decode_many(without_first(words, 3, 1, INTS), 2, INTS) == [2, 3]
     assert len(without_first(words, 3, 3, INTS)) == 0
+
+
+def test_mail_for_a_worker_that_is_just_buried_is_not_kept(pair: Pair) -> None:
+    crew: Any = SimpleNamespace(peers={1: pair.peer}, by_fd={pair.peer.channel.fileno(): pair.peer})
+    crew._early_mail = {}
+
+    def settle(peer: Peer, status: int) -> None:
+        Crew.keep_mail(crew, Send(1, 7, [(1, 0, 1)]))
+
+    nothing = SimpleNamespace(unregister=id, release=id)
+    arrivals = SimpleNamespace(settle=settle)
+    crew._driver = SimpleNamespace(epoll=nothing, arrivals=arrivals)
+    crew._journal, crew.launch = nothing, list
+    Crew._on_exit(crew, 1, 0)
+    assert crew._early_mail == {}
+
+
+# --- calls on borrowed workers ----------------------------------------------------------
+
+
+def test_an_answer_to_a_call_that_was_given_up_counts_for_no_other_call(pair: Pair) -> None:
+    outcomes = Outcomes(SimpleNamespace())  # type: ignore[arg-type]  # not asked
+    outcomes.next_loan -= 1
+    number = outcomes.next_loan
+    loan = outcomes.loans[pair.peer.worker_id] = Loan(pair.peer.worker_id, number, "call")
+    pair.peer.sent[number] = LENT
+    outcomes.abort_loans(lambda: ValueError("given up"))
+    outcomes.answered(pair.peer, (DONE, number, 1, True, 0.0, 0, ONE), [pickle.dumps(5)])
+    assert repr(loan.value) == "ValueError('given up')"
+    assert not pair.peer.sent
+    # As the next one may be told when its worker dies.
+    pair.peer.sent[number - 1] = LENT
+    pair.begin(number - 1)
+    assert pair.peer.salvage() == (number - 1, [])
 
 
 # --- whom an interrupt hits -------------------------------------------------------------

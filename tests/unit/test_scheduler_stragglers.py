@@ -37,6 +37,7 @@ def later(table: Table, seconds: float) -> list[Any]:
 def test_what_is_behind_a_slow_chunk_is_taken_and_given_to_others(table: Table) -> None:
     (send,) = table.submit(1, chunks=2)
     assert send.runs == [(1, 0, 2)]
+    assert table.scheduler.timed
     assert table.scheduler.next_deadline() == pytest.approx(PATIENCE)
     assert later(table, PATIENCE) == [Halt(send.worker_id, send.message_id)]
     assert table.scheduler.next_deadline() == pytest.approx(table.now + SETTLE)

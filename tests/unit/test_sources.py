@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -146,6 +147,26 @@ def test_error_that_cannot_be_pickled_itself_is_told_in_words() -> None:
     assert "item 0" in str(caught.value) + " ".join(getattr(caught.value, "__notes__", ()))
 
 
+def test_error_whose_class_cannot_travel_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Held(Exception):
+        """Found by its name, so plain pickle takes it; workers have to be sent the class."""
+
+        held = (number for number in range(3))
+        __module__, __qualname__ = "__main__", "Held"
+
+        def __str__(self) -> str:
+            raise ValueError("not even that")
+
+    class Item:
+        def __reduce__(self) -> Any:
+            raise Held
+
+    monkeypatch.setattr(sys.modules["__main__"], "Held", Held, raising=False)
+    data, *buffers = encode_chunk([Item()], 0, describe)
+    with pytest.raises(Exception, match=r"Held \(while sending item 0\)"):
+        loads(data, buffers)
+
+
 def test_entry_of_a_run_and_names_of_items() -> None:
     job = Job(JOB, None, CALL, OneCall([b"x"]), None, lambda *span: f"{span}")  # type: ignore[arg-type]  # no sink
     assert job.encode(0, 1, []) == (INLINE, CALL, EACH, 1, 1, None)
@@ -171,7 +192,7 @@ class Engine:
         self.starving = False
         self.offers = 0
 
-    def offer(self, feed: Fed, many: bool) -> None:
+    def offer(self, feed: Fed | Windowed, many: bool) -> None:
         self.offers += 1
         feed.offered = True
         if many or self.starving:
@@ -224,6 +245,23 @@ def test_window_over_a_sequence_opens_step_by_step(engine: Engine) -> None:
     source.open(None)
     assert engine.added.empty()
     assert decoded(source, 4, 5) == [[8, 9]]
+
+
+def test_window_is_opened_from_several_threads(engine: Engine) -> None:
+    source = Windowed(range(10), 2, describe, window=2)
+    source.engine, source.job_id = engine, JOB  # type: ignore[assignment]  # a stand-in
+    offer = engine.offer
+
+    def held_up(feed: Any, many: bool) -> None:
+        """Let another thread be quicker."""
+        engine.offer = offer  # type: ignore[method-assign]  # once
+        source.open(None)
+        offer(feed, many)
+
+    engine.offer = held_up  # type: ignore[method-assign]
+    source.open(3)
+    assert engine.added.get() == (3, True)
+    assert engine.added.empty()
 
 
 def test_window_as_large_as_the_sequence() -> None:
@@ -544,12 +582,12 @@ def test_large_chunk_that_is_done_makes_room_for_another(
     engine.wait_for(2)
     rung = threading.Event()
 
-    class Bell(threading.Semaphore):
-        def release(self, n: int = 1) -> None:
+    class Bell:
+        def release(self) -> None:
             rung.set()
-            source_bell.release(n)
+            source_bell.release()
 
-    source_bell, source._bell = source._bell, Bell(0)
+    source_bell, source._bell = source._bell, Bell()  # type: ignore[assignment]  # as it is rung
     source.done(0, 1)
     source._bell = source_bell
     # One may be read now, although the other is too large alone.

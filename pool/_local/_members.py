@@ -1,0 +1,19 @@
+"""Look through a weak set that other threads add to and take from meanwhile."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import weakref
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+
+def members(weak: weakref.WeakSet[T]) -> list[T]:
+    """Return what is in a set at one moment."""
+    while True:
+        try:
+            return list(weak)
+        except RuntimeError:
+            continue  # it changed; a lock would be in the way of finalizers

@@ -1,0 +1,75 @@
+"""Tasks that use the pool in which they run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pooltasks import hold, square
+
+from pool._local import _crew
+from pool._transport._journal import JournalFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poolkit import Gate
+
+pytestmark = pytest.mark.ours_only
+
+
+def look(pool: Any) -> tuple[Any, list[Any], int]:
+    """Look at a pool as a program does that shows what it is doing."""
+    return pool.apply(square, (5,)), pool._pool, pool.stats()["jobs"]
+
+
+def test_a_task_may_look_at_the_pool_that_it_runs_in(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    # Its workers are known in the program only.
+    assert pool.apply(look, (pool,)) == (25, [], 0)
+
+
+def call_inside(pool: Any, path: str) -> Any:
+    """Wait for another task of the pool that this one runs in."""
+    return pool.apply(hold, (path, 7))
+
+
+def test_a_fork_of_the_program_leaves_nested_calls_alone(
+    make_pool: Callable[..., Any], gate: Gate
+) -> None:
+    pool = make_pool(2)
+    result = pool.apply_async(call_inside, (pool, gate.path))
+    gate.entered()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0) == (pid, 0)
+    gate.release()
+    assert result.get() == 7
+
+
+def descend(pool: Any, depth: int) -> int:
+    """Call itself in the pool that it runs in, so many times."""
+    return 1 + pool.apply(descend, (pool, depth - 1)) if depth else 0
+
+
+def test_nesting_is_deeper_than_there_are_pages_at_first(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_crew, "JournalFile", lambda slots, traced: JournalFile(2, traced))
+    pool = make_pool(1)
+    assert pool.apply(descend, (pool, 6)) == 6
+
+
+def test_a_pool_is_given_more_workers_than_there_are_pages_at_first(
+    make_pool: Callable[..., Any], gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_crew, "JournalFile", lambda slots, traced: JournalFile(2, traced))
+    pool = make_pool(1)
+    pool._processes = 5
+    pool._repopulate_pool()
+    result = pool.map_async(hold, [gate.path] * 5, 1)
+    assert len({gate.entered() for _ in range(5)}) == 5
+    gate.release(5)
+    assert result.get() == [None] * 5
