@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 import os
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -97,6 +99,24 @@ def test_memory_that_was_let_go_is_not_taken_for_what_was_there() -> None:
     for address in addresses:
         assert _finding.lease_at(address) is None
     assert not _mappings.apart
+
+
+def test_memory_above_what_is_in_the_store_is_not_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref = store.put(np.zeros(COUNT))
+    first, shown = store.get(ref), store.get(ref, copy="readonly")
+    lease = _finding.base_of(memoryview(shown))
+    assert lease is not None and lease.readonly
+    other = np.frombuffer(mmap.mmap(-1, 8 * COUNT))
+    other[:] = 1
+    # As if it were the next one below, wherever the system has mapped both.
+    place = _mappings.address_of(other) - mmap.PAGESIZE
+    monkeypatch.setitem(_mappings.apart, place, weakref.ref(lease))
+    assert _finding.find(memoryview(other).cast("B")) is None
+    assert _finding.arrived(memoryview(other).cast("B")) is None
+    assert (store.get(store.put(other)) == 1).all()
+    assert not first.any()
 
 
 def test_copies_and_results_do_not_hold_it() -> None:
