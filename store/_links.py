@@ -51,18 +51,23 @@ class Returned(deque["Dropped"]):
     ----------
     urge : callable
         Called when much memory waits for it; from a finalizer, so it must not wait.
+    pid : int
+        Of the process that has them; a forked child has copies of these words.
+    kept : object
+        Lives as long as any of them.
     """
 
     def __init__(self, urge: Callable[[], None]) -> None:
         super().__init__()
         self._urge = urge
+        self.kept: object = None
         self._nbytes = 0
-        self._pid = os.getpid()
+        self.pid = os.getpid()
 
     def notice(self, nbytes: int) -> None:
         """Note that a large block was let go."""
         self._nbytes += nbytes
-        if self._nbytes > URGENT_NBYTES and self._pid == os.getpid():
+        if self._nbytes > URGENT_NBYTES and self.pid == os.getpid():
             self._nbytes = 0
             self._urge()
 

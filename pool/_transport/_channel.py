@@ -165,6 +165,19 @@ class Channel:
             self.link.close(Sentinel(self.socket.fileno()).alive)
         self.socket.close()
 
+    def leave(self) -> None:
+        """Use this end no more, while both processes live on.
+
+        It closes when nobody here looks at what came by reference: as with children, the other
+        end takes back what it has sent when that has happened.
+        """
+        link, self.link = self.link, None
+        if link is None:
+            self.close()
+            return
+        link.returned.kept = kept = socket_from(self.socket.detach())
+        link.close(Sentinel(kept.fileno()).alive)
+
     def send(
         self, head: Head, blobs: Sequence[Any] = (), fds: Sequence[int] = (), flags: int = 0
     ) -> None:
