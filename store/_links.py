@@ -105,7 +105,16 @@ class Link:
     @property
     def due(self) -> bool:
         """Whether the other end should be told something."""
-        return bool(self.returned or self._attached) or pending()
+        return (bool(self.returned or self._attached) or pending()) and self._is_own
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether this process made it: what a forked child has a copy of is its parent's to say.
+
+        To the other end both are one: numbers of the child's would be taken for the parent's, and
+        what the child lets go for let go by both.
+        """
+        return self.returned.pid == os.getpid()
 
     def pack(self, blobs: Sequence[Any]) -> tuple[list[Any], Note, list[int]]:
         """Replace large blobs by references.
@@ -122,9 +131,10 @@ class Link:
         left: list[Any] = []
         segments: dict[int, Reader] = {}
         store = depot()
+        own = self._is_own
         least = store.least
         for index, blob in enumerate(blobs):
-            placed = store.place(blob, self) if len(blob) >= least else None
+            placed = store.place(blob, self) if own and len(blob) >= least else None
             if placed is not None and not self._has_room(placed[0].key, segments):
                 # Results of more workers than descriptors fit into a message: the rest of
                 # them goes by value this once, and by reference when these are known there.
@@ -138,9 +148,12 @@ class Link:
                 segments[reader.key] = reader
             places.append((index, reader.key, *place))
             left.append(b"")
-        self.returned.taken()
-        returned = store.take_back(self.returned)
-        attached, self._attached = self._attached, []
+        returned: list[int] = []
+        attached: list[int] = []
+        if own:
+            self.returned.taken()
+            returned = store.take_back(self.returned)
+            attached, self._attached = self._attached, []
         note = (
             tuple(places),
             tuple(returned),
@@ -195,6 +208,10 @@ class Link:
         """
         if not self.closed:
             self.closed = True
+            if not self._is_own:
+                # Maybe in a hook of the fork: what locks there are may be held for ever.
+                self._readers.clear()
+                return
             depot().drop(self, alive)
             while self._readers:
                 leave(self._readers.popitem()[1])

@@ -580,14 +580,60 @@ def test_finalizer_within_the_store_does_without_it() -> None:
     depot.ledger.check_invariants()
 
 
-def test_what_a_child_inherited_is_returned_when_it_has_ended() -> None:
-    sender, receiver = Link(lambda: None), Link(lambda: None)
+def sent(sender: Link, receiver: Link) -> tuple[list[Any], Any]:
+    """Return what arrives as in another process: this one would know its own object."""
     blobs, note, fds = sender.pack([memoryview(np.arange(COUNT)).cast("B")])
-    # As another process would: this one would know its own object.
     numbers, depot = store._depot.depot()._numbers.copy(), store._depot.depot()
     depot._numbers.clear()
     receiver.unpack(blobs, note, [os.dup(fd) for fd in fds])
     depot._numbers.update(numbers)
+    return blobs, note
+
+
+def test_child_has_no_say_in_what_its_parent_has_received() -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, note = sent(sender, receiver)
+    blobs.clear()
+    assert receiver.due
+    child = os.fork()
+    if not child:
+        data = memoryview(np.arange(COUNT)).cast("B")
+        silent = not receiver.due and receiver.pack([data]) == ([data], ((), (), (), ()), [])
+        os._exit(0 if silent else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert receiver.pack([])[1][1:3] == ((note[0][0][-1],), (note[0][0][1],))
+    receiver.close()
+    sender.close()
+
+
+class Stuck:
+    """A lock that is held by a thread which is not there any more."""
+
+    held_here = False
+
+    def __enter__(self) -> None:
+        os._exit(1)
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def test_child_lets_go_of_what_came_whoever_held_the_locks_at_the_fork() -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, _ = sent(sender, receiver)
+    child = os.fork()
+    if not child:
+        _mappings._lock = _mappings.books = Stuck()  # type: ignore[assignment]
+        receiver.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    blobs.clear()
+    receiver.close()
+    sender.close()
+
+
+def test_what_a_child_inherited_is_returned_when_it_has_ended() -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, note = sent(sender, receiver)
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
