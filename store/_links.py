@@ -128,6 +128,29 @@ class Link:
             Descriptors to send along; they stay open here.
         """
         places: list[tuple[Any, ...]] = []
+        returned: list[int] = []
+        attached: list[int] = []
+        try:
+            left, segments = self._placed(blobs, places)
+            if self._is_own:
+                self.returned.taken()
+                attached, self._attached = self._attached, []
+                returned = depot().take_back(self.returned)
+        except BaseException:
+            self.take_back((places, returned, attached, ()))
+            raise
+        note = (
+            tuple(places),
+            tuple(returned),
+            tuple(attached),
+            tuple((reader.key, reader.nbytes) for reader in segments.values()),
+        )
+        return left, note, [reader.fd for reader in segments.values()]
+
+    def _placed(
+        self, blobs: Sequence[Any], places: list[tuple[Any, ...]]
+    ) -> tuple[list[Any], dict[int, Reader]]:
+        """Append the places of large blobs; return what is left, and the segments to send."""
         left: list[Any] = []
         segments: dict[int, Reader] = {}
         store = depot()
@@ -148,19 +171,7 @@ class Link:
                 segments[reader.key] = reader
             places.append((index, reader.key, *place))
             left.append(b"")
-        returned: list[int] = []
-        attached: list[int] = []
-        if own:
-            self.returned.taken()
-            returned = store.take_back(self.returned)
-            attached, self._attached = self._attached, []
-        note = (
-            tuple(places),
-            tuple(returned),
-            tuple(attached),
-            tuple((reader.key, reader.nbytes) for reader in segments.values()),
-        )
-        return left, note, [reader.fd for reader in segments.values()]
+        return left, segments
 
     def _has_room(self, key: int, segments: dict[int, Reader]) -> bool:
         """Return whether the segment is known there, or its descriptor can come along."""

@@ -28,6 +28,7 @@ import sys
 
 import store._anonymous as anonymous
 from pool._transport._messages import RETURNS
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,12 +220,18 @@ class Channel:
             self._send_large(head, blobs, None, list(fds), flags)
             return
         link = self._linking()
-        left, note, segments = link.pack(blobs)
+        # What goes by reference counts if this is received, and only then: a handler that raises
+        # must not leave it open whether it was sent.
+        shielded = shield.enter()
         try:
-            self._send_large(head, left, note, [*fds, *segments], flags)
-        except BaseException:
-            link.take_back(note)
-            raise
+            left, note, segments = link.pack(blobs)
+            try:
+                self._send_large(head, left, note, [*fds, *segments], flags, bool(shielded))
+            except BaseException:
+                link.take_back(note)
+                raise
+        finally:
+            shield.leave(shielded)
 
     def _linking(self) -> Link:
         if self.link is None:
@@ -243,14 +250,21 @@ class Channel:
             return  # full, or gone: told with the next message, or not needed
 
     def _send_large(
-        self, head: Head, blobs: Sequence[Any], note: Any, fds: list[int], flags: int
+        self,
+        head: Head,
+        blobs: Sequence[Any],
+        note: Any,
+        fds: list[int],
+        flags: int,
+        shielded: bool = False,
     ) -> None:
         """Send what may be too large for the socket, or has a note."""
+        send = self._send_shielded if shielded and not flags & _DONTWAIT else self._send_fds
         sizes = [len(blob) for blob in blobs]
         if sum(sizes) <= INLINE_MAX:
             data = marshal.dumps((head, blobs, note), _MARSHAL)  # type: ignore[arg-type]  # as above
             if len(data) <= INLINE_MAX:
-                self._send_fds(data, fds, flags)
+                send(data, fds, flags)
                 return
         data = envelope = marshal.dumps((head, sizes, note, True), _MARSHAL)
         parts = list(blobs)
@@ -262,9 +276,19 @@ class Channel:
         file = anonymous.create()
         try:
             anonymous.write_all(file, parts)
-            self._send_fds(data, [*fds, file], flags)
+            send(data, [*fds, file], flags)
         finally:
             os.close(file)
+
+    def _send_shielded(self, data: bytes, fds: list[int], flags: int) -> None:
+        """Send, and let interrupts through where that has to wait."""
+        while True:
+            try:
+                self._send_fds(data, fds, flags | _DONTWAIT)
+            except BlockingIOError:
+                shield.opened(_wait_for_room, self.socket.fileno())
+            else:
+                return
 
     def _send_fds(self, data: bytes, fds: list[int], flags: int) -> None:
         if not fds:
@@ -348,6 +372,14 @@ class Channel:
         if filed:
             head, blobs, note = _read_file(fds.pop(), head, blobs, note)
         return head, blobs, note, fds
+
+
+def _wait_for_room(fd: int) -> None:
+    import select
+
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    poll.poll()
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
