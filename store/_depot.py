@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
     from typing import Any
 
-    from store._arena import Arena, Range
+    from store._arena import Arena
     from store._forks import Dropped
     from store._mappings import Reader
     from store._segments import Segment
@@ -93,28 +93,30 @@ class Depot:
         StoreFull
         """
         view = memoryview(data).cast("B")
-        (segment, offset), number = self._enter(len(view), LOCAL)
-        block = self._own_block(segment, offset, len(view), number)
-        self._write(segment, offset, view)
+        block, segment = self._enter(len(view))
+        self._write(segment, block.start, view)
         return block
 
-    def _enter(self, nbytes: int, holder: Hashable) -> tuple[Range, int]:
-        """Allocate, and enter in the ledger what is about to be written."""
+    def _enter(self, nbytes: int) -> tuple[Block, Segment]:
+        """Allocate, and enter in the ledger what is about to be written.
+
+        Whatever happens to who gets the block, the range is free again when that is gone.
+        """
         with self._lock:
             self._settle()
-            place = self.arena.allocate(nbytes)
-            segment, offset = place
-            number = self._numbers[segment.key, offset] = self.ledger.add(place, holder)
-            return place, number
+            place = segment, offset = self.arena.allocate(nbytes)
+            try:
+                reader = segment.reader or self._reader_of(segment)
+            except BaseException:
+                self.arena.free(place)
+                raise
+            number = self._numbers[segment.key, offset] = self.ledger.add(place, LOCAL)
+            return Block(reader, offset, nbytes, 0, nbytes, number, self._dropped), segment
 
     def _write(self, segment: Segment, offset: int, view: memoryview) -> None:
         self.arena.write((segment, offset), view)
         self.copied += len(view)
         self.puts += 1
-
-    def _own_block(self, segment: Segment, offset: int, nbytes: int, number: int) -> Block:
-        reader = segment.reader or self._reader_of(segment)
-        return Block(reader, offset, nbytes, 0, nbytes, number, self._dropped)
 
     def blank(self, nbytes: int) -> tuple[Block, int]:
         """Return a block with arbitrary contents, and a descriptor to write them by.
@@ -123,10 +125,8 @@ class Depot:
         ------
         StoreFull
         """
-        place, number = self._enter(nbytes, LOCAL)
-        segment, offset = place
-        block = self._own_block(segment, offset, nbytes, number)
-        self.arena.reserve(place, nbytes)
+        block, segment = self._enter(nbytes)
+        self.arena.reserve((segment, block.start), nbytes)
         return block, segment.fd
 
     def prefault(self, nbytes: int) -> None:
@@ -175,14 +175,12 @@ class Depot:
 
     def _place_new(self, blob: Any, link: Hashable) -> tuple[Reader, Place]:
         view = memoryview(blob).cast("B")
-        (segment, offset), number = self._enter(len(view), link)
-        try:
-            self._write(segment, offset, view)
-        except BaseException:
-            self.release(link, (number,))
-            raise
-        reader = segment.reader or self._reader_of(segment)
-        return reader, (offset, len(view), 0, len(view), number)
+        # Held by this process meanwhile: another thread may close that connection.
+        block, segment = self._enter(len(view))
+        self._write(segment, block.start, view)
+        with self._lock:
+            self.ledger.hold(block.number, link)
+        return block.reader, (block.start, len(view), 0, len(view), block.number)
 
     # ------------------------------------------------------------------ in
 
@@ -225,8 +223,8 @@ class Depot:
             if type(thing) is Block:
                 return thing.whole()
             self.ledger.hold(number, LOCAL)
-            segment, offset = thing
-            return self._own_block(segment, offset, span, number)
+            reader = thing[0].reader
+            return Block(reader, start, span, 0, span, number, self._dropped)
 
     # ------------------------------------------------------------------ letting go
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import mmap
 import os
 import pickle
+import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ import pytest
 import store
 import store._depot
 from store import _finding, _mappings
+from store._arena import Arena
 from store._links import Link
 
 COUNT = 20_000
@@ -559,6 +562,56 @@ def test_returns_of_much_memory_are_told_at_once() -> None:
     assert len(urged) == 1
     link.returned.notice(100 << 20)
     assert len(urged) == 1
+
+
+def test_interrupted_put_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocate = Arena.allocate
+
+    def strike(self: Arena, nbytes: int) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return allocate(self, nbytes)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Arena, "allocate", strike)
+        store._depot.depot().put(bytes(COUNT))
+    assert not live()
+
+
+def test_put_without_a_free_descriptor_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError(errno.EMFILE, "no descriptor")
+
+    depot = store._depot.depot()
+    for put in (depot.put, lambda data: depot.place(data, "link")):
+        with monkeypatch.context() as patched:
+            patched.setattr(store._depot.Depot, "_reader_of", fail)
+            try:
+                assert put(bytearray(COUNT)) is None
+            except OSError:
+                pass
+    assert not live() and not depot.ledger.things
+
+
+def test_connection_that_is_closed_while_something_is_put_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = Link(lambda: None)
+    depot = store._depot.depot()
+    others = []
+    write = Arena.write
+
+    def write_and_close(self: Arena, place: Any, data: memoryview) -> None:
+        monkeypatch.undo()
+        write(self, place, data)
+        link.close()  # as another thread may
+        others.append(depot.put(bytes(8 * COUNT)))
+
+    monkeypatch.setattr(Arena, "write", write_and_close)
+    _, note, _ = link.pack([bytearray(8 * COUNT)])
+    assert others[0].start != note[0][0][2]
+    link.take_back(note)
+    others.clear()
+    assert not live()
 
 
 def test_finalizer_within_the_store_does_without_it() -> None:
