@@ -12,6 +12,7 @@ from collections import deque
 from store import _finding, _forks, _handed, _mappings
 from store._codec import OUT_OF_BAND_MIN
 from store._errors import StoreFull
+from store._interrupts import shield
 from store._ledger import LOCAL, Ledger
 from store._mappings import Block
 from store._orphans import crowded
@@ -409,25 +410,31 @@ def depot() -> Depot:
 
 #: The depot that was there when the fork began; another thread may make one meanwhile.
 _forking: Depot | None = None
+#: What to tell the shield when the fork is over.
+_shielded = 0
 
 
 def _before_fork() -> None:
-    global _forking
+    global _forking, _shielded
     found = _depot
     if found is not None:
+        # An exception here would stop this, but not the fork.
+        shielded = shield.enter()
         # Other threads wait until the fork is over, those that fork too.
         found._lock.acquire()
-        _forking = found
-        _mappings.seal_all()
+        _forking, _shielded = found, shielded
         _forks.before_fork()
+        _mappings.seal_all()
 
 
 def _after_fork_in_parent() -> None:
     global _forking
     found, _forking = _forking, None
     if found is not None:
+        shielded = _shielded
         _forks.after_fork_in_parent()
         found._lock.release()
+        shield.leave(shielded)
 
 
 def _after_fork_in_child() -> None:
@@ -439,6 +446,8 @@ def _after_fork_in_child() -> None:
             found._arena.close()
     _mappings.after_fork_in_child()
     _depot = None
+    if found is not None:
+        shield.leave(_shielded)
 
 
 os.register_at_fork(

@@ -205,7 +205,8 @@ def _after_fork() -> None:
         # The main thread waited, and does not exist here: nobody will lower its shield.
         shield.drop()
         shield._open = False
-        shield._pending.clear()
+    # What was sent to the parent is not this process's concern.
+    shield._pending.clear()
     _main = _get_ident()
 
 

@@ -9,6 +9,7 @@ import mmap
 import os
 import pickle
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -399,6 +400,35 @@ def test_fork_within_the_lock_seals_and_leaves_it_free_in_the_child() -> None:
             os._exit(0 if good else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert (other == 1).all()
+
+
+def test_interrupted_fork_pins_what_the_child_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = store.get(store.put(np.ones(COUNT)))
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: seen.append(found.exc_type))
+    seal_all = _mappings.seal_all
+
+    def strike() -> None:
+        signal.raise_signal(signal.SIGINT)
+        seal_all()
+
+    monkeypatch.setattr(_mappings, "seal_all", strike)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        os.read(reading, 1)
+        good = (view == 1).all() and not seen and signal.getsignal(signal.SIGINT) is before
+        os._exit(0 if good else 1)
+    assert seen == [KeyboardInterrupt]  # as everything that a hook raises
+    assert not _mappings.books.held_here and signal.getsignal(signal.SIGINT) is before
+    del view
+    assert store.stats()["pinned"] == 1
+    os.close(reading)
+    os.close(writing)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not live()
 
 
 def test_zeros_are_zeros_where_something_else_was() -> None:
