@@ -267,8 +267,10 @@ class Depot:
 
     def stats(self) -> dict[str, Any]:
         """Return sizes and counts; see `store.stats`."""
+        inside = self._lock.held_here
         with self._lock:
-            self._settle()
+            if not inside:
+                self._settle()
             numbers: dict[str, Any] = {"mode": self.mode, **dict.fromkeys(_SIZES, 0)}
             if self._arena is not None:
                 numbers |= self._arena.stats()
@@ -282,13 +284,21 @@ class Depot:
                 "referred": self.referred,
             }
 
-    def take_back(self, dropped: deque[_forks.Dropped]) -> list[int]:
-        """Return what of a queue of things that were let go no forked child can see."""
-        if not (dropped or _forks.pins):
+    def take_back(self, dropped: deque[_forks.Dropped], waits: bool = True) -> list[int]:
+        """Return what of a queue of things that were let go no forked child can see.
+
+        None of it while this very thread is in here, or another one is, for which this shall
+        not wait.
+        """
+        if not (dropped or _forks.pins) or self._lock.held_here:
             return []
-        with self._lock:
+        if not self._lock.acquire(waits):
+            return []
+        try:
             _forks.sweep()
             return _forks.take_dropped(dropped)
+        finally:
+            self._lock.release()
 
     def sweep(self) -> None:
         """Take back what is held by nobody any more."""

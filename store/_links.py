@@ -116,8 +116,14 @@ class Link:
         """
         return self.returned.pid == os.getpid()
 
-    def pack(self, blobs: Sequence[Any]) -> tuple[list[Any], Note, list[int]]:
+    def pack(self, blobs: Sequence[Any], waits: bool = True) -> tuple[list[Any], Note, list[int]]:
         """Replace large blobs by references.
+
+        Parameters
+        ----------
+        blobs : sequence of bytes-like or Block
+        waits : bool
+            Wait for the store to return something; or it is returned with the next message.
 
         Returns
         -------
@@ -135,7 +141,7 @@ class Link:
             if self._is_own:
                 self.returned.taken()
                 attached, self._attached = self._attached, []
-                returned = depot().take_back(self.returned)
+                returned = depot().take_back(self.returned, waits)
         except BaseException:
             self.take_back((places, returned, attached, ()))
             raise

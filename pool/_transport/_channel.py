@@ -219,12 +219,17 @@ class Channel:
         if not self._linked:
             self._send_large(head, blobs, None, list(fds), flags)
             return
+        self._send_linked(head, blobs, fds, flags)
+
+    def _send_linked(
+        self, head: Head, blobs: Sequence[Any], fds: Sequence[int], flags: int, waits: bool = True
+    ) -> None:
         link = self._linking()
         # What goes by reference counts if this is received, and only then: a handler that raises
         # must not leave it open whether it was sent.
         shielded = shield.enter()
         try:
-            left, note, segments = link.pack(blobs)
+            left, note, segments = link.pack(blobs, waits)
             try:
                 self._send_large(head, left, note, [*fds, *segments], flags, bool(shielded))
             except BaseException:
@@ -237,17 +242,27 @@ class Channel:
         if self.link is None:
             from store._links import Link
 
-            self.link = Link(self.return_now)
+            self.link = Link(self._urge)
         return self.link
 
-    def return_now(self) -> None:
-        """Tell the other end what was let go here; called by finalizers too, so never waits."""
+    def return_now(self, waits: bool = True) -> None:
+        """Tell the other end what was let go here, if there is room.
+
+        Parameters
+        ----------
+        waits : bool
+            Wait while another thread is in the store.
+        """
         if self.link is None or not self.link.due:
             return
         try:
-            self.send((RETURNS, 0), flags=_DONTWAIT)
+            self._send_linked((RETURNS, 0), (), (), _DONTWAIT, waits)
         except OSError:
             return  # full, or gone: told with the next message, or not needed
+
+    def _urge(self) -> None:
+        """Do that in a finalizer: what it interrupted may be what another thread waits for."""
+        self.return_now(waits=False)
 
     def _send_large(
         self,

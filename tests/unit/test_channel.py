@@ -363,6 +363,20 @@ def counts(channel: Channel) -> int:
     return len(depot().ledger.held_by(channel.link))
 
 
+def test_finalizer_does_not_wait_for_another_thread_to_return_something(linked: Ends) -> None:
+    first, second = linked
+    first.send((1,), [bytearray(1 << 20)])
+    second.receive()  # let go at once, and to be returned
+    assert second.link is not None
+    with ThreadPoolExecutor(1) as executor, depot()._lock:
+        executor.submit(second.link.returned._urge).result(timeout=30)
+        assert second.link.due
+    second.return_now()
+    for _ in range(2):
+        first.receive(DONTWAIT)
+    assert counts(first) == 0
+
+
 def test_interrupt_does_not_undo_what_was_sent(linked: Ends) -> None:
     first, second = linked
     first.socket = Striking(first.socket)  # type: ignore[assignment]

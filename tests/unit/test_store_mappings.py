@@ -658,9 +658,21 @@ def test_finalizer_within_the_store_does_without_it() -> None:
         link.close()
         depot.sweep()
         assert len(left[0]) == filled.nbytes
+        assert len(store.stats()["held"]) == 2  # as the books are: nothing is settled
     assert (store.get(inner) == 1).all()
     assert store.stats()["held"] == {"local": 1}  # that of the reference
     depot.ledger.check_invariants()
+
+
+def test_what_was_let_go_is_not_returned_from_within_the_store() -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, note = sent(sender, receiver)
+    blobs.clear()
+    with store._depot.depot()._lock:  # as a finalizer that struck while the books are written
+        assert receiver.pack([])[1][1] == ()
+    assert receiver.pack([])[1][1] == (note[0][0][-1],)
+    receiver.close()
+    sender.close()
 
 
 def sent(sender: Link, receiver: Link) -> tuple[list[Any], Any]:
