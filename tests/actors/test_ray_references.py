@@ -89,6 +89,51 @@ def test_arrays_are_not_shared_with_the_task(ray: Any, workers: Any) -> None:
     assert ray.get(ref).sum() == 300_000
 
 
+IN_PLACE = """
+import numpy as np
+import pool
+
+pool.init(num_cpus=2)
+
+@pool.remote
+def fill(array):
+    array[:] = 1
+    return array
+
+def counter():
+    own = np.zeros(100_000)
+
+    @pool.remote
+    def count():
+        own[:] += 1
+        return own.sum()
+
+    return count
+
+@pool.remote
+def nested(refs):
+    return pool.get(fill.remote(pool.get(refs[0]))).sum()
+
+zeros = np.zeros(100_000)
+ref = pool.put(zeros)
+for result in (fill.remote(zeros), fill.remote(ref), fill.remote(fill.remote(ref))):
+    assert pool.get(result).sum() == 100_000
+assert pool.get(counter().remote()) == 100_000
+assert pool.get(nested.remote([ref])) == 100_000
+assert not zeros.any() and not pool.get(ref).any()
+print("written to")
+"""
+
+
+@pytest.mark.parametrize("mode", ["off", "auto"])
+def test_tasks_may_write_to_their_arguments(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOL_STORE", mode)
+    done = run_program(IN_PLACE, tmp_path)
+    assert (done.stdout, done.stderr) == ("written to\n", "")
+
+
 def test_lazy_calls_resolve_them_too(ray: Any, workers: Any) -> None:
     refs = [double.remote(n) for n in range(5)]
     assert list(workers.imap(add, refs)) == [0, 2, 4, 6, 8]
