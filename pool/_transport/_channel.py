@@ -439,18 +439,17 @@ class Sentinel:
     def __init__(self, fd: int) -> None:
         try:
             self._fd = os.dup(fd)
+            self._gone = False
         except OSError:
-            self._fd = -1  # without it: never known to be gone
+            self._fd = -1
+            # Without it: known now or never.
+            self._gone = fd >= 0 and _is_gone(fd)
 
     def alive(self) -> bool:
         """Return whether somebody has; not to be asked again after a no."""
-        import select
-
         if self._fd < 0:
-            return True
-        poll = select.poll()
-        poll.register(self._fd, 0)
-        if not poll.poll(0):
+            return not self._gone
+        if not _is_gone(self._fd):
             return True
         os.close(self._fd)
         self._fd = -1
@@ -459,6 +458,14 @@ class Sentinel:
     def __del__(self, _close: Any = os.close) -> None:
         if self._fd >= 0:
             _close(self._fd)
+
+
+def _is_gone(fd: int) -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))
 
 
 def _cmsg_space(nbytes: int) -> int:

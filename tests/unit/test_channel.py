@@ -337,6 +337,22 @@ def test_sender_without_a_free_descriptor_is_told_so(ends: Ends, no_descriptor_f
 
 
 @pytest.fixture
+def linked_to_the_dead(linked: Ends) -> Ends:
+    linked[0].send((1,), [bytearray(1 << 20)])
+    linked[1].socket.close()
+    return linked
+
+
+def test_dead_leave_nothing_behind_where_no_descriptor_is_free(
+    linked_to_the_dead: Ends, no_descriptor_free: None
+) -> None:
+    first, _ = linked_to_the_dead
+    assert counts(first) == 1
+    first.close()
+    assert counts(first) == 0
+
+
+@pytest.fixture
 def linked() -> Iterator[Ends]:
     first, second = (Channel(socket, linked=True) for socket in socket_pair())
     yield first, second
