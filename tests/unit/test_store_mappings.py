@@ -522,6 +522,25 @@ def test_without_address_space_it_is_copied(monkeypatch: pytest.MonkeyPatch) -> 
     assert _finding.base_of(memoryview(second)) is None
 
 
+@pytest.mark.parametrize("numpy", [True, False])
+def test_pickle_without_room_for_a_mapping_is_made_of_a_copy(
+    numpy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = store.put(np.arange(COUNT))
+    view = store.get(ref)  # in the place where the segment is mapped
+
+    def fail(*args: Any, **options: Any) -> int:
+        raise OSError(errno.EMFILE, "no descriptor")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_mappings, "map_file", fail)
+        patched.setattr(_mappings, "MmapLease", fail)
+        if not numpy:
+            patched.delitem(sys.modules, "numpy")
+        data = pickle.dumps(ref, 5)
+    assert (store.get(pickle.loads(data)) == view).all()
+
+
 def test_without_numpy_a_mapping_of_its_own() -> None:
     block = store._depot.depot().put(b"x" * 100_000)
     view = _mappings._mmap_lease(block.part(10, 5))
