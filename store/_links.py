@@ -64,10 +64,12 @@ class Returned(deque["Dropped"]):
         self._nbytes = 0
         self.pid = os.getpid()
 
-    def notice(self, nbytes: int) -> None:
-        """Note that a large block was let go."""
+    def notice(
+        self, nbytes: int, _urgent: int = URGENT_NBYTES, _getpid: Callable[[], int] = os.getpid
+    ) -> None:
+        """Note that a large block was let go, if need be when the names of modules are gone."""
         self._nbytes += nbytes
-        if self._nbytes > URGENT_NBYTES and self.pid == os.getpid():
+        if self._nbytes > _urgent and self.pid == _getpid():
             self._nbytes = 0
             self._urge()
 

@@ -20,7 +20,7 @@ import pytest
 
 import store
 import store._depot
-from store import _finding, _mappings
+from store import _finding, _links, _mappings
 from store._arena import Arena
 from store._links import Link
 
@@ -663,6 +663,22 @@ def test_connection_that_is_closed_while_something_is_put_for_it(
     assert not live()
 
 
+def test_what_is_let_go_in_the_last_moments_of_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, _ = sent(sender, receiver, nbytes=2 << 20)
+    seen: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    with monkeypatch.context() as patched:
+        for name in ("os", "URGENT_NBYTES"):
+            patched.setattr(_links, name, None)
+        blobs.clear()
+    assert not seen and receiver.due
+    receiver.close()
+    sender.close()
+
+
 def test_finalizer_within_the_store_does_without_it() -> None:
     depot = store._depot.depot()
     ref = store.put(np.arange(COUNT))
@@ -694,9 +710,9 @@ def test_what_was_let_go_is_not_returned_from_within_the_store() -> None:
     sender.close()
 
 
-def sent(sender: Link, receiver: Link) -> tuple[list[Any], Any]:
+def sent(sender: Link, receiver: Link, nbytes: int = 8 * COUNT) -> tuple[list[Any], Any]:
     """Return what arrives as in another process: this one would know its own object."""
-    blobs, note, fds = sender.pack([memoryview(np.arange(COUNT)).cast("B")])
+    blobs, note, fds = sender.pack([bytearray(nbytes)])
     numbers, depot = store._depot.depot()._numbers.copy(), store._depot.depot()
     depot._numbers.clear()
     receiver.unpack(blobs, note, [os.dup(fd) for fd in fds])
