@@ -12,6 +12,7 @@ from collections import deque
 from store import _finding, _forks, _handed, _mappings
 from store._codec import OUT_OF_BAND_MIN
 from store._errors import StoreFull
+from store._interrupts import shield
 from store._ledger import LOCAL, Ledger
 from store._mappings import Block
 from store._orphans import crowded
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
     from typing import Any
 
-    from store._arena import Arena, Range
+    from store._arena import Arena
     from store._forks import Dropped
     from store._mappings import Reader
     from store._segments import Segment
@@ -93,28 +94,30 @@ class Depot:
         StoreFull
         """
         view = memoryview(data).cast("B")
-        (segment, offset), number = self._enter(len(view), LOCAL)
-        block = self._own_block(segment, offset, len(view), number)
-        self._write(segment, offset, view)
+        block, segment = self._enter(len(view))
+        self._write(segment, block.start, view)
         return block
 
-    def _enter(self, nbytes: int, holder: Hashable) -> tuple[Range, int]:
-        """Allocate, and enter in the ledger what is about to be written."""
+    def _enter(self, nbytes: int) -> tuple[Block, Segment]:
+        """Allocate, and enter in the ledger what is about to be written.
+
+        Whatever happens to who gets the block, the range is free again when that is gone.
+        """
         with self._lock:
             self._settle()
-            place = self.arena.allocate(nbytes)
-            segment, offset = place
-            number = self._numbers[segment.key, offset] = self.ledger.add(place, holder)
-            return place, number
+            place = segment, offset = self.arena.allocate(nbytes)
+            try:
+                reader = segment.reader or self._reader_of(segment)
+            except BaseException:
+                self.arena.free(place)
+                raise
+            number = self._numbers[segment.key, offset] = self.ledger.add(place, LOCAL)
+            return Block(reader, offset, nbytes, 0, nbytes, number, self._dropped), segment
 
     def _write(self, segment: Segment, offset: int, view: memoryview) -> None:
         self.arena.write((segment, offset), view)
         self.copied += len(view)
         self.puts += 1
-
-    def _own_block(self, segment: Segment, offset: int, nbytes: int, number: int) -> Block:
-        reader = segment.reader or self._reader_of(segment)
-        return Block(reader, offset, nbytes, 0, nbytes, number, self._dropped)
 
     def blank(self, nbytes: int) -> tuple[Block, int]:
         """Return a block with arbitrary contents, and a descriptor to write them by.
@@ -123,10 +126,8 @@ class Depot:
         ------
         StoreFull
         """
-        place, number = self._enter(nbytes, LOCAL)
-        segment, offset = place
-        block = self._own_block(segment, offset, nbytes, number)
-        self.arena.reserve(place, nbytes)
+        block, segment = self._enter(nbytes)
+        self.arena.reserve((segment, block.start), nbytes)
         return block, segment.fd
 
     def prefault(self, nbytes: int) -> None:
@@ -175,14 +176,12 @@ class Depot:
 
     def _place_new(self, blob: Any, link: Hashable) -> tuple[Reader, Place]:
         view = memoryview(blob).cast("B")
-        (segment, offset), number = self._enter(len(view), link)
-        try:
-            self._write(segment, offset, view)
-        except BaseException:
-            self.release(link, (number,))
-            raise
-        reader = segment.reader or self._reader_of(segment)
-        return reader, (offset, len(view), 0, len(view), number)
+        # Held by this process meanwhile: another thread may close that connection.
+        block, segment = self._enter(len(view))
+        self._write(segment, block.start, view)
+        with self._lock:
+            self.ledger.hold(block.number, link)
+        return block.reader, (block.start, len(view), 0, len(view), block.number)
 
     # ------------------------------------------------------------------ in
 
@@ -225,8 +224,8 @@ class Depot:
             if type(thing) is Block:
                 return thing.whole()
             self.ledger.hold(number, LOCAL)
-            segment, offset = thing
-            return self._own_block(segment, offset, span, number)
+            reader = thing[0].reader
+            return Block(reader, start, span, 0, span, number, self._dropped)
 
     # ------------------------------------------------------------------ letting go
 
@@ -268,8 +267,10 @@ class Depot:
 
     def stats(self) -> dict[str, Any]:
         """Return sizes and counts; see `store.stats`."""
+        inside = self._lock.held_here
         with self._lock:
-            self._settle()
+            if not inside:
+                self._settle()
             numbers: dict[str, Any] = {"mode": self.mode, **dict.fromkeys(_SIZES, 0)}
             if self._arena is not None:
                 numbers |= self._arena.stats()
@@ -283,13 +284,21 @@ class Depot:
                 "referred": self.referred,
             }
 
-    def take_back(self, dropped: deque[_forks.Dropped]) -> list[int]:
-        """Return what of a queue of things that were let go no forked child can see."""
-        if not (dropped or _forks.pins):
+    def take_back(self, dropped: deque[_forks.Dropped], waits: bool = True) -> list[int]:
+        """Return what of a queue of things that were let go no forked child can see.
+
+        None of it while this very thread is in here, or another one is, for which this shall
+        not wait.
+        """
+        if not (dropped or _forks.pins) or self._lock.held_here:
             return []
-        with self._lock:
+        if not self._lock.acquire(waits):
+            return []
+        try:
             _forks.sweep()
             return _forks.take_dropped(dropped)
+        finally:
+            self._lock.release()
 
     def sweep(self) -> None:
         """Take back what is held by nobody any more."""
@@ -411,25 +420,31 @@ def depot() -> Depot:
 
 #: The depot that was there when the fork began; another thread may make one meanwhile.
 _forking: Depot | None = None
+#: What to tell the shield when the fork is over.
+_shielded = 0
 
 
 def _before_fork() -> None:
-    global _forking
+    global _forking, _shielded
     found = _depot
     if found is not None:
+        # An exception here would stop this, but not the fork.
+        shielded = shield.enter()
         # Other threads wait until the fork is over, those that fork too.
         found._lock.acquire()
-        _forking = found
-        _mappings.seal_all()
+        _forking, _shielded = found, shielded
         _forks.before_fork()
+        _mappings.seal_all()
 
 
 def _after_fork_in_parent() -> None:
     global _forking
     found, _forking = _forking, None
     if found is not None:
+        shielded = _shielded
         _forks.after_fork_in_parent()
         found._lock.release()
+        shield.leave(shielded)
 
 
 def _after_fork_in_child() -> None:
@@ -441,6 +456,8 @@ def _after_fork_in_child() -> None:
             found._arena.close()
     _mappings.after_fork_in_child()
     _depot = None
+    if found is not None:
+        shield.leave(_shielded)
 
 
 os.register_at_fork(

@@ -110,16 +110,19 @@ def lease_at(address: int) -> Lease | Canvas | None:
     for reference in readers.valuerefs():
         reader = reference()
         if reader is not None and 0 <= address - reader._address < reader.nbytes:
-            return _last_before(reader.leased, address - reader._address)
-    return _last_before(apart, address)
+            return _showing(reader.leased, address - reader._address, address)
+    return _showing(apart, address, address)
 
 
-def _last_before(leases: dict[int, Any], offset: int) -> Lease | Canvas | None:
-    found = leases.get(offset)
-    if found is None:
+def _showing(leases: dict[int, Any], offset: int, address: int) -> Lease | Canvas | None:
+    ticket = leases.get(offset)
+    if ticket is None:
         start = max((start for start in list(leases) if start <= offset), default=None)
-        found = None if start is None else leases.get(start)
-    return None if found is None else found()
+        ticket = None if start is None else leases.get(start)
+    found: Lease | Canvas | None = None if ticket is None else ticket()
+    # The last one that begins before the address may end before it, too.
+    inside = found is not None and 0 <= address - found.address < found.block.nbytes
+    return found if inside else None
 
 
 def _is_aligned(view: Any) -> bool:

@@ -183,11 +183,11 @@ class ShieldedLock:
         self._lock.release()
         shield.leave(token)
 
-    # For hooks of `fork`, in which no exception could be raised afterwards.
+    # For who has raised the shield, as hooks of `fork` do.
 
-    def acquire(self) -> None:
-        """Take the lock without shielding its holder."""
-        self._lock.acquire()
+    def acquire(self, waits: bool = True) -> bool:
+        """Take the lock without shielding its holder; return whether it was taken."""
+        return self._lock.acquire(waits)
 
     def release(self) -> None:
         """Let it go after `acquire`."""
@@ -205,7 +205,8 @@ def _after_fork() -> None:
         # The main thread waited, and does not exist here: nobody will lower its shield.
         shield.drop()
         shield._open = False
-        shield._pending.clear()
+    # What was sent to the parent is not this process's concern.
+    shield._pending.clear()
     _main = _get_ident()
 
 

@@ -51,18 +51,25 @@ class Returned(deque["Dropped"]):
     ----------
     urge : callable
         Called when much memory waits for it; from a finalizer, so it must not wait.
+    pid : int
+        Of the process that has them; a forked child has copies of these words.
+    kept : object
+        Lives as long as any of them.
     """
 
     def __init__(self, urge: Callable[[], None]) -> None:
         super().__init__()
         self._urge = urge
+        self.kept: object = None
         self._nbytes = 0
-        self._pid = os.getpid()
+        self.pid = os.getpid()
 
-    def notice(self, nbytes: int) -> None:
-        """Note that a large block was let go."""
+    def notice(
+        self, nbytes: int, _urgent: int = URGENT_NBYTES, _getpid: Callable[[], int] = os.getpid
+    ) -> None:
+        """Note that a large block was let go, if need be when the names of modules are gone."""
         self._nbytes += nbytes
-        if self._nbytes > URGENT_NBYTES and self._pid == os.getpid():
+        if self._nbytes > _urgent and self.pid == _getpid():
             self._nbytes = 0
             self._urge()
 
@@ -100,10 +107,25 @@ class Link:
     @property
     def due(self) -> bool:
         """Whether the other end should be told something."""
-        return bool(self.returned or self._attached) or pending()
+        return (bool(self.returned or self._attached) or pending()) and self._is_own
 
-    def pack(self, blobs: Sequence[Any]) -> tuple[list[Any], Note, list[int]]:
+    @property
+    def _is_own(self) -> bool:
+        """Whether this process made it: what a forked child has a copy of is its parent's to say.
+
+        To the other end both are one: numbers of the child's would be taken for the parent's, and
+        what the child lets go for let go by both.
+        """
+        return self.returned.pid == os.getpid()
+
+    def pack(self, blobs: Sequence[Any], waits: bool = True) -> tuple[list[Any], Note, list[int]]:
         """Replace large blobs by references.
+
+        Parameters
+        ----------
+        blobs : sequence of bytes-like or Block
+        waits : bool
+            Wait for the store to return something; or it is returned with the next message.
 
         Returns
         -------
@@ -114,12 +136,36 @@ class Link:
             Descriptors to send along; they stay open here.
         """
         places: list[tuple[Any, ...]] = []
+        returned: list[int] = []
+        attached: list[int] = []
+        try:
+            left, segments = self._placed(blobs, places)
+            if self._is_own:
+                self.returned.taken()
+                attached, self._attached = self._attached, []
+                returned = depot().take_back(self.returned, waits)
+        except BaseException:
+            self.take_back((places, returned, attached, ()))
+            raise
+        note = (
+            tuple(places),
+            tuple(returned),
+            tuple(attached),
+            tuple((reader.key, reader.nbytes) for reader in segments.values()),
+        )
+        return left, note, [reader.fd for reader in segments.values()]
+
+    def _placed(
+        self, blobs: Sequence[Any], places: list[tuple[Any, ...]]
+    ) -> tuple[list[Any], dict[int, Reader]]:
+        """Append the places of large blobs; return what is left, and the segments to send."""
         left: list[Any] = []
         segments: dict[int, Reader] = {}
         store = depot()
+        own = self._is_own
         least = store.least
         for index, blob in enumerate(blobs):
-            placed = store.place(blob, self) if len(blob) >= least else None
+            placed = store.place(blob, self) if own and len(blob) >= least else None
             if placed is not None and not self._has_room(placed[0].key, segments):
                 # Results of more workers than descriptors fit into a message: the rest of
                 # them goes by value this once, and by reference when these are known there.
@@ -133,16 +179,7 @@ class Link:
                 segments[reader.key] = reader
             places.append((index, reader.key, *place))
             left.append(b"")
-        self.returned.taken()
-        returned = store.take_back(self.returned)
-        attached, self._attached = self._attached, []
-        note = (
-            tuple(places),
-            tuple(returned),
-            tuple(attached),
-            tuple((reader.key, reader.nbytes) for reader in segments.values()),
-        )
-        return left, note, [reader.fd for reader in segments.values()]
+        return left, segments
 
     def _has_room(self, key: int, segments: dict[int, Reader]) -> bool:
         """Return whether the segment is known there, or its descriptor can come along."""
@@ -190,6 +227,10 @@ class Link:
         """
         if not self.closed:
             self.closed = True
+            if not self._is_own:
+                # Maybe in a hook of the fork: what locks there are may be held for ever.
+                self._readers.clear()
+                return
             depot().drop(self, alive)
             while self._readers:
                 leave(self._readers.popitem()[1])

@@ -410,6 +410,13 @@ class MmapLease(mmap.mmap):
 
 def shown(block: Block) -> Any:
     """Return a read-only buffer with the bytes of a block, for its pickle."""
+    try:
+        return _shown(block)
+    except OSError:  # neither address space nor a descriptor for a mapping of its own
+        return memoryview(block.copy()).toreadonly()
+
+
+def _shown(block: Block) -> Any:
     if "numpy" not in sys.modules:
         return _mmap_lease(block, readonly=True)
     # One that is read-only already will do: a mapping for each of many messages with the same

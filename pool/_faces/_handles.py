@@ -53,19 +53,26 @@ class _ParentEngine:
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
-        self.main: Any = None
+        self._main: Any = None
+        self._pid = 0
+
+    @property
+    def main(self) -> Any:
+        """That connection, or None; a forked child needs one of its own."""
+        return self._main if self._pid == os.getpid() else None
 
     def all(self) -> list[Any]:
         """Return that connection, if there is one."""
-        return [] if self.main is None else [self.main]
+        main = self.main
+        return [] if main is None else [main]
 
     def current(self) -> Any:
         """Return the connection to that engine, made at first use."""
         if self.main is None:
             from pool._local._nested import NestedEngine
 
-            self.main = NestedEngine(self._processes)
-        return self.main
+            self._main, self._pid = NestedEngine(self._processes), os.getpid()
+        return self._main
 
     def inheriting(self, error: Exception) -> Any:
         """Refuse: workers that could inherit from this task are not the pool's."""

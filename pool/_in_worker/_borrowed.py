@@ -11,6 +11,7 @@ collector may run anywhere, even inside another send.
 from __future__ import annotations
 
 import _socket
+import os
 import weakref
 from collections import deque
 from itertools import count
@@ -92,8 +93,15 @@ class BorrowedDriver(Receiver):
         """Whether anything was asked for and not answered."""
         return bool(self.requests)
 
+    def __del__(self, _close: Any = os.close) -> None:
+        # A guest's, when it is one of the next runtime.
+        _close(self._wake_read)
+        _close(self._wake_write)
+
     def on_message(self, head: Any, blobs: list[Any]) -> None:
         """Take one answer."""
+        if head[0] == protocol.OVER:
+            os._exit(1)  # as if it had closed the socket
         _, number, index, state = head
         content = loads(blobs[0], blobs[1:])
         request = self.requests.get(number)
@@ -422,7 +430,12 @@ class BorrowedRuntime:
     def leave(self) -> None:
         """Use it no more: its runtime is gone."""
         self.usable = False
-        self.channel.close()
+        try:
+            while self.channel.look():
+                continue  # its last words are which of our memory it has let go
+        except (EOFError, OSError):
+            pass
+        self.channel.leave()
 
     def stop(self) -> None:
         """Do nothing: the runtime is the program's."""

@@ -8,7 +8,7 @@ from pool._in_worker._output import complete_lines, connect, sign, silence
 from pool._objects import _home
 from pool._objects._dynamic import DynamicObjectRefGenerator
 from pool._objects._failures import dumps_failure
-from pool._objects._parcels import Broken, Parcel, Sealed, is_atom, seal, views
+from pool._objects._parcels import Broken, Parcel, Sealed, is_atom, seal, views, writable
 from pool._objects._protocol import DYNAMIC, STREAM
 from pool._pickling import dumps_exception, loads
 
@@ -203,7 +203,7 @@ def _borrowed() -> BorrowedRuntime:
 def _load(title: str, data: Any, buffers: list[Any], log: bool, namespace: str) -> Runner:
     """Rebuild a runner in a worker, which belongs to the runtime that sent it from now on."""
     enter(True, log, namespace)
-    return Runner(loads(data, buffers), title)
+    return Runner(loads(data, writable(buffers)), title)
 
 
 def enter(lends_slot: bool, log: bool, namespace: str) -> None:

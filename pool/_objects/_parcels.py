@@ -123,6 +123,20 @@ def private(buffers: Sequence[Any]) -> list[Any]:
 _BYTES = frozenset({bytes, bytearray, memoryview})
 
 
+def writable(buffers: Sequence[Any]) -> list[Any]:
+    """Return buffers that came in a message as those of whoever received it.
+
+    What was bytes where it was sent arrives as bytes, or beside the pickle as a view that is
+    read-only; arrays on top of them would be so, too.
+    """
+    return [
+        bytearray(buffer)
+        if type(buffer) is bytes or (type(buffer) is memoryview and buffer.readonly)
+        else buffer
+        for buffer in buffers
+    ]
+
+
 def stored(buffers: Sequence[Any]) -> list[Any]:
     """Return buffers that are nobody else's: bytes, or blocks of the store."""
     if not buffers:
@@ -285,9 +299,7 @@ class FullParcel:
 
 
 def _opened(packet: Packet) -> Any:
-    # Buffers that travelled inside a pickle are bytes; arrays on top of them would be
-    # read-only.
-    return loads(packet[0], [bytearray(b) if type(b) is bytes else b for b in packet[1:]])
+    return loads(packet[0], writable(packet[1:]))
 
 
 def pack(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:

@@ -32,6 +32,7 @@ borrower -> runtime, over a socket of its own: tasks and actors that use the run
 
 runtime -> borrower
     ``(ANSWER, request, index, state)`` with a packet; index ALL, with an error: no other follows.
+    ``(OVER,)``, to workers of Pools: the runtime has ended. The program has not.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ DO = 60
 ASK = 61
 LOG = 62
 ANSWER = 63
+OVER = 64
 
 # Statuses of a RESULT.
 VALUE = 0

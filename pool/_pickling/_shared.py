@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import allocate_lock
+from _thread import RLock
 from _weakref import ref
 
 from store._codec import Encoded
@@ -160,7 +160,8 @@ def is_array(value: Any) -> bool:
 # ---------------------------------------------------------------- numbers
 
 
-_lock = allocate_lock()
+#: One that a finalizer can take which runs while its thread holds it.
+_lock = RLock()
 _next = 1
 #: By id: number, and what says that the id is still that of the same array.
 _numbers: dict[int, tuple[int, ref[Any]]] = {}
@@ -216,7 +217,7 @@ def inherited_array(number: int) -> Any:
 
 def _after_fork_in_child() -> None:
     global _lock
-    _lock = allocate_lock()
+    _lock = RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

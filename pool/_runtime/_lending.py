@@ -6,8 +6,13 @@ may be read in another. What a call held is let go only when it is known who els
 
 from __future__ import annotations
 
+import _socket
+import os
+
+from pool._objects._protocol import OVER
 from pool._runtime._actors import Actor
 from pool._runtime._borrowers import Borrower
+from pool._transport._channel import Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +20,27 @@ if TYPE_CHECKING:
 
     from pool._objects._refs import Ref
     from pool._runtime._runtime import Runtime
-    from pool._transport._channel import Channel
+
+
+class GuestChannel(Channel):
+    """The connection of a Pool's worker, which may outlive the runtime."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Close this end, but not under what this process still looks at."""
+        link = self.link
+        if link is None or link.returned.pid != os.getpid():
+            super().close()
+            return
+        try:
+            self.send((OVER,), flags=_socket.MSG_DONTWAIT)
+            # Nobody reads any more: who goes on sending is to get an error, not to wait.
+            self.socket.shutdown(_socket.SHUT_RD)
+        except OSError:
+            super().close()
+        else:
+            self.leave()
 
 
 class Lending:

@@ -27,7 +27,7 @@ from pool._runtime._aside import Aside
 from pool._runtime._directory import Directory
 from pool._runtime._events import Events
 from pool._runtime._grants import Grants
-from pool._runtime._lending import Lending
+from pool._runtime._lending import GuestChannel, Lending
 from pool._runtime._processes import ActorProcesses
 from pool._runtime._special import Special
 from pool._runtime._streams import Stream
@@ -197,7 +197,7 @@ class Runtime(Aside):
 
     def admit_guest(self, fd: int) -> None:
         """Take the connection of a Pool's worker, a descriptor; from any thread."""
-        channel = Channel(socket_from(fd), self.driver.crew.buffer, True)
+        channel = GuestChannel(socket_from(fd), self.driver.crew.buffer, True)
         self.later(lambda: self.lending.admit_guest(channel))
         self.engine.attend()
 

@@ -28,6 +28,7 @@ import sys
 
 import store._anonymous as anonymous
 from pool._transport._messages import RETURNS
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,6 +166,19 @@ class Channel:
             self.link.close(Sentinel(self.socket.fileno()).alive)
         self.socket.close()
 
+    def leave(self) -> None:
+        """Use this end no more, while both processes live on.
+
+        It closes when nobody here looks at what came by reference: as with children, the other
+        end takes back what it has sent when that has happened.
+        """
+        link, self.link = self.link, None
+        if link is None:
+            self.close()
+            return
+        link.returned.kept = kept = socket_from(self.socket.detach())
+        link.close(Sentinel(kept.fileno()).alive)
+
     def send(
         self, head: Head, blobs: Sequence[Any] = (), fds: Sequence[int] = (), flags: int = 0
     ) -> None:
@@ -205,39 +219,67 @@ class Channel:
         if not self._linked:
             self._send_large(head, blobs, None, list(fds), flags)
             return
+        self._send_linked(head, blobs, fds, flags)
+
+    def _send_linked(
+        self, head: Head, blobs: Sequence[Any], fds: Sequence[int], flags: int, waits: bool = True
+    ) -> None:
         link = self._linking()
-        left, note, segments = link.pack(blobs)
+        # What goes by reference counts if this is received, and only then: a handler that raises
+        # must not leave it open whether it was sent.
+        shielded = shield.enter()
         try:
-            self._send_large(head, left, note, [*fds, *segments], flags)
-        except BaseException:
-            link.take_back(note)
-            raise
+            left, note, segments = link.pack(blobs, waits)
+            try:
+                self._send_large(head, left, note, [*fds, *segments], flags, bool(shielded))
+            except BaseException:
+                link.take_back(note)
+                raise
+        finally:
+            shield.leave(shielded)
 
     def _linking(self) -> Link:
         if self.link is None:
             from store._links import Link
 
-            self.link = Link(self.return_now)
+            self.link = Link(self._urge)
         return self.link
 
-    def return_now(self) -> None:
-        """Tell the other end what was let go here; called by finalizers too, so never waits."""
+    def return_now(self, waits: bool = True) -> None:
+        """Tell the other end what was let go here, if there is room.
+
+        Parameters
+        ----------
+        waits : bool
+            Wait while another thread is in the store.
+        """
         if self.link is None or not self.link.due:
             return
         try:
-            self.send((RETURNS, 0), flags=_DONTWAIT)
+            self._send_linked((RETURNS, 0), (), (), _DONTWAIT, waits)
         except OSError:
             return  # full, or gone: told with the next message, or not needed
 
+    def _urge(self) -> None:
+        """Do that in a finalizer: what it interrupted may be what another thread waits for."""
+        self.return_now(waits=False)
+
     def _send_large(
-        self, head: Head, blobs: Sequence[Any], note: Any, fds: list[int], flags: int
+        self,
+        head: Head,
+        blobs: Sequence[Any],
+        note: Any,
+        fds: list[int],
+        flags: int,
+        shielded: bool = False,
     ) -> None:
         """Send what may be too large for the socket, or has a note."""
+        send = self._send_shielded if shielded and not flags & _DONTWAIT else self._send_fds
         sizes = [len(blob) for blob in blobs]
         if sum(sizes) <= INLINE_MAX:
             data = marshal.dumps((head, blobs, note), _MARSHAL)  # type: ignore[arg-type]  # as above
             if len(data) <= INLINE_MAX:
-                self._send_fds(data, fds, flags)
+                send(data, fds, flags)
                 return
         data = envelope = marshal.dumps((head, sizes, note, True), _MARSHAL)
         parts = list(blobs)
@@ -249,9 +291,19 @@ class Channel:
         file = anonymous.create()
         try:
             anonymous.write_all(file, parts)
-            self._send_fds(data, [*fds, file], flags)
+            send(data, [*fds, file], flags)
         finally:
             os.close(file)
+
+    def _send_shielded(self, data: bytes, fds: list[int], flags: int) -> None:
+        """Send, and let interrupts through where that has to wait."""
+        while True:
+            try:
+                self._send_fds(data, fds, flags | _DONTWAIT)
+            except BlockingIOError:
+                shield.opened(_wait_for_room, self.socket.fileno())
+            else:
+                return
 
     def _send_fds(self, data: bytes, fds: list[int], flags: int) -> None:
         if not fds:
@@ -337,6 +389,14 @@ class Channel:
         return head, blobs, note, fds
 
 
+def _wait_for_room(fd: int) -> None:
+    import select
+
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    poll.poll()
+
+
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     packed = b"".join(part for *_, part in ancillary)
     return [
@@ -379,18 +439,17 @@ class Sentinel:
     def __init__(self, fd: int) -> None:
         try:
             self._fd = os.dup(fd)
+            self._gone = False
         except OSError:
-            self._fd = -1  # without it: never known to be gone
+            self._fd = -1
+            # Without it: known now or never.
+            self._gone = fd >= 0 and _is_gone(fd)
 
     def alive(self) -> bool:
         """Return whether somebody has; not to be asked again after a no."""
-        import select
-
         if self._fd < 0:
-            return True
-        poll = select.poll()
-        poll.register(self._fd, 0)
-        if not poll.poll(0):
+            return not self._gone
+        if not _is_gone(self._fd):
             return True
         os.close(self._fd)
         self._fd = -1
@@ -399,6 +458,14 @@ class Sentinel:
     def __del__(self, _close: Any = os.close) -> None:
         if self._fd >= 0:
             _close(self._fd)
+
+
+def _is_gone(fd: int) -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))
 
 
 def _cmsg_space(nbytes: int) -> int:

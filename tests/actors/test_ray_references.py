@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -88,6 +89,51 @@ def test_arrays_are_not_shared_with_the_task(ray: Any, workers: Any) -> None:
     assert ray.get(ref).sum() == 300_000
 
 
+IN_PLACE = """
+import numpy as np
+import pool
+
+pool.init(num_cpus=2)
+
+@pool.remote
+def fill(array):
+    array[:] = 1
+    return array
+
+def counter():
+    own = np.zeros(100_000)
+
+    @pool.remote
+    def count():
+        own[:] += 1
+        return own.sum()
+
+    return count
+
+@pool.remote
+def nested(refs):
+    return pool.get(fill.remote(pool.get(refs[0]))).sum()
+
+zeros = np.zeros(100_000)
+ref = pool.put(zeros)
+for result in (fill.remote(zeros), fill.remote(ref), fill.remote(fill.remote(ref))):
+    assert pool.get(result).sum() == 100_000
+assert pool.get(counter().remote()) == 100_000
+assert pool.get(nested.remote([ref])) == 100_000
+assert not zeros.any() and not pool.get(ref).any()
+print("written to")
+"""
+
+
+@pytest.mark.parametrize("mode", ["off", "auto"])
+def test_tasks_may_write_to_their_arguments(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOL_STORE", mode)
+    done = run_program(IN_PLACE, tmp_path)
+    assert (done.stdout, done.stderr) == ("written to\n", "")
+
+
 def test_lazy_calls_resolve_them_too(ray: Any, workers: Any) -> None:
     refs = [double.remote(n) for n in range(5)]
     assert list(workers.imap(add, refs)) == [0, 2, 4, 6, 8]
@@ -159,6 +205,116 @@ def test_pool_outlives_the_runtime_whose_guest_it_was(start: Any) -> None:
             assert workers.apply(opened, ([pool.put(number)],)) == [number]
             pool.shutdown()
             start(num_cpus=1)
+    workers.join()
+
+
+_seen: list[Any] = []
+
+
+def keep(refs: Any) -> None:
+    _seen[:] = [pool.get(refs[0])]
+
+
+def is_kept(refs: Any = None) -> bool:
+    return bool((_seen[0] == 1).all())
+
+
+def let_go(refs: Any) -> None:
+    _seen.clear()
+
+
+def test_what_a_pool_of_an_ended_runtime_looks_at_is_not_used_again(start: Any) -> None:
+    start(num_cpus=1)
+    with Pool(1) as workers:
+        workers.apply(keep, ([pool.put(np.ones(10**6))],))
+        pool.shutdown()
+        start(num_cpus=1)
+        assert workers.apply(is_kept, ([pool.put(0)],))
+        more = [store.put(np.full(10**6, 7.0)) for _ in range(4)]
+        assert workers.apply(is_kept)
+        del more
+        assert store.stats()["live"]
+        workers.apply(let_go, (None,))
+        assert not store.stats()["live"]
+    workers.join()
+
+
+class Box:
+    def fill(self, value: Any) -> None:
+        self.value = value
+
+    def look(self) -> Any:
+        return self.value
+
+
+def fill(box: Any) -> None:
+    pool.get(box.fill.remote(np.ones(10**6)))
+
+
+def fill_store(refs: Any = None) -> int:
+    _seen[:] = [store.put(np.full(10**6, 7.0)) for _ in range(4)]
+    live: int = store.stats()["live"]
+    return live
+
+
+def test_what_came_from_a_pool_of_an_ended_runtime_is_not_used_again(start: Any) -> None:
+    start(num_cpus=1)
+    with Pool(1) as workers:
+        box = pool.remote(Box).remote()
+        workers.apply(fill, (box,))
+        seen = pool.get(box.look.remote())
+        assert store.stats()["copied"] < 10**6
+        del box
+        pool.shutdown()
+        start(num_cpus=1)
+        live = workers.apply(fill_store, ([pool.put(0)],))
+        assert (seen == 1).all()
+        del seen
+        assert workers.apply(fill_store) < live
+    workers.join()
+
+
+def count_descriptors(refs: Any) -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_guest_of_many_runtimes_keeps_nothing_of_them(start: Any) -> None:
+    with Pool(1) as workers:
+        counts = set()
+        for _ in range(3):
+            start(num_cpus=1)
+            workers.apply(keep, ([pool.put(np.ones(10**6))],))
+            workers.apply(let_go, (None,))
+            counts.add(workers.apply(count_descriptors, ([pool.put(0)],)))
+            pool.shutdown()
+        assert len(counts) == 1
+    workers.join()
+
+
+def stay(refs: Any, gate: str) -> Any:
+    box, path = refs
+    pool.get(box.fill.remote(np.ones(10**6)))
+    Path(gate).write_text("x")
+    return pool.get(path)
+
+
+def test_guest_that_waits_for_a_runtime_ends_with_it(start: Any, tmp_path: Path) -> None:
+    gate, never = str(tmp_path / "gate"), str(tmp_path / "never")
+    os.mkfifo(gate)
+    os.mkfifo(never)
+    start(num_cpus=2)
+    with Pool(1) as workers:
+        pid = workers.apply(os.getpid)
+        box = pool.remote(Box).remote()
+        waiting = workers.apply_async(stay, ([box, hold.remote(never)], gate))
+        Path(gate).read_text()
+        seen = pool.get(box.look.remote())
+        pool.shutdown()
+        with pytest.raises(pool.WorkerDied):
+            waiting.get()
+        assert workers.apply(os.getpid) != pid
+        assert (seen == 1).all()
     workers.join()
 
 

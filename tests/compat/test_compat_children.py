@@ -14,6 +14,8 @@ import psutil
 import pytest
 from poolscripts import command_for, finish, orphans_come_here, read_line, run_program, start
 
+from pool import Pool
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -264,3 +266,21 @@ def test_tasks_and_actors_of_ray_s_words_are_no_daemons(tmp_path: Path) -> None:
     multiprocessing.shutdown()
     """
     assert run_program(program(body), tmp_path).succeeded() == "[False, False]\n"
+
+
+def ask_twice(asked: Pool) -> tuple[int, int, bool]:
+    """Use the pool in this task and in a child of it; say whether by one connection."""
+    asked.apply(abs, (0,))
+    before = asked._engines.current()
+    child = os.fork()
+    if not child:
+        good = asked.apply(pow, (2, 10)) == 1024 and asked._engines.current() is not before
+        os._exit(0 if good else 1)
+    answer = asked.apply(pow, (3, 2))
+    return os.waitpid(child, 0)[1], answer, asked._engines.current() is before
+
+
+def test_a_child_of_a_task_has_a_connection_of_its_own_to_the_pool() -> None:
+    with Pool(2) as pool:
+        assert pool.apply_async(ask_twice, (pool,)).get(30) == (0, 9, True)
+    pool.join()

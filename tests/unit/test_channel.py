@@ -6,14 +6,17 @@ import _socket
 import errno
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from pool._transport import _channel
 from pool._transport._channel import (
     BUFFER_NBYTES,
     FDS_MAX,
@@ -24,6 +27,7 @@ from pool._transport._channel import (
     socket_pair,
 )
 from store import _anonymous
+from store._depot import Depot, depot
 
 DONTWAIT = _socket.MSG_DONTWAIT
 Ends = tuple[Channel, Channel]
@@ -327,6 +331,133 @@ def test_sender_without_a_free_descriptor_is_told_so(ends: Ends, no_descriptor_f
         ends[0].send((1,), [bytes(1 << 20)])
     assert caught.value.errno == errno.EMFILE
     assert exchanged(ends, (2,), [b"small ones still pass"])[0] == (2,)
+
+
+# --- by reference -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def linked_to_the_dead(linked: Ends) -> Ends:
+    linked[0].send((1,), [bytearray(1 << 20)])
+    linked[1].socket.close()
+    return linked
+
+
+def test_dead_leave_nothing_behind_where_no_descriptor_is_free(
+    linked_to_the_dead: Ends, no_descriptor_free: None
+) -> None:
+    first, _ = linked_to_the_dead
+    assert counts(first) == 1
+    first.close()
+    assert counts(first) == 0
+
+
+@pytest.fixture
+def linked() -> Iterator[Ends]:
+    first, second = (Channel(socket, linked=True) for socket in socket_pair())
+    yield first, second
+    first.close()
+    second.close()
+
+
+class Striking:
+    """A socket that a signal strikes when a message has just left by it."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def sendmsg(self, *args: Any) -> None:
+        self._socket.sendmsg(*args)
+        signal.raise_signal(signal.SIGINT)
+
+
+def counts(channel: Channel) -> int:
+    """Return how many references the other end has by the books of this process."""
+    return len(depot().ledger.held_by(channel.link))
+
+
+def test_finalizer_does_not_wait_for_another_thread_to_return_something(linked: Ends) -> None:
+    first, second = linked
+    first.send((1,), [bytearray(1 << 20)])
+    second.receive()  # let go at once, and to be returned
+    assert second.link is not None
+    with ThreadPoolExecutor(1) as executor, depot()._lock:
+        executor.submit(second.link.returned._urge).result(timeout=30)
+        assert second.link.due
+    second.return_now()
+    for _ in range(2):
+        first.receive(DONTWAIT)
+    assert counts(first) == 0
+
+
+def test_interrupt_does_not_undo_what_was_sent(linked: Ends) -> None:
+    first, second = linked
+    first.socket = Striking(first.socket)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        first.send((1,), [bytearray(1 << 20)])
+    assert counts(first) == 1
+    head, (block,) = second.receive()
+    assert (head, len(block)) == ((1,), 1 << 20)
+    del block
+    second.return_now()
+    with pytest.raises(BlockingIOError):
+        first.receive(DONTWAIT) and first.receive(DONTWAIT)
+    assert counts(first) == 0
+
+
+def test_interrupt_ends_the_wait_for_room_and_undoes_what_was_not_sent(linked: Ends) -> None:
+    first, _ = linked
+    with pytest.raises(BlockingIOError):
+        while True:
+            first.send((0,), [bytes(INLINE_MAX // 2)], flags=DONTWAIT)
+    waiting = _channel._wait_for_room
+
+    def strike(fd: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+        waiting(fd)
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(_channel, "_wait_for_room", strike)
+        first.send((1,), [bytearray(1 << 20)])
+    assert counts(first) == 0
+
+
+def test_what_waits_for_room_is_sent(linked: Ends) -> None:
+    first, second = linked
+    sent = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            first.send((sent,), [bytes(INLINE_MAX // 2)], flags=DONTWAIT)
+            sent += 1
+    with ThreadPoolExecutor(1) as executor:
+        received = executor.submit(lambda: [second.receive()[0][0] for _ in range(sent + 1)])
+        first.send((sent,), [bytearray(1 << 20)])
+        assert received.result() == list(range(sent + 1))
+
+
+def test_what_cannot_be_packed_is_undone(linked: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = linked
+    second.send((0,), [bytearray(1 << 20)])
+    first.receive()  # let go at once, and to be returned
+    place = Depot.place
+
+    def fail(self: Depot, blob: Any, link: Any) -> Any:
+        if len(blob) > 1 << 20:
+            raise MemoryError
+        return place(self, blob, link)
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(Depot, "place", fail)
+        first.send((1,), [bytearray(1 << 20), bytearray(2 << 20)])
+    assert counts(first) == 0 and counts(second) == 1
+    assert first.link is not None and first.link.due
+    first.return_now()
+    with pytest.raises(BlockingIOError):
+        second.receive(DONTWAIT) and second.receive(DONTWAIT)
+    assert counts(second) == 0
 
 
 # --- the portable way -------------------------------------------------------------------

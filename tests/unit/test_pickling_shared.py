@@ -74,6 +74,14 @@ def test_numbers_are_those_of_the_objects() -> None:
     assert number_of(anonymous()) >= number_of(one)
 
 
+def test_finalizer_within_the_numbers_may_ask_for_one() -> None:
+    array = anonymous()
+    with _shared._lock:
+        assert _shared._lock.acquire(blocking=False)
+        _shared._lock.release()
+        assert number_of(array) < upcoming()
+
+
 @pytest.mark.parametrize("key", [slice(None), slice(700, 705), slice(None, None, -3), (None, ...)])
 @pytest.mark.parametrize("kind", [np.memmap, np.ndarray])
 @pytest.mark.parametrize("frozen", [True, False])

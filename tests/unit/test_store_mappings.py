@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
+import mmap
 import os
 import pickle
+import signal
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +20,8 @@ import pytest
 
 import store
 import store._depot
-from store import _finding, _mappings
+from store import _finding, _links, _mappings
+from store._arena import Arena
 from store._links import Link
 
 COUNT = 20_000
@@ -97,6 +103,24 @@ def test_memory_that_was_let_go_is_not_taken_for_what_was_there() -> None:
     for address in addresses:
         assert _finding.lease_at(address) is None
     assert not _mappings.apart
+
+
+def test_memory_above_what_is_in_the_store_is_not_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref = store.put(np.zeros(COUNT))
+    first, shown = store.get(ref), store.get(ref, copy="readonly")
+    lease = _finding.base_of(memoryview(shown))
+    assert lease is not None and lease.readonly
+    other = np.frombuffer(mmap.mmap(-1, 8 * COUNT))
+    other[:] = 1
+    # As if it were the next one below, wherever the system has mapped both.
+    place = _mappings.address_of(other) - mmap.PAGESIZE
+    monkeypatch.setitem(_mappings.apart, place, weakref.ref(lease))
+    assert _finding.find(memoryview(other).cast("B")) is None
+    assert _finding.arrived(memoryview(other).cast("B")) is None
+    assert (store.get(store.put(other)) == 1).all()
+    assert not first.any()
 
 
 def test_copies_and_results_do_not_hold_it() -> None:
@@ -378,6 +402,35 @@ def test_fork_within_the_lock_seals_and_leaves_it_free_in_the_child() -> None:
     assert (other == 1).all()
 
 
+def test_interrupted_fork_pins_what_the_child_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = store.get(store.put(np.ones(COUNT)))
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: seen.append(found.exc_type))
+    seal_all = _mappings.seal_all
+
+    def strike() -> None:
+        signal.raise_signal(signal.SIGINT)
+        seal_all()
+
+    monkeypatch.setattr(_mappings, "seal_all", strike)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        os.read(reading, 1)
+        good = (view == 1).all() and not seen and signal.getsignal(signal.SIGINT) is before
+        os._exit(0 if good else 1)
+    assert seen == [KeyboardInterrupt]  # as everything that a hook raises
+    assert not _mappings.books.held_here and signal.getsignal(signal.SIGINT) is before
+    del view
+    assert store.stats()["pinned"] == 1
+    os.close(reading)
+    os.close(writing)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not live()
+
+
 def test_zeros_are_zeros_where_something_else_was() -> None:
     store.put(np.full(COUNT, 7.0))
     assert (
@@ -469,6 +522,25 @@ def test_without_address_space_it_is_copied(monkeypatch: pytest.MonkeyPatch) -> 
     assert _finding.base_of(memoryview(second)) is None
 
 
+@pytest.mark.parametrize("numpy", [True, False])
+def test_pickle_without_room_for_a_mapping_is_made_of_a_copy(
+    numpy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = store.put(np.arange(COUNT))
+    view = store.get(ref)  # in the place where the segment is mapped
+
+    def fail(*args: Any, **options: Any) -> int:
+        raise OSError(errno.EMFILE, "no descriptor")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_mappings, "map_file", fail)
+        patched.setattr(_mappings, "MmapLease", fail)
+        if not numpy:
+            patched.delitem(sys.modules, "numpy")
+        data = pickle.dumps(ref, 5)
+    assert (store.get(pickle.loads(data)) == view).all()
+
+
 def test_without_numpy_a_mapping_of_its_own() -> None:
     block = store._depot.depot().put(b"x" * 100_000)
     view = _mappings._mmap_lease(block.part(10, 5))
@@ -541,6 +613,72 @@ def test_returns_of_much_memory_are_told_at_once() -> None:
     assert len(urged) == 1
 
 
+def test_interrupted_put_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocate = Arena.allocate
+
+    def strike(self: Arena, nbytes: int) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return allocate(self, nbytes)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Arena, "allocate", strike)
+        store._depot.depot().put(bytes(COUNT))
+    assert not live()
+
+
+def test_put_without_a_free_descriptor_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError(errno.EMFILE, "no descriptor")
+
+    depot = store._depot.depot()
+    for put in (depot.put, lambda data: depot.place(data, "link")):
+        with monkeypatch.context() as patched:
+            patched.setattr(store._depot.Depot, "_reader_of", fail)
+            try:
+                assert put(bytearray(COUNT)) is None
+            except OSError:
+                pass
+    assert not live() and not depot.ledger.things
+
+
+def test_connection_that_is_closed_while_something_is_put_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = Link(lambda: None)
+    depot = store._depot.depot()
+    others = []
+    write = Arena.write
+
+    def write_and_close(self: Arena, place: Any, data: memoryview) -> None:
+        monkeypatch.undo()
+        write(self, place, data)
+        link.close()  # as another thread may
+        others.append(depot.put(bytes(8 * COUNT)))
+
+    monkeypatch.setattr(Arena, "write", write_and_close)
+    _, note, _ = link.pack([bytearray(8 * COUNT)])
+    assert others[0].start != note[0][0][2]
+    link.take_back(note)
+    others.clear()
+    assert not live()
+
+
+def test_what_is_let_go_in_the_last_moments_of_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, _ = sent(sender, receiver, nbytes=2 << 20)
+    seen: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    with monkeypatch.context() as patched:
+        for name in ("os", "URGENT_NBYTES"):
+            patched.setattr(_links, name, None)
+        blobs.clear()
+    assert not seen and receiver.due
+    receiver.close()
+    sender.close()
+
+
 def test_finalizer_within_the_store_does_without_it() -> None:
     depot = store._depot.depot()
     ref = store.put(np.arange(COUNT))
@@ -555,19 +693,77 @@ def test_finalizer_within_the_store_does_without_it() -> None:
         link.close()
         depot.sweep()
         assert len(left[0]) == filled.nbytes
+        assert len(store.stats()["held"]) == 2  # as the books are: nothing is settled
     assert (store.get(inner) == 1).all()
     assert store.stats()["held"] == {"local": 1}  # that of the reference
     depot.ledger.check_invariants()
 
 
-def test_what_a_child_inherited_is_returned_when_it_has_ended() -> None:
+def test_what_was_let_go_is_not_returned_from_within_the_store() -> None:
     sender, receiver = Link(lambda: None), Link(lambda: None)
-    blobs, note, fds = sender.pack([memoryview(np.arange(COUNT)).cast("B")])
-    # As another process would: this one would know its own object.
+    blobs, note = sent(sender, receiver)
+    blobs.clear()
+    with store._depot.depot()._lock:  # as a finalizer that struck while the books are written
+        assert receiver.pack([])[1][1] == ()
+    assert receiver.pack([])[1][1] == (note[0][0][-1],)
+    receiver.close()
+    sender.close()
+
+
+def sent(sender: Link, receiver: Link, nbytes: int = 8 * COUNT) -> tuple[list[Any], Any]:
+    """Return what arrives as in another process: this one would know its own object."""
+    blobs, note, fds = sender.pack([bytearray(nbytes)])
     numbers, depot = store._depot.depot()._numbers.copy(), store._depot.depot()
     depot._numbers.clear()
     receiver.unpack(blobs, note, [os.dup(fd) for fd in fds])
     depot._numbers.update(numbers)
+    return blobs, note
+
+
+def test_child_has_no_say_in_what_its_parent_has_received() -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, note = sent(sender, receiver)
+    blobs.clear()
+    assert receiver.due
+    child = os.fork()
+    if not child:
+        data = memoryview(np.arange(COUNT)).cast("B")
+        silent = not receiver.due and receiver.pack([data]) == ([data], ((), (), (), ()), [])
+        os._exit(0 if silent else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert receiver.pack([])[1][1:3] == ((note[0][0][-1],), (note[0][0][1],))
+    receiver.close()
+    sender.close()
+
+
+class Stuck:
+    """A lock that is held by a thread which is not there any more."""
+
+    held_here = False
+
+    def __enter__(self) -> None:
+        os._exit(1)
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def test_child_lets_go_of_what_came_whoever_held_the_locks_at_the_fork() -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, _ = sent(sender, receiver)
+    child = os.fork()
+    if not child:
+        _mappings._lock = _mappings.books = Stuck()  # type: ignore[assignment]
+        receiver.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    blobs.clear()
+    receiver.close()
+    sender.close()
+
+
+def test_what_a_child_inherited_is_returned_when_it_has_ended() -> None:
+    sender, receiver = Link(lambda: None), Link(lambda: None)
+    blobs, note = sent(sender, receiver)
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
