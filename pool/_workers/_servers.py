@@ -11,6 +11,7 @@ beside the pools that are in use, nobody waits for it, and later pools get their
 
 from __future__ import annotations
 
+import _signal
 import _socket
 import _thread
 import atexit
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 #: More successors than this that are never used, and there will be no other.
 VAIN_MAX = 3
 
-#: SIGINT, SIGQUIT, SIGTERM: a user's process that ignores them must not make workers deaf.
-_DEFAULT_SIGNALS = [2, 3, 15]
+#: A user's process that ignores them must not make workers deaf, nor have the kernel reap for the
+#: forkserver.
+_DEFAULT_SIGNALS = [_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGCHLD]
 
 
 class ForkServerProcess:

@@ -280,6 +280,17 @@ def test_ignored_and_blocked_signals(tmp_path: Path) -> None:
     )
 
 
+def test_ignored_ends_of_children_with_a_package_that_has_threads(tmp_path: Path) -> None:
+    # A forkserver that finds threads forks once to see whether they end by that.
+    body = """
+        import numpy
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        with Pool(1) as p:
+            print(p.map(square, range(4)), p.map(signal.getsignal, [signal.SIGCHLD]))
+    """
+    assert run(body, tmp_path) == "[0, 1, 4, 9] [<Handlers.SIG_DFL: 0>]\n"
+
+
 def test_handlers_of_the_program_are_not_run_in_workers(tmp_path: Path) -> None:
     body = """
         def handler(*_):
