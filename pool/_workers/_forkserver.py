@@ -94,6 +94,8 @@ class ForkServer:
         self.children: dict[int, tuple[Client, int]] = {}
         self.lifeline = Lifeline()
         self.deadline: float | None = None
+        #: Whether workers shall have SIGCHLD blocked, as the program that was forked has.
+        self._blocks = False
         #: Whether workers shall collect garbage: not where a program that was forked does not.
         self._collects = gc.isenabled()
         #: Whose environment this process has.
@@ -117,6 +119,8 @@ class ForkServer:
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         _signal.signal(_signal.SIGCHLD, _nothing)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        blocked = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
+        self._blocks = _signal.SIGCHLD in blocked
         gc.collect()
         gc.freeze()  # or the collector's marks would unshare the pages
         gc.disable()
@@ -327,6 +331,8 @@ class ForkServer:
 
     def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
         _signal.set_wakeup_fd(-1)
+        if self._blocks:
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGCHLD])
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self.lifeline.hold()
         mine = {fd, *client.fds}

@@ -558,3 +558,18 @@ def test_reducers_that_the_program_has_registered(
     seen = "(('match', 'aa'), 10, True, ['aab', 'a shape', 'an event'])"
     expected = f"{seen}\n[{seen}]\nno 7\n[[('match', 'a')]]\n"
     assert run(library, method, body, tmp_path) == expected
+
+
+def test_ends_of_children_that_are_blocked(library: str, method: str, tmp_path: Path) -> None:
+    """A pool ends all the same, and forks have what is blocked from the program."""
+    body = """
+    import signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGUSR1])
+    p = Pool(2)
+    (blocked,) = p.starmap(signal.pthread_sigmask, [(signal.SIG_BLOCK, [])])
+    p.close()
+    p.join()
+    print(*sorted(each.name for each in blocked))
+    """
+    expected = "SIGCHLD SIGUSR1\n" if method == "fork" else "\n"
+    assert run(library, method, body, tmp_path) == expected
