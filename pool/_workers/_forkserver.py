@@ -74,6 +74,15 @@ class Client:
         #: When its workers are killed, since it is gone.
         self.deadline: float | None = None
 
+    def part(self) -> None:
+        """Let the pool know that all of its workers have ended."""
+        # Not by closing it alone: the program may have forked while it had this end as well.
+        try:
+            self.channel.socket.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # the pool is gone
+        self.channel.close()
+
 
 class ForkServer:
     """Fork workers for any number of pools of one user process.
@@ -250,7 +259,7 @@ class ForkServer:
             if self.deadline is None:
                 self.deadline = client.deadline  # others are earlier
         else:
-            client.channel.close()
+            client.part()
 
     # ------------------------------------------------------------------ children
 
@@ -267,7 +276,7 @@ class ForkServer:
             client.notices.append((worker_id, status))
             told.append(client)
             if client.gone and not client.pids:
-                client.channel.close()  # the pool may be waiting for that
+                client.part()  # the pool may be waiting for that
         for client in told:
             self._notify(client)
 
