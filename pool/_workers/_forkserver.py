@@ -138,14 +138,15 @@ class ForkServer:
         os._exit(0)
 
     def _step(self) -> None:
-        for fd, _ in self._poll.poll(self._patience()):
+        for fd, event in self._poll.poll(self._patience()):
             if fd == self._wake_read:
                 os.read(fd, 65536)
             elif fd == self.owner:
                 self._end()
             elif self.control is not None and fd == self.control.fileno():
                 self._on_control()
-            elif fd in self.clients:
+            elif fd in self.clients and event & ~select.POLLOUT:
+                # Only room for what it is to be told, see `_notify`, is nothing to receive.
                 self._on_client(self.clients[fd])
         self._reap()
         self._fork_some()

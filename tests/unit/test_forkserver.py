@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pool._transport._channel import Channel, socket_pair
+from pool._transport._messages import EXITED
 from pool._workers._forkserver import Client, ForkServer
 
 if TYPE_CHECKING:
@@ -49,3 +50,27 @@ def test_a_pool_learns_of_its_end_though_others_have_its_socket(
         pool.receive(socket.MSG_DONTWAIT)
     pool.close()
     os.close(copy)
+
+
+def test_a_pool_that_reads_again_is_told_and_not_waited_for(
+    server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def receive(client: Client) -> None:
+        pytest.fail("it would wait for a message that nobody has sent")
+
+    ours, theirs = socket_pair()
+    pool = Channel(ours)
+    client = Client(Channel(theirs), {}, "Fork")
+    server.add(client)
+    monkeypatch.setattr(server, "_on_client", receive)
+    told = 0
+    while not client.notices:
+        told += 1
+        client.notices.append((told, 0))
+        server._notify(client)
+    for worker in range(1, told):
+        assert pool.receive()[0] == (EXITED, ((worker, 0),))
+    server._step()
+    assert pool.receive()[0] == (EXITED, ((told, 0),))
+    server._drop(client)
+    pool.close()
