@@ -409,6 +409,49 @@ def test_processes_that_tasks_fork(tmp_path: Path) -> None:
     assert run(body, tmp_path) == expected
 
 
+@pytest.mark.parametrize("kind", ["str", "int", "float", "str if n < 3 else float"])
+@pytest.mark.parametrize("value", ["-7", "'the child'", "0.5"])
+def test_a_fork_that_returns_leaves_no_trace(tmp_path: Path, kind: str, value: str) -> None:
+    # Among hundreds of quick items, whose outcomes are kept in memory that it shares.
+    body = f"""
+        kept = []
+        def work(n):
+            with open("ran", "a") as file:
+                file.write(f"{{n}} ")
+            if n == 3:
+                kept.append((*os.pipe(), os.fork()))
+                ready, go, child = kept[0]
+                if not child:
+                    os.close(go)
+                    os.read(ready, 1)  # until the worker is two items further
+                    return {value}
+            if n == 5:
+                ready, go, child = kept[0]
+                os.close(go)
+                assert os.waitpid(child, 0)[1] == 0
+            return ({kind})(n)
+        with Pool(1) as p:
+            got = p.map(work, range(500), 1)
+        ran = [int(n) for n in open("ran").read().split()]
+        print(got == [({kind})(n) for n in range(500)], ran == list(range(500)))
+    """
+    assert run(body, tmp_path) == "True True\n"
+
+
+def test_a_fork_that_returns_sends_no_part_of_a_long_chunk(tmp_path: Path) -> None:
+    body = """
+        def work(n):
+            if n == 3:
+                child = os.fork()
+                if child:
+                    os.waitpid(child, 0)
+            return n
+        with Pool(1) as p:
+            print(p.map(work, range(100_000), 100_000) == list(range(100_000)))
+    """
+    assert run(body, tmp_path) == "True\n"
+
+
 def test_pandas_with_arrow_is_there_before_the_workers(tmp_path: Path) -> None:
     """Arrow's allocator starts a thread; beside one the forkserver would not keep pandas loaded."""
     pytest.importorskip("pyarrow")
