@@ -573,3 +573,20 @@ def test_ends_of_children_that_are_blocked(library: str, method: str, tmp_path: 
     """
     expected = "SIGCHLD SIGUSR1\n" if method == "fork" else "\n"
     assert run(library, method, body, tmp_path) == expected
+
+
+@pytest.mark.parametrize("thresholds", ["", "gc.set_threshold(5, 6, 7)"])
+@pytest.mark.parametrize("switch", ["", "gc.disable()"])
+def test_collector(library: str, method: str, thresholds: str, switch: str, tmp_path: Path) -> None:
+    body = f"""
+    import gc
+    {switch}
+    {thresholds}
+
+    def look(_):
+        return gc.isenabled(), gc.get_threshold()
+
+    with Pool(1) as p:
+        print(p.map(look, [0]) == [look(0)])
+    """
+    assert run(library, method, body, tmp_path) == "True\n"
