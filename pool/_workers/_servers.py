@@ -21,7 +21,7 @@ import sys
 from pool._transport._channel import Channel, socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import interpreter, interpreter_argv
-from pool._workers._descriptors import above_streams
+from pool._workers._descriptors import above_streams, pidfd_of_this
 from pool._workers._warmup import MANY, installed
 
 TYPE_CHECKING = False
@@ -304,8 +304,7 @@ def _start(
     executable = interpreter()
     try:
         given.append(above_streams(_written("\n".join(learned)) if learned else -1))
-        owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
-        given.append(above_streams(owner))
+        given.append(pidfd_of_this())
         tracked = _tracking.shared()
         given.append(above_streams(os.dup(tracked)) if tracked >= 0 else -1)
         control, life, names, owner, tracked = given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -304,6 +305,27 @@ def test_privileges_that_were_given_up(tmp_path: Path) -> None:
     """
     gone = "((12345, 12345, 12345), [23456])"
     assert run(body, tmp_path) == f"(0, 0, 0)\n{gone}\n"
+
+
+@pytest.mark.parametrize("number", ["ENOSYS", "EPERM"])
+@pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
+def test_a_kernel_that_gives_no_descriptors_of_processes(
+    tmp_path: Path, method: str, number: str
+) -> None:
+    body = f"""
+        import errno
+        def refuse(pid, flags=0):
+            raise OSError(errno.{number}, "no")
+        os.pidfd_open = refuse
+        with get_context({method!r}).Pool(2) as p:
+            print(p.map(square, range(4), 1))
+        p.join()
+        Pool(1).map(square, [1])
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    outcome = run_program(HEAD + textwrap.dedent(body), tmp_path)
+    assert outcome.out == "[0, 1, 4, 9]\n", outcome
+    assert outcome.returncode == -signal.SIGKILL
 
 
 def test_limits_and_cpus_of_the_moment_the_pool_is_made(tmp_path: Path) -> None:
