@@ -107,6 +107,8 @@ class ForkServer:
         self._blocks = False
         #: Whether workers shall collect garbage: not where a program that was forked does not.
         self._collects = gc.isenabled()
+        #: By which spawned workers agree on `hash` as well; not in the program's environment.
+        self._seed = os.environb.get(b"PYTHONHASHSEED", b"random")
         #: Whose environment this process has.
         self._applied: dict[str, Any] | None = None
         #: What every worker receives into: inherited, it costs a worker only the pages
@@ -371,6 +373,7 @@ class ForkServer:
                 client.payload,
                 self.lifeline.held,
                 _tracking.shared(),
+                self._seed,
             )
         become_worker(
             worker_id,

@@ -130,6 +130,7 @@ _unreaped: dict[int, ForkServerProcess | None] = {}
 #: What tasks had to import, in that order; and how many successors were of no use.
 _learned: dict[str, None] = {}
 _vain = 0
+_seed = ""
 
 
 def learn(names: Iterable[str], files: dict[str, str]) -> None:
@@ -314,7 +315,7 @@ def _start(
         pid = os.posix_spawn(
             executable,
             forkserver_argv((control, owner, life, names, tracked), sorted(wanted)),
-            {**os.environ, **limits},
+            {**os.environ, **limits, **_hash_seed()},
             file_actions=actions,
             # A group of its own: Ctrl-C in a terminal is the parent's to answer.
             setpgroup=0,
@@ -350,6 +351,19 @@ def forkserver_argv(
         f"main({fds!r}, {list(preload)!r}, {list(without)!r})"
     )
     return [*interpreter_argv(), "-c", code]
+
+
+def _hash_seed() -> dict[str, str]:
+    """Return the variable by which all workers agree on `hash`; nothing if the user has set it.
+
+    They cannot have the program's own secret. But what one task has chosen by it must be found by
+    others, whichever forkserver their workers are from.
+    """
+    global _seed
+    if os.environ.get("PYTHONHASHSEED", "random") not in ("", "random"):
+        return {}
+    _seed = _seed or str(int.from_bytes(os.urandom(4), sys.byteorder) or 1)
+    return {"PYTHONHASHSEED": _seed}
 
 
 def _written(text: str) -> int:

@@ -627,6 +627,28 @@ def test_each_worker_draws_random_numbers_of_its_own(tmp_path: Path) -> None:
     assert run(body, tmp_path) == f"{(True,) * 6} [6, 6]\n"
 
 
+@pytest.mark.parametrize("seed", [None, "", "random", "7"])
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_workers_agree_on_hashes(
+    tmp_path: Path, method: str, seed: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Also those of another server, which has started with another number of threads to give.
+    body = f"""
+        def look(_):
+            return hash("x"), os.environ.get("PYTHONHASHSEED")
+        seen = set()
+        for threads in (1, 2):
+            with get_context({method!r}).Pool(1, blas_threads=threads, maxtasksperchild=1) as p:
+                seen.update(p.map(look, range(2), 1))
+        ((there, seed),) = seen
+        print(seed, there == hash("x"))
+    """
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    env = {} if seed is None else {"PYTHONHASHSEED": seed}
+    outcome = run_program(HEAD + textwrap.dedent(body), tmp_path, env=env)
+    assert outcome.succeeded() == f"{seed} {seed == '7'}\n"
+
+
 def test_log_files_and_filters_that_cannot_be_had_in_a_worker(tmp_path: Path) -> None:
     """The task runs all the same; and nothing is told that a filter keeps back."""
     body = """
