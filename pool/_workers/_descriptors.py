@@ -41,3 +41,14 @@ def pidfd_of_this() -> int:
         if error.errno in (errno.ENOSYS, errno.EPERM):
             return -1
         raise
+
+
+def is_closed(stream: int) -> bool:
+    """Return whether programs that this one starts have no such stream.
+
+    It may be another descriptor that has got the number.
+    """
+    try:
+        return not os.get_inheritable(stream)
+    except OSError:
+        return True

@@ -15,9 +15,9 @@ Guarantees
 * When it is killed itself, the kernel kills its workers: see `pool._workers._lifeline`.
 
 Messages (see `pool._transport._messages` for the style)
-    user -> forkserver: ``(CONNECT, settings, prefix, payload buffers, None or AWAITED)`` with
-    the initializer's payload and the descriptors of the new client's socket, its journal,
-    stdout and stderr.
+    user -> forkserver: ``(CONNECT, settings, prefix, payload buffers, None or AWAITED, streams)``
+    with the initializer's payload and the descriptors of the new client's socket, its journal and
+    those of stdout (1) and stderr (2) that are open.
     client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with one descriptor each;
     ``(SIGNAL, worker_id, number)``.
     forkserver -> user: ``(UP,)`` from a successor (see `pool._workers._servers`), when its
@@ -201,12 +201,13 @@ class ForkServer:
             self.control = None
             return
         assert head[0] == CONNECT
-        _, settings, prefix, buffers = head
+        _, settings, prefix, buffers, streams = head
         if prefix == "ForkServer" and settings["carried"]:
             # Once here, and not in each worker on pages of its own.
             settings["carried"] = beyond(settings["carried"])
         client = Client(Channel(socket_from(fds[0])), settings, prefix)
-        client.fds = fds[1:]
+        given = dict(zip(streams, fds[2:], strict=True))
+        client.fds = [fds[1], given.get(1, -1), given.get(2, -1)]
         client.payload = (blobs[0], blobs[1:]) if blobs else buffers
         self.add(client)
 

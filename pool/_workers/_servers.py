@@ -21,7 +21,7 @@ import sys
 from pool._transport._channel import Channel, socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import interpreter, interpreter_argv
-from pool._workers._descriptors import above_streams, pidfd_of_this
+from pool._workers._descriptors import above_streams, is_closed, pidfd_of_this
 from pool._workers._warmup import MANY, installed
 
 TYPE_CHECKING = False
@@ -309,8 +309,12 @@ def _start(
         tracked = _tracking.shared()
         given.append(above_streams(os.dup(tracked)) if tracked >= 0 else -1)
         control, life, names, owner, tracked = given
-        # Nobody types for a worker; and the same numbers of the others in the child.
+        # Nobody types for a worker; and the same numbers of the others in the child. Whatever it
+        # opened would have the number of a stream that is closed, and get what workers print.
         actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+        actions += [
+            (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2) if is_closed(fd)
+        ]
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in given if fd >= 0]
         pid = os.posix_spawn(
             executable,
