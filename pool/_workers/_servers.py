@@ -383,9 +383,12 @@ def _written(text: str) -> int:
 def _standing() -> tuple[Any, ...]:
     """Return what a process inherits by exec and may change: who it is, and where it runs.
 
-    A program that has given up its privileges must not get workers that still have them.
+    A program that has given up its privileges must not get workers that still have them, nor one
+    that has shut itself in, by `os.chroot`, workers outside.
     """
+    root = os.stat("/")
     return (
+        (root.st_dev, root.st_ino),
         os.getresuid() if hasattr(os, "getresuid") else os.getuid(),
         os.getresgid() if hasattr(os, "getresgid") else os.getgid(),
         os.getgroups(),

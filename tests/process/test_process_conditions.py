@@ -307,6 +307,27 @@ def test_privileges_that_were_given_up(tmp_path: Path) -> None:
     assert run(body, tmp_path) == f"(0, 0, 0)\n{gone}\n"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can shut itself in")
+def test_a_program_that_has_shut_itself_in(tmp_path: Path) -> None:
+    # There is no interpreter to start there. The server from before would open the files outside.
+    source = """
+        import os
+        from pool import Pool, PoolError
+        with Pool(1) as p:
+            print(p.map(abs, range(3)))
+        try:
+            os.chroot(".")
+        except PermissionError:  # in a sandbox
+            print("PoolError")
+        else:
+            try:
+                print(Pool(1).map(abs, range(3)))
+            except PoolError:
+                print("PoolError")
+    """
+    assert run_program(source, tmp_path).succeeded() == "[0, 1, 2]\nPoolError\n"
+
+
 @pytest.mark.parametrize("number", ["ENOSYS", "EPERM"])
 @pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
 def test_a_kernel_that_gives_no_descriptors_of_processes(
