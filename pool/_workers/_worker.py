@@ -146,7 +146,9 @@ class Worker:
                     initializer, initargs = loads(*payload)
                 payload = None  # what the initializer does not keep goes with its arguments
                 initializer(*initargs)
+            self._end_fork(None)
         except BaseException as error:
+            self._end_fork(error)
             flush_streams()
             encoded = dumps_exception(error)
             blobs = [encoded.data, *encoded.buffers]

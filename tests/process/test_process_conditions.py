@@ -481,6 +481,21 @@ def test_a_fork_that_returns_leaves_no_trace(tmp_path: Path, kind: str, value: s
     assert run(body, tmp_path) == "True True\n"
 
 
+@pytest.mark.parametrize("end", ["return", "sys.exit(0)"])
+@pytest.mark.parametrize("method", ["forkserver", "fork"])
+def test_a_fork_of_an_initializer_is_no_worker(tmp_path: Path, end: str, method: str) -> None:
+    body = f"""
+        def fork():
+            child = os.fork()
+            if not child:
+                {end}
+            assert os.waitpid(child, 0)[1] == 0
+        with get_context({method!r}).Pool(1, fork) as p:
+            print(p.map(square, range(4), 1))
+    """
+    assert run(body, tmp_path) == "[0, 1, 4, 9]\n"
+
+
 def test_a_fork_that_returns_sends_no_part_of_a_long_chunk(tmp_path: Path) -> None:
     body = """
         def work(n):
