@@ -140,3 +140,12 @@ def _farewell() -> None:
         depot = sys.modules.get("store._depot")
         if depot is not None:
             depot.retire()  # what the parent keeps of this worker is not to cost more than it is
+
+
+def _forked() -> None:
+    """Tell the worker that this process is a fork of it, made by a task."""
+    if Worker.current is not None:
+        Worker.current.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

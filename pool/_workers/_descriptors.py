@@ -6,6 +6,7 @@ numbers: whatever is printed would go there.
 
 from __future__ import annotations
 
+import errno
 import os
 
 
@@ -24,3 +25,30 @@ def pipe_above_streams() -> tuple[int, int]:
     """Return the read end and the write end of a pipe."""
     read, write = os.pipe()
     return above_streams(read), above_streams(write)
+
+
+def pidfd_of_this() -> int:
+    """Return a descriptor by which others see the end of this process; -1 if there is none.
+
+    Older kernels do not know the call, and some sandboxes forbid it: workers end all the same, with
+    their sockets.
+    """
+    try:
+        return above_streams(os.pidfd_open(os.getpid()))
+    except AttributeError:
+        return -1
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return -1
+        raise
+
+
+def is_closed(stream: int) -> bool:
+    """Return whether programs that this one starts have no such stream.
+
+    It may be another descriptor that has got the number.
+    """
+    try:
+        return not os.get_inheritable(stream)
+    except OSError:
+        return True

@@ -15,9 +15,9 @@ Guarantees
 * When it is killed itself, the kernel kills its workers: see `pool._workers._lifeline`.
 
 Messages (see `pool._transport._messages` for the style)
-    user -> forkserver: ``(CONNECT, settings, prefix, payload buffers, None or AWAITED)`` with
-    the initializer's payload and the descriptors of the new client's socket, its journal,
-    stdout and stderr.
+    user -> forkserver: ``(CONNECT, settings, prefix, payload buffers, None or AWAITED, streams)``
+    with the initializer's payload and the descriptors of the new client's socket, its journal and
+    those of stdout (1) and stderr (2) that are open.
     client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with one descriptor each;
     ``(SIGNAL, worker_id, number)``.
     forkserver -> user: ``(UP,)`` from a successor (see `pool._workers._servers`), when its
@@ -74,6 +74,15 @@ class Client:
         #: When its workers are killed, since it is gone.
         self.deadline: float | None = None
 
+    def part(self) -> None:
+        """Let the pool know that all of its workers have ended."""
+        # Not by closing it alone: the program may have forked while it had this end as well.
+        try:
+            self.channel.socket.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # the pool is gone
+        self.channel.close()
+
 
 class ForkServer:
     """Fork workers for any number of pools of one user process.
@@ -94,8 +103,12 @@ class ForkServer:
         self.children: dict[int, tuple[Client, int]] = {}
         self.lifeline = Lifeline()
         self.deadline: float | None = None
+        #: Whether workers shall have SIGCHLD blocked, as the program that was forked has.
+        self._blocks = False
         #: Whether workers shall collect garbage: not where a program that was forked does not.
         self._collects = gc.isenabled()
+        #: By which spawned workers agree on `hash` as well; not in the program's environment.
+        self._seed = os.environb.get(b"PYTHONHASHSEED", b"random")
         #: Whose environment this process has.
         self._applied: dict[str, Any] | None = None
         #: What every worker receives into: inherited, it costs a worker only the pages
@@ -117,6 +130,8 @@ class ForkServer:
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         _signal.signal(_signal.SIGCHLD, _nothing)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        blocked = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
+        self._blocks = _signal.SIGCHLD in blocked
         gc.collect()
         gc.freeze()  # or the collector's marks would unshare the pages
         gc.disable()
@@ -125,14 +140,15 @@ class ForkServer:
         os._exit(0)
 
     def _step(self) -> None:
-        for fd, _ in self._poll.poll(self._patience()):
+        for fd, event in self._poll.poll(self._patience()):
             if fd == self._wake_read:
                 os.read(fd, 65536)
             elif fd == self.owner:
                 self._end()
             elif self.control is not None and fd == self.control.fileno():
                 self._on_control()
-            elif fd in self.clients:
+            elif fd in self.clients and event & ~select.POLLOUT:
+                # Only room for what it is to be told, see `_notify`, is nothing to receive.
                 self._on_client(self.clients[fd])
         self._reap()
         self._fork_some()
@@ -185,12 +201,13 @@ class ForkServer:
             self.control = None
             return
         assert head[0] == CONNECT
-        _, settings, prefix, buffers = head
+        _, settings, prefix, buffers, streams = head
         if prefix == "ForkServer" and settings["carried"]:
             # Once here, and not in each worker on pages of its own.
             settings["carried"] = beyond(settings["carried"])
         client = Client(Channel(socket_from(fds[0])), settings, prefix)
-        client.fds = fds[1:]
+        given = dict(zip(streams, fds[2:], strict=True))
+        client.fds = [fds[1], given.get(1, -1), given.get(2, -1)]
         client.payload = (blobs[0], blobs[1:]) if blobs else buffers
         self.add(client)
 
@@ -246,7 +263,7 @@ class ForkServer:
             if self.deadline is None:
                 self.deadline = client.deadline  # others are earlier
         else:
-            client.channel.close()
+            client.part()
 
     # ------------------------------------------------------------------ children
 
@@ -263,7 +280,7 @@ class ForkServer:
             client.notices.append((worker_id, status))
             told.append(client)
             if client.gone and not client.pids:
-                client.channel.close()  # the pool may be waiting for that
+                client.part()  # the pool may be waiting for that
         for client in told:
             self._notify(client)
 
@@ -327,6 +344,8 @@ class ForkServer:
 
     def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
         _signal.set_wakeup_fd(-1)
+        if self._blocks:
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGCHLD])
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self.lifeline.hold()
         mine = {fd, *client.fds}
@@ -355,6 +374,7 @@ class ForkServer:
                 client.payload,
                 self.lifeline.held,
                 _tracking.shared(),
+                self._seed,
             )
         become_worker(
             worker_id,

@@ -8,6 +8,7 @@ already, the process object is put in place at the moment a task imports it.
 from __future__ import annotations
 
 from pool._workers._imports import when_imported
+from pool._workers._settings import keep_authkey
 from pool._workers._tied import tie_children
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ def introduce(worker_id: int, settings: dict[str, Any], prefix: str) -> None:
         ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``: the name is as the standard's,
         ``ForkServerPoolWorker-1``.
     """
+    keep_authkey(settings["authkey"])
     when_imported(_MODULE, lambda module: _introduce(module, worker_id, settings, prefix))
 
 
@@ -49,9 +51,7 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
             # What `Process.start` looks at: workers may have children of their own.
             self._config["daemon"] = False
             self._daemon = bool(settings["pool"])
-            if settings["authkey"] is not None:
-                self._config["authkey"] = process.AuthenticationString(settings["authkey"])
-            self._config.setdefault("authkey", parent._config["authkey"])
+            self._config["authkey"] = process.AuthenticationString(settings["authkey"])
             self._parent_pid = settings["parent_pid"]
             self._parent_name = settings["name"]
             self._popen = None

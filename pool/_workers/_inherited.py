@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import sys
 
+from pool._workers._descriptors import pidfd_of_this
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
@@ -44,7 +46,7 @@ def fork_template(
             stream.flush()
         except (AttributeError, ValueError, OSError):
             continue
-    owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
+    owner = pidfd_of_this()
     # The hooks of os.register_at_fork close the child's copies of this process's pools;
     # the journal of the new one must outlive that.
     journal = os.dup(journal)

@@ -169,8 +169,9 @@ class Connection:
             return None  # spawned workers have nothing of what it has loaded
         ours, theirs = socket_pair()
         # Descriptors of streams that a daemon has closed are left as they are.
-        fds = [theirs.fileno(), self._journal, *(fd for fd in (1, 2) if _is_open(fd))]
-        message = (self._wanted, self._limits, self._head, self._blobs, fds)
+        streams = tuple(fd for fd in (1, 2) if _is_open(fd))
+        fds = [theirs.fileno(), self._journal, *streams]
+        message = (self._wanted, self._limits, (*self._head, streams), self._blobs, fds)
         try:
             server = (
                 _servers.connect_better(self._server, *message)

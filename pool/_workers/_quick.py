@@ -13,7 +13,15 @@ import _pickle
 from time import perf_counter
 
 from pool._pickling import ATOMS, dumps_to_parent
-from pool._transport._journal import FINISHED, HALT, LAYOUT, USED, WORDS_MAX, chunk_word
+from pool._transport._journal import (
+    FINISHED,
+    HALT,
+    LAYOUT,
+    TARGET,
+    USED,
+    WORDS_MAX,
+    chunk_word,
+)
 from pool._transport._messages import FLOATS, INTS, STREAM
 
 TYPE_CHECKING = False
@@ -51,11 +59,37 @@ class Loop:
     )  # fmt: skip
 
     def __init__(self, words: memoryview, data: memoryview) -> None:
-        self._words = words
-        self._data = data
+        self._look_at(words, data)
+        self.begin(0)
+
+    def _look_at(self, words: memoryview, data: memoryview) -> None:
+        # Views of its own, for `detach`.
+        self._words = words[:]
+        self._data = data[:]
         self._ints = data[: WORDS_MAX * 8].cast("q")
         self._floats = data[: WORDS_MAX * 8].cast("d")
-        self.begin(0)
+
+    def detach(self) -> memoryview:
+        """Leave the page alone from now on: this process was forked from the worker by a task.
+
+        The loop may be under way there. What it has at hand can no more be written to, so that it
+        comes to an end with the value of the task.
+
+        Returns
+        -------
+        memoryview
+            Words to use in place of the page's.
+        """
+        words = memoryview(bytearray(self._words)).cast("Q")
+        words[TARGET] = 0  # an interrupt is the worker's
+        data = memoryview(bytearray(len(self._data)))
+        try:
+            for view in (self._words, self._data, self._ints, self._floats):
+                view.release()
+        except BufferError:
+            pass  # forked by a thread while another one sends: no loop goes on here
+        self._look_at(words, data)
+        return words
 
     def begin(self, message_id: int) -> None:
         """Start a message."""

@@ -11,6 +11,7 @@ beside the pools that are in use, nobody waits for it, and later pools get their
 
 from __future__ import annotations
 
+import _signal
 import _socket
 import _thread
 import atexit
@@ -20,7 +21,7 @@ import sys
 from pool._transport._channel import Channel, socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import interpreter, interpreter_argv
-from pool._workers._descriptors import above_streams
+from pool._workers._descriptors import above_streams, is_closed, pidfd_of_this
 from pool._workers._warmup import MANY, installed
 
 TYPE_CHECKING = False
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 #: More successors than this that are never used, and there will be no other.
 VAIN_MAX = 3
 
-#: SIGINT, SIGQUIT, SIGTERM: a user's process that ignores them must not make workers deaf.
-_DEFAULT_SIGNALS = [2, 3, 15]
+#: A user's process that ignores them must not make workers deaf, nor have the kernel reap for the
+#: forkserver.
+_DEFAULT_SIGNALS = [_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGCHLD]
 
 
 class ForkServerProcess:
@@ -128,6 +130,7 @@ _unreaped: dict[int, ForkServerProcess | None] = {}
 #: What tasks had to import, in that order; and how many successors were of no use.
 _learned: dict[str, None] = {}
 _vain = 0
+_seed = ""
 
 
 def learn(names: Iterable[str], files: dict[str, str]) -> None:
@@ -302,18 +305,21 @@ def _start(
     executable = interpreter()
     try:
         given.append(above_streams(_written("\n".join(learned)) if learned else -1))
-        owner = os.pidfd_open(os.getpid()) if hasattr(os, "pidfd_open") else -1
-        given.append(above_streams(owner))
+        given.append(pidfd_of_this())
         tracked = _tracking.shared()
         given.append(above_streams(os.dup(tracked)) if tracked >= 0 else -1)
         control, life, names, owner, tracked = given
-        # Nobody types for a worker; and the same numbers of the others in the child.
+        # Nobody types for a worker; and the same numbers of the others in the child. Whatever it
+        # opened would have the number of a stream that is closed, and get what workers print.
         actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+        actions += [
+            (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2) if is_closed(fd)
+        ]
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in given if fd >= 0]
         pid = os.posix_spawn(
             executable,
             forkserver_argv((control, owner, life, names, tracked), sorted(wanted)),
-            {**os.environ, **limits},
+            {**os.environ, **limits, **_hash_seed()},
             file_actions=actions,
             # A group of its own: Ctrl-C in a terminal is the parent's to answer.
             setpgroup=0,
@@ -351,6 +357,19 @@ def forkserver_argv(
     return [*interpreter_argv(), "-c", code]
 
 
+def _hash_seed() -> dict[str, str]:
+    """Return the variable by which all workers agree on `hash`; nothing if the user has set it.
+
+    They cannot have the program's own secret. But what one task has chosen by it must be found by
+    others, whichever forkserver their workers are from.
+    """
+    global _seed
+    if os.environ.get("PYTHONHASHSEED", "random") not in ("", "random"):
+        return {}
+    _seed = _seed or str(int.from_bytes(os.urandom(4), sys.byteorder) or 1)
+    return {"PYTHONHASHSEED": _seed}
+
+
 def _written(text: str) -> int:
     """Return the descriptor of a file with a text that may be too long for a command line."""
     fd = os.memfd_create("actorpool-modules")
@@ -364,9 +383,12 @@ def _written(text: str) -> int:
 def _standing() -> tuple[Any, ...]:
     """Return what a process inherits by exec and may change: who it is, and where it runs.
 
-    A program that has given up its privileges must not get workers that still have them.
+    A program that has given up its privileges must not get workers that still have them, nor one
+    that has shut itself in, by `os.chroot`, workers outside.
     """
+    root = os.stat("/")
     return (
+        (root.st_dev, root.st_ino),
         os.getresuid() if hasattr(os, "getresuid") else os.getuid(),
         os.getresgid() if hasattr(os, "getresgid") else os.getgid(),
         os.getgroups(),

@@ -13,10 +13,14 @@ import time
 
 from pool._transport._watch import allow, allowed
 from pool._workers import _carried
+from pool._workers._imports import when_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
+
+_PROCESS = "multiprocessing.process"
 
 #: Variables by which BLAS and OpenMP libraries learn how many threads to start.
 THREAD_VARIABLES = (
@@ -28,6 +32,9 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+
+#: The authentication key, if any, until `multiprocessing` is imported, which keeps it from then on.
+_keys: dict[str, bytes] = {}
 
 
 def thread_limits(threads: int) -> dict[str, str]:
@@ -62,7 +69,7 @@ def capture(
         cwd: str | None = os.getcwd()
     except OSError:  # it was removed
         cwd = None
-    process = sys.modules.get("multiprocessing.process")
+    process = sys.modules.get(_PROCESS)
     return {
         "cwd": cwd,
         # As bytes: nothing to decode when a worker compares it with what it has.
@@ -70,7 +77,7 @@ def capture(
         "path": [str(entry) for entry in sys.path],
         "argv": [str(argument) for argument in getattr(sys, "argv", [])],
         "main": main_facts(),
-        "authkey": None if process is None else bytes(process.current_process().authkey),
+        "authkey": _authkey(),
         "parent_pid": os.getpid(),
         "pool": pool,
         "awake": allowed(),
@@ -79,6 +86,30 @@ def capture(
         "zone": _zone(),
         "carried": {} if inherited else _carried.changes(),
     }
+
+
+def _authkey() -> bytes:
+    """Return what processes of this program know each other by.
+
+    `multiprocessing` draws it when it is imported, which may be after this: for a manager, say.
+    Workers could not talk to that one if each of them drew a key of its own.
+    """
+    process = sys.modules.get(_PROCESS)
+    if process is not None:
+        return bytes(process.current_process().authkey)
+    if _PROCESS not in _keys:
+        _keys.setdefault(_PROCESS, os.urandom(32))  # another thread may make a pool as well
+        when_imported(_PROCESS, _hand_over)
+    return _keys[_PROCESS]
+
+
+def keep_authkey(key: bytes) -> None:
+    """Have this process hand `key` to its own workers while it has no `multiprocessing`."""
+    _keys[_PROCESS] = key
+
+
+def _hand_over(process: ModuleType) -> None:
+    process.current_process().authkey = _keys[_PROCESS]
 
 
 def _zone() -> tuple[Any, ...]:

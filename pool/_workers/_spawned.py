@@ -27,6 +27,7 @@ def exec_worker(
     payload: Any,
     lifeline: int,
     tracked: int,
+    seed: bytes,
 ) -> NoReturn:
     """Replace this fork by a new interpreter that becomes the worker."""
     handover = (worker_id, slot, fd, list(fds), settings, payload)
@@ -41,7 +42,10 @@ def exec_worker(
     )
     from pool._workers._argv import interpreter_argv
 
-    os.execve(sys.executable, [*interpreter_argv(), "-c", code], settings["environ"])
+    environ = settings["environ"]
+    if environ.get(b"PYTHONHASHSEED", b"random") in (b"", b"random"):
+        environ = {**environ, b"PYTHONHASHSEED": seed}  # taken back by `apply`
+    os.execve(sys.executable, [*interpreter_argv(), "-c", code], environ)
 
 
 def main(file: int, lifeline: int, tracked: int) -> NoReturn:

@@ -36,6 +36,10 @@ _BLOCKED_SIGNALS = [2, 15]
 #: Write end of the pipe, until this process has something to say: from then on it belongs to the
 #: standard's object.
 _pipe = -1
+#: Which pipe a descriptor was when it was first looked at, by that and the pid of its reader as far
+#: as this process has started it. A program that becomes a daemon closes all descriptors: the same
+#: number may be a pipe of its own by now.
+_seen: dict[tuple[int, int | None], int] = {}
 _lock = _thread.allocate_lock()
 
 
@@ -49,11 +53,11 @@ def shared() -> int:
     """
     with _lock:
         module = sys.modules.get(_MODULE)
-        running = getattr(getattr(module, "_resource_tracker", None), "_fd", None)
-        if running is not None and _is_pipe(running):
+        tracker: Any = getattr(module, "_resource_tracker", None)
+        running = getattr(tracker, "_fd", None)
+        if running is not None and _is_same_pipe(running, tracker._pid):
             return int(running)
-        # A program that becomes a daemon may have closed it.
-        if not _is_pipe(_pipe):
+        if not _is_same_pipe(_pipe):
             read, write = os.pipe()
             os.close(read)
             write = above_streams(write)
@@ -69,6 +73,8 @@ def adopt(fd: int) -> None:
     global _pipe
     if fd >= 0:
         _pipe = fd
+        _seen.pop((fd, None), None)
+        _is_same_pipe(fd)  # it is noted
         when_imported(_MODULE, _prepare)
 
 
@@ -98,11 +104,14 @@ def _take(tracker: Any) -> None:
     if tracker._fd is not None or _pipe < 0:
         return
     with tracker._lock:
-        if tracker._fd is None and _pipe >= 0:
+        if not _is_same_pipe(_pipe):
+            return  # it starts one of its own
+        if tracker._fd is None:
             # First: a finalizer may call this in the midst of it.
             tracker._fd, _pipe = _pipe, -1
             try:
                 tracker._pid = _start_reader(tracker._fd)
+                _is_same_pipe(tracker._fd, tracker._pid)  # it is noted
             except OSError:
                 # Who has given up its privileges cannot open it, for example.
                 tracker._fd = None  # it starts one of its own
@@ -141,11 +150,15 @@ def _start_reader(write: int) -> int | None:
         os.close(lock)
 
 
-def _is_pipe(fd: int) -> bool:
+def _is_same_pipe(fd: int, pid: int | None = None) -> bool:
+    """Return whether a descriptor is a pipe, and the one that it was at first."""
     try:
-        return fd >= 0 and stat.S_ISFIFO(os.fstat(fd).st_mode)
+        status = os.fstat(fd)
     except OSError:
         return False
+    return stat.S_ISFIFO(status.st_mode) and status.st_ino == _seen.setdefault(
+        (fd, pid), status.st_ino
+    )
 
 
 def _has_reader(write: int) -> bool:

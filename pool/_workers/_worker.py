@@ -146,7 +146,9 @@ class Worker:
                     initializer, initargs = loads(*payload)
                 payload = None  # what the initializer does not keep goes with its arguments
                 initializer(*initargs)
+            self._end_fork(None)
         except BaseException as error:
+            self._end_fork(error)
             flush_streams()
             encoded = dumps_exception(error)
             blobs = [encoded.data, *encoded.buffers]
@@ -209,6 +211,13 @@ class Worker:
             # it does not end, and its handler does not run until then.
             words[STRUCK] = chunk_word(words[MESSAGE], words[FINISHED])
             self._interrupt()
+
+    def forked(self) -> None:
+        """Have nothing more begun, or noted in the worker's page, by a fork that a task made."""
+        for _ in self._left or ():
+            continue
+        self._whole = True
+        self.words = self._loop.detach()
 
     def strike_again(self) -> bool:
         """Let the chunk be interrupted once more, if it runs on after an interrupt."""
@@ -478,6 +487,7 @@ class Worker:
 
     def _part(self, message_id: int, data: bytes) -> None:
         """Send values of the running chunk that are complete."""
+        self._end_fork(None)
         self.interruptible = False  # not while this is under way
         self.channel.send((PART_OF, message_id), [data])
         self._begin_chunk()

@@ -343,6 +343,49 @@ def test_only_the_first_import_differs(tmp_path: Path, library: str, method: str
     assert run_program(source, tmp_path).succeeded() == "[2, 3, 4]\n"
 
 
+@pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
+def test_a_manager_that_is_made_after_the_pool(tmp_path: Path, library: str, method: str) -> None:
+    """Also in a child of the program and in a task, where the key comes from the program."""
+    body = f"""
+        import os, sys
+
+        method = {method!r}
+        if method:
+            Pool = multiprocessing.get_context(method).Pool
+
+        def put(queue, value):
+            queue.put(value)
+
+        def talk():
+            queue = multiprocessing.Manager().Queue()
+            p.starmap(put, [(queue, n) for n in range(2)])
+            return sorted(queue.get() for _ in range(2))
+
+        def key(_):
+            import multiprocessing
+            return bytes(multiprocessing.current_process().authkey)
+
+        def inner(_):
+            with Pool(1) as pool:
+                return pool.map(key, [0])[0]
+
+        p = Pool(2)
+        child = os.fork()
+        if not child:
+            with Pool(2) as p:
+                print(talk(), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        if multiprocessing.__name__ == "pool":  # workers of the standard have no pools
+            assert method or "multiprocessing" not in sys.modules
+            assert p.map(inner, [0]) == p.map(key, [0]) == [key(0)]
+        print(talk())
+        p.close()
+        p.join()
+    """
+    assert run_program(program(body, library, ""), tmp_path).succeeded() == "[0, 1]\n" * 2
+
+
 @pytest.mark.parametrize("library", ["multiprocessing", "pool"])
 def test_with_a_main_guard(tmp_path: Path, library: str) -> None:
     source = f"""

@@ -558,3 +558,35 @@ def test_reducers_that_the_program_has_registered(
     seen = "(('match', 'aa'), 10, True, ['aab', 'a shape', 'an event'])"
     expected = f"{seen}\n[{seen}]\nno 7\n[[('match', 'a')]]\n"
     assert run(library, method, body, tmp_path) == expected
+
+
+def test_ends_of_children_that_are_blocked(library: str, method: str, tmp_path: Path) -> None:
+    """A pool ends all the same, and forks have what is blocked from the program."""
+    body = """
+    import signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGUSR1])
+    p = Pool(2)
+    (blocked,) = p.starmap(signal.pthread_sigmask, [(signal.SIG_BLOCK, [])])
+    p.close()
+    p.join()
+    print(*sorted(each.name for each in blocked))
+    """
+    expected = "SIGCHLD SIGUSR1\n" if method == "fork" else "\n"
+    assert run(library, method, body, tmp_path) == expected
+
+
+@pytest.mark.parametrize("thresholds", ["", "gc.set_threshold(5, 6, 7)"])
+@pytest.mark.parametrize("switch", ["", "gc.disable()"])
+def test_collector(library: str, method: str, thresholds: str, switch: str, tmp_path: Path) -> None:
+    body = f"""
+    import gc
+    {switch}
+    {thresholds}
+
+    def look(_):
+        return gc.isenabled(), gc.get_threshold()
+
+    with Pool(1) as p:
+        print(p.map(look, [0]) == [look(0)])
+    """
+    assert run(library, method, body, tmp_path) == "True\n"

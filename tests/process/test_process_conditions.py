@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -306,6 +307,48 @@ def test_privileges_that_were_given_up(tmp_path: Path) -> None:
     assert run(body, tmp_path) == f"(0, 0, 0)\n{gone}\n"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can shut itself in")
+def test_a_program_that_has_shut_itself_in(tmp_path: Path) -> None:
+    # There is no interpreter to start there. The server from before would open the files outside.
+    source = """
+        import os
+        from pool import Pool, PoolError
+        with Pool(1) as p:
+            print(p.map(abs, range(3)))
+        try:
+            os.chroot(".")
+        except PermissionError:  # in a sandbox
+            print("PoolError")
+        else:
+            try:
+                print(Pool(1).map(abs, range(3)))
+            except PoolError:
+                print("PoolError")
+    """
+    assert run_program(source, tmp_path).succeeded() == "[0, 1, 2]\nPoolError\n"
+
+
+@pytest.mark.parametrize("number", ["ENOSYS", "EPERM"])
+@pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
+def test_a_kernel_that_gives_no_descriptors_of_processes(
+    tmp_path: Path, method: str, number: str
+) -> None:
+    body = f"""
+        import errno
+        def refuse(pid, flags=0):
+            raise OSError(errno.{number}, "no")
+        os.pidfd_open = refuse
+        with get_context({method!r}).Pool(2) as p:
+            print(p.map(square, range(4), 1))
+        p.join()
+        Pool(1).map(square, [1])
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    outcome = run_program(HEAD + textwrap.dedent(body), tmp_path)
+    assert outcome.out == "[0, 1, 4, 9]\n", outcome
+    assert outcome.returncode == -signal.SIGKILL
+
+
 def test_limits_and_cpus_of_the_moment_the_pool_is_made(tmp_path: Path) -> None:
     body = """
         def mine(_):
@@ -407,6 +450,64 @@ def test_processes_that_tasks_fork(tmp_path: Path) -> None:
     """
     expected = "[3, 0, 0, 5]\n[1] 1\n[(0, 0), (0, 1), (0, 2)]\n7\nTrue\n"
     assert run(body, tmp_path) == expected
+
+
+@pytest.mark.parametrize("kind", ["str", "int", "float", "str if n < 3 else float"])
+@pytest.mark.parametrize("value", ["-7", "'the child'", "0.5"])
+def test_a_fork_that_returns_leaves_no_trace(tmp_path: Path, kind: str, value: str) -> None:
+    # Among hundreds of quick items, whose outcomes are kept in memory that it shares.
+    body = f"""
+        kept = []
+        def work(n):
+            with open("ran", "a") as file:
+                file.write(f"{{n}} ")
+            if n == 3:
+                kept.append((*os.pipe(), os.fork()))
+                ready, go, child = kept[0]
+                if not child:
+                    os.close(go)
+                    os.read(ready, 1)  # until the worker is two items further
+                    return {value}
+            if n == 5:
+                ready, go, child = kept[0]
+                os.close(go)
+                assert os.waitpid(child, 0)[1] == 0
+            return ({kind})(n)
+        with Pool(1) as p:
+            got = p.map(work, range(500), 1)
+        ran = [int(n) for n in open("ran").read().split()]
+        print(got == [({kind})(n) for n in range(500)], ran == list(range(500)))
+    """
+    assert run(body, tmp_path) == "True True\n"
+
+
+@pytest.mark.parametrize("end", ["return", "sys.exit(0)"])
+@pytest.mark.parametrize("method", ["forkserver", "fork"])
+def test_a_fork_of_an_initializer_is_no_worker(tmp_path: Path, end: str, method: str) -> None:
+    body = f"""
+        def fork():
+            child = os.fork()
+            if not child:
+                {end}
+            assert os.waitpid(child, 0)[1] == 0
+        with get_context({method!r}).Pool(1, fork) as p:
+            print(p.map(square, range(4), 1))
+    """
+    assert run(body, tmp_path) == "[0, 1, 4, 9]\n"
+
+
+def test_a_fork_that_returns_sends_no_part_of_a_long_chunk(tmp_path: Path) -> None:
+    body = """
+        def work(n):
+            if n == 3:
+                child = os.fork()
+                if child:
+                    os.waitpid(child, 0)
+            return n
+        with Pool(1) as p:
+            print(p.map(work, range(100_000), 100_000) == list(range(100_000)))
+    """
+    assert run(body, tmp_path) == "True\n"
 
 
 def test_pandas_with_arrow_is_there_before_the_workers(tmp_path: Path) -> None:
@@ -560,6 +661,28 @@ def test_each_worker_draws_random_numbers_of_its_own(tmp_path: Path) -> None:
     print(preloaded, [len(set(numbers)) for numbers in drawn])
     """
     assert run(body, tmp_path) == f"{(True,) * 6} [6, 6]\n"
+
+
+@pytest.mark.parametrize("seed", [None, "", "random", "7"])
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_workers_agree_on_hashes(
+    tmp_path: Path, method: str, seed: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Also those of another server, which has started with another number of threads to give.
+    body = f"""
+        def look(_):
+            return hash("x"), os.environ.get("PYTHONHASHSEED")
+        seen = set()
+        for threads in (1, 2):
+            with get_context({method!r}).Pool(1, blas_threads=threads, maxtasksperchild=1) as p:
+                seen.update(p.map(look, range(2), 1))
+        ((there, seed),) = seen
+        print(seed, there == hash("x"))
+    """
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    env = {} if seed is None else {"PYTHONHASHSEED": seed}
+    outcome = run_program(HEAD + textwrap.dedent(body), tmp_path, env=env)
+    assert outcome.succeeded() == f"{seed} {seed == '7'}\n"
 
 
 def test_log_files_and_filters_that_cannot_be_had_in_a_worker(tmp_path: Path) -> None:

@@ -222,6 +222,46 @@ def test_closed_standard_streams(tmp_path: Path, closed: tuple[int, ...]) -> Non
     assert (tmp_path / "answer").read_text() == "[0, 1, 4, 9]"
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_the_one_stream_that_is_open_has_its_own_number(tmp_path: Path, method: str) -> None:
+    body = f"""
+        from pool._workers import _launcher
+        Pool = get_context({method!r}).Pool
+        with Pool(1) as p:
+            p.map(square, [1])
+        os.dup2(os.open("err", os.O_WRONLY | os.O_CREAT), 2)
+        _launcher._is_open = lambda fd: fd == 2
+        with Pool(1) as p:
+            p.starmap(os.write, [(fd, b"to %d\\n" % fd) for fd in (1, 2)])
+    """
+    assert run(body, tmp_path) == "to 1\n"
+    assert (tmp_path / "err").read_text() == "to 2\n"
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)], ids=str)
+def test_nothing_of_a_worker_has_the_number_of_a_closed_stream(
+    tmp_path: Path, closed: tuple[int, ...]
+) -> None:
+    body = f"""
+        def look(fd):
+            return os.readlink(f"/proc/self/fd/{{fd}}")
+        for fd in {closed!r}:
+            os.close(fd)
+        from pool._workers import _launcher
+        is_open = _launcher._is_open
+        # Something of the pool's in this process may have got that number.
+        _launcher._is_open = lambda fd: fd not in {closed!r} and is_open(fd)
+        with Pool(1) as p:
+            got = p.map(look, {closed!r})
+        with open("answer", "w") as file:
+            file.write(repr(got))
+        os._exit(0)
+    """
+    outcome = run_program(HEAD + textwrap.dedent(body), tmp_path)
+    assert outcome.returncode == 0, outcome
+    assert (tmp_path / "answer").read_text() == repr(["/dev/null"] * len(closed))
+
+
 def test_streams_that_are_none(tmp_path: Path) -> None:
     body = """
         keep = sys.stdout
@@ -278,6 +318,17 @@ def test_ignored_and_blocked_signals(tmp_path: Path) -> None:
     assert run(body.replace("p.apply(os.kill, (0, 0)) if False else ", ""), tmp_path) == (
         "[0, 1, 4, 9]\nWorkerDied\n[0, 1, 4, 9]\n"
     )
+
+
+def test_ignored_ends_of_children_with_a_package_that_has_threads(tmp_path: Path) -> None:
+    # A forkserver that finds threads forks once to see whether they end by that.
+    body = """
+        import numpy
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        with Pool(1) as p:
+            print(p.map(square, range(4)), p.map(signal.getsignal, [signal.SIGCHLD]))
+    """
+    assert run(body, tmp_path) == "[0, 1, 4, 9] [<Handlers.SIG_DFL: 0>]\n"
 
 
 def test_handlers_of_the_program_are_not_run_in_workers(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Tracking:
         read, self.write = os.pipe()
         os.close(read)
         _tracking._prepare(self.module)
+        _tracking._seen.clear()  # of descriptors that tests have closed
         _tracking._pipe = self.write
 
     def end(self) -> None:
@@ -142,3 +143,31 @@ def test_a_descriptor_that_the_program_has_closed_is_replaced(
     assert made not in (-1, nothing)
     os.close(nothing)
     os.close(made)
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_pipe_that_the_program_has_in_its_place_is_not_taken_for_it(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch, needed: bool
+) -> None:
+    monkeypatch.setattr(standard, "_resource_tracker", tracking.tracker)
+    if needed:
+        tracking.tracker.ensure_running()
+    assert _tracking.shared() == tracking.write
+    read, write = os.pipe()
+    os.dup2(write, tracking.write, inheritable=False)
+    made = _tracking.shared()
+    assert made != tracking.write
+    assert _tracking.shared() == made
+    for fd in (read, write, made):
+        os.close(fd)
+
+
+def test_a_pipe_of_the_program_is_not_taken_when_a_tracker_is_needed(tracking: Tracking) -> None:
+    assert _tracking._is_same_pipe(tracking.write)
+    read, write = os.pipe()
+    os.dup2(write, tracking.write, inheritable=False)
+    tracking.tracker.ensure_running()
+    assert tracking.tracker._fd != tracking.write
+    tracking.tracker._stop()
+    os.close(read)
+    os.close(write)

@@ -87,7 +87,8 @@ def beyond(changed: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of it is different here: the forks of this process need no more."""
     here: dict[str, Any] = {}
     for setting in SETTINGS:
-        if setting.module in changed:
+        # The collector of this process, a forkserver, is as that needs it: off.
+        if setting.module in changed and setting.module != "gc":
             _read(setting, here)
     return {name: value for name, value in changed.items() if here.get(name) != value}
 
