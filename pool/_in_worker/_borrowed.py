@@ -94,8 +94,13 @@ class BorrowedDriver(Receiver):
 
     def on_message(self, head: Any, blobs: list[Any]) -> None:
         """Take one answer."""
+        if head[0] != protocol.ANSWER:
+            return  # nothing but what the channel has noted
         _, number, index, state = head
-        content = loads(blobs[0], blobs[1:])
+        try:
+            content = loads(blobs[0], blobs[1:])
+        except BaseException as error:
+            state, content = FAILED, error
         request = self.requests.get(number)
         if request is None:
             return  # given up: what came with it is let go
