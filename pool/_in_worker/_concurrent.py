@@ -124,7 +124,12 @@ class AsyncServer:
     def _take(self) -> None:
         import asyncio
 
-        message = self._host.receive()
+        try:
+            message = self._host.receive()
+        except BaseException:
+            # What was lost is not known, and somebody waits for it: it ends with this actor.
+            self._end.set()
+            raise
         if message is None:
             self._end.set()
             return
