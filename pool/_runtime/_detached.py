@@ -62,6 +62,8 @@ class DetachedActor(Actor):
 
     def _granted(self, grant: Any) -> None:
         # What it holds it holds of the machine, not of this program.
+        if grant is not None:
+            self.runtime.grants.give_back(grant)
         if self.mailbox.state != mail.DEAD:
             self._launch()
 

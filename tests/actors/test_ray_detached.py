@@ -162,6 +162,12 @@ def test_leaves_by_itself(ray: Any, runtime: Path) -> None:
     assert not runtime.exists()
 
 
+def test_takes_no_cpus_of_its_program(ray: Any) -> None:
+    actor = make(num_cpus=1)
+    assert ray.get(actor.add.remote()) == 11
+    assert ray.get(double.remote(1), timeout=60) == 2
+
+
 def test_two_programs_at_once(ray: Any) -> None:
     actor = make()
     ray.get(actor.add.remote())
