@@ -315,6 +315,8 @@ class Actor:
         elif kind == protocol.STARTED:
             self.pid, self._label = head[1], head[2]
             if not self.options.restarts:
+                # That it keeps some of them it has said before, over a socket read after this one.
+                self.runtime.lending.linger(self._parcel.refs)
                 self._parcel = EMPTY
             self.carry_out(self.mailbox.started())
         elif kind == REFUSED:
