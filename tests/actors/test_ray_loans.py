@@ -1,0 +1,65 @@
+"""Whose references are whose, while messages about them are under way and when their home ends."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from raytasks import Counter
+
+import pool
+from pool import exceptions
+
+
+@pool.remote
+class Keeper:
+    """Keep what its constructor was given."""
+
+    def __init__(self, kept: list[Any]) -> None:
+        self.kept = kept
+
+    def first(self) -> Any:
+        return pool.get(self.kept[0])
+
+    def ask(self) -> Any:
+        return pool.get(self.kept[0].first.remote())
+
+
+def test_constructors_may_keep_references(ray: Any) -> None:
+    keepers = [Keeper.options(num_cpus=0).remote([ray.put(i)]) for i in range(8)]
+    assert ray.get([keeper.first.remote() for keeper in keepers]) == list(range(8))
+
+
+def test_constructors_may_keep_handles(ray: Any) -> None:
+    some = Keeper.options(num_cpus=0)
+    askers = [some.remote([some.remote([ray.put(i)])]) for i in range(4)]
+    assert ray.get([asker.ask.remote() for asker in askers]) == list(range(4))
+
+
+# ---------------------------------------------------------------------- whose home has ended
+
+
+def test_values_opened_after_shutdown_have_the_references_of_their_time(ray: Any) -> None:
+    inner = ray.put([1, 2])
+    outer = ray.put([inner, Counter.remote()])
+    ray.shutdown()
+    found, counter = ray.get(outer)
+    assert found is inner
+    assert ray.get(found) == [1, 2]
+    with pytest.raises(exceptions.ActorDiedError, match="shut down"):
+        ray.get(counter.add.remote())
+    assert not ray.is_initialized()
+
+
+def test_values_opened_in_a_forked_child_have_the_references_of_the_parent(ray: Any) -> None:
+    outer = ray.put([ray.put([1, 2])])
+    pid = os.fork()
+    if not pid:
+        try:
+            found = ray.get(ray.get(outer)[0], timeout=60)
+            status = int(found != [1, 2] or ray.is_initialized())
+        except BaseException:
+            status = 2
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
