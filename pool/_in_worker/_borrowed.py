@@ -11,6 +11,7 @@ collector may run anywhere, even inside another send.
 from __future__ import annotations
 
 import _socket
+import _thread
 import weakref
 from collections import deque
 from itertools import count
@@ -159,6 +160,8 @@ class BorrowedRuntime:
         self.returned: deque[bytes] = deque()
         #: How often the runtime has lent us each reference.
         self._loans: dict[bytes, int] = {}
+        #: Two threads would make two mirrors of one reference, and the first to go return both.
+        self._books = _thread.RLock()
         self.seals = 0
         self.usable = True
         #: Of the runtime, for workers of Pools that tasks make.
@@ -172,29 +175,28 @@ class BorrowedRuntime:
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
         """Return our mirror; borrow what we have none of."""
         ref = self.named.get(name)
-        if ref is None:
-            self._do("borrow", kind, name, facts)
-            ref = self._mirror(kind, name, facts, 1)
-        return ref
+        if ref is not None:
+            return ref
+        with self._books:
+            ref = self.named.get(name)  # another thread may have been quicker
+            if ref is None:
+                self._do("borrow", kind, name, facts)
+                ref = self.lent(kind, name, facts)
+            return ref
 
     def lent(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
         """Return our mirror of what the runtime has just lent us."""
-        ref = self.named.get(name)
-        if ref is not None:
-            self._loans[name] += 1
+        with self._books:
+            ref = self.named.get(name)
+            if ref is None:
+                if kind == "a":
+                    assert facts is not None
+                    ref = ActorMirror(self, facts, name)
+                else:
+                    ref = Mirror(self, name)
+                self.named[name] = ref
+            self._loans[name] = self._loans.get(name, 0) + 1
             return ref
-        return self._mirror(kind, name, facts, 1)
-
-    def _mirror(self, kind: str, name: bytes, facts: ActorFacts | None, loans: int) -> Ref:
-        ref: Ref
-        if kind == "a":
-            assert facts is not None
-            ref = ActorMirror(self, facts, name)
-        else:
-            ref = Mirror(self, name)
-        self._loans[name] = self._loans.get(name, 0) + loans
-        self.named[name] = ref
-        return ref
 
     def taken_over(self, refs: Sequence[Ref]) -> None:
         """Nothing: the runtime has noted that we hold them."""
@@ -205,11 +207,11 @@ class BorrowedRuntime:
             self._send((protocol.DO, "stream over", ()), (stream,))
         returned = []
         for name in _emptied(self.returned):
-            # A new mirror may have come since; its own end will return all.
-            if name not in self.named:
-                loans = self._loans.pop(name, 0)
-                if loans:
-                    returned.append((name, loans))
+            with self._books:
+                # A new mirror may have come since; its own end will return all.
+                loans = 0 if name in self.named else self._loans.pop(name, 0)
+            if loans:
+                returned.append((name, loans))
         if returned:
             self._send((protocol.DO, "return", ()), (returned,))
 
@@ -272,7 +274,7 @@ class BorrowedRuntime:
 
     def _made(self, names: Sequence[bytes]) -> list[ObjectRef]:
         """Return mirrors of what the runtime was told to make, and to lend."""
-        return [self._mirror("o", name, None, 1) for name in names]  # type: ignore[misc]  # "o": objects
+        return [self.lent("o", name) for name in names]  # type: ignore[misc]  # "o": objects
 
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
         """Run a task; the runtime finds a worker for it."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from pool._in_worker._borrowed import BorrowedDriver, Request
+from pool._in_worker._borrowed import BorrowedDriver, BorrowedRuntime, Request
 from pool._objects import _protocol as protocol
 from pool._objects._refs import FAILED, READY
 from pool._transport._channel import Channel, socket_pair
@@ -24,6 +25,33 @@ def ends() -> Iterator[tuple[BorrowedDriver, Channel]]:
     other.close()
     os.close(driver._wake_read)
     os.close(driver._wake_write)
+
+
+class Sent:
+    """In place of a channel: keep what is sent, and do something else meanwhile."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+        self.meanwhile: Callable[[], object] | None = None
+
+    def send(self, head: Any, blobs: Any = (), fds: Any = (), flags: int = 0) -> None:
+        if head[0] == protocol.DO:
+            self.said.append((head[1], pickle.loads(blobs[0])))
+        else:
+            self.said.append(head)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+
+
+@pytest.fixture
+def home() -> Iterator[BorrowedRuntime]:
+    found = BorrowedRuntime(Sent(), lends_slot=False)  # type: ignore[arg-type]
+    line, found.channel = found.channel, Sent()  # type: ignore[assignment]
+    yield found
+    line.close()
+    os.close(found.driver._wake_read)
+    os.close(found.driver._wake_write)
 
 
 def refuse() -> None:
@@ -56,3 +84,21 @@ def test_an_answer_that_cannot_be_opened_fails_alone(ends: tuple[BorrowedDriver,
     assert (state, str(error)) == (FAILED, "not here")
     assert request.answers[1] == (READY, "value")
     assert request.is_over()
+
+
+def test_one_reference_has_one_mirror(home: BorrowedRuntime) -> None:
+    sent: Any = home.channel
+    name = b"n" * 28
+    found: list[Any] = []
+    # As by another thread that came in while this one sent.
+    sent.meanwhile = lambda: found.append(home.arrived("o", name))
+    found.append(home.arrived("o", name))
+    found.append(home.lent("o", name))
+    assert found[0] is found[1] is found[2]
+    sent.said.clear()
+    del found[1:]
+    home.tidy()
+    assert not sent.said
+    found.clear()
+    home.tidy()
+    assert sent.said == [("return", ([(name, 3)],))]
