@@ -454,7 +454,13 @@ class Actor:
         if self._link is not None:
             self._ending = True
             self.runtime.processes.signal(self._worker_id, _signal.SIGKILL)
-        else:  # it waits for arguments or resources
+        else:
+            self._kill_unstarted()
+
+    def _kill_unstarted(self) -> None:
+        """End it while it waits for arguments or resources."""
+        # As after a crash it would be started again: what it waits for is just that.
+        if self.mailbox.killed or not self.options.restarts:
             self.carry_out(self.mailbox.exited("it was never started"))
 
     def _gone(self) -> None:

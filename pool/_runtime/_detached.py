@@ -192,7 +192,7 @@ class DetachedActor(Actor):
     def _kill(self) -> None:
         whom = self.keeper if self.mailbox.killed else self.pid
         if self._link is None:
-            self.carry_out(self.mailbox.exited("it was never started"))
+            self._kill_unstarted()
         elif whom:
             self._ending = True
             end(whom, self._link.channel)
