@@ -135,7 +135,14 @@ class _OneCall(ActorCall):
                 crash = WorkerCrashedError(f"task {self.title} did not end: {died.reason}")
                 error = watched(runtime, crash)
         super().fail(error)
-        self.task.leave()
+
+    def over(self) -> None:
+        """Let go of everything, also what the task held for another try."""
+        super().over()
+        task = self.task
+        task.args = task.parcel = None
+        task.refs = []
+        task.leave()
 
     def cancel_here(self, force: bool) -> None:
         """Interrupt it, or end its process; under the lock."""

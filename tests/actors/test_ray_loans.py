@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
-from raytasks import Counter
+from raytasks import Counter, hold, total
 
 import pool
 from pool import exceptions
@@ -21,6 +22,9 @@ class Keeper:
 
     def first(self) -> Any:
         return pool.get(self.kept[0])
+
+    def all(self) -> Any:
+        return self.kept
 
     def ask(self) -> Any:
         return pool.get(self.kept[0].first.remote())
@@ -63,3 +67,45 @@ def test_values_opened_in_a_forked_child_have_the_references_of_the_parent(ray: 
             status = 2
         os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+# ---------------------------------------------------------------------- what is over
+
+
+def fifos(folder: Path, *names: str) -> list[str]:
+    """Return the paths of new fifos."""
+    paths = [str(folder / name) for name in names]
+    for path in paths:
+        os.mkfifo(path)
+    return paths
+
+
+def test_what_is_to_be_started_may_be_killed_without_harm(ray: Any, tmp_path: Path) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    held = hold.remote(gate)
+    actor = Keeper.options(num_cpus=0, max_restarts=1).remote(held)
+    once = Keeper.options(num_cpus=0).remote(held)
+    for one in (actor, once):
+        ray.kill(one, no_restart=False)
+    Path(gate).write_text("late")
+    assert ray.get(actor.all.remote()) == "late"
+    with pytest.raises(exceptions.ActorDiedError, match="never started"):
+        ray.get(once.all.remote())
+
+
+def test_a_process_for_one_task_leaves_nothing_with_who_has_submitted_it(
+    ray: Any, tmp_path: Path
+) -> None:
+    told, gate = fifos(tmp_path, "told", "gate")
+
+    @ray.remote
+    def parent(told: str, gate: str) -> str:
+        pool.get(total.options(num_cpus=0).remote(1, pool.put(2)))
+        Path(told).write_text("x")
+        return Path(gate).read_text()
+
+    ref = parent.remote(told, gate)
+    Path(told).read_text()
+    assert not ref._home.locked(lambda: ref._call.children)
+    Path(gate).write_text("over")
+    assert ray.get(ref) == "over"
