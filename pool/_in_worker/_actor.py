@@ -378,14 +378,19 @@ class ActorHost:
         self.channel.send((YIELDED, number, index), [encoded.data, *encoded.buffers])
 
     def answer(self, number: int, answer: Any, begun: float) -> None:
-        """Send a result."""
+        """Send a result, or why it cannot be sent."""
         finished = perf_counter()
         complete_lines()
         tidy()
         self._forget_drops(number)
-        encoded = encode(answer)
-        head = (RESULT, number, VALUE, begun, finished)
-        self.channel.send(head, [encoded.data, *encoded.buffers])
+        try:
+            encoded = encode(answer)
+            head = (RESULT, number, VALUE, begun, finished)
+            self.channel.send(head, [encoded.data, *encoded.buffers])
+        except ConnectionError:
+            raise
+        except (OSError, MemoryError) as error:  # there is no room for it
+            self.fail(number, error, begun)
 
     def fail(self, number: int, error: BaseException, begun: float) -> bool:
         """Send an exception; return whether the actor goes on.
@@ -400,7 +405,9 @@ class ActorHost:
         finished = perf_counter()
         complete_lines()
         self._forget_drops(number)
-        leaves = self.leaves = isinstance(error, SystemExit | AsyncioActorExit)
+        leaves = isinstance(error, SystemExit | AsyncioActorExit)
+        if leaves:
+            self.leaves = True  # for good: other calls may still be answered
         status = LEFT if leaves else ERROR
         encoded = dumps_error(error)
         head = (RESULT, number, status, begun, finished)

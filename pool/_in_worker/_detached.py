@@ -140,7 +140,8 @@ class Detached:
                 try:
                     goes_on = host.run(head, blobs)
                 except OSError:
-                    return  # who called is gone
+                    channel.close()  # who called is gone, or is to take us for that
+                    return
             if not goes_on:
                 self._end.set()
                 return

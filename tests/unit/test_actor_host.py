@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_who_runs_the_calls_passes_over_what_is_none(ends: tuple[ActorHost, Chan
 def test_an_event_loop_ends_where_a_message_was_lost(ends: tuple[ActorHost, Channel]) -> None:
     host, _ = ends
 
-    async def serve() -> AsyncServer:
+    async def serve() -> bool:
         server = AsyncServer(host, 1)
 
         def lose() -> None:
@@ -64,7 +65,47 @@ def test_an_event_loop_ends_where_a_message_was_lost(ends: tuple[ActorHost, Chan
         host.receive = lose  # type: ignore[method-assign,assignment]
         with pytest.raises(DescriptorsLost):
             server._on_readable()
-        await server.serve()
-        return server
+        return server._end.is_set() and not server.left
 
-    assert not asyncio.run(serve()).left
+    assert asyncio.run(serve())
+
+
+class Full:
+    """In place of a channel: there is no room for the first message."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error: BaseException | None = error
+        self.sent: list[Any] = []
+
+    def send(self, head: Any, blobs: Any = ()) -> None:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        self.sent.append((head, blobs))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "no room"), MemoryError("no room")])
+def test_a_result_that_cannot_be_sent_fails_its_call(error: BaseException) -> None:
+    channel = Full(error)
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    host.answer(7, "value", 1.0)
+    ((head, blobs),) = channel.sent
+    assert head[:3] == (protocol.RESULT, 7, protocol.ERROR)
+    found = pickle.loads(blobs[0])
+    assert (type(found), found.args) == (type(error), error.args)
+
+
+def test_who_is_gone_is_not_told() -> None:
+    channel = Full(BrokenPipeError())
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    with pytest.raises(BrokenPipeError):
+        host.answer(7, "value", 1.0)
+    assert not channel.sent
+
+
+def test_who_leaves_leaves_though_another_call_fails_after_it() -> None:
+    host = ActorHost(Full(OSError()), CONFIG)  # type: ignore[arg-type]
+    host.channel.error = None  # type: ignore[attr-defined]
+    assert not host.fail(1, SystemExit(), 1.0)
+    assert host.fail(2, ValueError(), 1.0)
+    assert host.leaves
