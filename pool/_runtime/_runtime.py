@@ -469,6 +469,7 @@ class Runtime(Aside):
         self.logs.call_back()
 
     def _end_actors(self) -> None:
+        self.special.stopping = True
         for actor in list(self.directory.alive):
             actor.mailbox.refused("the runtime was shut down")
             actor.carry_out(actor.mailbox.exited("the runtime was shut down"))
