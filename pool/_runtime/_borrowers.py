@@ -397,6 +397,8 @@ class Borrower:
 
     def _next(self, request: int, name: bytes, index: int) -> None:
         stream = self._streams[name]
+        # The one before has arrived. This one may be asked for twice, by who gave up waiting.
+        stream.let_go(index - 1)
         if not stream.knows(index):
             stream.watch(
                 lambda: self._next(request, name, index) if name in self._streams else None
@@ -404,7 +406,6 @@ class Borrower:
             return
         ref = stream.take(index)
         self._answer(request, 0, READY, None if ref is None else self._lend(ref))
-        stream.let_go(index)
 
     def _moment(self, request: int, name: bytes, index: int | None) -> None:
         self._answer(request, 0, READY, self._lend(self._streams[name].moment_here(index)))

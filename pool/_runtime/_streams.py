@@ -55,7 +55,7 @@ class Stream:
             count = self._received
             ref = self._items[count] = ObjectRef(self._runtime)
             ref._seal(FAILED, error)
-            count += 1
+            self._received = count = count + 1
         self._call = None
         if self.count is None:
             self.count = count
@@ -74,10 +74,15 @@ class Stream:
 
     def knows(self, index: int) -> bool:
         """Return whether value number `index`, or that there is none, is known."""
-        return index in self._items or (self.count is not None and index >= self.count)
+        # Also of one that was let go: another reader of the same number may wait still.
+        return (
+            index in self._items
+            or index < self._received
+            or (self.count is not None and index >= self.count)
+        )
 
     def take(self, index: int, timeout: float | None = None) -> ObjectRef | None:
-        """Wait for the reference number `index`, and let go of it; None: no more."""
+        """Wait for the reference number `index`; None: no more, or somebody else had it."""
         if not self._runtime.engine.wait(lambda: self.knows(index), timeout, True):
             from pool.exceptions import GetTimeoutError
 

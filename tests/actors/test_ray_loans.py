@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -109,3 +110,50 @@ def test_a_process_for_one_task_leaves_nothing_with_who_has_submitted_it(
     assert not ref._home.locked(lambda: ref._call.children)
     Path(gate).write_text("over")
     assert ray.get(ref) == "over"
+
+
+@pool.remote
+def yield_late(gate: str) -> Any:
+    yield Path(gate).read_text()
+
+
+@pool.remote
+class Impatient:
+    """Give up on the next value of a generator, and ask for it once more."""
+
+    async def read(self, gate: str) -> Any:
+        values = yield_late.remote(gate)
+        given_up = asyncio.ensure_future(values.__anext__())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        again = asyncio.ensure_future(values.__anext__())
+        await asyncio.to_thread(Path(gate).write_text, "x")
+        found = [await (await asyncio.wait_for(again, 60))]
+        async for ref in values:
+            found.append(await ref)
+        return found
+
+
+def test_a_value_that_somebody_gave_up_on_is_there_for_who_asks_again(
+    ray: Any, tmp_path: Path
+) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    assert ray.get(Impatient.options(num_cpus=0).remote().read.remote(gate)) == ["x"]
+
+
+def test_a_second_reader_of_one_value_does_not_wait_for_ever(ray: Any, tmp_path: Path) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    values = yield_late.remote(gate)
+    Path(gate).write_text("x")
+    assert ray.get(next(values)) == "x"
+    assert values._stream.take(0, timeout=60) is None
+    assert list(values) == []
+
+
+def test_a_process_for_one_task_is_not_tried_again_at_the_end(ray: Any, tmp_path: Path) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    held = hold.options(num_cpus=0, max_retries=-1).remote(gate)
+    with open(gate, "w"):  # waits until it runs
+        ray.shutdown()
+    with pytest.raises(exceptions.WorkerCrashedError, match="shut down"):
+        ray.get(held, timeout=60)
