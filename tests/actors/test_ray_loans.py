@@ -12,6 +12,7 @@ from raytasks import Counter, hold, total
 
 import pool
 from pool import exceptions
+from pool._objects import _home
 
 
 @pool.remote
@@ -157,3 +158,55 @@ def test_a_process_for_one_task_is_not_tried_again_at_the_end(ray: Any, tmp_path
         ray.shutdown()
     with pytest.raises(exceptions.WorkerCrashedError, match="shut down"):
         ray.get(held, timeout=60)
+
+
+def test_shutdown_leaves_what_another_thread_has_started_since(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home: Any = _home.found()
+
+    def stop() -> None:
+        monkeypatch.undo()
+        home.stop()
+        ray.put(0)  # as by another thread
+
+    monkeypatch.setattr(home, "stop", stop)
+    ray.shutdown()
+    assert ray.is_initialized()
+    assert _home.found() is not home
+
+
+def test_futures_of_a_parent_tell_a_forked_child_that_nobody_keeps_its_promise(
+    ray: Any, tmp_path: Path
+) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    pending, there = hold.remote(gate), ray.put(1)
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            assert there.future().result(60) == 1
+            pending.future().result(60)
+        except exceptions.OwnerDiedError:
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    Path(gate).write_text("x")
+    assert ray.get(pending) == "x"
+
+
+def test_the_name_of_an_actor_that_was_killed_is_free_at_once(ray: Any) -> None:
+    home: Any = _home.found()
+    some = Counter.options(name="it", num_cpus=0)
+    actor = some.remote()
+    ray.get(actor.add.remote())
+
+    def kill_and_find() -> Any:
+        actor._ref.record.kill(True)
+        return home.directory.find("it", None)
+
+    # Under the lock, so that nobody reads of its end in between.
+    assert home.locked(kill_and_find) is None
+    ray.kill(some.remote())
+    assert ray.get(some.remote().add.remote(2)) == 2
