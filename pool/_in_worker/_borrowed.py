@@ -17,15 +17,17 @@ from collections import deque
 from itertools import count
 
 from pool._in_worker._context import context
+from pool._in_worker._mirrors import ActorMirror, Mirror
 from pool._local._receiver import Receiver
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import pack, seal
-from pool._objects._refs import FAILED, READY, ActorRef, Collecting, ObjectRef, new_name
+from pool._objects._refs import FAILED, READY, Collecting, new_name
 from pool._pickling import loads
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import BLOCKED, CLIENT, UNBLOCKED
 from store._codec import encode
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,32 +35,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
-    from pool._objects._refs import ActorFacts, Ref
+    from pool._objects._refs import ActorFacts, ActorRef, ObjectRef, Ref
 
 _DONTWAIT = _socket.MSG_DONTWAIT
-
-
-class Mirror(ObjectRef):
-    """A reference to an object of the runtime's."""
-
-    __slots__ = ()
-
-    def __del__(self) -> None:
-        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a BorrowedRuntime
-
-
-# For users there is one kind of references.
-Mirror.__name__ = Mirror.__qualname__ = "ObjectRef"
-Mirror.__module__ = "pool"
-
-
-class ActorMirror(ActorRef):
-    """A reference to an actor of the runtime's."""
-
-    __slots__ = ()
-
-    def __del__(self) -> None:
-        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a BorrowedRuntime
 
 
 class Request:
@@ -167,6 +146,8 @@ class BorrowedRuntime:
         #: Of the runtime, for workers of Pools that tasks make.
         self.number = 0
         self._lends_slot = lends_slot
+        #: One for each future that the slot is lent for.
+        self.promises: set[object] = set()
         self._requests = count(1)
         self._sent_codes: dict[int, Any] = {}
 
@@ -201,8 +182,15 @@ class BorrowedRuntime:
     def taken_over(self, refs: Sequence[Ref]) -> None:
         """Nothing: the runtime has noted that we hold them."""
 
+    def settle_up(self) -> None:
+        """Do what is due at the end of a call."""
+        # Who asked for a future need not wait for it.
+        for promise in list(self.promises):
+            self._take_slot_back(promise)
+        self.tidy()
+
     def tidy(self) -> None:
-        """Return the loans of what nobody here holds any more; at the end of a call."""
+        """Return the loans of what nobody here holds any more."""
         for stream in _emptied(self.finished):
             self._send((protocol.DO, "stream over", ()), (stream,))
         returned = []
@@ -243,14 +231,39 @@ class BorrowedRuntime:
         return request
 
     def _wait(self, request: Request, timeout: float | None) -> bool:
+        if not self._lends_slot:
+            return self.lead.wait(request.is_over, timeout, eager=True)
+        _hand_back()
+        # An interrupt is let through where it sleeps, and never parts the two messages.
+        shielded = shield.enter()
+        try:
+            self.channel.send((BLOCKED,))
+            try:
+                return self.lead.wait(request.is_over, timeout, eager=True)
+            finally:
+                self.channel.send((UNBLOCKED,))
+        finally:
+            shield.leave(shielded)
+
+    def _lend_slot(self) -> object:
+        """Lend the slot until `_take_slot_back` is told what this returns, or the call ends."""
+        promise = object()
         if self._lends_slot:
             _hand_back()
-            self.channel.send((BLOCKED,))
+            shielded = shield.enter()
+            try:
+                self.promises.add(promise)
+                self.channel.send((BLOCKED,))
+            finally:
+                shield.leave(shielded)
+        return promise
+
+    def _take_slot_back(self, promise: object) -> None:
         try:
-            return self.lead.wait(request.is_over, timeout, eager=True)
-        finally:
-            if self._lends_slot:
-                self.channel.send((UNBLOCKED,))
+            self.promises.remove(promise)
+        except KeyError:
+            return  # none was lent, or the call is over
+        self.channel.send((UNBLOCKED,))
 
     def _answer(self, verb: str, *args: Any) -> Any:
         request = self._ask(1, None, verb, *args)
@@ -376,9 +389,17 @@ class BorrowedRuntime:
 
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        self._ask(
-            1, lambda request: resolve_future(future, *request.answers[0]), "get", [ref.binary()]
-        )
+        promise = self._lend_slot()  # as who is about to wait, in a way that is not seen from here
+
+        def resolve(request: Request) -> None:
+            self._take_slot_back(promise)
+            resolve_future(future, *request.answers[0])
+
+        try:
+            self._ask(1, resolve, "get", [ref.binary()])
+        except BaseException:
+            self._take_slot_back(promise)
+            raise
         self.lead.ensure_stand_in(weakref.ref(self.lead))
         return future
 

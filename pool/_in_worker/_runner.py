@@ -190,8 +190,8 @@ def tidy() -> None:
     frames of its error are gone, too.
     """
     home: Any = _home.found()
-    if home is not None and home.returned:
-        home.tidy()
+    if home is not None and (home.returned or home.promises):
+        home.settle_up()
 
 
 def _borrowed() -> BorrowedRuntime:

@@ -77,8 +77,8 @@ class Runtime(Aside):
     ) -> None:
         limits = thread_limits(1)
         self._owner = os.getpid()
-        #: What borrowers have to return; a runtime borrows nothing.
-        self.returned: tuple[bytes, ...] = ()
+        #: What borrowers have to return and to take back; a runtime borrows and lends nothing.
+        self.returned = self.promises = ()
         self.seals = 0
         self.namespace = namespace
         self.log_to_driver = log_to_driver

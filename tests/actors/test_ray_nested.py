@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,17 @@ def test_tasks_of_one_message_that_wait_for_each_other(ray: Any, task: Any) -> N
     assert found[1::2] == [20] * 20 or found[1::2] == ["20"] * 20
     assert found[::2] in ([0] * 20, ["none"] * 20)
     assert ray.get(meeting.__ray_ready__.remote())
+
+
+def test_who_awaits_lends_its_slot_too(start: Any) -> None:
+    ray = start(num_cpus=1)
+
+    def action() -> Any:
+        async def both() -> Any:
+            return [await double.remote(1), await double.remote(2)]
+
+        return [*asyncio.run(both()), double.remote(3).future().result()]
+
+    assert ray.get(ray.remote(action).remote(), timeout=60) == [2, 4, 6]
+    alone = ray.remote(action).options(num_cpus=0)
+    assert ray.get(alone.remote(), timeout=60) == [2, 4, 6]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from pool._in_worker._borrowed import BorrowedDriver, BorrowedRuntime, Request
 from pool._objects import _protocol as protocol
 from pool._objects._refs import FAILED, READY
 from pool._transport._channel import Channel, socket_pair
-from pool._transport._messages import RETURNS
+from pool._transport._messages import BLOCKED, RETURNS, UNBLOCKED
 
 
 @pytest.fixture
@@ -102,3 +103,35 @@ def test_one_reference_has_one_mirror(home: BorrowedRuntime) -> None:
     found.clear()
     home.tidy()
     assert sent.said == [("return", ([(name, 3)],))]
+
+
+@pytest.mark.parametrize("ends", ["answer", "call"])
+def test_a_slot_that_is_lent_for_a_future_is_taken_back_once(
+    home: BorrowedRuntime, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(home, "_lends_slot", True)
+    monkeypatch.setattr(home.lead, "ensure_stand_in", lambda lead: None)
+    sent: Any = home.channel
+    ref: Any = home.lent("o", b"n" * 28)
+    future = home.future(ref)
+    assert [head for head in sent.said if head in ((BLOCKED,), (UNBLOCKED,))] == [(BLOCKED,)]
+    if ends == "call":
+        home.settle_up()
+        assert sent.said[-1] == (UNBLOCKED,)
+    (number,) = home.driver.requests
+    home.driver.on_message((protocol.ANSWER, number, 0, READY), [pickle.dumps(5)])
+    home.driver.calling.popleft().call_back()
+    assert future.result(0) == 5
+    home.settle_up()
+    assert sent.said.count((UNBLOCKED,)) == 1
+
+
+def test_an_interrupt_does_not_part_what_lends_the_slot_from_what_takes_it_back(
+    home: BorrowedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "_lends_slot", True)
+    sent: Any = home.channel
+    sent.meanwhile = lambda: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        home._wait(Request(1), None)
+    assert sent.said == [(BLOCKED,), (UNBLOCKED,)]
