@@ -21,12 +21,15 @@ class Stream:
     """
 
     __slots__ = (
-        "__weakref__", "_call", "_items", "_received", "_runtime", "_watchers", "count", "name",
+        "__weakref__", "_abandoned", "_call", "_items", "_received", "_runtime", "_watchers",
+        "count", "name",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.name = new_name()
+        #: Nobody reads it any more, though what yields goes on and holds it.
+        self._abandoned = False
         #: What yields, as long as it can be cancelled.
         self._call: Any = None
         self._items: dict[int, ObjectRef] = {}
@@ -43,8 +46,9 @@ class Stream:
         if index < self._received or (self.count is not None and index >= self.count):
             return  # a second attempt, after the worker of the first one died
         self._received = index + 1
-        ref = self._items[index] = ObjectRef(self._runtime)
-        ref._seal(READY, stored)
+        if not self._abandoned:
+            ref = self._items[index] = ObjectRef(self._runtime)
+            ref._seal(READY, stored)
         if stored.__class__ is Sealed:
             self._runtime.lending.taken_over(stored.refs)
         self._tell()
@@ -119,3 +123,8 @@ class Stream:
     def let_go(self, index: int) -> None:
         """Let go of a value that its reader has."""
         self._items.pop(index, None)
+
+    def abandon(self) -> None:
+        """Keep no values any more: its reader is gone."""
+        self._abandoned = True
+        self._items.clear()
