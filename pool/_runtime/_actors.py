@@ -311,7 +311,9 @@ class Actor:
         elif kind == protocol.YIELDED:
             call = self.mailbox.posted.get(head[1])
             if call is not None and call.stream is not None:
-                call.stream.add(head[2], loads(blobs[0], blobs[1:]))
+                stored = loads(blobs[0], blobs[1:])
+                call.stream.add(head[2], stored)
+                self._took_over(stored)
         elif kind == protocol.STARTED:
             self.pid, self._label = head[1], head[2]
             if not self.options.restarts:
@@ -370,8 +372,7 @@ class Actor:
             if call.cancelled and status != protocol.LEFT and not self._minds_cancellations:
                 # As Ray has it: whatever a method that was told makes of that.
                 for stored in _stored(call, answer) if status == protocol.VALUE else ():
-                    if stored.__class__ is Sealed:
-                        self.runtime.lending.taken_over(stored.refs)
+                    self._took_over(stored)
                 call.fail(call.cancellation())
             elif status == protocol.VALUE:
                 self._deliver(call, answer)
@@ -401,9 +402,13 @@ class Actor:
         else:
             for ref, stored in zip(call.refs, _stored(call, answer), strict=True):
                 self.runtime.give(ref, stored)
-                if stored.__class__ is Sealed:
-                    self.runtime.lending.taken_over(stored.refs)
+                self._took_over(stored)
         call.over()
+
+    def _took_over(self, stored: Any) -> None:
+        """Note that a result is here, with what this actor has handed over for it."""
+        if stored.__class__ is Sealed:
+            self.runtime.lending.taken_over(stored.refs, self)
 
     # ------------------------------------------------------------------ ends
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pool._objects._parcels import Sealed
 from pool._objects._refs import FAILED, READY, ObjectRef, new_name
 
 TYPE_CHECKING = False
@@ -49,8 +48,6 @@ class Stream:
         if not self._abandoned:
             ref = self._items[index] = ObjectRef(self._runtime)
             ref._seal(READY, stored)
-        if stored.__class__ is Sealed:
-            self._runtime.lending.taken_over(stored.refs)
         self._tell()
 
     def end(self, count: int | None = None, error: BaseException | None = None) -> None:

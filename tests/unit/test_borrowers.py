@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from pool._objects import _protocol as protocol
+from pool._objects._parcels import Sealed
 from pool._objects._refs import READY, ObjectRef
 from pool._runtime import _borrowers
+from pool._runtime._actors import Actor
 from pool._runtime._borrowers import Borrower
+from pool._runtime._lending import Lending
+from pool._runtime._streams import Stream
 
 
 class Line:
@@ -88,3 +92,27 @@ def test_nothing_is_left_with_objects_of_what_was_given_up(borrower: Borrower, e
     for ref in refs:
         ref._seal(READY, None)
     assert not indexes(borrower)
+
+
+def test_what_is_handed_over_is_taken_from_its_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_borrowers, "Link", Line)
+    monkeypatch.setattr(Line, "drain", lambda line: None, raising=False)
+    runtime: Any = SimpleNamespace(driver=SimpleNamespace(dirty=[]), named={}, seals=0)
+    lending = Lending(runtime)
+    one, other = (object.__new__(Actor) for _ in range(2))
+    for actor in (one, other):
+        lending.admit(actor, None)  # type: ignore[arg-type]
+    ref = ObjectRef(runtime)
+    for borrower in lending._borrowers:
+        borrower._hand_over([ref])
+    lending.taken_over([ref], other)
+    lending.flush()
+    assert [dict(borrower._handed) for borrower in lending._borrowers] == [{ref: 1}, {}]
+    lending.taken_over([ref])
+    lending.flush()
+    assert not any(borrower._handed for borrower in lending._borrowers)
+
+
+def test_what_a_task_yields_was_not_handed_over() -> None:
+    runtime: Any = SimpleNamespace(streams={}, seals=0, named={}, lending=None)
+    Stream(runtime).add(0, Sealed(b"", [], [ObjectRef(runtime)]))
