@@ -194,6 +194,23 @@ def test_is_found_while_it_works(ray: Any, tmp_path: Path) -> None:
     assert ray.get(held) == "through"
 
 
+def test_programs_share_what_it_may_do_at_once(ray: Any, tmp_path: Path) -> None:
+    gates = [tmp_path / name for name in ("one", "two")]
+    for gate in gates:
+        os.mkfifo(gate)
+    actor = make(max_concurrency=2)
+    held = [actor.hold.remote(str(gate)) for gate in gates]
+    with open(gates[0], "w") as one, open(gates[1], "w") as two:
+        out = program(
+            "import pool as ray; ray.init(namespace='tests'); c = ray.get_actor('it')\n"
+            "print(ray.wait([c.add.remote()], timeout=0.1)[0])"
+        )
+        for writer in (one, two):
+            writer.write("through")
+    assert out.strip() == "[]"
+    assert ray.get(held) == ["through"] * 2
+
+
 def test_async_actor(ray: Any) -> None:
     actor = make(AsyncCounter)
     assert ray.get([actor.add.remote(i) for i in range(4)])[-1] == 16

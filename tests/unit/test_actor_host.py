@@ -57,7 +57,7 @@ def test_an_event_loop_ends_where_a_message_was_lost(ends: tuple[ActorHost, Chan
     host, _ = ends
 
     async def serve() -> bool:
-        server = AsyncServer(host, 1)
+        server = AsyncServer(host, asyncio.Semaphore(1))
 
         def lose() -> None:
             raise DescriptorsLost(None)
