@@ -12,6 +12,7 @@ import _socket
 import os
 import sys
 import threading
+from time import sleep
 
 from pool._in_worker import _runner
 from pool._in_worker._actor import ActorHost
@@ -35,9 +36,14 @@ from store._codec import encode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
     from typing import Any
 
     from pool._in_worker._keeper import Life
+
+
+#: Seconds after which a door that could not be opened is tried again.
+_BREATH = 0.05
 
 
 class Detached:
@@ -54,6 +60,8 @@ class Detached:
         self._config = config
         self._end = threading.Event()
         self._turn = threading.Lock()
+        #: Run the calls of all connections, if there may be several at a time.
+        self._threads: ThreadPoolExecutor | None = None
 
     def run(
         self, first: Channel | None, door: _socket.socket, construct: Callable[[], bool]
@@ -78,10 +86,17 @@ class Detached:
             return self._run_async(first, construct)
         if not construct():
             return False
+        concurrency = self._config["concurrency"]
+        if concurrency > 1:
+            from pool._in_worker._concurrent import threads
+
+            self._threads = threads(concurrency)
         self._open_door(self._in_thread)
         if first is not None:
             self._welcome(first)
         self._end.wait()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         self._turn.acquire()  # for good: what is still called finds an actor that has ended
         return True
 
@@ -91,7 +106,12 @@ class Detached:
 
     def _answer_door(self, door: _socket.socket) -> None:
         while True:
-            channel = rendezvous.accept(door)
+            try:
+                channel = rendezvous.accept(door)
+            except OSError:
+                # No descriptor is free, for a while: whoever it is waits at the door.
+                sleep(_BREATH)
+                continue
             if channel is None:
                 continue
             try:
@@ -120,11 +140,10 @@ class Detached:
     def _serve(self, channel: Channel) -> None:
         """Run the calls of one program; those of all programs take turns."""
         host = self._host.over(channel)
-        concurrency = self._config["concurrency"]
-        if concurrency > 1:
-            from pool._in_worker._concurrent import serve_threads
+        if self._threads is not None:
+            from pool._in_worker._concurrent import serve_on
 
-            if serve_threads(host, concurrency):
+            if serve_on(self._threads, host):
                 self._end.set()
             return
         while True:
@@ -151,11 +170,11 @@ class Detached:
 
         from pool._in_worker._concurrent import AsyncServer
 
-        limit = self._config["concurrency"] or ASYNC_CONCURRENCY
+        slots = asyncio.Semaphore(self._config["concurrency"] or ASYNC_CONCURRENCY)
 
         async def serve(channel: Channel) -> None:
             host = self._host.over(channel)
-            server = AsyncServer(host, limit)
+            server = AsyncServer(host, slots)
             await server.serve()
             if server.left:
                 left.set()
