@@ -315,7 +315,7 @@ class Runtime(Aside):
             # Asked by several threads, and again after a yes, which has to stay one.
             if found < number and self.seals != seen:
                 seen = self.seals
-                found = sum(1 for ref in refs if ref._state)
+                found = max(sum(1 for ref in refs if ref._state), found)
             return found >= number
 
         self.engine.wait(enough, timeout)
