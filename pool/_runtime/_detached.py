@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import suppress
 
 from pool._objects import _mailbox as mail
 from pool._objects import _protocol as protocol
@@ -259,7 +260,8 @@ def _spawn(actor: DetachedActor) -> Channel:
     finally:
         theirs.close()
     channel = Channel(ours)
-    os.waitpid(pid, 0)
+    with suppress(ChildProcessError):  # the program has the kernel reap its children
+        os.waitpid(pid, 0)
     facts = encode(options.facts)
     blobs = [actor._encoded.data, *actor._encoded.buffers]
     layout, blobs = flatten([blobs, [facts.data], *actor._packets(actor._parcel)])

@@ -162,6 +162,15 @@ def test_leaves_by_itself(ray: Any, runtime: Path) -> None:
     assert not runtime.exists()
 
 
+def test_its_program_may_have_its_children_reaped_by_the_kernel(ray: Any) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        actor = make()
+        assert ray.get(actor.add.remote()) == 11
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_takes_no_cpus_of_its_program(ray: Any) -> None:
     actor = make(num_cpus=1)
     assert ray.get(actor.add.remote()) == 11
