@@ -179,7 +179,7 @@ class Actor:
         self._starts += 1
         try:
             self._worker_id, self._link = runtime.processes.launch(self)
-        except OSError as error:
+        except Exception as error:  # of the system, or that no forkserver comes up
             self.mailbox.refused(f"its process could not be started: {error}")
             self.carry_out(self.mailbox.exited("no process"))
             return
@@ -213,6 +213,9 @@ class Actor:
 
     def call(self, call: ActorCall) -> None:
         """Take a call, in the order of its caller."""
+        if call.cancelled:  # while it was on its way here
+            call.fail(call.cancellation())
+            return
         limit = self.options.pending
         if 0 < limit <= len(self.mailbox):
             from pool.exceptions import PendingCallsLimitExceeded
@@ -371,7 +374,7 @@ class Actor:
                 status, answer = protocol.ERROR, error
             if call.cancelled and status != protocol.LEFT and not self._minds_cancellations:
                 # As Ray has it: whatever a method that was told makes of that.
-                for stored in _stored(call, answer) if status == protocol.VALUE else ():
+                for stored in call.stored_in(answer) if status == protocol.VALUE else ():
                     self._took_over(stored)
                 call.fail(call.cancellation())
             elif status == protocol.VALUE:
@@ -400,7 +403,7 @@ class Actor:
         if call.returns == protocol.STREAM:
             call.stream.end(count=answer)
         else:
-            for ref, stored in zip(call.refs, _stored(call, answer), strict=True):
+            for ref, stored in zip(call.refs, call.stored_in(answer), strict=True):
                 self.runtime.give(ref, stored)
                 self._took_over(stored)
         call.over()
@@ -414,9 +417,10 @@ class Actor:
 
     def on_exit(self, exitcode: int) -> None:
         """Note that its process has ended; what it had sent before still counts."""
+        self.mailbox.ending()
         link, self._link = self._link, None
         if link is not None:
-            link.drain()
+            link.drain_out()
             link.close()
         self.runtime.lending.read_from(self)
         self.carry_out(self.mailbox.exited(how_ended(exitcode, self.left), self.left))
@@ -490,10 +494,3 @@ class Actor:
         error.actor_id = ActorID(self.name).hex()
         error.__cause__ = self.cause
         return error
-
-
-def _stored(call: ActorCall, answer: Any) -> Sequence[Any]:
-    """Return the stored values of a result."""
-    if call.returns == protocol.STREAM:
-        return ()
-    return [answer] if call.returns in (1, protocol.DYNAMIC) else answer or ()

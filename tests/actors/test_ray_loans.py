@@ -210,3 +210,33 @@ def test_the_name_of_an_actor_that_was_killed_is_free_at_once(ray: Any) -> None:
     assert home.locked(kill_and_find) is None
     ray.kill(some.remote())
     assert ray.get(some.remote().add.remote(2)) == 2
+
+
+def test_a_call_may_be_cancelled_on_its_way_to_the_mailbox(ray: Any) -> None:
+    home: Any = _home.found()
+    counter = Counter.options(num_cpus=0).remote()
+    ray.get(counter.add.remote())
+
+    def call_and_cancel() -> Any:
+        ref = counter.add.remote()
+        ray.cancel(ref)
+        return ref
+
+    # Under the lock, where the mailbox has not got it yet.
+    with pytest.raises(exceptions.TaskCancelledError):
+        ray.get(home.locked(call_and_cancel))
+    assert ray.get(counter.add.remote()) == 2
+
+
+def test_an_actor_for_which_no_forkserver_comes_up_is_dead(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*given: Any) -> Any:
+        raise pool.StartError("none comes up")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pool._workers._launcher.connect", connect)
+        counter = Counter.options(num_cpus=0).remote()
+        with pytest.raises(exceptions.ActorDiedError, match="none comes up"):
+            ray.get(counter.add.remote())
+    assert ray.get(Counter.options(num_cpus=0).remote().add.remote()) == 1
