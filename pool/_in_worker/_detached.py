@@ -12,6 +12,7 @@ import _socket
 import os
 import sys
 import threading
+from contextlib import suppress
 from time import sleep
 
 from pool._in_worker import _runner
@@ -26,7 +27,7 @@ from pool._objects._parcels import unflatten
 from pool._pickling import dumps_exception, install_main
 from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel, socket_from
-from pool._transport._messages import REFUSED
+from pool._transport._messages import READY, REFUSED
 from pool._workers._carried import take_over
 from pool._workers._imports import when_imported
 from pool._workers._settings import apply
@@ -230,7 +231,10 @@ def main(fd: int) -> None:
     os.environ.update(config["environ"])
     found = rendezvous.listen(config["namespace"], config["name"])
     if found is None:
-        _refuse(channel, ValueError(f"an actor named {config['name']!r} exists already"))
+        error = ValueError(f"an actor named {config['name']!r} exists already")
+        encoded = dumps_exception(error)
+        head = (REFUSED, os.getpid(), len(encoded.buffers), protocol.TAKEN)
+        channel.send(head, [encoded.data, *encoded.buffers])
         return
     door, path = found
     life = None
@@ -244,6 +248,10 @@ def main(fd: int) -> None:
                 rendezvous.leave(path)
         if life is None:
             return
+    if life is None or not life.number:
+        with suppress(ConnectionError):  # who made it has ended
+            # Whom to end, should it never be up.
+            channel.send((READY, os.getpid() if life is None else os.getppid()))
     try:
         try:
             host = _live(config, unflatten(layout, blobs), channel, door, life)
@@ -325,9 +333,3 @@ class _Nobody:
 
     def send(self, *message: Any) -> None:
         """Do nothing."""
-
-
-def _refuse(channel: Channel, error: BaseException) -> None:
-    encoded = dumps_exception(error)
-    head = (REFUSED, os.getpid(), len(encoded.buffers))
-    channel.send(head, [encoded.data, *encoded.buffers])
