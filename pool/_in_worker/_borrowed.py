@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import _socket
 import _thread
+import os
 import weakref
 from collections import deque
 from itertools import count
 
 from pool._in_worker._context import context
 from pool._in_worker._mirrors import ActorMirror, Mirror
+from pool._in_worker._sending import Sending
 from pool._local._receiver import Receiver
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
@@ -96,25 +98,6 @@ class BorrowedDriver(Receiver):
                 self.calling.append(request)
 
 
-class _Sending:
-    """A code on its way: the runtime knows it as soon as it has left, not before."""
-
-    __slots__ = ("_code", "_known", "_payload")
-
-    def __init__(self, known: dict[int, Any], code: Any) -> None:
-        self._known = known
-        self._code = code
-
-    def __enter__(self) -> Any:
-        code = self._code
-        self._payload = payload = code.payload()
-        return code.number if self._known.get(code.number) is payload else code.in_full()
-
-    def __exit__(self, kind: object, *error: object) -> None:
-        if kind is None:
-            self._known[self._code.number] = self._payload
-
-
 class BorrowedRuntime:
     """The home of references in a worker.
 
@@ -127,13 +110,25 @@ class BorrowedRuntime:
     """
 
     def __init__(self, channel: Channel, lends_slot: bool) -> None:
+        self._introduction = channel
+        self._lends_slot = lends_slot
+        self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
+        self.seals = 0
+        self.usable = True
+        #: Of the runtime, for workers of Pools that tasks make.
+        self.number = 0
+        self._requests = count(1)
+        self._connect()
+
+    def _connect(self) -> None:
+        """Become a borrower of the runtime, which knows nothing of this process yet."""
         ours, theirs = socket_pair()
-        channel.send((CLIENT, "borrower"), fds=[theirs.fileno()])
+        self._introduction.send((CLIENT, "borrower"), fds=[theirs.fileno()])
         theirs.close()
+        self._pid = os.getpid()
         self.channel = Channel(ours, linked=True)
         self.driver = BorrowedDriver(self.channel)
         self.lead = Lead(self.driver)
-        self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
         #: Names of streams that nobody reads any more, and of mirrors that are gone.
         self.finished: deque[bytes] = deque()
         self.returned: deque[bytes] = deque()
@@ -141,15 +136,20 @@ class BorrowedRuntime:
         self._loans: dict[bytes, int] = {}
         #: Two threads would make two mirrors of one reference, and the first to go return both.
         self._books = _thread.RLock()
-        self.seals = 0
-        self.usable = True
-        #: Of the runtime, for workers of Pools that tasks make.
-        self.number = 0
-        self._lends_slot = lends_slot
         #: One for each future that the slot is lent for.
         self.promises: set[object] = set()
-        self._requests = count(1)
         self._sent_codes: dict[int, Any] = {}
+
+    def _begin_anew(self) -> None:
+        """Connect the child of a fork, which has the mirrors of its parent.
+
+        Over the same socket, each would take answers for the other, and return its loans.
+        """
+        self._lends_slot = False  # the slot is the parent's
+        self._connect()
+        for name, ref in list(self.named.items()):
+            self._do("borrow", ref._kind, name, getattr(ref, "facts", None))
+            self._loans[name] = 1
 
     # ------------------------------------------------------------------ references
 
@@ -206,6 +206,8 @@ class BorrowedRuntime:
     # ------------------------------------------------------------------ messages
 
     def _do(self, verb: str, *args: Any, promised: Sequence[bytes] = ()) -> None:
+        if self._pid != os.getpid():
+            self._begin_anew()
         if self.returned:
             self.tidy()
         self._send((protocol.DO, verb, tuple(promised)), args)
@@ -216,6 +218,8 @@ class BorrowedRuntime:
     def _ask(
         self, number: int, call_back: Callable[[Request], None] | None, verb: str, *args: Any
     ) -> Request:
+        if self._pid != os.getpid():
+            self._begin_anew()
         if self.returned:
             self.tidy()
         # First: what cannot be pickled is not asked for, and nobody waits for an answer.
@@ -349,9 +353,11 @@ class BorrowedRuntime:
         """Return whether it is known that a stream has no value of that number."""
         return bool(self._answer("is over", stream, index))
 
-    def _sending(self, code: Any) -> _Sending:
+    def _sending(self, code: Any) -> Sending:
         """Give a code as it is sent: whole for the first time, then by its number."""
-        return _Sending(self._sent_codes, code)
+        if self._pid != os.getpid():
+            self._begin_anew()
+        return Sending(self._sent_codes, code)
 
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each."""
