@@ -24,7 +24,7 @@ from pool._local._receiver import Receiver
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import pack, seal
-from pool._objects._refs import FAILED, READY, Collecting, new_name
+from pool._objects._refs import FAILED, Collecting, new_name
 from pool._pickling import loads
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import BLOCKED, CLIENT, UNBLOCKED
@@ -495,6 +495,3 @@ def _origin() -> Any:
     assert Worker.current is not None
     words = Worker.current.words
     return words[MESSAGE], words[FINISHED]
-
-
-__all__ = ["READY", "BorrowedRuntime", "Mirror"]
