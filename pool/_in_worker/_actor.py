@@ -28,7 +28,7 @@ from pool._objects._parcels import Parcel, unflatten
 from pool._objects._protocol import CALL, DROP, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
 from pool._pickling import loads
 from pool._transport._journal import DROPS
-from pool._transport._messages import EXIT, REFUSED
+from pool._transport._messages import EXIT, REFUSED, RETURNS
 from pool._transport._watch import Watch
 from pool._workers._dropped import raise_again
 from pool._workers._worker import Worker
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from pool._transport._channel import Channel
 
 _DONTWAIT = _socket.MSG_DONTWAIT
+
+#: Messages that bring no calls and do not end the actor.
+_ASIDE = frozenset({DROP, RETURNS})
 
 
 class Leave(SystemExit):
@@ -215,8 +218,8 @@ class ActorHost:
                 head, blobs = self._watch.wait()
             except (EOFError, ConnectionError):
                 return None
-            if head[0] == DROP and not self.alone:
-                return head, blobs
+            if head[0] in _ASIDE and not self.alone:
+                return head, blobs  # who receives must not sleep here: it may be an event loop
             self._take(head, blobs)
 
     def _take(self, head: Any, blobs: list[Any]) -> None:
@@ -375,14 +378,19 @@ class ActorHost:
         self.channel.send((YIELDED, number, index), [encoded.data, *encoded.buffers])
 
     def answer(self, number: int, answer: Any, begun: float) -> None:
-        """Send a result."""
+        """Send a result, or why it cannot be sent."""
         finished = perf_counter()
         complete_lines()
         tidy()
         self._forget_drops(number)
-        encoded = encode(answer)
-        head = (RESULT, number, VALUE, begun, finished)
-        self.channel.send(head, [encoded.data, *encoded.buffers])
+        try:
+            encoded = encode(answer)
+            head = (RESULT, number, VALUE, begun, finished)
+            self.channel.send(head, [encoded.data, *encoded.buffers])
+        except ConnectionError:
+            raise
+        except (OSError, MemoryError) as error:  # there is no room for it
+            self.fail(number, error, begun)
 
     def fail(self, number: int, error: BaseException, begun: float) -> bool:
         """Send an exception; return whether the actor goes on.
@@ -397,7 +405,9 @@ class ActorHost:
         finished = perf_counter()
         complete_lines()
         self._forget_drops(number)
-        leaves = self.leaves = isinstance(error, SystemExit | AsyncioActorExit)
+        leaves = isinstance(error, SystemExit | AsyncioActorExit)
+        if leaves:
+            self.leaves = True  # for good: other calls may still be answered
         status = LEFT if leaves else ERROR
         encoded = dumps_error(error)
         head = (RESULT, number, status, begun, finished)

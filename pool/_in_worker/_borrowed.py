@@ -11,21 +11,25 @@ collector may run anywhere, even inside another send.
 from __future__ import annotations
 
 import _socket
+import _thread
 import os
 import weakref
 from collections import deque
 from itertools import count
 
 from pool._in_worker._context import context
+from pool._in_worker._mirrors import ActorMirror, Mirror
+from pool._in_worker._sending import Sending
 from pool._local._receiver import Receiver
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import pack, seal
-from pool._objects._refs import FAILED, READY, ActorRef, Collecting, ObjectRef, new_name
+from pool._objects._refs import FAILED, Collecting, new_name
 from pool._pickling import loads
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import BLOCKED, CLIENT, UNBLOCKED
 from store._codec import encode
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,32 +37,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
-    from pool._objects._refs import ActorFacts, Ref
+    from pool._objects._refs import ActorFacts, ActorRef, ObjectRef, Ref
 
 _DONTWAIT = _socket.MSG_DONTWAIT
-
-
-class Mirror(ObjectRef):
-    """A reference to an object of the runtime's."""
-
-    __slots__ = ()
-
-    def __del__(self) -> None:
-        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a BorrowedRuntime
-
-
-# For users there is one kind of references.
-Mirror.__name__ = Mirror.__qualname__ = "ObjectRef"
-Mirror.__module__ = "pool"
-
-
-class ActorMirror(ActorRef):
-    """A reference to an actor of the runtime's."""
-
-    __slots__ = ()
-
-    def __del__(self) -> None:
-        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a BorrowedRuntime
 
 
 class Request:
@@ -102,8 +83,13 @@ class BorrowedDriver(Receiver):
         """Take one answer."""
         if head[0] == protocol.OVER:
             os._exit(1)  # as if it had closed the socket
+        if head[0] != protocol.ANSWER:
+            return  # nothing but what the channel has noted
         _, number, index, state = head
-        content = loads(blobs[0], blobs[1:])
+        try:
+            content = loads(blobs[0], blobs[1:])
+        except BaseException as error:
+            state, content = FAILED, error
         request = self.requests.get(number)
         if request is None:
             return  # given up: what came with it is let go
@@ -119,25 +105,6 @@ class BorrowedDriver(Receiver):
                 self.calling.append(request)
 
 
-class _Sending:
-    """A code on its way: the runtime knows it as soon as it has left, not before."""
-
-    __slots__ = ("_code", "_known", "_payload")
-
-    def __init__(self, known: dict[int, Any], code: Any) -> None:
-        self._known = known
-        self._code = code
-
-    def __enter__(self) -> Any:
-        code = self._code
-        self._payload = payload = code.payload()
-        return code.number if self._known.get(code.number) is payload else code.in_full()
-
-    def __exit__(self, kind: object, *error: object) -> None:
-        if kind is None:
-            self._known[self._code.number] = self._payload
-
-
 class BorrowedRuntime:
     """The home of references in a worker.
 
@@ -150,75 +117,104 @@ class BorrowedRuntime:
     """
 
     def __init__(self, channel: Channel, lends_slot: bool) -> None:
+        self._introduction = channel
+        self._lends_slot = lends_slot
+        self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
+        self.seals = 0
+        self.usable = True
+        #: Of the runtime, for workers of Pools that tasks make.
+        self.number = 0
+        self._requests = count(1)
+        self._connect()
+
+    def _connect(self) -> None:
+        """Become a borrower of the runtime, which knows nothing of this process yet."""
         ours, theirs = socket_pair()
-        channel.send((CLIENT, "borrower"), fds=[theirs.fileno()])
+        self._introduction.send((CLIENT, "borrower"), fds=[theirs.fileno()])
         theirs.close()
+        self._pid = os.getpid()
         self.channel = Channel(ours, linked=True)
         self.driver = BorrowedDriver(self.channel)
         self.lead = Lead(self.driver)
-        self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
         #: Names of streams that nobody reads any more, and of mirrors that are gone.
         self.finished: deque[bytes] = deque()
         self.returned: deque[bytes] = deque()
         #: How often the runtime has lent us each reference.
         self._loans: dict[bytes, int] = {}
-        self.seals = 0
-        self.usable = True
-        #: Of the runtime, for workers of Pools that tasks make.
-        self.number = 0
-        self._lends_slot = lends_slot
-        self._requests = count(1)
+        #: Two threads would make two mirrors of one reference, and the first to go return both.
+        self._books = _thread.RLock()
+        #: One for each future that the slot is lent for.
+        self.promises: set[object] = set()
         self._sent_codes: dict[int, Any] = {}
+
+    def _begin_anew(self) -> None:
+        """Connect the child of a fork, which has the mirrors of its parent.
+
+        Over the same socket, each would take answers for the other, and return its loans.
+        """
+        self._lends_slot = False  # the slot is the parent's
+        self._connect()
+        for name, ref in list(self.named.items()):
+            self._do("borrow", ref._kind, name, getattr(ref, "facts", None))
+            self._loans[name] = 1
 
     # ------------------------------------------------------------------ references
 
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
         """Return our mirror; borrow what we have none of."""
         ref = self.named.get(name)
-        if ref is None:
-            self._do("borrow", kind, name, facts)
-            ref = self._mirror(kind, name, facts, 1)
-        return ref
+        if ref is not None:
+            return ref
+        with self._books:
+            ref = self.named.get(name)  # another thread may have been quicker
+            if ref is None:
+                self._do("borrow", kind, name, facts)
+                ref = self.lent(kind, name, facts)
+            return ref
 
     def lent(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
         """Return our mirror of what the runtime has just lent us."""
-        ref = self.named.get(name)
-        if ref is not None:
-            self._loans[name] += 1
+        with self._books:
+            ref = self.named.get(name)
+            if ref is None:
+                if kind == "a":
+                    assert facts is not None
+                    ref = ActorMirror(self, facts, name)
+                else:
+                    ref = Mirror(self, name)
+                self.named[name] = ref
+            self._loans[name] = self._loans.get(name, 0) + 1
             return ref
-        return self._mirror(kind, name, facts, 1)
-
-    def _mirror(self, kind: str, name: bytes, facts: ActorFacts | None, loans: int) -> Ref:
-        ref: Ref
-        if kind == "a":
-            assert facts is not None
-            ref = ActorMirror(self, facts, name)
-        else:
-            ref = Mirror(self, name)
-        self._loans[name] = self._loans.get(name, 0) + loans
-        self.named[name] = ref
-        return ref
 
     def taken_over(self, refs: Sequence[Ref]) -> None:
         """Nothing: the runtime has noted that we hold them."""
 
+    def settle_up(self) -> None:
+        """Do what is due at the end of a call."""
+        # Who asked for a future need not wait for it.
+        for promise in list(self.promises):
+            self._take_slot_back(promise)
+        self.tidy()
+
     def tidy(self) -> None:
-        """Return the loans of what nobody here holds any more; at the end of a call."""
+        """Return the loans of what nobody here holds any more."""
         for stream in _emptied(self.finished):
             self._send((protocol.DO, "stream over", ()), (stream,))
         returned = []
         for name in _emptied(self.returned):
-            # A new mirror may have come since; its own end will return all.
-            if name not in self.named:
-                loans = self._loans.pop(name, 0)
-                if loans:
-                    returned.append((name, loans))
+            with self._books:
+                # A new mirror may have come since; its own end will return all.
+                loans = 0 if name in self.named else self._loans.pop(name, 0)
+            if loans:
+                returned.append((name, loans))
         if returned:
             self._send((protocol.DO, "return", ()), (returned,))
 
     # ------------------------------------------------------------------ messages
 
     def _do(self, verb: str, *args: Any, promised: Sequence[bytes] = ()) -> None:
+        if self._pid != os.getpid():
+            self._begin_anew()
         if self.returned:
             self.tidy()
         self._send((protocol.DO, verb, tuple(promised)), args)
@@ -229,6 +225,8 @@ class BorrowedRuntime:
     def _ask(
         self, number: int, call_back: Callable[[Request], None] | None, verb: str, *args: Any
     ) -> Request:
+        if self._pid != os.getpid():
+            self._begin_anew()
         if self.returned:
             self.tidy()
         # First: what cannot be pickled is not asked for, and nobody waits for an answer.
@@ -244,14 +242,39 @@ class BorrowedRuntime:
         return request
 
     def _wait(self, request: Request, timeout: float | None) -> bool:
+        if not self._lends_slot:
+            return self.lead.wait(request.is_over, timeout, eager=True)
+        _hand_back()
+        # An interrupt is let through where it sleeps, and never parts the two messages.
+        shielded = shield.enter()
+        try:
+            self.channel.send((BLOCKED,))
+            try:
+                return self.lead.wait(request.is_over, timeout, eager=True)
+            finally:
+                self.channel.send((UNBLOCKED,))
+        finally:
+            shield.leave(shielded)
+
+    def _lend_slot(self) -> object:
+        """Lend the slot until `_take_slot_back` is told what this returns, or the call ends."""
+        promise = object()
         if self._lends_slot:
             _hand_back()
-            self.channel.send((BLOCKED,))
+            shielded = shield.enter()
+            try:
+                self.promises.add(promise)
+                self.channel.send((BLOCKED,))
+            finally:
+                shield.leave(shielded)
+        return promise
+
+    def _take_slot_back(self, promise: object) -> None:
         try:
-            return self.lead.wait(request.is_over, timeout, eager=True)
-        finally:
-            if self._lends_slot:
-                self.channel.send((UNBLOCKED,))
+            self.promises.remove(promise)
+        except KeyError:
+            return  # none was lent, or the call is over
+        self.channel.send((UNBLOCKED,))
 
     def _answer(self, verb: str, *args: Any) -> Any:
         request = self._ask(1, None, verb, *args)
@@ -275,7 +298,7 @@ class BorrowedRuntime:
 
     def _made(self, names: Sequence[bytes]) -> list[ObjectRef]:
         """Return mirrors of what the runtime was told to make, and to lend."""
-        return [self._mirror("o", name, None, 1) for name in names]  # type: ignore[misc]  # "o": objects
+        return [self.lent("o", name) for name in names]  # type: ignore[misc]  # "o": objects
 
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
         """Run a task; the runtime finds a worker for it."""
@@ -337,9 +360,11 @@ class BorrowedRuntime:
         """Return whether it is known that a stream has no value of that number."""
         return bool(self._answer("is over", stream, index))
 
-    def _sending(self, code: Any) -> _Sending:
+    def _sending(self, code: Any) -> Sending:
         """Give a code as it is sent: whole for the first time, then by its number."""
-        return _Sending(self._sent_codes, code)
+        if self._pid != os.getpid():
+            self._begin_anew()
+        return Sending(self._sent_codes, code)
 
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each."""
@@ -377,9 +402,17 @@ class BorrowedRuntime:
 
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        self._ask(
-            1, lambda request: resolve_future(future, *request.answers[0]), "get", [ref.binary()]
-        )
+        promise = self._lend_slot()  # as who is about to wait, in a way that is not seen from here
+
+        def resolve(request: Request) -> None:
+            self._take_slot_back(promise)
+            resolve_future(future, *request.answers[0])
+
+        try:
+            self._ask(1, resolve, "get", [ref.binary()])
+        except BaseException:
+            self._take_slot_back(promise)
+            raise
         self.lead.ensure_stand_in(weakref.ref(self.lead))
         return future
 
@@ -474,6 +507,3 @@ def _origin() -> Any:
     assert Worker.current is not None
     words = Worker.current.words
     return words[MESSAGE], words[FINISHED]
-
-
-__all__ = ["READY", "BorrowedRuntime", "Mirror"]

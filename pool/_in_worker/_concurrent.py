@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
     from typing import Any
 
     from pool._in_worker._actor import ActorHost
@@ -27,8 +28,22 @@ def serve_threads(host: ActorHost, concurrency: int) -> bool:
     bool
         Whether it ended because the actor leaves.
     """
+    executor = threads(concurrency)
+    try:
+        return serve_on(executor, host)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def threads(concurrency: int) -> ThreadPoolExecutor:
+    """Return what runs up to `concurrency` calls."""
     from concurrent.futures import ThreadPoolExecutor
 
+    return ThreadPoolExecutor(concurrency, thread_name_prefix="actor")
+
+
+def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
+    """Do the same with threads that other connections to the actor may use as well."""
     host.alone = False
     leaving = _thread.allocate_lock()
 
@@ -41,7 +56,6 @@ def serve_threads(host: ActorHost, concurrency: int) -> bool:
     def forget(number: int, _: object) -> None:
         dropped.pop(number, None)
 
-    executor = ThreadPoolExecutor(concurrency, thread_name_prefix="actor")
     dropped: dict[int, Any] = {}
     try:
         while True:
@@ -55,7 +69,8 @@ def serve_threads(host: ActorHost, concurrency: int) -> bool:
             elif head[0] == DROP:
                 _drop(host, head[1], dropped)
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        for future in list(dropped.values()):
+            future.cancel()
 
 
 def _drop(host: ActorHost, number: int, futures: dict[int, Any]) -> None:
@@ -78,7 +93,7 @@ def serve_async(host: ActorHost, concurrency: int, construct: Callable[[], bool]
 
     async def live() -> None:
         if construct():
-            await AsyncServer(host, concurrency).serve()
+            await AsyncServer(host, asyncio.Semaphore(concurrency)).serve()
 
     with asyncio.Runner() as runner:
         runner.run(live())
@@ -87,19 +102,25 @@ def serve_async(host: ActorHost, concurrency: int, construct: Callable[[], bool]
 class AsyncServer:
     """Run the calls that come over one channel.
 
+    Parameters
+    ----------
+    host : ActorHost
+    slots : asyncio.Semaphore
+        One for each call that may run; all channels to an actor share them.
+
     Attributes
     ----------
     left : bool
         Whether it ended because the actor leaves.
     """
 
-    def __init__(self, host: ActorHost, concurrency: int) -> None:
+    def __init__(self, host: ActorHost, slots: asyncio.Semaphore) -> None:
         import asyncio
 
         self.left = False
         self._host = host
         host.alone = False
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = slots
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._end = asyncio.Event()
 
@@ -124,7 +145,12 @@ class AsyncServer:
     def _take(self) -> None:
         import asyncio
 
-        message = self._host.receive()
+        try:
+            message = self._host.receive()
+        except BaseException:
+            # What was lost is not known, and somebody waits for it: it ends with this actor.
+            self._end.set()
+            raise
         if message is None:
             self._end.set()
             return

@@ -12,6 +12,8 @@ import _socket
 import os
 import sys
 import threading
+from contextlib import suppress
+from time import sleep
 
 from pool._in_worker import _runner
 from pool._in_worker._actor import ActorHost
@@ -25,7 +27,7 @@ from pool._objects._parcels import unflatten
 from pool._pickling import dumps_exception, install_main
 from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel, socket_from
-from pool._transport._messages import REFUSED
+from pool._transport._messages import READY, REFUSED
 from pool._workers._carried import take_over
 from pool._workers._imports import when_imported
 from pool._workers._settings import apply
@@ -35,9 +37,14 @@ from store._codec import encode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
     from typing import Any
 
     from pool._in_worker._keeper import Life
+
+
+#: Seconds after which a door that could not be opened is tried again.
+_BREATH = 0.05
 
 
 class Detached:
@@ -54,6 +61,8 @@ class Detached:
         self._config = config
         self._end = threading.Event()
         self._turn = threading.Lock()
+        #: Run the calls of all connections, if there may be several at a time.
+        self._threads: ThreadPoolExecutor | None = None
 
     def run(
         self, first: Channel | None, door: _socket.socket, construct: Callable[[], bool]
@@ -78,10 +87,17 @@ class Detached:
             return self._run_async(first, construct)
         if not construct():
             return False
+        concurrency = self._config["concurrency"]
+        if concurrency > 1:
+            from pool._in_worker._concurrent import threads
+
+            self._threads = threads(concurrency)
         self._open_door(self._in_thread)
         if first is not None:
             self._welcome(first)
         self._end.wait()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         self._turn.acquire()  # for good: what is still called finds an actor that has ended
         return True
 
@@ -91,7 +107,12 @@ class Detached:
 
     def _answer_door(self, door: _socket.socket) -> None:
         while True:
-            channel = rendezvous.accept(door)
+            try:
+                channel = rendezvous.accept(door)
+            except OSError:
+                # No descriptor is free, for a while: whoever it is waits at the door.
+                sleep(_BREATH)
+                continue
             if channel is None:
                 continue
             try:
@@ -120,11 +141,10 @@ class Detached:
     def _serve(self, channel: Channel) -> None:
         """Run the calls of one program; those of all programs take turns."""
         host = self._host.over(channel)
-        concurrency = self._config["concurrency"]
-        if concurrency > 1:
-            from pool._in_worker._concurrent import serve_threads
+        if self._threads is not None:
+            from pool._in_worker._concurrent import serve_on
 
-            if serve_threads(host, concurrency):
+            if serve_on(self._threads, host):
                 self._end.set()
             return
         while True:
@@ -140,7 +160,8 @@ class Detached:
                 try:
                     goes_on = host.run(head, blobs)
                 except OSError:
-                    return  # who called is gone
+                    channel.close()  # who called is gone, or is to take us for that
+                    return
             if not goes_on:
                 self._end.set()
                 return
@@ -150,11 +171,11 @@ class Detached:
 
         from pool._in_worker._concurrent import AsyncServer
 
-        limit = self._config["concurrency"] or ASYNC_CONCURRENCY
+        slots = asyncio.Semaphore(self._config["concurrency"] or ASYNC_CONCURRENCY)
 
         async def serve(channel: Channel) -> None:
             host = self._host.over(channel)
-            server = AsyncServer(host, limit)
+            server = AsyncServer(host, slots)
             await server.serve()
             if server.left:
                 left.set()
@@ -210,7 +231,10 @@ def main(fd: int) -> None:
     os.environ.update(config["environ"])
     found = rendezvous.listen(config["namespace"], config["name"])
     if found is None:
-        _refuse(channel, ValueError(f"an actor named {config['name']!r} exists already"))
+        error = ValueError(f"an actor named {config['name']!r} exists already")
+        encoded = dumps_exception(error)
+        head = (REFUSED, os.getpid(), len(encoded.buffers), protocol.TAKEN)
+        channel.send(head, [encoded.data, *encoded.buffers])
         return
     door, path = found
     life = None
@@ -224,6 +248,10 @@ def main(fd: int) -> None:
                 rendezvous.leave(path)
         if life is None:
             return
+    if life is None or not life.number:
+        with suppress(ConnectionError):  # who made it has ended
+            # Whom to end, should it never be up.
+            channel.send((READY, os.getpid() if life is None else os.getppid()))
     try:
         try:
             host = _live(config, unflatten(layout, blobs), channel, door, life)
@@ -305,9 +333,3 @@ class _Nobody:
 
     def send(self, *message: Any) -> None:
         """Do nothing."""
-
-
-def _refuse(channel: Channel, error: BaseException) -> None:
-    encoded = dumps_exception(error)
-    head = (REFUSED, os.getpid(), len(encoded.buffers))
-    channel.send(head, [encoded.data, *encoded.buffers])

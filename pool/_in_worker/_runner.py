@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pool._in_worker import _trace as tracing
 from pool._in_worker._context import context
 from pool._in_worker._output import complete_lines, connect, sign, silence
@@ -190,8 +192,8 @@ def tidy() -> None:
     frames of its error are gone, too.
     """
     home: Any = _home.found()
-    if home is not None and home.returned:
-        home.tidy()
+    if home is not None and (home.returned or home.promises):
+        home.settle_up()
 
 
 def _borrowed() -> BorrowedRuntime:
@@ -214,6 +216,7 @@ def enter(lends_slot: bool, log: bool, namespace: str) -> None:
 
     assert Worker.current is not None
     channel = Worker.current.channel
+    pid = os.getpid()
     Worker.current.dumps_error = dumps_error
     Worker.current.at_rest = tidy
     tracing.start(Worker.current)
@@ -221,7 +224,8 @@ def enter(lends_slot: bool, log: bool, namespace: str) -> None:
     def start() -> Any:
         from pool._in_worker._borrowed import BorrowedRuntime
 
-        return BorrowedRuntime(channel, lends_slot)
+        # A child that the task has forked has no slot.
+        return BorrowedRuntime(channel, lends_slot and os.getpid() == pid)
 
     # A connection of its own: most tasks never need it.
     _home.borrow(start)

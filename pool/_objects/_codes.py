@@ -41,8 +41,9 @@ class Code:
         self.title = str(getattr(definition, "__qualname__", type(definition).__qualname__))
         self.module = str(getattr(definition, "__module__", ""))
         self.refs: Sequence[Ref] = ()
-        self._payload: FunctionPayload | None = None
-        self._known: FunctionPayload | None = None
+        #: What the definition was pickled into, and what is sent of that; replaced as one, since
+        #: several threads may do so.
+        self._kept: tuple[FunctionPayload, FunctionPayload] | None = None
 
     def payload(self) -> FunctionPayload:
         """Return its pickle, made anew only if something that it uses was redefined.
@@ -53,16 +54,16 @@ class Code:
             As `pool._pickling.dumps_function`.
         """
         payload = kept_payload(self.definition)
-        if payload is not None and payload is self._known and self._payload is not None:
-            return self._payload  # as for nearly every task
+        kept = self._kept
+        if kept is not None and payload is kept[0]:
+            return kept[1]  # as for nearly every task
         if payload is None:
             with Collecting() as refs:
                 payload = dumps_function(self.definition)
             payload.companions = refs
-        self._known = payload
-        if self._payload is None or not _same(payload, self._payload):
+        if kept is None or not _same(payload, kept[1]):
             encoded = payload.encoded
-            self._payload = FunctionPayload(
+            sent = FunctionPayload(
                 Encoded(encoded.data, stored(encoded.buffers)),
                 # Loaded once in each worker, however many tasks it runs: what a remote
                 # function keeps between calls, it keeps.
@@ -70,13 +71,16 @@ class Code:
             )
             # Of another code's pickle too, if that of the function was kept.
             self.refs = payload.companions
-            if self._payload.encoded.buffers:
+            if sent.encoded.buffers:
                 _with_data.add(self)
-        return self._payload
+        else:
+            sent = kept[1]
+        self._kept = payload, sent
+        return sent
 
     def let_go(self) -> None:
         """Keep no copy of the data that it uses."""
-        self._payload = self._known = None
+        self._kept = None
         self.refs = ()
 
     def in_full(self) -> SentCode:

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
     from typing import Any, Protocol
     from weakref import WeakValueDictionary
 
@@ -131,6 +132,18 @@ def borrow(start: Callable[[], Home]) -> None:
     """Have `start` make the home of this process: a worker asks the runtime that it belongs to."""
     global starter, borrows
     starter, borrows = start, True
+
+
+def starting() -> AbstractContextManager[object]:
+    """Return what keeps other threads from making a home, or leaving one, meanwhile."""
+    return _starting
+
+
+def move_out(home: Home) -> None:
+    """Have no home any more, unless another thread has made a new one since."""
+    with _starting:
+        if _home is home:
+            settle_in(None)
 
 
 def settle_in(home: Home | None) -> None:

@@ -88,8 +88,8 @@ class Mailbox:
     """
 
     __slots__ = (
-        "_killed", "_next", "_queues", "_stopping", "posted", "reason", "restarts", "state",
-        "stopped", "used_restarts", "window",
+        "_ended", "_killed", "_next", "_queues", "_stopping", "posted", "reason", "restarts",
+        "state", "stopped", "used_restarts", "window",
     )  # fmt: skip
 
     def __init__(self, restarts: int = 0, concurrency: int = 1) -> None:
@@ -109,6 +109,8 @@ class Mailbox:
         self.stopped = False
         #: It was ended on purpose and may not be started again.
         self._killed = False
+        #: Its process has ended, and not all of what it had sent has been taken in.
+        self._ended = False
 
     def __len__(self) -> int:
         """Return how many calls have no answer."""
@@ -153,8 +155,8 @@ class Mailbox:
     def _post(self) -> list[tuple[Any, ...]]:
         if not (self._queues or self._stopping):
             return []  # as after most answers
-        if self.state != ALIVE or self._killed:
-            return []  # what comes between the signal and the death is not begun
+        if self.state != ALIVE or self._killed or self._ended:
+            return []  # what comes between the signal, or the death, and its notice is not begun
         commands: list[tuple[Any, ...]] = []
         if len(self.posted) > self.window // 2:
             return commands  # many at a time are cheaper, and it has enough to go on with
@@ -195,6 +197,10 @@ class Mailbox:
         self.reason = reason
         return [(KILL,)] if self.state != DEAD else []
 
+    def ending(self) -> None:
+        """Note that nobody receives any more; `exited` follows when all it had sent was read."""
+        self._ended = True
+
     def exited(self, reason: str, intended: bool = False) -> list[tuple[Any, ...]]:
         """Note that its process has ended.
 
@@ -204,6 +210,7 @@ class Mailbox:
         intended : bool
             It left by itself: that is no reason to start it again.
         """
+        self._ended = False
         if self.state == DEAD:
             return []
         wanted = not self._stopping or self._queues or any(c.retries for c in self.posted.values())

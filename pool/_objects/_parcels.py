@@ -12,7 +12,7 @@ import sys
 from _pickle import PickleBuffer, dumps
 
 from pool._objects._home import current
-from pool._objects._refs import Collecting, ObjectRef
+from pool._objects._refs import Collecting, Known, ObjectRef
 from pool._pickling import ATOMS, CannotSend, dumps_to_worker, loads, with_names
 from store._codec import opened
 
@@ -66,6 +66,9 @@ class Sealed:
 
     def open(self) -> Any:
         """Return a new copy of the value, writable and the caller's own."""
+        if self.refs:
+            with Known(self.refs):
+                return loads(self.data, private(self.buffers))
         return loads(self.data, private(self.buffers))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -14,7 +14,9 @@ runtime -> actor, over the socket of its worker
     ``(EXIT,)`` of `pool._transport._messages`.
 
 actor -> runtime
-    ``(STARTED, pid, title)``; ``(REFUSED, pid, buffers)`` with the exception.
+    ``(STARTED, pid, title)``; ``(REFUSED, pid, buffers)`` with the exception. Of detached ones
+    ``(READY, pid)`` before, of whom to end; ``(REFUSED, pid, buffers, TAKEN)`` if another one has
+    the name.
     ``(RESULT, number, status, begun, finished)``: a packet of the stored value (a list of
     them if it returns several), of an exception, or of the number of values that were yielded.
     ``begun``, ``finished``: readings of `time.perf_counter`; ``begun`` is 0 if it never ran.
@@ -54,6 +56,9 @@ OVER = 64
 VALUE = 0
 ERROR = 1
 LEFT = 2  #: the actor has chosen to end
+
+#: Why an actor is refused: there is one of that name, of another program.
+TAKEN = 1
 
 #: Stands for a number of return values: they are yielded one by one.
 STREAM = -1

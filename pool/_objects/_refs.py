@@ -18,7 +18,7 @@ from itertools import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Self
 
     from pool._objects._home import Home
@@ -264,10 +264,37 @@ class Collecting:
         _collecting.refs = self._before
 
 
+class Known:
+    """Have this thread find references that it holds, in what it unpickles meanwhile.
+
+    Whatever runtime they are of: that one may have ended, or be that of a parent, and the one
+    that runs now would take their names for promises of its own.
+
+    Parameters
+    ----------
+    refs : sequence of Ref
+    """
+
+    __slots__ = ("_before", "_refs")
+
+    def __init__(self, refs: Sequence[Ref]) -> None:
+        self._refs = refs
+
+    def __enter__(self) -> None:
+        self._before = getattr(_collecting, "known", None)
+        _collecting.known = {ref.binary(): ref for ref in self._refs}
+
+    def __exit__(self, *exc: object) -> None:
+        _collecting.known = self._before
+
+
 def arrive(kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
     """Return this process's reference of that name."""
     from pool._objects._home import current
 
+    known: dict[bytes, Ref] | None = getattr(_collecting, "known", None)
+    if known is not None and name in known:
+        return known[name]
     return current().arrived(kind, name, facts)
 
 

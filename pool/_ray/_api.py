@@ -78,15 +78,16 @@ def init(
     for name, value in others.items():
         if name not in _NO_EFFECT and not (name in _ONLY_EMPTY and not value):
             raise ValueError(f"init: unknown argument {name!r}")
-    if is_initialized():
-        if ignore_reinit_error:
-            return facts()
+    with _home.starting():
+        running = is_initialized()
+        if not running:
+            _start(num_cpus, num_gpus, resources, namespace, log_to_driver)
+    if running and not ignore_reinit_error:
         raise RuntimeError(
             "the runtime runs already (the first use starts it, and tasks and actors have that "
             "of their program); call init() earlier, shutdown() before, or give "
             "ignore_reinit_error=True"
         )
-    _start(num_cpus, num_gpus, resources, namespace, log_to_driver)
     return facts()
 
 
@@ -110,7 +111,7 @@ def _usable() -> Any:
     home: Any = _home.found()
     if home is not None and _is_program(home) and not home.usable:
         home.stop()
-        _home.settle_in(None)
+        _home.move_out(home)
         return None
     return home
 
@@ -157,7 +158,7 @@ def shutdown() -> None:
     home = _home.found()
     if home is not None and _is_program(home):
         home.stop()
-        _home.settle_in(None)
+        _home.move_out(home)
 
 
 def is_initialized() -> bool:

@@ -83,5 +83,10 @@ class ObjectRefGenerator:
         self._took()
         return ref
 
+    def __del__(self) -> None:
+        abandon = getattr(self._stream, "abandon", None)
+        if abandon is not None:
+            abandon()
+
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self._stream.name.hex()})"

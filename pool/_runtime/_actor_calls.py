@@ -6,13 +6,13 @@ from time import perf_counter
 
 from pool._objects import _mailbox as mail
 from pool._objects._parcels import Parcel, pack
-from pool._objects._protocol import number_of
+from pool._objects._protocol import DYNAMIC, STREAM, number_of
 from pool._objects._refs import FAILED, ObjectRef
 from pool._runtime._families import Member
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
     from typing import Any
 
     from pool._runtime._actors import Actor
@@ -60,6 +60,12 @@ class ActorCall(mail.Call, Member):
         from pool.exceptions import TaskCancelledError
 
         return TaskCancelledError(f"{self.title}() was cancelled")
+
+    def stored_in(self, answer: Any) -> Sequence[Any]:
+        """Return the stored values of a result."""
+        if self.returns == STREAM:
+            return ()
+        return [answer] if self.returns in (1, DYNAMIC) else answer or ()
 
     def fail(self, error: BaseException) -> None:
         """Put an error in place of every value; under the lock."""

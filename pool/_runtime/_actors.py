@@ -179,7 +179,7 @@ class Actor:
         self._starts += 1
         try:
             self._worker_id, self._link = runtime.processes.launch(self)
-        except OSError as error:
+        except Exception as error:  # of the system, or that no forkserver comes up
             self.mailbox.refused(f"its process could not be started: {error}")
             self.carry_out(self.mailbox.exited("no process"))
             return
@@ -213,6 +213,9 @@ class Actor:
 
     def call(self, call: ActorCall) -> None:
         """Take a call, in the order of its caller."""
+        if call.cancelled:  # while it was on its way here
+            call.fail(call.cancellation())
+            return
         limit = self.options.pending
         if 0 < limit <= len(self.mailbox):
             from pool.exceptions import PendingCallsLimitExceeded
@@ -311,10 +314,14 @@ class Actor:
         elif kind == protocol.YIELDED:
             call = self.mailbox.posted.get(head[1])
             if call is not None and call.stream is not None:
-                call.stream.add(head[2], loads(blobs[0], blobs[1:]))
+                stored = loads(blobs[0], blobs[1:])
+                call.stream.add(head[2], stored)
+                self._took_over(stored)
         elif kind == protocol.STARTED:
             self.pid, self._label = head[1], head[2]
             if not self.options.restarts:
+                # That it keeps some of them it has said before, over a socket read after this one.
+                self.runtime.lending.linger(self._parcel.refs)
                 self._parcel = EMPTY
             self.carry_out(self.mailbox.started())
         elif kind == REFUSED:
@@ -367,9 +374,8 @@ class Actor:
                 status, answer = protocol.ERROR, error
             if call.cancelled and status != protocol.LEFT and not self._minds_cancellations:
                 # As Ray has it: whatever a method that was told makes of that.
-                for stored in _stored(call, answer) if status == protocol.VALUE else ():
-                    if stored.__class__ is Sealed:
-                        self.runtime.lending.taken_over(stored.refs)
+                for stored in call.stored_in(answer) if status == protocol.VALUE else ():
+                    self._took_over(stored)
                 call.fail(call.cancellation())
             elif status == protocol.VALUE:
                 self._deliver(call, answer)
@@ -397,19 +403,24 @@ class Actor:
         if call.returns == protocol.STREAM:
             call.stream.end(count=answer)
         else:
-            for ref, stored in zip(call.refs, _stored(call, answer), strict=True):
+            for ref, stored in zip(call.refs, call.stored_in(answer), strict=True):
                 self.runtime.give(ref, stored)
-                if stored.__class__ is Sealed:
-                    self.runtime.lending.taken_over(stored.refs)
+                self._took_over(stored)
         call.over()
+
+    def _took_over(self, stored: Any) -> None:
+        """Note that a result is here, with what this actor has handed over for it."""
+        if stored.__class__ is Sealed:
+            self.runtime.lending.taken_over(stored.refs, self)
 
     # ------------------------------------------------------------------ ends
 
     def on_exit(self, exitcode: int) -> None:
         """Note that its process has ended; what it had sent before still counts."""
+        self.mailbox.ending()
         link, self._link = self._link, None
         if link is not None:
-            link.drain()
+            link.drain_out()
             link.close()
         self.runtime.lending.read_from(self)
         self.carry_out(self.mailbox.exited(how_ended(exitcode, self.left), self.left))
@@ -452,7 +463,13 @@ class Actor:
         if self._link is not None:
             self._ending = True
             self.runtime.processes.signal(self._worker_id, _signal.SIGKILL)
-        else:  # it waits for arguments or resources
+        else:
+            self._kill_unstarted()
+
+    def _kill_unstarted(self) -> None:
+        """End it while it waits for arguments or resources."""
+        # As after a crash it would be started again: what it waits for is just that.
+        if self.mailbox.killed or not self.options.restarts:
             self.carry_out(self.mailbox.exited("it was never started"))
 
     def _gone(self) -> None:
@@ -477,10 +494,3 @@ class Actor:
         error.actor_id = ActorID(self.name).hex()
         error.__cause__ = self.cause
         return error
-
-
-def _stored(call: ActorCall, answer: Any) -> Sequence[Any]:
-    """Return the stored values of a result."""
-    if call.returns == protocol.STREAM:
-        return ()
-    return [answer] if call.returns in (1, protocol.DYNAMIC) else answer or ()

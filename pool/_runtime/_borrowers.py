@@ -30,6 +30,29 @@ if TYPE_CHECKING:
     from pool._transport._channel import Channel
 
 
+class _Request:
+    """Something that a borrower waits for.
+
+    Attributes
+    ----------
+    missing : int
+        How many answers are to be given.
+    watched : list of (ObjectRef, callable)
+        What to undo when it is over before they are there.
+    """
+
+    __slots__ = ("missing", "watched")
+
+    def __init__(self) -> None:
+        self.missing = 1
+        self.watched: list[tuple[ObjectRef, Callable[[ObjectRef], None]]] = []
+
+    def unwatch(self) -> None:
+        """Have nothing of it left with objects that are not there yet."""
+        for ref, watcher in self.watched:
+            ref._unwatch(watcher)
+
+
 class Borrower:
     """One borrower of the runtime. Everything here runs under the driver's lock.
 
@@ -54,7 +77,7 @@ class Borrower:
         self._loans: dict[bytes, tuple[Ref, int]] = {}
         #: What its results contain that are still on the way.
         self._handed: Counter[Ref] = Counter()
-        self._requests: dict[int, Any] = {}
+        self._requests: dict[int, _Request] = {}
         self._codes: dict[int, Any] = {}
         self._streams: dict[bytes, Any] = {}
         self.link = Link(runtime.driver, channel, self._on_message, self._gone, _refused)
@@ -134,23 +157,28 @@ class Borrower:
             ref._seal(FAILED, error)
 
     def _ask(self, request: int, verb: str, blobs: list[Any]) -> None:
-        self._requests[request] = None
+        self._requests[request] = _Request()
         try:
             self._questions[verb](request, *loads(blobs[0], blobs[1:]))
         except Exception as error:
             error.add_note(f"raised by the runtime, which was asked to {verb}")
-            self._requests.pop(request, None)
             self._answer(request, protocol.ALL, FAILED, error)
+            self._forget(request)
 
     def _gone(self) -> None:
         """Let go of what it held: its worker has ended."""
         self._runtime.lending.gone(self, self._worker_id)
-        self._requests.clear()
+        for request in list(self._requests):
+            self._forget(request)
         self._loans.clear()
         self._handed.clear()
-        self._streams.clear()
+        for name in list(self._streams):
+            self._stream_over(name)
 
     def _answer(self, request: int, index: int, state: int, content: Any) -> None:
+        asked = self._requests.get(request)
+        if asked is None:
+            return  # given up
         if state == FAILED:
             told(content)
             encoded = dumps_failure(content, self._lend_all)
@@ -159,6 +187,9 @@ class Borrower:
                 self._lend_all(content.refs)
             encoded = encode(content)
         self.link.send((protocol.ANSWER, request, index, state), [encoded.data, *encoded.buffers])
+        asked.missing -= 1
+        if not asked.missing:
+            self._requests.pop(request, None)
 
     # ------------------------------------------------------------------ loans
 
@@ -225,17 +256,22 @@ class Borrower:
         self._runtime.give(ref, stored)
 
     def _get(self, request: int, names: Sequence[bytes]) -> None:
+        asked = self._requests[request]
+        asked.missing = len(names)
         for index, ref in enumerate(self._refs(names)):
             got = partial(self._got, request, index)
-            if not ref._watch(got):
+            if ref._watch(got):
+                asked.watched.append((ref, got))
+            else:
                 got(ref)
 
     def _got(self, request: int, index: int, ref: ObjectRef) -> None:
-        if request in self._requests:
-            self._answer(request, index, ref._state, ref._value)
+        self._answer(request, index, ref._state, ref._value)
 
     def _forget(self, request: int) -> None:
-        self._requests.pop(request, None)
+        asked = self._requests.pop(request, None)
+        if asked is not None:
+            asked.unwatch()
 
     def _wait(self, request: int, names: Sequence[bytes], number: int) -> None:
         refs = self._refs(names)
@@ -244,21 +280,19 @@ class Borrower:
         def there(ref: ObjectRef) -> None:
             nonlocal missing
             missing -= 1
-            if missing <= 0:
+            if not missing:
                 over()
 
         def over() -> None:
             # Those that are not there yet need not hold this any longer.
-            for ref in refs:
-                ref._unwatch(there)
-            if self._requests.pop(request, self) is None:
-                self._answer(request, 0, READY, None)
+            asked.unwatch()
+            self._answer(request, 0, READY, None)
 
+        asked = self._requests[request]
         if missing <= 0:
             over()
             return
-        for ref in refs:
-            ref._watch(there)
+        asked.watched += [(ref, there) for ref in refs if ref._watch(there)]
 
     def _settled(self, request: int, names: Sequence[bytes]) -> None:
         refs = self._refs(names)
@@ -397,14 +431,18 @@ class Borrower:
 
     def _next(self, request: int, name: bytes, index: int) -> None:
         stream = self._streams[name]
+        # The one before has arrived. This one may be asked for twice, by who gave up waiting.
+        stream.let_go(index - 1)
         if not stream.knows(index):
-            stream.watch(
-                lambda: self._next(request, name, index) if name in self._streams else None
-            )
+
+            def look() -> None:
+                if request in self._requests and name in self._streams:
+                    self._next(request, name, index)
+
+            stream.watch(look)
             return
         ref = stream.take(index)
         self._answer(request, 0, READY, None if ref is None else self._lend(ref))
-        stream.let_go(index)
 
     def _moment(self, request: int, name: bytes, index: int | None) -> None:
         self._answer(request, 0, READY, self._lend(self._streams[name].moment_here(index)))
@@ -413,7 +451,9 @@ class Borrower:
         self._answer(request, 0, READY, self._streams[name].is_over(index))
 
     def _stream_over(self, name: bytes) -> None:
-        self._streams.pop(name, None)
+        stream = self._streams.pop(name, None)
+        if stream is not None:
+            stream.abandon()
 
 
 def _refused(head: Any, error: BaseException) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import _signal
+import copy
 import os
 import select
 import signal
 import sys
+from contextlib import suppress
 
 from pool._objects import _mailbox as mail
 from pool._objects import _protocol as protocol
@@ -18,7 +20,7 @@ from pool._runtime._actors import Actor
 from pool._runtime._processes import Link
 from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel, socket_pair
-from pool._transport._messages import HOST
+from pool._transport._messages import HOST, READY, REFUSED
 from pool._workers._argv import interpreter_argv
 from pool._workers._settings import capture, thread_limits
 from store._codec import encode, opened
@@ -62,6 +64,8 @@ class DetachedActor(Actor):
 
     def _granted(self, grant: Any) -> None:
         # What it holds it holds of the machine, not of this program.
+        if grant is not None:
+            self.runtime.grants.give_back(grant)
         if self.mailbox.state != mail.DEAD:
             self._launch()
 
@@ -130,14 +134,37 @@ class DetachedActor(Actor):
                 text = bytes(blobs[0]).decode("utf-8", "replace")
                 self.runtime.print_later(head[1], head[2], head[3], text)
             return True
-        more = super().on_message(head, blobs, fds)
+        if head[0] == REFUSED and head[3:] == (protocol.TAKEN,) and self.options.get_if_exists:
+            self._join_other()
+            return False
+        if head[0] == READY:
+            self.keeper = head[1]
+            if self._doomed:
+                self._kill()
+            return False
         if head[0] == protocol.STARTED:
             self._held = None
             self.keeper = head[3] if len(head) > 3 else head[1]
-            if self._doomed:
-                self._doomed = False
-                self._kill()
+            if blobs:  # from behind its door
+                self._take_options(loads(blobs[0], blobs[1:]))
+        more = super().on_message(head, blobs, fds)
+        if head[0] == protocol.STARTED and self._doomed:
+            self._doomed = False
+            self._kill()
         return more
+
+    def _join_other(self) -> None:
+        """Wait at the door of the one that was there before: it may not be up yet."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._knock()
+
+    def _take_options(self, described: Any) -> None:
+        """Note how it was made, which another program may have done."""
+        self.options = copy.copy(self.options)
+        *_, self.options.restarts, self.options.task_retries = described
+        self.mailbox.restarts = -1 if self.options.restarts else 0
 
     # ------------------------------------------------------------------ references
 
@@ -190,7 +217,7 @@ class DetachedActor(Actor):
     def _kill(self) -> None:
         whom = self.keeper if self.mailbox.killed else self.pid
         if self._link is None:
-            self.carry_out(self.mailbox.exited("it was never started"))
+            self._kill_unstarted()
         elif whom:
             self._ending = True
             end(whom, self._link.channel)
@@ -257,7 +284,8 @@ def _spawn(actor: DetachedActor) -> Channel:
     finally:
         theirs.close()
     channel = Channel(ours)
-    os.waitpid(pid, 0)
+    with suppress(ChildProcessError):  # the program has the kernel reap its children
+        os.waitpid(pid, 0)
     facts = encode(options.facts)
     blobs = [actor._encoded.data, *actor._encoded.buffers]
     layout, blobs = flatten([blobs, [facts.data], *actor._packets(actor._parcel)])

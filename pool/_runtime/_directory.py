@@ -94,7 +94,7 @@ class Directory:
         """Return a named actor, of this program or detached; under the lock."""
         key = (namespace or self._runtime.namespace, name)
         actor = self._names.get(key)
-        if actor is not None and not actor.mailbox.stopped:
+        if actor is not None and not (actor.mailbox.stopped or actor.mailbox.killed):
             return actor.hold()  # though it may only be finishing what it was asked to do
         if not detached:
             return None

@@ -53,8 +53,8 @@ class Lending:
         self.guests = 0
         #: What calls held that are over.
         self._lingering: list[Ref] = []
-        #: What results contain that have arrived.
-        self._taken: list[Ref] = []
+        #: What results contain that have arrived, and the actor that has sent it; None: not known.
+        self._taken: list[tuple[Ref, Actor | None]] = []
         #: Whether `flush` has anything to do; looked at after each call of an actor.
         self.due = False
 
@@ -105,11 +105,11 @@ class Lending:
             self.due = True
             self._runtime.driver.dirty.append(self._runtime)
 
-    def taken_over(self, refs: Sequence[Ref]) -> None:
+    def taken_over(self, refs: Sequence[Ref], sender: Actor | None = None) -> None:
         """Note that a result has arrived with what it contains."""
         if refs:
             # That it was handed over was said before, and may be read after.
-            self._taken.extend(refs)
+            self._taken.extend([(ref, sender) for ref in refs])
             self.due = True
             self._runtime.driver.dirty.append(self._runtime)
 
@@ -121,9 +121,10 @@ class Lending:
         lingering, self._lingering = self._lingering, []
         taken, self._taken = self._taken, []
         self.read()
-        for ref in taken:
+        for ref, sender in taken:
+            # What another one hands over may still be on its way.
             for borrower in self._borrowers:
-                if borrower.arrived(ref):
+                if sender in (None, borrower.actor) and borrower.arrived(ref):
                     break
         del lingering
 

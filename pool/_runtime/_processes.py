@@ -32,6 +32,8 @@ _DONTWAIT = _socket.MSG_DONTWAIT
 
 #: Messages of one actor between two looks at the others.
 MESSAGES_AT_ONCE = 32
+#: For the smallest message in a socket the kernel counts more bytes than this.
+LEAST_NBYTES = 512
 
 
 class Link:
@@ -69,6 +71,10 @@ class Link:
         self._on_lost = on_lost
         self._outbox = Outbox(channel, self._wait_for_room, refused)
         self._more = False
+        #: No more messages than this can be on their way: the other end's buffer is like ours.
+        self.queued = channel.socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF) // (
+            LEAST_NBYTES
+        )
         self._fd = channel.fileno()
         driver.clients[self._fd] = self
         driver.epoll.register(self._fd, select.EPOLLIN)
@@ -90,7 +96,13 @@ class Link:
                 return  # the next poll tells of the next one
 
     def drain(self) -> None:
-        """Read all messages that have come."""
+        """Read all messages that have come until now, from one that may go on sending."""
+        for _ in range(self.queued):
+            if self._fd < 0 or not self._receive():
+                return
+
+    def drain_out(self) -> None:
+        """Read all that is left of one that sends no more."""
         while self._fd >= 0 and self._receive():
             continue
 

@@ -17,6 +17,7 @@ from pool._local import _events as ev
 from pool._local._engine import LocalEngine
 from pool._objects import _home
 from pool._objects._codes import let_go_of_data
+from pool._objects._outcomes import left_behind, resolve_future
 from pool._objects._parcels import Broken, pack, seal
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
@@ -76,8 +77,8 @@ class Runtime(Aside):
     ) -> None:
         limits = thread_limits(1)
         self._owner = os.getpid()
-        #: What borrowers have to return; a runtime borrows nothing.
-        self.returned: tuple[bytes, ...] = ()
+        #: What borrowers have to return and to take back; a runtime borrows and lends nothing.
+        self.returned = self.promises = ()
         self.seals = 0
         self.namespace = namespace
         self.log_to_driver = log_to_driver
@@ -231,10 +232,11 @@ class Runtime(Aside):
         """Return a future of an object's value."""
         from concurrent.futures import Future
 
-        from pool._objects._outcomes import resolve_future
-
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
+        if self.foreign:
+            resolve_future(future, *left_behind(ref))
+            return future
 
         def resolve(ref: ObjectRef) -> None:
             self.afterwards(lambda: resolve_future(future, ref._state, ref._value))
@@ -277,8 +279,6 @@ class Runtime(Aside):
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each."""
         if self.foreign:
-            from pool._objects._outcomes import left_behind
-
             return [left_behind(ref) for ref in refs]
         if len(refs) == 1:
             (ref,) = refs
@@ -315,7 +315,7 @@ class Runtime(Aside):
             # Asked by several threads, and again after a yes, which has to stay one.
             if found < number and self.seals != seen:
                 seen = self.seals
-                found = sum(1 for ref in refs if ref._state)
+                found = max(sum(1 for ref in refs if ref._state), found)
             return found >= number
 
         self.engine.wait(enough, timeout)
@@ -469,6 +469,7 @@ class Runtime(Aside):
         self.logs.call_back()
 
     def _end_actors(self) -> None:
+        self.special.stopping = True
         for actor in list(self.directory.alive):
             actor.mailbox.refused("the runtime was shut down")
             actor.carry_out(actor.mailbox.exited("the runtime was shut down"))

@@ -34,6 +34,8 @@ class Special:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        #: Whether nothing is tried again any more: all processes are being ended.
+        self.stopping = False
 
     def start(self, call: TaskCall) -> None:
         """Run a task whose arguments are there in a process of its own."""
@@ -126,7 +128,7 @@ class _OneCall(ActorCall):
         if self.cancelled and (died or isinstance(getattr(error, "cause", error), STOPPED)):
             error = self.cancellation()
         elif died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
-            if task.retries:
+            if task.retries and not (runtime.special.stopping or runtime.driver.crashed):
                 task.retries -= task.retries > 0
                 self.leave()
                 runtime.later(lambda: runtime.special.start(task))
@@ -135,7 +137,14 @@ class _OneCall(ActorCall):
                 crash = WorkerCrashedError(f"task {self.title} did not end: {died.reason}")
                 error = watched(runtime, crash)
         super().fail(error)
-        self.task.leave()
+
+    def over(self) -> None:
+        """Let go of everything, also what the task held for another try."""
+        super().over()
+        task = self.task
+        task.args = task.parcel = None
+        task.refs = []
+        task.leave()
 
     def cancel_here(self, force: bool) -> None:
         """Interrupt it, or end its process; under the lock."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pool._objects._parcels import Sealed
 from pool._objects._refs import FAILED, READY, ObjectRef, new_name
 
 TYPE_CHECKING = False
@@ -21,12 +20,15 @@ class Stream:
     """
 
     __slots__ = (
-        "__weakref__", "_call", "_items", "_received", "_runtime", "_watchers", "count", "name",
+        "__weakref__", "_abandoned", "_call", "_items", "_received", "_runtime", "_watchers",
+        "count", "name",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.name = new_name()
+        #: Nobody reads it any more, though what yields goes on and holds it.
+        self._abandoned = False
         #: What yields, as long as it can be cancelled.
         self._call: Any = None
         self._items: dict[int, ObjectRef] = {}
@@ -43,10 +45,9 @@ class Stream:
         if index < self._received or (self.count is not None and index >= self.count):
             return  # a second attempt, after the worker of the first one died
         self._received = index + 1
-        ref = self._items[index] = ObjectRef(self._runtime)
-        ref._seal(READY, stored)
-        if stored.__class__ is Sealed:
-            self._runtime.lending.taken_over(stored.refs)
+        if not self._abandoned:
+            ref = self._items[index] = ObjectRef(self._runtime)
+            ref._seal(READY, stored)
         self._tell()
 
     def end(self, count: int | None = None, error: BaseException | None = None) -> None:
@@ -55,7 +56,7 @@ class Stream:
             count = self._received
             ref = self._items[count] = ObjectRef(self._runtime)
             ref._seal(FAILED, error)
-            count += 1
+            self._received = count = count + 1
         self._call = None
         if self.count is None:
             self.count = count
@@ -74,10 +75,15 @@ class Stream:
 
     def knows(self, index: int) -> bool:
         """Return whether value number `index`, or that there is none, is known."""
-        return index in self._items or (self.count is not None and index >= self.count)
+        # Also of one that was let go: another reader of the same number may wait still.
+        return (
+            index in self._items
+            or index < self._received
+            or (self.count is not None and index >= self.count)
+        )
 
     def take(self, index: int, timeout: float | None = None) -> ObjectRef | None:
-        """Wait for the reference number `index`, and let go of it; None: no more."""
+        """Wait for the reference number `index`; None: no more, or somebody else had it."""
         if not self._runtime.engine.wait(lambda: self.knows(index), timeout, True):
             from pool.exceptions import GetTimeoutError
 
@@ -114,3 +120,8 @@ class Stream:
     def let_go(self, index: int) -> None:
         """Let go of a value that its reader has."""
         self._items.pop(index, None)
+
+    def abandon(self) -> None:
+        """Keep no values any more: its reader is gone."""
+        self._abandoned = True
+        self._items.clear()

@@ -9,6 +9,7 @@ value: it is not submitted before its arguments are there.
 from __future__ import annotations
 
 from time import perf_counter
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from pool._in_worker._runner import Order, Runnable
 from pool._local._jobs import OneCall
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from pool._objects._codes import Code
+    from pool._objects._codes import Code, SentCode
     from pool._objects._options import TaskOptions
     from pool._runtime._runtime import Runtime
 
@@ -209,9 +210,10 @@ class Tasks:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._payloads: dict[Any, FunctionPayload] = {}
+        #: By what a code has now: data that a redefined function used is not kept.
+        self._payloads: WeakKeyDictionary[Any, FunctionPayload] = WeakKeyDictionary()
         #: By the number that the engine gave a function.
-        self.codes: dict[int, Code] = {}
+        self.codes: WeakValueDictionary[int, Code | SentCode] = WeakValueDictionary()
         self.finished_count = 0
 
     # ------------------------------------------------------------------ beginnings
@@ -311,14 +313,11 @@ class Tasks:
             cost_key=ALONE if alone else None,
         )
 
-    def payload(self, code: Code) -> FunctionPayload:
+    def payload(self, code: Code | SentCode) -> FunctionPayload:
         """Return what makes a `Runner` of a function in a worker."""
         inner = code.payload()
         known = self._payloads.get(inner)
         if known is None:
-            if len(self._payloads) > 1024:
-                self._payloads.clear()
-                self.codes.clear()
             runnable = Runnable(code, self._runtime.log_to_driver, self._runtime.namespace)
             known = self._payloads[inner] = FunctionPayload(encode(runnable), True)
             self.codes[self._runtime.engine.function(known).function_id] = code

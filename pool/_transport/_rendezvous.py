@@ -107,23 +107,36 @@ def connect(path: str) -> tuple[Channel, int] | None:
     except FileNotFoundError:
         return None
     line = _socket.socket(_socket.AF_UNIX, _KIND)
+    _limit(line, PATIENCE)
     try:
         line.connect(path)
     except (ConnectionError, FileNotFoundError):
         line.close()
         _sweep(path, status.st_ino)
         return None
+    except OSError:
+        line.close()
+        raise
     pid, uid = peer_of(line)
     if uid != os.getuid():
         line.close()
         raise PermissionError(f"{path} belongs to user {uid}, not to {os.getuid()}")
-    line.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, struct.pack("ll", int(PATIENCE), 0))
     return Channel(line), pid
 
 
 def unlimited(channel: Channel) -> None:
     """Wait for messages as long as it takes, from now on."""
-    channel.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
+    _limit(channel.socket, 0)
+
+
+def _limit(line: _socket.socket, seconds: float) -> None:
+    """Have the kernel bound each wait at a socket, also that of `connect` for a place in a queue.
+
+    Not a timeout of Python's, which would make the socket one that does not block.
+    """
+    packed = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+    for option in (_socket.SO_RCVTIMEO, _socket.SO_SNDTIMEO):
+        line.setsockopt(_socket.SOL_SOCKET, option, packed)
 
 
 def accept(door: _socket.socket) -> Channel | None:
@@ -204,8 +217,11 @@ def _sweep(path: str, inode: int) -> None:
 
 def _answers(path: str) -> bool:
     line = _socket.socket(_socket.AF_UNIX, _KIND)
+    _limit(line, PATIENCE)
     try:
         line.connect(path)
+    except BlockingIOError:
+        return True  # though others wait there already
     except OSError:
         return False
     finally:

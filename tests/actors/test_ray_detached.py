@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from raytasks import AsyncCounter, Counter, Shaky, double, fail, hold
+from raytasks import AsyncCounter, Counter, Reader, Shaky, double, fail, hold
 
 import pool
 import pool.__main__
@@ -162,6 +162,62 @@ def test_leaves_by_itself(ray: Any, runtime: Path) -> None:
     assert not runtime.exists()
 
 
+def test_its_program_may_have_its_children_reaped_by_the_kernel(ray: Any) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        actor = make()
+        assert ray.get(actor.add.remote()) == 11
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_takes_no_cpus_of_its_program(ray: Any) -> None:
+    actor = make(num_cpus=1)
+    assert ray.get(actor.add.remote()) == 11
+    assert ray.get(double.remote(1), timeout=60) == 2
+
+
+def test_one_that_another_program_is_making_is_joined(
+    ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.01)  # it says nothing before it is up
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
+    program(
+        "import pool as ray; from raytasks import Reader; ray.init(namespace='tests')\n"
+        "reader = Reader.options(name='it', lifetime='detached', max_restarts=1)\n"
+        f"reader.remote({str(begun)!r})"
+    )
+    with open(begun, "w") as writer:  # it is being made now
+        some = Reader.options(name="it", lifetime="detached", get_if_exists=True)
+        reader = some.remote(str(begun))
+        text = reader.text.remote()
+        assert ray.wait([text], timeout=0.1)[0] == []
+        writer.write("x")
+    assert ray.get(text) == "x"
+    assert reader._ref.record.options.restarts == 1
+    with pytest.raises(ValueError, match="exists already"):
+        make()
+    ray.kill(reader)
+
+
+def test_one_that_never_comes_up_can_be_killed(ray: Any, tmp_path: Path) -> None:
+    for restarts in (0, 1):
+        begun = tmp_path / f"begun{restarts}"
+        os.mkfifo(begun)
+        some = Reader.options(name="it", lifetime="detached", max_restarts=restarts)
+        reader = some.remote(str(begun))
+        if restarts:
+            ray.kill(reader)
+            with pytest.raises(exceptions.ActorDiedError, match="kill"):
+                ray.get(reader.text.remote(), timeout=60)
+            continue
+        with open(begun, "w"):
+            ray.kill(reader)
+            with pytest.raises(exceptions.ActorDiedError, match="kill"):
+                ray.get(reader.text.remote(), timeout=60)
+
+
 def test_two_programs_at_once(ray: Any) -> None:
     actor = make()
     ray.get(actor.add.remote())
@@ -186,6 +242,23 @@ def test_is_found_while_it_works(ray: Any, tmp_path: Path) -> None:
         writer.write("through")
     assert out.strip() == "[]"
     assert ray.get(held) == "through"
+
+
+def test_programs_share_what_it_may_do_at_once(ray: Any, tmp_path: Path) -> None:
+    gates = [tmp_path / name for name in ("one", "two")]
+    for gate in gates:
+        os.mkfifo(gate)
+    actor = make(max_concurrency=2)
+    held = [actor.hold.remote(str(gate)) for gate in gates]
+    with open(gates[0], "w") as one, open(gates[1], "w") as two:
+        out = program(
+            "import pool as ray; ray.init(namespace='tests'); c = ray.get_actor('it')\n"
+            "print(ray.wait([c.add.remote()], timeout=0.1)[0])"
+        )
+        for writer in (one, two):
+            writer.write("through")
+    assert out.strip() == "[]"
+    assert ray.get(held) == ["through"] * 2
 
 
 def test_async_actor(ray: Any) -> None:

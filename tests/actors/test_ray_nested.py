@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,56 @@ def test_tasks_of_one_message_that_wait_for_each_other(ray: Any, task: Any) -> N
     assert found[1::2] == [20] * 20 or found[1::2] == ["20"] * 20
     assert found[::2] in ([0] * 20, ["none"] * 20)
     assert ray.get(meeting.__ray_ready__.remote())
+
+
+def test_who_awaits_lends_its_slot_too(start: Any) -> None:
+    ray = start(num_cpus=1)
+
+    def action() -> Any:
+        async def both() -> Any:
+            return [await double.remote(1), await double.remote(2)]
+
+        return [*asyncio.run(both()), double.remote(3).future().result()]
+
+    assert ray.get(ray.remote(action).remote(), timeout=60) == [2, 4, 6]
+    alone = ray.remote(action).options(num_cpus=0)
+    assert ray.get(alone.remote(), timeout=60) == [2, 4, 6]
+
+
+def in_child(action: Any) -> int:
+    """Run a function in a child of a fork; return 0 if it returns true."""
+    pid = os.fork()
+    if not pid:
+        status = 2
+        try:
+            status = int(not action())
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("cpus", [0, 1])
+def test_a_child_of_a_fork_asks_for_itself(ray: Any, tmp_path: Path, cpus: int) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+
+    def action(gate: str) -> Any:
+        array = pool.put(np.arange(100_000))
+        held, counter = hold.remote(gate), Counter.options(num_cpus=0).remote()
+        future = held.future()
+        assert pool.get(double.remote(1)) == 2
+
+        def look() -> bool:
+            # The parent waits as well; what comes for it is not taken here.
+            numbers = pool.get([counter.add.remote(), counter.add.remote()], timeout=60)
+            found = pool.get(array, timeout=60).sum() == np.arange(100_000).sum()
+            made = pool.get(double.remote(pool.put(4)), timeout=60)
+            Path(gate).write_text("x")
+            return bool(found) and (numbers, made, held.future().result(60)) == ([1, 2], 8, "x")
+
+        status = in_child(look)
+        # What the child let go, it let go for itself.
+        return status, future.result(60), len(pool.get(array)), pool.get(counter.add.remote())
+
+    asked = ray.remote(action).options(num_cpus=cpus)
+    assert ray.get(asked.remote(gate), timeout=90) == (0, "x", 100_000, 3)

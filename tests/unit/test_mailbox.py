@@ -259,3 +259,15 @@ def test_every_call_has_one_outcome(restarts: int, data: st.DataObject) -> None:
     for indices in world.order.values():
         # Without a retry nothing is posted twice, nor out of order.
         assert indices == sorted(set(indices))
+
+
+def test_answers_of_a_process_that_has_ended_post_nothing_more() -> None:
+    mailbox = Mailbox(restarts=1)
+    mailbox.started()
+    calls = [Call("a") for _ in range(2 * WINDOW)]
+    posted = [command[1] for call in calls for command in mailbox.called(call)]
+    mailbox.ending()
+    for call in posted:
+        assert mailbox.answered(call.number) == (call, [])
+    assert mailbox.exited("crashed") == [(LAUNCH,)]
+    assert kinds(mailbox.started()) == [POST] * WINDOW

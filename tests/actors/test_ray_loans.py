@@ -1,0 +1,242 @@
+"""Whose references are whose, while messages about them are under way and when their home ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from raytasks import Counter, hold, total
+
+import pool
+from pool import exceptions
+from pool._objects import _home
+
+
+@pool.remote
+class Keeper:
+    """Keep what its constructor was given."""
+
+    def __init__(self, kept: list[Any]) -> None:
+        self.kept = kept
+
+    def first(self) -> Any:
+        return pool.get(self.kept[0])
+
+    def all(self) -> Any:
+        return self.kept
+
+    def ask(self) -> Any:
+        return pool.get(self.kept[0].first.remote())
+
+
+def test_constructors_may_keep_references(ray: Any) -> None:
+    keepers = [Keeper.options(num_cpus=0).remote([ray.put(i)]) for i in range(8)]
+    assert ray.get([keeper.first.remote() for keeper in keepers]) == list(range(8))
+
+
+def test_constructors_may_keep_handles(ray: Any) -> None:
+    some = Keeper.options(num_cpus=0)
+    askers = [some.remote([some.remote([ray.put(i)])]) for i in range(4)]
+    assert ray.get([asker.ask.remote() for asker in askers]) == list(range(4))
+
+
+# ---------------------------------------------------------------------- whose home has ended
+
+
+def test_values_opened_after_shutdown_have_the_references_of_their_time(ray: Any) -> None:
+    inner = ray.put([1, 2])
+    outer = ray.put([inner, Counter.remote()])
+    ray.shutdown()
+    found, counter = ray.get(outer)
+    assert found is inner
+    assert ray.get(found) == [1, 2]
+    with pytest.raises(exceptions.ActorDiedError, match="shut down"):
+        ray.get(counter.add.remote())
+    assert not ray.is_initialized()
+
+
+def test_values_opened_in_a_forked_child_have_the_references_of_the_parent(ray: Any) -> None:
+    outer = ray.put([ray.put([1, 2])])
+    pid = os.fork()
+    if not pid:
+        try:
+            found = ray.get(ray.get(outer)[0], timeout=60)
+            status = int(found != [1, 2] or ray.is_initialized())
+        except BaseException:
+            status = 2
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+# ---------------------------------------------------------------------- what is over
+
+
+def fifos(folder: Path, *names: str) -> list[str]:
+    """Return the paths of new fifos."""
+    paths = [str(folder / name) for name in names]
+    for path in paths:
+        os.mkfifo(path)
+    return paths
+
+
+def test_what_is_to_be_started_may_be_killed_without_harm(ray: Any, tmp_path: Path) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    held = hold.remote(gate)
+    actor = Keeper.options(num_cpus=0, max_restarts=1).remote(held)
+    once = Keeper.options(num_cpus=0).remote(held)
+    for one in (actor, once):
+        ray.kill(one, no_restart=False)
+    Path(gate).write_text("late")
+    assert ray.get(actor.all.remote()) == "late"
+    with pytest.raises(exceptions.ActorDiedError, match="never started"):
+        ray.get(once.all.remote())
+
+
+def test_a_process_for_one_task_leaves_nothing_with_who_has_submitted_it(
+    ray: Any, tmp_path: Path
+) -> None:
+    told, gate = fifos(tmp_path, "told", "gate")
+
+    @ray.remote
+    def parent(told: str, gate: str) -> str:
+        pool.get(total.options(num_cpus=0).remote(1, pool.put(2)))
+        Path(told).write_text("x")
+        return Path(gate).read_text()
+
+    ref = parent.remote(told, gate)
+    Path(told).read_text()
+    assert not ref._home.locked(lambda: ref._call.children)
+    Path(gate).write_text("over")
+    assert ray.get(ref) == "over"
+
+
+@pool.remote
+def yield_late(gate: str) -> Any:
+    yield Path(gate).read_text()
+
+
+@pool.remote
+class Impatient:
+    """Give up on the next value of a generator, and ask for it once more."""
+
+    async def read(self, gate: str) -> Any:
+        values = yield_late.remote(gate)
+        given_up = asyncio.ensure_future(values.__anext__())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        again = asyncio.ensure_future(values.__anext__())
+        await asyncio.to_thread(Path(gate).write_text, "x")
+        found = [await (await asyncio.wait_for(again, 60))]
+        async for ref in values:
+            found.append(await ref)
+        return found
+
+
+def test_a_value_that_somebody_gave_up_on_is_there_for_who_asks_again(
+    ray: Any, tmp_path: Path
+) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    assert ray.get(Impatient.options(num_cpus=0).remote().read.remote(gate)) == ["x"]
+
+
+def test_a_second_reader_of_one_value_does_not_wait_for_ever(ray: Any, tmp_path: Path) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    values = yield_late.remote(gate)
+    Path(gate).write_text("x")
+    assert ray.get(next(values)) == "x"
+    assert values._stream.take(0, timeout=60) is None
+    assert list(values) == []
+
+
+def test_a_process_for_one_task_is_not_tried_again_at_the_end(ray: Any, tmp_path: Path) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    held = hold.options(num_cpus=0, max_retries=-1).remote(gate)
+    with open(gate, "w"):  # waits until it runs
+        ray.shutdown()
+    with pytest.raises(exceptions.WorkerCrashedError, match="shut down"):
+        ray.get(held, timeout=60)
+
+
+def test_shutdown_leaves_what_another_thread_has_started_since(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home: Any = _home.found()
+
+    def stop() -> None:
+        monkeypatch.undo()
+        home.stop()
+        ray.put(0)  # as by another thread
+
+    monkeypatch.setattr(home, "stop", stop)
+    ray.shutdown()
+    assert ray.is_initialized()
+    assert _home.found() is not home
+
+
+def test_futures_of_a_parent_tell_a_forked_child_that_nobody_keeps_its_promise(
+    ray: Any, tmp_path: Path
+) -> None:
+    (gate,) = fifos(tmp_path, "gate")
+    pending, there = hold.remote(gate), ray.put(1)
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            assert there.future().result(60) == 1
+            pending.future().result(60)
+        except exceptions.OwnerDiedError:
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    Path(gate).write_text("x")
+    assert ray.get(pending) == "x"
+
+
+def test_the_name_of_an_actor_that_was_killed_is_free_at_once(ray: Any) -> None:
+    home: Any = _home.found()
+    some = Counter.options(name="it", num_cpus=0)
+    actor = some.remote()
+    ray.get(actor.add.remote())
+
+    def kill_and_find() -> Any:
+        actor._ref.record.kill(True)
+        return home.directory.find("it", None)
+
+    # Under the lock, so that nobody reads of its end in between.
+    assert home.locked(kill_and_find) is None
+    ray.kill(some.remote())
+    assert ray.get(some.remote().add.remote(2)) == 2
+
+
+def test_a_call_may_be_cancelled_on_its_way_to_the_mailbox(ray: Any) -> None:
+    home: Any = _home.found()
+    counter = Counter.options(num_cpus=0).remote()
+    ray.get(counter.add.remote())
+
+    def call_and_cancel() -> Any:
+        ref = counter.add.remote()
+        ray.cancel(ref)
+        return ref
+
+    # Under the lock, where the mailbox has not got it yet.
+    with pytest.raises(exceptions.TaskCancelledError):
+        ray.get(home.locked(call_and_cancel))
+    assert ray.get(counter.add.remote()) == 2
+
+
+def test_an_actor_for_which_no_forkserver_comes_up_is_dead(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*given: Any) -> Any:
+        raise pool.StartError("none comes up")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pool._workers._launcher.connect", connect)
+        counter = Counter.options(num_cpus=0).remote()
+        with pytest.raises(exceptions.ActorDiedError, match="none comes up"):
+            ray.get(counter.add.remote())
+    assert ray.get(Counter.options(num_cpus=0).remote().add.remote()) == 1

@@ -1,0 +1,111 @@
+"""The receiving and answering sides of an actor's process."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pool._in_worker._actor import ActorHost
+from pool._in_worker._concurrent import AsyncServer
+from pool._objects import _protocol as protocol
+from pool._transport._channel import Channel, DescriptorsLost, socket_pair
+from pool._transport._messages import RETURNS
+
+CONFIG = {"title": "It", "name": "", "key": b"", "is_task": False, "is_async": False}
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[ActorHost, Channel]]:
+    ours, theirs = socket_pair()
+    host, other = ActorHost(Channel(ours), CONFIG), Channel(theirs)
+    yield host, other
+    host.channel.close()
+    other.close()
+
+
+def call(number: int) -> Any:
+    return protocol.CALL, ((number, "work", 1, (), b""),)
+
+
+@pytest.mark.parametrize("head", [(RETURNS, 0), (protocol.DROP, 1)])
+def test_who_receives_for_others_does_not_sleep_behind_what_is_no_call(
+    ends: tuple[ActorHost, Channel], head: Any
+) -> None:
+    host, other = ends
+    host.alone = False
+    other.send(head)
+    other.close()  # else it would sleep for ever
+    message = host.receive()
+    assert message is not None
+    assert message[0] == head
+
+
+def test_who_runs_the_calls_passes_over_what_is_none(ends: tuple[ActorHost, Channel]) -> None:
+    host, other = ends
+    other.send((RETURNS, 0))
+    other.send(call(1), [])
+    message = host.receive()
+    assert message is not None
+    assert message[0][:2] == (protocol.CALL, 1)
+
+
+def test_an_event_loop_ends_where_a_message_was_lost(ends: tuple[ActorHost, Channel]) -> None:
+    host, _ = ends
+
+    async def serve() -> bool:
+        server = AsyncServer(host, asyncio.Semaphore(1))
+
+        def lose() -> None:
+            raise DescriptorsLost(None)
+
+        host.receive = lose  # type: ignore[method-assign,assignment]
+        with pytest.raises(DescriptorsLost):
+            server._on_readable()
+        return server._end.is_set() and not server.left
+
+    assert asyncio.run(serve())
+
+
+class Full:
+    """In place of a channel: there is no room for the first message."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error: BaseException | None = error
+        self.sent: list[Any] = []
+
+    def send(self, head: Any, blobs: Any = ()) -> None:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        self.sent.append((head, blobs))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "no room"), MemoryError("no room")])
+def test_a_result_that_cannot_be_sent_fails_its_call(error: BaseException) -> None:
+    channel = Full(error)
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    host.answer(7, "value", 1.0)
+    ((head, blobs),) = channel.sent
+    assert head[:3] == (protocol.RESULT, 7, protocol.ERROR)
+    found = pickle.loads(blobs[0])
+    assert (type(found), found.args) == (type(error), error.args)
+
+
+def test_who_is_gone_is_not_told() -> None:
+    channel = Full(BrokenPipeError())
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    with pytest.raises(BrokenPipeError):
+        host.answer(7, "value", 1.0)
+    assert not channel.sent
+
+
+def test_who_leaves_leaves_though_another_call_fails_after_it() -> None:
+    host = ActorHost(Full(OSError()), CONFIG)  # type: ignore[arg-type]
+    host.channel.error = None  # type: ignore[attr-defined]
+    assert not host.fail(1, SystemExit(), 1.0)
+    assert host.fail(2, ValueError(), 1.0)
+    assert host.leaves

@@ -1,0 +1,58 @@
+"""The doors of detached actors, where there is no room behind them."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pool._in_worker._detached import Detached
+from pool._transport import _rendezvous as rendezvous
+
+
+def test_a_door_before_which_others_wait_is_neither_waited_for_nor_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.01)
+    found = rendezvous.listen("here", "it")
+    assert found is not None
+    door, path = found
+    door.listen(0)
+    first = rendezvous.connect(path)
+    assert first is not None
+    with pytest.raises(BlockingIOError):
+        rendezvous.connect(path)
+    assert rendezvous.listen("here", "it") is None
+    assert os.path.exists(path)
+    first[0].close()
+    door.close()
+    rendezvous.leave(path)
+
+
+def test_a_door_is_answered_again_after_descriptors_were_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    welcomed: list[Any] = []
+    outcomes = iter([OSError(errno.EMFILE, "none is free"), None, "channel", SystemExit()])
+
+    def accept(door: Any) -> Any:
+        outcome = next(outcomes)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(rendezvous, "accept", accept)
+    monkeypatch.setattr("pool._in_worker._detached.sleep", slept.append)
+    detached = Detached(None, {})  # type: ignore[arg-type]
+    monkeypatch.setattr(detached, "_introduce", lambda channel: None)
+    monkeypatch.setattr(detached, "_welcome", welcomed.append, raising=False)
+    with pytest.raises(SystemExit):
+        detached._answer_door(_socket.socket.__new__(_socket.socket))
+    assert welcomed == ["channel"]
+    assert len(slept) == 1

@@ -1,0 +1,47 @@
+"""The values of a generator, as the runtime keeps them."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pool._ray._generators import ObjectRefGenerator
+from pool._runtime._streams import Stream
+
+
+@pytest.fixture
+def stream() -> Stream:
+    engine = SimpleNamespace(wait=lambda ready, timeout, eager: ready())
+    runtime: Any = SimpleNamespace(streams={}, seals=0, named={}, lending=None, engine=engine)
+    return Stream(runtime)
+
+
+def test_values_are_let_go_with_their_reader(stream: Stream) -> None:
+    values = ObjectRefGenerator(stream)
+    stream.add(0, "read")
+    stream.add(1, "not read")
+    ref = next(values)
+    unread = weakref.ref(stream._items[1])
+    del values
+    gc.collect()
+    assert unread() is None
+    stream.add(2, "too late")
+    assert not stream._items
+    assert ref._value == "read"
+    stream.end(count=3)
+    assert stream.is_over(3)
+
+
+def test_a_value_that_was_let_go_is_known(stream: Stream) -> None:
+    stream.add(0, "value")
+    stream.let_go(0)
+    assert stream.knows(0)
+    assert not stream.knows(1)
+    stream.end(error=ValueError())
+    stream.let_go(1)
+    assert stream.knows(1)
+    assert stream.take(1) is None
