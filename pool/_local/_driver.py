@@ -325,7 +325,11 @@ class Driver(Door):
 
     def _look_at_memory(self) -> None:
         if self.guard is None:
-            from pool._local._guard import Guard
+            try:
+                from pool._local._guard import Guard
+            except OSError:
+                self.memory_due = self.looked + FIRST_LOOK
+                return  # no descriptor to import it by
 
             self.guard = Guard(self, self.memory_limit)
         self.memory_due = self.looked + self.guard.look()

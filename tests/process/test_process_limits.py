@@ -187,6 +187,22 @@ def test_no_descriptor_left_at_all(tmp_path: Path) -> None:
     assert lines[1] == "[9]"
 
 
+def test_no_descriptor_to_look_after_memory_by(tmp_path: Path) -> None:
+    body = """
+        limit(64)
+        with Pool(1) as p:
+            driver = p._engine.driver
+            driver.memory_due = None  # not before
+            p.apply(square, (1,))
+            with NoDescriptor():
+                driver.locked(driver._look_at_memory)
+                print(p.apply(square, (3,)), driver.guard)
+            driver.locked(driver._look_at_memory)
+            print(p.apply(square, (4,)), driver.guard is not None)
+    """
+    assert run(body, tmp_path) == "9 None\n16 True\n"
+
+
 def test_what_uses_up_the_descriptors_is_named_when_a_worker_cannot_start(tmp_path: Path) -> None:
     body = """
         from pool import StartError
