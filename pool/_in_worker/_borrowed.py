@@ -10,22 +10,20 @@ collector may run anywhere, even inside another send.
 
 from __future__ import annotations
 
-import _socket
 import _thread
 import os
 import weakref
 from collections import deque
 from itertools import count
 
+from pool._in_worker._answers import BorrowedDriver, Request
 from pool._in_worker._context import context
 from pool._in_worker._mirrors import ActorMirror, Mirror
 from pool._in_worker._sending import Sending
-from pool._local._receiver import Receiver
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import pack, seal
 from pool._objects._refs import FAILED, Collecting, new_name
-from pool._pickling import loads
 from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import BLOCKED, CLIENT, UNBLOCKED
 from store._codec import encode
@@ -38,71 +36,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._objects._refs import ActorFacts, ActorRef, ObjectRef, Ref
-
-_DONTWAIT = _socket.MSG_DONTWAIT
-
-
-class Request:
-    """Something that was asked for; each answer is ``(state, content)`` at its index."""
-
-    __slots__ = ("action", "answers", "missing")
-
-    def __init__(self, number: int, action: Callable[[Request], None] | None = None) -> None:
-        self.answers: list[Any] = [None] * number
-        self.missing = number
-        self.action = action
-
-    def call_back(self) -> None:
-        """Do what was to follow."""
-        if self.action is not None:
-            self.action(self)
-
-    def is_over(self) -> bool:
-        """Return whether all answers are there."""
-        return not self.missing
-
-
-class BorrowedDriver(Receiver):
-    """Receive answers from the runtime; what `Lead` drives."""
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__(channel)
-        self.requests: dict[int, Request] = {}
-
-    @property
-    def outstanding(self) -> bool:
-        """Whether anything was asked for and not answered."""
-        return bool(self.requests)
-
-    def __del__(self, _close: Any = os.close) -> None:
-        # A guest's, when it is one of the next runtime.
-        _close(self._wake_read)
-        _close(self._wake_write)
-
-    def on_message(self, head: Any, blobs: list[Any]) -> None:
-        """Take one answer."""
-        if head[0] == protocol.OVER:
-            os._exit(1)  # as if it had closed the socket
-        if head[0] != protocol.ANSWER:
-            return  # nothing but what the channel has noted
-        _, number, index, state = head
-        try:
-            content = loads(blobs[0], blobs[1:])
-        except BaseException as error:
-            state, content = FAILED, error
-        request = self.requests.get(number)
-        if request is None:
-            return  # given up: what came with it is let go
-        if index == protocol.ALL:
-            request.answers = [(state, content)] * len(request.answers)
-            request.missing = 0
-        else:
-            request.answers[index] = (state, content)
-            request.missing -= 1
-        if not request.missing:
-            del self.requests[number]
-            if request.action is not None:
-                self.calling.append(request)
 
 
 class BorrowedRuntime:

@@ -58,12 +58,22 @@ class Receiver:
     def check_open(self) -> None:
         """Nothing: it is closed by the end of its process only."""
 
+    def let_go(self, _close: Any = os.close) -> None:
+        """Close what it is woken by: nobody waits here any more."""
+        ends = self._wake_read, self._wake_write
+        self._wake_read = self._wake_write = -1
+        for fd in ends:
+            if fd >= 0:
+                _close(fd)
+
+    __del__ = let_go
+
     def wake(self) -> None:
         """Make the thread that sleeps in `step` look around."""
         try:
             os.write(self._wake_write, b"x")
-        except BlockingIOError:
-            return  # it has been told often enough
+        except OSError:
+            return  # it has been told often enough, or is there no more
 
     def step(self, patience: float | None, eager: bool = False) -> None:
         """Sleep until a message comes, at most `patience` seconds, and deal with it.

@@ -16,8 +16,9 @@ from pool._workers._dropped import raise_again
 from pool._workers._identity import introduce
 from pool._workers._imports import when_imported
 from pool._workers._lookups import Lookups
+from pool._workers._outcomes import flush_streams
 from pool._workers._settings import apply, apply_place
-from pool._workers._worker import Worker, flush_streams
+from pool._workers._worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
-"""What a task returned or raised, made ready for the way to the parent."""
+"""What a task returned, raised or printed, made ready for the way to the parent."""
 
 from __future__ import annotations
 
 import _pickle
+import sys
 
 from pool._pickling import ATOMS, dumps_exception, dumps_to_parent
 
@@ -48,3 +49,12 @@ class _Plain:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+
+
+def flush_streams() -> None:
+    """Write out what tasks printed, so that nothing is lost with the worker."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):
+            continue  # replaced by something odd, closed, or its reader is gone

@@ -50,7 +50,7 @@ from pool._transport._messages import (
 from pool._transport._watch import Watch
 from pool._workers._carried import Undisturbed
 from pool._workers._functions import Functions, with_values
-from pool._workers._outcomes import encode
+from pool._workers._outcomes import encode, flush_streams
 from pool._workers._parts import PART, values_of
 from pool._workers._payloads import blobs_of, chunks_of
 from pool._workers._quick import Loop
@@ -491,12 +491,3 @@ class Worker:
         self.interruptible = False  # not while this is under way
         self.channel.send((PART_OF, message_id), [data])
         self._begin_chunk()
-
-
-def flush_streams() -> None:
-    """Write out what tasks printed, so that nothing is lost with the worker."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, ValueError, OSError):
-            continue  # replaced by something odd, closed, or its reader is gone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 from collections.abc import Callable, Iterator
@@ -10,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pool._in_worker._borrowed import BorrowedDriver, BorrowedRuntime, Request
+from pool._in_worker._answers import BorrowedDriver, Request
+from pool._in_worker._borrowed import BorrowedRuntime
 from pool._objects import _protocol as protocol
 from pool._objects._refs import FAILED, READY
 from pool._transport._channel import Channel, socket_pair
@@ -23,9 +23,8 @@ def ends() -> Iterator[tuple[BorrowedDriver, Channel]]:
     driver, other = BorrowedDriver(Channel(ours)), Channel(theirs)
     yield driver, other
     driver.channel.close()
+    driver.let_go()
     other.close()
-    os.close(driver._wake_read)
-    os.close(driver._wake_write)
 
 
 class Sent:
@@ -51,8 +50,7 @@ def home() -> Iterator[BorrowedRuntime]:
     line, found.channel = found.channel, Sent()  # type: ignore[assignment]
     yield found
     line.close()
-    os.close(found.driver._wake_read)
-    os.close(found.driver._wake_write)
+    found.driver.let_go()
 
 
 def refuse() -> None:
