@@ -95,8 +95,12 @@ def _blocking(socket: _socket.socket) -> _socket.socket:
     return socket
 
 
+_NO_DESCRIPTOR = errno.EMFILE, "no free descriptor for it; raise `ulimit -n`"
+_NO_MEMORY = errno.ENOMEM, "no memory for it"
+
+
 class DescriptorsLost(OSError):
-    """A message was lost because this process has no free descriptor for it.
+    """A message was lost because this process has no free descriptor, or no memory, for it.
 
     Attributes
     ----------
@@ -106,12 +110,11 @@ class DescriptorsLost(OSError):
         Of the message, see `store._links`.
     """
 
-    def __init__(self, head: Any, note: Any = None) -> None:
-        super().__init__(
-            errno.EMFILE,
-            "a message was lost because this process has no free descriptor for it; "
-            "raise `ulimit -n`",
-        )
+    def __init__(
+        self, head: Any, note: Any = None, reason: tuple[int, str] = _NO_DESCRIPTOR
+    ) -> None:
+        code, why = reason
+        super().__init__(code, f"a message was lost because this process has {why}")
         self.head = head
         self.note = note
 
@@ -385,7 +388,12 @@ class Channel:
             return head, blobs, note, []
         fds = _descriptors(ancillary)
         if filed:
-            head, blobs, note = _read_file(fds.pop(), head, blobs, note)
+            try:
+                head, blobs, note = _read_file(fds.pop(), head, blobs, note)
+            except MemoryError:
+                for fd in fds:
+                    os.close(fd)
+                raise DescriptorsLost(head, note, _NO_MEMORY) from None
         return head, blobs, note, fds
 
 
