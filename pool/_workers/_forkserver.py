@@ -129,6 +129,10 @@ class ForkServer:
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         _signal.signal(_signal.SIGCHLD, _nothing)
+        # Workers are in the background of a terminal. What asks there, a task or a program that it
+        # runs, gets an error; it would be stopped, and nobody would tell it to go on.
+        for number in (_signal.SIGTTIN, _signal.SIGTTOU):
+            _signal.signal(number, _signal.SIG_IGN)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         blocked = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
         self._blocks = _signal.SIGCHLD in blocked

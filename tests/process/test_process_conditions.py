@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -709,3 +710,33 @@ def test_log_files_and_filters_that_cannot_be_had_in_a_worker(tmp_path: Path) ->
     assert (outcome.returncode, outcome.out) == (0, "[1]\n"), outcome
     assert "--- Logging error ---" in outcome.err
     assert "password" not in outcome.err
+
+
+TERMINAL = """
+import os, pty, sys
+pid, terminal = pty.fork()
+if not pid:
+    os.execv(sys.executable, [sys.executable, "asks.py"])
+said = b""
+while not said.endswith(b"\\n"):
+    said += os.read(terminal, 1000)
+os.waitpid(pid, 0)
+os.close(terminal)
+print(said.decode().strip())
+"""
+
+ASKS = """
+from pool import Pool, get_context
+def ask(_):
+    try:
+        return open("/dev/tty", "rb", buffering=0).read(1)
+    except OSError as error:
+        return error.errno
+print([get_context(method).Pool(1).apply(ask, (0,)) for method in (None, "fork", "spawn")])
+"""
+
+
+def test_a_task_that_asks_on_the_terminal_is_not_stopped(tmp_path: Path) -> None:
+    (tmp_path / "asks.py").write_text(ASKS)
+    printed = run_program(TERMINAL, tmp_path).succeeded()
+    assert printed == f"{[errno.EIO] * 3}\n"
