@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,8 +33,7 @@ def ends() -> Iterator[tuple[Notes, Channel]]:
     yield receiver, other
     receiver.channel.close()
     other.close()
-    os.close(receiver._wake_read)
-    os.close(receiver._wake_write)
+    receiver.let_go()
 
 
 def test_it_may_be_woken_any_number_of_times(ends: tuple[Notes, Channel]) -> None:
