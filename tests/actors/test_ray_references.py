@@ -307,8 +307,12 @@ def test_guest_that_waits_for_a_runtime_ends_with_it(start: Any, tmp_path: Path)
     with Pool(1) as workers:
         pid = workers.apply(os.getpid)
         box = pool.remote(Box).remote()
-        waiting = workers.apply_async(stay, ([box, hold.remote(never)], gate))
+        endless = hold.remote(never)
+        waiting = workers.apply_async(stay, ([box, endless], gate))
         Path(gate).read_text()
+        # Until the runtime has heard that somebody waits: who asks later gets an error.
+        while not endless._watchers:
+            pool.wait([endless], timeout=0.01)
         seen = pool.get(box.look.remote())
         pool.shutdown()
         with pytest.raises(pool.WorkerDied):
