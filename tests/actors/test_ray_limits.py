@@ -8,7 +8,7 @@ import pytest
 from rayprograms import run_program
 
 HEAD = """
-import os, resource
+import os, resource, sys
 import pool as ray
 
 def all_descriptors():
@@ -38,7 +38,9 @@ held = all_descriptors()
 for fd in held[:2]:
     os.close(fd)
 second = Speaker.remote()
-print("got", ray.get([second.speak.remote() for _ in range(2)]), ray.get(first.speak.remote()))
+got = ray.get([second.speak.remote() for _ in range(2)]), ray.get(first.speak.remote())
+# In one piece: lines of workers come from another thread.
+sys.stdout.write("got %s %s\n" % got)
 """
 
 
