@@ -40,7 +40,7 @@ for fd in held[:2]:
 second = Speaker.remote()
 got = ray.get([second.speak.remote() for _ in range(2)]), ray.get(first.speak.remote())
 # In one piece: lines of workers come from another thread.
-sys.stdout.write("got %s %s\n" % got)
+sys.stdout.write("got %s %s\\n" % got)
 """
 
 
