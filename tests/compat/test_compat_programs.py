@@ -347,7 +347,9 @@ def test_only_the_first_import_differs(tmp_path: Path, library: str, method: str
 def test_a_manager_that_is_made_after_the_pool(tmp_path: Path, library: str, method: str) -> None:
     """Also in a child of the program and in a task, where the key comes from the program."""
     body = f"""
-        import os, sys
+        import os, sys, warnings
+        # Of a fork beside the threads of the standard's pool, from Python 3.12 on.
+        warnings.simplefilter("ignore", DeprecationWarning)
 
         method = {method!r}
         if method:
