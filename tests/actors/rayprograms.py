@@ -8,6 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import psutil
+
 import pool
 
 
@@ -22,3 +24,14 @@ def run_program(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
     )
+
+
+def ended(*pids: int) -> bool:
+    """Wait until processes have ended, no matter whose children they are."""
+    running = []
+    for pid in pids:
+        try:
+            running.append(psutil.Process(pid))
+        except psutil.NoSuchProcess:  # ended and reaped a moment ago, or long before
+            continue
+    return not psutil.wait_procs(running, timeout=30)[1]

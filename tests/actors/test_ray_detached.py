@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from rayprograms import ended
 from raytasks import AsyncCounter, Counter, Reader, Shaky, double, fail, hold
 
 import pool
@@ -29,6 +31,10 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     yield tmp_path / "actorpool"
     pool.__main__.main(["actors", "--end-all"])
+    late = time.monotonic() + 30
+    # Who is killed by a test removes its socket first, and the directory a moment later.
+    while (tmp_path / "actorpool").exists() and time.monotonic() < late:
+        time.sleep(0.01)
     assert not (tmp_path / "actorpool").exists()
 
 
@@ -87,12 +93,6 @@ def test_other_versions_are_not_found(
     assert printed.err == "1 of another version of Python or actorpool: ask that one\n"
 
 
-def gone(pid: int) -> None:
-    if psutil.pid_exists(pid):
-        psutil.wait_procs([psutil.Process(pid)], timeout=30)
-    assert not psutil.pid_exists(pid)
-
-
 def test_outlives_its_program_and_is_found_by_another(ray: Any, runtime: Path) -> None:
     made = program(
         "import pool as ray; from raytasks import Counter; ray.init(namespace='tests')\n"
@@ -110,7 +110,7 @@ def test_outlives_its_program_and_is_found_by_another(ray: Any, runtime: Path) -
     ray.kill(found)
     with pytest.raises(exceptions.ActorDiedError, match="Counter 'it'"):
         ray.get(found.add.remote())
-    gone(pid)
+    assert ended(pid)
     assert not runtime.exists()
     with pytest.raises(ValueError, match="no actor named 'it'"):
         ray.get_actor("it")
@@ -136,7 +136,7 @@ def test_death_answers_calls_and_the_stale_name_is_free(ray: Any, runtime: Path)
     for ref in refs:
         with pytest.raises(exceptions.ActorDiedError):
             ray.get(ref)
-    gone(pid)
+    assert ended(pid)
     again = make()
     assert ray.get(again.add.remote()) == 11
     ray.shutdown()
@@ -145,7 +145,7 @@ def test_death_answers_calls_and_the_stale_name_is_free(ray: Any, runtime: Path)
     pid = ray.get(ray.get_actor("it").pid.remote())
     ray.shutdown()
     os.kill(pid, signal.SIGKILL)
-    gone(pid)
+    assert ended(pid)
     assert list(runtime.iterdir())
     ray.init(num_cpus=1, namespace="tests")
     with pytest.raises(ValueError, match="no actor named"):
@@ -158,7 +158,7 @@ def test_leaves_by_itself(ray: Any, runtime: Path) -> None:
     pid = ray.get(actor.pid.remote())
     with pytest.raises(exceptions.ActorDiedError, match="exit_actor"):
         ray.get(actor.exit.remote())
-    gone(pid)
+    assert ended(pid)
     assert not runtime.exists()
 
 
@@ -180,7 +180,6 @@ def test_takes_no_cpus_of_its_program(ray: Any) -> None:
 def test_one_that_another_program_is_making_is_joined(
     ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rendezvous, "PATIENCE", 0.01)  # it says nothing before it is up
     begun = tmp_path / "begun"
     os.mkfifo(begun)
     program(
@@ -190,7 +189,9 @@ def test_one_that_another_program_is_making_is_joined(
     )
     with open(begun, "w") as writer:  # it is being made now
         some = Reader.options(name="it", lifetime="detached", get_if_exists=True)
-        reader = some.remote(str(begun))
+        with monkeypatch.context() as patch:
+            patch.setattr(rendezvous, "PATIENCE", 0.01)  # it says nothing before it is up
+            reader = some.remote(str(begun))
         text = reader.text.remote()
         assert ray.wait([text], timeout=0.1)[0] == []
         writer.write("x")
@@ -358,7 +359,7 @@ def test_command_lists_and_ends(ray: Any, capsys: pytest.CaptureFixture[str]) ->
     assert row.split() == ["tests", "it", "Counter", str(pid), "alive"]
     assert pool.__main__.main(["actors", "--end", "other"]) == 1
     assert pool.__main__.main(["actors", "--end", "it"]) == 0
-    gone(pid)
+    assert ended(pid)
     with pytest.raises(exceptions.ActorDiedError):
         ray.get(actor.add.remote())
 
@@ -395,7 +396,7 @@ def test_is_started_again_after_a_crash(ray: Any, runtime: Path, kind: Any) -> N
     pid = ray.get(actor.pid.remote())
     keeper = psutil.Process(pid).ppid()
     os.kill(pid, signal.SIGKILL)
-    gone(pid)
+    assert ended(pid)
     assert insist(actor) == 11
     again = ray.get(actor.pid.remote())
     assert again != pid and psutil.Process(again).ppid() == keeper
@@ -403,7 +404,7 @@ def test_is_started_again_after_a_crash(ray: Any, runtime: Path, kind: Any) -> N
     with pytest.raises(exceptions.ActorDiedError):
         while True:
             insist(actor)
-    gone(keeper)
+    assert ended(keeper)
     assert not runtime.exists()
 
 
@@ -435,7 +436,7 @@ def test_is_started_again_while_no_program_runs(ray: Any) -> None:
         )
     )
     os.kill(pid, signal.SIGKILL)
-    gone(pid)
+    assert ended(pid)
     found = ray.get_actor("it")
     assert ray.get(found.add.remote()) == 11
     assert ray.get(found.pid.remote()) != pid
@@ -456,8 +457,8 @@ def test_killed_or_left_for_good_it_is_not_started_again(ray: Any, runtime: Path
         with pytest.raises(exceptions.ActorDiedError):
             while True:
                 insist(actor)
-        gone(pid)
-        gone(keeper)
+        assert ended(pid)
+        assert ended(keeper)
         assert not runtime.exists()
 
 
@@ -465,7 +466,7 @@ def test_kill_may_leave_its_restarts(ray: Any) -> None:
     actor = make(max_restarts=1)
     pid = ray.get(actor.pid.remote())
     ray.kill(actor, no_restart=False)
-    gone(pid)
+    assert ended(pid)
     assert insist(actor) == 11
 
 
@@ -474,7 +475,7 @@ def test_dies_with_its_keeper(ray: Any, runtime: Path) -> None:
     pid = ray.get(actor.pid.remote())
     keeper = psutil.Process(pid).ppid()
     os.kill(keeper, signal.SIGKILL)
-    gone(pid)
+    assert ended(pid)
     with pytest.raises(exceptions.ActorDiedError):
         while True:
             insist(actor)

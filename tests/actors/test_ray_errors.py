@@ -6,8 +6,8 @@ import gc
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from rayprograms import ended
 from raytasks import Counter, double
 
 import pool
@@ -90,8 +90,7 @@ def test_what_errors_brought_along_is_free_when_they_are(ray: Any) -> None:
         del caught
         # Its last handle was in the error.
         gc.collect()
-        processes = [psutil.Process(pid)] if psutil.pid_exists(pid) else []
-        assert not psutil.wait_procs(processes, timeout=30)[1]
+        assert ended(pid)
 
 
 def test_errors_of_a_class_that_only_one_task_knows(ray: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from rayprograms import ended
 from raytasks import (
     Counter,
     Shaky,
@@ -150,7 +151,7 @@ def test_object_outlives_the_worker_that_made_it(ray: Any) -> None:
 
     pid, put, task = ray.get(make.remote())
     os.kill(pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+    assert ended(pid)
     assert ray.get([put, task]) == [[1, 2], 6]
     assert ray.get(double.remote(put)) == [1, 2, 1, 2]
 
@@ -265,7 +266,7 @@ def test_forkserver_killed_under_tasks_and_actors(ray: Any) -> None:
     counter = Counter.options(max_restarts=1).remote(1)
     pid = ray.get(counter.pid.remote())
     psutil.Process(pid).parent().kill()
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [])
+    assert ended(pid)
     assert ray.get(double.remote(2)) == 4
     refs = [counter.add.remote() for _ in range(3)]
     values = []
@@ -367,9 +368,7 @@ def test_nothing_is_left_of_a_program(tmp_path: Path, end: str) -> None:
     )
     pids = [int(word) for word in done.stdout.split()]
     assert len(pids) == 3, done.stderr
-    processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(processes, timeout=30)
-    assert not alive
+    assert ended(*pids)
     assert "Traceback" not in done.stderr
 
 

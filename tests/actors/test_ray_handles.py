@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from rayprograms import ended
 from raytasks import Counter, double
 
 import pool
@@ -73,16 +73,11 @@ def fifo(tmp_path: Path) -> str:
     return str(path)
 
 
-def has_ended(pid: int) -> bool:
-    processes = [psutil.Process(pid)] if psutil.pid_exists(pid) else []
-    return not psutil.wait_procs(processes, timeout=30)[1]
-
-
 def test_actor_that_calls_itself_goes_on_until_it_does_not(ray: Any, fifo: str) -> None:
     counter = Counter.remote()
     for _ in range(5):
         Ticker.remote().tick.remote(fifo, 3)
-        assert has_ended(int(Path(fifo).read_text()))
+        assert ended(int(Path(fifo).read_text()))
     assert ray.get([counter.add.remote(), double.remote(2)]) == [1, 4]
 
 
@@ -90,7 +85,7 @@ def test_actor_that_returns_itself_lives_on(ray: Any) -> None:
     (circle,) = ray.get(Circle.remote().me.remote())
     pid = ray.get(circle.pid.remote())
     del circle
-    assert has_ended(pid)
+    assert ended(pid)
 
 
 def test_actor_that_gives_itself_away_in_its_constructor(ray: Any) -> None:
@@ -101,7 +96,7 @@ def test_actor_that_gives_itself_away_in_its_constructor(ray: Any) -> None:
         continue  # its constructor has not come to it yet
     pid = ray.get(kept.pop().pid.remote())
     ray.get(keeper.keep.remote([]))
-    assert has_ended(pid)
+    assert ended(pid)
 
 
 def test_actor_that_ends_itself(ray: Any, fifo: str) -> None:
@@ -115,7 +110,7 @@ def test_actor_that_ends_itself(ray: Any, fifo: str) -> None:
 def test_async_actor_that_waits_for_itself(ray: Any) -> None:
     ref = AsyncCircle.options(max_concurrency=2).remote().outer.remote()
     pid, same = ray.get(ref)
-    assert pid == same and has_ended(pid)
+    assert pid == same and ended(pid)
 
 
 def test_detached_actor_that_calls_itself(ray: Any) -> None:
@@ -123,7 +118,7 @@ def test_detached_actor_that_calls_itself(ray: Any) -> None:
     pid, same = ray.get(circle.outer.remote())
     assert pid == same
     ray.kill(circle)
-    assert has_ended(pid)
+    assert ended(pid)
 
 
 def test_named_actor_is_found_as_long_as_it_works(ray: Any, fifo: str) -> None:
@@ -138,7 +133,7 @@ def test_named_actor_is_found_as_long_as_it_works(ray: Any, fifo: str) -> None:
         del found, same
         gate.write("through")
     assert ray.get(ref) == "through"
-    assert has_ended(ray.get(pid))
+    assert ended(ray.get(pid))
     with pytest.raises(ValueError, match="no actor"):
         ray.get_actor("busy")
     assert ray.get(Circle.options(name="busy").remote().pid.remote()) != ray.get(pid)
@@ -205,8 +200,8 @@ def test_handles_that_were_handed_out_keep_nothing_in_those_who_did(ray: Any) ->
         made, pid = ray.get(way())
         assert ray.get(made.pid.remote()) == pid
         del made
-        assert has_ended(pid)
+        assert ended(pid)
     for ref in (fail_after_making.remote(), maker.fail.remote()):
         with pytest.raises(ValueError) as caught:
             ray.get(ref)
-        assert has_ended(caught.value.cause.args[0])
+        assert ended(caught.value.cause.args[0])
