@@ -40,6 +40,7 @@ from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL, UP
 from pool._workers import _tracking
 from pool._workers._boot import become_worker
 from pool._workers._carried import beyond
+from pool._workers._heap import keep_freed
 from pool._workers._lifeline import Lifeline, tie
 from pool._workers._settings import apply_environ
 from pool._workers._warmup import load
@@ -136,6 +137,7 @@ class ForkServer:
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         blocked = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
         self._blocks = _signal.SIGCHLD in blocked
+        keep_freed()
         gc.collect()
         gc.freeze()  # or the collector's marks would unshare the pages
         gc.disable()

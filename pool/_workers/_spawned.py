@@ -51,6 +51,7 @@ def exec_worker(
 def main(file: int, lifeline: int, tracked: int) -> NoReturn:
     """Become the worker described in the anonymous file `file`."""
     from pool._workers._boot import become_worker
+    from pool._workers._heap import keep_freed
     from pool._workers._lifeline import tie
     from pool._workers._tracking import adopt
 
@@ -70,4 +71,5 @@ def main(file: int, lifeline: int, tracked: int) -> NoReturn:
     if type(payload) is tuple:
         data, buffers = payload
         payload = data, [bytearray(buffer) for buffer in buffers]
+    keep_freed()
     become_worker(worker_id, slot, fd, fds, settings, "Spawn", payload)
