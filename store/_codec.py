@@ -55,10 +55,10 @@ class Encoded:
     ----------
     data : bytes
         A complete pickle of protocol 5.
-    buffers : list of memoryview
+    buffers : list of memoryview or Block
         Its out-of-band buffers in the order of their use: flat, C-contiguous, and views
-        of the sender's memory. They must be carried or copied before the sender writes
-        to it again.
+        of the sender's memory, which must be carried or copied before the sender writes
+        to it again; or what is in the store already.
     """
 
     __module__ = "store"
@@ -94,7 +94,7 @@ def encode(obj: object, pickler_class: PicklerFactory = _pickle.Pickler) -> Enco
     Encoded
     """
     file = BytesIO()
-    buffers: list[memoryview] = []
+    buffers: list[Any] = []
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     dump(pickler, file, obj)
     return Encoded(file.getvalue(), buffers)
@@ -126,11 +126,32 @@ def opened(blob: Any) -> Any:
 _PLAIN = frozenset({bytes, bytearray, memoryview})
 
 
-def collector(buffers: list[memoryview]) -> Callable[[Any], bool]:
-    """Return a buffer callback that appends what is large to `buffers`."""
+class _StandIn(bytearray):
+    """What a pickler is given in place of a block, whose bytes nobody needs to see."""
+
+    __slots__ = ("block",)
+
+    block: Any
+
+
+def beside(block: Any) -> Any:
+    """Return what puts a block of the store beside a pickle, without mapping it.
+
+    Only for a pickler that has a `collector`: for another one it would be empty.
+    """
+    stand_in = _StandIn()
+    stand_in.block = block
+    return PickleBuffer(stand_in)
+
+
+def collector(buffers: list[Any]) -> Callable[[Any], bool]:
+    """Return a buffer callback that appends what is large, or in the store, to `buffers`."""
 
     def collect(buffer: Any) -> bool:
         view: memoryview = buffer.raw()
+        if type(view.obj) is _StandIn:
+            buffers.append(view.obj.block)
+            return False
         if view.nbytes < OUT_OF_BAND_MIN:
             return True  # true: into the pickle
         buffers.append(view)

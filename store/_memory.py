@@ -184,12 +184,18 @@ def is_untouched(address: int, nbytes: int) -> bool:
     first = address // PAGE
     count = (address + nbytes - 1) // PAGE - first + 1
     try:
-        with open("/proc/self/pagemap", "rb", buffering=0) as file:
-            table = os.pread(file.fileno(), count * 8, first * 8)
+        # Opened each time: it is about the process that opened it, not the one that reads it.
+        file = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            table = os.pread(file, count * 8, first * 8)
+        finally:
+            os.close(file)
     except OSError:
         return False
     if len(table) != count * 8:
         return False
+    if not table.strip(b"\0"):
+        return True  # nor read from
     import numpy as np
 
     # The upper three bits: present, swapped out, page of a file. An own page is present

@@ -18,7 +18,7 @@ from itertools import count
 from weakref import WeakValueDictionary
 
 from store import _finding, _handed, _mappings
-from store._codec import Encoded, PickleBuffer
+from store._codec import Encoded, PickleBuffer, beside
 from store._errors import ObjectFreed
 from store._mappings import Block
 
@@ -122,6 +122,9 @@ class ObjectRef:
         if found is None or not found.blobs:
             # References to what was freed here stay so: who freed it does not want it back.
             found = _objects[uid] = _Object(uid, names, blobs, arrived)
+        elif arrived is not None and not found._arrived:
+            # A worker that is given one object by many messages has the last one's still.
+            found._arrived.append(arrived)
         ref = cls.__new__(cls)
         ref._object = found
         return ref
@@ -159,6 +162,13 @@ class ObjectRef:
         if parts is not None:
             return _rebuild_handed, (*self._described(), *parts)
         return _rebuild, (*self._described(), *self._exported(protocol))
+
+    def reduced_beside(self) -> Any:
+        """Return how a pickler with a `_codec.collector` takes it: blocks are not even mapped."""
+        if _handed.starting() is not None:
+            return NotImplemented
+        blobs = [beside(blob) if type(blob) is Block else blob for blob in _blobs(self)]
+        return _rebuild, (*self._described(), *blobs)
 
     def _described(self) -> tuple[Any, ...]:
         return type(self), self._object.uid, self._object.names

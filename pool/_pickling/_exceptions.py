@@ -7,6 +7,8 @@ cannot be sent of an exception is left behind bit by bit: attributes, then the c
 
 from __future__ import annotations
 
+from store._codec import opened
+
 from ._encoding import dumps_to_parent, loads
 from ._slots import slot_values
 
@@ -61,7 +63,7 @@ def _best(error: BaseException, dumps: Dumps) -> Any:
 
 def _round_trip(obj: Any, dumps: Dumps) -> Any:
     encoded = dumps(obj)
-    return loads(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])
+    return loads(encoded.data, [bytearray(opened(buffer)) for buffer in encoded.buffers])
 
 
 def _format(error: BaseException) -> str:

@@ -362,7 +362,7 @@ def _reduce_reference(pickler: BasePickler, reference: Any) -> Any:
     if not pickler.up:  # the parent has them
         for key, names in needed(names_of(reference)).items():
             pickler.require(key, names)
-    return NotImplemented
+    return reference.reduced_beside()
 
 
 def needed(pairs: Iterable[tuple[str, str]]) -> Needs:
