@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from pool._errors import PoolTerminated
 from pool._local._receiver import Receiver
 from pool._objects import _protocol as protocol
 from pool._objects._refs import FAILED
@@ -49,10 +48,25 @@ class BorrowedDriver(Receiver):
         """Whether anything was asked for and not answered."""
         return bool(self.requests)
 
+    def check_open(self) -> None:
+        """Raise what whoever waits for the runtime is to get, once that has ended."""
+        if self.closed:
+            raise _ended()
+
+    def end(self) -> None:
+        """Note that the runtime has ended: nothing that was asked for will be answered."""
+        self.closed = True
+        for request in list(self.requests.values()):
+            if request.action is not None:  # nobody waits who could be told by `check_open`
+                request.answers = [(FAILED, _ended())] * len(request.answers)
+                request.missing = 0
+                self.calling.append(request)
+        self.requests.clear()
+
     def on_message(self, head: Any, blobs: list[Any]) -> None:
         """Take one answer."""
         if head[0] == protocol.OVER:
-            os._exit(1)  # as if it had closed the socket
+            self.end()
         if head[0] != protocol.ANSWER:
             return  # nothing but what the channel has noted
         _, number, index, state = head
@@ -73,3 +87,10 @@ class BorrowedDriver(Receiver):
             del self.requests[number]
             if request.action is not None:
                 self.calling.append(request)
+
+
+def _ended() -> PoolTerminated:
+    return PoolTerminated(
+        "the runtime that this task's references belong to was shut down; wait for the task before "
+        "you call shutdown()"
+    )

@@ -131,6 +131,8 @@ class BorrowedRuntime:
 
     def tidy(self) -> None:
         """Return the loans of what nobody here holds any more."""
+        if self.driver.closed:
+            return  # there is nobody to return them to
         for stream in _emptied(self.finished):
             self._send((protocol.DO, "stream over", ()), (stream,))
         returned = []
@@ -153,7 +155,15 @@ class BorrowedRuntime:
         self._send((protocol.DO, verb, tuple(promised)), args)
 
     def _send(self, head: tuple[Any, ...], args: tuple[Any, ...]) -> None:
-        self.channel.send(head, _packet(args))
+        self._tell(head, _packet(args))
+
+    def _tell(self, head: tuple[Any, ...], packet: list[Any]) -> None:
+        self.driver.check_open()
+        try:
+            self.channel.send(head, packet)
+        except ConnectionError:
+            self.driver.end()  # its last word was not read yet
+            self.driver.check_open()
 
     def _ask(
         self, number: int, call_back: Callable[[Request], None] | None, verb: str, *args: Any
@@ -168,7 +178,7 @@ class BorrowedRuntime:
         request_id = next(self._requests)
         self.driver.requests[request_id] = request
         try:
-            self.channel.send((protocol.ASK, request_id, verb), packet)
+            self._tell((protocol.ASK, request_id, verb), packet)
         except BaseException:
             self.driver.requests.pop(request_id, None)
             raise

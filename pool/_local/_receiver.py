@@ -56,7 +56,7 @@ class Receiver:
         raise NotImplementedError
 
     def check_open(self) -> None:
-        """Nothing: it is closed by the end of its process only."""
+        """Raise an error if it is closed: by the end of its process, if nothing else is said."""
 
     def let_go(self, _close: Any = os.close) -> None:
         """Close what it is woken by: nobody waits here any more."""
@@ -94,7 +94,7 @@ class Receiver:
             self.calling.popleft().call_back()
 
     def _receive(self) -> None:
-        while True:
+        while not self.closed:
             try:
                 head, blobs = self.channel.receive(_DONTWAIT)
             except BlockingIOError:

@@ -25,22 +25,26 @@ if TYPE_CHECKING:
 class GuestChannel(Channel):
     """The connection of a Pool's worker, which may outlive the runtime."""
 
-    __slots__ = ()
+    __slots__ = ("_made_in",)
+
+    def __init__(self, sock: _socket.socket, buffer: bytearray) -> None:
+        super().__init__(sock, buffer, linked=True)
+        self._made_in = os.getpid()
 
     def close(self) -> None:
-        """Close this end, but not under what this process still looks at."""
-        link = self.link
-        if link is None or link.returned.pid != os.getpid():
-            super().close()
-            return
-        try:
-            self.send((OVER,), flags=_socket.MSG_DONTWAIT)
-            # Nobody reads any more: who goes on sending is to get an error, not to wait.
-            self.socket.shutdown(_socket.SHUT_RD)
-        except OSError:
-            super().close()
-        else:
-            self.leave()
+        """Say that the runtime has ended; close this end when nobody looks at what it brought."""
+        if self._made_in == os.getpid():
+            try:
+                self.send((OVER,), flags=_socket.MSG_DONTWAIT)
+                # Nobody reads any more: who goes on sending is to get an error, not to wait.
+                self.socket.shutdown(_socket.SHUT_RD)
+            except OSError:
+                pass  # it has ended, or has not read for long: it finds the end closed
+            else:
+                if self.link is not None:
+                    self.leave()
+                    return
+        super().close()
 
 
 class Lending:

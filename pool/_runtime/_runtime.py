@@ -198,7 +198,7 @@ class Runtime(Aside):
 
     def admit_guest(self, fd: int) -> None:
         """Take the connection of a Pool's worker, a descriptor; from any thread."""
-        channel = GuestChannel(socket_from(fd), self.driver.crew.buffer, True)
+        channel = GuestChannel(socket_from(fd), self.driver.crew.buffer)
         self.later(lambda: self.lending.admit_guest(channel))
         self.engine.attend()
 

@@ -300,26 +300,68 @@ def stay(refs: Any, gate: str) -> Any:
     return pool.get(path)
 
 
-def test_guest_that_waits_for_a_runtime_ends_with_it(start: Any, tmp_path: Path) -> None:
-    gate, never = str(tmp_path / "gate"), str(tmp_path / "never")
-    os.mkfifo(gate)
-    os.mkfifo(never)
+def look_until(gate: str, over: str, refs: Any) -> Any:
+    pool.get(refs[0])
+    Path(gate).write_text("x")
+    Path(over).read_text()
+    errors = []
+    for verb, thing in ((pool.get, refs[1]), (pool.put, 3), (pool.get, refs[1])):
+        try:
+            verb(thing)
+        except pool.PoolTerminated as error:
+            errors.append(str(error))
+    return errors
+
+
+@pytest.fixture
+def gates(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    paths = str(tmp_path / "gate"), str(tmp_path / "other")
+    for path in paths:
+        os.mkfifo(path)
+    yield paths
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_guest_that_waits_for_a_runtime_is_told_of_its_end(
+    start: Any, gates: tuple[str, str], small: bool
+) -> None:
+    gate, never = gates
     start(num_cpus=2)
     with Pool(1) as workers:
         pid = workers.apply(os.getpid)
         box = pool.remote(Box).remote()
         endless = hold.remote(never)
-        waiting = workers.apply_async(stay, ([box, endless], gate))
+        if small:
+            waiting = workers.apply_async(look_until, (gate, os.devnull, [pool.put(1), endless]))
+        else:
+            waiting = workers.apply_async(stay, ([box, endless], gate))
         Path(gate).read_text()
-        # Until the runtime has heard that somebody waits: who asks later gets an error.
         while not endless._watchers:
             pool.wait([endless], timeout=0.01)
-        seen = pool.get(box.look.remote())
+        seen = None if small else pool.get(box.look.remote())
         pool.shutdown()
-        with pytest.raises(pool.WorkerDied):
-            waiting.get()
-        assert workers.apply(os.getpid) != pid
-        assert (seen == 1).all()
+        if small:
+            assert len(waiting.get()) == 3
+        else:
+            with pytest.raises(pool.PoolTerminated):
+                waiting.get()
+        assert workers.apply(os.getpid) == pid
+        assert small or (seen == 1).all()
+    workers.join()
+
+
+def test_guest_that_asks_a_runtime_that_has_ended_goes_on(
+    start: Any, gates: tuple[str, str]
+) -> None:
+    gate, over = gates
+    start(num_cpus=2)
+    with Pool(1) as workers:
+        refs = [pool.put(1), double.remote(2)]
+        asking = workers.apply_async(look_until, (gate, over, refs))
+        Path(gate).read_text()
+        pool.shutdown()
+        Path(over).write_text("x")
+        assert ["shut down" in text for text in asking.get()] == [True] * 3
     workers.join()
 
 
