@@ -80,8 +80,11 @@ def test_args_may_be_any_iterable_that_can_be_sent(
         (int, "12", 12),
         ([5, 6, 7].index, 6, 1),
     ],
-    ids=str,
-)
+    ids=[
+        "method", "callable", "static method", "class method", "partial", "itemgetter",
+        "methodcaller", "function in C", "method of a str", "class", "method of a list",
+    ],
+)  # fmt: skip
 def test_callables_of_every_kind(
     make_pool: Callable[..., Any], function: Any, argument: Any, expected: Any
 ) -> None:

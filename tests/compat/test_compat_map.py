@@ -169,7 +169,7 @@ def test_starmap_of_what_cannot_be_unpacked(make_pool: Callable[..., Any], metho
         run_map(pool, method, add, [(1, 2, 3)])
 
 
-@pytest.mark.parametrize("source", [5, None, square], ids=str)
+@pytest.mark.parametrize("source", [5, None, square], ids=["int", "None", "function"])
 def test_what_is_not_iterable_is_refused(make_pool: Callable[..., Any], source: Any) -> None:
     pool = make_pool(1)
     with pytest.raises(TypeError, match="not iterable"):
