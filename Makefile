@@ -16,6 +16,8 @@ TEST := .venv-test
 BENCH := .venv-bench
 DOCS := .venv-docs
 ARGS ?=
+# Two files of tests at a time, whatever the machine: each test has processes of its own.
+AT_ONCE := --numprocesses 2 --dist loadfile
 # What `make bench` installs; with EXTRAS=bench,ray,dask those two take part as well.
 EXTRAS ?= bench
 
@@ -38,7 +40,7 @@ demo: $(DEMO)/ready
 	$(DEMO)/bin/python bench/demo.py
 
 test: $(TEST)/ready
-	$(TEST)/bin/python -X faulthandler -m pytest tests $(ARGS)
+	$(TEST)/bin/python -X faulthandler -m pytest tests $(AT_ONCE) $(ARGS)
 
 lint: $(TEST)/ready
 	$(TEST)/bin/ruff check .
