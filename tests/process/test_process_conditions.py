@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -740,3 +742,24 @@ def test_a_task_that_asks_on_the_terminal_is_not_stopped(tmp_path: Path) -> None
     (tmp_path / "asks.py").write_text(ASKS)
     printed = run_program(TERMINAL, tmp_path).succeeded()
     assert printed == f"{[errno.EIO] * 3}\n"
+
+
+@pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about that allocator")
+def test_memory_of_freed_arrays_is_used_again(tmp_path: Path, method: str) -> None:
+    # New memory for two arrays of 1 MiB is 512 page faults.
+    out = run(
+        f"""
+def faults(_):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    one, other = bytearray(1 << 20), bytearray(1 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+with get_context({method!r}).Pool(1) as p:
+    print(p.map(faults, range(6), 1))
+""",
+        tmp_path,
+    )
+    first, *later = ast.literal_eval(out)
+    assert first > 400
+    assert max(later) < 100
