@@ -305,7 +305,9 @@ def _live(
     redirect(_speak)
     _speaking.channel = first
     when_imported("multiprocessing.process", lambda module: tie_children(module.current_process()))
-    take_over(config["settings"]["carried"])  # after that, since handlers write where it leads
+    carried = dict(config["settings"]["carried"])
+    carried.pop("io", None)  # where the program's own output goes; what it prints is told apart
+    take_over(carried)  # after that, since handlers write where it leads
 
     def construct() -> bool:
         if not host.construct(code, *arguments):

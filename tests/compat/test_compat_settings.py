@@ -590,3 +590,68 @@ def test_collector(library: str, method: str, thresholds: str, switch: str, tmp_
         print(p.map(look, [0]) == [look(0)])
     """
     assert run(library, method, body, tmp_path) == "True\n"
+
+
+def test_streams_that_write_elsewhere(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    import contextlib, io
+
+    class Tee:
+        def __init__(self, *streams):
+            self.streams = streams
+
+        def write(self, text):
+            for stream in self.streams:
+                stream.write(text)
+                stream.flush()
+
+        def flush(self):
+            pass
+
+    class Log:
+        def __init__(self, path):
+            self.terminal, self.file = sys.stdout, open(path, "w")
+
+        def write(self, text):
+            self.file.write(text.upper())
+
+        def flush(self):
+            self.file.flush()
+
+    def work(number):
+        sys.stdout.write(f"out {number}\\n")
+        sys.stderr.write(f"err {number}\\n")
+
+    def run():
+        with Pool(1) as p:
+            p.map(work, range(2), 1)
+
+    def content(path):
+        return sorted(open(path).read().split("\\n"))
+
+    with open("a", "w") as sys.stdout:
+        sys.stderr = sys.stdout
+        print("first")
+        run()
+        print("last")
+    sys.stdout, sys.stderr = Tee(sys.__stdout__, open("b", "w")), sys.__stdout__
+    run()
+    sys.stdout = Log("c")
+    run()
+    sys.stdout = sys.__stdout__
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(open("d", "a")):
+        run()
+    with open(os.devnull, "w") as sys.stderr:
+        run()
+    sys.stderr = sys.__stderr__
+    print(*map(content, "abcd"), sep="\\n")
+    """
+    out = run(library, method, body, tmp_path).splitlines()
+    assert out[-4:] == [
+        "['', 'err 0', 'err 1', 'first', 'last', 'out 0', 'out 1']",
+        "['', 'out 0', 'out 1']",
+        "['', 'OUT 0', 'OUT 1']",
+        "['', 'err 0', 'err 1']",
+    ]
+    # To the terminal: both of the second run, errors of the third, output of the last.
+    assert sorted(out[:-4]) == sorted([*["err 0", "err 1"] * 2, *["out 0", "out 1"] * 2])

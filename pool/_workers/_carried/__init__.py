@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _OTHERS = {
     "copyreg": "_reducers",
     "multiprocessing.reduction": "_reducers",
+    "io": "_redirected",
     "logging": "_logging",
     "numpy": "_libraries",
     "pandas": "_libraries",
@@ -44,13 +45,17 @@ def changes() -> dict[str, Any]:
     for setting in SETTINGS:
         _read(setting, found)
     for name in _OTHERS:
-        if name in sys.modules:
+        if name in sys.modules and (name != "io" or _is_redirected()):
             try:
                 setting = _setting(name)
             except ImportError:
                 continue  # another module of that name
             _read(setting, found)
     return found
+
+
+def _is_redirected() -> bool:
+    return sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__
 
 
 def _read(setting: Setting, found: dict[str, Any]) -> None:
@@ -74,7 +79,8 @@ def modules(changed: Mapping[str, Any]) -> frozenset[str]:
     Not the program's own ones, which may have been edited before the next pool is made.
     """
     names: set[str] = set()
-    for name in changed.keys() & _OTHERS.keys():
+    # Streams come and go, and it would take longer to start another server for them.
+    for name in (changed.keys() & _OTHERS.keys()) - {"io"}:
         names.update((name, f"{__name__}.{_OTHERS[name]}"))
         for needed in _setting(name).needs(changed[name]):
             top = needed.partition(".")[0]
