@@ -66,13 +66,12 @@ def _end(found: Introduced) -> None:
     from pool._runtime._detached import end
     from pool._transport._rendezvous import sweep
 
-    path = found.channel.socket.getpeername()
     end(found.keeper, found.channel)
     try:
         while True:
             found.channel.receive()
     except (EOFError, OSError):
-        sweep(path, found.keeper, found.pid)
+        sweep(found.path, found.keeper, found.pid)
 
 
 def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:

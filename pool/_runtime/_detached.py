@@ -332,6 +332,8 @@ class Introduced:
 
     Attributes
     ----------
+    path : str
+        Of its socket.
     channel : Channel
     pid : int
     keeper : int
@@ -342,7 +344,10 @@ class Introduced:
         As it was made with.
     """
 
-    def __init__(self, channel: Channel, keeper: int, head: Any, blobs: list[Any]) -> None:
+    def __init__(
+        self, path: str, channel: Channel, keeper: int, head: Any, blobs: list[Any]
+    ) -> None:
+        self.path = path
         self.channel = channel
         self.keeper = keeper
         self.pid: int = head[1]
@@ -379,7 +384,7 @@ def introduced(path: str) -> Introduced | None:
         channel.close()
         return None
     rendezvous.unlimited(channel)
-    return Introduced(channel, keeper, head, blobs)
+    return Introduced(path, channel, keeper, head, blobs)
 
 
 def known(runtime: Runtime, options: ActorOptions, found: Introduced) -> DetachedActor:

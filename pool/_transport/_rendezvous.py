@@ -26,8 +26,11 @@ _KIND = _socket.SOCK_SEQPACKET
 _CREDENTIALS = struct.Struct("iII")
 
 #: Messages and pickles are understood by the same version of Python, and of them, only; so what
-#: speaks another dialect is not found. Short: a socket's path may have 107 bytes.
+#: speaks another dialect is not found.
 DIALECT = f".1-{sys.hexversion >> 16:x}"
+
+#: Bytes that the path of a socket may have.
+_PATH_MAX = 107
 
 #: Seconds to wait for an actor to say who it is; its door answers even while it works.
 PATIENCE = 5.0
@@ -94,7 +97,8 @@ def listen(namespace: str, name: str) -> tuple[_socket.socket, str] | None:
             return None
         _remove(path)
         door = _socket.socket(_socket.AF_UNIX, _KIND)
-        door.bind(path)
+        with _Short(path) as short:
+            door.bind(short)
         os.chmod(path, 0o600)
         door.listen(64)
         return door, path
@@ -109,7 +113,8 @@ def connect(path: str) -> tuple[Channel, int] | None:
     line = _socket.socket(_socket.AF_UNIX, _KIND)
     _limit(line, PATIENCE)
     try:
-        line.connect(path)
+        with _Short(path) as short:
+            line.connect(short)
     except (ConnectionError, FileNotFoundError):
         line.close()
         _sweep(path, status.st_ino)
@@ -219,7 +224,8 @@ def _answers(path: str) -> bool:
     line = _socket.socket(_socket.AF_UNIX, _KIND)
     _limit(line, PATIENCE)
     try:
-        line.connect(path)
+        with _Short(path) as short:
+            line.connect(short)
     except BlockingIOError:
         return True  # though others wait there already
     except OSError:
@@ -234,6 +240,25 @@ def _remove(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         return
+
+
+class _Short:
+    """Lead to a socket by a path of bounded length, whatever the user's directory is called."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+
+    def __enter__(self) -> str:
+        if len(os.fsencode(self._path)) <= _PATH_MAX:
+            return self._path
+        folder, name = os.path.split(self._path)
+        self._fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._fd}/{name}"
+
+    def __exit__(self, *exc: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 class _Lock:

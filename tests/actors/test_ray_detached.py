@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,16 +27,19 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return the directory of sockets, of this test alone; end what is left there."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    yield tmp_path / "actorpool"
-    pool.__main__.main(["actors", "--end-all"])
-    late = time.monotonic() + 30
-    # Who is killed by a test removes its socket first, and the directory a moment later.
-    while (tmp_path / "actorpool").exists() and time.monotonic() < late:
-        time.sleep(0.01)
-    assert not (tmp_path / "actorpool").exists()
+    # Not pytest's, whose names may be too long for sockets.
+    with tempfile.TemporaryDirectory(prefix="runtime-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        sockets = Path(folder, "actorpool")
+        yield sockets
+        pool.__main__.main(["actors", "--end-all"])
+        late = time.monotonic() + 30
+        # Who is killed by a test removes its socket first, and the directory a moment later.
+        while sockets.exists() and time.monotonic() < late:
+            time.sleep(0.01)
+        assert not sockets.exists()
 
 
 @pytest.fixture
@@ -217,6 +221,28 @@ def test_one_that_never_comes_up_can_be_killed(ray: Any, tmp_path: Path) -> None
             ray.kill(reader)
             with pytest.raises(exceptions.ActorDiedError, match="kill"):
                 ray.get(reader.text.remote(), timeout=60)
+
+
+def test_a_directory_with_a_long_name(
+    ray: Any, runtime: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Longer than the address of a socket may be.
+    folder = runtime.parent / ("long" * 30)
+    folder.mkdir(0o700)
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        actor = make()
+        assert ray.get(actor.add.remote()) == 11
+        with pytest.raises(ValueError, match="exists already"):
+            make()
+        out = program(
+            "import pool as ray; ray.init(namespace='tests'); c = ray.get_actor('it')\n"
+            "print(ray.get(c.add.remote()))"
+        )
+        assert out == "12\n"
+        assert pool.__main__.main(["actors", "--end", "it"]) == 0
+        assert "ended" in capsys.readouterr().out
+        assert not list(folder.iterdir())
 
 
 def test_two_programs_at_once(ray: Any) -> None:
