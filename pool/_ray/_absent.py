@@ -5,7 +5,6 @@ from __future__ import annotations
 #: By the name below `ray` or `ray.util`.
 ADVICE = {
     "data": "read files with pandas or pyarrow, and map over parts with pool.Pool",
-    "joblib": "use joblib as it is, or give the work to pool.Pool",
     "metrics": "keep numbers in an actor, or use prometheus_client",
     "placement_group": "there is one machine; ask for num_cpus, num_gpus and resources",
     "rllib": "use Ray itself",

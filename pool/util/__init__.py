@@ -31,7 +31,7 @@ def __getattr__(name: str) -> Any:
 
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("actor_pool", "multiprocessing", "queue"):
+    if name in ("actor_pool", "joblib", "multiprocessing", "queue"):
         return importlib.import_module("pool.util." + name)
     from pool._ray import _absent
 

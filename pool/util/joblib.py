@@ -1,5 +1,137 @@
-"""Not here: importing it says what to do instead."""
+"""joblib on workers of this package, and with it whatever takes ``n_jobs``: scikit-learn, for one.
 
-from pool._ray._absent import refuse
+>>> import joblib
+>>> from pool.util.joblib import register
+>>> register()
+>>> with joblib.parallel_config(backend="pool", n_jobs=2):
+...     joblib.Parallel()(joblib.delayed(lambda x: x * x)(n) for n in range(4))
+[0, 1, 4, 9]
 
-refuse(__name__)
+Arrays go to the workers and come back without being pickled, and are private there; joblib's own
+backends hand out large ones as read-only maps of files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from joblib.parallel import AutoBatchingMixin, ParallelBackendBase, register_parallel_backend
+
+from pool import Pool, cpu_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pool import AsyncResult
+
+__all__ = ["PoolBackend", "register", "register_ray"]
+
+
+class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # joblib ships no annotations
+    """Run each `joblib.Parallel` on a `Pool` of its own; used through joblib, by name.
+
+    Parameters
+    ----------
+    nesting_level : int, optional
+        Of joblib: inside of how many other parallel calls this is.
+    inner_max_num_threads : int, optional
+        Of joblib: threads of numerical libraries in each worker.
+    **options
+        Further arguments of `Pool`, as in ``parallel_config("pool", maxtasksperchild=100)``.
+    """
+
+    supports_inner_max_num_threads = True
+    supports_retrieve_callback = True
+    supports_return_generator = True
+
+    _pool: Pool | None = None
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many workers `n_jobs` means: -1 is one for each CPU, -2 one less.
+
+        Raises
+        ------
+        ValueError
+            If it is 0.
+        """
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning; give 1 or more, or -1")
+        if n_jobs is None:
+            return 1
+        return n_jobs if n_jobs > 0 else max(cpu_count() + 1 + n_jobs, 1)
+
+    def configure(
+        self,
+        n_jobs: int | None = 1,
+        parallel: Any = None,
+        prefer: str | None = None,
+        require: str | None = None,
+        **memmapping: Any,
+    ) -> int:
+        """Start the workers; called by joblib.
+
+        Parameters
+        ----------
+        n_jobs : int
+        parallel : joblib.Parallel
+        prefer, require : str
+            Were looked at when this backend was chosen.
+        **memmapping
+            How other backends write large arrays to files.
+        """
+        number = self.effective_n_jobs(n_jobs)
+        self.parallel = parallel
+        self._pool = Pool(number, blas_threads=self.inner_max_num_threads, **self.backend_kwargs)
+        return number
+
+    def submit(
+        self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None
+    ) -> AsyncResult[Any]:
+        """Run a batch of calls; `callback` gets their results, or the exception."""
+        assert self._pool is not None
+        return self._pool.apply_async(func, callback=callback, error_callback=callback)
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Return what the callback got, or raise it.
+
+        A batch that has succeeded returns a list, so an exception is no result.
+        """
+        if isinstance(out, BaseException):
+            raise out
+        return out
+
+    def terminate(self) -> None:
+        """End the workers; called by joblib when the calls are done."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool.join()
+            self._pool = None
+        self.reset_batch_stats()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """End what is running, after an error; start anew if there is more to come."""
+        self.terminate()
+        # Batches that joblib had cut and not submitted would be part of its next call.
+        while not self.parallel._ready_batches.empty():
+            self.parallel._ready_batches.get_nowait()
+        if ensure_ready:
+            self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel)
+
+
+def register(name: str = "pool", make_default: bool = False) -> None:
+    """Have joblib know workers of this package as a backend.
+
+    Parameters
+    ----------
+    name : str
+        As which it is asked for: ``joblib.parallel_config(backend=name)``.
+    make_default : bool
+        Use it where no backend is named.
+    """
+    register_parallel_backend(name, PoolBackend, make_default=make_default)
+
+
+def register_ray() -> None:
+    """Register the backend under the name that Ray gives to its own: ``"ray"``."""
+    register("ray")
