@@ -327,9 +327,9 @@ def test_no_file_is_left(tmp_path: Path) -> None:
 
 
 def shared_names() -> set[str]:
-    """Return what has a name in shared memory, but for what `multiprocessing` makes there.
+    """Return what has a name in shared memory, but for what others are known to make there.
 
     Another run of these tests makes some at the same time; ours never have names.
     """
-    theirs = ("sem.", "pym-", "psm_")
+    theirs = ("sem.", "pym-", "psm_", "joblib_")
     return {name for name in os.listdir("/dev/shm") if not name.startswith(theirs)}
