@@ -23,7 +23,7 @@ from pool._transport._channel import Channel, socket_pair
 from pool._transport._messages import HOST, READY, REFUSED
 from pool._workers._argv import interpreter_argv
 from pool._workers._settings import capture, thread_limits
-from store._codec import encode, opened
+from store._codec import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -302,13 +302,8 @@ def _spawn(actor: DetachedActor) -> Channel:
         "task_retries": options.task_retries,
         "settings": capture({}),
     }
-    # Bytes, not blocks: the store of this program ends with it.
-    channel.send((HOST, config, layout), [_bytes(blob) for blob in blobs])
+    channel.send((HOST, config, layout), blobs)
     return channel
-
-
-def _bytes(blob: Any) -> Any:
-    return memoryview(opened(blob)).cast("B") if not isinstance(blob, bytes) else blob
 
 
 def _path() -> list[str]:

@@ -28,6 +28,7 @@ import sys
 
 import store._anonymous as anonymous
 from pool._transport._messages import RETURNS
+from store._codec import bytes_of
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -220,7 +221,8 @@ class Channel:
                         self.socket.send(data, flags)
                     return
         if not self._linked:
-            self._send_large(head, blobs, None, list(fds), flags)
+            # Blocks, too, by their bytes: the other end shares no memory with this one.
+            self._send_large(head, [bytes_of(blob) for blob in blobs], None, list(fds), flags)
             return
         self._send_linked(head, blobs, fds, flags)
 

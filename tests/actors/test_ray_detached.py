@@ -20,6 +20,7 @@ from raytasks import AsyncCounter, Counter, Reader, Shaky, double, fail, hold
 
 import pool
 import pool.__main__
+import store
 from pool import exceptions
 from pool._transport import _rendezvous as rendezvous
 
@@ -361,6 +362,28 @@ def test_constructor_gets_references(ray: Any) -> None:
         [ray.put(1), double.remote(2)]
     )
     assert ray.get(actor.values.remote()) == [1, 4]
+
+
+def test_references_of_the_store_take_their_objects_along(ray: Any) -> None:
+    @ray.remote
+    class Holder:
+        def __init__(self, held: list[Any]) -> None:
+            self.held = held
+
+        def total(self, refs: list[Any]) -> float:
+            return float(sum(array.sum() for array in store.get(self.held + refs)))
+
+        def give_back(self) -> list[Any]:
+            return self.held
+
+    refs = [store.put(np.full(100_000, value)) for value in (1.0, 2.0)]
+    actor = Holder.options(name="it", lifetime="detached").remote(refs[:1])
+    assert ray.get(actor.total.remote(refs[1:])) == 300_000
+    (back,) = ray.get(actor.give_back.remote())
+    assert back == refs[0]
+    del refs, back  # here they were one object, in the memory of this process
+    (other,) = ray.get(actor.give_back.remote())
+    assert (store.get(other) == 1).all()
 
 
 def test_tasks_find_it(ray: Any) -> None:
