@@ -131,10 +131,11 @@ def bytes_of(blob: Any) -> Any:
 _PLAIN = frozenset({bytes, bytearray, memoryview})
 
 
-class _StandIn(bytearray):
-    """What a pickler is given in place of a block, whose bytes nobody needs to see."""
+class _StandIn(bytes):
+    """What a pickler is given in place of a block, whose bytes nobody needs to see.
 
-    __slots__ = ("block",)
+    Read-only, so that what arrives is: a view of the array that is mapped for it.
+    """
 
     block: Any
 

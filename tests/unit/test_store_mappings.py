@@ -20,6 +20,7 @@ import pytest
 
 import store
 import store._depot
+from pool._pickling import dumps_to_worker, loads
 from store import _finding, _links, _mappings
 from store._arena import Arena
 from store._links import Link
@@ -780,3 +781,25 @@ def test_what_a_child_inherited_is_returned_when_it_has_ended() -> None:
     assert not receiver.due
     receiver.close()
     sender.close()
+
+
+def test_a_reference_is_opened_on_the_mappings_that_came_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Any] = []
+    initialize = _mappings.Lease.__init__
+
+    def counted(lease: Any, *args: Any) -> None:
+        made.append(lease)
+        initialize(lease, *args)
+
+    ref = store.put(np.ones(100_000))
+    monkeypatch.setattr(_mappings.Lease, "__init__", counted)
+    encoded = dumps_to_worker([ref])
+    assert not made  # to send it, nothing is mapped
+    (arrived,) = loads(encoded.data, encoded.buffers)
+    array = store.get(arrived)
+    assert len(made) == 1
+    array[0] = 2
+    assert store.get(arrived)[0] == 1 and len(made) == 2
+    made.clear()
