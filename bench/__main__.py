@@ -68,12 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.rounds:
         scale = replace(scale, rounds=given.rounds)
     options = {"peers": peers, "only": given.only, "scale": asdict(scale)}
-    results = []
-    for suite in given.suite:
-        wanted = [row for row in rows(suite) if scale.has(row, given.only)]
-        for result in run_suite(suite, wanted, options):
-            print(one_line(result), flush=True)
-            results.append(result)
+    results: list[Result] = []
+    try:
+        for suite in given.suite:
+            wanted = [row for row in rows(suite) if scale.has(row, given.only)]
+            for result in run_suite(suite, wanted, options):
+                print(one_line(result), flush=True)
+                results.append(result)
+    except KeyboardInterrupt:
+        print("interrupted: only these rows are written", file=sys.stderr)
     write(given.results or (RESULTS / "quick" if given.quick else RESULTS), results)
     lines = missed(results)
     print("\n".join(["", "missed bounds:", *lines] if lines else ["", "all bounds are met"]))

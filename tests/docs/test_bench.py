@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -237,6 +238,25 @@ def test_the_command_writes_table_chart_and_figures(tmp_path: Path) -> None:
         assert row["figures"][OURS][0] > 0
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert str(ROOT) not in text and str(Path.home()) + "/" not in text
+
+
+def test_what_was_measured_before_an_interrupt_is_written(tmp_path: Path) -> None:
+    # The second row is of another suite, whose process has to start first.
+    rows = ["--once", "--only", "apply", "computing", "--peers", OURS, "--results", str(tmp_path)]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "bench", *rows],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline().startswith("apply ")
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 0 and "interrupted" in told
+    plain = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert [row["key"] for row in plain["rows"]] == ["apply"]
 
 
 def test_check_fails_when_a_bound_is_not_met(tmp_path: Path) -> None:
