@@ -623,8 +623,10 @@ def test_streams_that_write_elsewhere(library: str, method: str, tmp_path: Path)
         sys.stderr.write(f"err {number}\\n")
 
     def run():
-        with Pool(1) as p:
-            p.map(work, range(2), 1)
+        p = Pool(1)
+        p.map(work, range(2), 1)
+        p.close()  # the standard's workers write when they end, unless they are killed
+        p.join()
 
     def content(path):
         return sorted(open(path).read().split("\\n"))
