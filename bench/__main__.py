@@ -69,15 +69,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scale = replace(scale, rounds=given.rounds)
     options = {"peers": peers, "only": given.only, "scale": asdict(scale)}
     results: list[Result] = []
+    interrupted = False
     try:
         for suite in given.suite:
             wanted = [row for row in rows(suite) if scale.has(row, given.only)]
             for result in run_suite(suite, wanted, options):
-                print(one_line(result), flush=True)
                 results.append(result)
+                print(one_line(result), flush=True)
     except KeyboardInterrupt:
+        interrupted = True
         print("interrupted: only these rows are written", file=sys.stderr)
+    if interrupted and not results:
+        return 130
     write(given.results or (RESULTS / "quick" if given.quick else RESULTS), results)
+    if interrupted:
+        return 130
     lines = missed(results)
     print("\n".join(["", "missed bounds:", *lines] if lines else ["", "all bounds are met"]))
     return 1 if given.check and lines else 0

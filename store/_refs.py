@@ -54,6 +54,11 @@ class _Object:
         self._arrived = [] if arrived is None else [arrived]
         self.nbytes = sum(map(len, blobs))
 
+    def free(self) -> None:
+        """Hold nothing of it any more."""
+        self.blobs = []
+        self._arrived.clear()
+
     def open(self) -> list[Any]:
         """Return its buffers, writable and private, to be built upon.
 

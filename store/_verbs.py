@@ -106,7 +106,7 @@ def free(refs: Any) -> None:
     processes hold; one that arrives from there later on has the object again.
     """
     for ref in [refs] if isinstance(refs, ObjectRef) else refs:
-        ref._object.blobs = []
+        ref._object.free()
 
 
 def share(obj: T) -> T:

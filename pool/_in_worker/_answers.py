@@ -37,11 +37,19 @@ class Request:
 
 
 class BorrowedDriver(Receiver):
-    """Receive answers from the runtime; what `Lead` drives."""
+    """Receive answers from the runtime; what `Lead` drives.
 
-    def __init__(self, channel: Channel) -> None:
+    Parameters
+    ----------
+    channel : Channel
+    is_guest : bool
+        This process is a Pool's worker, which lives on when the runtime has ended.
+    """
+
+    def __init__(self, channel: Channel, is_guest: bool) -> None:
         super().__init__(channel)
         self.requests: dict[int, Request] = {}
+        self._is_guest = is_guest
 
     @property
     def outstanding(self) -> bool:
@@ -56,12 +64,21 @@ class BorrowedDriver(Receiver):
     def end(self) -> None:
         """Note that the runtime has ended: nothing that was asked for will be answered."""
         self.closed = True
-        for request in list(self.requests.values()):
+        while self.requests:
+            try:
+                _, request = self.requests.popitem()
+            except KeyError:
+                return  # another thread took the last one
             if request.action is not None:  # nobody waits who could be told by `check_open`
                 request.answers = [(FAILED, _ended())] * len(request.answers)
                 request.missing = 0
                 self.calling.append(request)
-        self.requests.clear()
+
+    def on_end(self) -> None:
+        """Note that the runtime has ended; a worker of its own ends with it."""
+        if not self._is_guest:
+            super().on_end()
+        self.end()
 
     def on_message(self, head: Any, blobs: list[Any]) -> None:
         """Take one answer."""

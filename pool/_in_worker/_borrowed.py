@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from itertools import count
 
+from pool._errors import PoolTerminated
 from pool._in_worker._answers import BorrowedDriver, Request
 from pool._in_worker._context import context
 from pool._in_worker._mirrors import ActorMirror, Mirror
@@ -47,11 +48,14 @@ class BorrowedRuntime:
         Of this worker; used once, to hand over the other end of a socket.
     lends_slot : bool
         This is a worker of tasks: while one waits, another may run.
+    is_guest : bool
+        This is a Pool's worker, which lives on when the runtime has ended.
     """
 
-    def __init__(self, channel: Channel, lends_slot: bool) -> None:
+    def __init__(self, channel: Channel, lends_slot: bool, is_guest: bool = False) -> None:
         self._introduction = channel
         self._lends_slot = lends_slot
+        self._is_guest = is_guest
         self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
         self.seals = 0
         self.usable = True
@@ -67,7 +71,7 @@ class BorrowedRuntime:
         theirs.close()
         self._pid = os.getpid()
         self.channel = Channel(ours, linked=True)
-        self.driver = BorrowedDriver(self.channel)
+        self.driver = BorrowedDriver(self.channel, self._is_guest)
         self.lead = Lead(self.driver)
         #: Names of streams that nobody reads any more, and of mirrors that are gone.
         self.finished: deque[bytes] = deque()
@@ -131,8 +135,12 @@ class BorrowedRuntime:
 
     def tidy(self) -> None:
         """Return the loans of what nobody here holds any more."""
-        if self.driver.closed:
+        try:
+            self._return_loans()
+        except PoolTerminated:
             return  # there is nobody to return them to
+
+    def _return_loans(self) -> None:
         for stream in _emptied(self.finished):
             self._send((protocol.DO, "stream over", ()), (stream,))
         returned = []
@@ -163,6 +171,7 @@ class BorrowedRuntime:
             self.channel.send(head, packet)
         except ConnectionError:
             self.driver.end()  # its last word was not read yet
+            self.driver.call_back()  # nobody may be waiting who would
             self.driver.check_open()
 
     def _ask(

@@ -61,4 +61,4 @@ def _start() -> Any:
     from pool._workers._worker import Worker
 
     assert Worker.current is not None
-    return BorrowedRuntime(Worker.current.channel, lends_slot=False)
+    return BorrowedRuntime(Worker.current.channel, lends_slot=False, is_guest=True)

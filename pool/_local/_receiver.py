@@ -56,7 +56,7 @@ class Receiver:
         raise NotImplementedError
 
     def check_open(self) -> None:
-        """Raise an error if it is closed: by the end of its process, if nothing else is said."""
+        """Nothing here: it is closed by the end of its process only."""
 
     def let_go(self, _close: Any = os.close) -> None:
         """Close what it is woken by: nobody waits here any more."""
@@ -90,8 +90,16 @@ class Receiver:
                 os.read(fd, 4096)
             else:
                 self._receive()
+        self.call_back()
+
+    def call_back(self) -> None:
+        """Run the callbacks that are due; several threads may do so at once."""
         while self.calling:
-            self.calling.popleft().call_back()
+            try:
+                due = self.calling.popleft()
+            except IndexError:
+                return  # another thread took the last one
+            due.call_back()
 
     def _receive(self) -> None:
         while not self.closed:
@@ -100,5 +108,10 @@ class Receiver:
             except BlockingIOError:
                 return
             except (EOFError, OSError):
-                os._exit(1)  # who answers is gone, and this worker with it
+                self.on_end()
+                return
             self.on_message(head, blobs)
+
+    def on_end(self) -> None:
+        """End: who answers is gone, and this worker with it."""
+        os._exit(1)

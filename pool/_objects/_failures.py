@@ -6,7 +6,7 @@ from pool._objects._home import current
 from pool._objects._parcels import Lent
 from pool._objects._refs import Collecting
 from pool._pickling import dumps_exception, dumps_to_worker, loads
-from store._codec import encode
+from store._codec import encode, opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class _Failure:
         self._refs = refs
 
     def __reduce__(self) -> tuple[Any, ...]:
-        buffers = [bytes(buffer) for buffer in self._encoded.buffers]
+        buffers = [bytes(opened(buffer)) for buffer in self._encoded.buffers]
         return _arrived, (self._encoded.data, buffers, [Lent(ref) for ref in self._refs])
 
 

@@ -10,6 +10,7 @@ from pool._objects._home import current
 from pool._objects._parcels import Sealed
 from pool._objects._refs import FAILED, ActorRef, ObjectRef
 from pool._pickling import dumps_exception, loads
+from store._codec import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _portable(ref: ObjectRef) -> Any:
     if ref._state != FAILED:
         return ref._value
     encoded = dumps_exception(ref._value)
-    return bytes(encoded.data), [bytes(buffer) for buffer in encoded.buffers]
+    return bytes(encoded.data), [bytes(opened(buffer)) for buffer in encoded.buffers]
 
 
 def _unpack(items: list[tuple[bytes, int, Any]]) -> list[ObjectRef]:

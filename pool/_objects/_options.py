@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pool._pickling import dumps_to_worker, loads
+from store._codec import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Kinds:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._packet is None:
             encoded = dumps_to_worker(self._kinds)
-            self._packet = encoded.data, [bytes(buffer) for buffer in encoded.buffers]
+            self._packet = encoded.data, [bytes(opened(buffer)) for buffer in encoded.buffers]
         return _arrived, self._packet
 
 

@@ -107,7 +107,7 @@ class Broken:
         return error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Broken, (self.title, self.data, [bytes(buffer) for buffer in self.buffers])
+        return Broken, (self.title, self.data, [bytes(opened(buffer)) for buffer in self.buffers])
 
 
 def views(buffers: Sequence[Any]) -> list[PickleBuffer]:

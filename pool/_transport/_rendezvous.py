@@ -224,14 +224,20 @@ def _answers(path: str) -> bool:
     line = _socket.socket(_socket.AF_UNIX, _KIND)
     _limit(line, PATIENCE)
     try:
+        # An error of this says nothing about who listens.
         with _Short(path) as short:
-            line.connect(short)
+            return _connects(line, short)
+    finally:
+        line.close()
+
+
+def _connects(line: _socket.socket, path: str) -> bool:
+    try:
+        line.connect(path)
     except BlockingIOError:
         return True  # though others wait there already
     except OSError:
         return False
-    finally:
-        line.close()
     return True
 
 

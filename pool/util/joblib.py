@@ -15,7 +15,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from joblib.parallel import AutoBatchingMixin, ParallelBackendBase, register_parallel_backend
+from joblib.parallel import (
+    AutoBatchingMixin,
+    FallbackToBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+    register_parallel_backend,
+)
 
 from pool import Pool, cpu_count
 
@@ -26,6 +32,9 @@ if TYPE_CHECKING:
     from pool import AsyncResult
 
 __all__ = ["PoolBackend", "register", "register_ray"]
+
+#: What `Parallel` tells every backend: how others write large arrays to files, for the most part.
+_OF_OTHERS = frozenset({"context", "max_nbytes", "mmap_mode", "temp_folder", "verbose"})
 
 
 class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # joblib ships no annotations
@@ -38,7 +47,8 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     inner_max_num_threads : int, optional
         Of joblib: threads of numerical libraries in each worker.
     **options
-        Further arguments of `Pool`, as in ``parallel_config("pool", maxtasksperchild=100)``.
+        Further arguments of `Pool`, as in ``parallel_config("pool", maxtasksperchild=100)``; those
+        of `Parallel` that it does not know itself are, too.
     """
 
     supports_inner_max_num_threads = True
@@ -46,6 +56,9 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     supports_return_generator = True
 
     _pool: Pool | None = None
+    #: How many calls have it: joblib keeps one backend for each ``parallel_config``, and within it
+    #: another call may be made while a generator is read.
+    _users = 0
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return how many workers `n_jobs` means: -1 is one for each CPU, -2 one less.
@@ -67,7 +80,7 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         parallel: Any = None,
         prefer: str | None = None,
         require: str | None = None,
-        **memmapping: Any,
+        **options: Any,
     ) -> int:
         """Start the workers; called by joblib.
 
@@ -77,19 +90,30 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         parallel : joblib.Parallel
         prefer, require : str
             Were looked at when this backend was chosen.
-        **memmapping
-            How other backends write large arrays to files.
+        **options
+            What `Parallel` was given beside.
         """
         number = self.effective_n_jobs(n_jobs)
+        if number == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
-        self._pool = Pool(number, blas_threads=self.inner_max_num_threads, **self.backend_kwargs)
-        return number
+        if self._pool is None:
+            own = {name: value for name, value in options.items() if name not in _OF_OTHERS}
+            self._arguments = {"processes": number, "blas_threads": self.inner_max_num_threads}
+            self._arguments |= {**self.backend_kwargs, **own}
+            self._pool = Pool(**self._arguments)
+        self._users += 1
+        return int(self._arguments["processes"])
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None
     ) -> AsyncResult[Any]:
         """Run a batch of calls; `callback` gets their results, or the exception."""
-        assert self._pool is not None
+        if self._pool is None:
+            raise RuntimeError(
+                "these workers were ended by the error of another call within the same "
+                "parallel_config; give each its own"
+            )
         return self._pool.apply_async(func, callback=callback, error_callback=callback)
 
     def retrieve_result_callback(self, out: Any) -> Any:
@@ -102,21 +126,26 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         return out
 
     def terminate(self) -> None:
-        """End the workers; called by joblib when the calls are done."""
+        """End the workers, unless another call has them; called by joblib at the end of one."""
+        self._users = max(0, self._users - 1)
+        if not self._users:
+            self._end()
+        self.reset_batch_stats()
+
+    def _end(self) -> None:
         if self._pool is not None:
             self._pool.terminate()
             self._pool.join()
             self._pool = None
-        self.reset_batch_stats()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """End what is running, after an error; start anew if there is more to come."""
-        self.terminate()
+        self._end()
         # Batches that joblib had cut and not submitted would be part of its next call.
         while not self.parallel._ready_batches.empty():
             self.parallel._ready_batches.get_nowait()
         if ensure_ready:
-            self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel)
+            self._pool = Pool(**self._arguments)
 
 
 def register(name: str = "pool", make_default: bool = False) -> None:

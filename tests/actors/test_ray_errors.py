@@ -6,11 +6,13 @@ import gc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rayprograms import ended
 from raytasks import Counter, double
 
 import pool
+import store
 from pool import exceptions
 
 
@@ -111,3 +113,49 @@ def test_errors_of_a_class_that_only_one_task_knows(ray: Any, tmp_path: Path) ->
         return pool.get(shaky.options(retry_exceptions=[Local]).remote(folder))
 
     assert ray.get(ray.remote(outer).remote(str(tmp_path))) == 2
+
+
+class Bearing(Exception):
+    """Has what it is given as an attribute: references of the store, for one."""
+
+    def __init__(self, *brought: Any) -> None:
+        super().__init__("brings something along")
+        self.brought = brought
+
+    def __reduce__(self) -> Any:
+        return Bearing, self.brought
+
+
+def content(error: BaseException) -> float:
+    (ref, *_) = error.brought  # type: ignore[attr-defined]  # a Bearing, perhaps as a RayTaskError
+    return float(store.get(ref).sum())
+
+
+def test_references_of_the_store_inside_of_errors(ray: Any) -> None:
+    ref = store.put(np.ones(100_000))
+
+    @ray.remote
+    def fail(*refs: Any) -> None:
+        raise Bearing(*refs[0])
+
+    @ray.remote(num_returns=2)
+    def yield_and_fail(refs: Any) -> Any:
+        yield 1
+        raise Bearing(*refs)
+
+    @ray.remote
+    class Failing:
+        def fail(self, refs: Any) -> None:
+            raise Bearing(*refs)
+
+    # Alone, and beside one of the runtime's, which has it pickled in another way.
+    for refs in ([ref], [ref, ray.put(2)]):
+        for failing in (fail.remote(refs), Failing.remote().fail.remote(refs)):
+            with pytest.raises(Bearing) as caught:
+                ray.get(failing)
+            assert content(caught.value) == 100_000
+    first, second = yield_and_fail.remote([ref])
+    assert ray.get(first) == 1
+    with pytest.raises(Bearing) as caught:
+        ray.get(second)
+    assert content(caught.value) == 100_000

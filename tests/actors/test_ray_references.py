@@ -350,6 +350,47 @@ def test_guest_that_waits_for_a_runtime_is_told_of_its_end(
     workers.join()
 
 
+def ask_on(gate: str, refs: Any) -> int:
+    pool.get(refs)
+    Path(gate).write_text("x")
+    count = 0
+    while True:
+        count += 1
+        pool.get(pool.put(count))
+
+
+def test_guest_that_is_busy_with_a_runtime_is_told_of_its_end(
+    start: Any, gates: tuple[str, str]
+) -> None:
+    with Pool(1) as workers:
+        pid = workers.apply(os.getpid)
+        for _ in range(5):
+            start(num_cpus=1)
+            asking = workers.apply_async(ask_on, (gates[0], [pool.put(1)]))
+            Path(gates[0]).read_text()
+            pool.shutdown()
+            with pytest.raises(pool.PoolTerminated):
+                asking.get()
+        assert workers.apply(os.getpid) == pid
+    workers.join()
+
+
+def test_guest_that_returns_after_the_end_of_a_runtime(start: Any, gates: tuple[str, str]) -> None:
+    def wait(refs: Any) -> int:
+        Path(gates[0]).write_text("x")
+        Path(gates[1]).read_text()
+        return 5
+
+    start(num_cpus=1)
+    with Pool(1) as workers:
+        waiting = workers.apply_async(wait, ([pool.put(np.ones(10**5))],))
+        Path(gates[0]).read_text()
+        pool.shutdown()
+        Path(gates[1]).write_text("x")
+        assert waiting.get() == 5
+    workers.join()
+
+
 def test_guest_that_asks_a_runtime_that_has_ended_goes_on(
     start: Any, gates: tuple[str, str]
 ) -> None:

@@ -657,3 +657,55 @@ def test_streams_that_write_elsewhere(library: str, method: str, tmp_path: Path)
     ]
     # To the terminal: both of the second run, errors of the third, output of the last.
     assert sorted(out[:-4]) == sorted([*["err 0", "err 1"] * 2, *["out 0", "out 1"] * 2])
+
+
+def test_streams_that_stay_in_the_program(library: str, method: str, tmp_path: Path) -> None:
+    if method == "fork":
+        pytest.skip("a forked worker has all of them")
+    body = """
+    import io
+
+    class Collecting(io.StringIO):
+        pass
+
+    class Wrapper(io.TextIOWrapper):
+        pass
+
+    class Slotted:
+        __slots__ = ("__dict__", "stream")
+
+        def write(self, text):
+            self.stream.write(text)
+
+        def flush(self):
+            pass
+
+    def work(number):
+        print(number)
+        return number
+
+    def run(stream):
+        sys.stdout = stream
+        with Pool(1) as p:
+            assert p.map(work, range(2), 1) == [0, 1]
+        sys.stdout = sys.__stdout__
+
+    run(Collecting())
+    run(Wrapper(open("a", "wb")))
+    slotted = Slotted()
+    slotted.stream = sys.stdout
+    run(slotted)
+    rotated = open("b", "w")
+    os.rename("b", "c")
+    open("b", "w").close()
+    run(rotated)
+    both = open("d", "w+")
+    both.write("12345")
+    run(both)
+    both.seek(0)
+    both.write("xy")
+    both.close()
+    print(*(repr(open(name).read()) for name in "abd"))
+    """
+    out = run(library, method, body, tmp_path).splitlines()
+    assert out == ["0", "1"] * 4 + ["'' '' 'xy345'"]

@@ -254,7 +254,7 @@ def test_what_was_measured_before_an_interrupt_is_written(tmp_path: Path) -> Non
     assert running.stdout.readline().startswith("apply ")
     running.send_signal(signal.SIGINT)
     _, told = running.communicate(timeout=60)
-    assert running.returncode == 0 and "interrupted" in told
+    assert running.returncode == 130 and "interrupted" in told
     plain = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert [row["key"] for row in plain["rows"]] == ["apply"]
 

@@ -104,6 +104,20 @@ def test_arguments_of_the_pool() -> None:
     with joblib.parallel_config(backend="pool", n_jobs=2, maxtasksperchild=1):
         pids = run(lambda _: os.getpid(), range(6), batch_size=1)
     assert len(set(pids)) == 6
+    with joblib.parallel_config(backend="pool"):
+        pids = run(lambda _: os.getpid(), range(6), n_jobs=2, batch_size=1, maxtasksperchild=1)
+        assert len(set(pids)) == 6
+        with pytest.raises(TypeError, match="maxtaskperchild"):
+            run(abs, [1, 2], n_jobs=2, maxtaskperchild=1)
+        # One worker would be slower than none.
+        assert run(lambda _: os.getpid(), range(3), n_jobs=1) == [os.getpid()] * 3
+
+
+def test_calls_within_the_loop_over_a_generator() -> None:
+    found = []
+    for value in run(lambda number: number * 2, range(30), return_as="generator"):
+        found.append(sum(run(abs, [value, 1])))
+    assert found == [2 * number + 1 for number in range(30)]
 
 
 def test_the_name_that_ray_uses() -> None:

@@ -803,3 +803,13 @@ def test_a_reference_is_opened_on_the_mappings_that_came_with_it(
     array[0] = 2
     assert store.get(arrived)[0] == 1 and len(made) == 2
     made.clear()
+
+
+def test_an_object_that_came_back_is_freed_with_what_came_with_it() -> None:
+    before = live()
+    ref = store.put(np.ones(100_000))
+    encoded = dumps_to_worker([ref])
+    loads(encoded.data, encoded.buffers)
+    del encoded
+    store.free(ref)
+    assert live() == before

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from io import StringIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 
 from pool._workers._warmup import installed
 
@@ -91,7 +91,7 @@ def _sendable(value: Any) -> Any:
         return _Standard("__stdout__" if value is sys.__stdout__ else "__stderr__")
     if kind is list or kind is tuple:
         return kind(map(_sendable, value))
-    if kind is StringIO:
+    if isinstance(value, StringIO | BytesIO):
         return _Nowhere()  # a forked child would collect what nobody sees
     if kind is TextIOWrapper and _is_file(value):
         return _Again(value)
@@ -99,19 +99,30 @@ def _sendable(value: Any) -> Any:
 
 
 def _is_own(value: Any) -> bool:
-    """Return whether it is a stream of a class of the program's."""
-    top = type(value).__module__.partition(".")[0]
-    if top in sys.stdlib_module_names or installed(top):
+    """Return whether it is a stream of a class of the program's, and all of it is attributes."""
+    kind = type(value)
+    top = kind.__module__.partition(".")[0]
+    if top in sys.stdlib_module_names or installed(top) or isinstance(value, TextIOWrapper):
+        return False
+    if any(vars(base).get("__slots__") for base in kind.__mro__):
         return False
     return callable(getattr(value, "write", None)) and hasattr(value, "__dict__")
 
 
 def _is_file(stream: Any) -> bool:
-    """Return whether it writes to a file that can be opened by its name."""
-    if stream.closed or not stream.writable():
-        return False
+    """Return whether it only writes, to a file that can be opened by its name."""
+    if stream.closed or not stream.writable() or stream.readable():
+        return False  # what is read as well has a position that means something
     path = stream.name
-    return type(path) is str and (path == os.devnull or os.path.isfile(path))
+    if type(path) is not str:
+        return False
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    # Not another one, that has the name since the log was rotated, or in another folder.
+    same = os.path.samestat(found, os.fstat(stream.fileno()))
+    return same and (path == os.devnull or os.path.isfile(path))
 
 
 def _read(module: ModuleType) -> list[_Stream] | None:
