@@ -46,7 +46,7 @@ class BorrowedDriver(Receiver):
         This process is a Pool's worker, which lives on when the runtime has ended.
     """
 
-    def __init__(self, channel: Channel, is_guest: bool) -> None:
+    def __init__(self, channel: Channel, is_guest: bool = False) -> None:
         super().__init__(channel)
         self.requests: dict[int, Request] = {}
         self._is_guest = is_guest
