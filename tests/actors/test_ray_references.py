@@ -341,7 +341,8 @@ def test_guest_that_waits_for_a_runtime_is_told_of_its_end(
         seen = None if small else pool.get(box.look.remote())
         pool.shutdown()
         if small:
-            assert len(waiting.get()) == 3
+            # What is put meanwhile may have left before the end was known.
+            assert len(waiting.get()) in (2, 3)
         else:
             with pytest.raises(pool.PoolTerminated):
                 waiting.get()
