@@ -79,9 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         interrupted = True
         print("interrupted: only these rows are written", file=sys.stderr)
-    if interrupted and not results:
-        return 130
-    write(given.results or (RESULTS / "quick" if given.quick else RESULTS), results)
+    if results or not interrupted:
+        write(given.results or (RESULTS / "quick" if given.quick else RESULTS), results)
     if interrupted:
         return 130
     lines = missed(results)

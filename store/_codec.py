@@ -123,11 +123,6 @@ def opened(blob: Any) -> Any:
     return blob if type(blob) in _PLAIN else blob.view()
 
 
-def bytes_of(blob: Any) -> Any:
-    """Return a blob as something flat that takes `len`; blocks are mapped."""
-    return blob if type(blob) in _PLAIN else memoryview(blob.view()).cast("B")
-
-
 _PLAIN = frozenset({bytes, bytearray, memoryview})
 
 

@@ -28,7 +28,7 @@ import sys
 
 import store._anonymous as anonymous
 from pool._transport._messages import RETURNS
-from store._codec import bytes_of
+from store._codec import opened
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -222,7 +222,7 @@ class Channel:
                     return
         if not self._linked:
             # Blocks, too, by their bytes: the other end shares no memory with this one.
-            self._send_large(head, [bytes_of(blob) for blob in blobs], None, list(fds), flags)
+            self._send_large(head, [opened(blob) for blob in blobs], None, list(fds), flags)
             return
         self._send_linked(head, blobs, fds, flags)
 

@@ -7,7 +7,7 @@ import os
 import sys
 from logging import handlers as _handlers
 
-from ._setting import Setting, packed, unpacked
+from ._setting import Setting, packed, unpacked, write_at_the_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class _Reading:
 def _carry(handler: logging.Handler) -> _Handler | None:
     """Return what a worker needs to make the same handler, or None for one that stays here.
 
-    Of a file, the position is shared first: see `_write_at_the_end`.
+    Of a file, the position is shared first: see `write_at_the_end`.
     """
     if isinstance(handler, (logging.NullHandler, *_LOCAL)):
         return None
@@ -110,7 +110,7 @@ def _carry(handler: logging.Handler) -> _Handler | None:
         mode = handler.mode.replace("w", "a").replace("x", "a")
         state.update(stream=None, mode=mode)  # opened with the first record
         if handler.stream is not None and "a" not in handler.mode:
-            _write_at_the_end(handler.stream.fileno())
+            write_at_the_end(handler.stream.fileno())
     elif "stream" in state:
         stream, state["stream"] = state["stream"], None
         target = _stream_name(stream) or _file(stream)
@@ -134,19 +134,8 @@ def _file(stream: Any) -> tuple[Any, ...]:
     if type(path) is not str or not os.path.isfile(path) or stream.closed:
         return ()
     stream.flush()
-    _write_at_the_end(stream.fileno())
+    write_at_the_end(stream.fileno())
     return os.path.abspath(path), stream.encoding, stream.errors
-
-
-def _write_at_the_end(fd: int) -> None:
-    """Make what this process writes go to the end of the file, wherever that is by then.
-
-    A forked child would share the position in it. Workers open it again, to append; what is
-    written here at a position of its own would overwrite their records.
-    """
-    import fcntl
-
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
 
 
 def _read(module: ModuleType) -> Any:

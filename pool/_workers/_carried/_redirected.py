@@ -12,7 +12,7 @@ from io import BytesIO, StringIO, TextIOWrapper
 
 from pool._workers._warmup import installed
 
-from ._setting import Setting, packed, unpacked
+from ._setting import Setting, packed, unpacked, write_at_the_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,18 +24,11 @@ if TYPE_CHECKING:
 
 
 class _Again:
-    """A file that is open for writing; arrives opened once more, to append.
-
-    A forked child would share the position in it. What either side writes goes to the end,
-    wherever that is by then.
-    """
+    """A file that is open for writing; arrives opened once more, to append."""
 
     def __init__(self, file: TextIOWrapper) -> None:
-        import fcntl
-
         file.flush()
-        fd = file.fileno()
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
+        write_at_the_end(file.fileno())
         self._file = file
 
     def __reduce__(self) -> tuple[Any, ...]:

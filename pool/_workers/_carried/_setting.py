@@ -43,6 +43,18 @@ class Setting:
         self.needs = needs
 
 
+def write_at_the_end(fd: int) -> None:
+    """Make what this process writes go to the end of the file, wherever that is by then.
+
+    A forked child would share the position in it. Workers open it again, to append; what is
+    written here at a position of its own would overwrite what they write.
+    """
+    import fcntl
+    import os
+
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
+
+
 def packed(value: Any) -> bytes | None:
     """Return `value` pickled, or None if it cannot travel: then it is not carried."""
     from pool._pickling import dumps_to_worker
