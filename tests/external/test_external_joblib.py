@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,11 +115,22 @@ def test_arguments_of_the_pool() -> None:
         assert run(lambda _: os.getpid(), range(3), n_jobs=1) == [os.getpid()] * 3
 
 
-def test_calls_within_the_loop_over_a_generator() -> None:
-    found = []
-    for value in run(lambda number: number * 2, range(30), return_as="generator"):
-        found.append(sum(run(abs, [value, 1])))
-    assert found == [2 * number + 1 for number in range(30)]
+def test_calls_within_the_loop_over_a_generator(tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+
+    def work(number: int) -> int:
+        if number in (1, 2):
+            Path(gate).read_text()
+        return number * 2
+
+    # The last one is not handed out before the call inside of the loop has ended.
+    options = {"n_jobs": 3, "pre_dispatch": 2, "batch_size": 1, "return_as": "generator"}
+    values = run(work, range(4), **options)
+    assert next(values) == 0
+    assert run(abs, [-5, -6], n_jobs=3) == [5, 6]
+    Path(gate).write_text("x")
+    assert list(values) == [2, 4, 6]
 
 
 def test_the_name_that_ray_uses() -> None:

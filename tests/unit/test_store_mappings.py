@@ -797,6 +797,7 @@ def test_a_reference_is_opened_on_the_mappings_that_came_with_it(
     monkeypatch.setattr(_mappings.Lease, "__init__", counted)
     encoded = dumps_to_worker([ref])
     assert not made  # to send it, nothing is mapped
+    assert [buffer.nbytes for buffer in encoded.buffers] == [800_000]
     (arrived,) = loads(encoded.data, encoded.buffers)
     array = store.get(arrived)
     assert len(made) == 1
