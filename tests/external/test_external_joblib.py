@@ -116,12 +116,13 @@ def test_arguments_of_the_pool() -> None:
 
 
 def test_calls_within_the_loop_over_a_generator(tmp_path: Path) -> None:
-    gate = str(tmp_path / "gate")
-    os.mkfifo(gate)
+    gates = {number: tmp_path / f"gate{number}" for number in (1, 2)}
+    for gate in gates.values():
+        os.mkfifo(gate)
 
     def work(number: int) -> int:
-        if number in (1, 2):
-            Path(gate).read_text()
+        if number in gates:
+            gates[number].read_text()
         return number * 2
 
     # The last one is not handed out before the call inside of the loop has ended.
@@ -129,7 +130,8 @@ def test_calls_within_the_loop_over_a_generator(tmp_path: Path) -> None:
     values = run(work, range(4), **options)
     assert next(values) == 0
     assert run(abs, [-5, -6], n_jobs=3) == [5, 6]
-    Path(gate).write_text("x")
+    for gate in gates.values():
+        gate.write_text("x")
     assert list(values) == [2, 4, 6]
 
 
