@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from _thread import RLock, get_ident
 
-from pool._workers import _launcher
+from pool._workers._early import start_forkserver
 from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
@@ -88,7 +88,7 @@ class Engines:
     def prepare(self) -> None:
         """Start the forkserver, so that it boots while this process imports the engine."""
         if self.method != "fork":
-            _launcher.start_forkserver(self._limits(), _preload())
+            start_forkserver(self._limits(), _preload())
 
     def start(self) -> LocalEngine:
         """Start the workers of the pool."""

@@ -25,8 +25,9 @@ from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import pack, seal
 from pool._objects._refs import FAILED, Collecting, new_name
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
 from pool._transport._messages import BLOCKED, CLIENT, UNBLOCKED
+from pool._transport._sockets import socket_pair
 from store._codec import encode
 from store._interrupts import shield
 

@@ -26,8 +26,9 @@ from pool._objects._options import ASYNC_CONCURRENCY
 from pool._objects._parcels import unflatten
 from pool._pickling import dumps_exception, install_main
 from pool._transport import _rendezvous as rendezvous
-from pool._transport._channel import Channel, socket_from
+from pool._transport._channel import Channel
 from pool._transport._messages import READY, REFUSED
+from pool._transport._sockets import socket_from
 from pool._workers._carried import take_over
 from pool._workers._imports import when_imported
 from pool._workers._settings import apply

@@ -93,7 +93,8 @@ class Arrivals:
             driver.aside.admit(peer.worker_id, head[1], fds)
             return
         from pool._local._relay import Client
-        from pool._transport._channel import Channel, socket_from
+        from pool._transport._channel import Channel
+        from pool._transport._sockets import socket_from
 
         channel = Channel(socket_from(fds[0]), driver.crew.buffer, True)
         client = Client(driver, peer.worker_id, channel)

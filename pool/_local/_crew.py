@@ -16,9 +16,10 @@ import sys
 
 from pool._local import _events as ev
 from pool._local._peers import Peer
-from pool._transport._channel import BUFFER_NBYTES, socket_pair
+from pool._transport._channel import BUFFER_NBYTES
 from pool._transport._journal import EXIT_AT_ONCE, JournalFile
 from pool._transport._messages import DONE, EXIT, EXITED, INITIALIZE
+from pool._transport._sockets import socket_pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pool._local._jobs import Function, OneCall
 from pool._local._peers import decode
 from pool._local._receiver import Receiver
 from pool._local._waiting import Lead
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
 from pool._transport._messages import (
     BLOCKED,
     CALL,
@@ -28,6 +28,7 @@ from pool._transport._messages import (
     SUBMIT,
     UNBLOCKED,
 )
+from pool._transport._sockets import socket_pair
 from pool._workers._worker import Worker
 
 TYPE_CHECKING = False

@@ -19,8 +19,9 @@ from pool._runtime._actor_calls import ActorCall
 from pool._runtime._actors import Actor
 from pool._runtime._processes import Link
 from pool._transport import _rendezvous as rendezvous
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
 from pool._transport._messages import HOST, READY, REFUSED
+from pool._transport._sockets import socket_pair
 from pool._workers._argv import interpreter_argv
 from pool._workers._settings import capture, thread_limits
 from store._codec import encode

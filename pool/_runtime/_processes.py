@@ -12,10 +12,11 @@ import os
 import select
 from itertools import count
 
-from pool._transport._channel import Channel, DescriptorsLost, socket_pair
+from pool._transport._channel import Channel, DescriptorsLost
 from pool._transport._journal import DROPS, JournalFile
 from pool._transport._messages import EXITED, can_be_lost
 from pool._transport._outbox import Outbox
+from pool._transport._sockets import socket_pair
 from pool._workers import _launcher
 
 TYPE_CHECKING = False

@@ -34,7 +34,8 @@ from pool._runtime._special import Special
 from pool._runtime._streams import Stream
 from pool._runtime._tasks import Tasks
 from pool._runtime._untold import watched
-from pool._transport._channel import Channel, socket_from
+from pool._transport._channel import Channel
+from pool._transport._sockets import socket_from
 from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False

@@ -28,6 +28,7 @@ import sys
 
 import store._anonymous as anonymous
 from pool._transport._messages import RETURNS
+from pool._transport._sockets import socket_from
 from store._codec import opened
 from store._interrupts import shield
 
@@ -60,40 +61,8 @@ _FD_SIZE = 4
 #: Room for the descriptors of a message that is not about descriptors: one that the caller
 #: sent, one of a file, and of segments as many as `store._links.SEGMENTS_MAX`.
 FEW = 14 * _FD_SIZE
-_KIND = getattr(_socket, "SOCK_SEQPACKET", _socket.SOCK_DGRAM)
 # Version 2 does not look for repeated objects, which costs more than it saves here.
 _MARSHAL = 2
-
-
-def socket_pair() -> tuple[_socket.socket, _socket.socket]:
-    """Return two connected sockets that keep message boundaries (close-on-exec)."""
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _KIND, 0)
-    return socket_from(ours.detach()), socket_from(theirs.detach())
-
-
-def socket_from(fd: int) -> _socket.socket:
-    """Return the socket object of a descriptor that was made by `socket_pair`."""
-    return _blocking(_Socket(_socket.AF_UNIX, _KIND, 0, fd))
-
-
-class _Socket(_socket.socket):
-    """A socket that may be dropped without a ResourceWarning.
-
-    A pool that is terminated and never joined, as ``with Pool()`` leaves it, still has one. Where
-    the collector finds that pool in a cycle, it comes to the socket before whoever would close it.
-    """
-
-    __slots__ = ()
-
-    # Of C, without a frame of Python's in which Ctrl-C could strike: it would be lost there.
-    __del__ = _socket.socket.close
-
-
-def _blocking(socket: _socket.socket) -> _socket.socket:
-    """Free a socket from what the program set by `socket.setdefaulttimeout`."""
-    if socket.gettimeout() is not None:
-        socket.settimeout(None)
-    return socket
 
 
 _NO_DESCRIPTOR = errno.EMFILE, "no free descriptor for it; raise `ulimit -n`"

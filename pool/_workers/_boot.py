@@ -8,8 +8,9 @@ import sys
 
 # Imported before the fork, once for all workers.
 from pool._pickling import flush_files, install_main, look_up_with, notice_imports
-from pool._transport._channel import Channel, socket_from
+from pool._transport._channel import Channel
 from pool._transport._journal import attach
+from pool._transport._sockets import socket_from
 from pool._unraisable import report
 from pool._workers import _carried
 from pool._workers._dropped import raise_again

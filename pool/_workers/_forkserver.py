@@ -35,8 +35,9 @@ import select
 import sys
 from time import monotonic
 
-from pool._transport._channel import BUFFER_NBYTES, Channel, socket_from
+from pool._transport._channel import BUFFER_NBYTES, Channel
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL, UP
+from pool._transport._sockets import socket_from
 from pool._workers import _tracking
 from pool._workers._boot import become_worker
 from pool._workers._carried import beyond
@@ -106,8 +107,9 @@ class ForkServer:
         self.deadline: float | None = None
         #: Whether workers shall have SIGCHLD blocked, as the program that was forked has.
         self._blocks = False
-        #: Whether workers shall collect garbage: not where a program that was forked does not.
-        self._collects = gc.isenabled()
+        #: Whether workers shall collect garbage: not where a program that was forked does not. A
+        #: process of its own has it off while it loads modules, see `forkserver_argv`.
+        self._collects = control is not None or gc.isenabled()
         #: By which spawned workers agree on `hash` as well; not in the program's environment.
         self._seed = os.environb.get(b"PYTHONHASHSEED", b"random")
         #: Whose environment this process has.
@@ -138,8 +140,9 @@ class ForkServer:
         blocked = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
         self._blocks = _signal.SIGCHLD in blocked
         keep_freed()
-        gc.collect()
-        gc.freeze()  # or the collector's marks would unshare the pages
+        # Or the collector's marks would unshare the pages. It is not run before: that took 45 ms
+        # with pandas loaded, and found next to nothing.
+        gc.freeze()
         gc.disable()
         while self.control is not None or self.clients or self.children:
             self._step()

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import _socket
 import os
-import sys
 
-from pool._transport._channel import FDS_MAX, Channel, socket_pair
+from pool._transport._channel import FDS_MAX, Channel
 from pool._transport._messages import AWAITED, CONNECT, LAUNCH, SIGNAL
-from pool._workers import _carried, _servers, _tracking
+from pool._transport._sockets import socket_pair
+from pool._workers import _servers, _tracking
+from pool._workers._early import wanted
 from pool._workers._settings import capture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
-
-#: Modules that take long to import and are safe to have before a fork. The forkserver
-#: imports those that the user's process has.
-HEAVY = ("numpy", "pandas")
 
 
 class Launcher:
@@ -88,12 +85,6 @@ class Launcher:
         self.channel.close()
 
 
-def start_forkserver(limits: dict[str, str], preload: Sequence[str]) -> None:
-    """Start a forkserver, without waiting for it, if there is none."""
-    if _servers.is_first():
-        _servers.prepare(_wanted(preload, _carried.changes()), limits)
-
-
 def connect(
     method: str,
     payload: Any,
@@ -120,8 +111,8 @@ def connect(
     """
     settings = capture(limits, pool)
     prefix = "ForkServer" if method == "forkserver" else "Spawn"
-    wanted = _wanted(preload, settings["carried"])
-    launcher = Connection(settings, prefix, payload, journal, limits, wanted).make()
+    modules = wanted(preload, settings["carried"])
+    launcher = Connection(settings, prefix, payload, journal, limits, modules).make()
     assert launcher is not None
     return launcher
 
@@ -220,9 +211,3 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _wanted(preload: Sequence[str], carried: dict[str, Any]) -> frozenset[str]:
-    """Return the modules that are to be loaded before workers are forked."""
-    heavy = [name for name in HEAVY if name in sys.modules]
-    return _carried.modules(carried).union(preload, heavy)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import _thread
 from itertools import count
 
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
 from pool._transport._messages import CLIENT, NAME
+from pool._transport._sockets import socket_pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

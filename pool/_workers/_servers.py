@@ -18,7 +18,7 @@ import atexit
 import os
 import sys
 
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import interpreter, interpreter_argv
 from pool._workers._descriptors import above_streams, is_closed, pidfd_of_this
@@ -28,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
+
+    from pool._transport._channel import Channel
 
 #: More successors than this that are never used, and there will be no other.
 VAIN_MAX = 3
@@ -43,7 +45,8 @@ class ForkServerProcess:
     Parameters
     ----------
     pid : int
-    channel : Channel
+    socket : _socket.socket
+        To it; owned by this object from now on.
     life : int
         Descriptor: when it closes while the forkserver still loads modules, that is its end.
     wanted : frozenset of str
@@ -57,14 +60,15 @@ class ForkServerProcess:
     def __init__(
         self,
         pid: int,
-        channel: Channel,
+        socket: _socket.socket,
         life: int,
         wanted: frozenset[str],
         learned: Sequence[str],
         limits: dict[str, str],
     ) -> None:
         self.pid = pid
-        self.channel = channel
+        self._socket = socket
+        self._channel: Channel | None = None
         self.life = life
         self.wanted = wanted
         self.learned = learned
@@ -77,6 +81,17 @@ class ForkServerProcess:
         # What packages may have looked at when they were loaded.
         self._place = _place()
         self._up = False
+
+    @property
+    def channel(self) -> Channel:
+        """Over which it is told of pools."""
+        channel = self._channel
+        if channel is None:
+            # Not at the top: what channels need is imported while the first forkserver boots.
+            from pool._transport._channel import Channel
+
+            channel = self._channel = Channel(self._socket)
+        return channel
 
     def fits(self, wanted: frozenset[str], limits: dict[str, str]) -> bool:
         """Return whether its workers would be as this process is now."""
@@ -112,9 +127,13 @@ class ForkServerProcess:
 
     def close(self) -> None:
         """Let go of it: it ends when its last pool is gone, at once if there was none."""
-        self.channel.close()
+        self.forget()
         if not self.used:
             self.end()
+
+    def forget(self) -> None:
+        """Close this process's end of the connection."""
+        self._socket.close()
 
     def end(self) -> None:
         """Close what it lives by while it loads modules."""
@@ -342,7 +361,7 @@ def _start(
         for fd in given:
             if fd >= 0:
                 os.close(fd)
-    return ForkServerProcess(pid, Channel(ours), write, wanted, learned, limits)
+    return ForkServerProcess(pid, ours, write, wanted, learned, limits)
 
 
 def forkserver_argv(
@@ -350,7 +369,9 @@ def forkserver_argv(
 ) -> list[str]:
     """Return the command line of a forkserver; for its parts see `_forkserver.main`."""
     code = (
-        f"import sys; sys.path[:] = {[str(entry) for entry in sys.path]!r}; "
+        # A tenth of loading modules would be looking for garbage, and there is none.
+        "import gc, sys; gc.disable(); "
+        f"sys.path[:] = {[str(entry) for entry in sys.path]!r}; "
         "from pool._workers._forkserver import main; "
         f"main({fds!r}, {list(preload)!r}, {list(without)!r})"
     )
@@ -471,7 +492,7 @@ def _forked() -> None:
     global _lock
     _lock = _thread.allocate_lock()
     for server in _servers:
-        server.channel.close()
+        server.forget()
         server.end()
     for ending in _unreaped.values():
         if ending is not None:

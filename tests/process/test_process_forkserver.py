@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 HEAD = """
 import os, signal, socket
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
+from pool._transport._sockets import socket_pair
 from pool._transport._messages import EXITED
 from pool._workers._forkserver import Client, ForkServer
 

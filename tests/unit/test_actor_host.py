@@ -12,8 +12,9 @@ import pytest
 from pool._in_worker._actor import ActorHost
 from pool._in_worker._concurrent import AsyncServer
 from pool._objects import _protocol as protocol
-from pool._transport._channel import Channel, DescriptorsLost, socket_pair
+from pool._transport._channel import Channel, DescriptorsLost
 from pool._transport._messages import RETURNS
+from pool._transport._sockets import socket_pair
 
 CONFIG = {"title": "It", "name": "", "key": b"", "is_task": False, "is_async": False}
 

@@ -13,8 +13,9 @@ from pool._in_worker._answers import BorrowedDriver, Request
 from pool._in_worker._borrowed import BorrowedRuntime
 from pool._objects import _protocol as protocol
 from pool._objects._refs import FAILED, READY
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
 from pool._transport._messages import BLOCKED, RETURNS, UNBLOCKED
+from pool._transport._sockets import socket_pair
 
 
 @pytest.fixture

@@ -17,15 +17,8 @@ from typing import Any
 import pytest
 
 from pool._transport import _channel
-from pool._transport._channel import (
-    BUFFER_NBYTES,
-    FDS_MAX,
-    INLINE_MAX,
-    Channel,
-    DescriptorsLost,
-    socket_from,
-    socket_pair,
-)
+from pool._transport._channel import BUFFER_NBYTES, FDS_MAX, INLINE_MAX, Channel, DescriptorsLost
+from pool._transport._sockets import socket_from, socket_pair
 from store import _anonymous
 from store._depot import Depot, depot
 
@@ -483,7 +476,8 @@ def test_what_cannot_be_packed_is_undone(linked: Ends, monkeypatch: pytest.Monke
 
 PORTABLE = """
 import os
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
+from pool._transport._sockets import socket_pair
 import store._anonymous as anonymous
 
 assert anonymous.MODE == {mode!r}

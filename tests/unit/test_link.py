@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from pool._runtime._processes import Link
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
+from pool._transport._sockets import socket_pair
 
 EPOLL = SimpleNamespace(register=lambda fd, events: None, unregister=lambda fd: None)
 DRIVER: Any = SimpleNamespace(clients={}, epoll=EPOLL, closed=False)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
 from pool._transport._outbox import Outbox
+from pool._transport._sockets import socket_pair
 
 DONTWAIT = _socket.MSG_DONTWAIT
 LARGE = bytes(40_000)

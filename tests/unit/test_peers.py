@@ -19,7 +19,7 @@ from pool._local._express import Loan
 from pool._local._outcomes import Outcomes
 from pool._local._peers import Peer, Sent, decode, decode_many, without_first
 from pool._local._undecodable import split_stream
-from pool._transport._channel import Channel, DescriptorsLost, socket_from, socket_pair
+from pool._transport._channel import Channel, DescriptorsLost
 from pool._transport._journal import (
     ALL_CHUNKS,
     FINISHED,
@@ -36,6 +36,7 @@ from pool._transport._journal import (
     chunk_word,
 )
 from pool._transport._messages import DONE, EXIT, FLOATS, INITIALIZE, INTS, ONE, RUN, STREAM
+from pool._transport._sockets import socket_from, socket_pair
 
 DONTWAIT = _socket.MSG_DONTWAIT
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pool._local._receiver import Receiver
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
+from pool._transport._sockets import socket_pair
 
 
 class Notes(Receiver):

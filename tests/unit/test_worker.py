@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pool._pickling import dumps_to_worker
-from pool._transport._channel import Channel, socket_pair
+from pool._transport._channel import Channel
 from pool._transport._journal import ALL_CHUNKS, MESSAGE, TARGET, TARGET_CHUNK, JournalFile, attach
 from pool._transport._messages import (
     AWAITED,
@@ -24,6 +24,7 @@ from pool._transport._messages import (
     REST,
     STREAM,
 )
+from pool._transport._sockets import socket_pair
 from pool._workers._worker import Worker
 
 Ends = tuple[Channel, Worker]

@@ -1,0 +1,42 @@
+"""Pairs of sockets that keep message boundaries.
+
+Apart from what `pool._transport._channel` does with them, so that a forkserver can be started
+before that is imported.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+_KIND = getattr(_socket, "SOCK_SEQPACKET", _socket.SOCK_DGRAM)
+
+
+def socket_pair() -> tuple[_socket.socket, _socket.socket]:
+    """Return two connected sockets that keep message boundaries (close-on-exec)."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _KIND, 0)
+    return socket_from(ours.detach()), socket_from(theirs.detach())
+
+
+def socket_from(fd: int) -> _socket.socket:
+    """Return the socket object of a descriptor that was made by `socket_pair`."""
+    return _blocking(_Socket(_socket.AF_UNIX, _KIND, 0, fd))
+
+
+class _Socket(_socket.socket):
+    """A socket that may be dropped without a ResourceWarning.
+
+    A pool that is terminated and never joined, as ``with Pool()`` leaves it, still has one. Where
+    the collector finds that pool in a cycle, it comes to the socket before whoever would close it.
+    """
+
+    __slots__ = ()
+
+    # Of C, without a frame of Python's in which Ctrl-C could strike: it would be lost there.
+    __del__ = _socket.socket.close
+
+
+def _blocking(socket: _socket.socket) -> _socket.socket:
+    """Free a socket from what the program set by `socket.setdefaulttimeout`."""
+    if socket.gettimeout() is not None:
+        socket.settimeout(None)
+    return socket
