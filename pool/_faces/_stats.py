@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class WorkerView:
-    """A worker as programs see it that look into ``pool._pool``."""
+    """A worker as programs see it that look into ``pool._pool``: much like a `Process`."""
 
     daemon = True
 
@@ -22,10 +22,33 @@ class WorkerView:
         self._engine = engine
         self._peer = engine.driver.peers.get(worker_id)
         self.worker_id = worker_id
-        self.pid = None if self._peer is None else self._peer.pid
         self.name = f"PoolWorker-{worker_id}"
         self.state = state
         self.tasks_done = tasks_done
+
+    @property
+    def known_pid(self) -> int | None:
+        """The number of its process; None as long as the worker has not told."""
+        return None if self._peer is None else self._peer.pid
+
+    @property
+    def pid(self) -> int | None:
+        """The number of its process, which is waited for: it is forked a moment after `Pool()`.
+
+        To have none yet would not do: ``psutil.Process(None)`` is the program itself.
+        """
+        engine, peer = self._engine, self._peer
+        driver = engine.driver
+        if peer is not None and not (self._is_known() or driver.held_here):
+            driver.locked(driver.crew.ask_pids)
+            engine.wait(self._is_known)
+        return self.known_pid
+
+    ident = pid
+
+    def _is_known(self) -> bool:
+        peer = self._peer
+        return peer is None or not (peer.pid is peer.status is None and self._engine.usable)
 
     @property
     def exitcode(self) -> int | None:
@@ -43,8 +66,26 @@ class WorkerView:
         """Return whether it has not ended."""
         return self.exitcode is None
 
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended."""
+        engine, peer = self._engine, self._peer
+        engine.wait(lambda: peer is None or peer.status is not None or not engine.usable, timeout)
+
+    def terminate(self) -> None:
+        """End it by SIGTERM; another one takes its place, and the task that it runs fails."""
+        self._signal(_signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Do the same by SIGKILL."""
+        self._signal(_signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        driver = self._engine.driver
+        if self._engine.usable:
+            driver.locked(lambda: driver.crew.signal(self.worker_id, number))
+
     def __repr__(self) -> str:
-        return f"<{self.name} pid={self.pid} {self.state}>"
+        return f"<{self.name} pid={self.known_pid} {self.state}>"
 
 
 def worker_views(pool: Pool) -> list[WorkerView]:
@@ -79,7 +120,7 @@ def stats(pool: Pool) -> dict[str, Any]:
         "workers": [
             {
                 "worker_id": worker.worker_id,
-                "pid": worker.pid,
+                "pid": worker.known_pid,
                 "state": worker.state,
                 "tasks_done": worker.tasks_done,
             }

@@ -18,7 +18,7 @@ from pool._local import _events as ev
 from pool._local._peers import Peer
 from pool._transport._channel import BUFFER_NBYTES
 from pool._transport._journal import EXIT_AT_ONCE, JournalFile
-from pool._transport._messages import DONE, EXIT, EXITED, INITIALIZE
+from pool._transport._messages import DONE, EXIT, EXITED, INITIALIZE, PIDS
 from pool._transport._sockets import socket_pair
 
 TYPE_CHECKING = False
@@ -164,7 +164,7 @@ class Crew:
     def kill(self, command: ev.KillWorker) -> None:
         """End a worker at once."""
         if not self._forget_unlaunched(command.worker_id):
-            self._signal(command.worker_id, _signal.SIGKILL)
+            self.signal(command.worker_id, _signal.SIGKILL)
 
     def _forget_unlaunched(self, worker_id: int) -> bool:
         """End a worker that was not even asked for; False if it was."""
@@ -184,7 +184,7 @@ class Crew:
             try:
                 self._initialize(peer)
             except OSError:
-                self._signal(command.worker_id, _signal.SIGKILL)
+                self.signal(command.worker_id, _signal.SIGKILL)
         self._driver.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
 
     def halt(self, command: ev.Halt) -> None:
@@ -224,11 +224,12 @@ class Crew:
             self._driver.inbox.append(ev.RecallHeard(worker_id, message_id, job_id, index))
         elif how != ev.KILL:
             peer.aim(message_id, target if how == ev.ASK else target | EXIT_AT_ONCE)
-            self._signal(worker_id, _signal.SIGINT)
+            self.signal(worker_id, _signal.SIGINT)
         elif peer.runs(message_id, job_id, index):
-            self._signal(worker_id, _signal.SIGKILL)
+            self.signal(worker_id, _signal.SIGKILL)
 
-    def _signal(self, worker_id: int, number: int) -> None:
+    def signal(self, worker_id: int, number: int) -> None:
+        """Send a signal to a worker, unless it has ended."""
         peer = self.peers.get(worker_id)
         if peer is None:
             return  # it has ended
@@ -236,6 +237,14 @@ class Crew:
             peer.launcher.signal(worker_id, number)
         except OSError:
             return  # the forkserver is gone, which we are about to learn
+
+    def ask_pids(self) -> None:
+        """Ask which processes the workers are that have not told."""
+        for launcher in self.controls.values():
+            try:
+                launcher.ask_pids()
+            except OSError:
+                continue  # as above
 
     # ------------------------------------------------------------------ ends
 
@@ -246,12 +255,21 @@ class Crew:
             while True:
                 head, _ = launcher.channel.receive(_DONTWAIT)
                 if head[0] == EXITED:
-                    for worker_id, status in head[1]:
+                    for worker_id, status, pid in head[1]:
+                        self._note_pid(worker_id, pid)
                         self._on_exit(worker_id, status)
+                elif head[0] == PIDS:
+                    for worker_id, pid in head[1]:
+                        self._note_pid(worker_id, pid)
         except BlockingIOError:
             return
         except (EOFError, ConnectionError):
             self._forkserver_gone(control, launcher)
+
+    def _note_pid(self, worker_id: int, pid: int) -> None:
+        peer = self.peers.get(worker_id)
+        if peer is not None and pid:
+            peer.pid = pid
 
     def _on_exit(self, worker_id: int, status: int) -> None:
         driver = self._driver

@@ -215,7 +215,7 @@ class ActorProcesses:
             while True:
                 head, _ = self.channel.receive(_DONTWAIT)
                 if head[0] == EXITED:
-                    for worker_id, status in head[1]:
+                    for worker_id, status, _ in head[1]:
                         self._exited(worker_id, status)
         except BlockingIOError:
             return

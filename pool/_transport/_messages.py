@@ -98,6 +98,7 @@ CONNECT = 20
 LAUNCH = 21
 SIGNAL = 22
 EXITED = 23
+PIDS = 27  #: both ways
 IMPORTED = 24  #: from worker to parent
 UP = 25
 

@@ -19,10 +19,11 @@ Messages (see `pool._transport._messages` for the style)
     with the initializer's payload and the descriptors of the new client's socket, its journal and
     those of stdout (1) and stderr (2) that are open.
     client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with one descriptor each;
-    ``(SIGNAL, worker_id, number)``.
+    ``(SIGNAL, worker_id, number)``; ``(PIDS,)``: which processes its workers are.
     forkserver -> user: ``(UP,)`` from a successor (see `pool._workers._servers`), when its
     modules are loaded.
-    forkserver -> client: ``(EXITED, ((worker_id, wait status), ...))``.
+    forkserver -> client: ``(EXITED, ((worker_id, wait status, pid), ...))``;
+    ``(PIDS, ((worker_id, pid), ...))``, when all that were asked for are forked.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ import sys
 from time import monotonic
 
 from pool._transport._channel import BUFFER_NBYTES, Channel
-from pool._transport._messages import CONNECT, EXITED, LAUNCH, SIGNAL, UP
+from pool._transport._messages import CONNECT, EXITED, LAUNCH, PIDS, SIGNAL, UP
 from pool._transport._sockets import socket_from
 from pool._workers import _tracking
 from pool._workers._boot import become_worker
@@ -71,7 +72,9 @@ class Client:
         self.fds: list[int] = []
         self.pids: dict[int, int] = {}
         self.waiting: list[tuple[int, int, int]] = []
-        self.notices: list[tuple[int, int]] = []
+        self.notices: list[tuple[int, int, int]] = []
+        #: It waits for the pids of its workers.
+        self.asks = False
         self.gone = False
         #: When its workers are killed, since it is gone.
         self.deadline: float | None = None
@@ -242,6 +245,8 @@ class ForkServer:
                 os.kill(pid, number)
             elif number in (_signal.SIGKILL, _signal.SIGTERM):
                 self._forget_waiting(client, worker_id)
+        elif head[0] == PIDS:
+            client.asks = True
 
     def _forget_waiting(self, client: Client, worker_id: int) -> None:
         """Forget a worker that is to be killed and was not even forked."""
@@ -249,7 +254,7 @@ class ForkServer:
             if entry[0] == worker_id:
                 client.waiting.remove(entry)
                 os.close(entry[2])
-                client.notices.append((worker_id, _signal.SIGKILL))
+                client.notices.append((worker_id, _signal.SIGKILL, 0))
                 self._notify(client)
                 return
 
@@ -286,7 +291,7 @@ class ForkServer:
                 continue
             client, worker_id = self.children.pop(pid)
             del client.pids[worker_id]
-            client.notices.append((worker_id, status))
+            client.notices.append((worker_id, status, pid))
             told.append(client)
             if client.gone and not client.pids:
                 client.part()  # the pool may be waiting for that
@@ -294,25 +299,30 @@ class ForkServer:
             self._notify(client)
 
     def _notify(self, client: Client) -> None:
-        if client.gone or not client.notices:
+        if client.gone:
             return
         try:
-            client.channel.send((EXITED, tuple(client.notices)), flags=_socket.MSG_DONTWAIT)
+            if client.notices:
+                client.channel.send((EXITED, tuple(client.notices)), flags=_socket.MSG_DONTWAIT)
+                client.notices.clear()
+            if client.asks and not client.waiting:
+                pids = tuple(client.pids.items())
+                client.channel.send((PIDS, pids), flags=_socket.MSG_DONTWAIT)
+                client.asks = False
         except BlockingIOError:
             # The pool does not read at the moment; asked again below, in _fork_some.
             self._poll.modify(client.channel.fileno(), select.POLLIN | select.POLLOUT)
             return
         except OSError:
             return  # its end is noticed by the poll
-        client.notices.clear()
         self._poll.modify(client.channel.fileno(), select.POLLIN)
 
     def _fork_some(self) -> None:
         for client in list(self.clients.values()):
-            if client.notices:
-                self._notify(client)
             for _ in range(min(FORKS_AT_ONCE, len(client.waiting))):
                 self._fork(client, *client.waiting.pop(0))
+            if client.notices or client.asks:
+                self._notify(client)
 
     def _fork(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
         self.lifeline.prepare()
@@ -325,7 +335,7 @@ class ForkServer:
             # Out of processes or memory, mostly: as if it had died at once, which the pool
             # knows how to count and to report. The others are not to suffer.
             os.close(fd)
-            client.notices.append((worker_id, 71 << 8))
+            client.notices.append((worker_id, 71 << 8, 0))
             self._notify(client)
             return
         if pid:

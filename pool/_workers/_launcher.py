@@ -6,7 +6,7 @@ import _socket
 import os
 
 from pool._transport._channel import FDS_MAX, Channel
-from pool._transport._messages import AWAITED, CONNECT, LAUNCH, SIGNAL
+from pool._transport._messages import AWAITED, CONNECT, LAUNCH, PIDS, SIGNAL
 from pool._transport._sockets import socket_pair
 from pool._workers import _servers, _tracking
 from pool._workers._early import wanted
@@ -52,6 +52,10 @@ class Launcher:
     def signal(self, worker_id: int, number: int) -> None:
         """Send a signal to a worker, unless it has ended."""
         self.channel.send((SIGNAL, worker_id, number))
+
+    def ask_pids(self) -> None:
+        """Have the forkserver tell which processes the workers are."""
+        self.channel.send((PIDS,))
 
     def close(self) -> None:
         """End all workers of the pool: SIGTERM now, SIGKILL soon after."""

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.parametrize("library", ["multiprocessing", "pool"])
 
 def run(library: str, body: str, folder: Path) -> str:
     head = f"""
-import os, pickle
+import os, pickle, time
 import {library} as multiprocessing
 import {library}.pool
 
@@ -105,6 +105,41 @@ def test_how_workers_ended(library: str, tmp_path: Path) -> None:
     """
     expected = "[None, None] True\n[0, 0] False\nTrue\n"
     assert run(library, body, tmp_path) == expected
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_are_processes_at_once(library: str, method: str, tmp_path: Path) -> None:
+    """Programs pin them to CPUs, watch their memory, change their priority."""
+    body = f"""
+    def pid_of_this(_):
+        return os.getpid()
+
+    if __name__ == "__main__":
+        p = multiprocessing.get_context({method!r}).Pool(2)
+        pids = [worker.pid for worker in p._pool]
+        [os.kill(pid, 0) for pid in pids]
+        print(len({{*pids, os.getpid()}}), pids == [worker.ident for worker in p._pool])
+        print(set(p.map(pid_of_this, range(20), 1)) <= set(pids))
+        p.terminate()
+        p.join()
+    """
+    assert run(library, body, tmp_path) == "3 True\nTrue\n"
+
+
+def test_the_pid_of_a_worker_does_not_wait_for_its_initializer(
+    library: str, tmp_path: Path
+) -> None:
+    body = """
+    def wait_for(path):
+        while not os.path.exists(path):
+            time.sleep(0.001)
+
+    p = multiprocessing.Pool(2, wait_for, ("go",))
+    print(len({worker.pid for worker in p._pool}), None in [worker.pid for worker in p._pool])
+    open("go", "w").close()
+    print(p.map(square, range(3)))
+    """
+    assert run(library, body, tmp_path) == "2 False\n[0, 1, 4]\n"
 
 
 def test_contexts_of_ones_own_are_pickled(library: str, tmp_path: Path) -> None:

@@ -14,20 +14,13 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "MiscTestCase": ("test_large_pool",),
 }
 
-# Class and test -> why it says nothing about ours. Each of them must fail on ours (but for
-# `BY_CHANCE`), and exist in one of the supported versions: otherwise the entry is stale, and a
-# test says so.
+# Class and test -> why it says nothing about ours. Each of them must fail on ours, and exist in one
+# of the supported versions: otherwise the entry is stale, and a test says so.
 LEFT_OUT: dict[str, str] = {
     "_TestPoolWorkerErrors.test_unpickleable_result": (
         "returns a lambda, which the standard cannot send back and ours can"
-    ),
-    "_TestPoolWorkerLifetime.test_pool_worker_lifetime": (
-        "reads the pids of workers at once; ours may have them a millisecond after `Pool()`"
     ),
     "TestPoolNotLeakOnFailure.test_release_unused_processes": (
         "hands in a mock of a context whose `Process` fails to start; ours starts no `Process`"
     ),
 }
-
-#: Of these, those that may pass: they depend on what is quicker.
-BY_CHANCE = frozenset({"_TestPoolWorkerLifetime.test_pool_worker_lifetime"})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from leftout import BY_CHANCE, CLASSES, LEFT_OUT
+from leftout import CLASSES, LEFT_OUT
 from poolscripts import finish, orphans_come_here, python, start
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def test_own(all_results: Any, library: str, method: str, name: str) -> None:
     if result["outcome"] == "skipped":
         pytest.skip(result["text"])
     if library == "pool" and name in LEFT_OUT:
-        stale = result["outcome"] != "failed" and name not in BY_CHANCE
+        stale = result["outcome"] != "failed"
         assert not stale, f"{name} passes: its entry in LEFT_OUT is stale"
         pytest.skip(LEFT_OUT[name])
     assert result["outcome"] == "passed", f"{result['outcome']}\n{result['text']}"
@@ -116,7 +116,7 @@ def test_reasons_are_given_for_tests_that_exist() -> None:
     assert versions <= set(CLASSES)
     assert all(len(reason.split()) > 3 for reason in LEFT_OUT.values())
     # Present in this version, or in another supported one (the pool tests are older than 3.11).
-    assert BY_CHANCE <= set(LEFT_OUT) <= set(TESTS)
+    assert set(LEFT_OUT) <= set(TESTS)
 
 
 def test_there_is_something_to_run() -> None:

@@ -80,6 +80,24 @@ def test_killed_while_idle(make_pool: Callable[..., Any], gate: Gate, number: in
     assert min(before) not in workers_of(pool, gate, 2)
 
 
+@pytest.mark.parametrize(("method", "number"), [("terminate", 15), ("kill", 9)])
+def test_one_is_ended_by_its_place_in_the_list(
+    make_pool: Callable[..., Any], method: str, number: int
+) -> None:
+    pool = make_pool(2)
+    first, second = pool._pool
+    first.join(0)
+    assert first.is_alive()
+    assert f"pid={first.pid}" in repr(first)
+    getattr(first, method)()
+    first.join()
+    assert (first.exitcode, second.exitcode) == (-number, None)
+    assert pool.map(square, range(8)) == [x * x for x in range(8)]
+    assert len({first.pid, *(worker.pid for worker in pool._pool)}) == 3
+    pool.terminate()
+    first.terminate()  # of a pool that has ended: nobody is hit
+
+
 def test_all_killed_while_idle(make_pool: Callable[..., Any], gate: Gate) -> None:
     pool = make_pool(3)
     for _ in range(3):
@@ -223,6 +241,13 @@ def test_killed_while_starting_before_anything_is_asked(
     kill(first)
     gate.release(1)
     assert pool.map(square, range(5)) == [n * n for n in range(5)]
+
+
+def test_the_error_names_a_process_that_never_was_up(make_pool: Callable[..., Any]) -> None:
+    with pytest.raises(actorpool.WorkerDied) as caught:
+        make_pool(1, os._exit, (3,)).apply(square, (1,))
+    assert caught.value.pid > 0
+    assert caught.value.exitcode == 3
 
 
 @pytest.mark.parametrize("nbytes", [10, 100_000, 30_000_000])

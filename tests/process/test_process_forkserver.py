@@ -66,11 +66,11 @@ def test_a_pool_that_reads_again_is_told_and_not_waited_for(tmp_path: Path) -> N
         told = 0
         while not client.notices:
             told += 1
-            client.notices.append((told, 0))
+            client.notices.append((told, 0, 9))
             server._notify(client)
         for worker in range(1, told):
-            assert pool.receive()[0] == (EXITED, ((worker, 0),))
+            assert pool.receive()[0] == (EXITED, ((worker, 0, 9),))
         server._step()
-        assert pool.receive()[0] == (EXITED, ((told, 0),))
+        assert pool.receive()[0] == (EXITED, ((told, 0, 9),))
     """
     assert run(body, tmp_path) == ""
