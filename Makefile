@@ -52,10 +52,10 @@ types: $(TEST)/ready
 docs: $(DOCS)/ready
 	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs . build/docs
 
-bench: $(BENCH)/ready
+bench: $(BENCH)/ready-$(EXTRAS)
 	$(BENCH)/bin/python -m bench
 
-bench-quick: $(BENCH)/ready
+bench-quick: $(BENCH)/ready-$(EXTRAS)
 	$(BENCH)/bin/python -m bench --quick
 
 build: $(TEST)/ready
@@ -70,7 +70,7 @@ $(TEST)/ready: setup.cfg pyproject.toml
 $(DOCS)/ready: setup.cfg pyproject.toml
 	$(call environment,$(DOCS),docs)
 
-$(BENCH)/ready: setup.cfg pyproject.toml
+$(BENCH)/ready-$(EXTRAS): setup.cfg pyproject.toml
 	$(call environment,$(BENCH),$(EXTRAS))
 
 comma := ,

@@ -48,7 +48,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--suite", nargs="+", default=list(NAMES), choices=NAMES, metavar="SUITE")
     parser.add_argument("--peers", nargs="+", metavar="PEER", help="only these contenders")
     parser.add_argument("--rounds", type=int, help="rounds for each row")
-    parser.add_argument("--results", type=Path, help="folder to write to")
+    parser.add_argument(
+        "--results", type=Path, help="folder to write to; else bench/results, its quick/ for a part"
+    )
     parser.add_argument("--list", action="store_true", help="list rows and contenders")
     return parser.parse_args(arguments)
 
@@ -80,12 +82,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted = True
         print("interrupted: only these rows are written", file=sys.stderr)
     if results or not interrupted:
-        write(given.results or (RESULTS / "quick" if given.quick else RESULTS), results)
+        write(given.results or (RESULTS if is_full(given) else RESULTS / "quick"), results)
     if interrupted:
         return 130
     lines = missed(results)
     print("\n".join(["", "missed bounds:", *lines] if lines else ["", "all bounds are met"]))
     return 1 if given.check and lines else 0
+
+
+def is_full(given: argparse.Namespace) -> bool:
+    """Return whether it is a run whose figures may take the place of the published ones."""
+    parts = (given.quick, given.once, given.only, given.peers, given.rounds)
+    return not any(parts) and given.suite == list(NAMES)
 
 
 def run_suite(suite: str, wanted: list[Row], options: dict[str, object]) -> Iterator[Result]:

@@ -1,7 +1,8 @@
 """The contenders, each behind the same few verbs.
 
 A peer that is not installed is left out. What a peer cannot do raises `Unsupported`. Nothing is
-done to make any of them look better or worse than in the hands of its users: defaults stay.
+done to make any of them look better or worse than in the hands of its users: defaults stay, but for
+the start method, which is the same for all that have a choice, and for helpers that only observe.
 """
 
 from __future__ import annotations
@@ -228,6 +229,8 @@ class JoblibSession(Session):
 
 @contextmanager
 def _joblib_session(workers: int) -> Iterator[Session]:
+    if workers == 1:
+        raise Unsupported("with one worker it runs everything in the program itself")
     from joblib import Parallel
     from joblib.externals.loky import get_reusable_executor
 

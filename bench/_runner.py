@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Seconds for one piece of work. Only something that hangs needs them; the row goes on without it.
 PATIENCE = 120
 
-#: Rounds that every row gets, however slow.
+#: Rounds that every row gets, however slow, unless fewer were asked for.
 LEAST_ROUNDS = 3
 
 #: Seconds, set-up included, after which one round of a contender must do, unless a bound is a
@@ -43,7 +43,9 @@ def run_row(row: Row, peers: Sequence[Peer], scale: Scale) -> Result:
     running = [peer for peer in peers if not row.peers or peer.name in row.peers]
     needed = {OURS, STANDARD, *(bound.against for bound in row.bounds)}
     started = perf_counter()
-    rounds = max(1, scale.rounds // 3) if row.long else scale.rounds
+    rounds = scale.rounds
+    if row.long:
+        rounds = max(rounds // 3, min(rounds, LEAST_ROUNDS))
     for number in range(rounds):
         if number >= LEAST_ROUNDS and perf_counter() - started > scale.seconds:
             break

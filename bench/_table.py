@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench._figures import amount, measured, middle, number, ratio
+from bench._runner import PATIENCE, SLOW
 from bench._work import OURS, STANDARD
 
 if TYPE_CHECKING:
@@ -25,8 +26,12 @@ def markdown(results: Sequence[Result], machine: Mapping[str, str]) -> str:
         "",
         "Machine: " + ", ".join(f"{key} {value}" for key, value in machine.items()) + ".",
         "",
-        "| work | ours | multiprocessing fork | ratio | bound | |",
-        "|---|---|---|---|---|---|",
+        f"Who needs more than {SLOW} s for a round does one, unless a bound is about them. All",
+        "contenders of a row share one process: a pool that forks it, with the threads that others",
+        f"leave there, may never return. It is given up after {PATIENCE} s and listed at the end.",
+        "",
+        "| work | ours | multiprocessing fork | ratio | rounds | bound | |",
+        "|---|---|---|---|---|---|---|",
         *(line for result in results for line in _lines(result)),
         "",
         "## All contenders",
@@ -47,6 +52,7 @@ def _lines(result: Result) -> list[str]:
         "" if ours is None else amount(ours, result.unit),
         "" if standard is None else amount(standard, result.unit),
         "" if share is None else number(share),
+        str(len(result.figures.get(OURS, ()))),
     ]
     if not result.bounds:
         return [_row([*cells, "", ""])]

@@ -43,7 +43,7 @@ def computing(peer: Peer, scale: Scale) -> Iterator[Work]:
 
 
 ROWS = (
-    Row("computing", "32 tasks of 20 ms that only compute", computing),
+    Row("computing", "32 tasks of 20 ms that only compute", computing, headline=True),
     *(
         Row(
             f"workers-{workers}",

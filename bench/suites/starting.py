@@ -142,6 +142,7 @@ ROWS = (
         "short-pool-package",
         "the same, with tasks that use Flask",
         short_pool_with_package,
+        headline=True,
     ),
     Row(
         "64-workers",
