@@ -101,10 +101,18 @@ def forget(pool: Any, folder: Path) -> None:
 
 
 def shadow_store(pool: Any, folder: Path) -> None:
-    (folder / "store.py").write_text("", encoding="utf-8")
+    shadow("store", folder)
+
+
+def shadow_pool(pool: Any, folder: Path) -> None:
+    shadow("pool", folder)
+
+
+def shadow(name: str, folder: Path) -> None:
+    (folder / f"{name}.py").write_text("", encoding="utf-8")
     path = os.pathsep.join([str(folder), str(ROOT)])
     done = subprocess.run(
-        [sys.executable, "-c", "import pool"],
+        [sys.executable, "-c", "from pool import Pool"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
@@ -140,6 +148,7 @@ CAUSES: list[Callable[[Any, Path], object]] = [
     lambda pool, _: pool.map(str, [Asks(pool)]),
     lambda pool, _: pool.map(abs, [1], chunk_size=2),
     shadow_store,
+    shadow_pool,
     forget,
     import_late,
 ]
