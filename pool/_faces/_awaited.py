@@ -73,12 +73,14 @@ def submit(
     source = Awaited(len(chunks), chunksize, payload)
     held = [ref for parcel in parcels for ref in (*parcel.refs, *parcel.needs)]
     in_place = InPlace(sink, source, lambda: home.let_go(held))
-    job_id = engine.submit(function, mode, source, in_place, placed, timeout, retries)
+    source.engine = engine
+    source.job_id = job_id = engine.submit(
+        function, mode, source, in_place, placed, timeout, retries
+    )
 
     def ready(places: list[int]) -> None:
         if places:
-            engine.add_chunks(job_id, len(places), source.ready(places))
-            engine.attend()
+            source.ready(places)
             engine.driver.wake()
 
     home.when_there([[n for p in chunk for n in p.needs] for chunk in chunks], ready)

@@ -6,13 +6,17 @@ them by their places in the input. What stands between the two is here.
 
 from __future__ import annotations
 
+from collections import deque
+
 from pool._local._jobs import Source
+from pool._local._lazy import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pool._local._engine import LocalEngine
     from pool._local._jobs import Sink
 
 
@@ -28,21 +32,44 @@ class Awaited(Source):
         ``payload(place)``: the pickle and buffers of a chunk that is ready.
     """
 
-    __slots__ = ("_payload", "_total", "order")
+    __slots__ = ("_payload", "_ready", "_total", "engine", "job_id", "offered", "order")
 
     def __init__(self, total: int, chunksize: int, payload: Callable[[int], list[Any]]) -> None:
         super().__init__(0, not total, chunksize)
         self._total = total
         self._payload = payload
-        #: The place of each chunk that is ready.
+        #: The place of each chunk that is ready, as far as the scheduler was told.
         self.order: list[int] = []
+        #: Those of which it was not told.
+        self._ready: deque[int] = deque()
+        #: Whether the driver knows that there are some.
+        self.offered = False
+        self.engine: LocalEngine | None = None
+        self.job_id = 0
 
-    def ready(self, places: list[int]) -> bool:
-        """Note that chunks are ready; return whether these were the last ones."""
-        self.order += places
+    def ready(self, places: list[int]) -> None:
+        """Note that chunks are ready; from any thread, `engine` and `job_id` are set."""
+        assert self.engine is not None
+        self._ready.extend(places)
+        # Counted under the lock: two threads might both take theirs for the last ones.
+        self.engine.offer(self, True)
+
+    def news(self) -> tuple[int, bool]:
+        """Return how many chunks are to be told of, and whether that is all; see `Fed.news`."""
+        before, told = self.chunks, self.final
+        while self._ready:
+            self.order.append(self._ready.popleft())
         self.chunks = len(self.order)
         self.final = self.chunks == self._total
-        return self.final
+        return self.chunks - before, self.final and not told
+
+    def flush(self) -> None:
+        """Tell the scheduler of what is ready; under the driver's lock."""
+        tell(self)
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Nothing: the job is given up as a whole."""
+        return ()
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
         from pool._transport._messages import EACH

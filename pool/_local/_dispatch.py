@@ -64,6 +64,9 @@ class Dispatch:
             job = self._queue.head()
             if roster.idle:
                 worker = roster.pick_idle()
+            elif self._staff.owed:
+                self._staff.start_missing(commands)
+                continue
             elif roster.room and job.timeout is None and self._worth_prefetch(job):
                 worker = next(iter(roster.room.values()))
             else:

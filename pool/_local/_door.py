@@ -50,6 +50,8 @@ class Door:
         self.calling: list[CallsBack] = []
         self.sleeping = 0.0
         self.closed = False
+        #: A job has ended since the leader last looked, perhaps one that he waits for.
+        self.ended_some = False
         #: Nothing that is handed in can be done any more, and whoever does it is to know.
         self._released = False
         self._lock = _thread.allocate_lock()
@@ -152,8 +154,9 @@ class Door:
                     self._lock.release()
             finally:
                 shield.leave(shielded)
-        if self.calling:
-            self.wake()  # whoever drives calls back, and may be asleep
+        if self.calling or self.ended_some:
+            self.ended_some = False
+            self.wake()  # whoever drives calls back, or waits for that job, and may be asleep
 
     def locked(self, action: Callable[[], Any]) -> Any:
         """Run `action` while no event is being handled, and handle what it hands in."""
@@ -177,7 +180,8 @@ class Door:
             shield.leave(shielded)
         if self.inbox or self.dirty:
             self.pump()  # handed in between the draining and the release of the lock
-        elif self.calling:
+        elif self.calling or self.ended_some:
+            self.ended_some = False
             self.wake()
         return result
 

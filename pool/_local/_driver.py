@@ -21,7 +21,7 @@ from pool._local._job_table import JobTable
 from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._sending import Sending
-from pool._local._timers import FOREVER, Timers
+from pool._local._timers import FOREVER, LONGEST, Timers
 from pool._transport._watch import Watch
 from store._interrupts import shield
 
@@ -108,7 +108,7 @@ class Driver(Door):
             ev.Interrupt: crew.interrupt,
             ev.FailChunk: outcomes.fail_chunk,
             ev.DropChunk: outcomes.drop_chunk,
-            ev.FinishJob: lambda command: self.jobs.finish(command.job_id),
+            ev.FinishJob: self._finish_job,
             ev.AbortJobs: self._abort_jobs,
         }
         #: To wait for one answer that may come at once.
@@ -140,6 +140,8 @@ class Driver(Door):
             or (self.initializes and self.scheduler.starting)
             or self.scheduler.interrupting  # somebody has to see to it that they end
             or (self.aside is not None and self.aside.outstanding)
+            # Until its end is noticed, no guard of this process looks for memory.
+            or (self.guard is not None and self.guard.ending is not None)
         )
 
     @property
@@ -217,7 +219,7 @@ class Driver(Door):
         deadline = self._deadline()
         if deadline is not None:
             self.sleeping = deadline
-            left = max(0.0, deadline - monotonic())
+            left = max(0.0, min(deadline - monotonic(), LONGEST))
             patience = left if patience is None else min(patience, left)
         due = self.memory_due
         if due is not None and (self.jobs or self.loans):
@@ -269,6 +271,7 @@ class Driver(Door):
                 raise
             finally:
                 self._holder = 0
+        self.ended_some = False  # this thread is the one that is to know
         if self.calling and calls:
             self.call_back()
         if self.inbox or self.dirty:
@@ -381,7 +384,12 @@ class Driver(Door):
         if self.jobs.take_out(job_id) is not None:
             self.inbox.append(ev.CancelRequested(job_id))
 
+    def _finish_job(self, command: ev.FinishJob) -> None:
+        self.jobs.finish(command.job_id)
+        self.ended_some = True
+
     def _abort_jobs(self, command: ev.AbortJobs) -> None:
+        self.ended_some = True
         for job_id in command.job_ids:
             self.jobs.abort(job_id, self._reason())
         if self.scheduler.broken:

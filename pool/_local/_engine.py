@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
     from typing import Any
 
+    from pool._local._awaited import Awaited
     from pool._local._express import Loan
     from pool._local._jobs import Function, Sink, Source
     from pool._local._lazy import Fed, Windowed
@@ -92,6 +93,7 @@ class LocalEngine:
         self.inherited = 0
         self.asks = ALL
         self.claims: set[int] = set()
+        self._terminates = 0
         self._owner = os.getpid()
         limit = os.environ.get("POOL_MEMORY_LIMIT")
         if limit is not None:
@@ -113,7 +115,7 @@ class LocalEngine:
         finally:
             try:
                 shield.leave(shielded)
-            except KeyboardInterrupt:
+            except BaseException:  # of a handler of the program's, whatever it raises
                 if hasattr(self, "driver"):
                     self.dispose()
                 raise
@@ -216,7 +218,7 @@ class LocalEngine:
         if payload.encoded.buffers:
             # What workers let go since somebody looked is room for this.
             self.lead.glance()
-        return driver.functions.register(payload, not driver.jobs)
+        return driver.functions.register(payload)
 
     def submit(
         self,
@@ -270,7 +272,7 @@ class LocalEngine:
             )
             if not awaited:
                 self.attend()
-        except KeyboardInterrupt:
+        except BaseException:
             # The caller will never have the handle by which it could be cancelled.
             self._interrupted(job_id)
             raise
@@ -284,10 +286,6 @@ class LocalEngine:
     def call_now(self, payload: Any, blobs: list[Any], label: Any) -> Loan | None:
         """Call a function on an idle worker, if there is one; see `pool._local._express`."""
         return call_now(self, payload, blobs, label)
-
-    def attend_later(self) -> None:
-        """Have the stand-in see to what this thread leaves behind."""
-        self.lead.ensure_stand_in(weakref.ref(self.lead))
 
     def call_soon(self, payload: Any, label: Any, args: tuple[Any, ...], result: Any) -> None:
         """Submit one call of a stateless function with immutable arguments; never waits.
@@ -305,12 +303,12 @@ class LocalEngine:
         stream = self._new_stream(payload, label()) if known is None else known[0]
         try:
             stream.add(args, result)
-            if self.scheduler.hungry:
+            if self.scheduler.hungry or self.scheduler.broken:  # then no answer will come
                 self.driver.pump()
             if self.driver.closed:
                 self.driver.refuse()
             self.attend()
-        except KeyboardInterrupt:
+        except BaseException:
             result.cancel()  # the caller will never have it
             raise
 
@@ -331,17 +329,13 @@ class LocalEngine:
     def glance(self) -> None:
         """Take in what has arrived; for who wants to know how far it is."""
         self.lead.glance()
-        self.attend_later()
+        self.lead.ensure_stand_in(weakref.ref(self.lead))
 
     def catch_up(self) -> None:
         """See to it that all that was submitted is known, in whatever thread."""
         driver = self.driver
         if not (driver.closed or driver.inside()):
             driver.locked(lambda: None)
-
-    def add_chunks(self, job_id: int, chunks: int, final: bool) -> None:
-        """Tell that a lazily read job has more chunks."""
-        self.driver.post(ev.ChunksAdded(job_id, chunks, final))
 
     def unfinished(self) -> list[tuple[Any, Any]]:
         """Return number and result of each call that is not over, callbacks included.
@@ -367,7 +361,7 @@ class LocalEngine:
         """Have so many workers that may run tasks at the same time."""
         self.driver.post(ev.ProcessesChanged(processes))
 
-    def offer(self, feed: Fed | Windowed, many: bool) -> None:
+    def offer(self, feed: Fed | Windowed | Awaited, many: bool) -> None:
         """See to it that an input's new chunks are sent as soon as a worker can take one.
 
         At once if a worker has nothing to do, or if there are `many`. Else whoever receives the
@@ -443,10 +437,14 @@ class LocalEngine:
 
     def terminate(self) -> None:
         """End all workers at once; outstanding jobs fail."""
-        if self.driver.closed or self._owner != os.getpid():
-            return
-        self.driver.post(ev.PoolTerminated())
-        self.driver.call_back()
+        if self.driver.closed or self._owner != os.getpid() or self._terminates == get_ident():
+            return  # by a callback that this very call runs: there may be thousands of them
+        self._terminates = get_ident()
+        try:
+            self.driver.post(ev.PoolTerminated())
+            self.driver.call_back()
+        finally:
+            self._terminates = 0
         self.dispose()
 
     def dispose(self) -> None:

@@ -9,6 +9,8 @@ wrong (the worker dies, the pool is terminated, Ctrl-C) is handled as for other 
 
 from __future__ import annotations
 
+import weakref
+
 from pool._local import _events as ev
 from pool._local._peers import Sent
 from pool._local._timers import FOREVER
@@ -44,7 +46,6 @@ class Loan:
         self.over = False
         self.failed = 0
         self.value: Any = None
-        #: Nobody waits for it any more.
 
     def end(self, failed: int, value: Any) -> None:
         """Note the outcome."""
@@ -103,10 +104,10 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
                     driver.check_open()  # a signal handler has ended the pool
                 if lead.followed:
                     lead.notify()
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or what another handler raises
             if loan is not None and not loan.over:
                 driver.post(ev.LoanCancelled(loan.worker_id, loan.message_id))
-                engine.attend_later()
+                engine.lead.ensure_stand_in(weakref.ref(engine.lead))
             raise
         finally:
             lead.abdicate()
@@ -126,9 +127,10 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
     peer = driver.peers.get(worker_id)
     if peer is None:
         return None  # another thread has let go of all
-    function_id = driver.functions.register(payload, True).function_id
-    if function_id not in peer.known:
+    function = driver.functions.known(payload)
+    if function is None or function.function_id not in peer.known:
         return None  # the first call takes the function along
+    function_id = function.function_id
     outcomes = driver.outcomes
     outcomes.next_loan -= 1
     message_id = outcomes.next_loan

@@ -41,21 +41,31 @@ class FunctionTable:
         self._live: set[int] = set()
         self._ended: deque[int] = deque()
 
-    def register(self, payload: Any, idle: bool) -> Function:
+    def known(self, payload: Any) -> Function | None:
+        """Return the number of a function that workers may have by now, if it is one of these."""
+        encoded = payload.encoded
+        if encoded.buffers or len(encoded.data) >= SHARED_NBYTES:
+            return None
+        known = self._shared.get(encoded.data)
+        if known is not None and len(self._shared) > FUNCTIONS_KEPT // 2:
+            # To the end: the first ones go first. If another thread does so too, or lets go of
+            # it, it is numbered again, which costs no more than sending it.
+            self._shared.pop(encoded.data, None)
+            self._shared[encoded.data] = known
+        return known
+
+    def register(self, payload: Any) -> Function:
         """Return the number under which workers keep a pickled function; in any thread.
 
         Parameters
         ----------
         payload : FunctionPayload
-        idle : bool
-            No job is outstanding, so no function of another one is in use.
         """
+        known = self.known(payload)
+        if known is not None:
+            return known
         data, buffers = payload.encoded.data, payload.encoded.buffers
         shared = not buffers and len(data) < SHARED_NBYTES
-        if shared:
-            known = self._shared.get(data)
-            if known is not None:
-                return known
         blobs = [data, *buffers]
         if buffers or len(data) >= OUT_OF_BAND_MIN:
             from store._depot import stored
@@ -67,17 +77,28 @@ class FunctionTable:
         if shared:
             self._live.add(function.function_id)
             self._shared[data] = function
-            if len(self._shared) > FUNCTIONS_KEPT and idle:
-                for old in list(self._shared)[: FUNCTIONS_KEPT // 2]:
-                    # Another thread may do the same; workers are told under the lock.
-                    dropped = self._shared.pop(old, None)
-                    if dropped is not None:
-                        self._ended.append(dropped.function_id)
-                self._dirty.append(self)
+            if len(self._shared) > FUNCTIONS_KEPT:
+                self._let_go_of_some()
         return function
+
+    def _let_go_of_some(self) -> None:
+        """Let workers forget those that were not used for longest.
+
+        Nothing depends on it that none of them is in use: workers do in order what they have, and
+        are sent the function again with what follows.
+        """
+        unused = [data for data, function in list(self._shared.items()) if function.uses <= 0]
+        for old in unused[: FUNCTIONS_KEPT // 2]:
+            # Another thread may do the same; workers are told under the lock.
+            dropped = self._shared.pop(old, None)
+            if dropped is not None:
+                dropped.shared = False  # whoever is about to use it lets go of it
+                self._ended.append(dropped.function_id)
+        self._dirty.append(self)
 
     def use(self, function: Function) -> None:
         """Note that a job begins which uses a function."""
+        function.uses += 1
         self._live.add(function.function_id)
 
     def learned(self, peer: Peer, function_ids: list[int]) -> None:
@@ -91,7 +112,10 @@ class FunctionTable:
 
     def forget(self, function: Function | None) -> None:
         """Let go of the function of a job that has ended; called in any thread, never waits."""
-        if function is not None and not function.shared:
+        if function is None:
+            return
+        function.uses -= 1
+        if not function.shared:
             self._ended.append(function.function_id)
             self._dirty.append(self)
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class Function:
     """A pickled function that workers keep by number."""
 
-    __slots__ = ("blobs", "function_id", "shared", "stateless")
+    __slots__ = ("blobs", "function_id", "shared", "stateless", "uses")
 
     def __init__(self, function_id: int, blobs: list[Any], stateless: bool, shared: bool) -> None:
         self.function_id = function_id
@@ -49,6 +49,9 @@ class Function:
         #: Used by several jobs: forgotten when it has not been used for long, and not
         #: with the job.
         self.shared = shared
+        #: Jobs that are not over. Counted by several threads without a lock: good enough to tell
+        #: which one is better kept.
+        self.uses = 0
 
 
 class Job:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
+    from pool._local._awaited import Awaited
     from pool._local._engine import LocalEngine
 
 #: Bytes of pickled input that may wait; at least `Fed.least` chunks always may.
@@ -74,7 +75,7 @@ class Windowed(Items):
 
     def flush(self) -> None:
         """Tell the scheduler of what is to be sent; under the driver's lock."""
-        _flush(self)
+        tell(self)
 
     def abort(self, error: BaseException) -> tuple[()]:
         """Nothing: the job is given up as a whole."""
@@ -190,7 +191,7 @@ class Fed(Source):
 
     def flush(self) -> None:
         """Tell the scheduler of what was read; under the driver's lock."""
-        _flush(self)
+        tell(self)
 
     def abort(self, error: BaseException) -> tuple[()]:
         """Nothing: the job is given up as a whole."""
@@ -263,7 +264,8 @@ class Fed(Source):
         self._ring()
 
 
-def _flush(source: Windowed | Fed) -> None:
+def tell(source: Windowed | Fed | Awaited) -> None:
+    """Tell the scheduler of a source's new chunks; under the driver's lock."""
     # Cleared before anything is counted: who finds it set has its chunk counted here.
     source.offered = False
     added, final = source.news()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pool._local._awaited import Awaited
     from pool._local._jobs import Sink, Source
     from pool._local._lazy import Fed, Windowed
 
@@ -66,8 +67,8 @@ class NestedDriver(Receiver):
 
     @property
     def outstanding(self) -> bool:
-        """Whether any job has not finished."""
-        return bool(self.jobs)
+        """Whether any job has not finished, or a callback is due."""
+        return bool(self.jobs or self.calling)
 
     def pump(self) -> None:
         """Nothing: requests are sent when they are made."""
@@ -188,7 +189,7 @@ class NestedEngine:
         ]
         return found + [(getattr(sink, "_job_id", id(sink)), sink) for sink in list(driver.calling)]
 
-    def offer(self, feed: Fed | Windowed, many: bool) -> None:
+    def offer(self, feed: Fed | Windowed | Awaited, many: bool) -> None:
         """Hand an input's new chunks to the parent; what its workers do is not known here."""
         # As under the lock of a driver: what was counted first is told first.
         with self._offering:

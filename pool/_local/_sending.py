@@ -93,6 +93,7 @@ class Sending:
         """No memory or descriptor for a large message: its jobs fail, the pool goes on."""
         driver = self._driver
         sent = peer.sent.pop(message_id)
+        driver.ended_some = True
         error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
         for job in jobs:
             if driver.jobs.take_out(job.job_id) is not None:

@@ -2,7 +2,8 @@
 
 Part of the scheduler, see `pool._local._scheduler`. A worker whose task waits for other tasks
 does not count, so that another one may run in its place; when it goes on there is one too many,
-which ends as soon as it is idle.
+which ends as soon as it is idle. Starting one takes time, an initializer's too, and a task may wait
+often and shortly: so none is started before there is something for it to do.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class Staffing:
         Whose books these are.
     """
 
-    __slots__ = ("_roster", "_scheduler")
+    __slots__ = ("_roster", "_scheduler", "owed")
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._roster = scheduler.roster
+        #: Substitutes that were not started yet: others had nothing to do.
+        self.owed = 0
 
     def on_processes(self, event: ProcessesChanged, now: float) -> list[Command]:
         """Start those that are missing now, stop those that are too many and idle."""
@@ -62,10 +65,13 @@ class Staffing:
         # Those that are busy end when they have nothing more to do.
         idle = self._roster.idle
         while idle and self.surplus() > 0:
-            self.stop(next(iter(idle.values())), commands)
+            # Rather one that is still starting than one that is up.
+            starting = (worker for worker in idle.values() if not worker.ready)
+            self.stop(next(starting, None) or next(iter(idle.values())), commands)
 
     def start_missing(self, commands: list[Command]) -> None:
         """Start as many workers as are wanted, unless nothing is left for them to do."""
+        self.owed = 0
         scheduler = self._scheduler
         if scheduler.broken or (scheduler.closing and not scheduler.jobs):
             return
@@ -94,7 +100,10 @@ class Staffing:
         commands: list[Command] = []
         if worker.blocked == 1:
             self._scheduler.dispatch.place(worker, commands)
-            self.start_missing(commands)
+            if self._roster.idle:
+                self.owed += 1
+            else:
+                self.start_missing(commands)
             if len(worker.messages) > 1 and not worker.reclaiming:
                 worker.reclaiming = True
                 commands.append(Reclaim(worker.worker_id))
@@ -109,5 +118,6 @@ class Staffing:
         commands: list[Command] = []
         if not worker.blocked:
             self._scheduler.dispatch.place(worker, commands)
+            self.owed = max(0, self.owed - 1)
             self._stop_surplus(commands)
         return self._scheduler.dispatch.fill(commands, now)

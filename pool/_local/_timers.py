@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 
 FOREVER = float("inf")
 
+#: Seconds for which somebody sleeps at most, before he looks at the clock again: the system takes
+#: no more than 24 days, and programs say `get(9999999)`.
+LONGEST = 3600.0
+
 
 class Timers:
     """Actions and when they are due; used under the driver's lock.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 from time import monotonic
 
+from pool._local._timers import LONGEST
 from pool._unraisable import report
 from store._interrupts import shield
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         def check_open(self) -> None: ...
         def step(self, patience: float | None, eager: bool = False) -> None: ...
         def wake(self) -> None: ...
+        def call_back(self) -> None: ...
 
 
 #: Seconds that the stand-in leaves to a thread which has just submitted: mostly it
@@ -178,7 +180,7 @@ class Lead:
                 left = deadline - monotonic()
                 if left <= 0:
                     return False
-                driver.step(left, eager)
+                driver.step(min(left, LONGEST), eager)
             if self._followers:
                 self.notify()
         return True
@@ -304,6 +306,13 @@ class Lead:
         finally:
             self.abdicate()
 
+    def call_back(self) -> None:
+        """Tell who waits for nothing but a callback that the engine was given up."""
+        try:
+            self._driver.call_back()
+        except BaseException as error:
+            report(error, "raised by a callback of a pool that was given up")
+
     def retire_stand_in(self) -> None:
         """End the stand-in thread; there is nothing to drive any more."""
         self._hiring.acquire(False)  # for good: no other one is started
@@ -361,6 +370,7 @@ class StandIn:
             except BaseException as error:
                 # The engine has been given up; its jobs carry the reason.
                 report(error, "ended the background thread of a pool")
+                lead.call_back()
             self.parked = True
             # Whoever found it awake until now did not ring.
             if not lead.forsaken():

@@ -93,6 +93,44 @@ def test_blocked_worker_gets_a_substitute() -> None:
     assert send.worker_id == 2
 
 
+def test_a_substitute_is_started_when_there_is_something_to_do_for_it() -> None:
+    table = Table(processes=2)
+    (send,) = table.submit(1)
+    first = send.worker_id
+    for _ in range(3):  # waits again and again, for what takes no worker of this pool
+        assert table(WorkerBlocked(first)) == []
+        assert table(WorkerUnblocked(first)) == []
+    assert table(WorkerBlocked(first)) == []
+    (send,) = table.submit(2, depth=1)
+    assert send.worker_id == 3 - first
+    started, send = table.submit(3, depth=1)
+    assert (started, send.worker_id) == (StartWorker(3), 3)
+    assert table(WorkerUnblocked(first)) == []
+
+
+def test_one_that_dies_blocked_is_replaced_though_no_substitute_was_needed() -> None:
+    table = Table(processes=2)
+    (send,) = table.submit(1)
+    table(WorkerBlocked(send.worker_id))
+    ended = table(WorkerExited(send.worker_id, send.message_id))
+    assert only(ended, StartWorker) == [StartWorker(3)]
+    assert only(table.submit(2, chunks=3), StartWorker) == []
+
+
+def test_of_two_idle_ones_that_are_too_many_the_one_that_is_not_up_is_stopped() -> None:
+    table = Table(processes=1)
+    table.submit(1)
+    assert table(WorkerBlocked(1)) == [StartWorker(2)]
+    table(WorkerReady(2))
+    (send,) = table.submit(2, depth=1)
+    assert table(WorkerBlocked(2)) == [StartWorker(3)]
+    table(WorkerUnblocked(2))
+    table.answer(send)
+    assert {worker.worker_id for worker in table.scheduler.workers.values() if worker.stopping} == {
+        3
+    }
+
+
 def test_what_waits_behind_a_blocked_task_is_taken_back() -> None:
     table = Table(processes=1)
     _, waiting = table.submit(1, chunks=2)

@@ -51,6 +51,8 @@ class Driver:
         self.wakes += 1
         self._happenings.put(None)
 
+    def call_back(self) -> None: ...
+
     def happen(self, what: Callable[[], object]) -> None:
         self._happenings.put(what)
 

@@ -26,6 +26,8 @@ class Driver:
         #: Name of the thread, each time one begins to sleep.
         self.entered: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.inside = 0
+        #: Who has run callbacks.
+        self.called: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def step(self, patience: float | None, eager: bool = False) -> None:
         self.inside += 1
@@ -41,6 +43,9 @@ class Driver:
 
     def wake(self) -> None:
         self._happenings.put(None)
+
+    def call_back(self) -> None:
+        self.called.put(threading.current_thread().name)
 
     def happen(self, what: Callable[[], object]) -> None:
         self._happenings.put(what)
@@ -341,7 +346,7 @@ def test_callback_in_the_stand_in_may_wait(driver: Driver, lead: Lead) -> None:
     assert results == [True]
 
 
-def test_error_in_the_stand_in_is_reported_and_it_can_be_retired(
+def test_error_in_the_stand_in_is_reported_and_callbacks_that_are_due_are_run(
     driver: Driver, lead: Lead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reports: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -355,6 +360,7 @@ def test_error_in_the_stand_in_is_reported_and_it_can_be_retired(
     driver.happen(fail)
     report = reports.get()
     assert (report.exc_type, str(report.exc_value)) == (ValueError, "broken")
+    assert driver.called.get() == STAND_IN
 
 
 def test_retired_stand_in_is_gone(driver: Driver) -> None:
