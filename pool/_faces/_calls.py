@@ -98,17 +98,18 @@ def call(
     """
     chosen = options(extra)
     args = tuple(args)
+    label = Label(method, func)
     if chosen.seed is not None:
         from pool._faces._seeding import seeded_call
 
         func = seeded_call(func, chosen.seed)
-    label = Label(method, func)
     engine = pool._engine
 
     def made() -> AsyncResult:
         result = AsyncResult(pool, engine, callback, error_callback)
         if chosen.progress:
             result._progress = progress_of(chosen, 1, label)
+            result._caught = chosen.return_exceptions
         return result
 
     if has_refs((*args, *kwds.values())):
@@ -201,9 +202,14 @@ def _encode_held(
 
 
 def fail(result: R, error: BaseException) -> R:
-    """Return a result that has failed already."""
+    """Return a result that has failed already; whoever drives calls back, as for others.
+
+    Not this thread: it may hold a lock that the callback takes.
+    """
     if result.abort(error):
-        result.call_back()
+        engine = result._engine
+        engine.driver.calling.append(result)
+        engine.attend()
     return result
 
 

@@ -36,7 +36,7 @@ def _arrive(key: tuple[int, int], processes: int) -> Pool:
         if worker is not None and (worker.parent_pid, worker.pool) == key:
             pool = PoolHandle(key, processes)
         else:
-            pool = Pool(processes)
+            pool = _Arrived(processes)
         _pools[key] = pool
         _kept.append(pool)
     return pool
@@ -44,6 +44,13 @@ def _arrive(key: tuple[int, int], processes: int) -> Pool:
 
 #: Handles live as long as the worker: their connection to the parent is reused.
 _kept: list[Pool] = []
+
+
+class _Arrived(Pool):
+    """A pool of its own, in a process that was sent one and may have no use for it."""
+
+    _as_standard = "Pool"
+    _starts_later = True
 
 
 class _ParentEngine:

@@ -1,16 +1,18 @@
 """The iterators of ``imap`` and ``imap_unordered``: lazy at both ends.
 
 Input is read ahead by a bounded window only, and the window moves as results are taken.
-So an endless input works, and memory stays flat however slow the consumer is. Nothing is
-lost by that: when the iterator is dropped, or the pool is joined, the rest of the input
-is worked off as in `multiprocessing`, where tasks run whether or not anybody looks.
+So an endless input works, and memory stays flat. In `multiprocessing` tasks run whether or not
+anybody looks: so the rest of the input is worked off when the iterator is dropped, when the pool is
+joined, and, where the input is in memory anyway, when nobody takes results for a while.
 """
 
 from __future__ import annotations
 
 import _thread
+import weakref
 from collections import deque
 
+from pool._faces._results import failures
 from pool._faces._standard import StandardIterator
 
 TYPE_CHECKING = False
@@ -28,6 +30,9 @@ WINDOW_NBYTES = 32 << 20
 
 #: Seconds of work that the window should hold for each worker.
 WINDOW_WORK = 20e-3
+
+#: Seconds for which results may lie there until input that is in memory anyway is worked off.
+UNWATCHED = 0.25
 
 
 class _Raised:
@@ -89,6 +94,8 @@ class Flow:
         self.job_id = 0
         self.cost_key: Any = None
         self.progress: Progress | None = None
+        #: Whether exceptions are wanted as values.
+        self.caught = False
         #: Called with how many chunks may be read in all; None: without limit.
         self.open: Callable[[int | None], None] | None = None
         #: Where its chunks come from.
@@ -100,6 +107,8 @@ class Flow:
         self._opened = window.size
         self._abandoned = False
         self._unlimited = False
+        #: What was taken when somebody last looked, see `watch`.
+        self._seen = 0
         self._unreported = 0
         self._errors = 0
         self._tail: list[Any] = []
@@ -125,8 +134,8 @@ class Flow:
 
     def _count(self, values: list[Any], failed: bool) -> None:
         """Count items: of a chunk that failed it is not known how many it had, but at most."""
+        self._errors += failures(values, failed, self.caught)
         if failed:
-            self._errors += 1
             self._unreported += self._chunksize
         else:
             self._unreported += len(values) if self._single else sum(map(len, values))
@@ -191,6 +200,37 @@ class Flow:
             self._unlimited = True
             self.open(None)
 
+    def watch(self) -> None:
+        """Work the input off though nobody takes results, or waits for a slow one in their order.
+
+        For input that costs no memory more: as in `multiprocessing`, a program may start this, do
+        something else, and want what the tasks do and not what they return.
+        """
+        if self.engine.method == "nested":
+            self.lift()  # there is no clock in a task's own engine
+        else:
+            self.engine.driver.locked(self._look_later)
+
+    def _look_later(self) -> None:
+        this = weakref.ref(self)  # what nobody holds is not to be held for this
+
+        def look() -> None:
+            flow = this()
+            if flow is not None:
+                flow._look()
+
+        self.engine.driver.after(UNWATCHED, look)
+
+    def _look(self) -> None:
+        """Look whether anybody has taken a result since the last look; under the driver's lock."""
+        if self.finished or self._unlimited or self.length is not None:
+            return
+        if self._taken == self._seen and (self.ready or self._parts):
+            self.lift()
+        else:
+            self._seen = self._taken
+            self._look_later()
+
     def work_off(self) -> None:
         """Do as `lift`, for somebody who looks how far it is; and see to it that it goes on."""
         if not self.finished:
@@ -251,7 +291,8 @@ class IMapIterator(StandardIterator):
     _as_standard = "IMapIterator"
 
     def __init__(self, pool: object, flow: Flow, chunksize: int) -> None:
-        self._pool = pool
+        # Until its end: a pool that nobody else holds has work as long as this.
+        self._pool: object = pool
         self._flow = flow
         self._chunk: Any = iter(())
         self._single = chunksize == 1
@@ -315,6 +356,7 @@ class IMapIterator(StandardIterator):
                     flow.taken(1)
                     continue
                 if flow.finished:
+                    self._pool = None
                     raise StopIteration
             if not flow.engine.wait(flow.is_ready, timeout):
                 from multiprocessing import TimeoutError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _operator import index
+
 from pool._faces._calls import progress_of
 from pool._faces._iterators import Flow, IMapIterator, IMapUnorderedIterator, Window
 from pool._faces._maps import needed_by_first
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._faces._pool import Pool
+
+#: Libraries whose classes hold what they contain. Others may load it item by item.
+_CONTAINERS = frozenset({"builtins", "collections", "array", "numpy", "pandas"})
 
 
 def start_imap(
@@ -35,16 +40,21 @@ def start_imap(
     """
     if chunksize < 1:
         raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+    chunksize = index(chunksize)
     label = Label(method, func)
     chosen = options(extra)
     limits = (chosen.timeout, chosen.retries)
     if chosen.single:
         chunksize = 1
+    in_memory = _is_in_memory(iterable)
+    progress = progress_of(chosen, _length(iterable), label) if chosen.progress else None
     if chosen.seed is not None:
-        func, iterable, mode = _seeded(func, iterable, mode, chosen.seed)
+        from pool._faces._seeding import seeded_map
+
+        func, iterable = seeded_map(func, iterable, chosen.seed, mode == STAR)
+        mode = STAR
     if chosen.return_exceptions:
         mode |= CAUGHT
-    progress = progress_of(chosen, _length(iterable), label) if chosen.progress else None
     engine = pool._engine
     known = iterable.__class__ in (list, tuple)
     try:
@@ -67,6 +77,7 @@ def start_imap(
     window = Window(pool._processes, chunksize)
     flow = Flow(engine, ordered, window, chunksize)
     flow.progress = progress
+    flow.caught = chosen.return_exceptions
     flow.cost_key = (function.function_id, chunksize)
     if with_refs:
         from pool._faces import _awaited
@@ -92,6 +103,8 @@ def start_imap(
     flow.job_id = source.job_id = job_id
     # Last: other threads that find it there have the rest of its input read.
     engine.lazies.add(flow)
+    if in_memory and not source.final:
+        flow.watch()
     iterator = kind(pool, flow, chunksize)
     try:
         if isinstance(source, Fed):
@@ -102,14 +115,11 @@ def start_imap(
     return iterator
 
 
-def _seeded(
-    func: Callable[..., Any], iterable: Iterable[Any], mode: int, seed: Any
-) -> tuple[Callable[..., Any], Iterable[Any], int]:
-    from pool._faces._seeding import SeededCall, seed_sequence
-
-    root = seed_sequence(seed)
-    assert root is not None
-    return SeededCall(func, root, mode == STAR), enumerate(iterable), MAP
+def _is_in_memory(iterable: Iterable[Any]) -> bool:
+    """Return whether reading it takes no memory beyond what it has already."""
+    kind = type(iterable)
+    library = kind.__module__.partition(".")[0]
+    return hasattr(kind, "__len__") and library in _CONTAINERS
 
 
 def _needed_by_first(items: Any, asks: int) -> int:

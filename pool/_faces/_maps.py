@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _operator import index
+
 from pool._faces._calls import fail, progress_of
 from pool._faces._options import Label, options
 from pool._faces._references import has_refs, hold_refs
@@ -54,14 +56,15 @@ def start_map(
             chunksize += 1
     elif chunksize < 1:
         raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+    chunksize = index(chunksize)
     label = Label(method, func)
     if chosen.single:
         chunksize = 1
     if chosen.seed is not None:
         from pool._faces._seeding import seeded_map
 
-        func, items = seeded_map(func, items, chosen.seed, mode == STAR)
-        mode = MAP
+        func, arguments = seeded_map(func, items, chosen.seed, mode == STAR)
+        items, mode = list(arguments), STAR
     chunksize = max(1, chunksize)
     engine = pool._engine
     parcels = None
@@ -82,6 +85,7 @@ def start_map(
     caught = CAUGHT if chosen.return_exceptions else 0
     if chosen.progress:
         result._progress = progress_of(chosen, length, label)
+        result._caught = chosen.return_exceptions
     limits = (chosen.timeout, chosen.retries)
     if parcels is not None:
         result._job_id = _awaited.submit(

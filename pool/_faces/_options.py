@@ -42,7 +42,8 @@ class Options:
             raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
         if retries.__class__ is bool or not isinstance(retries, int) or retries < 0:
             raise ValueError(f"retries must be an int of 0 or more, not {retries!r}")
-        self.timeout = timeout
+        # A plain one: it is part of messages.
+        self.timeout = None if timeout is None else float(timeout)
         self.retries = retries
         self.return_exceptions = bool(return_exceptions)
         self.progress = progress

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _operator import index
+
 from pool._faces._engines import Engines
 from pool._faces._standard import StandardPool
 
@@ -85,6 +87,8 @@ class Pool(StandardPool):
 
     __module__ = "pool"
     _as_standard = "Pool"
+    #: Workers are started by the first call.
+    _starts_later = False
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class Pool(StandardPool):
             processes = usable_cpus()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
+        processes = index(processes)  # numpy's integers are not what messages are made of
         if maxtasksperchild is not None and (
             not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
         ):
@@ -122,7 +127,7 @@ class Pool(StandardPool):
             blas_threads,
             id(self),
         )
-        if _in_worker():
+        if self._starts_later or _in_worker():
             _load_engine()
         else:
             self._engines.prepare()
@@ -441,6 +446,15 @@ class Pool(StandardPool):
                     source=self,
                     stacklevel=2,
                 )
+        except ResourceWarning:
+            raise  # a filter makes an error of it: shown like others that finalizers raise
+        except Exception:
+            pass  # the interpreter is going down
+        finally:
+            self._end_quietly()
+
+    def _end_quietly(self) -> None:
+        try:
             self._end()  # not what a derived class does when it is terminated
         except Exception:
             return  # never made, or the interpreter is going down

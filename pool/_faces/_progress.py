@@ -49,7 +49,7 @@ class ProgressEvent:
     elapsed : float
         Seconds since the job was submitted.
     label : str
-        Name of the call, such as "map render.tile".
+        Name of the call, such as "map(render.tile)".
     errors : int
         Items that failed.
     """

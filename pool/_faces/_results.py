@@ -32,6 +32,8 @@ class AsyncResult(StandardResult):
     #: Which call of a stream this is.
     _index: int | None = None
     _progress: Progress | None = None
+    #: Whether exceptions are wanted as values.
+    _caught = False
     #: Whether what is waited for is one answer.
     _eager = True
 
@@ -42,8 +44,8 @@ class AsyncResult(StandardResult):
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> None:
-        # Keeps the pool alive: `Pool().apply_async(...)` must not lose its workers.
-        self._pool = pool
+        # Held until it is there: `Pool().apply_async(...)` must not lose its workers.
+        self._pool: object = pool
         self._engine = engine
         if callback is not None:
             self._callback = callback
@@ -106,6 +108,7 @@ class AsyncResult(StandardResult):
             from multiprocessing import TimeoutError
 
             raise TimeoutError
+        self._pool = None  # not where it is delivered: a pool may end with that
         if self._success:
             return self._value
         raise self._value
@@ -171,7 +174,7 @@ class AsyncResult(StandardResult):
 
     def _report(self) -> None:
         assert self._progress is not None
-        self._progress.update(1)
+        self._progress.update(1, failures([self._value], not self._success, self._caught))
         self._progress.close()
 
 
@@ -198,12 +201,16 @@ class MapResult(AsyncResult):
         self._values = [None] * length
         self._first_failed = -1
         self._received = 0
+        self._failures = 0
         self._reported = 0
+        self._reported_failures = 0
         self._whole = False
 
     def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
         size = self._chunksize
         self._received += len(values) * size
+        if self._progress is not None:
+            self._failures += failures(values, failed, self._caught)
         if failed:
             # Of several failures the first by position is raised: the same one each time.
             if self._first_failed < 0 or start < self._first_failed:
@@ -247,7 +254,25 @@ class MapResult(AsyncResult):
         progress = self._progress
         assert progress is not None
         received = min(self._received, self._length)  # the last chunk may be shorter
-        progress.update(received - self._reported)
-        self._reported = received
+        failed = self._failures
+        progress.update(received - self._reported, failed - self._reported_failures)
+        self._reported, self._reported_failures = received, failed
         if self._whole:
-            progress.close() if self._success else progress.fail()
+            progress.close() if self._success or failed else progress.fail()
+
+
+def failures(values: list[Any], failed: bool, caught: bool) -> int:
+    """Return how many items are known to have failed, of what was delivered.
+
+    Parameters
+    ----------
+    values : list
+        Outcomes of chunks; of one if `failed`.
+    failed : bool
+        It is what the chunk raised: at least one of its items.
+    caught : bool
+        Exceptions are wanted as values, so each chunk is one item.
+    """
+    if failed:
+        return 1
+    return sum(isinstance(value, BaseException) for value in values) if caught else 0

@@ -15,7 +15,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
@@ -81,35 +81,31 @@ def seed_item(root: bytes, index: int) -> None:
 
 
 class SeededCall:
-    """Call a function on one item, with the random generators seeded for that item.
+    """Call a function with the random generators seeded for the item of that index.
 
     Parameters
     ----------
     function : callable
     root : bytes
         From `seed_sequence`.
-    star : bool
-        Whether an item is a tuple of arguments.
     """
 
-    __slots__ = ("__wrapped__", "root", "star")
+    __slots__ = ("__wrapped__", "root")
 
-    def __init__(self, function: Callable[..., Any], root: bytes, star: bool = False) -> None:
+    def __init__(self, function: Callable[..., Any], root: bytes) -> None:
         self.__wrapped__ = function
         self.root = root
-        self.star = star
 
-    def __call__(self, indexed_item: tuple[int, Any]) -> Any:
+    def __call__(self, index: int, *args: Any) -> Any:
         global _current
-        index, item = indexed_item
         seed_item(self.root, index)
         try:
-            return self.__wrapped__(*item) if self.star else self.__wrapped__(item)
+            return self.__wrapped__(*args)
         finally:
             _current = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SeededCall, (self.__wrapped__, self.root, self.star)
+        return SeededCall, (self.__wrapped__, self.root)
 
     def __repr__(self) -> str:
         return f"<seeded {self.__wrapped__!r}>"
@@ -124,21 +120,30 @@ def seeded_call(func: Callable[..., Any], seed: object) -> Callable[..., Any]:
     return partial(_call_seeded, SeededCall(partial(_apply, func), root))
 
 
-def _apply(func: Callable[..., Any], call: tuple[Any, Any]) -> Any:
-    return func(*call[0], **call[1])
+def _apply(func: Callable[..., Any], args: Any, kwds: Any) -> Any:
+    return func(*args, **kwds)
 
 
 def _call_seeded(seeded: Callable[..., Any], *args: Any, **kwds: Any) -> Any:
-    return seeded((0, (args, kwds)))
+    return seeded(0, args, kwds)
 
 
 def seeded_map(
-    func: Callable[..., Any], items: Sequence[Any], seed: object, star: bool
-) -> tuple[Callable[..., Any], Sequence[Any]]:
-    """Return function and items such that the function is seeded for each item."""
+    func: Callable[..., Any], items: Iterable[Any], seed: object, star: bool
+) -> tuple[Callable[..., Any], Iterator[tuple[Any, ...]]]:
+    """Return a function, and tuples of arguments for it, such that it is seeded for each item.
+
+    Parameters
+    ----------
+    star : bool
+        Whether an item is a tuple of arguments. They stay arguments of their own: references
+        among them arrive as values.
+    """
     root = seed_sequence(seed)
     assert root is not None
-    return SeededCall(func, root, star), list(enumerate(items))
+    if star:
+        return SeededCall(func, root), ((index, *args) for index, args in enumerate(items))
+    return SeededCall(func, root), enumerate(items)
 
 
 def _digest(key: bytes, data: bytes) -> bytes:

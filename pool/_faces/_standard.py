@@ -10,6 +10,7 @@ Nothing here imports the standard module: nobody can ask for its classes who has
 from __future__ import annotations
 
 import sys
+from _operator import index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class StandardPool(AsStandard):
 
     def _repopulate_pool(self) -> None:
         """Have as many workers as `_processes` says, to which programs assign."""
+        self._processes = index(self._processes)
         self._engines.resize(self._processes)
 
 

@@ -22,6 +22,8 @@ class WorkerView:
         self._engine = engine
         self._peer = engine.driver.peers.get(worker_id)
         self.worker_id = worker_id
+        # Made for each look; programs compare what they saw.
+        self._key = id(engine), worker_id
         self.name = f"PoolWorker-{worker_id}"
         self.state = state
         self.tasks_done = tasks_done
@@ -39,7 +41,7 @@ class WorkerView:
         """
         engine, peer = self._engine, self._peer
         driver = engine.driver
-        if peer is not None and not (self._is_known() or driver.held_here):
+        if peer is not None and not (self._is_known() or driver.inside()):
             driver.locked(driver.crew.ask_pids)
             engine.wait(self._is_known)
         return self.known_pid
@@ -80,9 +82,15 @@ class WorkerView:
         self._signal(_signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        driver = self._engine.driver
+        # Without the lock, which a signal handler may find held by its own thread.
         if self._engine.usable:
-            driver.locked(lambda: driver.crew.signal(self.worker_id, number))
+            self._engine.driver.crew.signal(self.worker_id, number)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WorkerView) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def __repr__(self) -> str:
         return f"<{self.name} pid={self.known_pid} {self.state}>"

@@ -23,7 +23,8 @@ from joblib.parallel import (
     register_parallel_backend,
 )
 
-from pool import Pool, cpu_count
+from pool import Pool
+from pool._cpus import usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     _users = 0
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return how many workers `n_jobs` means: -1 is one for each CPU, -2 one less.
+        """Return how many workers `n_jobs` means: -1 one for each usable CPU, -2 one less.
 
         Raises
         ------
@@ -72,7 +73,7 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             raise ValueError("n_jobs == 0 in Parallel has no meaning; give 1 or more, or -1")
         if n_jobs is None:
             return 1
-        return n_jobs if n_jobs > 0 else max(cpu_count() + 1 + n_jobs, 1)
+        return n_jobs if n_jobs > 0 else max(usable_cpus() + 1 + n_jobs, 1)
 
     def configure(
         self,

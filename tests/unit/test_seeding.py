@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pool._faces._seeding import SeededCall, seed_item, seed_sequence
+from pool._faces._seeding import SeededCall, seed_item, seed_sequence, seeded_map
 
 
 @pytest.fixture(autouse=True)
@@ -39,23 +39,29 @@ def root(seed: object = 42) -> bytes:
 
 def test_numbers_do_not_depend_on_order_or_neighbours() -> None:
     call = SeededCall(draw, root())
-    forward = [call((index, "x")) for index in range(20)]
+    forward = [call(index, "x") for index in range(20)]
     random.random()
     np.random.random(100)
-    backward = [call((index, "x")) for index in reversed(range(20))]
+    backward = [call(index, "x") for index in reversed(range(20))]
     assert forward == backward[::-1]
     assert len({numbers for _, *numbers_ in forward for numbers in numbers_}) == 40
 
 
-def test_star_spreads_the_item() -> None:
-    plain, star = SeededCall(draw, root()), SeededCall(add, root(), star=True)
-    assert star((3, (1, 2))) == (3, plain((3, None))[1])
+def test_arguments_are_those_of_the_item() -> None:
+    (plain, items), (star, tuples) = (
+        seeded_map(draw, [None] * 4, 42, False),
+        seeded_map(add, [(1, number) for number in range(4)], 42, True),
+    )
+    assert list(items)[3] == (3, None)
+    arguments = list(tuples)[3]
+    assert arguments == (3, 1, 3)
+    assert star(*arguments) == (4, plain(3, None)[1])
 
 
 def test_survives_pickling() -> None:
-    call = SeededCall(add, root(), star=True)
+    call = SeededCall(add, root())
     copy = pickle.loads(pickle.dumps(call))
-    assert copy((7, (1, 2))) == call((7, (1, 2)))
+    assert copy(7, 1, 2) == call(7, 1, 2)
     assert copy.__wrapped__ is add
 
 
@@ -93,7 +99,7 @@ def test_python_and_numpy_do_not_get_the_same_stream() -> None:
 
 def test_error_of_the_function_comes_through() -> None:
     with pytest.raises(ZeroDivisionError):
-        SeededCall(lambda x: 1 / x, root())((0, 0))
+        SeededCall(lambda x: 1 / x, root())(0, 0)
 
 
 NUMPY_COMES_LATE = """
@@ -107,7 +113,7 @@ def draw(item):
 call = SeededCall(draw, seed_sequence(42))
 assert "numpy" not in sys.modules
 for index in map(int, sys.argv[1:]):
-    print(call((index, None)))
+    print(call(index, None))
 loader = sys.modules["numpy.random"].__loader__
 assert type(loader).__module__ != "pool._faces._seeding", loader
 assert sys.modules["numpy.random"].__spec__.loader is loader
@@ -118,7 +124,7 @@ NUMPY_COMES_BETWEEN = """
 from pool._faces._seeding import SeededCall, seed_sequence
 
 call = SeededCall(lambda item: None, seed_sequence(42))
-call((0, None))
+call(0, None)
 import numpy.random
 print(numpy.random.random())
 """
@@ -138,7 +144,7 @@ def lines_of(script: str, *args: str) -> list[str]:
 def test_numpy_imported_by_the_task_is_seeded_then() -> None:
     first = lines_of(NUMPY_COMES_LATE, "5", "6")
     second = lines_of(NUMPY_COMES_LATE, "6", "5")
-    here = [str(SeededCall(draw, root())((index, None))[2]) for index in (5, 6)]
+    here = [str(SeededCall(draw, root())(index, None)[2]) for index in (5, 6)]
     assert first == second[::-1] == here
 
 
