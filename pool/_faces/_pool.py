@@ -53,7 +53,8 @@ class Pool(StandardPool):
         Tasks (chunks of a map) after which a worker is replaced by a fresh one.
     context : optional
         From `get_context`. By default workers are forked from a clean server process and
-        inherit nothing but the working directory, environment and ``sys.path``.
+        inherit nothing, but take over what the program has set: working directory, environment,
+        ``sys.path``, loggers, limits and so on.
     blas_threads : int, optional
         Threads of BLAS and OpenMP libraries in each worker; CPUs divided by workers by
         default.
@@ -341,7 +342,7 @@ class Pool(StandardPool):
         Parameters
         ----------
         iterable : iterable
-            May be endless: it is read ahead by a bounded number of items only. If it
+            May be endless: an iterator is read ahead by a bounded number of items only. If it
             raises, the iterator raises the same after the results of what came before.
         chunksize : int
             Items of one task; 1 costs little here.
