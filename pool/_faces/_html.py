@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-__all__ = ["pool_html", "pool_repr"]
+__all__ = ["pool_html"]
 
-# What the line and the table's heading show, in this order; a count of zero is left out.
+# What the heading shows, in this order; a count of zero is left out.
 _COUNTS = (
-    ("jobs", "job outstanding", "jobs outstanding"),
+    ("jobs", "call outstanding", "calls outstanding"),
     ("queued", "task queued", "tasks queued"),
     ("tasks_done", "task done", "tasks done"),
     ("tasks_failed", "failed", "failed"),
@@ -27,7 +27,6 @@ _COLUMNS = (
     ("pid", "pid"),
     ("state", "state"),
     ("tasks_done", "tasks done"),
-    ("restarts", "restarts"),
     ("nbytes", "memory"),
 )
 
@@ -35,24 +34,13 @@ _COLUMNS = (
 MAX_ROWS = 32
 
 
-def pool_repr(stats: Mapping[str, Any]) -> str:
-    """Return one line such as ``<pool.Pool running, 2 workers (default), 17 tasks done>``.
-
-    Parameters
-    ----------
-    stats : mapping
-        From ``Pool.stats()``; what is missing there is left out here.
-    """
-    return f"<pool.Pool {', '.join(_summary(stats))}>"
-
-
 def pool_html(stats: Mapping[str, Any]) -> str:
-    """Return an HTML fragment: the same line, and a table with one row a worker.
+    """Return an HTML fragment: what the pool does, and a table with one row a worker.
 
     Parameters
     ----------
     stats : mapping
-        From ``Pool.stats()``. Every text is escaped.
+        From ``Pool.stats()``; what is missing there is left out here. Every text is escaped.
     """
     heading = f"<b>pool.Pool</b> {_escape(', '.join(_summary(stats)))}"
     workers = list(stats.get("workers", ()))
@@ -84,8 +72,6 @@ def _summary(stats: Mapping[str, Any]) -> list[str]:
         count = stats.get(key, 0)
         if count:
             parts.append(f"{count} {one if count == 1 else many}")
-    if "nbytes" in stats:
-        parts.append(format_nbytes(stats["nbytes"]))
     return parts
 
 

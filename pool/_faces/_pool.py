@@ -476,7 +476,7 @@ class Pool(StandardPool):
             ``processes``, ``start_method``, ``state``, ``jobs`` (outstanding calls),
             ``queued`` (tasks not sent), ``tasks_done``, ``tasks_failed``, ``restarts``
             (workers replaced after they died) and ``workers``: for each one
-            ``worker_id``, ``pid``, ``state`` and ``tasks_done``.
+            ``worker_id``, ``pid``, ``state``, ``tasks_done`` and ``nbytes`` (memory in RAM).
         """
         from pool._faces._stats import stats
 

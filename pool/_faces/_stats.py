@@ -116,11 +116,19 @@ def worker_views(pool: Pool) -> list[WorkerView]:
     return views
 
 
+def _resident(pid: int | None) -> int | None:
+    """Return the memory that a worker has in RAM, without what it shares with files."""
+    if pid is None:
+        return None
+    from pool._memory import resident
+
+    return resident(pid)
+
+
 def stats(pool: Pool) -> dict[str, Any]:
     """Return `Pool.stats`."""
     workers = worker_views(pool)
     engine = pool._engines.main
-    driver = None if engine is None else engine.driver
     return {
         "processes": pool._processes,
         "start_method": pool._engines.method if engine is None else engine.method,
@@ -131,10 +139,11 @@ def stats(pool: Pool) -> dict[str, Any]:
                 "pid": worker.known_pid,
                 "state": worker.state,
                 "tasks_done": worker.tasks_done,
+                "nbytes": _resident(worker.known_pid),
             }
             for worker in workers
         ],
-        "jobs": 0 if driver is None else len(driver.jobs),
+        "jobs": sum(len(each.unfinished()) for each in pool._engines.all()),
         "queued": 0 if engine is None else engine.scheduler.queued,
         "tasks_done": 0 if engine is None else engine.scheduler.tasks_done,
         "tasks_failed": 0 if engine is None else engine.scheduler.tasks_failed,

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from pool._faces._html import MAX_ROWS, format_nbytes, pool_html, pool_repr
+from pool._faces._html import MAX_ROWS, format_nbytes, pool_html
 
 
 def stats(**changes: Any) -> dict[str, Any]:
     workers = [
         {"worker_id": 1, "pid": 101, "state": "idle", "tasks_done": 9},
-        {"worker_id": 3, "pid": 103, "state": "running", "tasks_done": 8},
+        {"worker_id": 3, "pid": 103, "state": "busy", "tasks_done": 8},
     ]
     return {
         "processes": 2,
         "start_method": "default",
-        "state": "running",
+        "state": "RUN",
         "workers": workers,
         "jobs": 1,
         "tasks_done": 17,
@@ -56,18 +56,22 @@ class Cells(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def test_repr() -> None:
-    assert pool_repr(stats()) == (
-        "<pool.Pool running, 2 workers (default), 1 job outstanding, 4 tasks queued, "
-        "17 tasks done, 1 worker restarted>"
+def heading(of: dict[str, Any]) -> str:
+    return Cells(pool_html({**of, "workers": []})).text
+
+
+def test_heading() -> None:
+    assert heading(stats()) == (
+        "pool.Pool RUN, 2 workers (default), 1 call outstanding, 4 tasks queued, 17 tasks done, "
+        "1 worker restarted"
     )
 
 
-def test_repr_leaves_out_what_is_zero_or_missing() -> None:
+def test_heading_leaves_out_what_is_zero_or_missing() -> None:
     quiet = stats(processes=1, jobs=0, tasks_done=0, restarts=0, queued=0)
-    assert pool_repr(quiet) == "<pool.Pool running, 1 worker (default)>"
-    assert pool_repr({}) == "<pool.Pool unknown>"
-    assert "2 failed" in pool_repr(stats(tasks_failed=2))
+    assert heading(quiet) == "pool.Pool RUN, 1 worker (default)"
+    assert heading({}) == "pool.Pool unknown"
+    assert "2 failed" in heading(stats(tasks_failed=2))
 
 
 def test_table_has_one_row_a_worker() -> None:
@@ -75,18 +79,16 @@ def test_table_has_one_row_a_worker() -> None:
     assert cells.rows == [
         ["worker", "pid", "state", "tasks done"],
         ["1", "101", "idle", "9"],
-        ["3", "103", "running", "8"],
+        ["3", "103", "busy", "8"],
     ]
     assert "17 tasks done" in cells.text
 
 
-def test_table_shows_memory_and_restarts_where_they_are_known() -> None:
+def test_table_shows_memory_where_it_is_known() -> None:
     worker = {"worker_id": 1, "pid": 101, "state": "idle", "tasks_done": 9}
-    known = {**worker, "restarts": 2, "nbytes": 5_300_000}
-    cells = Cells(pool_html(stats(workers=[known, worker], nbytes=5_300_000)))
-    assert cells.rows[0][-2:] == ["restarts", "memory"]
-    assert cells.rows[1][-2:] == ["2", "5.3 MB"]
-    assert cells.rows[2][-2:] == ["", ""]
+    cells = Cells(pool_html(stats(workers=[{**worker, "nbytes": 5_300_000}, worker])))
+    assert cells.rows[0][-1] == "memory"
+    assert [row[-1] for row in cells.rows[1:]] == ["5.3 MB", ""]
 
 
 def test_texts_are_escaped() -> None:
