@@ -5,7 +5,7 @@ from __future__ import annotations
 from _operator import index
 
 from pool._faces._engines import Engines
-from pool._faces._standard import StandardPool
+from pool._faces._standard import StandardPool, warn_unclosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -439,26 +439,12 @@ class Pool(StandardPool):
     def __del__(self) -> None:
         try:
             if self._state == RUN:
-                import warnings
-
-                warnings.warn(
-                    f"unclosed running multiprocessing pool {self!r}",
-                    ResourceWarning,
-                    source=self,
-                    stacklevel=2,
-                )
-        except ResourceWarning:
-            raise  # a filter makes an error of it: shown like others that finalizers raise
-        except Exception:
-            pass  # the interpreter is going down
+                warn_unclosed(self)
         finally:
-            self._end_quietly()
-
-    def _end_quietly(self) -> None:
-        try:
-            self._end()  # not what a derived class does when it is terminated
-        except Exception:
-            return  # never made, or the interpreter is going down
+            try:
+                self._end()  # not what a derived class does when it is terminated
+            except Exception:
+                pass  # never made, or the interpreter is going down
 
     def __reduce__(self) -> tuple[Any, ...]:
         from pool._faces._handles import reduce_pool

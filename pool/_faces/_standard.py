@@ -134,6 +134,25 @@ class StandardPool(AsStandard):
         self._engines.resize(self._processes)
 
 
+def warn_unclosed(pool: StandardPool) -> None:
+    """Warn, as the standard does, of a pool that is collected and was not closed.
+
+    Raises
+    ------
+    ResourceWarning
+        Where a filter makes an error of it: it is shown, as what finalizers raise.
+    """
+    try:
+        import warnings
+
+        text = f"unclosed running multiprocessing pool {pool!r}"
+        warnings.warn(text, ResourceWarning, source=pool, stacklevel=3)
+    except ResourceWarning:
+        raise
+    except Exception:
+        return  # the interpreter is going down
+
+
 class StandardResult(AsStandard):
     """The private names of the standard's ApplyResult and MapResult."""
 
