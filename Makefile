@@ -32,7 +32,8 @@ help:
 	@echo "make test         run the whole test suite"
 	@echo "make lint types   check style and types"
 	@echo "make docs         build the documentation into build/docs/index.html"
-	@echo "make bench        compare with multiprocessing.Pool and others (bench-quick: a short run)"
+	@echo "make bench        compare with multiprocessing.Pool and others (bench-quick: a short run;"
+	@echo "                  EXTRAS=bench,ray,dask: with Ray and Dask, too)"
 	@echo "make build        build the wheel and the source distribution"
 	@echo "make clean        remove what the other targets made"
 
