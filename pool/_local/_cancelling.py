@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pool._local._events import Command, RecallHeard, RecallRequested
+    from pool._local._events import Command, InterruptMissed, RecallHeard, RecallRequested
     from pool._local._records import Job, Message, Worker
     from pool._local._scheduler import Scheduler
 
@@ -87,6 +87,14 @@ class Cancelling:
         """Note that a task was told to stop, and deals with it as it likes."""
         self._interrupts.heard((event.worker_id, event.message_id, event.job_id, event.index))
         return []
+
+    def on_missed(self, event: InterruptMissed, now: float) -> list[Command]:
+        """Ask once more: the task had not begun, and is to have its time to tidy up."""
+        worker_id, message_id, job_id, index = event
+        worker = self._scheduler.workers.get(worker_id)
+        if worker is None or message_id not in worker.messages:
+            return []
+        return [self._interrupts.missed((worker_id, message_id, job_id, index), now)]
 
     def _call_off(self, job: Job, index: int | None, commands: list[Command], now: float) -> None:
         """Interrupt what runs of a job, and take back what waits in mailboxes."""

@@ -219,12 +219,15 @@ class Crew:
             return
         target = peer.target(message_id, job_id, index)
         if target is None:
-            return  # it is over: nobody else's task must be hit
+            return  # it is over, or has not begun: nobody else's task must be hit
         if how == ev.ASK and peer.was_struck(message_id):
             self._driver.inbox.append(ev.RecallHeard(worker_id, message_id, job_id, index))
         elif how != ev.KILL:
             peer.aim(message_id, target if how == ev.ASK else target | EXIT_AT_ONCE)
             self.signal(worker_id, _signal.SIGINT)
+        elif not peer.was_aimed_at(message_id, target):
+            missed = ev.InterruptMissed(worker_id, message_id, job_id, index)
+            self._driver.inbox.append(missed)
         elif peer.runs(message_id, job_id, index):
             self.signal(worker_id, _signal.SIGKILL)
 

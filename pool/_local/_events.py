@@ -49,6 +49,12 @@ if TYPE_CHECKING:
         job_id: int
         index: int | None  # type: ignore[assignment]  # as above
 
+    class InterruptMissed(NamedTuple):
+        worker_id: int
+        message_id: int
+        job_id: int
+        index: int | None  # type: ignore[assignment]  # as above
+
     class WorkerReady(NamedTuple):
         worker_id: int
 
@@ -172,6 +178,7 @@ if TYPE_CHECKING:
         | CancelRequested
         | RecallRequested
         | RecallHeard
+        | InterruptMissed
         | WorkerReady
         | WorkerRefused
         | MessageAnswered
@@ -224,6 +231,8 @@ else:
     RecallRequested = namedtuple("RecallRequested", "job_id index force")
     # An interrupt has been raised in it.
     RecallHeard = namedtuple("RecallHeard", "worker_id message_id job_id index")
+    # It was about to be ended by force, and was never asked: when it was to be, it had not begun.
+    InterruptMissed = namedtuple("InterruptMissed", "worker_id message_id job_id index")
     WorkerReady = namedtuple("WorkerReady", "worker_id")
     # Its initializer raised: the pool can never work.
     WorkerRefused = namedtuple("WorkerRefused", "worker_id")

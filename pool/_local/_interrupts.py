@@ -46,6 +46,12 @@ class Interrupts:
         self.asked[key] = (now + GRACE, KILL, True) if force else (now + AGAIN, ASK, True)
         return Interrupt(*key, EXIT if force else ASK)
 
+    def missed(self, key: Key, now: float) -> Interrupt:
+        """Ask one that is overdue and was never asked: it has begun only by now."""
+        if key in self.asked:
+            return Interrupt(*key, EXIT)  # recalled by force, until it is over
+        return self.cancel(key, now)
+
     def heard(self, key: Key) -> None:
         """Note that a recalled one has been struck: not to be asked again."""
         if self.asked.get(key, _NOT_ASKED)[1:] == (ASK, True):

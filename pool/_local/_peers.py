@@ -10,6 +10,7 @@ from pool._pickling import loads
 from pool._transport._channel import Channel, DescriptorsLost
 from pool._transport._journal import (
     ALL_CHUNKS,
+    EXIT_AT_ONCE,
     FINISHED,
     FLUSHED,
     HALT,
@@ -268,6 +269,14 @@ class Peer:
         """Return whether an interrupt has been raised in the running chunk of a message."""
         words = self.slot.words
         return words[STRUCK] == chunk_word(message_id, words[FINISHED])
+
+    def was_aimed_at(self, message_id: int, chunk: int) -> bool:
+        """Return whether a SIGINT was meant for that chunk of a message."""
+        words = self.slot.words
+        return words[TARGET] == message_id and words[TARGET_CHUNK] & ~EXIT_AT_ONCE in (
+            ALL_CHUNKS,
+            chunk,
+        )
 
     def aim(self, message_id: int, chunk: int) -> None:
         """Tell the worker which chunk a SIGINT is meant for."""

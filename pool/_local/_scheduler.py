@@ -89,6 +89,7 @@ class Scheduler:
             ev.CancelRequested: self.cancelling.on_cancel,
             ev.RecallRequested: self.cancelling.on_recall,
             ev.RecallHeard: self.cancelling.on_heard,
+            ev.InterruptMissed: self.cancelling.on_missed,
             ev.WorkerReady: self._on_ready,
             ev.WorkerRefused: self._on_refused,
             ev.MessageAnswered: self._on_answered,

@@ -377,7 +377,11 @@ def test_message_that_is_read_and_not_begun_is_about_to_run_its_first_chunk(pair
 
 
 def test_worker_reads_the_aim(pair: Pair) -> None:
+    assert not pair.peer.was_aimed_at(5, 3)
     pair.peer.aim(5, 3)
+    assert pair.peer.was_aimed_at(5, 3)
+    assert not pair.peer.was_aimed_at(5, 2)
+    assert not pair.peer.was_aimed_at(4, 3)
     assert (pair.page.words[TARGET], pair.page.words[TARGET_CHUNK]) == (5, 3)
 
 

@@ -18,6 +18,7 @@ from pool._local._events import (
     FailChunk,
     FinishJob,
     Interrupt,
+    InterruptMissed,
     MessagesReclaimed,
     RecallHeard,
     RecallRequested,
@@ -93,6 +94,22 @@ def test_cancelled_task_that_does_not_stop_is_killed_after_the_grace() -> None:
     assert table(DeadlinePassed()) == [Interrupt(1, send.message_id, 1, None, True)]
     assert table.scheduler.next_deadline() is None
     assert table(WorkerExited(1, send.message_id)) == [StartWorker(2)]
+
+
+def test_cancelled_task_that_began_late_is_asked_before_it_is_killed() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=10)
+    (send, *_) = only(table.submit(1, chunks=10), Send)
+    table(CancelRequested(1, 3))
+    key = (1, send.message_id, 1, 3)
+    table.now = GRACE
+    assert only(table(DeadlinePassed()), Interrupt) == [Interrupt(*key, KILL)]
+    # It runs by now, and nothing was meant for it.
+    assert table(InterruptMissed(*key)) == [Interrupt(*key, ASK)]
+    table.now = 2 * GRACE
+    assert only(table(DeadlinePassed()), Interrupt) == [Interrupt(*key, KILL)]
+    table.answer(send, done=5)
+    assert table(InterruptMissed(*key)) == []
 
 
 def test_cancelled_task_that_stops_in_time_is_pardoned() -> None:

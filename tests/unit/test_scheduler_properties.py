@@ -211,7 +211,10 @@ class World:
             and command.index in (None, current.running[1])
         ):
             place = current.message_id, current.finished
-            if command.how != ev.ASK:
+            if command.how == ev.KILL and worker.asked != place:
+                key = (command.worker_id, command.message_id, command.job_id, command.index)
+                self.inbox.append(ev.InterruptMissed(*key))
+            elif command.how != ev.ASK:
                 worker.signalled = True
             elif worker.struck == place:
                 key = (command.worker_id, command.message_id, command.job_id, command.index)
@@ -679,7 +682,7 @@ COMMANDS = (
 def test_the_world_is_eventful_enough() -> None:
     """The fuzz means something only if the rare things do happen in it."""
     seen: Counter[str] = Counter()
-    for seed in range(300):
+    for seed in range(600):
         world = play(seed)
         for event, _, commands in world.log:
             seen[type(event).__name__] += 1
