@@ -199,13 +199,8 @@ class Engines:
 
     def all(self) -> list[LocalEngine]:
         """Return those that this process has started."""
-        engines = list(self._sides)
-        engines += [
-            engine
-            for engine in (self._sharing, self.main)
-            if engine is not None and not engine.foreign
-        ]
-        return engines
+        engines = (*self._sides, self._sharing, self.main)
+        return [engine for engine in engines if engine is not None and not engine.foreign]
 
     def _new(self, method: str) -> LocalEngine:
         from pool._local._engine import LocalEngine

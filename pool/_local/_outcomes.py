@@ -135,6 +135,18 @@ class Outcomes:
             else:
                 driver.handlers[command.__class__](command)
 
+    def unsent(self, peer: Peer, message_id: int, error: OSError | MemoryError) -> None:
+        """Fail the chunks of a message that could not be sent."""
+        sent = peer.sent.pop(message_id, None)
+        left = 0 if sent is None else sum(stop - start for _, start, stop in sent.runs)
+        while left:
+            left -= 1
+            event = ev.MessageAnswered(peer.worker_id, message_id, 1, not left, 0.0, (0,))
+            # One of its own for each call, with notes of its own.
+            raised = type(error)(*error.args)
+            raised.add_note("while sending it to a worker")
+            self._deliver(event, [raised], 1)
+
     def fail_chunk(self, command: ev.FailChunk) -> None:
         """Fail a chunk whose worker ended while running it."""
         driver = self._driver

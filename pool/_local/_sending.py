@@ -76,7 +76,7 @@ class Sending:
             peer.post((RUN, message_id, list(defines.values()), forgets, entries), blobs)
         except (OSError, MemoryError) as error:
             peer.forgets.extend(forgets)
-            self._cannot_send(peer, message_id, jobs, error)
+            self._cannot_send(peer, message_id, error)
 
     def _send_without(self, command: ev.Send) -> None:
         """Let the scheduler send again what is not of jobs that are gone."""
@@ -87,17 +87,31 @@ class Sending:
                 driver.inbox.append(ev.CancelRequested(job_id))
         driver.inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
 
-    def _cannot_send(
-        self, peer: Peer, message_id: int, jobs: list[Job], error: OSError | MemoryError
+    def _cannot_send(self, peer: Peer, message_id: int, error: OSError | MemoryError) -> None:
+        """No memory or descriptor for a large message: what is in it fails, and nothing else.
+
+        Not here: the scheduler is being told what to do with the commands of which this is one.
+        """
+        peer.sent[message_id].defines = []
+        self._driver.dirty.append(_Unsent(self._driver, peer, message_id, error))
+
+
+class _Unsent:
+    """A message that could not be sent."""
+
+    def __init__(
+        self, driver: Driver, peer: Peer, message_id: int, error: OSError | MemoryError
     ) -> None:
-        """No memory or descriptor for a large message: its jobs fail, the pool goes on."""
-        driver = self._driver
-        sent = peer.sent.pop(message_id)
-        driver.ended_some = True
-        error.add_note(f"while sending {jobs[0].describe(sent.runs[0][1])} to a worker")
-        for job in jobs:
-            if driver.jobs.take_out(job.job_id) is not None:
-                driver.inbox.append(ev.CancelRequested(job.job_id))
-                if job.sink.abort(error):
-                    driver.calling.append(job.sink)
-        driver.inbox.append(ev.MessagesReclaimed(peer.worker_id, (message_id,)))
+        self._driver = driver
+        self._peer = peer
+        self._message_id = message_id
+        self._error = error
+
+    def flush(self) -> None:
+        """Fail its chunks, unless the worker has died meanwhile; under the driver's lock."""
+        if self._driver.peers.get(self._peer.worker_id) is self._peer:
+            self._driver.outcomes.unsent(self._peer, self._message_id, self._error)
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Nothing: its jobs are given up."""
+        return ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import multiprocessing
 import os
 import signal
@@ -16,12 +18,17 @@ from pooltasks import hold, pass_gate
 from pool import PoolTerminated, TaskCancelled
 from pool._local._arrivals import Arrivals
 from pool._local._streams import CallStream
+from pool._transport._channel import Channel
+from pool._transport._messages import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.ours_only
+
+#: More than goes through a socket.
+LARGE = bytes(400_000)
 
 
 @pytest.fixture
@@ -260,3 +267,67 @@ def test_workers_that_inherit_a_call_go_with_the_next_one(make_pool: Callable[..
         assert pool.apply(number.__next__) == 0
     (side,) = pool._engines._sides
     assert not side.claims
+
+
+@pytest.mark.parametrize("method", ["apply_async", "imap", "map"])
+def test_what_cannot_be_sent_fails_alone(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    pool = make_pool(2)
+    send, sent = Channel.send, itertools.count(1)
+
+    def send_but_the_third(self: Channel, head: Any, blobs: Any = (), *more: Any) -> None:
+        if head[0] == RUN and sum(map(len, blobs)) > len(LARGE) // 2 and next(sent) == 3:
+            raise OSError(errno.EMFILE, "no descriptor")
+        send(self, head, blobs, *more)
+
+    monkeypatch.setattr(Channel, "send", send_but_the_third)
+    items = [LARGE] * 6
+    if method == "map":
+        outcomes = pool.map(len, items, 1, return_exceptions=True)
+    elif method == "imap":
+        outcomes = list(pool.imap(len, items, return_exceptions=True))
+    else:
+        calls = [pool.apply_async(len, (item,), return_exceptions=True) for item in items]
+        outcomes = [call.get(PATIENCE) for call in calls]
+    failed = [outcome for outcome in outcomes if outcome != len(LARGE)]
+    assert len(outcomes) == 6 and [error.errno for error in failed] == [errno.EMFILE]
+    assert "while sending it to a worker" in failed[0].__notes__
+    assert pool.map(len, items, 1) == [len(LARGE)] * 6
+
+
+def test_calls_of_a_pool_that_never_worked_fail_though_nobody_waits(
+    make_pool: Callable[..., Any],
+) -> None:
+    pool = make_pool(1, divmod, (1, 0))
+    with pytest.raises(ZeroDivisionError):
+        pool.apply(abs, (1,))
+    told: SimpleQueue[BaseException] = SimpleQueue()
+    for number in range(4):
+        pool.apply_async(abs, (number,), error_callback=told.put)
+    assert [type(told.get(timeout=PATIENCE)) for _ in range(4)] == [ZeroDivisionError] * 4
+
+
+def test_a_map_of_nothing_ends_while_another_thread_sends(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    pool._engine.driver.limit_memory(None)  # which would look around, now and then
+    pool.apply(abs, (1,))
+    send, sending, ended = Channel.send, threading.Event(), threading.Event()
+
+    def hold_while_sending(self: Channel, head: Any, *more: Any) -> None:
+        if head[0] == RUN and not sending.is_set():
+            sending.set()
+            # Until that thread has handed in its job, which it cannot deal with itself, and waits.
+            while not pool._engine.lead.taken:
+                ended.wait(0.001)
+        send(self, head, *more)
+
+    monkeypatch.setattr(Channel, "send", hold_while_sending)
+    sender = threading.Thread(target=pool.apply_async, args=(signal.pause,))
+    sender.start()
+    assert sending.wait(PATIENCE)
+    assert pool.map(abs, []) == []
+    ended.set()
+    sender.join()
