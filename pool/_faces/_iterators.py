@@ -206,10 +206,12 @@ class Flow:
         For input that costs no memory more: as in `multiprocessing`, a program may start this, do
         something else, and want what the tasks do and not what they return.
         """
-        if self.engine.method == "nested":
-            self.lift()  # there is no clock in a task's own engine
-        else:
+        if self.engine.method != "nested":
             self.engine.driver.locked(self._look_later)
+        elif self.open is not None:
+            # There is no clock in a task's own engine, and what is open is sent to its parent.
+            self._opened = WINDOW_ITEMS
+            self.open(WINDOW_ITEMS)
 
     def _look_later(self) -> None:
         this = weakref.ref(self)  # what nobody holds is not to be held for this
