@@ -32,9 +32,17 @@ if TYPE_CHECKING:
 COPY_MODES = ("cow", "readonly", "copy")
 
 _numbers = count(1)
-#: Names differ among processes; a forked child has another pid, and the random part is
-#: for pids that are used again.
+#: Names differ among processes, whichever pid was used again: not even forked children of the
+#: same parent share this.
 _process = os.urandom(6).hex()
+
+
+def _after_fork_in_child() -> None:
+    global _process
+    _process = os.urandom(6).hex()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _Object:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import store
 from store import _depot, _forks
 
 if TYPE_CHECKING:
@@ -77,3 +78,20 @@ def test_threads_that_sweep_at_once_lose_nothing(no_pins: list[_forks.Pin]) -> N
     while no_pins or dropped:
         taken.extend(depot.take_back(dropped))
     assert sorted(taken) == list(range(2000))
+
+
+def test_names_of_objects_differ_where_a_pid_is_used_again() -> None:
+    store.put(1)
+    reading, writing = os.pipe()
+    for _ in range(2):
+        child = os.fork()
+        if not child:
+            os.getpid = lambda: 7  # as if the second one got that of the first
+            os.write(writing, store.put(1).hex().encode() + b"\n")
+            os._exit(0)
+        os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        first, second = file
+    assert first.split("-")[1] == second.split("-")[1] == "7"
+    assert first != second
