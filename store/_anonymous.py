@@ -44,6 +44,12 @@ def create(name: str = "actorpool") -> int:
         return os.dup(file.fileno())
 
 
+def identity(fd: int) -> tuple[int, int]:
+    """Return which file a descriptor is of, whatever its number has been before."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
 def reserve(fd: int, nbytes: int) -> None:
     """Make the file `nbytes` long, zeros where it is new, so that it can be stored to by a mapping.
 

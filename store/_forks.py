@@ -4,8 +4,9 @@ A child inherits the views of its parent. When the parent lets go of one, the me
 be used again under the child's eyes. So what a process holds while it forks is *pinned*:
 letting go of it counts only when the child has ended, or called exec.
 
-The child is watched by a pipe of which it alone keeps the writing end, closed by exec and
-by death. No process is waited for, no pid can be mistaken.
+The child is watched by a *tether*: a lock on a file that it alone has mapped. The mapping ends
+with exec and death and by nothing else. A descriptor would not do: daemons close all that they
+inherited and go on. No process is waited for, no pid can be mistaken.
 
 All of this is called under the depot's lock: what is told to wait for a child must not be told
 so when that child's pin has just been swept away.
@@ -14,7 +15,9 @@ so when that child's pin has just been swept away.
 from __future__ import annotations
 
 import os
-import select
+from fcntl import LOCK_EX, LOCK_NB, flock
+
+from store import _anonymous, _memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +27,48 @@ if TYPE_CHECKING:
     Dropped = tuple[int, int]
 
 
+def tether() -> tuple[int, int]:
+    """Return two descriptors of a file that is locked as long as the first one is open.
+
+    Or is mapped: a lock belongs to what was opened, and a mapping keeps that open. The second was
+    opened by itself, so by it one can ask for the lock.
+
+    Raises
+    ------
+    OSError
+    """
+    holding = _anonymous.create("actorpool-tether")
+    try:
+        asking = os.open(f"/proc/self/fd/{holding}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            flock(holding, LOCK_EX | LOCK_NB)
+        except BaseException:
+            os.close(asking)
+            raise
+    except BaseException:
+        os.close(holding)
+        raise
+    return holding, asking
+
+
+def is_loose(asking: int) -> bool:
+    """Return whether nobody has the other end of a tether any more."""
+    try:
+        flock(asking, LOCK_EX | LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 class Pin:
-    """One forked child, and what waits for its end."""
+    """One forked child, and what waits for its end.
+
+    Parameters
+    ----------
+    fd : int
+        By which one can ask for the lock that the child holds, see `tether`; -1: there is none.
+    generation : int
+    """
 
     __slots__ = ("fd", "generation", "waiting")
 
@@ -36,11 +79,7 @@ class Pin:
 
     def is_over(self) -> bool:
         """Return whether the child has ended; never, if nobody can tell."""
-        if self.fd < 0:
-            return False
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        return bool(poll.poll(0))
+        return self.fd >= 0 and is_loose(self.fd)
 
 
 #: Got after every fork: what no child can see.
@@ -51,9 +90,9 @@ generation = 0
 #: In a child: what is older is its parent's, see `is_inherited`.
 _own_from = 0
 pins: list[Pin] = []
-_writing = -1
-#: In a child: kept open as long as it lives.
-_kept: list[int] = []
+#: While this process forks: what the child is to hold, and where that is mapped.
+_holding = -1
+_mapped = 0
 
 
 def take_dropped(dropped: deque[Dropped]) -> list[int]:
@@ -111,31 +150,43 @@ def before_fork() -> None:
 
 
 def _pin() -> None:
-    global generation, _writing
+    global generation, _holding, _mapped
+    asking = -1
     try:
-        reading, _writing = os.pipe()
+        _holding, asking = tether()
+        _mapped = _memory.keep_open(_holding)
     except OSError:
-        # No descriptor: pinned for good, which wastes memory but corrupts nothing.
-        reading = _writing = -1
+        # No descriptor, or no room for a mapping: pinned for good, which wastes memory but
+        # corrupts nothing.
+        _let_go()
+        if asking >= 0:
+            os.close(asking)
+            asking = -1
     generation += 1
-    pins.append(Pin(reading, generation))
+    pins.append(Pin(asking, generation))
+
+
+def _let_go() -> None:
+    global _holding, _mapped
+    if _mapped:
+        _memory.unmap(_mapped, _memory.PAGE)
+        _mapped = 0
+    if _holding >= 0:
+        os.close(_holding)
+        _holding = -1
 
 
 def after_fork_in_parent() -> None:
-    """Leave the writing end to the child."""
-    global _writing
-    if _writing >= 0:
-        os.close(_writing)
-        _writing = -1
+    """Leave the mapping to the child."""
+    _let_go()
 
 
 def after_fork_in_child() -> None:
-    """Keep the writing end; the parent's other children are not this one's concern."""
-    global _own_from, _writing
+    """Keep the mapping; the parent's other children are not this one's concern."""
+    global _own_from, _mapped
     _own_from = generation
-    if _writing >= 0:
-        _kept.append(_writing)
-        _writing = -1
+    _mapped = 0
+    _let_go()
     for pin in pins:
         if pin.fd >= 0:
             os.close(pin.fd)

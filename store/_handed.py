@@ -4,19 +4,19 @@ Under ``spawn`` and ``forkserver`` these arguments are pickled, and the child ge
 along with them. So it can get those of the segments, and map what a forked child inherits.
 
 The parent *hands down* an object: it keeps it until the child has ended, and all of its
-children that it has forked. It knows that by a pipe, as with forks (see `_forks`): the writing
-end goes to the child, which keeps it. For the child the object is as inherited: it maps it,
+children that it has forked. It knows that by a tether, as with forks (see `_forks`): one end of
+it goes to the child, which maps it. For the child the object is as inherited: it maps it,
 and sends copies of it.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import sys
 from weakref import ref
 
-from store import _forks, _mappings
+from store import _forks, _mappings, _memory
+from store._anonymous import identity
 from store._errors import StoreError
 from store._mappings import Block
 
@@ -39,27 +39,30 @@ class Handed:
 
     def __init__(self, popen: Any) -> None:
         self.popen = ref(popen)
-        self.reading, self.writing = os.pipe()
-        self.token = _duplicate(self.writing)
+        self.holding, self.asking = _forks.tether()
+        try:
+            self.token = _duplicate(self.holding)
+        except BaseException:
+            os.close(self.holding)
+            os.close(self.asking)
+            raise
         #: Kept for the child.
         self.blocks: list[Block] = []
         #: The descriptors of segments, each to be passed only once.
         self.segments: dict[int, tuple[int, Any, int]] = {}
 
     def is_over(self) -> bool:
-        """Return whether nobody has the writing end any more."""
+        """Return whether nobody has the other end of the tether any more."""
         popen = self.popen()
-        if self.writing >= 0 and (popen is None or hasattr(popen, "pid")):
+        if self.holding >= 0 and (popen is None or hasattr(popen, "pid")):
             # The child has its own by now, or was never started.
-            os.close(self.writing)
-            self.writing = -1
-        poll = select.poll()
-        poll.register(self.reading, select.POLLIN)
-        return bool(poll.poll(0))
+            os.close(self.holding)
+            self.holding = -1
+        return _forks.is_loose(self.asking)
 
     def close(self) -> None:
         """Close what is open, and let go of what was kept."""
-        for fd in (self.reading, self.writing):
+        for fd in (self.holding, self.asking):
             if fd >= 0:
                 os.close(fd)
         self.blocks.clear()
@@ -70,19 +73,14 @@ handed: list[Handed] = []
 
 def _duplicate(fd: int) -> tuple[Any, tuple[int, int]]:
     """Return what becomes the descriptor in the child, and what it must be there."""
-    return sys.modules["multiprocessing.reduction"].DupFd(fd), _identity(fd)
+    return sys.modules["multiprocessing.reduction"].DupFd(fd), identity(fd)
 
 
-def _identity(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
-
-
-def _detached(duplicate: Any, identity: tuple[int, int]) -> int:
+def _detached(duplicate: Any, wanted: tuple[int, int]) -> int:
     """Return the descriptor that came along; any other of that number is not touched."""
     try:
         fd: int = duplicate.detach()
-        if _identity(fd) == identity:
+        if identity(fd) == wanted:
             os.set_inheritable(fd, False)
             return fd
     except (OSError, TypeError, IndexError):
@@ -148,7 +146,7 @@ def sweep() -> None:
 
 # ---------------------------------------------------------------- in the child
 
-#: Writing ends, which stay open, and segments: as long as this process lives.
+#: Tethers, which stay mapped, and segments: as long as this process lives.
 _kept: set[tuple[int, int]] = set()
 _segments: dict[int, Any] = {}
 
@@ -162,7 +160,13 @@ def receive(token: tuple[Any, tuple[int, int]], blobs: list[Any]) -> list[Any]:
         If this is not the process that they were meant for.
     """
     if token[1] not in _kept:
-        _detached(*token)
+        fd = _detached(*token)
+        try:
+            _memory.keep_open(fd)
+        except OSError:
+            pass  # no room: held by the descriptor alone
+        else:
+            os.close(fd)
         _kept.add(token[1])
     return [blob if type(blob) is bytes else _received(*blob) for blob in blobs]
 

@@ -25,6 +25,8 @@ from collections import deque
 from weakref import WeakValueDictionary, ref
 
 from store import _forks
+from store._anonymous import identity
+from store._errors import StoreError
 from store._interrupts import ShieldedLock
 from store._memory import (
     PAGE,
@@ -63,6 +65,17 @@ orphans: WeakValueDictionary[int, Reader] = WeakValueDictionary()
 apart: dict[int, ref[Lease] | ref[Canvas]] = {}
 
 
+def _close(
+    fd: int, file: tuple[int, int], _identity: Any = identity, _close: Any = os.close
+) -> None:
+    """Close a descriptor, unless somebody else has done so: it may be another file's by now."""
+    try:
+        if _identity(fd) == file:
+            _close(fd)
+    except OSError:
+        pass
+
+
 class Reader:
     """One segment, as a process sees it that may not change it.
 
@@ -81,11 +94,12 @@ class Reader:
         What is leased in the mapping of the segment, by the offset of the block.
     """
 
-    __slots__ = ("__weakref__", "_address", "fd", "keepers", "key", "leased", "nbytes")
+    __slots__ = ("__weakref__", "_address", "_file", "fd", "keepers", "key", "leased", "nbytes")
 
     def __init__(self, key: int, fd: int, nbytes: int) -> None:
         self.key = key
         self.fd = fd
+        self._file = identity(fd)
         self.nbytes = nbytes
         self.keepers = 0
         self._address = 0
@@ -100,10 +114,22 @@ class Reader:
                     self._address = map_file(self.fd, 0, self.nbytes, private=True)
         return self._address
 
-    def __del__(self, _unmap: Any = unmap, _close: Any = os.close) -> None:
+    def check(self) -> None:
+        """Raise StoreError if the descriptor is not that of the segment any more."""
+        try:
+            if identity(self.fd) == self._file:
+                return
+        except OSError:
+            pass
+        raise StoreError(
+            "the descriptors that this process inherited were closed, and with them the memory of "
+            "this object; copy what is still needed before closing them, or leave them open"
+        )
+
+    def __del__(self, _unmap: Any = unmap, _close: Any = _close) -> None:
         if self._address:
             _unmap(self._address, self.nbytes)
-        _close(self.fd)
+        _close(self.fd, self._file)
 
 
 def attach(key: int, fd: int, nbytes: int) -> Reader:
@@ -200,6 +226,19 @@ class Block:
         part.born = self.born
         return part
 
+    def descriptor(self) -> int:
+        """Return that of its segment.
+
+        Raises
+        ------
+        StoreError
+            If there is none any more. A forked child may close what it inherited, as daemons do,
+            and the next file that it opens gets this number.
+        """
+        if _forks.is_inherited(self.born):
+            self.reader.check()
+        return self.reader.fd
+
     def view(self) -> Any:
         """Return a new writable buffer with the object's bytes, private to the caller.
 
@@ -221,8 +260,9 @@ class Block:
         copied = bytearray(self.nbytes)
         view = memoryview(copied)
         at = self.start + self.delta
+        fd = self.descriptor()
         while view:
-            count = os.preadv(self.reader.fd, [view], at)
+            count = os.preadv(fd, [view], at)
             if not count:
                 raise EOFError("a segment of the store ends early")
             at += count
@@ -251,6 +291,7 @@ class Lease:
         self._ticket: ref[Lease] | None = None
         self.block = block
         reader = block.reader
+        fd = block.descriptor()
         at = block.start + block.delta
         first = at // PAGE * PAGE
         nbytes = -(-(at + block.nbytes) // PAGE) * PAGE - first
@@ -260,7 +301,7 @@ class Lease:
             self.address = reader.address + at
         else:
             # Somebody here has a view of it, maybe a changed one.
-            mapped = map_file(reader.fd, first, nbytes, private=True)
+            mapped = map_file(fd, first, nbytes, private=True)
             self._mapped = mapped, nbytes
             self.address = mapped + at - first
             apart[mapped] = ticket
@@ -434,7 +475,7 @@ def _mmap_lease(block: Block, readonly: bool = False) -> Any:
     at = block.start + block.delta
     first = at // PAGE * PAGE
     mapped = MmapLease(
-        block.reader.fd,
+        block.descriptor(),
         at - first + block.nbytes,
         flags=mmap.MAP_PRIVATE,
         prot=mmap.PROT_READ | (0 if readonly else mmap.PROT_WRITE),

@@ -101,6 +101,11 @@ def remap_file(address: int, fd: int, offset: int, nbytes: int, private: bool) -
     _call_map(address, nbytes, _READ | _WRITE, _kind(private) | _FIXED, fd, offset)
 
 
+def keep_open(fd: int) -> int:
+    """Map a page of a file that nobody looks at, so that it stays open; return the address."""
+    return _call_map(None, PAGE, _NONE, _mmap.MAP_SHARED, fd)
+
+
 def _kind(private: bool) -> int:
     return _mmap.MAP_PRIVATE | _NORESERVE if private else _mmap.MAP_SHARED
 

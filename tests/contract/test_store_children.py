@@ -159,3 +159,82 @@ def test_descriptors_of_something_else_are_not_mapped(shared: str) -> None:
     refused(parts)
     del popen, parts, ref
     assert store.stats()["live"] == 0
+
+
+def without_descriptors() -> None:
+    """Close what this process has inherited, as daemons do, and open as many other files."""
+    end = max(map(int, os.listdir("/proc/self/fd")))
+    os.closerange(3, end)
+    while os.open(__file__, os.O_RDONLY) < end:
+        pass
+
+
+def looks_when_told(task: Any) -> tuple[int, int]:
+    """Fork a child that closes its descriptors, and calls `task` when told by one; return both."""
+    told, telling = os.pipe()
+    ready, done = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.dup2(told, 0)
+            os.dup2(done, 1)
+            without_descriptors()
+            os.write(1, b"x")
+            os.read(0, 1)
+            os._exit(0 if task() else 1)
+        finally:
+            os._exit(2)
+    os.read(ready, 1)
+    for fd in (told, done, ready):
+        os.close(fd)
+    return child, telling
+
+
+def told(child: int, telling: int) -> int:
+    os.close(telling)
+    return os.waitpid(child, 0)[1]
+
+
+def test_kept_for_a_child_that_has_closed_its_descriptors(shared: str) -> None:
+    views = [store.get(store.put(np.full(COUNT, 3.0)))]
+    child = looks_when_told(lambda: (views[0] == 3).all())
+    views.clear()
+    for _ in range(4):
+        store.put(np.zeros(COUNT))
+    assert store.stats()["pinned"]
+    assert told(*child) == 0
+    assert store.stats()["live"] == 0 and not store.stats()["pinned"]
+
+
+def test_kept_for_a_spawned_child_that_has_closed_its_descriptors(shared: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    with ours, theirs:
+        ref = store.put(np.full(COUNT, 3.0))
+        child = started(context, tasks.look_without_descriptors, ref, theirs)
+        assert ours.recv()
+        del ref
+        for _ in range(4):
+            store.put(np.zeros(COUNT))
+        assert store.stats()["pinned"]
+        ours.send("look")
+        assert ours.recv()
+        child.join()
+    child.close()
+    assert store.stats()["live"] == 0 and not store.stats()["pinned"]
+
+
+@pytest.mark.parametrize("copy", ["cow", "readonly", "copy"])
+def test_files_of_a_child_are_not_taken_for_what_it_inherited(shared: str, copy: str) -> None:
+    ref = store.put(np.full(COUNT, 3.0))
+
+    def is_refused() -> bool:
+        files = len(os.listdir("/proc/self/fd"))
+        try:
+            store.get(ref, copy=copy)
+        except store.StoreError:
+            ref._object.free()
+            return len(os.listdir("/proc/self/fd")) == files
+        return False
+
+    assert told(*looks_when_told(is_refused)) == 0

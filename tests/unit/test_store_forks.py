@@ -27,19 +27,19 @@ def no_pins(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[_forks.Pin]]:
 
 
 def ended_child(generation: int) -> _forks.Pin:
-    reading, writing = os.pipe()
-    os.close(writing)
-    return _forks.Pin(reading, generation)
+    holding, asking = _forks.tether()
+    os.close(holding)
+    return _forks.Pin(asking, generation)
 
 
 def test_what_a_child_sees_comes_back_when_it_has_ended(no_pins: list[_forks.Pin]) -> None:
-    reading, writing = os.pipe()
-    no_pins.append(_forks.Pin(reading, 5))
+    holding, asking = _forks.tether()
+    no_pins.append(_forks.Pin(asking, 5))
     dropped = deque([(1, 4), (2, 5), (3, _forks.NEVER)])
     assert _forks.take_dropped(dropped) == [2, 3]
     _forks.sweep()
     assert _forks.pending() and _forks.pinned() == 1 and not dropped
-    os.close(writing)
+    os.close(holding)
     _forks.sweep()
     assert list(dropped) == [(1, 4)]
     assert _forks.take_dropped(dropped) == [1]
