@@ -9,7 +9,7 @@ import os
 import sys
 from collections import deque
 
-from store import _finding, _forks, _handed, _mappings
+from store import _finding, _forks, _handed, _mappings, _readers
 from store._codec import OUT_OF_BAND_MIN
 from store._errors import StoreFull
 from store._interrupts import shield
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from store._arena import Arena
     from store._forks import Dropped
-    from store._mappings import Reader
+    from store._readers import Reader
     from store._segments import Segment
 
     #: Of a reference in a note: start, span, delta, nbytes, number.
@@ -138,7 +138,7 @@ class Depot:
 
     def _reader_of(self, segment: Segment) -> Reader:
         fd = os.dup(segment.reader_fd)
-        segment.reader = reader = _mappings.attach(segment.key, fd, segment.nbytes)
+        segment.reader = reader = _readers.attach(segment.key, fd, segment.nbytes)
         return reader
 
     def place(self, blob: Any, link: Hashable) -> tuple[Reader, Place] | None:
@@ -187,7 +187,7 @@ class Depot:
 
     def attach(self, key: int, fd: int, nbytes: int) -> Reader:
         """Take a segment that came in a message."""
-        return _mappings.attach(key, fd, nbytes)
+        return _readers.attach(key, fd, nbytes)
 
     def receive(self, link: Any, blobs: list[Any], places: Iterable[Any]) -> None:
         """Put a block in the place of each reference."""
@@ -199,7 +199,7 @@ class Depot:
                 blobs[index] = known.part(delta, nbytes)
                 link.returned.append((number, _forks.NEVER))
             else:
-                reader = _mappings.readers[key]
+                reader = _readers.readers[key]
                 block = Block(reader, start, span, delta, nbytes, number, link.returned)
                 blobs[index] = self._moved(block) if crowded() else block
 

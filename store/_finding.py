@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 
 from store import _forks
-from store._mappings import Canvas, Lease, MmapLease, address_of, apart, readers
+from store._mappings import Canvas, Lease, MmapLease, address_of, apart
 from store._memory import is_untouched
+from store._readers import readers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

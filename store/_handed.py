@@ -19,6 +19,7 @@ from store import _forks, _mappings, _memory
 from store._anonymous import identity
 from store._errors import StoreError
 from store._mappings import Block
+from store._readers import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _received(
     key, descriptor, size = segment
     reader = _segments.get(key)
     if reader is None:
-        reader = _segments[key] = _mappings.attach(key, _detached(*descriptor), size)
+        reader = _segments[key] = attach(key, _detached(*descriptor), size)
     block = Block(reader, start, span, delta, nbytes, 0, _mappings.NOWHERE)
     block.born = _INHERITED
     return block

@@ -24,8 +24,9 @@ from collections import deque
 
 from store._depot import depot
 from store._forks import NEVER, pending
-from store._mappings import Block, leave, orphans
+from store._mappings import Block
 from store._orphans import review
+from store._readers import leave, orphans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from store._forks import Dropped
-    from store._mappings import Reader
+    from store._readers import Reader
 
     Note = tuple[Any, ...]
 

@@ -1,8 +1,8 @@
 """What a process sees of segments: its own and others', read and privately written.
 
-Each segment is mapped once, privately (copy on write). A `Block` is this process's hold on
-one object in it; a *lease* makes its bytes visible to numpy or anything else that takes
-buffers, writable, and private to whoever got it:
+Each segment is mapped once, privately (copy on write), see `_readers`. A `Block` is this
+process's hold on one object in it; a *lease* makes its bytes visible to numpy or anything else
+that takes buffers, writable, and private to whoever got it:
 
 * Two leases of one block at the same time never see each other's changes: the second one
   has a mapping of its own.
@@ -20,13 +20,10 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from _thread import RLock
 from collections import deque
-from weakref import WeakValueDictionary, ref
+from weakref import ref
 
 from store import _forks
-from store._anonymous import identity
-from store._errors import StoreError
 from store._interrupts import ShieldedLock
 from store._memory import (
     PAGE,
@@ -41,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from store._forks import Dropped
+    from store._readers import Reader
 
 #: Larger objects are worth telling at once that they were let go, many together.
 LARGE_NBYTES = 1 << 20
@@ -51,106 +49,13 @@ MAPPED_NBYTES = 128 << 10
 
 #: The home of parts: what they are parts of is given back by itself.
 NOWHERE: deque[Dropped] = deque(maxlen=0)
-_lock = RLock()
 #: Held while the books of this process's store are written: what the depot knows, and which
 #: canvases are sealed. One for both, or a fork, which has to wait for both, could wait for a
 #: thread that waits for it in a finalizer.
 books = ShieldedLock()
 
-#: The segments that this process can see, by key.
-readers: WeakValueDictionary[int, Reader] = WeakValueDictionary()
-#: Those of which no more will come, since the connections over which they came have ended.
-orphans: WeakValueDictionary[int, Reader] = WeakValueDictionary()
 #: Leases and canvases with a mapping of their own, by its address.
 apart: dict[int, ref[Lease] | ref[Canvas]] = {}
-
-
-def _close(
-    fd: int, file: tuple[int, int], _identity: Any = identity, _close: Any = os.close
-) -> None:
-    """Close a descriptor, unless somebody else has done so: it may be another file's by now."""
-    try:
-        if _identity(fd) == file:
-            _close(fd)
-    except OSError:
-        pass
-
-
-class Reader:
-    """One segment, as a process sees it that may not change it.
-
-    Parameters
-    ----------
-    key : int
-    fd : int
-        Owned from now on.
-    nbytes : int
-
-    Attributes
-    ----------
-    keepers : int
-        How many keep it whether anything in it is held or not, see `attach`.
-    leased : dict
-        What is leased in the mapping of the segment, by the offset of the block.
-    """
-
-    __slots__ = ("__weakref__", "_address", "_file", "fd", "keepers", "key", "leased", "nbytes")
-
-    def __init__(self, key: int, fd: int, nbytes: int) -> None:
-        self.key = key
-        self.fd = fd
-        self._file = identity(fd)
-        self.nbytes = nbytes
-        self.keepers = 0
-        self._address = 0
-        self.leased: dict[int, ref[Lease]] = {}
-
-    @property
-    def address(self) -> int:
-        """Where the segment is mapped; it is mapped when first asked for."""
-        if not self._address:
-            with _lock:
-                if not self._address:
-                    self._address = map_file(self.fd, 0, self.nbytes, private=True)
-        return self._address
-
-    def check(self) -> None:
-        """Raise StoreError if the descriptor is not that of the segment any more."""
-        try:
-            if identity(self.fd) == self._file:
-                return
-        except OSError:
-            pass
-        raise StoreError(
-            "the descriptors that this process inherited were closed, and with them the memory of "
-            "this object; copy what is still needed before closing them, or leave them open"
-        )
-
-    def __del__(self, _unmap: Any = unmap, _close: Any = _close) -> None:
-        if self._address:
-            _unmap(self._address, self.nbytes)
-        _close(self.fd, self._file)
-
-
-def attach(key: int, fd: int, nbytes: int) -> Reader:
-    """Return the reader of a segment, for who keeps it; the descriptor is owned from now on."""
-    with _lock:
-        reader = readers.get(key)
-        if reader is None:
-            reader = readers[key] = Reader(key, fd, nbytes)
-        else:
-            os.close(fd)
-            orphans.pop(key, None)
-        reader.keepers += 1
-        return reader
-
-
-def leave(reader: Reader) -> None:
-    """Note that one who kept a reader does so no more; what is held in it keeps it still."""
-    with _lock:
-        reader.keepers -= 1
-        if not reader.keepers:
-            orphans[reader.key] = reader
 
 
 class Block:
@@ -336,10 +241,15 @@ class Lease:
         mine = self.block
         return self._ticket is not None and (mine.delta, mine.nbytes) == (block.delta, block.nbytes)
 
-    def __del__(self, _reset: Any = reset, _unmap: Any = unmap) -> None:
+    def __del__(
+        self,
+        _reset: Any = reset,
+        _unmap: Any = unmap,
+        _apart: dict[int, ref[Lease] | ref[Canvas]] = apart,
+    ) -> None:
         if self._mapped is not None:
             # In this order: another thread may map something there as soon as this is unmapped.
-            apart.pop(self._mapped[0], None)
+            _apart.pop(self._mapped[0], None)
             _unmap(*self._mapped)
         elif self._ticket:
             # The weak reference still works, and another thread may run meanwhile.
@@ -357,6 +267,29 @@ def lease(block: Block, readonly: bool = False) -> Any:
     return np.asarray(Lease(block, readonly))
 
 
+class _Mapped:
+    """The mapping of a canvas, which goes with it.
+
+    A canvas has no finalizer, for while that runs a weak reference still works: another thread
+    that forks would seal the canvas, at an address where something else may be by then.
+    """
+
+    __slots__ = ("address", "nbytes")
+
+    def __init__(self, fd: int, start: int, nbytes: int) -> None:
+        self.nbytes = 0
+        self.address = map_file(fd, start, nbytes, private=False)
+        self.nbytes = nbytes
+
+    def __del__(
+        self, _unmap: Any = unmap, _apart: dict[int, ref[Lease] | ref[Canvas]] = apart
+    ) -> None:
+        if self.nbytes:
+            # In this order: another thread may map something there as soon as this is unmapped.
+            _apart.pop(self.address, None)
+            _unmap(self.address, self.nbytes)
+
+
 class Canvas:
     """Memory under an array that its owner fills; numpy's base object.
 
@@ -367,19 +300,17 @@ class Canvas:
     """
 
     __slots__ = (
-        "__array_interface__", "__weakref__", "_begun", "_nbytes", "address", "block", "readonly",
+        "__array_interface__", "__weakref__", "_begun", "_mapped", "address", "block", "readonly",
         "sealed",
     )  # fmt: skip
 
     def __init__(self, block: Block, fd: int) -> None:
-        self._nbytes = 0
         self.block = block
         self.readonly = False
         self.sealed = False
         self._begun = False
-        nbytes = -(-block.nbytes // PAGE) * PAGE
-        self.address = map_file(fd, block.start, nbytes, private=False)
-        self._nbytes = nbytes
+        self._mapped = _Mapped(fd, block.start, -(-block.nbytes // PAGE) * PAGE)
+        self.address = self._mapped.address
         apart[self.address] = ref(self)
         self.__array_interface__ = {
             "shape": (block.nbytes,),
@@ -402,17 +333,13 @@ class Canvas:
                 return False
             self._begun = True
             try:
-                remap_file(self.address, self.block.reader.fd, self.block.start, self._nbytes, True)
+                nbytes = self._mapped.nbytes
+                remap_file(self.address, self.block.reader.fd, self.block.start, nbytes, True)
             except OSError:
                 self._begun = False
                 return False
             self.sealed = True
         return True
-
-    def __del__(self, _unmap: Any = unmap) -> None:
-        if self._nbytes:
-            apart.pop(self.address, None)
-            _unmap(self.address, self._nbytes)
 
 
 def canvas(block: Block, fd: int) -> Any:
@@ -431,9 +358,8 @@ def seal_all() -> None:
 
 
 def after_fork_in_child() -> None:
-    """Renew the locks: threads that are not there any more may have held them."""
-    global _lock, books
-    _lock = RLock()
+    """Renew the lock: a thread that is not there any more may have held it."""
+    global books
     books = ShieldedLock()
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 
-from store._mappings import orphans
+from store._readers import orphans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from store._mappings import Reader
+    from store._readers import Reader
 
 #: So many of them are no trouble. Each has a descriptor, so fewer where there are few of those.
 COUNT_MAX = 64

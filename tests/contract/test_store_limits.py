@@ -86,7 +86,7 @@ def test_few_descriptors(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["memfd+huge", "tmpfile"])
 def test_results_of_many_workers_that_have_ended(mode: str) -> None:
     body = """
-        from store import _mappings
+        from store import _readers
 
         limit("RLIMIT_NOFILE", 56)
         with Pool(2, maxtasksperchild=1) as p:
@@ -94,9 +94,9 @@ def test_results_of_many_workers_that_have_ended(mode: str) -> None:
             p.close()
             p.join()
         assert all((result == 2 * n).all() for n, result in enumerate(results))
-        taken = sum(os.fstat(reader.fd).st_blocks * 512 for reader in _mappings.readers.values())
+        taken = sum(os.fstat(reader.fd).st_blocks * 512 for reader in _readers.readers.values())
         assert taken < 3 * sum(result.nbytes for result in results), taken
-        print(len(_mappings.orphans) <= 10, len(os.listdir("/proc/self/fd")) < 45)
+        print(len(_readers.orphans) <= 10, len(os.listdir("/proc/self/fd")) < 45)
     """
     assert run(body, POOL_STORE=mode) == "True True"
 

@@ -8,7 +8,7 @@ import pytest
 from storestress import Corruption, stress
 
 import store
-from store import _forks, _mappings
+from store import _forks, _mappings, _readers
 
 
 @pytest.mark.watchdog(360)
@@ -50,13 +50,13 @@ def test_it_notices_views_that_share_their_pages(
         def setdefault(self, key: int, default: int = 0) -> int:
             return default
 
-    make = _mappings.Reader.__init__
+    make = _readers.Reader.__init__
 
     def careless(self: Any, *args: Any) -> None:
         make(self, *args)
         self.leased = Careless()
 
-    monkeypatch.setattr(_mappings.Reader, "__init__", careless)
+    monkeypatch.setattr(_readers.Reader, "__init__", careless)
     with pytest.raises(Corruption):
         until_noticed(forks=False)
 

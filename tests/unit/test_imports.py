@@ -29,7 +29,7 @@ LAYERS = [
         "store._memory",
         "store._settings",
     ],
-    ["store._budget", "store._mappings", "store._segments"],
+    ["store._budget", "store._mappings", "store._readers", "store._segments"],
     ["store._finding"],
     ["store._arrow", "store._codec"],
     ["store._handed", "store._orphans"],

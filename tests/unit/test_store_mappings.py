@@ -21,7 +21,7 @@ import pytest
 import store
 import store._depot
 from pool._pickling import dumps_to_worker, loads
-from store import _finding, _links, _mappings
+from store import _finding, _links, _mappings, _readers
 from store._arena import Arena
 from store._links import Link
 
@@ -227,7 +227,7 @@ def test_a_segment_that_cannot_be_mapped_now_is_mapped_later(
         raise OSError(12, "no address space")
 
     with monkeypatch.context() as patched:
-        patched.setattr(_mappings, "map_file", fail)
+        patched.setattr(_readers, "map_file", fail)
         assert (store.get(ref) == 1).all()
     assert store.get(ref).ctypes.data == mapped_at(ref)
 
@@ -385,6 +385,26 @@ def test_array_is_copied_where_it_cannot_be_made_private(monkeypatch: pytest.Mon
         array[:] = 2
     assert (store.get(ref) == 1).all()
     assert (store.get(store.put(array)) == 2).all()
+
+
+def test_array_that_is_being_let_go_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed: list[Any] = []
+    monkeypatch.setattr(_mappings, "remap_file", lambda *args: sealed.append(args))
+
+    def fork_elsewhere(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_name == "__del__":
+            finalized.append(frame)
+            _mappings.seal_all()
+
+    finalized: list[Any] = []
+    array = store.empty(COUNT)
+    array[:] = 1
+    sys.setprofile(fork_elsewhere)
+    try:
+        del array
+    finally:
+        sys.setprofile(None)
+    assert finalized and not sealed
 
 
 def test_fork_within_the_lock_seals_and_leaves_it_free_in_the_child() -> None:
@@ -676,6 +696,14 @@ def test_what_is_let_go_in_the_last_moments_of_the_interpreter(
             patched.setattr(_links, name, None)
         blobs.clear()
     assert not seen and receiver.due
+    first = store.get(store.put(np.ones(COUNT)))
+    views = [store.get(store.put(first)), store.empty(COUNT)]
+    assert len(_mappings.apart) == 2
+    apart = _mappings.apart
+    with monkeypatch.context() as patched:
+        patched.setattr(_mappings, "apart", None)
+        views.clear()
+    assert not seen and not apart
     receiver.close()
     sender.close()
 
@@ -753,7 +781,7 @@ def test_child_lets_go_of_what_came_whoever_held_the_locks_at_the_fork() -> None
     blobs, _ = sent(sender, receiver)
     child = os.fork()
     if not child:
-        _mappings._lock = _mappings.books = Stuck()  # type: ignore[assignment]
+        _readers._lock = _mappings.books = Stuck()  # type: ignore[assignment]
         receiver.close()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0

@@ -13,7 +13,7 @@ import pytest
 
 import store
 import store._depot
-from store import _mappings, _orphans
+from store import _orphans, _readers
 from store._links import Link
 from store._mappings import Block
 from store._segments import STEP, Segment
@@ -27,7 +27,7 @@ def nothing_left() -> Iterator[None]:
     yield
     gc.collect()
     _orphans.review()
-    assert not _mappings.orphans and not _orphans.crowded()
+    assert not _readers.orphans and not _orphans.crowded()
 
 
 def received(value: int, used: int = NBYTES) -> tuple[Link, Any]:
@@ -63,7 +63,7 @@ def descriptors() -> int:
 def test_descriptors_are_bounded_whatever_is_kept() -> None:
     before = descriptors()
     views = [kept(number % 251) for number in range(3 * _orphans.COUNT_MAX)]
-    assert len(_mappings.orphans) == _orphans.COUNT_MAX
+    assert len(_readers.orphans) == _orphans.COUNT_MAX
     assert descriptors() <= before + _orphans.COUNT_MAX + 8
     assert all((view == number % 251).all() for number, view in enumerate(views))
     # Those that were copied are objects of this process, which can be sent on as they are.
@@ -75,14 +75,14 @@ def test_descriptors_are_bounded_whatever_is_kept() -> None:
 def test_few_descriptors_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sysconf", lambda name: 40)
     views = [kept(number) for number in range(20)]
-    assert len(_mappings.orphans) == 5
+    assert len(_readers.orphans) == 5
     assert all((view == number).all() for number, view in enumerate(views))
 
 
 def test_what_was_let_go_makes_room() -> None:
     views = [kept(1) for _ in range(_orphans.COUNT_MAX + 1)]
     link, blob = received(2)
-    assert blob.reader.key not in _mappings.orphans and not link._readers.keys() & {blob.reader.key}
+    assert blob.reader.key not in _readers.orphans and not link._readers.keys() & {blob.reader.key}
     del blob
     link.close()
     del views[:2]
@@ -96,10 +96,10 @@ def test_what_was_let_go_makes_room() -> None:
 def test_memory_that_nobody_looks_at_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_orphans, "SPARE_NBYTES", 4 << 20)
     frugal = [kept(1) for _ in range(30)]
-    assert len(_mappings.orphans) == 30
+    assert len(_readers.orphans) == 30
     frugal.clear()
     views = [kept(1, STEP) for _ in range(30)]
-    assert len(_mappings.orphans) <= 4
+    assert len(_readers.orphans) <= 4
     assert all((view == 1).all() for view in views)
 
 
@@ -110,9 +110,9 @@ def test_segment_that_others_still_bring_is_none_of_them() -> None:
     for _ in range(2):  # until it is confirmed
         other.unpack([], ((), (), (), ((reader.key, STEP),)), [os.dup(reader.fd)])
     link.close()
-    assert not _mappings.orphans
+    assert not _readers.orphans
     other.close()
-    assert list(_mappings.orphans) == [reader.key]
+    assert list(_readers.orphans) == [reader.key]
 
 
 def test_where_there_is_no_room_it_is_copied_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_where_there_is_no_room_it_is_copied_all_the_same(monkeypatch: pytest.Mo
     monkeypatch.setattr(_orphans, "COUNT_MAX", 1)
     monkeypatch.setattr(store._depot.Depot, "put", full)
     views = [kept(number) for number in range(3)]
-    assert len(_mappings.orphans) == 1
+    assert len(_readers.orphans) == 1
     assert all((view == number).all() for number, view in enumerate(views))
 
 
