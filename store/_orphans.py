@@ -54,7 +54,10 @@ def _count_max() -> int:
 
 def _taken(reader: Reader) -> int:
     """Return how much memory a segment takes."""
-    return os.fstat(reader.fd).st_blocks * 512
+    try:
+        return os.fstat(reader.fd).st_blocks * 512
+    except OSError:
+        return 0  # a weak reference still works while a finalizer in another thread closes it
 
 
 def _looked_at(reader: Reader) -> int:

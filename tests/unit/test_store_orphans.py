@@ -103,6 +103,15 @@ def test_memory_that_nobody_looks_at_is_bounded(monkeypatch: pytest.MonkeyPatch)
     assert all((view == 1).all() for view in views)
 
 
+def test_segment_that_another_thread_is_letting_go_takes_nothing() -> None:
+    view = kept(1)
+    (reader,) = _readers.orphans.values()
+    os.close(reader.fd)  # as its finalizer does
+    _orphans.review()
+    assert not _orphans.crowded()
+    del view, reader
+
+
 def test_segment_that_others_still_bring_is_none_of_them() -> None:
     link, blob = received(1)
     reader = blob.reader
