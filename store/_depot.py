@@ -443,6 +443,7 @@ def _after_fork_in_parent() -> None:
     if found is not None:
         shielded = _shielded
         _forks.after_fork_in_parent()
+        _mappings.after_fork_in_parent()
         found._lock.release()
         shield.leave(shielded)
 

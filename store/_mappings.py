@@ -27,7 +27,10 @@ from store import _forks
 from store._interrupts import ShieldedLock
 from store._memory import (
     PAGE,
+    give_to_children,
+    keep_from_children,
     map_file,
+    occupy,
     remap_file,
     reset,
     unmap,
@@ -349,18 +352,42 @@ def canvas(block: Block, fd: int) -> Any:
     return np.asarray(Canvas(block, fd))
 
 
+#: While this process forks: what could not be sealed.
+_unsealed: list[Canvas] = []
+
+
 def seal_all() -> None:
-    """Seal every array that is being filled: a child must not see what is written later."""
+    """Seal every array that is being filled: a child must not see what is written later.
+
+    What cannot be sealed the child does not get. That it ends when it looks there is better than
+    that parent and child write to the same memory.
+    """
     for reference in list(apart.values()):
         made = reference()
-        if type(made) is Canvas:
-            made.seal()
+        if type(made) is Canvas and not made.seal() and not made.sealed:
+            keep_from_children(made.address, made._mapped.nbytes)
+            _unsealed.append(made)
+
+
+def after_fork_in_parent() -> None:
+    """Have everything in the next child again, if it can be sealed by then."""
+    while _unsealed:
+        made = _unsealed.pop()
+        give_to_children(made.address, made._mapped.nbytes)
 
 
 def after_fork_in_child() -> None:
-    """Renew the lock: a thread that is not there any more may have held it."""
+    """Renew the lock: a thread that is not there any more may have held it.
+
+    What was left out stays away: nothing else may be mapped under the array.
+    """
     global books
     books = ShieldedLock()
+    while _unsealed:
+        made = _unsealed.pop()
+        apart.pop(made.address, None)
+        if not occupy(made.address, made._mapped.nbytes):
+            made._mapped.nbytes = 0
 
 
 class MmapLease(mmap.mmap):

@@ -32,12 +32,14 @@ _advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _FAILED = ctypes.c_void_p(-1).value
 _NONE, _READ, _WRITE = 0, 1, 2
 _FIXED = 0x10
+_FIXED_NOREPLACE = 0x100000
 _NORESERVE = getattr(_mmap, "MAP_NORESERVE", 0)
 _ANONYMOUS = _mmap.MAP_ANONYMOUS
 
 _DONTNEED = 4
 _REMOVE = 9
 _DONTFORK = 10
+_DOFORK = 11
 _DONTNEED_LOCKED = 24  # Linux 5.18
 _COLLAPSE = 25  # Linux 6.1
 
@@ -153,6 +155,23 @@ def reset(
 def keep_from_children(address: int, nbytes: int) -> None:
     """Leave a mapping out of forked children."""
     _advise(address, nbytes, _DONTFORK)
+
+
+def give_to_children(address: int, nbytes: int) -> None:
+    """Undo `keep_from_children`."""
+    _advise(address, nbytes, _DOFORK)
+
+
+def occupy(address: int, nbytes: int) -> bool:
+    """Let nothing be mapped where nothing is; return whether there was nothing."""
+    kind = _mmap.MAP_PRIVATE | _ANONYMOUS | _NORESERVE | _FIXED_NOREPLACE
+    try:
+        found = _call_map(address, nbytes, _NONE, kind, -1)
+    except OSError:
+        return False
+    if found != address:  # before Linux 4.17 it is but a wish
+        _unmap(found, nbytes)
+    return found == address
 
 
 def remove(address: int, nbytes: int) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import faulthandler
 import gc
 import mmap
 import os
 import pickle
+import resource
 import signal
 import sys
 import threading
@@ -387,6 +389,39 @@ def test_array_is_copied_where_it_cannot_be_made_private(monkeypatch: pytest.Mon
     assert (store.get(store.put(array)) == 2).all()
 
 
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_child_does_not_write_to_what_its_parent_fills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the array cannot be made private, the child ends, and the parent keeps its own."""
+
+    def fail(*args: Any) -> None:
+        raise OSError(errno.ENOMEM, "no memory may be promised")
+
+    array = store.empty(COUNT)
+    array[:] = 1
+    with monkeypatch.context() as patched:
+        patched.setattr(_mappings, "remap_file", fail)
+        child = os.fork()
+        if not child:
+            faulthandler.disable()
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            other = mmap.mmap(-1, 1 << 20)  # lies somewhere else
+            array[:] = 3
+            other.close()
+            os._exit(0)
+    assert ended(child) == -signal.SIGSEGV
+    assert (array == 1).all()
+    child = os.fork()
+    if not child:
+        array[:] += 1
+        os._exit(0 if (array == 2).all() else 1)
+    assert ended(child) == 0
+    assert (array == 1).all()
+    assert where_is(array) == 0 and len(_mappings.apart) == 1
+
+
 def test_array_that_is_being_let_go_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     sealed: list[Any] = []
     monkeypatch.setattr(_mappings, "remap_file", lambda *args: sealed.append(args))
@@ -419,7 +454,7 @@ def test_fork_within_the_lock_seals_and_leaves_it_free_in_the_child() -> None:
             other[:] = 3
             good = bool((array == 1).all()) and not _mappings.books.held_here
             os._exit(0 if good else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert ended(child) == 0
     assert (other == 1).all()
 
 
