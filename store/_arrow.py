@@ -28,12 +28,14 @@ def reduce_arrow(obj: Any) -> Any:
     total = getattr(obj, "get_total_buffer_size", None)
     if total is None:
         return NotImplemented  # a type, a schema, a scalar
-    if total() - obj.nbytes < max(OUT_OF_BAND_MIN, obj.nbytes) or _is_stored(obj):
-        return NotImplemented
     try:
+        nbytes = obj.nbytes
+        if total() - nbytes < max(OUT_OF_BAND_MIN, nbytes) or _is_stored(obj):
+            return NotImplemented
         dense = _dense(obj)
-    except sys.modules["pyarrow"].ArrowNotImplementedError:
-        return NotImplemented  # of unions, by older versions
+    except sys.modules["pyarrow"].ArrowException:
+        # Of unions, by older versions; and many do not know the size of string views.
+        return NotImplemented
     return dense.__reduce_ex__(5)
 
 
