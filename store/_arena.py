@@ -96,7 +96,7 @@ class Arena:
         if not self._allows(nbytes):
             folder = spill_folder()
             if folder is None:
-                raise self._full(nbytes, "there is no folder to spill to")
+                raise self.full(nbytes, "there is no folder to spill to")
         needed = -(-nbytes // STEP) * STEP
         # Powers of two, so that objects which grow and grow do not each get a segment.
         # What is not written takes no memory.
@@ -110,7 +110,7 @@ class Arena:
             except (OSError, MemoryError, OverflowError) as error:
                 failure = error
         else:
-            raise self._full(nbytes, str(failure) or "no segment can be as large") from failure
+            raise self.full(nbytes, str(failure) or "no segment can be as large") from failure
         self._key += 1
         if size >= self._next_nbytes:
             self._next_nbytes = min(2 * size, LARGEST_NBYTES)
@@ -120,7 +120,8 @@ class Arena:
         assert offset is not None
         return segment, offset
 
-    def _full(self, nbytes: int, reason: str) -> StoreFull:
+    def full(self, nbytes: int, reason: str) -> StoreFull:
+        """Return what says that there is no room, and why."""
         return StoreFull(
             f"no room for an object of {nbytes / 1e6:.0f} MB: {self.live / 1e6:.0f} MB of at most "
             f"{self.budget.nbytes / 1e6:.0f} MB are in use, and {reason}. Let go of arrays and "
@@ -141,7 +142,7 @@ class Arena:
             segment.write(offset, data)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
-                raise self._full(len(data), str(error)) from error
+                raise self.full(len(data), str(error)) from error
             raise
 
     def reserve(self, place: Range, nbytes: int) -> None:
@@ -155,7 +156,7 @@ class Arena:
         try:
             segment.reserve(offset, nbytes)
         except OSError as error:
-            raise self._full(nbytes, str(error)) from error
+            raise self.full(nbytes, str(error)) from error
 
     def free(self, place: Range) -> None:
         """Take a range back that nobody can see any more."""
@@ -193,10 +194,15 @@ class Arena:
         return sum(segment.resident for segment, _ in self.segments.values() if not segment.on_disk)
 
     def prefault(self, nbytes: int) -> None:
-        """Have free pages for an object of `nbytes`, so that putting it is quick."""
-        segment, offset = self.allocate(nbytes)
+        """Have free pages for an object of `nbytes`, so that putting it is quick.
+
+        Raises
+        ------
+        StoreFull
+        """
+        place = segment, offset = self.allocate(nbytes)
         try:
-            segment.reserve(offset, nbytes)
+            self.reserve(place, nbytes)
         finally:
             # Not by `free`, which might give the pages back at once.
             allocator = self.segments[segment.key][1]

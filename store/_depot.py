@@ -108,8 +108,10 @@ class Depot:
             place = segment, offset = self.arena.allocate(nbytes)
             try:
                 reader = segment.reader or self._reader_of(segment)
-            except BaseException:
+            except BaseException as error:
                 self.arena.free(place)
+                if isinstance(error, OSError):  # no descriptor
+                    raise self.arena.full(nbytes, str(error)) from error
                 raise
             number = self._numbers[segment.key, offset] = self.ledger.add(place, LOCAL)
             return Block(reader, offset, nbytes, 0, nbytes, number, self._dropped), segment
@@ -129,6 +131,19 @@ class Depot:
         block, segment = self._enter(nbytes)
         self.arena.reserve((segment, block.start), nbytes)
         return block, segment.fd
+
+    def canvas(self, nbytes: int) -> Any:
+        """Return an array of bytes in a new block, that writes to it; see `_mappings.Canvas`.
+
+        Raises
+        ------
+        StoreFull
+        """
+        block, fd = self.blank(nbytes)
+        try:
+            return _mappings.canvas(block, fd)
+        except OSError as error:  # no address space
+            raise self.arena.full(nbytes, str(error)) from error
 
     def prefault(self, nbytes: int) -> None:
         """Have pages ready for `nbytes` in all."""

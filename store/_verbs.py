@@ -6,7 +6,6 @@ import sys
 from math import prod
 from operator import index
 
-from store import _mappings
 from store._depot import depot
 from store._pickling import encoded
 from store._refs import ObjectRef, load
@@ -150,8 +149,7 @@ def empty(
     nbytes = prod(shape) * kind.itemsize
     if not depot().least <= nbytes <= sys.maxsize or not depot().usable():
         return np.empty(shape, kind, order)
-    memory = _mappings.canvas(*depot().blank(nbytes))
-    return np.ndarray(shape, kind, memory, order=order)
+    return np.ndarray(shape, kind, depot().canvas(nbytes), order=order)
 
 
 def zeros(

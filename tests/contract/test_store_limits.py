@@ -155,6 +155,21 @@ def test_a_full_disk_is_an_exception(tmp_path: Path) -> None:
     assert run(body, **spill) == "full 8000000"
 
 
+@pytest.mark.parametrize("mode", ["memfd+huge", "tmpfile"])
+def test_without_address_space_for_an_array_the_store_is_full(mode: str) -> None:
+    body = """
+        store.put(np.ones(100_000))
+        have = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        limit("RLIMIT_AS", have + (20 << 20))
+        try:
+            store.empty(5_000_000)
+        except store.StoreFull as error:
+            print("full", error.nbytes, type(error.__cause__))
+        print(store.stats()["live"])
+    """
+    assert run(body, POOL_STORE=mode) == "full 40000000 <class 'OSError'>\n0"
+
+
 def test_wrong_settings_are_explained() -> None:
     body = """
         for name, value in (("POOL_STORE", "plasma"), ("POOL_STORE_MAX", "a lot")):

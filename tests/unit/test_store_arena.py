@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import store
 import store._depot
 from store._arena import Arena
 from store._memory import HUGE, PAGE, map_file, unmap
+from store._segments import Segment
 from store._settings import MODES
 
 MIB = 1 << 20
@@ -75,6 +77,19 @@ def test_what_fails_leaves_nothing_allocated(arena: Arena, monkeypatch: pytest.M
     assert allocator.used == arena.live == 4 * MIB
     allocator.check_invariants()
     arena.free(kept)
+
+
+def test_where_the_disk_is_full_no_pages_are_ready(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(Segment, "reserve", fail)
+    with pytest.raises(store.StoreFull, match="no space left") as caught:
+        arena.prefault(MIB)
+    assert caught.value.nbytes == MIB and isinstance(caught.value.__cause__, OSError)
+    assert arena.live == 0
 
 
 @pytest.mark.skipif(not HUGE, reason="no huge pages here")

@@ -687,13 +687,13 @@ def test_put_without_a_free_descriptor_keeps_nothing(monkeypatch: pytest.MonkeyP
         raise OSError(errno.EMFILE, "no descriptor")
 
     depot = store._depot.depot()
-    for put in (depot.put, lambda data: depot.place(data, "link")):
-        with monkeypatch.context() as patched:
-            patched.setattr(store._depot.Depot, "_reader_of", fail)
-            try:
-                assert put(bytearray(COUNT)) is None
-            except OSError:
-                pass
+    with monkeypatch.context() as patched:
+        patched.setattr(store._depot.Depot, "_reader_of", fail)
+        assert depot.place(bytearray(COUNT), "link") is None
+        with pytest.raises(store.StoreFull, match="no descriptor") as caught:
+            store.put(bytearray(2 << 20))
+        assert isinstance(caught.value.__cause__, OSError)
+        del caught
     assert not live() and not depot.ledger.things
 
 
