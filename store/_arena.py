@@ -164,6 +164,9 @@ class Arena:
         allocator = self.segments[segment.key][1]
         self.live -= allocator.size_of(offset)
         start, end = allocator.free(offset)
+        if segment.on_disk:
+            segment.punch(start, end)
+            return
         keep = max(self.budget.keep, self.peak // 4)
         excess = self.resident - self.live - keep
         if excess > 0:
@@ -204,10 +207,13 @@ class Arena:
         try:
             self.reserve(place, nbytes)
         finally:
-            # Not by `free`, which might give the pages back at once.
-            allocator = self.segments[segment.key][1]
-            self.live -= allocator.size_of(offset)
-            allocator.free(offset)
+            if segment.on_disk:
+                self.free(place)
+            else:
+                # Not by `free`, which might give the pages back at once.
+                allocator = self.segments[segment.key][1]
+                self.live -= allocator.size_of(offset)
+                allocator.free(offset)
 
     def close(self) -> None:
         """Let go of everything; what readers have mapped stays with them."""

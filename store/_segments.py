@@ -133,7 +133,12 @@ class Segment:
         if not self.missing(offset, nbytes):
             return True
         if self.on_disk:
-            os.posix_fallocate(self.fd, offset, nbytes)
+            try:
+                os.posix_fallocate(self.fd, offset, nbytes)
+            except OSError:
+                # Some filesystems keep what there was of it, which may be all of the disk.
+                _memory.remove(self.address + offset, -(-nbytes // PAGE) * PAGE)
+                raise
             return False
         if not self._huge:
             return False
@@ -205,7 +210,8 @@ class Segment:
             return 0
         first, last = start // PAGE, end // PAGE
         present = (last - first - self._populated.count(0, first, last)) * PAGE
-        if not present or not _memory.remove(self.address + start, end - start):
+        # On a disk there may be room reserved that was never written to.
+        if not (present or self.on_disk) or not _memory.remove(self.address + start, end - start):
             return 0
         self._populated[first:last] = bytes(last - first)
         self.resident -= present

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,50 @@ def test_what_fails_leaves_nothing_allocated(arena: Arena, monkeypatch: pytest.M
     assert allocator.used == arena.live == 4 * MIB
     allocator.check_invariants()
     arena.free(kept)
+
+
+def spilling(monkeypatch: pytest.MonkeyPatch, folder: Path, most: int) -> Arena:
+    """Return an arena that takes so much memory, and the disk beyond."""
+    monkeypatch.setenv("POOL_STORE_MAX", str(most))
+    monkeypatch.setenv("POOL_STORE_SPILL", str(folder))
+    return Arena("memfd")
+
+
+def nbytes_on_disk(segment: Segment) -> int:
+    assert segment.on_disk
+    return os.fstat(segment.fd).st_blocks * 512
+
+
+def test_disk_space_is_given_back_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    arena = spilling(monkeypatch, tmp_path, MIB)
+    places = [filled(arena, 8 * MIB) for _ in range(2)]
+    segment = places[0][0]
+    assert nbytes_on_disk(segment) >= 16 * MIB
+    arena.free(places[0])
+    assert 8 * MIB <= nbytes_on_disk(segment) < 9 * MIB
+    segment.write(places[1][1], memoryview(b"1"))
+    arena.free(places[1])
+    assert nbytes_on_disk(segment) == 0
+    arena.prefault(8 * MIB)
+    assert nbytes_on_disk(segment) == 0 == arena.live
+    arena.free(filled(arena, 8 * MIB))
+    arena.close()
+
+
+def test_what_fails_leaves_nothing_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reserve = os.posix_fallocate
+
+    def fail(fd: int, offset: int, nbytes: int) -> None:
+        reserve(fd, offset, nbytes // 2)
+        raise OSError(errno.ENOSPC, "no space left")
+
+    arena = spilling(monkeypatch, tmp_path, MIB)
+    place = segment, _ = arena.allocate(8 * MIB)
+    with monkeypatch.context() as patched, pytest.raises(store.StoreFull):
+        patched.setattr(os, "posix_fallocate", fail)
+        arena.write(place, memoryview(bytes(8 * MIB)))
+    assert nbytes_on_disk(segment) == 0
+    arena.close()
 
 
 def test_where_the_disk_is_full_no_pages_are_ready(
