@@ -42,13 +42,17 @@ class Arena:
         Each segment, by key, with its allocator.
     live, peak : int
         Bytes handed out, now and at most.
+    spilled : int
+        Those of the live ones that are on disk.
     """
 
     def __init__(self, mode: str) -> None:
         self.mode = mode
         self.budget = Budget()
         self.segments: dict[int, tuple[Segment, Allocator]] = {}
-        self.live = self.peak = 0
+        self.live = self.peak = self.spilled = 0
+        #: The most that was handed out in memory at once.
+        self._peak_in_memory = 0
         self._next_nbytes = FIRST_NBYTES
         # Keys must differ among all processes that ever talk to each other, and outlive
         # the reuse of process ids.
@@ -62,22 +66,34 @@ class Arena:
         StoreFull
             If neither the budget nor the disk has room.
         """
-        found = self._fit(nbytes) or self._grow(nbytes)
-        segment, offset = found
-        self.live += self.segments[segment.key][1].size_of(offset)
+        found = self._fit(nbytes, on_disk=False)
+        if found is None and self._allows(nbytes):
+            found = self._grow(nbytes, None)
+        if found is None:
+            # Only now: it is slow, and stays so for as long as the object lives.
+            found = self._fit(nbytes, on_disk=True) or self._grow(nbytes, self._folder(nbytes))
+        self._count(found, 1)
         self.peak = max(self.peak, self.live)
+        self._peak_in_memory = max(self._peak_in_memory, self.live - self.spilled)
         return found
 
-    def _fit(self, nbytes: int) -> Range | None:
+    def _count(self, place: Range, sign: int) -> None:
+        segment, offset = place
+        nbytes = sign * self.segments[segment.key][1].size_of(offset)
+        self.live += nbytes
+        if segment.on_disk:
+            self.spilled += nbytes
+
+    def _fit(self, nbytes: int, on_disk: bool) -> Range | None:
         for segment, allocator in self.segments.values():
-            if allocator.largest < nbytes:
+            if segment.on_disk != on_disk or allocator.largest < nbytes:
                 continue
             offset = allocator.allocate(nbytes)
             if offset is None:
                 continue
             allowed = False
             try:
-                allowed = segment.on_disk or self._allows(segment.missing(offset, nbytes))
+                allowed = on_disk or self._allows(segment.missing(offset, nbytes))
             finally:
                 if not allowed:
                     allocator.free(offset)
@@ -91,12 +107,13 @@ class Arena:
         # What lies free elsewhere can be given back first.
         return self.trim(0) > 0 and self.budget.allows(self.resident, more)
 
-    def _grow(self, nbytes: int) -> Range:
-        folder = None
-        if not self._allows(nbytes):
-            folder = spill_folder()
-            if folder is None:
-                raise self.full(nbytes, "there is no folder to spill to")
+    def _folder(self, nbytes: int) -> str:
+        folder = spill_folder()
+        if folder is None:
+            raise self.full(nbytes, "there is no folder to spill to")
+        return folder
+
+    def _grow(self, nbytes: int, folder: str | None) -> Range:
         needed = -(-nbytes // STEP) * STEP
         # Powers of two, so that objects which grow and grow do not each get a segment.
         # What is not written takes no memory.
@@ -161,14 +178,13 @@ class Arena:
     def free(self, place: Range) -> None:
         """Take a range back that nobody can see any more."""
         segment, offset = place
-        allocator = self.segments[segment.key][1]
-        self.live -= allocator.size_of(offset)
-        start, end = allocator.free(offset)
+        self._count(place, -1)
+        start, end = self.segments[segment.key][1].free(offset)
         if segment.on_disk:
             segment.punch(start, end)
             return
-        keep = max(self.budget.keep, self.peak // 4)
-        excess = self.resident - self.live - keep
+        keep = max(self.budget.keep, self._peak_in_memory // 4)
+        excess = self._unused - keep
         if excess > 0:
             # Not all of the range: what comes next would have to make the pages anew.
             end = segment.last_page(start, end)
@@ -185,8 +201,10 @@ class Arena:
         """
         given = 0
         for segment, allocator in self.segments.values():
+            if segment.on_disk:
+                continue  # nothing is kept there
             for start, end in allocator.free_ranges():
-                if self.resident - self.live <= keep:
+                if self._unused <= keep:
                     return given
                 given += segment.punch(start, end, whole)
         return given
@@ -195,6 +213,11 @@ class Arena:
     def resident(self) -> int:
         """Bytes that have pages in memory."""
         return sum(segment.resident for segment, _ in self.segments.values() if not segment.on_disk)
+
+    @property
+    def _unused(self) -> int:
+        """Bytes that have pages in memory for nobody."""
+        return self.resident - (self.live - self.spilled)
 
     def prefault(self, nbytes: int) -> None:
         """Have free pages for an object of `nbytes`, so that putting it is quick.
@@ -211,9 +234,8 @@ class Arena:
                 self.free(place)
             else:
                 # Not by `free`, which might give the pages back at once.
-                allocator = self.segments[segment.key][1]
-                self.live -= allocator.size_of(offset)
-                allocator.free(offset)
+                self._count(place, -1)
+                self.segments[segment.key][1].free(offset)
 
     def close(self) -> None:
         """Let go of everything; what readers have mapped stays with them."""
@@ -230,8 +252,6 @@ class Arena:
             "free": sum(segment.resident for segment in segments) - self.live,
             "peak": self.peak,
             "resident": self.resident,
-            "spilled": sum(
-                allocator.used for segment, allocator in self.segments.values() if segment.on_disk
-            ),
+            "spilled": self.spilled,
             "budget": self.budget.nbytes,
         }

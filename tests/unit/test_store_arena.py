@@ -88,6 +88,36 @@ def spilling(monkeypatch: pytest.MonkeyPatch, folder: Path, most: int) -> Arena:
     return Arena("memfd")
 
 
+def test_the_disk_is_used_only_while_memory_is_short(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arena = spilling(monkeypatch, tmp_path, 90 * MIB)
+    kept = filled(arena, 40 * MIB)
+    large = filled(arena, 60 * MIB)
+    assert large[0].on_disk and arena.spilled == 60 * MIB
+    arena.free(large)
+    # Not in what is left of the first segment, but there is room for another.
+    place = filled(arena, 30 * MIB)
+    assert not place[0].on_disk and not arena.spilled
+    for taken in (kept, place):
+        arena.free(taken)
+    arena.close()
+
+
+def test_what_is_on_disk_does_not_keep_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("POOL_STORE_KEEP", "0")
+    arena = spilling(monkeypatch, tmp_path, 60 * MIB)
+    small, large = filled(arena, 40 * MIB), filled(arena, 80 * MIB)
+    assert large[0].on_disk and not small[0].on_disk
+    arena.free(small)
+    assert arena.resident <= 10 * MIB
+    assert arena.trim(0) == 10 * MIB and arena.resident == 0
+    arena.free(large)
+    arena.close()
+
+
 def nbytes_on_disk(segment: Segment) -> int:
     assert segment.on_disk
     return os.fstat(segment.fd).st_blocks * 512
