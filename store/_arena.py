@@ -183,8 +183,7 @@ class Arena:
         if segment.on_disk:
             segment.punch(start, end)
             return
-        keep = max(self.budget.keep, self._peak_in_memory // 4)
-        excess = self._unused - keep
+        excess = self._unused - self.budget.kept(self._peak_in_memory)
         if excess > 0:
             # Not all of the range: what comes next would have to make the pages anew.
             end = segment.last_page(start, end)

@@ -21,18 +21,28 @@ class Budget:
     nbytes : int
         Most that may be resident: ``POOL_STORE_MAX``, or half of the memory of the
         machine or the control group, whichever is less.
-    keep : int
-        Free pages that are kept for the next objects, at least (``POOL_STORE_KEEP``).
     """
 
-    __slots__ = ("_total", "keep", "nbytes")
+    __slots__ = ("_keep", "_total", "nbytes")
 
     def __init__(self) -> None:
         self._total = min(machine_nbytes(), group_nbytes())
         most = nbytes_of("POOL_STORE_MAX", self._total)
         self.nbytes = self._total // 2 if most is None else most
-        keep = nbytes_of("POOL_STORE_KEEP", self._total)
-        self.keep = min(256 << 20, self.nbytes // 4) if keep is None else keep
+        self._keep = nbytes_of("POOL_STORE_KEEP", self._total)
+
+    def kept(self, peak: int) -> int:
+        """Return how many bytes of free pages to keep for the next objects.
+
+        Parameters
+        ----------
+        peak : int
+            The most that was in use at once: who needs much needs it again. ``POOL_STORE_KEEP``
+            is meant as it is.
+        """
+        if self._keep is not None:
+            return self._keep
+        return max(min(256 << 20, self.nbytes // 4), peak // 4)
 
     def allows(self, resident: int, more: int) -> bool:
         """Return whether `more` bytes may become resident beside `resident`."""

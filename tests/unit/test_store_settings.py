@@ -57,7 +57,7 @@ def test_nothing_need_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOL_STORE_KEEP", "0")
     monkeypatch.setenv("POOL_STORE_MAX", "8M")
     budget = Budget()
-    assert budget.keep == 0 and budget.nbytes == 8 << 20
+    assert budget.kept(1 << 30) == 0 and budget.nbytes == 8 << 20
 
 
 def test_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
