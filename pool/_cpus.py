@@ -11,13 +11,15 @@ that is missing, unreadable or of an unknown form sets no limit.
 References
 ----------
 Linux kernel, ``admin-guide/cgroup-v2.rst`` ("cpu.max"), ``scheduler/sched-bwc.rst``
-("cpu.cfs_quota_us"), ``proc(5)`` (``/proc/pid/mountinfo``), ``cgroups(7)``.
+("cpu.cfs_quota_us").
 """
 
 from __future__ import annotations
 
 import os
 import sys
+
+from store._cgroups import cgroup_folders, read
 
 __all__ = ["cpu_count", "usable_cpus"]
 
@@ -78,105 +80,6 @@ def _quota() -> int | None:
     if _folders is None:
         _folders = cgroup_folders(read("/proc/self/cgroup"), read("/proc/self/mountinfo"))
     return least_quota(_folders)
-
-
-def read(path: str) -> str:
-    """Return the text of a small file, or "" if it cannot be read."""
-    try:
-        # Unbuffered and undecoded reading takes a third of the time of `open(path).read()`.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    except OSError:
-        return ""
-    try:
-        pieces = []
-        while piece := os.read(descriptor, 65536):
-            pieces.append(piece)
-        return b"".join(pieces).decode(errors="surrogateescape")
-    except OSError:
-        return ""
-    finally:
-        os.close(descriptor)
-
-
-def cgroup_folders(cgroup: str, mountinfo: str, controller: str = "cpu") -> list[tuple[str, bool]]:
-    """Return the folders of the cgroups of one kind around this process, innermost first.
-
-    Parameters
-    ----------
-    cgroup : str
-        Text of ``/proc/self/cgroup``.
-    mountinfo : str
-        Text of ``/proc/self/mountinfo``.
-    controller : str
-        "cpu" or "memory": each may have a tree of its own in version 1.
-
-    Returns
-    -------
-    list of (str, bool)
-        Each folder, and whether it is of version 2. Every ancestor up to the mount point is
-        among them, because a limit of any of them holds for all below it.
-    """
-    paths = _cgroup_paths(cgroup, controller)
-    folders = []
-    for root, mount_point, version2 in _cgroup_mounts(mountinfo, controller):
-        path = paths.get(version2)
-        if path is not None:
-            folders += [(folder, version2) for folder in _ancestors(path, root, mount_point)]
-    return folders
-
-
-def _cgroup_paths(cgroup: str, controller: str) -> dict[bool, str]:
-    """Return the path in the version 2 tree (True) and in version 1's own tree (False)."""
-    paths = {}
-    for line in cgroup.splitlines():
-        number, _, rest = line.partition(":")
-        controllers, colon, path = rest.partition(":")
-        if not colon:
-            continue
-        if number == "0" and not controllers:
-            paths[True] = path
-        elif controller in controllers.split(","):
-            paths[False] = path
-    return paths
-
-
-def _cgroup_mounts(mountinfo: str, controller: str) -> list[tuple[str, str, bool]]:
-    """Return root, mount point and whether version 2, of each mounted tree of that kind."""
-    mounts = []
-    for line in mountinfo.splitlines():
-        left, dash, right = line.partition(" - ")
-        fields, kinds = left.split(" "), right.split(" ")
-        if not dash or len(fields) < 5 or len(kinds) < 3:
-            continue
-        if kinds[0] == "cgroup2":
-            mounts.append((_unescape(fields[3]), _unescape(fields[4]), True))
-        elif kinds[0] == "cgroup" and controller in kinds[2].split(","):
-            mounts.append((_unescape(fields[3]), _unescape(fields[4]), False))
-    return mounts
-
-
-def _unescape(field: str) -> str:
-    """Undo what the kernel does to blanks and backslashes in a path of mountinfo."""
-    if "\\" not in field:
-        return field
-    for octal, character in ("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"):
-        field = field.replace(octal, character)
-    return field
-
-
-def _ancestors(path: str, root: str, mount_point: str) -> list[str]:
-    """Return the folder of a cgroup under its mount point, and those above it.
-
-    In a container the mount shows only the part of the tree below `root`; what lies outside it
-    ("/.." paths, or another branch) cannot be read, and the mount point stands for it.
-    """
-    if root != "/":
-        inside = path == root or path.startswith(root + "/")
-        path = path[len(root) :] if inside else ""
-    parts = [part for part in path.split("/") if part]
-    if ".." in parts:
-        parts = []
-    return ["/".join([mount_point, *parts[:end]]) for end in range(len(parts), -1, -1)]
 
 
 def least_quota(folders: list[tuple[str, bool]]) -> int | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 
-from pool._cpus import cgroup_folders, read
+from store._cgroups import cgroup_folders, group_memory, parse_fields, parse_number, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ RESERVE_LEAST = 32 << 20
 RESERVE_MOST = 1 << 30
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+_SWAP = "memory.swap.max", "memory.swap.current"
+#: Memory and swap together.
+_SWAP_1 = "memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes"
 
 # As in `_cpus`: found once, because a process is hardly ever moved after it started.
 _folders: list[tuple[str, bool]] | None = None
@@ -110,52 +114,19 @@ def group_room(folder: str, version2: bool, swap: int) -> Room | None:
     swap : int
         Bytes of swap space that the machine has left.
     """
-    if version2:
-        names = ("memory.max", "memory.current", "memory.swap.max", "memory.swap.current")
-    else:
-        names = (
-            "memory.limit_in_bytes", "memory.usage_in_bytes",
-            "memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes",
-        )  # fmt: skip
-    limit, used = (parse_number(read(f"{folder}/{name}")) for name in names[:2])
-    if limit is None or used is None:
+    found = group_memory(folder, version2)
+    if found is None:
         return None
-    left = limit - used + reclaimable(read(folder + "/memory.stat"))
+    limit, used, cached = found
+    left = limit - used + cached
     if swap:
-        most, swapped = (parse_number(read(f"{folder}/{name}")) for name in names[2:])
+        names = _SWAP if version2 else _SWAP_1
+        most, swapped = (parse_number(read(f"{folder}/{name}")) for name in names)
         if most is not None and swapped is not None:
             # Version 1 counts memory and swap together.
             swap = min(swap, max(0, most - swapped - (0 if version2 else max(0, limit - used))))
         left += swap
     return Room(left, limit, reserve(limit), f"of the cgroup {folder}")
-
-
-def reclaimable(stat: str) -> int:
-    """Return the bytes of a cgroup that the kernel takes back before it ends a process.
-
-    Cached files and dentries, of this cgroup and those below it; `stat` is the text of its
-    ``memory.stat``.
-    """
-    fields = parse_fields(stat)
-    prefix = "total_" if "total_inactive_file" in fields else ""
-    names = ("inactive_file", "active_file", "slab_reclaimable")
-    return sum(fields.get(prefix + name, 0) for name in names)
-
-
-def parse_fields(text: str) -> dict[str, int]:
-    """Return the numbers of a file with one name and one number a line."""
-    fields = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) >= 2 and words[1].isdigit():
-            fields[words[0]] = int(words[1])
-    return fields
-
-
-def parse_number(text: str) -> int | None:
-    """Return the number in a file of a cgroup; None for "max" and for what is no number."""
-    text = text.strip()
-    return int(text) if text.isdigit() else None
 
 
 def parse_limit(text: str) -> int | None:

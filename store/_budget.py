@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
+from store._cgroups import cgroup_folders, group_memory, read
 from store._settings import nbytes_of
 
 #: Part of the memory that has to stay available when a store grows.
 RESERVE = 0.1
 
-#: Growing by less than this does not ask the system how much memory there is.
+#: For each so much that a store grows, the system is asked how much memory there is.
 UNASKED_NBYTES = 16 << 20
 
 
@@ -23,10 +24,14 @@ class Budget:
         machine or the control group, whichever is less.
     """
 
-    __slots__ = ("_keep", "_total", "nbytes")
+    __slots__ = ("_groups", "_keep", "_total", "_unasked", "nbytes")
 
     def __init__(self) -> None:
-        self._total = min(machine_nbytes(), group_nbytes())
+        machine = machine_nbytes()
+        self._groups = limiting_groups(machine)
+        self._total = min([machine, *(limit for _, _, limit in self._groups)])
+        #: How much it has grown since the system was asked.
+        self._unasked = 0
         most = nbytes_of("POOL_STORE_MAX", self._total)
         self.nbytes = self._total // 2 if most is None else most
         self._keep = nbytes_of("POOL_STORE_KEEP", self._total)
@@ -48,9 +53,22 @@ class Budget:
         """Return whether `more` bytes may become resident beside `resident`."""
         if resident + more > self.nbytes:
             return False
-        if more < UNASKED_NBYTES:
+        self._unasked += more
+        if self._unasked < UNASKED_NBYTES:
             return True
-        return available_nbytes() - more >= RESERVE * self._total
+        if self._available() - more < RESERVE * self._total:
+            return False
+        self._unasked = 0
+        return True
+
+    def _available(self) -> int:
+        available = available_nbytes()
+        for folder, version2, _ in self._groups:
+            memory = group_memory(folder, version2)
+            if memory is not None:
+                limit, used, reclaimable = memory
+                available = min(available, limit - used + reclaimable)
+        return available
 
 
 def machine_nbytes() -> int:
@@ -58,19 +76,25 @@ def machine_nbytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def group_nbytes() -> int:
-    """Return the memory limit of this process's control group, or a very large number."""
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path, "rb") as file:
-                return int(file.read())
-        except (OSError, ValueError):  # "max", or no such hierarchy
-            continue
-    return 1 << 62
+def limiting_groups(machine: int) -> list[tuple[str, bool, int]]:
+    """Return the control groups around this process that grant less than the machine has.
+
+    Returns
+    -------
+    list of (str, bool, int)
+        Folder, whether it is of version 2, and the limit.
+    """
+    folders = cgroup_folders(read("/proc/self/cgroup"), read("/proc/self/mountinfo"), "memory")
+    found = [(*folder, group_memory(*folder)) for folder in folders]
+    return [
+        (folder, version2, memory[0])
+        for folder, version2, memory in found
+        if memory is not None and memory[0] < machine
+    ]
 
 
 def available_nbytes() -> int:
-    """Return how much memory could be had without swapping."""
+    """Return how much memory the machine could give without swapping."""
     try:
         with open("/proc/meminfo", "rb") as file:
             for line in file:

@@ -21,6 +21,7 @@ LAYERS = [
     [
         "store._allocator",
         "store._anonymous",
+        "store._cgroups",
         "store._errors",
         "store._forks",
         "store._html",

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from pool import Pool
-from store._budget import Budget
+from store import _budget
 from store._settings import nbytes_of, spill_folder, wanted_mode
 
+MIB = 1 << 20
 SIZE = "write 1000000, 512M, 8G or 40%"
 
 
@@ -56,8 +57,46 @@ def test_sizes(monkeypatch: pytest.MonkeyPatch, text: str, nbytes: int | None) -
 def test_nothing_need_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOL_STORE_KEEP", "0")
     monkeypatch.setenv("POOL_STORE_MAX", "8M")
-    budget = Budget()
+    budget = _budget.Budget()
     assert budget.kept(1 << 30) == 0 and budget.nbytes == 8 << 20
+
+
+def test_what_a_control_group_grants_is_the_bound(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `systemd-run` or a job scheduler sets it, for a group below the top."""
+    groups = tmp_path / "unified", tmp_path / "unified" / "job"
+    for folder, limit in zip(groups, ("max", 1000 * MIB), strict=True):
+        folder.mkdir()
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {100 * MIB}\n")
+    files = {
+        "/proc/self/cgroup": "0::/job\n",
+        "/proc/self/mountinfo": f"29 22 0:26 / {groups[0]} rw - cgroup2 cgroup2 rw\n",
+    }
+    monkeypatch.setattr(_budget, "read", files.__getitem__)
+
+    def use(nbytes: int) -> None:
+        (groups[1] / "memory.current").write_text(f"{nbytes}\n")
+
+    use(0)
+    budget = _budget.Budget()
+    assert budget.nbytes == 500 * MIB
+    assert budget.allows(0, 400 * MIB)
+    # A tenth of it stays free, besides what the system can take back.
+    use(890 * MIB)
+    assert budget.allows(0, 100 * MIB)
+    use(910 * MIB)
+    assert not budget.allows(0, 100 * MIB)
+    # Small ones are not asked about each time, but together.
+    use(995 * MIB)
+    allowed = [budget.allows(0, 10 * MIB) for _ in range(4)]
+    assert allowed == [False] * 4
+    use(0)
+    assert budget.allows(0, 10 * MIB)
+    use(995 * MIB)
+    allowed = [budget.allows(0, 10 * MIB) for _ in range(4)]
+    assert allowed == [True, False, False, False]
 
 
 def test_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
