@@ -16,6 +16,7 @@ from store._interrupts import shield
 from store._ledger import LOCAL, Ledger
 from store._mappings import Block
 from store._orphans import crowded
+from store._returned import Returned
 from store._settings import wanted_mode
 
 TYPE_CHECKING = False
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from store._arena import Arena
-    from store._forks import Dropped
     from store._readers import Reader
     from store._segments import Segment
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 #: Without numpy in the process, smaller ones are not worth importing ctypes.
 LEAST_WITHOUT_NUMPY = 1 << 20
+
+#: So much that was let go is given back without waiting for the next object.
+LARGE_NBYTES = 64 << 20
 
 
 class Depot:
@@ -57,7 +60,7 @@ class Depot:
         #: Given back while this very thread was busy in here.
         self._late: deque[tuple[Hashable, Iterable[int]]] = deque()
         #: Own blocks that were let go in this process.
-        self._dropped: deque[Dropped] = deque()
+        self._dropped = Returned(self._settle_large, LARGE_NBYTES)
         #: Connections whose other end is gone, and whether its children are.
         self._leaving: list[tuple[Hashable, Callable[[], bool]]] = []
         self.copied = self.referred = self.puts = 0
@@ -121,17 +124,6 @@ class Depot:
         self.copied += len(view)
         self.puts += 1
 
-    def blank(self, nbytes: int) -> tuple[Block, int]:
-        """Return a block with arbitrary contents, and a descriptor to write them by.
-
-        Raises
-        ------
-        StoreFull
-        """
-        block, segment = self._enter(nbytes)
-        self.arena.reserve((segment, block.start), nbytes)
-        return block, segment.fd
-
     def canvas(self, nbytes: int) -> Any:
         """Return an array of bytes in a new block, that writes to it; see `_mappings.Canvas`.
 
@@ -139,9 +131,10 @@ class Depot:
         ------
         StoreFull
         """
-        block, fd = self.blank(nbytes)
+        block, segment = self._enter(nbytes)
+        self.arena.reserve((segment, block.start), nbytes)
         try:
-            return _mappings.canvas(block, fd)
+            return _mappings.canvas(block, segment.fd)
         except OSError as error:  # no address space
             raise self.arena.full(nbytes, str(error)) from error
 
@@ -329,9 +322,31 @@ class Depot:
         while self._late:
             self._release(*self._late.popleft())
         if self._dropped:
-            self._release(LOCAL, _forks.take_dropped(self._dropped))
+            self._take_dropped()
         if self._leaving:
             self._look_after_leaving()
+
+    def _take_dropped(self) -> None:
+        self._dropped.taken()
+        self._release(LOCAL, _forks.take_dropped(self._dropped))
+
+    def _settle_large(self, _is_over: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Take back what was let go; called by a finalizer.
+
+        Which may run in a thread that holds any lock, so this one is not waited for: whoever has
+        it looks when it comes here again.
+        """
+        if _is_over() or self._lock.held_here:
+            return
+        shielded = shield.enter()
+        try:
+            if self._lock.acquire(False):
+                try:
+                    self._take_dropped()
+                finally:
+                    self._lock.release()
+        finally:
+            shield.leave(shielded)
 
     def _look_after_leaving(self) -> None:
         for entry in list(self._leaving):

@@ -20,20 +20,19 @@ Guarantees
 from __future__ import annotations
 
 import os
-from collections import deque
 
 from store._depot import depot
 from store._forks import NEVER, pending
 from store._mappings import Block
 from store._orphans import review
 from store._readers import leave, orphans
+from store._returned import Returned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from store._forks import Dropped
     from store._readers import Reader
 
     Note = tuple[Any, ...]
@@ -43,40 +42,6 @@ SEGMENTS_MAX = 12
 
 #: Bytes that the other end would like back, above which it is told without delay.
 URGENT_NBYTES = 256 << 20
-
-
-class Returned(deque["Dropped"]):
-    """Blocks of the other end that were let go here and were not returned yet.
-
-    Attributes
-    ----------
-    urge : callable
-        Called when much memory waits for it; from a finalizer, so it must not wait.
-    pid : int
-        Of the process that has them; a forked child has copies of these words.
-    kept : object
-        Lives as long as any of them.
-    """
-
-    def __init__(self, urge: Callable[[], None]) -> None:
-        super().__init__()
-        self._urge = urge
-        self.kept: object = None
-        self._nbytes = 0
-        self.pid = os.getpid()
-
-    def notice(
-        self, nbytes: int, _urgent: int = URGENT_NBYTES, _getpid: Callable[[], int] = os.getpid
-    ) -> None:
-        """Note that a large block was let go, if need be when the names of modules are gone."""
-        self._nbytes += nbytes
-        if self._nbytes > _urgent and self.pid == _getpid():
-            self._nbytes = 0
-            self._urge()
-
-    def taken(self) -> None:
-        """Note that they are being returned."""
-        self._nbytes = 0
 
 
 class Link:
@@ -97,7 +62,7 @@ class Link:
     __slots__ = ("_attached", "_known", "_readers", "closed", "returned")
 
     def __init__(self, urge: Callable[[], None]) -> None:
-        self.returned = Returned(urge)
+        self.returned = Returned(urge, URGENT_NBYTES)
         self.closed = False
         #: Segments that the other end is known to have.
         self._known: set[int] = set()

@@ -28,6 +28,7 @@ LAYERS = [
         "store._interrupts",
         "store._ledger",
         "store._memory",
+        "store._returned",
         "store._settings",
     ],
     ["store._budget", "store._mappings", "store._readers", "store._segments"],

@@ -23,7 +23,7 @@ import pytest
 import store
 import store._depot
 from pool._pickling import dumps_to_worker, loads
-from store import _finding, _links, _mappings, _readers
+from store import _finding, _links, _mappings, _readers, _returned
 from store._arena import Arena
 from store._links import Link
 
@@ -669,6 +669,41 @@ def test_returns_of_much_memory_are_told_at_once() -> None:
     assert len(urged) == 1
 
 
+def test_much_memory_that_is_let_go_is_given_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOL_STORE_KEEP", "8M")
+    assert not store._depot.shutdown()
+    array = store.share(np.ones(10 << 20))
+    arena = store._depot.depot().arena
+    assert arena.live >= 80 << 20
+    with _mappings.books:  # as a finalizer that struck while the books are written
+        other = store.get(store.put(np.ones(10 << 20)))
+        del array
+        assert arena.live >= 80 << 20
+    store.stats()
+    assert arena.live == 0 and arena.resident <= 8 << 20
+    array = store.share(np.ones(10 << 20))
+    assert arena.live >= 80 << 20
+    del array, other
+    assert arena.live == 0 and arena.resident <= 8 << 20
+    held, over = threading.Event(), threading.Event()
+
+    def keep_books() -> None:
+        with _mappings.books:
+            held.set()
+            over.wait()
+
+    array = store.share(np.ones(10 << 20))
+    busy = threading.Thread(target=keep_books)
+    busy.start()
+    held.wait()
+    del array  # waits for nobody
+    assert arena.live >= 80 << 20
+    over.set()
+    busy.join()
+    assert store.stats()["live"] == 0
+    assert not store._depot.shutdown()
+
+
 def test_interrupted_put_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     allocate = Arena.allocate
 
@@ -727,8 +762,8 @@ def test_what_is_let_go_in_the_last_moments_of_the_interpreter(
     seen: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", seen.append)
     with monkeypatch.context() as patched:
-        for name in ("os", "URGENT_NBYTES"):
-            patched.setattr(_links, name, None)
+        patched.setattr(_returned, "os", None)
+        patched.setattr(_links, "URGENT_NBYTES", None)
         blobs.clear()
     assert not seen and receiver.due
     first = store.get(store.put(np.ones(COUNT)))
