@@ -16,9 +16,21 @@ from store._readers import readers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
     from store._mappings import Block
+
+    class Shown(Protocol):
+        """What makes the bytes of a block visible: a lease, a canvas, a mapping without numpy."""
+
+        block: Block
+        readonly: bool
+
+        @property
+        def address(self) -> int:
+            """Of the block's part."""
+            ...
+
 
 #: How many views of views `find` looks through; numpy keeps chains short.
 _DEPTH = 12
@@ -39,7 +51,7 @@ def find(view: Any) -> tuple[Block, int] | None:
     found = base_of(view)
     if found is None or _forks.is_inherited(found.block.born) or not _is_aligned(view):
         return None
-    if found.readonly and view.nbytes == found.block.nbytes:
+    if found.readonly and _is_all_of(found, view):
         return found.block, found.block.delta
     return None if _ndarray() is None else _unchanged(found, view)
 
@@ -62,8 +74,14 @@ def arrived(view: Any) -> Block | None:
     found = base_of(view)
     if found is None or type(found) is Canvas or _forks.is_inherited(found.block.born):
         return held(view)
-    whole: Block = found.block
-    return whole if memoryview(view).nbytes == whole.nbytes else held(view)
+    return found.block if _is_all_of(found, view) else held(view)
+
+
+def _is_all_of(shown: Shown, view: Any) -> bool:
+    """Return whether a buffer is of all that is shown, not of as much beginning elsewhere."""
+    if memoryview(view).nbytes != shown.block.nbytes:
+        return False
+    return _ndarray() is None or address_of(view) == shown.address
 
 
 def array_under(view: Any) -> Any:
@@ -75,7 +93,7 @@ def array_under(view: Any) -> Any:
     return None if found.base.readonly else found
 
 
-def base_of(view: Any) -> Lease | Canvas | MmapLease | None:
+def base_of(view: Any) -> Shown | None:
     """Return what a buffer is built on, if that is of the store."""
     found: Any = view
     while type(found) is memoryview:
@@ -89,7 +107,8 @@ def base_of(view: Any) -> Lease | Canvas | MmapLease | None:
         elif isinstance(found, ndarray):
             found = found.base
         elif type(found) in _LEASES:
-            return found  # type: ignore[no-any-return]  # one of these types
+            shown: Shown = found
+            return shown
         elif found is None or type(found) is bytes or type(found) is bytearray:
             return None  # memory of their own
         else:
@@ -102,7 +121,7 @@ def _ndarray() -> Any:
     return getattr(sys.modules.get("numpy"), "ndarray", None)
 
 
-def lease_at(address: int) -> Lease | Canvas | None:
+def lease_at(address: int) -> Shown | None:
     """Return what the memory at an address belongs to, if that is of the store.
 
     For buffers of Arrow and others that do not tell what they are built on. They keep it
@@ -115,12 +134,12 @@ def lease_at(address: int) -> Lease | Canvas | None:
     return _showing(apart, address, address)
 
 
-def _showing(leases: dict[int, Any], offset: int, address: int) -> Lease | Canvas | None:
+def _showing(leases: dict[int, Any], offset: int, address: int) -> Shown | None:
     ticket = leases.get(offset)
     if ticket is None:
         start = max((start for start in list(leases) if start <= offset), default=None)
         ticket = None if start is None else leases.get(start)
-    found: Lease | Canvas | None = None if ticket is None else ticket()
+    found: Shown | None = None if ticket is None else ticket()
     # The last one that begins before the address may end before it, too.
     inside = found is not None and 0 <= address - found.address < found.block.nbytes
     return found if inside else None
@@ -142,7 +161,7 @@ def _is_aligned(view: Any) -> bool:
     return address % ALIGNED_NBYTES == 0
 
 
-def _unchanged(lease: Lease | Canvas | MmapLease, view: Any) -> tuple[Block, int] | None:
+def _unchanged(lease: Shown, view: Any) -> tuple[Block, int] | None:
     address = address_of(view)
     nbytes = memoryview(view).nbytes
     offset = address - lease.address

@@ -126,6 +126,15 @@ def test_memory_above_what_is_in_the_store_is_not_taken_for_it(
     assert not first.any()
 
 
+@pytest.mark.parametrize("copy", ["cow", "readonly"])
+def test_as_much_memory_that_begins_elsewhere_is_not_taken_for_all_of_it(copy: str) -> None:
+    view = store.get(store.put(np.arange(float(COUNT))), copy=copy)
+    shifted = np.lib.stride_tricks.as_strided(view[100:], view.shape)  # up to the end of the page
+    flat = memoryview(shifted).cast("B")
+    assert _finding.find(flat) is None and _finding.arrived(flat) is None
+    assert store.get(store.put(shifted))[0] == 100
+
+
 def test_copies_and_results_do_not_hold_it() -> None:
     before = live()
     array = store.share(np.arange(float(COUNT)))
