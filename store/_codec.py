@@ -55,7 +55,7 @@ class Encoded:
     ----------
     data : bytes
         A complete pickle of protocol 5.
-    buffers : list of memoryview or Block
+    buffers : list of bytes-like or Block
         Its out-of-band buffers in the order of their use: flat, C-contiguous, and views
         of the sender's memory, which must be carried or copied before the sender writes
         to it again; or what is in the store already.
@@ -74,7 +74,7 @@ class Encoded:
         yield self.buffers
 
     def __repr__(self) -> str:
-        sizes = [buffer.nbytes for buffer in self.buffers]
+        sizes = [len(buffer) for buffer in self.buffers]
         return f"<Encoded: {len(self.data)} bytes, buffers {sizes}>"
 
 

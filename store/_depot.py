@@ -284,7 +284,8 @@ class Depot:
                 numbers |= self._arena.stats()
             held = {str(holder): self.ledger.held_by(holder) for holder in self.ledger.holders()}
             return numbers | {
-                "objects": len(self.ledger.things),
+                # Ranges of its own; blocks are others', held here for others still.
+                "objects": sum(type(thing) is tuple for thing in self.ledger.things.values()),
                 "held": {name: sum(counts.values()) for name, counts in held.items()},
                 "pinned": _forks.pinned() + _handed.kept(),
                 "puts": self.puts,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _signal
 import _thread
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -209,7 +210,5 @@ def _after_fork() -> None:
     shield._pending.clear()
     _main = _get_ident()
 
-
-import os  # noqa: E402 - os is loaded anyway; kept beside its only use
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -20,6 +20,7 @@ Guarantees
 from __future__ import annotations
 
 import os
+from itertools import count
 
 from store._depot import depot
 from store._forks import NEVER, pending
@@ -43,6 +44,9 @@ SEGMENTS_MAX = 12
 #: Bytes that the other end would like back, above which it is told without delay.
 URGENT_NBYTES = 256 << 20
 
+#: So that `store.stats` tells them apart.
+_numbers = count(1)
+
 
 class Link:
     """What was sent over a connection and has not come back, and what was received.
@@ -59,16 +63,20 @@ class Link:
         Blocks of the other end that were let go here.
     """
 
-    __slots__ = ("_attached", "_known", "_readers", "closed", "returned")
+    __slots__ = ("_attached", "_known", "_number", "_readers", "closed", "returned")
 
     def __init__(self, urge: Callable[[], None]) -> None:
         self.returned = Returned(urge, URGENT_NBYTES)
         self.closed = False
+        self._number = next(_numbers)
         #: Segments that the other end is known to have.
         self._known: set[int] = set()
         #: Segments that came from there: kept, for they come only once.
         self._readers: dict[int, Reader] = {}
         self._attached: list[int] = []
+
+    def __str__(self) -> str:
+        return f"connection {self._number}"
 
     @property
     def due(self) -> bool:

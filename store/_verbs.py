@@ -187,7 +187,8 @@ def stats() -> dict[str, Any]:
     dict
         ``mode``: how memory is shared. ``live``, ``free``, ``peak``, ``resident``,
         ``spilled``, ``budget``: bytes. ``objects``: held in this process's memory.
-        ``held``: counts by holder. ``pinned``: kept for children of this process.
+        ``held``: counts by holder, ``"local"`` for this process, or ``"connection 1"``.
+        ``pinned``: kept for children of this process.
         ``puts``, ``copied``, ``referred``: objects and bytes copied into the store, and
         bytes sent that were there already. A table in notebooks.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import multiprocessing.context
 import os
@@ -139,6 +140,19 @@ class Starting:
 
     def DupFd(self, fd: int) -> SomethingElse:
         return SomethingElse()
+
+
+def test_without_a_descriptor_for_the_child_none_stay_open(
+    shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> Any:
+        raise OSError(errno.EMFILE, "no descriptor")
+
+    ref = store.put(np.ones(COUNT))
+    files = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(_handed, "_duplicate", fail)
+    assert _handed.hand_down(Starting(), ref._object.blobs) is None
+    assert len(os.listdir("/proc/self/fd")) == files
 
 
 def refused(parts: Any) -> None:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import store._depot
 from store import OUT_OF_BAND_MIN, Encoded, decode, encode
 from store._codec import BYTES_OUT_OF_BAND_MIN, reduce_large
 
@@ -378,6 +379,10 @@ def test_encoded_unpacks_and_says_its_sizes() -> None:
     data, buffers = encoded
     assert data is encoded.data and buffers is encoded.buffers
     assert repr(encoded) == f"<Encoded: {len(data)} bytes, buffers [80000]>"
+    block = store._depot.depot().put(bytes(100_000))
+    assert repr(Encoded(b"12", [b"123", bytearray(4), block])) == (
+        "<Encoded: 2 bytes, buffers [3, 4, 100000]>"
+    )
 
 
 def test_plain_objects_need_no_buffers() -> None:

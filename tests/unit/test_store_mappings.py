@@ -668,6 +668,26 @@ def test_stats_are_a_table_in_notebooks() -> None:
     assert "<table>" in stats._repr_html_() and "MB" in stats._repr_html_()
 
 
+def test_stats_tell_who_holds_what() -> None:
+    sender, receiver, third = (Link(lambda: None) for _ in range(3))
+    blobs, _ = sent(sender, receiver)
+    assert store.stats()["objects"] == 1
+    assert store.stats()["held"] == {str(sender): 1}
+    assert str(sender).startswith("connection ") and str(sender) != str(receiver)
+    # Handed on, it is held here for the third one, but it is the sender's object.
+    depot = store._depot.depot()
+    own = depot._numbers.copy()
+    depot._numbers.clear()
+    _, note, _ = third.pack(blobs)
+    assert store.stats()["held"] == {str(sender): 1, str(third): 1}
+    assert store.stats()["objects"] == 1
+    third.take_back(note)
+    depot._numbers.update(own)
+    blobs.clear()
+    for link in (third, receiver, sender):
+        link.close()
+
+
 def test_returns_of_much_memory_are_told_at_once() -> None:
     urged: list[int] = []
     link = Link(lambda: urged.append(len(link.returned)))
