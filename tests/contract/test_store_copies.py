@@ -135,6 +135,23 @@ def test_what_is_in_the_store_is_not_copied(pool: Any) -> None:
     assert copied(lambda: store.share(shared)) == 0
 
 
+def test_read_only_views_are_copied_and_arrive_writable(pool: Any) -> None:
+    view = store.get(store.put(np.ones(200_000)), copy="readonly")
+    arrived: list[Any] = []
+    nbytes = copied(lambda: arrived.append(pool.apply(tasks.identity, (view,))))
+    assert nbytes == view.nbytes
+    assert arrived[0].flags.writeable and (arrived[0] == view).all()
+
+
+def test_what_arrives_is_copied_to_be_resized(pool: Any) -> None:
+    arrived = pool.apply(np.ones, (200_000,))
+    with pytest.raises(ValueError, match="does not own its data"):
+        arrived.resize(400_000)
+    arrived = arrived.copy()
+    arrived.resize(400_000)
+    assert arrived.sum() == 200_000
+
+
 def arrow_things() -> dict[str, Any]:
     pa = pytest.importorskip("pyarrow")
     pd = pytest.importorskip("pandas")
