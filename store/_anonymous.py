@@ -10,7 +10,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 #: Force the portable variant (an unlinked file in the temporary folder), for tests.
 MODE = os.environ.get("POOL_STORE", "auto")
@@ -44,9 +44,12 @@ def create(name: str = "actorpool") -> int:
         return os.dup(file.fileno())
 
 
-def identity(fd: int) -> tuple[int, int]:
-    """Return which file a descriptor is of, whatever its number has been before."""
-    found = os.fstat(fd)
+def identity(fd: int, _fstat: Callable[[int], os.stat_result] = os.fstat) -> tuple[int, int]:
+    """Return which file a descriptor is of, whatever its number has been before.
+
+    Called by finalizers, down to the last moments of the interpreter.
+    """
+    found = _fstat(fd)
     return found.st_dev, found.st_ino
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 import store
 import store._depot
-from store import _orphans, _readers
+from store import _anonymous, _orphans, _readers
 from store._links import Link
 from store._mappings import Block
 from store._segments import STEP, Segment
@@ -110,6 +111,20 @@ def test_segment_that_another_thread_is_letting_go_takes_nothing() -> None:
     _orphans.review()
     assert not _orphans.crowded()
     del view, reader
+
+
+def test_segment_that_goes_in_the_last_moments_of_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    views = [kept(1)]
+    before = descriptors()
+    seen: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    with monkeypatch.context() as patched:
+        patched.setattr(_anonymous, "os", None)
+        patched.setattr(_readers, "os", None)
+        views.clear()
+    assert not seen and descriptors() == before - 1
 
 
 def test_segment_that_others_still_bring_is_none_of_them() -> None:
