@@ -343,6 +343,7 @@ class Depot:
         try:
             if self._lock.acquire(False):
                 try:
+                    _forks.sweep()  # children may have ended since
                     self._take_dropped()
                 finally:
                     self._lock.release()

@@ -712,6 +712,10 @@ def test_much_memory_that_is_let_go_is_given_back_at_once(monkeypatch: pytest.Mo
     assert arena.live == 0 and arena.resident <= 8 << 20
     array = store.share(np.ones(10 << 20))
     assert arena.live >= 80 << 20
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    assert ended(child) == 0  # and nobody has looked since
     del array, other
     assert arena.live == 0 and arena.resident <= 8 << 20
     held, over = threading.Event(), threading.Event()
