@@ -22,6 +22,7 @@ from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._sending import Sending
 from pool._local._timers import FOREVER, LONGEST, Timers
+from pool._transport._descriptors import above_streams
 from pool._transport._watch import Watch
 from store._interrupts import shield
 
@@ -78,8 +79,8 @@ class Driver(Door):
         self.initializes = False
         #: Whose callbacks are being run: lists of one, or of none for an instant.
         self.called: dict[int, list[CallsBack]] = {}
-        self.epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.epoll = _epoll()
+        self._wake = above_streams(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
         try:
             self.crew = crew = Crew(self, launcher, initial, traced)
         except BaseException:
@@ -470,3 +471,12 @@ def _given_up(text: str) -> BaseException:
     except OSError:
         return RuntimeError(text)  # no descriptor to import anything by
     return PoolTerminated(text)
+
+
+def _epoll() -> select.epoll:
+    epoll = select.epoll()
+    if epoll.fileno() > 2:
+        return epoll
+    # The number of a stream that the program has closed.
+    with epoll:
+        return select.epoll.fromfd(above_streams(os.dup(epoll.fileno())))

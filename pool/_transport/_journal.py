@@ -18,6 +18,7 @@ import mmap
 import os
 
 import store._anonymous as anonymous
+from pool._transport._descriptors import above_streams
 
 #: Bytes of one slot, and of a trace; multiples of every page size in use.
 SLOT_NBYTES = 64 * 1024
@@ -81,7 +82,7 @@ class JournalFile:
     """
 
     def __init__(self, slots: int, traced: bool = False) -> None:
-        self.fd = anonymous.create("actorpool-journal")
+        self.fd = above_streams(anonymous.create("actorpool-journal"))
         self._slots = slots
         self._traces = slots * SLOT_NBYTES
         size = self._traces
@@ -97,7 +98,7 @@ class JournalFile:
                     traced = False
             self.traced = traced
             # Parts of the file, each with the number of the slot that it begins with.
-            self._parts = [_Part(0, mmap.mmap(self.fd, size))]
+            self._parts = [_Part(0, _mapped(self.fd, size, 0))]
         except BaseException:
             os.close(self.fd)
             raise
@@ -125,7 +126,7 @@ class JournalFile:
         begin, size = self._nbytes, self._slots * SLOT_NBYTES
         anonymous.reserve(self.fd, begin + size)
         try:
-            added = mmap.mmap(self.fd, size, offset=begin)
+            added = _mapped(self.fd, size, begin)
         except OSError:
             os.ftruncate(self.fd, begin)
             raise
@@ -161,6 +162,19 @@ class JournalFile:
         self.fd = -1
         for part in self._parts:
             part.close()
+
+
+def _mapped(fd: int, size: int, begin: int) -> mmap.mmap:
+    # The map keeps a descriptor of its own, which is not to be that of a stream that is closed.
+    gaps = []
+    try:
+        while (copy := os.dup(fd)) <= 2:
+            gaps.append(copy)
+        os.close(copy)
+        return mmap.mmap(fd, size, offset=begin)
+    finally:
+        for gap in gaps:
+            os.close(gap)
 
 
 class _Part:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import _socket
 
+from pool._transport._descriptors import above_streams
+
 _KIND = getattr(_socket, "SOCK_SEQPACKET", _socket.SOCK_DGRAM)
 
 
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:
     """Return two connected sockets that keep message boundaries (close-on-exec)."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _KIND, 0)
-    return socket_from(ours.detach()), socket_from(theirs.detach())
+    return socket_from(above_streams(ours.detach())), socket_from(above_streams(theirs.detach()))
 
 
 def socket_from(fd: int) -> _socket.socket:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pool._workers._descriptors import pidfd_of_this
+from pool._transport._descriptors import above_streams, pidfd_of_this
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def fork_template(
     owner = pidfd_of_this()
     # The hooks of os.register_at_fork close the child's copies of this process's pools;
     # the journal of the new one must outlive that.
-    journal = os.dup(journal)
+    journal = above_streams(os.dup(journal))
     pid = os.fork()
     if pid:
         os.close(journal)
@@ -76,6 +76,7 @@ def _serve(
 
     os.setpgid(0, 0)
     ours.close()
+    _fill_streams()
     keep_inherited()
     server = ForkServer(None, owner)
     client = Client(Channel(theirs), settings, "Fork")
@@ -83,3 +84,11 @@ def _serve(
     client.payload = run_initializer
     server.add(client)
     server.run()
+
+
+def _fill_streams() -> None:
+    """Open streams that are closed, or a worker's socket would get the number, and its prints."""
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= 2:
+        null = os.dup(null)  # the one before has filled a gap
+    os.close(null)

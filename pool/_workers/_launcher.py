@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import _socket
-import os
 
 from pool._transport._channel import FDS_MAX, Channel
+from pool._transport._descriptors import is_closed
 from pool._transport._messages import AWAITED, CONNECT, LAUNCH, PIDS, SIGNAL
 from pool._transport._sockets import socket_pair
 from pool._workers import _servers, _tracking
@@ -163,8 +163,9 @@ class Connection:
         if better and self._head[2] != "ForkServer":
             return None  # spawned workers have nothing of what it has loaded
         ours, theirs = socket_pair()
-        # Descriptors of streams that a daemon has closed are left as they are.
-        streams = tuple(fd for fd in (1, 2) if _is_open(fd))
+        # Descriptors of streams that a daemon has closed are left as they are. A file that has
+        # got the number since is no stream: it would get what workers print.
+        streams = tuple(fd for fd in (1, 2) if not is_closed(fd))
         fds = [theirs.fileno(), self._journal, *streams]
         message = (self._wanted, self._limits, (*self._head, streams), self._blobs, fds)
         try:
@@ -207,11 +208,3 @@ def fork(
     )
     theirs.close()
     return Launcher(Channel(ours), child)
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True

@@ -18,10 +18,15 @@ import atexit
 import os
 import sys
 
+from pool._transport._descriptors import (
+    above_streams,
+    is_closed,
+    pidfd_of_this,
+    pipe_above_streams,
+)
 from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import interpreter, interpreter_argv
-from pool._workers._descriptors import above_streams, is_closed, pidfd_of_this
 from pool._workers._warmup import MANY, installed
 
 TYPE_CHECKING = False
@@ -319,8 +324,8 @@ def _start(
     wanted: frozenset[str], learned: Sequence[str], limits: dict[str, str]
 ) -> ForkServerProcess:
     ours, theirs = socket_pair()
-    life, write = os.pipe()
-    given = [above_streams(fd) for fd in (theirs.detach(), life)]
+    life, write = pipe_above_streams()
+    given = [theirs.detach(), life]
     executable = interpreter()
     try:
         given.append(above_streams(_written("\n".join(learned)) if learned else -1))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 
-from pool._workers._descriptors import above_streams, pipe_above_streams
+from pool._transport._descriptors import above_streams, pipe_above_streams
 from pool._workers._imports import when_imported
 from pool._workers._lifeline import tie
 

@@ -19,8 +19,8 @@ import os
 import stat
 import sys
 
+from pool._transport._descriptors import above_streams
 from pool._workers._argv import interpreter, interpreter_argv
-from pool._workers._descriptors import above_streams
 from pool._workers._imports import when_imported
 
 TYPE_CHECKING = False

@@ -241,12 +241,11 @@ def test_closed_standard_streams(tmp_path: Path, closed: tuple[int, ...]) -> Non
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_the_one_stream_that_is_open_has_its_own_number(tmp_path: Path, method: str) -> None:
     body = f"""
-        from pool._workers import _launcher
         Pool = get_context({method!r}).Pool
         with Pool(1) as p:
             p.map(square, [1])
         os.dup2(os.open("err", os.O_WRONLY | os.O_CREAT), 2)
-        _launcher._is_open = lambda fd: fd == 2
+        os.close(1)
         with Pool(1) as p:
             p.starmap(os.write, [(fd, b"to %d\\n" % fd) for fd in (1, 2)])
     """
@@ -255,27 +254,52 @@ def test_the_one_stream_that_is_open_has_its_own_number(tmp_path: Path, method: 
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)], ids=str)
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
 def test_nothing_of_a_worker_has_the_number_of_a_closed_stream(
-    tmp_path: Path, closed: tuple[int, ...]
+    tmp_path: Path, method: str, closed: tuple[int, ...]
 ) -> None:
     body = f"""
         def look(fd):
             return os.readlink(f"/proc/self/fd/{{fd}}")
         for fd in {closed!r}:
             os.close(fd)
-        from pool._workers import _launcher
-        is_open = _launcher._is_open
-        # Something of the pool's in this process may have got that number.
-        _launcher._is_open = lambda fd: fd not in {closed!r} and is_open(fd)
-        with Pool(1) as p:
-            got = p.map(look, {closed!r})
+        p = get_context({method!r}).Pool(1)
+        got = p.map(look, {closed!r})
+        # Nor is anything of the pool's where this program prints to.
+        here = [os.path.exists(f"/proc/self/fd/{{fd}}") for fd in {closed!r}]
         with open("answer", "w") as file:
-            file.write(repr(got))
+            file.write(repr((got, here)))
         os._exit(0)
     """
     outcome = run_program(HEAD + textwrap.dedent(body), tmp_path)
     assert outcome.returncode == 0, outcome
-    assert (tmp_path / "answer").read_text() == repr(["/dev/null"] * len(closed))
+    count = len(closed)
+    assert (tmp_path / "answer").read_text() == repr((["/dev/null"] * count, [False] * count))
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_tasks_print_though_the_program_was_started_without_streams(
+    tmp_path: Path, method: str
+) -> None:
+    # As by `python program.py >&- 2>&-`.
+    program = f"""
+        def show(n):
+            os.write(1, b"shown")
+            os.write(2, b"shown")
+            return n * n
+        p = get_context({method!r}).Pool(1)
+        with open("answer", "w") as file:
+            for _ in range(3):
+                file.write(repr(p.map(show, range(3), 1)))
+    """
+    (tmp_path / "bare.py").write_text(HEAD + textwrap.dedent(program))
+    body = """
+        for fd in (1, 2):
+            os.set_inheritable(fd, False)
+        print(os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "bare.py"]))
+    """
+    assert run(body, tmp_path) == "0\n"
+    assert (tmp_path / "answer").read_text() == "[0, 1, 4]" * 3
 
 
 def test_streams_that_are_none(tmp_path: Path) -> None:
