@@ -99,7 +99,7 @@ class Crew:
         launcher = next(reversed(self.controls.values()), None)
         if launcher is None:
             return  # the pool has ended with its forkserver
-        batch = []
+        batch: list[tuple[int, int, int]] = []
         while self.unlaunched and not driver.closed:
             slot_id = self._journal.acquire()
             if slot_id is None:
@@ -109,7 +109,7 @@ class Crew:
                 ours, theirs = socket_pair()
             except OSError as error:
                 self._journal.release(slot_id)
-                self._cannot_start(error)
+                self._cannot_start(error, len(batch))
                 return
             peer = Peer(worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self.buffer)
             peer.launcher = launcher
@@ -118,7 +118,7 @@ class Crew:
             except OSError as error:
                 peer.close()
                 self._journal.release(slot_id)
-                self._cannot_start(error)
+                self._cannot_start(error, len(batch))
                 return
             self.peers[worker_id] = self.by_fd[ours.fileno()] = peer
             driver.epoll.register(ours.fileno(), select.EPOLLIN)
@@ -126,8 +126,12 @@ class Crew:
         if batch:
             try:
                 launcher.launch(batch)
-            except OSError:
+            except ConnectionError:
                 pass  # the server is gone: its end is on the way, and what follows from that
+            except OSError as error:
+                # No memory, or too many descriptors on their way: they would never start, nor end.
+                self._cannot_start(error, len(batch))
+                return
         if self._early_mail:
             for worker_id, *_ in batch:
                 for mail in self._early_mail.pop(worker_id, ()):
@@ -138,10 +142,12 @@ class Crew:
             peer.initialized = True
             peer.post((INITIALIZE,), self._initial)
 
-    def _cannot_start(self, error: OSError) -> None:
+    def _cannot_start(self, error: OSError, unasked: int) -> None:
+        """End the pool, of whose peers so many were not asked for."""
         driver = self._driver
+        there = len(self.peers) - unasked
         driver.failure = _not_started(
-            f"cannot start one more worker ({len(self.peers)} of {driver.scheduler.processes} are "
+            f"cannot start one more worker ({there} of {driver.scheduler.processes} are "
             f"there): {error}{_why(error, len(self.peers))}"
         )
         driver.crashed = True

@@ -15,6 +15,7 @@ import _signal
 import _socket
 import _thread
 import atexit
+import errno
 import os
 import sys
 
@@ -42,6 +43,12 @@ VAIN_MAX = 3
 #: A user's process that ignores them must not make workers deaf, nor have the kernel reap for the
 #: forkserver.
 _DEFAULT_SIGNALS = [_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGCHLD]
+
+#: What this process, or the machine, may be short of: that says nothing about a forkserver.
+_SHORT = {
+    *(errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+}
 
 
 class ForkServerProcess:
@@ -207,7 +214,9 @@ def connect(
             server = _choose(wanted, limits)
             try:
                 server.channel.send(head, blobs, fds)
-            except OSError:
+            except OSError as error:
+                if error.errno in _SHORT:
+                    raise
                 _retire(server)  # it was killed since
                 if attempt == 2:
                     raise

@@ -220,6 +220,54 @@ def test_what_uses_up_the_descriptors_is_named_when_a_worker_cannot_start(tmp_pa
     assert "All 40 descriptors" in said and "by its other workers" in said
 
 
+@pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
+def test_workers_that_the_kernel_does_not_let_be_asked_for(tmp_path: Path, method: str) -> None:
+    # Too many descriptors are on their way, for example: nothing tells of such a worker's end.
+    body = f"""
+        import errno
+        from pool import StartError
+        from pool._workers._launcher import Launcher
+        def refuse(self, workers):
+            raise OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
+        launch = Launcher.launch
+        with get_context({method!r}).Pool(1, maxtasksperchild=1) as p:
+            print(p.apply(square, (2,)))
+            Launcher.launch = refuse
+            try:
+                for _ in range(3):
+                    p.apply(square, (2,))
+            except StartError as error:
+                print("Too many references" in str(error))
+            Launcher.launch = launch
+            print(p.apply(square, (3,)))
+    """
+    assert run(body, tmp_path) == "4\nTrue\n9\n"
+
+
+def test_a_forkserver_stays_when_this_process_is_short_of_something(tmp_path: Path) -> None:
+    body = """
+        import errno
+        from pool import StartError
+        from pool._transport._channel import Channel
+        from pool._transport._messages import CONNECT
+        def refuse(self, head, *rest, **options):
+            if head[0] == CONNECT:
+                raise OSError(errno.ENOBUFS, "No buffer space available")
+            return send(self, head, *rest, **options)
+        with Pool(1) as p:
+            server = p.apply(os.getppid)
+        send, Channel.send = Channel.send, refuse
+        try:
+            Pool(1).apply(square, (1,))
+        except StartError as error:
+            print("No buffer space" in str(error))
+        Channel.send = send
+        with Pool(1) as p:
+            print(p.apply(os.getppid) == server)
+    """
+    assert run(body, tmp_path) == "True\nTrue\n"
+
+
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 def test_closed_standard_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
     # A daemon's program: new descriptors get the numbers of streams.
