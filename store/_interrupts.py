@@ -103,6 +103,12 @@ class Shield:
             handlers.clear() if isinstance(error, ValueError) else self.drop()
             raise
 
+    def abandon(self) -> None:
+        """Restore the program's handlers in a fork that never returns to who raised the shield."""
+        self.drop()
+        self._open = False
+        self._pending.clear()
+
     def opened(self, action: Callable[..., T], *args: Any) -> T:
         """Return ``action(*args)``, which a handler may end at any point by raising."""
         if _get_ident() != _main:
@@ -204,8 +210,7 @@ def _after_fork() -> None:
     global _main
     if _main != _get_ident():
         # The main thread waited, and does not exist here: nobody will lower its shield.
-        shield.drop()
-        shield._open = False
+        shield.abandon()
     # What was sent to the parent is not this process's concern.
     shield._pending.clear()
     _main = _get_ident()

@@ -12,6 +12,7 @@ import os
 import sys
 
 from pool._transport._descriptors import above_streams, pidfd_of_this
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def _serve(
     from pool._transport._channel import Channel
     from pool._workers._forkserver import Client, ForkServer
 
+    # Raised by who makes the pool. Handlers of the program work in tasks, as in any fork of it.
+    shield.abandon()
     os.setpgid(0, 0)
     ours.close()
     _fill_streams()

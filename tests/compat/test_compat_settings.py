@@ -575,6 +575,31 @@ def test_ends_of_children_that_are_blocked(library: str, method: str, tmp_path: 
     assert run(library, method, body, tmp_path) == expected
 
 
+def test_a_time_limit_by_a_signal(library: str, method: str, tmp_path: Path) -> None:
+    """Forks have the handlers of the program, which may raise in the midst of a task."""
+    body = """
+    import signal
+
+    def late(signum, frame):
+        raise TimeoutError
+
+    def limited(_):
+        if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+            return "no handler"
+        try:
+            signal.raise_signal(signal.SIGALRM)  # as by `signal.alarm`
+        except TimeoutError:
+            return "raised"
+        return "not called"
+
+    signal.signal(signal.SIGALRM, late)
+    with Pool(1) as p:
+        print(p.map(limited, range(2), 1), p.apply(limited, (0,)))
+    """
+    word = "raised" if method == "fork" else "no handler"
+    assert run(library, method, body, tmp_path) == f"{[word] * 2} {word}\n"
+
+
 @pytest.mark.parametrize("thresholds", ["", "gc.set_threshold(5, 6, 7)"])
 @pytest.mark.parametrize("switch", ["", "gc.disable()"])
 def test_collector(library: str, method: str, thresholds: str, switch: str, tmp_path: Path) -> None:
