@@ -55,6 +55,10 @@ if TYPE_CHECKING:
 #: Seconds that workers get between SIGTERM and SIGKILL.
 TERM_GRACE = 0.5
 
+#: What may be sent to all processes of a program at once, by a service manager or a scheduler of
+#: jobs. How to answer is for the program, and for each worker: this process has other ties of life.
+NOT_ASKED = (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2)
+
 #: Forks between two looks at what else is asked for: a pool that is closed at once must
 #: not wait for workers that nobody needs any more.
 FORKS_AT_ONCE = 2
@@ -108,8 +112,8 @@ class ForkServer:
         self.children: dict[int, tuple[Client, int]] = {}
         self.lifeline = Lifeline()
         self.deadline: float | None = None
-        #: Whether workers shall have SIGCHLD blocked, as the program that was forked has.
-        self._blocks = False
+        #: Signals that workers shall have blocked, as the program that was forked has.
+        self._blocked: set[int] = set()
         #: Whether workers shall collect garbage: not where a program that was forked does not. A
         #: process of its own has it off while it loads modules, see `forkserver_argv`.
         self._collects = control is not None or gc.isenabled()
@@ -140,8 +144,11 @@ class ForkServer:
         for number in (_signal.SIGTTIN, _signal.SIGTTOU):
             _signal.signal(number, _signal.SIG_IGN)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        blocked = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
-        self._blocks = _signal.SIGCHLD in blocked
+        # Not ignored: what is sent to a worker before it is one would be lost.
+        blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, NOT_ASKED)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
+        if self.control is None:
+            self._blocked = blocked
         keep_freed()
         # Or the collector's marks would unshare the pages. It is not run before: that took 45 ms
         # with pandas loaded, and found next to nothing.
@@ -363,8 +370,7 @@ class ForkServer:
 
     def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
         _signal.set_wakeup_fd(-1)
-        if self._blocks:
-            _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGCHLD])
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self.lifeline.hold()
         mine = {fd, *client.fds}

@@ -43,6 +43,8 @@ VAIN_MAX = 3
 #: A user's process that ignores them must not make workers deaf, nor have the kernel reap for the
 #: forkserver.
 _DEFAULT_SIGNALS = [_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGCHLD]
+#: As in `pool._workers._forkserver.NOT_ASKED`, already while it loads modules.
+_BLOCKED_SIGNALS = [_signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2]
 
 #: What this process, or the machine, may be short of: that says nothing about a forkserver.
 _SHORT = {
@@ -356,7 +358,7 @@ def _start(
             file_actions=actions,
             # A group of its own: Ctrl-C in a terminal is the parent's to answer.
             setpgroup=0,
-            setsigmask=[],
+            setsigmask=_BLOCKED_SIGNALS,
             setsigdef=_DEFAULT_SIGNALS,
         )
     except BaseException as error:

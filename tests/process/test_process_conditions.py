@@ -352,6 +352,36 @@ def test_a_kernel_that_gives_no_descriptors_of_processes(
     assert outcome.returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
+def test_signals_to_all_processes_of_a_program(tmp_path: Path, method: str) -> None:
+    # As a service manager sends them: who handles or ignores them goes on.
+    body = f"""
+        NUMBERS = [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+        def ignore():
+            for number in NUMBERS:
+                signal.signal(number, signal.SIG_IGN)
+        def blocked():
+            return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        def who(_):
+            return os.getpid(), os.getppid()
+        with get_context({method!r}).Pool(1, ignore) as p:
+            worker, server = p.apply(who, (0,))
+            for number in NUMBERS:
+                for pid in (server, worker):
+                    os.kill(pid, number)
+            print([p.apply(who, (0,)) == (worker, server) for _ in range(20)] == [True] * 20)
+            print(p.apply(blocked))
+        # And who does neither ends.
+        for number in NUMBERS:
+            with get_context({method!r}).Pool(1) as p:
+                try:
+                    p.apply(signal.raise_signal, (number,))
+                except PoolError as error:
+                    print(type(error).__name__)
+    """
+    assert run(body, tmp_path) == "True\nset()\n" + "WorkerDied\n" * 4
+
+
 def test_limits_and_cpus_of_the_moment_the_pool_is_made(tmp_path: Path) -> None:
     body = """
         def mine(_):
