@@ -560,6 +560,64 @@ def test_reducers_that_the_program_has_registered(
     assert run(library, method, body, tmp_path) == expected
 
 
+def test_adapters_and_dialects_that_the_program_has_registered(
+    library: str, method: str, tmp_path: Path
+) -> None:
+    """Without them numbers are stored as bytes, and names are unknown."""
+    body = """
+    import csv, datetime, faulthandler, io, sqlite3
+    import numpy as np
+
+    class Point:
+        def __init__(self, x, y):
+            self.x, self.y = x, y
+        def __conform__(self, protocol):
+            raise AssertionError("there is an adapter")
+
+    DIVIDER = ";"
+
+    def store(point):
+        return f"{point.x}{DIVIDER}{point.y}"
+
+    def read(text):
+        return Point(*text.decode().split(DIVIDER))
+
+    class Wide(csv.Dialect):
+        delimiter, lineterminator, quoting, quotechar = "|", "!", csv.QUOTE_ALL, "'"
+
+    sqlite3.register_adapter(np.int64, int)
+    sqlite3.register_adapter(Point, store)
+    sqlite3.register_adapter(datetime.date, lambda day: day.year)
+    sqlite3.register_converter("point", read)
+    csv.register_dialect("wide", Wide)
+    csv.register_dialect("excel", delimiter=":")
+    faulthandler.enable()
+
+    def look(_):
+        db = sqlite3.connect(":memory:", detect_types=sqlite3.PARSE_DECLTYPES)
+        db.execute("create table t (n, p point, d)")
+        db.execute("insert into t values (?, ?, ?)", (np.int64(7), Point(1, 2), datetime.date.max))
+        n, p, d = db.execute("select * from t").fetchone()
+        db.close()
+        text = io.StringIO()
+        for name in ("wide", "excel", "unix"):
+            csv.writer(text, name).writerow([1, 2])
+        return n, p.x, p.y, d, text.getvalue(), csv.field_size_limit(), faulthandler.is_enabled()
+
+    def nested(_):
+        with Pool(1) as p:
+            return p.map(look, [0])[0]
+
+    with Pool(1) as p:
+        print(p.map(look, [0])[0])
+        if multiprocessing.__name__ == "pool":
+            print(p.map(nested, [0]) == [look(0)])
+    """
+    seen = (7, "1", "2", 9999, "'1'|'2'!1:2\r\n\"1\",\"2\"\n", 131072, True)
+    more = "True\n" if library == "pool" else ""
+    assert run(library, method, body, tmp_path) == f"{seen}\n{more}"
+
+
 def test_ends_of_children_that_are_blocked(library: str, method: str, tmp_path: Path) -> None:
     """A pool ends all the same, and forks have what is blocked from the program."""
     body = """

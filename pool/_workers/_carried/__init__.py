@@ -33,6 +33,7 @@ _OTHERS = {
     "multiprocessing.reduction": "_reducers",
     "io": "_redirected",
     "logging": "_logging",
+    "sqlite3": "_adapters",
     "numpy": "_libraries",
     "pandas": "_libraries",
     "matplotlib": "_libraries",

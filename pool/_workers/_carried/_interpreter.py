@@ -98,13 +98,45 @@ def _write_socket(module: Any, value: float) -> None:
     module.setdefaulttimeout(value)
 
 
+_FRESH_LIMIT = 131072
+_DIALECT = (
+    *("delimiter", "doublequote", "escapechar", "lineterminator"),
+    *("quotechar", "quoting", "skipinitialspace", "strict"),
+)
+#: Those that the module `csv` registers.
+_FRESH_DIALECTS = {
+    "excel": [",", True, None, "\r\n", '"', 0, False, False],
+    "excel-tab": ["\t", True, None, "\r\n", '"', 0, False, False],
+    "unix": [",", True, None, "\n", '"', 1, False, False],
+}
+
+
 def _read_csv(module: Any) -> Any:
     limit = module.field_size_limit()
-    return None if limit == 131072 else limit
+    dialects = {}
+    for name in module.list_dialects():
+        found = module.get_dialect(name)
+        values = [getattr(found, part) for part in _DIALECT]
+        if _FRESH_DIALECTS.get(name) != values:
+            dialects[name] = values
+    return (limit, dialects) if dialects or limit != _FRESH_LIMIT else None
 
 
-def _write_csv(module: Any, value: int) -> None:
-    module.field_size_limit(value)
+def _write_csv(module: Any, value: tuple[int, dict[str, list[Any]]]) -> None:
+    limit, dialects = value
+    module.field_size_limit(limit)
+    if dialects:
+        __import__("csv")  # now: later it would register its own in their place
+    for name, values in dialects.items():
+        module.register_dialect(name, **dict(zip(_DIALECT, values, strict=True)))
+
+
+def _read_faulthandler(module: Any) -> Any:
+    return module.is_enabled() or None
+
+
+def _write_faulthandler(module: Any, value: bool) -> None:
+    module.enable(2)
 
 
 def _read_locale(module: Any) -> Any:
@@ -233,6 +265,7 @@ SETTINGS = (
     Setting("_thread", _read_thread, _write_thread),
     Setting("_socket", _read_socket, _write_socket),
     Setting("_csv", _read_csv, _write_csv),
+    Setting("faulthandler", _read_faulthandler, _write_faulthandler),
     Setting("decimal", _read_decimal, _write_decimal),
     Setting("_locale", _read_locale, _write_locale),
     Setting("tempfile", _read_tempfile, _write_tempfile),

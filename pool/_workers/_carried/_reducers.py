@@ -12,41 +12,22 @@ from functools import partial
 
 from pool._workers._warmup import installed
 
-from ._setting import Setting, packed, unpacked
+from ._setting import Later, Setting, packed, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     # Pickled types and reducers; modules that are needed.
     _Registered = tuple[list[tuple[bytes, bytes]], list[str]]
 
 
-class _Reducer:
-    """A reducer of the program's in a worker.
-
-    It is unpickled when it is needed: that may import a module.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._function: Callable[[Any], Any] | None = None
-
-    def __call__(self, obj: Any) -> Any:
-        if self._function is None:
-            self._function = unpacked(self._data)
-        return self._function(obj)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Reducer, (self._data,)
-
-
 def _is_programs(reducer: Any) -> bool:
     """Return whether a reducer is neither the interpreter's nor an installed package's."""
     while isinstance(reducer, partial):
         reducer = reducer.func
-    if type(reducer) is _Reducer:
+    if type(reducer) is Later:
         return True  # of the program whose task makes this pool
     module = getattr(reducer, "__module__", None)
     top = module.partition(".")[0] if isinstance(module, str) else "builtins"
@@ -88,7 +69,7 @@ def _register(registered: dict[type, Any], value: _Registered) -> None:
     for kind, reducer in value[0]:
         try:
             with Undisturbed(True):
-                registered[unpacked(kind)] = _Reducer(reducer)
+                registered[unpacked(kind)] = Later(reducer)
         except Exception:
             continue  # whose module cannot be imported here; then there are no objects of it
 

@@ -71,3 +71,27 @@ def unpacked(data: bytes) -> Any:
     from pool._pickling import loads
 
     return loads(data)
+
+
+class Later:
+    """A function of the program's in a worker.
+
+    It is unpickled when it is needed: that may import a module.
+
+    Parameters
+    ----------
+    data : bytes
+        What was `packed`.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._function: Callable[[Any], Any] | None = None
+
+    def __call__(self, value: Any) -> Any:
+        if self._function is None:
+            self._function = unpacked(self._data)
+        return self._function(value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Later, (self._data,)
