@@ -319,7 +319,7 @@ class Crew:
         if not self.controls and not (
             driver.closed or (driver.scheduler.closing and not driver.jobs)
         ):
-            self._add(self._connect(self._journal.fd))
+            self._add(launcher.again() or self._connect(self._journal.fd))
         for worker_id, peer in list(self.peers.items()):
             if peer.launcher is launcher:
                 self._on_exit(worker_id, _signal.SIGKILL)

@@ -42,6 +42,14 @@ class Launcher:
         """Return one for the same pool at a forkserver that has loaded more, if there is one."""
         return None if self._connection is None else self._connection.make(better=True)
 
+    def again(self) -> Launcher | None:
+        """Return one for the same pool at another forkserver: that of this one was killed.
+
+        Its workers are as the first ones, whatever the program has become. None if there was no
+        forkserver but a fork of the program.
+        """
+        return None if self._connection is None else self._connection.make()
+
     def launch(self, workers: Sequence[tuple[int, int, int]]) -> None:
         """Fork workers, each one given by (worker_id, journal slot, socket)."""
         for start in range(0, len(workers), FDS_MAX):

@@ -352,6 +352,29 @@ def test_a_kernel_that_gives_no_descriptors_of_processes(
     assert outcome.returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_workers_of_another_server_are_as_the_first_ones(tmp_path: Path, method: str) -> None:
+    body = f"""
+        import decimal
+        def look(_):
+            return os.getcwd(), os.environ.get("WORD"), sys.path[0], decimal.getcontext().prec
+        here = look(0)
+        with get_context({method!r}).Pool(1) as p:
+            server = p.apply(os.getppid)
+            os.mkdir("elsewhere")
+            os.chdir("elsewhere")
+            os.environ["WORD"] = "late"
+            sys.path.insert(0, "late")
+            decimal.getcontext().prec = 5
+            try:
+                p.apply(os.kill, (server, signal.SIGKILL))
+            except PoolError:
+                pass
+            print(p.apply(look, (0,)) == here, p.apply(os.getppid) != server)
+    """
+    assert run(body, tmp_path) == "True True\n"
+
+
 @pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
 def test_signals_to_all_processes_of_a_program(tmp_path: Path, method: str) -> None:
     # As a service manager sends them: who handles or ignores them goes on.
