@@ -36,7 +36,7 @@ import select
 import sys
 from time import monotonic
 
-from pool._transport._channel import BUFFER_NBYTES, Channel
+from pool._transport._channel import BUFFER_NBYTES, Channel, DescriptorsLost
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, PIDS, SIGNAL, UP
 from pool._transport._sockets import socket_from
 from pool._workers import _tracking
@@ -58,6 +58,10 @@ TERM_GRACE = 0.5
 #: What may be sent to all processes of a program at once, by a service manager or a scheduler of
 #: jobs. How to answer is for the program, and for each worker: this process has other ties of life.
 NOT_ASKED = (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2)
+
+#: Status of a worker that could not be forked: as if it had died at once, which the pool knows how
+#: to count and to report.
+NOT_FORKED = 71 << 8
 
 #: Forks between two looks at what else is asked for: a pool that is closed at once must
 #: not wait for workers that nobody needs any more.
@@ -219,6 +223,8 @@ class ForkServer:
             self.control.close()
             self.control = None
             return
+        except DescriptorsLost:
+            return  # and with it the socket of the pool, which sees that
         assert head[0] == CONNECT
         _, settings, prefix, buffers, streams = head
         if prefix == "ForkServer" and settings["carried"]:
@@ -241,6 +247,11 @@ class ForkServer:
             head, _, fds = client.channel.receive_fds()
         except (EOFError, ConnectionError):
             self._drop(client)
+            return
+        except DescriptorsLost as lost:
+            if lost.head is not None and lost.head[0] == LAUNCH:
+                client.notices += [(worker_id, NOT_FORKED, 0) for worker_id, _ in lost.head[1]]
+                self._notify(client)
             return
         if head[0] == LAUNCH:
             for (worker_id, slot), fd in zip(head[1], fds, strict=True):
@@ -332,17 +343,16 @@ class ForkServer:
                 self._notify(client)
 
     def _fork(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
-        self.lifeline.prepare()
         try:
+            self.lifeline.prepare()
             if client.prefix == "ForkServer":
                 self._prepare(client.settings)
             pid = os.fork()
         except Exception:
             self.lifeline.discard()
-            # Out of processes or memory, mostly: as if it had died at once, which the pool
-            # knows how to count and to report. The others are not to suffer.
+            # Out of processes or memory, mostly. The others are not to suffer.
             os.close(fd)
-            client.notices.append((worker_id, 71 << 8, 0))
+            client.notices.append((worker_id, NOT_FORKED, 0))
             self._notify(client)
             return
         if pid:

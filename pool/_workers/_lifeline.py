@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import errno
 import fcntl
 import os
 
@@ -57,7 +58,9 @@ def _listen(read: int) -> int:
     """Return a descriptor of its own to the pipe, armed; -1 without /proc."""
     try:
         fd = os.open(f"/proc/self/fd/{read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM):
+            raise  # short of descriptors, say: there is a /proc
         return -1  # workers still end when their socket closes
     fcntl.fcntl(fd, fcntl.F_SETSIG, _signal.SIGKILL)
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)

@@ -74,3 +74,53 @@ def test_a_pool_that_reads_again_is_told_and_not_waited_for(tmp_path: Path) -> N
         assert pool.receive()[0] == (EXITED, ((told, 0, 9),))
     """
     assert run(body, tmp_path) == ""
+
+
+SCARCE = """
+import resource
+from pool._transport._messages import CONNECT, LAUNCH
+from pool._workers._forkserver import NOT_FORKED
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+def take_all():
+    taken = []
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return taken
+"""
+
+
+def test_workers_that_there_are_no_descriptors_for(tmp_path: Path) -> None:
+    """The pool learns of it, and the workers of others live on."""
+    body = """
+        one, other = socket_pair()
+        pool.send((LAUNCH, ((1, 0), (2, 0))), fds=[one.fileno(), other.fileno()])
+        taken = take_all()
+        server._step()
+        assert pool.receive()[0] == (EXITED, ((1, NOT_FORKED, 0), (2, NOT_FORKED, 0)))
+        # One that nobody would kill when this server is killed is not forked.
+        server._fork(client, 3, 0, taken.pop())
+        taken += take_all()
+        assert pool.receive()[0] == (EXITED, ((3, NOT_FORKED, 0),))
+        assert not server.children
+    """
+    assert run(SCARCE + textwrap.dedent(body), tmp_path) == ""
+
+
+def test_a_pool_that_there_are_no_descriptors_for(tmp_path: Path) -> None:
+    body = """
+        program, control = socket_pair()
+        server = ForkServer(Channel(control), -1)
+        pool, theirs = socket_pair()
+        Channel(program).send((CONNECT, {}, "ForkServer", None, ()), fds=[theirs.fileno(), 0])
+        theirs.close()
+        take_all()
+        server._step()
+        try:
+            Channel(pool).receive()
+        except EOFError:
+            print("told")
+    """
+    assert run(SCARCE + textwrap.dedent(body), tmp_path) == "told\n"
