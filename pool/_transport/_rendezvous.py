@@ -9,6 +9,7 @@ killed, and is removed by whoever meets it; the last one out removes the directo
 from __future__ import annotations
 
 import _socket
+import errno
 import fcntl
 import os
 import select
@@ -31,6 +32,9 @@ DIALECT = f".1-{sys.hexversion >> 16:x}"
 
 #: Bytes that the path of a socket may have.
 _PATH_MAX = 107
+
+#: How often to make the directory anew that others, who leave, remove.
+_ATTEMPTS = 100
 
 #: Seconds to wait for an actor to say who it is; its door answers even while it works.
 PATIENCE = 5.0
@@ -91,16 +95,28 @@ def address(namespace: str, name: str, make: bool = False) -> str:
 
 def listen(namespace: str, name: str) -> tuple[_socket.socket, str] | None:
     """Take a name; return the socket on which to listen and its path, None if it is taken."""
-    path = address(namespace, name, make=True)
+    for _ in range(_ATTEMPTS):
+        try:
+            return _listen(address(namespace, name, make=True))
+        except FileNotFoundError:
+            continue  # who left last has removed the directory in the midst of this
+    return _listen(address(namespace, name, make=True))
+
+
+def _listen(path: str) -> tuple[_socket.socket, str] | None:
     with _locked(os.path.dirname(path)):
         if _answers(path):
             return None
         _remove(path)
         door = _socket.socket(_socket.AF_UNIX, _KIND)
-        with _Short(path) as short:
-            door.bind(short)
-        os.chmod(path, 0o600)
-        door.listen(64)
+        try:
+            with _Short(path) as short:
+                door.bind(short)
+            os.chmod(path, 0o600)
+            door.listen(64)
+        except BaseException:
+            door.close()
+            raise
         return door, path
 
 
@@ -148,7 +164,6 @@ def accept(door: _socket.socket) -> Channel | None:
     """Wait for somebody; None if it is not the same user."""
     fd, _ = door._accept()  # type: ignore[attr-defined]  # what `socket.socket.accept` calls
     line = _socket.socket(_socket.AF_UNIX, _KIND, 0, fd)
-    os.set_inheritable(fd, False)
     if peer_of(line)[1] != os.getuid():
         line.close()
         return None
@@ -273,9 +288,18 @@ class _Lock:
 
     def __enter__(self) -> None:
         self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            # Removed, and perhaps made anew, while this waited: then others lock another one.
+            if not os.path.samestat(os.fstat(self._fd), os.stat(self._path)):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def __exit__(self, *exc: object) -> None:
+        # Not by closing it alone: another thread may have forked, and the child has a copy.
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)
 
 

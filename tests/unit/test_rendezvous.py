@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,47 @@ def test_a_door_before_which_others_wait_is_neither_waited_for_nor_swept(
     first[0].close()
     door.close()
     rendezvous.leave(path)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_name_is_taken_though_the_directory_goes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    lock = fcntl.flock
+    others = iter([os.rmdir])
+
+    def wait_for_others(fd: int, how: int) -> None:
+        for leave in others:
+            leave(tmp_path / "actorpool")
+            if again:
+                os.mkdir(tmp_path / "actorpool", 0o700)
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", wait_for_others)
+    found = rendezvous.listen("here", "it")
+    assert found is not None
+    door, path = found
+    assert os.path.exists(path)
+    door.close()
+    rendezvous.leave(path)
+
+
+def test_a_fork_does_not_keep_the_lock(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    with rendezvous._locked(str(tmp_path)):
+        pid = os.fork()
+        if not pid:
+            os.close(write)
+            os.read(read, 1)
+            os._exit(0)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        for each in (fd, read, write):
+            os.close(each)
+        os.waitpid(pid, 0)
 
 
 def test_a_door_is_answered_again_after_descriptors_were_short(
