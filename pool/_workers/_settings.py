@@ -1,8 +1,9 @@
 """What a worker takes over from the moment its pool was made, and nothing else.
 
-Working directory, umask, environment, time zone, ``sys.path``, ``sys.argv``, the authentication
-key of `multiprocessing`, and what the program has set in the interpreter and its libraries (see
-`pool._workers._carried`); no signal handlers, locks or file buffers.
+Working directory, umask, environment, time zone, how standard streams write, ``sys.path``,
+``sys.argv``, the authentication key of `multiprocessing`, and what the program has set in the
+interpreter and its libraries (see `pool._workers._carried`); no signal handlers, locks or file
+buffers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from pool._transport._watch import allow, allowed
 from pool._workers import _carried
 from pool._workers._imports import when_imported
+from pool._workers._streams import manners, write_alike
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def capture(
         "name": "MainProcess" if process is None else str(process.current_process().name),
         "umask": _umask(),
         "zone": _zone(),
+        "streams": () if inherited else manners(),
         "carried": {} if inherited else _carried.changes(),
     }
 
@@ -160,5 +163,6 @@ def apply_place(settings: dict[str, Any]) -> None:
     if settings["zone"] != _zone():
         # The variable TZ is the program's by now, but had another value when this process began.
         time.tzset()
+    write_alike(settings["streams"])
     sys.path[:] = settings["path"]
     sys.argv[:] = settings["argv"]

@@ -742,6 +742,48 @@ def test_streams_that_write_elsewhere(library: str, method: str, tmp_path: Path)
     assert sorted(out[:-4]) == sorted([*["err 0", "err 1"] * 2, *["out 0", "out 1"] * 2])
 
 
+@pytest.mark.parametrize("options", [["-u"], []], ids=str)
+@pytest.mark.parametrize("again", ["", "line_buffering=True, errors='replace', encoding='latin-1'"])
+def test_how_streams_write(
+    library: str, method: str, options: list[str], again: str, tmp_path: Path
+) -> None:
+    """What a long task prints appears when it appears in a fork of the program."""
+    (tmp_path / "inner.py").write_text(f"""
+import sys, {library} as multiprocessing
+if {method!r}:
+    multiprocessing.set_start_method({method!r})
+
+def manner(stream):
+    return (
+        stream.encoding, stream.errors, stream.line_buffering, stream.write_through,
+        stream.mode, stream.name, stream.fileno(), type(stream.buffer).__name__,
+    )
+
+def look(_):
+    return [manner(stream) for stream in (sys.stdout, sys.stderr, sys.__stdout__)]
+
+def show(word):
+    print(word, end=chr(10))
+    with open("out", encoding="latin-1") as file:
+        return file.read()
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure({again})
+    with multiprocessing.Pool(1) as p:
+        there = p.map(look, [0])[0], p.map(show, ["\u20ac"] if {again!r} else ["word"])
+    print(there[0] == look(0), there[1], file=open("answer", "w"))
+""")
+    body = f"""
+    import subprocess
+    del os.environ["PYTHONUNBUFFERED"]
+    with open("out", "w") as out:
+        subprocess.run([sys.executable, *{options!r}, "inner.py"], stdout=out, check=True)
+    print(open("answer").read().strip())
+    """
+    at_once = ["?\n"] if again else ["word\n"] if options else [""]
+    assert run(library, method, body, tmp_path) == f"True {at_once}\n"
+
+
 def test_streams_that_stay_in_the_program(library: str, method: str, tmp_path: Path) -> None:
     if method == "fork":
         pytest.skip("a forked worker has all of them")
