@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from _thread import RLock, get_ident
 
+from pool._workers._argv import is_frozen
 from pool._workers._early import start_forkserver
 from pool._workers._settings import thread_limits
 
@@ -228,6 +229,12 @@ def _preload() -> list[str]:
 
 
 def _start_method(context: Any) -> str:
+    method = _chosen_method(context)
+    # What would start the forkserver is the program itself.
+    return "fork" if method == "default" and is_frozen() else method
+
+
+def _chosen_method(context: Any) -> str:
     if context is None:
         import sys
 

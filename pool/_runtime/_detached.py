@@ -22,7 +22,7 @@ from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel
 from pool._transport._messages import HOST, READY, REFUSED
 from pool._transport._sockets import socket_pair
-from pool._workers._argv import interpreter_argv
+from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv
 from pool._workers._settings import capture, thread_limits
 from store._codec import encode
 
@@ -259,6 +259,7 @@ def end(pid: int, channel: Channel) -> None:
 
 def _spawn(actor: DetachedActor) -> Channel:
     """Start the process of a detached actor, which belongs to nobody; return the channel."""
+    check_not_frozen()
     options = actor.options
     ours, theirs = socket_pair()
     # The first process forks the actor and ends at once, so that the actor is nobody's
@@ -276,7 +277,7 @@ def _spawn(actor: DetachedActor) -> Channel:
     ]
     try:
         pid = os.posix_spawn(
-            sys.executable,
+            interpreter(),
             [*interpreter_argv(), "-c", code],
             {**os.environ, **thread_limits(1)},
             file_actions=actions,

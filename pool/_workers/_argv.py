@@ -16,6 +16,32 @@ def interpreter_argv() -> list[str]:
     return [interpreter()]
 
 
+def is_frozen() -> bool:
+    """Return whether that would run the program again, whatever it is told.
+
+    So it is where a program and its interpreter were made one file.
+    """
+    return bool(getattr(sys, "frozen", False)) and interpreter() == sys.executable
+
+
+def check_not_frozen() -> None:
+    """Refuse to start this program where an interpreter is meant: it would do so in turn.
+
+    Raises
+    ------
+    StartError
+        If it is frozen.
+    """
+    if is_frozen():
+        from pool._errors import StartError
+
+        raise StartError(
+            f"{sys.executable!r} starts this program and no interpreter, since it is frozen; use "
+            'get_context("fork"), as a Pool does by itself where no start method is chosen, or '
+            "name an interpreter by `multiprocessing.set_executable`"
+        )
+
+
 def interpreter() -> str:
     """Return the path of this interpreter, or of the one that the user named."""
     spawn = sys.modules.get("multiprocessing.spawn")

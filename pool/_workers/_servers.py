@@ -27,7 +27,7 @@ from pool._transport._descriptors import (
 )
 from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
-from pool._workers._argv import interpreter, interpreter_argv
+from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv
 from pool._workers._warmup import MANY, installed
 
 TYPE_CHECKING = False
@@ -334,6 +334,7 @@ def _retire(server: ForkServerProcess) -> None:
 def _start(
     wanted: frozenset[str], learned: Sequence[str], limits: dict[str, str]
 ) -> ForkServerProcess:
+    check_not_frozen()
     ours, theirs = socket_pair()
     life, write = pipe_above_streams()
     given = [theirs.detach(), life]

@@ -292,6 +292,35 @@ def test_an_embedded_interpreter_has_no_executable(tmp_path: Path) -> None:
     assert run(body, tmp_path) == "True\n" + "[0, 1, 4]\n" * 3
 
 
+def test_a_frozen_program_does_not_start_itself(tmp_path: Path) -> None:
+    # What a packager makes of a program and its interpreter runs the program whatever it is told.
+    body = """
+        import multiprocessing
+        from pool import StartError
+        def name(_):
+            return multiprocessing.current_process().name
+        python = sys.executable
+        sys.frozen, sys.executable = True, os.path.abspath("frozen")
+        with open("frozen", "w") as file:
+            file.write("#!/bin/sh\\ntouch started\\n")
+        os.chmod("frozen", 0o755)
+        with Pool(1) as p:
+            print(p.map(name, [0]), p.map(lambda n: -n, [1]))
+        for method in ("spawn", "forkserver"):
+            try:
+                get_context(method).Pool(1)
+            except StartError as error:
+                print("set_executable" in str(error))
+        print(os.path.exists("started"))
+        multiprocessing.set_executable(python)
+        for method in (None, "spawn"):
+            with get_context(method).Pool(1) as p:
+                print(p.map(name, [0]))
+    """
+    said = "['ForkPoolWorker-1'] [-1]\nTrue\nTrue\nFalse\n"
+    assert run(body, tmp_path) == (said + "['ForkServerPoolWorker-1']\n['SpawnPoolWorker-1']\n")
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give up privileges")
 def test_privileges_that_were_given_up(tmp_path: Path) -> None:
     # The server that forks workers was started with them; a pool made later must not use it.
