@@ -28,6 +28,7 @@ from pool._transport._descriptors import (
 from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv
+from pool._workers._standing import place, rlimits, standing
 from pool._workers._warmup import MANY, installed
 
 TYPE_CHECKING = False
@@ -90,10 +91,10 @@ class ForkServerProcess:
         #: Pools may be waiting for it, or have their workers from it.
         self.used = False
         #: What it has inherited.
-        self._standing = _standing()
-        self._rlimits = _rlimits()
+        self._standing = standing()
+        self._rlimits = rlimits()
         # What packages may have looked at when they were loaded.
-        self._place = _place()
+        self._place = place()
         self._up = False
 
     @property
@@ -112,14 +113,14 @@ class ForkServerProcess:
         return (
             self.wanted >= wanted
             and self.limits == limits
-            and self._standing == _standing()
+            and self._standing == standing()
             # Whoever has not imported this has not changed them.
-            and ("resource" not in sys.modules or self._rlimits == _rlimits())
+            and ("resource" not in sys.modules or self._rlimits == rlimits())
         )
 
     def is_current(self) -> bool:
         """Return whether packages would be loaded again from the same place, to the same effect."""
-        return self._place == _place()
+        return self._place == place()
 
     def is_up(self) -> bool:
         """Return whether it has loaded its modules.
@@ -413,38 +414,6 @@ def _written(text: str) -> int:
     fd = os.memfd_create("actorpool-modules")
     os.write(fd, text.encode())
     return fd
-
-
-# ---------------------------------------------------------------- what it has inherited
-
-
-def _standing() -> tuple[Any, ...]:
-    """Return what a process inherits by exec and may change: who it is, and where it runs.
-
-    A program that has given up its privileges must not get workers that still have them, nor one
-    that has shut itself in, by `os.chroot`, workers outside.
-    """
-    root = os.stat("/")
-    return (
-        (root.st_dev, root.st_ino),
-        os.getresuid() if hasattr(os, "getresuid") else os.getuid(),
-        os.getresgid() if hasattr(os, "getresgid") else os.getgid(),
-        os.getgroups(),
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
-        os.getpriority(os.PRIO_PROCESS, 0),
-    )
-
-
-def _rlimits() -> bytes:
-    try:
-        with open("/proc/self/limits", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def _place() -> tuple[dict[bytes, bytes], list[str]]:
-    return dict(os.environb), [str(entry) for entry in sys.path]
 
 
 # ---------------------------------------------------------------- ends

@@ -360,6 +360,35 @@ def test_a_program_that_has_shut_itself_in(tmp_path: Path) -> None:
     assert run_program(source, tmp_path).succeeded() == "[0, 1, 2]\nPoolError\n"
 
 
+@pytest.mark.parametrize(
+    "confine",
+    [
+        "prctl(38, 1, 0, 0, 0)",  # PR_SET_NO_NEW_PRIVS
+        "prctl(24, 23, 0, 0, 0)",  # PR_CAPBSET_DROP, CAP_SYS_NICE; for root only
+        "unshare(0x04000000)",  # CLONE_NEWUTS; where that is allowed
+    ],
+)
+def test_a_program_that_has_confined_itself(tmp_path: Path, confine: str) -> None:
+    body = f"""
+        import ctypes
+        def look(_):
+            with open("/proc/self/status") as file:
+                lines = [line for line in file if line.startswith(("CapB", "NoNew", "Seccomp"))]
+            return lines, os.readlink("/proc/self/ns/uts")
+        servers = set()
+        def compare():
+            with Pool(1) as p:
+                servers.add(p.apply(os.getppid))
+                return p.apply(look, (0,)) == look(0)
+        before = look(0)
+        print(compare(), compare(), len(servers))
+        ctypes.CDLL(None).{confine}
+        changed = before != look(0)
+        print(compare(), compare(), len(servers) == 1 + changed)
+    """
+    assert run(body, tmp_path) == "True True 1\nTrue True True\n"
+
+
 @pytest.mark.parametrize("number", ["ENOSYS", "EPERM"])
 @pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
 def test_a_kernel_that_gives_no_descriptors_of_processes(
