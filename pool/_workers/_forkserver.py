@@ -470,6 +470,8 @@ def main(fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = 
             channel.send((UP,))
         except OSError:
             pass  # the user's process is gone, which is noticed below
+    # The folder that the program was in could not be unmounted.
+    os.chdir("/")
     ForkServer(channel, owner).run()
 
 

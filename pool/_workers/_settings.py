@@ -151,13 +151,33 @@ def apply_environ(settings: dict[str, Any]) -> None:
         os.environb.update(dict(environ.items() - present.items()))
 
 
+def enter(cwd: str | None) -> None:
+    """Go where the program is, if that is still there.
+
+    Otherwise into a directory that is gone, as a forked child would be: relative names lead
+    nowhere, and not into the root directory.
+    """
+    try:
+        if cwd is not None:
+            os.chdir(cwd)
+            return
+    except OSError:
+        pass
+    import tempfile
+
+    try:
+        path = tempfile.mkdtemp()
+    except OSError:
+        return  # no room for one
+    try:
+        os.chdir(path)
+    finally:
+        os.rmdir(path)
+
+
 def apply_place(settings: dict[str, Any]) -> None:
     """Take over the rest: a folder that a forkserver is in could not be unmounted."""
-    if settings["cwd"] is not None:
-        try:
-            os.chdir(settings["cwd"])
-        except OSError:
-            pass  # as when a forked child's directory is removed: it lives on without
+    enter(settings["cwd"])
     if settings["umask"] is not None:
         os.umask(settings["umask"])
     if settings["zone"] != _zone():

@@ -11,11 +11,14 @@ import os
 import sys
 
 import store._anonymous as anonymous
+from pool._workers._settings import enter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def exec_worker(
@@ -36,8 +39,10 @@ def exec_worker(
     for inherited in (file, fd, lifeline, tracked, *fds):
         if inherited >= 0:
             os.set_inheritable(inherited, True)
+    # Names in `sys.path` may be relative: to where the program is, or was when it found this.
+    enter(settings["cwd"])
     code = (
-        f"import sys; sys.path[:] = {settings['path']!r}; "
+        f"import sys; sys.path[:] = {[*settings['path'], _ROOT]!r}; "
         f"from pool._workers._spawned import main; main({file}, {lifeline}, {tracked})"
     )
     from pool._workers._argv import interpreter_argv

@@ -618,6 +618,26 @@ def test_adapters_and_dialects_that_the_program_has_registered(
     assert run(library, method, body, tmp_path) == f"{seen}\n{more}"
 
 
+def test_a_directory_that_is_gone(library: str, method: str, tmp_path: Path) -> None:
+    """Relative names lead nowhere."""
+    body = """
+    def look(_):
+        try:
+            return os.getcwd()
+        except FileNotFoundError:
+            return os.path.exists("program.py"), os.path.exists("etc")
+
+    with Pool(1) as p:
+        print(p.map(look, [0]) == [os.getcwd()])
+    os.mkdir("gone")
+    os.chdir("gone")
+    os.rmdir("../gone")
+    with Pool(1) as p:
+        print(p.map(look, [0]))
+    """
+    assert run(library, method, body, tmp_path) == "True\n[(False, False)]\n"
+
+
 def test_ends_of_children_that_are_blocked(library: str, method: str, tmp_path: Path) -> None:
     """A pool ends all the same, and forks have what is blocked from the program."""
     body = """

@@ -463,6 +463,17 @@ def test_signals_to_all_processes_of_a_program(tmp_path: Path, method: str) -> N
     assert run(body, tmp_path) == "True\nset()\n" + "WorkerDied\n" * 4
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_no_folder_is_busy_with_the_forkserver(tmp_path: Path, method: str) -> None:
+    body = f"""
+        def work(_):
+            return os.getcwd(), os.readlink(f"/proc/{{os.getppid()}}/cwd")
+        with get_context({method!r}).Pool(1) as p:
+            print(p.apply(work, (0,)) == (os.getcwd(), "/"))
+    """
+    assert run(body, tmp_path) == "True\n"
+
+
 def test_limits_and_cpus_of_the_moment_the_pool_is_made(tmp_path: Path) -> None:
     body = """
         def mine(_):
