@@ -1,9 +1,8 @@
 """Messages between two processes, whole or not at all.
 
-A channel is one end of a ``SOCK_SEQPACKET`` pair (``SOCK_DGRAM`` where that does not
-exist): the kernel keeps message boundaries, so a process that is killed while sending
-leaves no torn message behind, and an unread message can be taken back by whoever holds a
-second descriptor of the receiving end.
+A channel is one end of a ``SOCK_SEQPACKET`` pair: the kernel keeps message boundaries, so a
+process that is killed while sending leaves no torn message behind, and an unread message can be
+taken back by whoever holds a second descriptor of the receiving end.
 
 A message is a *head*, a tuple of plain values, and *blobs*, byte strings or buffers. Small
 messages travel in the socket. Large ones are written to an anonymous file whose

@@ -10,7 +10,7 @@ import _socket
 
 from pool._transport._descriptors import above_streams
 
-_KIND = getattr(_socket, "SOCK_SEQPACKET", _socket.SOCK_DGRAM)
+_KIND = _socket.SOCK_SEQPACKET
 
 
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:

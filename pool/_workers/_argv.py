@@ -9,7 +9,8 @@ import sys
 def interpreter_argv() -> list[str]:
     """Return this interpreter and the options it was started with."""
     # Most programs run without options; do not import subprocess (10 ms) to learn that.
-    if len(sys.orig_argv) > 1 and sys.orig_argv[1].startswith("-") and sys.orig_argv[1] != "-c":
+    first = sys.orig_argv[1] if len(sys.orig_argv) > 1 else ""
+    if first.startswith("-") and first not in ("-", "-c", "-m"):
         from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]  # as `multiprocessing` does
 
         return [interpreter(), *_args_from_interpreter_flags()]

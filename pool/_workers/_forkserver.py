@@ -44,7 +44,7 @@ from pool._workers._boot import become_worker
 from pool._workers._carried import beyond
 from pool._workers._heap import keep_freed
 from pool._workers._lifeline import Lifeline, tie
-from pool._workers._settings import apply_environ
+from pool._workers._settings import apply_common
 from pool._workers._warmup import load
 
 TYPE_CHECKING = False
@@ -262,17 +262,17 @@ class ForkServer:
             if pid is not None:
                 os.kill(pid, number)
             elif number in (_signal.SIGKILL, _signal.SIGTERM):
-                self._forget_waiting(client, worker_id)
+                self._forget_waiting(client, worker_id, number)
         elif head[0] == PIDS:
             client.asks = True
 
-    def _forget_waiting(self, client: Client, worker_id: int) -> None:
-        """Forget a worker that is to be killed and was not even forked."""
+    def _forget_waiting(self, client: Client, worker_id: int, number: int) -> None:
+        """Forget a worker that is to be ended by a signal and was not even forked."""
         for entry in client.waiting:
             if entry[0] == worker_id:
                 client.waiting.remove(entry)
                 os.close(entry[2])
-                client.notices.append((worker_id, _signal.SIGKILL, 0))
+                client.notices.append((worker_id, number, 0))
                 self._notify(client)
                 return
 
@@ -370,7 +370,7 @@ class ForkServer:
         """Do for the next worker what is cheaper here than in it, on pages of its own."""
         if settings is not self._applied:
             self._applied = None  # should only a part of it be possible
-            apply_environ(settings)
+            apply_common(settings)
             self._applied = settings
         # Python reseeds `random` after a fork. numpy does not: all workers would draw the same
         # numbers (numpy/numpy#9650).

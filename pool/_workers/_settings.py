@@ -135,11 +135,11 @@ def _as_bytes(environ: dict[str, str]) -> dict[bytes, bytes]:
 
 def apply(settings: dict[str, Any]) -> None:
     """Take over `settings` in a process that was started anew."""
-    apply_environ(settings)
+    apply_common(settings)
     apply_place(settings)
 
 
-def apply_environ(settings: dict[str, Any]) -> None:
+def apply_common(settings: dict[str, Any]) -> None:
     """Take over what a forkserver can for its workers: less is left for each of them to do."""
     allow(settings["awake"])
     environ = settings["environ"]

@@ -67,6 +67,22 @@ print(p.apply_async(square, (4,)).get())
     assert done.stdout == "[0, 1, 4, 9] 9 [25]\n16\n"
 
 
+@pytest.mark.parametrize("how", [["program.py"], ["-m", "program"], ["-c", "import program"]])
+def test_what_takes_long_to_import_is_not_needed(tmp_path: Path, how: list[str]) -> None:
+    (tmp_path / "program.py").write_text(
+        HEAD + "with Pool(1) as p:\n    print(p.map(abs, [-1]), 'subprocess' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, *how],
+        env=environment(),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("[1] False\n", "")
+
+
 @pytest.mark.parametrize("tool", ["pdb", "cProfile", "trace"])
 def test_tools_that_run_programs(tmp_path: Path, tool: str) -> None:
     options = {

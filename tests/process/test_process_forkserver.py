@@ -76,6 +76,21 @@ def test_a_pool_that_reads_again_is_told_and_not_waited_for(tmp_path: Path) -> N
     assert run(body, tmp_path) == ""
 
 
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGKILL"])
+def test_a_worker_that_is_ended_before_it_is_forked(tmp_path: Path, number: str) -> None:
+    body = f"""
+        from pool._transport._messages import LAUNCH, SIGNAL
+        socket_of_worker, _ = socket_pair()
+        pool.send((LAUNCH, ((1, 0),)), fds=[socket_of_worker.fileno()])
+        server._on_client(client)
+        pool.send((SIGNAL, 1, int(signal.{number})))
+        server._on_client(client)
+        assert pool.receive()[0] == (EXITED, ((1, signal.{number}, 0),))
+        assert not client.waiting
+    """
+    assert run(body, tmp_path) == ""
+
+
 SCARCE = """
 import resource
 from pool._transport._messages import CONNECT, LAUNCH

@@ -8,7 +8,7 @@ import pytest
 
 from pool._workers import _carried
 from pool._workers._carried._setting import Setting
-from pool._workers._settings import THREAD_VARIABLES, apply_environ, capture, thread_limits
+from pool._workers._settings import THREAD_VARIABLES, apply_common, capture, thread_limits
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_environment_becomes_that_of_the_settings(monkeypatch: pytest.MonkeyPatc
     try:
         os.environ["POOL_TEST_CHANGED"] = "after"
         os.environ["POOL_TEST_EXTRA"] = "to go"
-        apply_environ(settings)
+        apply_common(settings)
         found = {name: os.environ.get(f"POOL_TEST_{name}") for name in ("KEPT", "CHANGED", "ADDED")}
         assert found == {"KEPT": "same", "CHANGED": "before", "ADDED": "new"}
         assert "POOL_TEST_EXTRA" not in os.environ
