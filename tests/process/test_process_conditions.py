@@ -429,21 +429,20 @@ def test_a_kernel_that_gives_no_descriptors_of_processes(
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_workers_of_another_server_are_as_the_first_ones(tmp_path: Path, method: str) -> None:
     body = f"""
-        import decimal
+        import decimal, select
         def look(_):
             return os.getcwd(), os.environ.get("WORD"), sys.path[0], decimal.getcontext().prec
         here = look(0)
         with get_context({method!r}).Pool(1) as p:
-            server = p.apply(os.getppid)
+            worker, server = p.apply(os.getpid), p.apply(os.getppid)
             os.mkdir("elsewhere")
             os.chdir("elsewhere")
             os.environ["WORD"] = "late"
             sys.path.insert(0, "late")
             decimal.getcontext().prec = 5
-            try:
-                p.apply(os.kill, (server, signal.SIGKILL))
-            except PoolError:
-                pass
+            ended = os.pidfd_open(worker)
+            os.kill(server, signal.SIGKILL)
+            select.select([ended], [], [])
             print(p.apply(look, (0,)) == here, p.apply(os.getppid) != server)
     """
     assert run(body, tmp_path) == "True True\n"
