@@ -70,6 +70,21 @@ def test_needs_no_handle(ray: Any) -> None:
     assert ray.get(ray.get_actor("it").add.remote()) == 11
 
 
+def test_its_program_may_have_closed_its_streams(tmp_path: Path) -> None:
+    """Whatever connects the two has no number of a stream, which the actor opens anew."""
+    program(f"""
+import os, pool as ray
+from raytasks import Counter
+ray.init(num_cpus=1)
+os.closerange(0, 3)
+counter = Counter.options(name="it", lifetime="detached").remote(10)
+with open({str(tmp_path / "answer")!r}, "w") as file:
+    file.write(str(ray.get(counter.add.remote())))
+ray.kill(counter)
+""")
+    assert (tmp_path / "answer").read_text() == "11"
+
+
 def test_its_program_may_end_at_once(ray: Any, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     os.mkfifo(begun)
