@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 class Request:
     """Something that was asked for; each answer is ``(state, content)`` at its index."""
 
-    __slots__ = ("action", "answers", "missing")
+    __slots__ = ("action", "answers", "failed", "missing")
 
     def __init__(self, number: int, action: Callable[[Request], None] | None = None) -> None:
         self.answers: list[Any] = [None] * number
         self.missing = number
+        #: Whether there is an error among the answers: nobody waits for the others.
+        self.failed = False
         self.action = action
 
     def call_back(self) -> None:
@@ -32,8 +34,8 @@ class Request:
             self.action(self)
 
     def is_over(self) -> bool:
-        """Return whether all answers are there."""
-        return not self.missing
+        """Return whether all answers are there, or one that is an error."""
+        return self.failed or not self.missing
 
 
 class BorrowedDriver(Receiver):
@@ -100,8 +102,11 @@ class BorrowedDriver(Receiver):
         else:
             request.answers[index] = (state, content)
             request.missing -= 1
+            if state == FAILED:
+                request.failed = True
         if not request.missing:
-            del self.requests[number]
+            # Another thread may have given it up since.
+            self.requests.pop(number, None)
             if request.action is not None:
                 self.calling.append(request)
 

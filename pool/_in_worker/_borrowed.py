@@ -58,7 +58,7 @@ class BorrowedRuntime:
         self._lends_slot = lends_slot
         self._is_guest = is_guest
         self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
-        self.seals = 0
+        self.seals = self.failures = 0
         self.usable = True
         #: Of the runtime, for workers of Pools that tasks make.
         self.number = 0
@@ -320,9 +320,10 @@ class BorrowedRuntime:
         return Sending(self._sent_codes, code)
 
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
-        """Wait for objects and return ``(state, stored value)`` of each."""
+        """Wait for objects and return ``(state, stored value)`` of each; None as in `Runtime`."""
         request = self._ask(len(refs), None, "get", [ref.binary() for ref in refs])
-        if not self._wait(request, timeout):
+        self._wait(request, timeout)
+        if request.missing:
             self._give_up(request)
         return request.answers
 
@@ -404,10 +405,13 @@ class BorrowedRuntime:
         A task that uses a Pool waits here for its arguments.
         """
         wanted = list({ref.binary(): ref for group in needs for ref in group}.values())
-        if wanted:
-            for ref, (state, value) in zip(wanted, self.fetch(wanted, None), strict=True):
-                # This mirror alone: it is what the parcels of the calls hold.
-                ref._value, ref._state = value, state
+        while wanted:
+            for ref, found in zip(wanted, self.fetch(wanted, None), strict=True):
+                if found is not None:
+                    # This mirror alone: it is what the parcels of the calls hold.
+                    ref._state, ref._value = found
+            # An error keeps only the calls from running that need it.
+            wanted = [ref for ref in wanted if not ref._state]
         ready(list(range(len(needs))))
 
     def let_go(self, refs: Sequence[Ref]) -> None:

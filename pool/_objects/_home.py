@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         named: WeakValueDictionary[bytes, Ref]
         #: Counts the objects that have got their values.
         seals: int
+        #: Of these, how many got errors.
+        failures: int
 
         @property
         def usable(self) -> bool:

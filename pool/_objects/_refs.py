@@ -116,6 +116,8 @@ class ObjectRef(Ref):
         # Last: from here on threads that do not hold the lock read the value.
         self._state = state
         self._home.seals += 1
+        if state == FAILED:
+            self._home.failures += 1
         watchers, self._watchers = self._watchers, None
         for watcher in watchers or ():
             watcher(self)

@@ -231,7 +231,8 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     GetTimeoutError
         If one is not there in time.
     Exception
-        What the task raised: an instance of its class and of `RayTaskError`.
+        What the task raised, as soon as that is known, without waiting for the others: an
+        instance of its class and of `RayTaskError`.
     """
     if isinstance(object_refs, ObjectRef):
         return _values([object_refs], timeout)[0]
@@ -268,13 +269,13 @@ def _values(refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         from pool.exceptions import GetTimeoutError
 
         missing = sum(entry is None for entry in found)
-        # An error that is there tells more than the time that is over.
-        for entry in found:
-            if entry is not None:
-                value_of(*entry)
-        raise GetTimeoutError(
-            f"{missing} of {len(refs)} objects were not there within {timeout} s; they go on"
-        )
+        failed = [entry for entry in found if entry is not None and entry[0] == FAILED]
+        if not failed:
+            raise GetTimeoutError(
+                f"{missing} of {len(refs)} objects were not there within {timeout} s; they go on"
+            )
+        # An error is not held back by what is still missing.
+        found = failed
     try:
         return [value_of(*entry) for entry in found]
     except BaseException:

@@ -80,7 +80,7 @@ class Runtime(Aside):
         self._owner = os.getpid()
         #: What borrowers have to return and to take back; a runtime borrows and lends nothing.
         self.returned = self.promises = ()
-        self.seals = 0
+        self.seals = self.failures = 0
         self.namespace = namespace
         self.log_to_driver = log_to_driver
         self.engine = LocalEngine(
@@ -278,7 +278,11 @@ class Runtime(Aside):
         return watched(self, RayTaskError(broken.title, broken.open()))
 
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
-        """Wait for objects and return ``(state, stored value)`` of each."""
+        """Wait for objects and return ``(state, stored value)`` of each.
+
+        None of those that are not there: the time is over, or there is an error already, which is
+        what the caller gets whatever the others bring.
+        """
         if self.foreign:
             return [left_behind(ref) for ref in refs]
         if len(refs) == 1:
@@ -286,8 +290,17 @@ class Runtime(Aside):
             self.engine.wait(lambda: bool(ref._state), timeout, True)
         else:
             left = deque(refs)
+            seen, failed = -1, False
 
-            def all_there() -> bool:
+            def enough() -> bool:
+                nonlocal seen, failed
+                # Asked by several threads, and again after a yes, which has to stay one.
+                failures = self.failures
+                if failures != seen:
+                    failed = failed or any(ref._state == FAILED for ref in refs)
+                    seen = failures
+                if failed:
+                    return True
                 try:
                     while left[0]._state:
                         left.popleft()
@@ -295,7 +308,7 @@ class Runtime(Aside):
                     return True
                 return False
 
-            self.engine.wait(all_there, timeout)
+            self.engine.wait(enough, timeout)
         return [(ref._state, ref._value) if ref._state else None for ref in refs]
 
     @property

@@ -50,6 +50,21 @@ def test_wait_and_get_with_timeouts(ray: Any, tmp_path: Path) -> None:
     assert inside(ray, action, gate) == ["late", 2]
 
 
+def test_get_raises_an_error_without_waiting_for_the_others(ray: Any, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+
+    def action(gate: str) -> Any:
+        held = hold.remote(gate)
+        with pytest.raises(ValueError, match="early"):
+            pool.get([held, pool.put(1), fail.remote("early")])
+        assert pool.wait([held], timeout=0) == ([], [held])
+        Path(gate).write_text("open")
+        return pool.get([held, pool.put(1)])
+
+    assert inside(ray, action, gate) == ["open", 1]
+
+
 def test_errors_of_nested_tasks_keep_their_class(ray: Any) -> None:
     def action() -> Any:
         try:

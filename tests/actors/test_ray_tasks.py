@@ -126,6 +126,21 @@ def test_get_gives_up_after_a_timeout(ray: Any, tmp_path: Any) -> None:
     assert ray.get(ref) == "open"
 
 
+def test_get_raises_an_error_without_waiting_for_the_others(ray: Any, tmp_path: Any) -> None:
+    import os
+
+    from raytasks import hold
+
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    held = hold.remote(str(gate))
+    with pytest.raises(ValueError, match="early"):
+        ray.get([held, ray.put(1), fail.remote("early")])
+    assert ray.wait([held], timeout=0) == ([], [held])
+    gate.write_text("open")
+    assert ray.get([held, ray.put(1)]) == ["open", 1]
+
+
 def test_wait_splits_in_the_given_order(ray: Any) -> None:
     refs = [double.remote(i) for i in range(20)]
     ready, rest = ray.wait(refs, num_returns=5)
