@@ -92,7 +92,7 @@ def _unpack(items: list[tuple[bytes, int, Any]]) -> list[ObjectRef]:
     def enter() -> list[ObjectRef]:
         refs = []
         for name, state, stored in items:
-            ref = home.arrived("o", name)
+            ref = home.lent("o", name)
             ref._seal(state, loads(*stored) if state == FAILED else stored)
             refs.append(ref)
         return refs

@@ -167,7 +167,7 @@ class Borrower:
 
     def _gone(self) -> None:
         """Let go of what it held: its worker has ended."""
-        self._runtime.lending.gone(self, self._worker_id)
+        self._runtime.lending.gone(self, self._worker_id, list(self._handed))
         for request in list(self._requests):
             self._forget(request)
         self._loans.clear()
@@ -242,7 +242,7 @@ class Borrower:
         for name in names:
             # A result that contains it comes over another socket, and may have been read
             # before: then somebody waits for this very reference.
-            ref = self._runtime.arrived("o", name)
+            ref = self._runtime.lent("o", name)
             assert isinstance(ref, ObjectRef)
             ref._call = call
             self._lend(ref)

@@ -59,6 +59,8 @@ class Lending:
         self._lingering: list[Ref] = []
         #: What results contain that have arrived, and the actor that has sent it; None: not known.
         self._taken: list[tuple[Ref, Actor | None]] = []
+        #: What results contain that workers of tasks have left behind, which nobody has read.
+        self._left: dict[int, list[Ref]] = {}
         #: Whether `flush` has anything to do; looked at after each call of an actor.
         self.due = False
 
@@ -76,8 +78,14 @@ class Lending:
         self._borrowers.append(Borrower(self._runtime, channel, 0))
         self.guests += 1
 
-    def gone(self, borrower: Borrower, worker_id: int) -> None:
-        """Forget a borrower whose worker has ended; what it had answered before still counts."""
+    def gone(self, borrower: Borrower, worker_id: int, handed: Sequence[Ref]) -> None:
+        """Forget a borrower whose worker has ended; what it had answered before still counts.
+
+        Parameters
+        ----------
+        handed : sequence of Ref
+            What its results contain that are still on the way.
+        """
         driver = self._runtime.driver
         if borrower.actor is not None:
             borrower.actor.read_all()
@@ -85,9 +93,19 @@ class Lending:
             peer = driver.peers.get(worker_id)
             while peer is not None and driver.arrivals.receive(peer):
                 pass
+            if peer is not None and handed:
+                # Some may be in its journal, which is looked at when its exit is known.
+                self._left.setdefault(worker_id, []).extend(handed)
         if borrower in self._borrowers:
             self._borrowers.remove(borrower)
             self.guests -= borrower.is_guest
+
+    def bury(self, worker_id: int) -> None:
+        """Let go of what a worker of tasks has left behind: all its results have been read."""
+        left = self._left.pop(worker_id, ())
+        if left:
+            # Not yet: those results are being dealt with.
+            self.linger(left)
 
     def read_from(self, actor: Actor) -> None:
         """Read what an actor has asked for until now."""
@@ -136,3 +154,4 @@ class Lending:
         """Let go at once: nothing is read any more."""
         self._lingering.clear()
         self._taken.clear()
+        self._left.clear()

@@ -135,8 +135,9 @@ class Runtime(Aside):
         return peer is None or not peer.sent
 
     def bury(self, peer: Peer) -> None:
-        """Note what a worker of tasks did that has ended."""
+        """Note what a worker of tasks did that has ended, and let go of what it has left."""
         self.events.bury(peer)
+        self.lending.bury(peer.worker_id)
 
     def worker_blocked(self, worker_id: int) -> None:
         """Lend the slot of a task that waits."""
@@ -206,16 +207,19 @@ class Runtime(Aside):
     # ------------------------------------------------------------------ references
 
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
-        """Return the reference of that name."""
+        """Return the reference of that name, which somebody holds who has sent it."""
         ref = self.named.get(name)
         if ref is None and facts is not None:
             ref = self.locked(lambda: self.directory.held(name, facts))
-        elif ref is None:
-            # It was made by a task whose message about it has not been read yet.
-            ref = self.named[name] = ObjectRef(self, name)
-        return ref
+        return self.lost(name) if ref is None else ref
 
-    lent = arrived
+    def lent(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
+        """Return the reference of that name, which a borrower says it has made, or handed over."""
+        if name in self.named or facts is not None:
+            return self.arrived(kind, name, facts)
+        # The message that gives it a value has not been read yet.
+        ref = self.named[name] = ObjectRef(self, name)
+        return ref
 
     def lost(self, name: bytes) -> ObjectRef:
         """Return a reference to an object that nobody knows."""
@@ -280,8 +284,8 @@ class Runtime(Aside):
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each.
 
-        None of those that are not there: the time is over, or there is an error already, which is
-        what the caller gets whatever the others bring.
+        None stands for one that is not there: the time is over, or there is an error already,
+        which is what the caller gets whatever the others bring.
         """
         if self.foreign:
             return [left_behind(ref) for ref in refs]

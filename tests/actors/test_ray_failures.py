@@ -288,6 +288,33 @@ def test_cycle_of_handles_ends_with_the_runtime(ray: Any) -> None:
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
+def test_references_in_results_that_a_dead_worker_had_not_sent(start: Any) -> None:
+    ray = start(num_cpus=1)
+
+    @ray.remote(max_retries=0)
+    def make(index: int) -> Any:
+        if index == 150:
+            os._exit(1)
+        return [ray.put(index)]
+
+    refs = [make.remote(index) for index in range(300)]
+    found = ray.wait(refs, num_returns=len(refs))[0]
+    values = []
+    for ref in found:
+        try:
+            values.append(ray.get(ray.get(ref)[0]))
+        except exceptions.WorkerCrashedError:
+            values.append(-1)
+    assert values == [index if index != 150 else -1 for index in range(300)]
+
+
+def test_reference_that_nobody_knows_is_lost(ray: Any) -> None:
+    from pool._objects._refs import arrive, new_name
+
+    with pytest.raises(exceptions.ObjectLostError):
+        ray.get(arrive("o", new_name()))
+
+
 def test_task_that_dies_with_references_does_not_keep_them(ray: Any) -> None:
     counter = Counter.remote()
     process = psutil.Process(ray.get(counter.pid.remote()))
