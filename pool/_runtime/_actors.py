@@ -84,23 +84,15 @@ class Actor:
         self._held_by = 0
         self._link: Link | None = None
         self._worker_id = 0
-        #: It was told to end: what it holds is free only when it has.
-        self._ending = False
         #: It ended because it wanted to.
         self.left = False
         self._starts = 0
-        self._label = ""
 
     #: Whether it is a task that has a process of its own.
     is_task = False
 
     def waits(self, number: int) -> None:
         """Nothing: an actor keeps its CPUs while it waits, as in Ray."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether something of it is on its way that somebody has to receive."""
-        return bool(self.mailbox.state == mail.STARTING or len(self.mailbox) or self._ending)
 
     def read_all(self) -> None:
         """Read what it has sent until now."""
@@ -175,7 +167,7 @@ class Actor:
 
     def _launch(self) -> None:
         runtime = self.runtime
-        self.left = self._ending = False
+        self.left = False
         self._starts += 1
         try:
             self._worker_id, self._link = runtime.processes.launch(self)
@@ -318,7 +310,7 @@ class Actor:
                 call.stream.add(head[2], stored)
                 self._took_over(stored)
         elif kind == protocol.STARTED:
-            self.pid, self._label = head[1], head[2]
+            self.pid = head[1]
             if not self.options.restarts:
                 # That it keeps some of them it has said before, over a socket read after this one.
                 self.runtime.lending.linger(self._parcel.refs)
@@ -447,7 +439,6 @@ class Actor:
                 # Not from here: this may be within a message of the borrower that is read.
                 self.runtime.later(self._end)
             elif kind == mail.STOP:
-                self._ending = True
                 self._send((EXIT,))
             elif kind == mail.KILL:
                 self._kill()
@@ -461,7 +452,6 @@ class Actor:
 
     def _kill(self) -> None:
         if self._link is not None:
-            self._ending = True
             self.runtime.processes.signal(self._worker_id, _signal.SIGKILL)
         else:
             self._kill_unstarted()

@@ -71,8 +71,6 @@ class Borrower:
         self._runtime = runtime
         self._worker_id = worker_id
         self.actor = actor
-        #: Whether it is the worker of a Pool.
-        self.is_guest = not worker_id and actor is None
         #: What it holds: the reference, and how often it was lent.
         self._loans: dict[bytes, tuple[Ref, int]] = {}
         #: What its results contain that are still on the way.

@@ -85,7 +85,6 @@ class DetachedActor(Actor):
 
     def _knock(self) -> None:
         """Wait at its door while its keeper starts it again."""
-        self._ending = False
         try:
             found = rendezvous.connect(self._address())
         except OSError:
@@ -220,7 +219,6 @@ class DetachedActor(Actor):
         if self._link is None:
             self._kill_unstarted()
         elif whom:
-            self._ending = True
             end(whom, self._link.channel)
         else:
             self._doomed = True

@@ -52,9 +52,7 @@ class Lending:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._borrowers: list[Borrower] = []
-        #: How many of them are workers of Pools. Nobody knows when these ask.
-        self.guests = 0
+        self.borrowers: list[Borrower] = []
         #: What calls held that are over.
         self._lingering: list[Ref] = []
         #: What results contain that have arrived, and the actor that has sent it; None: not known.
@@ -69,14 +67,13 @@ class Lending:
     def admit(self, worker: Actor | int, channel: Channel) -> None:
         """Take the connection of an actor, or of a worker of tasks."""
         if isinstance(worker, Actor):
-            self._borrowers.append(Borrower(self._runtime, channel, 0, worker))
+            self.borrowers.append(Borrower(self._runtime, channel, 0, worker))
         else:
-            self._borrowers.append(Borrower(self._runtime, channel, worker))
+            self.borrowers.append(Borrower(self._runtime, channel, worker))
 
     def admit_guest(self, channel: Channel) -> None:
         """Take the connection of a Pool's worker."""
-        self._borrowers.append(Borrower(self._runtime, channel, 0))
-        self.guests += 1
+        self.borrowers.append(Borrower(self._runtime, channel, 0))
 
     def gone(self, borrower: Borrower, worker_id: int, handed: Sequence[Ref]) -> None:
         """Forget a borrower whose worker has ended; what it had answered before still counts.
@@ -96,9 +93,8 @@ class Lending:
             if peer is not None and handed:
                 # Some may be in its journal, which is looked at when its exit is known.
                 self._left.setdefault(worker_id, []).extend(handed)
-        if borrower in self._borrowers:
-            self._borrowers.remove(borrower)
-            self.guests -= borrower.is_guest
+        if borrower in self.borrowers:
+            self.borrowers.remove(borrower)
 
     def bury(self, worker_id: int) -> None:
         """Let go of what a worker of tasks has left behind: all its results have been read."""
@@ -109,7 +105,7 @@ class Lending:
 
     def read_from(self, actor: Actor) -> None:
         """Read what an actor has asked for until now."""
-        for borrower in list(self._borrowers):
+        for borrower in list(self.borrowers):
             if borrower.actor is actor:
                 borrower.link.drain()
 
@@ -117,7 +113,7 @@ class Lending:
 
     def read(self) -> None:
         """Read what borrowers have sent until now."""
-        for borrower in list(self._borrowers):
+        for borrower in list(self.borrowers):
             borrower.link.drain()
 
     def linger(self, refs: Sequence[Ref]) -> None:
@@ -145,7 +141,7 @@ class Lending:
         self.read()
         for ref, sender in taken:
             # What another one hands over may still be on its way.
-            for borrower in self._borrowers:
+            for borrower in self.borrowers:
                 if sender in (None, borrower.actor) and borrower.arrived(ref):
                     break
         del lingering

@@ -109,11 +109,11 @@ class Runtime(Aside):
     @property
     def outstanding(self) -> bool:
         """Whether somebody has to drive although no task runs."""
-        # Who has pipes has them read: a worker that fills one up would wait for us.
-        if self._actions or self.outputs.open or self.lending.guests:
-            return True
-        # Asked without the lock.
-        return any(actor.busy for actor in list(self.directory.alive))
+        # Who has pipes has them read: a worker that fills one up would wait for us. Who borrows may
+        # ask at any time, from a thread of its own; an actor that does not yet may begin to.
+        return bool(
+            self._actions or self.outputs.open or self.lending.borrowers or self.directory.alive
+        )
 
     def read_what_is_due(self) -> None:
         """Read what borrowers have sent before the end of a call."""

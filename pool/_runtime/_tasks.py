@@ -214,7 +214,6 @@ class Tasks:
         self._payloads: WeakKeyDictionary[Any, FunctionPayload] = WeakKeyDictionary()
         #: By the number that the engine gave a function.
         self.codes: WeakValueDictionary[int, Code | SentCode] = WeakValueDictionary()
-        self.finished_count = 0
 
     # ------------------------------------------------------------------ beginnings
 
@@ -331,7 +330,6 @@ class Tasks:
         if not call._success:
             self._failed(call, value)
             return
-        self.finished_count += 1
         if call.options.returns in (1, DYNAMIC):
             call.refs[0]._seal(READY, value)
             if value.__class__ is Sealed and value.refs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,29 @@ def test_tasks_of_one_message_that_wait_for_each_other(ray: Any, task: Any) -> N
     assert found[1::2] == [20] * 20 or found[1::2] == ["20"] * 20
     assert found[::2] in ([0] * 20, ["none"] * 20)
     assert ray.get(meeting.__ray_ready__.remote())
+
+
+def test_threads_of_actors_are_answered_while_the_program_is_idle(
+    start: Any, tmp_path: Path
+) -> None:
+    ray = start(num_cpus=1, log_to_driver=False)
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+
+    @ray.remote
+    class Busy:
+        def begin(self, counter: Any, gate: str) -> None:
+            threading.Thread(target=self.work, args=(counter, gate)).start()
+
+        def work(self, counter: Any, gate: str) -> None:
+            Path(gate).read_text()  # from here on the program only waits for the end
+            numbers = [pool.get(counter.add.remote()) for _ in range(100)]
+            Path(gate).write_text(str(numbers[-1]))
+
+    busy, counter = Busy.remote(), Counter.remote()
+    ray.get([busy.begin.remote(counter, gate), counter.add.remote(0)])
+    Path(gate).write_text("go")
+    assert Path(gate).read_text() == "100"
 
 
 def test_who_awaits_lends_its_slot_too(start: Any) -> None:
