@@ -148,6 +148,8 @@ class Actor:
         arrived(None)
 
     def _needs_met(self) -> None:
+        if self.mailbox.state == mail.DEAD:
+            return  # killed meanwhile: others are not to queue behind what it would ask for
         for need in self._parcel.needs:
             if need._state == FAILED:
                 self.cause = need._value

@@ -82,6 +82,22 @@ def fifos(folder: Path, *names: str) -> list[str]:
     return paths
 
 
+def test_nobody_queues_behind_an_actor_that_was_killed_before_its_arguments_were_there(
+    start: Any, tmp_path: Path
+) -> None:
+    ray = start(num_cpus=1, resources={"seat": 2})
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    sitting = Counter.options(resources={"seat": 1}).remote()
+    argument = hold.remote(str(gate))
+    killed = Counter.options(resources={"seat": 2}).remote(argument)
+    ray.kill(killed)
+    gate.write_text("go")
+    ray.get(argument)
+    another = Counter.options(resources={"seat": 1}).remote()
+    assert ray.get([sitting.add.remote(), another.add.remote()]) == [1, 1]
+
+
 def test_what_is_to_be_started_may_be_killed_without_harm(ray: Any, tmp_path: Path) -> None:
     (gate,) = fifos(tmp_path, "gate")
     held = hold.remote(gate)
