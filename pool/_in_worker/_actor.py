@@ -31,6 +31,7 @@ from pool._transport._journal import DROPS
 from pool._transport._messages import EXIT, REFUSED, RETURNS
 from pool._transport._watch import Watch
 from pool._workers._dropped import raise_again
+from pool._workers._outcomes import end_fork
 from pool._workers._worker import Worker
 from store._codec import encode
 
@@ -130,6 +131,7 @@ class ActorHost:
         #: Whether this thread, which receives, also runs the calls.
         self.alone = True
         self._ended = False
+        self._pid = os.getpid()
         self.interruptible = self._interrupted = self._struck = False
         #: Calls that came with others in one message.
         self._calls: deque[tuple[Any, list[Any]]] = deque()
@@ -304,7 +306,6 @@ class ActorHost:
 
     def heed_interrupts(self) -> None:
         """Have SIGINT mean the one call of this process, which is a task."""
-        self._pid = os.getpid()
         _signal.signal(_signal.SIGINT, self._on_interrupt)
         raise_again(self._strike_again)
 
@@ -336,6 +337,7 @@ class ActorHost:
         try:
             self._let_interrupts_through()
             value = self.begin(method, layout, blobs, task)
+            self.end_fork()
             answer = self.finish(number, value, returns, method)
             self.interruptible = self._struck = False
         except BaseException as error:
@@ -372,13 +374,20 @@ class ActorHost:
                 raise _cancelled(f"{self.title}.{method}")
         return count
 
+    def end_fork(self, error: BaseException | None = None) -> None:
+        """End this process if it is not the actor but was forked by one of its methods."""
+        if os.getpid() != self._pid:
+            end_fork(error)
+
     def yielded(self, number: int, index: int, item: Any) -> None:
         """Send one value of a generator."""
+        self.end_fork()
         encoded = encode(sealed(item))
         self.channel.send((YIELDED, number, index), [encoded.data, *encoded.buffers])
 
     def answer(self, number: int, answer: Any, begun: float) -> None:
         """Send a result, or why it cannot be sent."""
+        self.end_fork()
         finished = perf_counter()
         complete_lines()
         tidy()
@@ -402,6 +411,7 @@ class ActorHost:
         """
         from pool.exceptions import AsyncioActorExit
 
+        self.end_fork(error)
         finished = perf_counter()
         complete_lines()
         self._forget_drops(number)

@@ -137,6 +137,7 @@ class AsyncServer:
             loop.remove_reader(fd)
 
     def _on_readable(self) -> None:
+        self._host.end_fork()  # what is sent to the actor is not for its children
         # One message, with all its calls: the loop comes again while there are more.
         self._take()
         while self._host.has_more:
@@ -178,6 +179,7 @@ class AsyncServer:
                 context.name = f"{host.title}.{method}"
                 context.begin(host, number)
                 value = host.begin(method, layout, blobs, task)
+                host.end_fork()
                 if hasattr(value, "__aiter__") and returns == STREAM:
                     answer: Any = await self._stream(number, value)
                 elif hasattr(value, "__aiter__"):
@@ -186,6 +188,7 @@ class AsyncServer:
                 else:
                     if hasattr(value, "__await__"):
                         value = await value
+                        host.end_fork()
                     if returns == STREAM:
                         answer = host.finish(number, value, returns, method)
                     else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import _pickle
+import os
 import sys
 
 from pool._pickling import ATOMS, dumps_exception, dumps_to_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 
 def encode(value: Any) -> tuple[int, Any]:
@@ -58,3 +59,24 @@ def flush_streams() -> None:
             stream.flush()
         except (AttributeError, ValueError, OSError):
             continue  # replaced by something odd, closed, or its reader is gone
+
+
+def end_fork(error: BaseException | None) -> NoReturn:
+    """End this process, which is not the worker but was forked by a task.
+
+    There `sys.exit` means the end of the process. And one that returned from the task must not
+    go on as a second worker: the parent would get answers from both.
+
+    Parameters
+    ----------
+    error : BaseException or None
+        What the task raised in it.
+    """
+    status = 0
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        status = error.code or 0
+    elif error is not None:
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 1
+    flush_streams()
+    os._exit(status & 0xFF)

@@ -50,7 +50,7 @@ from pool._transport._messages import (
 from pool._transport._watch import Watch
 from pool._workers._carried import Undisturbed
 from pool._workers._functions import Functions, with_values
-from pool._workers._outcomes import encode, flush_streams
+from pool._workers._outcomes import encode, end_fork, flush_streams
 from pool._workers._parts import PART, values_of
 from pool._workers._payloads import blobs_of, chunks_of
 from pool._workers._quick import Loop
@@ -419,21 +419,8 @@ class Worker:
             pass  # then those to come import it again
 
     def _end_fork(self, error: BaseException | None) -> None:
-        """End this process if it is not the worker but was forked by a task.
-
-        There `sys.exit` means the end of the process. And one that returned from the task must
-        not go on as a second worker: the parent would get answers from both.
-        """
-        if os.getpid() == self._pid:
-            return
-        status = 0
-        if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
-            status = error.code or 0
-        elif error is not None:
-            sys.excepthook(type(error), error, error.__traceback__)
-            status = 1
-        flush_streams()
-        os._exit(status & 0xFF)
+        if os.getpid() != self._pid:
+            end_fork(error)
 
     # ------------------------------------------------------------------ one chunk
 

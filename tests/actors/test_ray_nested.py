@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -330,3 +331,57 @@ def test_a_child_of_a_fork_asks_for_itself(ray: Any, tmp_path: Path, cpus: int) 
 
     asked = ray.remote(action).options(num_cpus=cpus)
     assert ray.get(asked.remote(gate), timeout=90) == (0, "x", 100_000, 3)
+
+
+def fork_and_wait(*, exits: bool) -> tuple[str, int]:
+    """Fork a child that ends by itself, or just returns; return this pid in the parent."""
+    if not os.fork():
+        if exits:
+            sys.exit(0)
+        return "child", os.getpid()
+    return f"child ended with {os.waitstatus_to_exitcode(os.wait()[1])}", os.getpid()
+
+
+class Forking:
+    def fork(self, *, exits: bool) -> tuple[str, int]:
+        return fork_and_wait(exits=exits)
+
+    def fork_and_yield(self, *, exits: bool) -> Any:
+        yield from fork_and_wait(exits=exits)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class AsyncForking:
+    async def fork(self, *, exits: bool) -> tuple[str, int]:
+        return fork_and_wait(exits=exits)
+
+    async def fork_and_yield(self, *, exits: bool) -> Any:
+        for found in fork_and_wait(exits=exits):
+            yield found
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+
+@pytest.mark.parametrize("exits", [True, False])
+@pytest.mark.parametrize("concurrency", [1, 2, "async"])
+def test_a_child_that_a_method_has_forked_is_no_second_actor(
+    ray: Any, concurrency: Any, exits: bool
+) -> None:
+    if concurrency == "async":
+        actor = ray.remote(AsyncForking).remote()
+    else:
+        actor = ray.remote(Forking).options(max_concurrency=concurrency).remote()
+    pid = ray.get(actor.pid.remote())
+    assert ray.get(actor.fork.remote(exits=exits)) == ("child ended with 0", pid)
+    yielded = list(actor.fork_and_yield.remote(exits=exits))
+    assert ray.get(yielded) == ["child ended with 0", pid]
+    assert ray.get(actor.pid.remote()) == pid
+
+
+@pytest.mark.parametrize("exits", [True, False])
+def test_a_child_that_a_task_with_a_process_of_its_own_has_forked(ray: Any, exits: bool) -> None:
+    task = ray.remote(fork_and_wait).options(num_cpus=2)
+    assert ray.get(task.remote(exits=exits))[0] == "child ended with 0"
