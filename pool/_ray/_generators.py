@@ -75,9 +75,9 @@ class ObjectRefGenerator:
         return self
 
     async def __anext__(self) -> ObjectRef:
-        import asyncio
-
-        ref: ObjectRef | None = await asyncio.to_thread(self._stream.take, self._index)
+        # No thread waits: one cannot be cancelled, and the end of the event loop would wait for it.
+        await self._moment()
+        ref: ObjectRef | None = self._stream.take(self._index)
         if ref is None:
             raise StopAsyncIteration
         self._took()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,31 @@ def test_waiting_for_generators(ray: Any, tmp_path: Path) -> None:
 
 def test_waiting_for_generators_in_a_task(ray: Any) -> None:
     assert ray.get(drained_in_a_task.remote(2)) == ([0, 1], [0, "failed"], True)
+
+
+async def give_up_once(gate: str) -> list[Any]:
+    stream = after.remote(gate, 2)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(stream.__anext__(), 0.01)
+    # The loop ends only if nothing of that waits any more.
+    await asyncio.get_running_loop().shutdown_default_executor()
+    with open(gate, "w"):
+        pass
+    return [await ref async for ref in stream]
+
+
+def test_waiting_for_a_value_can_be_given_up(ray: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    assert asyncio.run(give_up_once(str(tmp_path / "gate"))) == [0, 1]
+
+
+def test_waiting_for_a_value_can_be_given_up_in_a_task(ray: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+
+    def action(gate: str) -> Any:
+        return asyncio.run(give_up_once(gate))
+
+    assert ray.get(ray.remote(action).remote(str(tmp_path / "gate"))) == [0, 1]
 
 
 def test_a_generator_is_not_sent(ray: Any) -> None:
