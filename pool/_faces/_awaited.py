@@ -7,11 +7,14 @@ one, which the task may `get`: then the Pool's worker becomes a guest of the run
 
 from __future__ import annotations
 
+import os
+
 from pool._in_worker._guest import WithValues
 from pool._local._awaited import Awaited, InPlace
 from pool._local._engine import LocalEngine
 from pool._local._jobs import unsendable
 from pool._objects._home import current
+from pool._objects._home import found as found_home
 from pool._objects._outcomes import told
 from pool._objects._parcels import pack
 from pool._objects._refs import FAILED, Collecting, ObjectRef, Ref
@@ -152,8 +155,12 @@ class Guests:
 
     def admit(self, worker: int, kind: str, fds: list[int]) -> None:
         """Take a connection; under the lock of the Pool's driver."""
-        home: Any = current()
-        home.admit_guest(fds[0])
+        # Not one that would be started for that: the references are of one that has ended.
+        home: Any = found_home()
+        if home is None or not home.usable:
+            os.close(fds[0])
+        else:
+            home.admit_guest(fds[0])
 
     def bury(self, peer: Any) -> None:
         """Nothing: what such a worker did is the Pool's."""

@@ -6,6 +6,7 @@ from collections import deque
 
 from pool._runtime._logs import Logs
 from pool._runtime._output import Outputs
+from pool._unraisable import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Aside:
         self._actions.append(action)
         self.driver.dirty.append(self)
         self.driver.pump()
+        if self.driver.closed:
+            self.driver.refuse()  # since it was asked: nobody else would do it
 
     def flush(self) -> None:
         """Do what is due; called by the driver, between two events."""
@@ -64,7 +67,15 @@ class Aside:
         """Give up: the engine has crashed. Nobody has to be called back."""
         # Among what is due are the errors of the tasks that were just given up.
         while self._actions:
-            self._actions.popleft()()
+            try:
+                action = self._actions.popleft()
+            except IndexError:
+                break  # another thread took the last one
+            try:
+                action()
+            except Exception as error:
+                # The others, and the rest of the end, are not to be left out for that.
+                report(error, "raised while a runtime was given up")
         return []
 
     def catch_up(self) -> None:

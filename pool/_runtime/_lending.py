@@ -73,6 +73,9 @@ class Lending:
 
     def admit_guest(self, channel: Channel) -> None:
         """Take the connection of a Pool's worker."""
+        if self._runtime.driver.closed:
+            channel.close()  # which tells it
+            return
         self.borrowers.append(Borrower(self._runtime, channel, 0))
 
     def gone(self, borrower: Borrower, worker_id: int, handed: Sequence[Ref]) -> None:

@@ -246,10 +246,16 @@ class Runtime(Aside):
         def resolve(ref: ObjectRef) -> None:
             self.afterwards(lambda: resolve_future(future, ref._state, ref._value))
 
-        if not self.locked(lambda: ref._watch(resolve)):
+        # What is not there when all is closed never comes.
+        if self.locked(lambda: not self.driver.closed and ref._watch(resolve)):
+            self.engine.attend()
+        elif ref._state:
             resolve_future(future, ref._state, ref._value)
         else:
-            self.engine.attend()
+            try:
+                self.driver.check_open()
+            except Exception as error:
+                future.set_exception(error)
         return future
 
     # ------------------------------------------------------------------ objects

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import threading
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from raytasks import Counter, hold, total
 
 import pool
 from pool import exceptions
+from pool._faces._awaited import Guests
 from pool._objects import _home
 
 
@@ -174,6 +178,61 @@ def test_a_process_for_one_task_is_not_tried_again_at_the_end(ray: Any, tmp_path
         ray.shutdown()
     with pytest.raises(exceptions.WorkerCrashedError, match="shut down"):
         ray.get(held, timeout=60)
+
+
+def test_what_is_handed_in_while_all_is_closed_is_done(ray: Any) -> None:
+    class Late(deque[Any]):
+        """Have another thread shut down just before the first action is handed in."""
+
+        begun = False
+
+        def append(self, action: Any) -> None:
+            if not self.begun:
+                self.begun = True
+                closing = threading.Thread(target=pool.shutdown)
+                closing.start()
+                closing.join()
+            super().append(action)
+
+    runtime: Any = _home.current()
+    runtime._actions = Late()
+    done: list[int] = []
+    runtime.later(lambda: done.append(1))
+    assert done == [1]
+
+
+def test_an_action_that_fails_keeps_nothing_else_from_the_end(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda raised: told.append(raised.exc_value))
+    counter = Counter.remote()
+    assert ray.get(counter.add.remote()) == 1
+    runtime: Any = _home.current()
+    done: list[int] = []
+    runtime._actions += [lambda: done[0], lambda: done.append(1)]
+    runtime.abort(RuntimeError("given up"))
+    assert (done, [type(error) for error in told]) == ([1], [IndexError])
+    with pytest.raises(exceptions.ActorDiedError, match="given up"):
+        ray.get(counter.add.remote())
+
+
+def test_a_guest_that_comes_too_late_is_told(ray: Any) -> None:
+    runtime: Any = _home.current()
+    pool.shutdown()
+    for admit in (runtime.admit_guest, lambda fd: Guests().admit(1, "borrower", [fd])):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        admit(theirs.detach())
+        with ours:
+            while ours.recv(100):
+                pass
+    assert not pool.is_initialized()
+
+
+def test_a_future_of_what_never_comes(ray: Any) -> None:
+    ref = pool.ObjectRef(_home.current())
+    pool.shutdown()
+    assert isinstance(ref.future().exception(timeout=60), pool.PoolTerminated)
 
 
 def test_shutdown_leaves_what_another_thread_has_started_since(
