@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Arguments of Ray's `init` that choose a cluster or a directory, and change nothing here.
 _NO_EFFECT = frozenset(
     {
-        "address", "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard",
+        "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard",
         "logging_config", "logging_format", "logging_level", "object_store_memory", "_temp_dir",
     }
 )  # fmt: skip
@@ -386,6 +386,9 @@ def _there(object_refs: list[ObjectRef], num_returns: int, timeout: float | None
 def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
     """Return the positions of the first `number` references that are there."""
     if not _is_program(home):
+        for ref in refs:
+            if not isinstance(ref, ObjectRef):
+                raise _NoRef(ref)
         return [index for index, there in enumerate(home.settled(refs)) if there][:number]
     found: list[int] = []
     for index, ref in enumerate(refs):

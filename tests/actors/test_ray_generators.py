@@ -141,6 +141,17 @@ def test_waiting_for_a_value_can_be_given_up_in_a_task(ray: Any, tmp_path: Path)
     assert ray.get(ray.remote(action).remote(str(tmp_path / "gate"))) == [0, 1]
 
 
+def test_waiting_in_a_task_for_a_reference_and_something_else(ray: Any) -> None:
+    def action() -> Any:
+        ref, stream = double.remote(1), count_to.remote(1)
+        assert pool.wait([ref, stream], num_returns=2) == ([ref, stream], [])
+        with pytest.raises(TypeError, match="there is 5 in it"):
+            pool.wait([ref, 5])
+        return True
+
+    assert ray.get(ray.remote(action).remote())
+
+
 def test_a_generator_is_not_sent(ray: Any) -> None:
     stream = count_to.remote(1)
     for send in (ray.put, double.remote):
