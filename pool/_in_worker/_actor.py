@@ -117,6 +117,8 @@ class ActorHost:
         self.detached = False
         #: The pid of its keeper, if it has one.
         self.kept_by: tuple[int, ...] = ()
+        #: What the instance is made of; None before it is known.
+        self.kind: Any = None
         #: The one instance; nothing before it is made, or when it is gone. Those that `over`
         #: returns share it.
         self._instance: list[Any] = []
@@ -171,7 +173,7 @@ class ActorHost:
         context.name = f"{self.title}.__init__"
         _output.sign(self.title)
         try:
-            kind = loads(code[0], code[1:])
+            self.kind = kind = loads(code[0], code[1:])
             args, kwargs = self._open(list(packets))
             self._instance.append(kind if self.is_task else kind(*args, **kwargs))
         except BaseException as error:

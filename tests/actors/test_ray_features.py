@@ -313,6 +313,22 @@ def test_actor_knows_itself(ray: Any) -> None:
     assert ray.get(actor.name.remote()) == ("I", actor._actor_id.hex())
 
 
+def test_actor_knows_itself_while_it_is_made(ray: Any) -> None:
+    @ray.remote
+    class Selfish:
+        def __init__(self) -> None:
+            self.itself = pool.get_runtime_context().current_actor
+            self.text = repr(self.itself)
+
+        def me(self) -> Any:
+            return self.itself, self.text
+
+    actor = Selfish.remote()
+    itself, text = ray.get(actor.me.remote())
+    assert itself == actor and "Selfish" in text
+    assert ray.get(itself.me.remote()) == (actor, text)
+
+
 def test_calls_that_take_turns_know_which_one_they_are(ray: Any) -> None:
     def seen() -> Any:
         context = pool.get_runtime_context()
