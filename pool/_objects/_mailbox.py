@@ -10,8 +10,10 @@ Theory of operation
 
 Each caller has a queue of its own: its calls are *posted* to the actor in the order in
 which they were made, and one whose arguments are not there yet holds back those behind it,
-not those of other callers. At most `window` calls are posted and unanswered: the others
-stay here, where they can be withdrawn, and survive a restart.
+not those of other callers. An actor that runs calls side by side has no order to keep: there
+a call enters the queue when its arguments are there, and holds back nobody. At most `window`
+calls are posted and unanswered: the others stay here, where they can be withdrawn, and
+survive a restart.
 
 Guarantees
 ----------
@@ -85,14 +87,16 @@ class Mailbox:
     concurrency : int
         Calls that it runs side by side. As many are always posted, since they may wait
         for each other.
+    in_order : bool
+        Calls of one caller wait for those before them.
     """
 
     __slots__ = (
-        "_ended", "_killed", "_next", "_queues", "_stopping", "posted", "reason", "restarts",
-        "state", "stopped", "used_restarts", "window",
+        "_ended", "_in_order", "_killed", "_next", "_queues", "_stopping", "_unready", "posted",
+        "reason", "restarts", "state", "stopped", "used_restarts", "window",
     )  # fmt: skip
 
-    def __init__(self, restarts: int = 0, concurrency: int = 1) -> None:
+    def __init__(self, restarts: int = 0, concurrency: int = 1, in_order: bool = True) -> None:
         self.window = max(WINDOW, 2 * concurrency)
         self.state = STARTING
         self.restarts = restarts
@@ -102,6 +106,9 @@ class Mailbox:
         #: Why it is dead.
         self.reason = ""
         self._queues: dict[Hashable, deque[Any]] = {}
+        self._in_order = in_order
+        #: Calls that are in no queue yet, oldest first; the values say nothing.
+        self._unready: dict[Any, None] = {}
         self._next = 1
         #: Nobody has a handle.
         self._stopping = False
@@ -115,7 +122,8 @@ class Mailbox:
     def __len__(self) -> int:
         """Return how many calls have no answer."""
         # Asked without the lock.
-        return len(self.posted) + sum(map(len, list(self._queues.values())))
+        queued = sum(map(len, list(self._queues.values())))
+        return len(self.posted) + len(self._unready) + queued
 
     # ------------------------------------------------------------------ calls
 
@@ -123,15 +131,24 @@ class Mailbox:
         """Take a call."""
         if self.state == DEAD:
             return [(FAIL, call, self.reason, False)]
+        if not (call.ready or self._in_order):
+            self._unready[call] = None
+            return []
+        self._enqueue(call)
+        return self._post()
+
+    def _enqueue(self, call: Any) -> None:
         queue = self._queues.get(call.caller)
         if queue is None:
             queue = self._queues[call.caller] = deque()
         queue.append(call)
-        return self._post()
 
     def resolved(self, call: Any) -> list[tuple[Any, ...]]:
         """Note that the arguments of a call are there."""
         call.ready = True
+        if call in self._unready:
+            del self._unready[call]
+            self._enqueue(call)
         return self._post()
 
     def answered(self, number: int) -> tuple[Any, list[tuple[Any, ...]]]:
@@ -140,6 +157,9 @@ class Mailbox:
 
     def withdraw(self, call: Any) -> bool:
         """Take a call back that was not posted; return whether that was possible."""
+        if call in self._unready:
+            del self._unready[call]
+            return True
         queue = self._queues.get(call.caller)
         if queue is None or call not in queue:
             return False
@@ -179,7 +199,8 @@ class Mailbox:
         return (
             self._stopping
             and self.state == ALIVE
-            and not (self.posted or self._queues or self._killed or self.stopped)
+            and not (self.posted or self._queues or self._unready)
+            and not (self._killed or self.stopped)
         )
 
     # ------------------------------------------------------------------ life
@@ -213,7 +234,12 @@ class Mailbox:
         self._ended = False
         if self.state == DEAD:
             return []
-        wanted = not self._stopping or self._queues or any(c.retries for c in self.posted.values())
+        wanted = (
+            not self._stopping
+            or self._queues
+            or self._unready
+            or any(call.retries for call in self.posted.values())
+        )
         again = (
             bool(wanted)
             and not (self._killed or intended)
@@ -227,6 +253,7 @@ class Mailbox:
                 (FAIL, call, self.reason, False) for call in (*posted, *self._unposted())
             ]
             self._queues.clear()
+            self._unready.clear()
             return [*commands, (GONE,)]
         self.state = STARTING
         self.stopped = False
@@ -241,6 +268,7 @@ class Mailbox:
     def _unposted(self) -> Iterator[Any]:
         for queue in self._queues.values():
             yield from queue
+        yield from self._unready
 
     def released(self) -> list[tuple[Any, ...]]:
         """Note that the last handle is gone."""
@@ -281,5 +309,5 @@ class Mailbox:
         if self.state != ALIVE:
             assert not self.posted
         if self.state == DEAD:
-            assert not self._queues
+            assert not (self._queues or self._unready)
             assert self.reason

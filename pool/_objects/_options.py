@@ -115,6 +115,8 @@ class ActorOptions(_Options):
         Calls that may run at the same time; 0: one, or 1000 if it has async methods.
     resources : dict
         Held as long as it lives.
+    out_of_order : bool or None
+        Whether calls overtake those that wait for arguments; None: if several may run side by side.
     pending : int
         Calls that may wait; -1: any number.
     environ : dict
@@ -124,13 +126,18 @@ class ActorOptions(_Options):
 
     __slots__ = (
         "concurrency", "detached", "environ", "facts", "get_if_exists", "name", "namespace",
-        "pending", "resources", "restarts", "task_retries",
+        "out_of_order", "pending", "resources", "restarts", "task_retries",
     )  # fmt: skip
 
     @property
     def side_by_side(self) -> int:
         """How many calls may run at the same time."""
         return self.concurrency or (ASYNC_CONCURRENCY if self.facts.is_async else 1)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether calls of one caller wait for those before them."""
+        return not (self.side_by_side > 1 if self.out_of_order is None else self.out_of_order)
 
     def __init__(self) -> None:
         self.name = ""
@@ -140,6 +147,7 @@ class ActorOptions(_Options):
         self.restarts = 0
         self.task_retries = 0
         self.concurrency = 0
+        self.out_of_order: bool | None = None
         self.resources: dict[str, float] = {}
         self.pending = -1
         self.environ: dict[str, str] = {}

@@ -18,7 +18,7 @@ from itertools import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import Any, Self
 
     from pool._objects._home import Home
@@ -142,7 +142,7 @@ class ObjectRef(Ref):
         """Return a `concurrent.futures.Future` of the value."""
         return self._home.future(self)
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Generator[Any, Any, Any]:
         import asyncio
 
         return asyncio.wrap_future(self.future()).__await__()

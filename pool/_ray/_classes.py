@@ -132,6 +132,8 @@ class ActorClass:
         ------
         TypeError
             If the class does not take these arguments.
+        ValueError
+            If its calls are to have an order, and it runs them side by side.
         """
         return self._start(self.__given, args, kwargs)
 
@@ -143,6 +145,11 @@ class ActorClass:
         options = actor_options(given, title)
         # As the class is now: a method may have been added, or replaced.
         options.facts = facts_of(self.__kind)
+        if options.side_by_side > 1 and options.out_of_order is False:
+            raise ValueError(
+                f"actor {title}: allow_out_of_order_execution=False, and it runs calls side by "
+                "side; give max_concurrency=1, or leave the option away"
+            )
         return ActorHandle(current().create(self.__code, args, kwargs, options))
 
     def options(self, **given: Any) -> _Configured:

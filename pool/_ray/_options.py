@@ -21,17 +21,16 @@ TASK_NAMES = frozenset(
 )  # fmt: skip
 ACTOR_NAMES = frozenset(
     {
-        "get_if_exists", "lifetime", "max_concurrency", "max_pending_calls", "max_restarts",
-        "max_task_retries", "name", "namespace", "num_cpus", "num_gpus", "resources",
-        "runtime_env",
+        "allow_out_of_order_execution", "get_if_exists", "lifetime", "max_concurrency",
+        "max_pending_calls", "max_restarts", "max_task_retries", "name", "namespace", "num_cpus",
+        "num_gpus", "resources", "runtime_env",
     }
 )  # fmt: skip
 
 #: What says where to run, or what to note of it: on one machine there is nothing to choose.
 NO_EFFECT = frozenset(
     {
-        "_labels", "allow_out_of_order_execution", "enable_task_events", "fallback_strategy",
-        "label_selector", "memory",
+        "_labels", "enable_task_events", "fallback_strategy", "label_selector", "memory",
     }
 )  # fmt: skip
 
@@ -93,6 +92,8 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     options.task_retries = _count("max_task_retries", given.get("max_task_retries", 0), -1)
     concurrency = given.get("max_concurrency")
     options.concurrency = 0 if concurrency is None else _count("max_concurrency", concurrency, 1)
+    out_of_order = given.get("allow_out_of_order_execution")
+    options.out_of_order = None if out_of_order is None else bool(out_of_order)
     options.pending = _count("max_pending_calls", given.get("max_pending_calls", -1), -1)
     options.environ = environ_of(given, f"actor {title}")
     options.resources = resources_of(given, default_cpus=0.0)

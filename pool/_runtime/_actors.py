@@ -70,7 +70,7 @@ class Actor:
         self.title = code.title
         self.options = options
         self.name = new_name()
-        self.mailbox = Mailbox(options.restarts, options.side_by_side)
+        self.mailbox = Mailbox(options.restarts, options.side_by_side, options.in_order)
         self.pid = 0
         self.grant: Grant | None = None
         #: What its creation failed with.

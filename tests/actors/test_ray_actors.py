@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from raytasks import Counter, Refusing, add_to, double
+from raytasks import AsyncCounter, Counter, Refusing, add_to, double
 
 from pool import exceptions
 
@@ -31,6 +32,36 @@ def test_arguments_that_are_references_keep_the_order(ray: Any) -> None:
     counter = Counter.remote(double.remote(1))
     refs = [counter.add.remote(double.remote(i)) for i in range(5)]
     assert ray.get(refs) == [2, 4, 8, 14, 22]
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_concurrency": 2}, {"allow_out_of_order_execution": True}]
+)
+def test_arguments_that_are_not_there_hold_back_no_other_call(
+    ray: Any, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    @ray.remote
+    def number_from(gate: str) -> int:
+        with open(gate) as file:
+            return int(file.read())
+
+    number = number_from.remote(str(gate))
+    counters = [Counter.options(**options).remote(), AsyncCounter.remote()]
+    late = [counter.add.remote(number) for counter in counters]
+    assert ray.get([counter.add.remote(3) for counter in counters]) == [3, 3]
+    assert ray.wait(late, timeout=0) == ([], late)
+    gate.write_text("5")
+    assert ray.get(late) == [8, 8]
+
+
+def test_calls_side_by_side_have_no_order(ray: Any) -> None:
+    in_order = {"allow_out_of_order_execution": False}
+    for actor in (Counter.options(max_concurrency=2, **in_order), AsyncCounter.options(**in_order)):
+        with pytest.raises(ValueError, match="side by side"):
+            actor.remote()
 
 
 def test_error_of_a_method_leaves_the_actor_alive(ray: Any) -> None:

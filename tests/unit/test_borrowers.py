@@ -32,8 +32,8 @@ class Line:
 @pytest.fixture
 def borrower(monkeypatch: pytest.MonkeyPatch) -> Iterator[Borrower]:
     monkeypatch.setattr(_borrowers, "Link", Line)
-    lending = SimpleNamespace(gone=lambda borrower, worker_id: None)
-    runtime: Any = SimpleNamespace(driver=None, named={}, seals=0, lending=lending)
+    lending = SimpleNamespace(gone=lambda borrower, worker_id, handed: None)
+    runtime: Any = SimpleNamespace(driver=None, named={}, seals=0, failures=0, lending=lending)
     return Borrower(runtime, None, 1)  # type: ignore[arg-type]
 
 
@@ -103,14 +103,14 @@ def test_what_is_handed_over_is_taken_from_its_sender(monkeypatch: pytest.Monkey
     for actor in (one, other):
         lending.admit(actor, None)  # type: ignore[arg-type]
     ref = ObjectRef(runtime)
-    for borrower in lending._borrowers:
+    for borrower in lending.borrowers:
         borrower._hand_over([ref])
     lending.taken_over([ref], other)
     lending.flush()
-    assert [dict(borrower._handed) for borrower in lending._borrowers] == [{ref: 1}, {}]
+    assert [dict(borrower._handed) for borrower in lending.borrowers] == [{ref: 1}, {}]
     lending.taken_over([ref])
     lending.flush()
-    assert not any(borrower._handed for borrower in lending._borrowers)
+    assert not any(borrower._handed for borrower in lending.borrowers)
 
 
 def test_what_a_task_yields_was_not_handed_over() -> None:

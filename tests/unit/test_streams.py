@@ -16,7 +16,9 @@ from pool._runtime._streams import Stream
 @pytest.fixture
 def stream() -> Stream:
     engine = SimpleNamespace(wait=lambda ready, timeout, eager: ready())
-    runtime: Any = SimpleNamespace(streams={}, seals=0, named={}, lending=None, engine=engine)
+    runtime: Any = SimpleNamespace(
+        streams={}, seals=0, failures=0, named={}, lending=None, engine=engine
+    )
     return Stream(runtime)
 
 
