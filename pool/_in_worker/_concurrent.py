@@ -20,19 +20,15 @@ if TYPE_CHECKING:
     from pool._in_worker._actor import ActorHost
 
 
-def serve_threads(host: ActorHost, concurrency: int) -> bool:
-    """Receive in this thread, and run calls on up to `concurrency` others.
-
-    Returns
-    -------
-    bool
-        Whether it ended because the actor leaves.
-    """
+def serve_threads(host: ActorHost, concurrency: int) -> None:
+    """Receive in this thread, and run calls on up to `concurrency` others."""
     executor = threads(concurrency)
+    left = False
     try:
-        return serve_on(executor, host)
+        left = serve_on(executor, host)
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        # Where one of them has left, the others run to their ends, as in Ray.
+        executor.shutdown(wait=left, cancel_futures=True)
 
 
 def threads(concurrency: int) -> ThreadPoolExecutor:
@@ -43,7 +39,13 @@ def threads(concurrency: int) -> ThreadPoolExecutor:
 
 
 def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
-    """Do the same with threads that other connections to the actor may use as well."""
+    """Do the same with threads that other connections to the actor may use as well.
+
+    Returns
+    -------
+    bool
+        Whether it ended because the actor leaves.
+    """
     host.alone = False
     leaving = _thread.allocate_lock()
 
@@ -64,7 +66,11 @@ def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
                 return leaving.locked()
             head, blobs = message
             if head[0] == CALL:
-                future = dropped[head[1]] = executor.submit(run, head, blobs)
+                try:
+                    future = executor.submit(run, head, blobs)
+                except RuntimeError:
+                    return False  # the actor has left by another connection
+                dropped[head[1]] = future
                 future.add_done_callback(partial(forget, head[1]))
             elif head[0] == DROP:
                 _drop(host, head[1], dropped)
@@ -125,7 +131,7 @@ class AsyncServer:
         self._end = asyncio.Event()
 
     async def serve(self) -> None:
-        """Serve until the other end is closed, or the actor leaves."""
+        """Serve until the other end is closed, or the actor leaves and what runs is over."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -135,6 +141,13 @@ class AsyncServer:
             await self._end.wait()
         finally:
             loop.remove_reader(fd)
+        while self.left and self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+
+    def leave(self) -> None:
+        """Take no more calls: the actor leaves. Those that run go on to their ends, as in Ray."""
+        self.left = True
+        self._end.set()
 
     def _on_readable(self) -> None:
         self._host.end_fork()  # what is sent to the actor is not for its children
@@ -175,6 +188,8 @@ class AsyncServer:
         begun = 0.0
         try:
             async with self._slots:
+                if self.left:
+                    return  # before it began: the end of the actor is the answer
                 begun = perf_counter()
                 context.name = f"{host.title}.{method}"
                 context.begin(host, number)
@@ -202,8 +217,7 @@ class AsyncServer:
             host.fail(number, cancelled, begun)
         except BaseException as error:
             if not host.fail(number, error, begun):
-                self.left = True
-                self._end.set()
+                self.leave()
         else:
             host.answer(number, answer, begun)
 

@@ -98,7 +98,7 @@ class Detached:
             self._welcome(first)
         self._end.wait()
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.shutdown(wait=True, cancel_futures=True)
         self._turn.acquire()  # for good: what is still called finds an actor that has ended
         return True
 
@@ -177,7 +177,9 @@ class Detached:
         async def serve(channel: Channel) -> None:
             host = self._host.over(channel)
             server = AsyncServer(host, slots)
+            servers.add(server)
             await server.serve()
+            servers.discard(server)
             if server.left:
                 left.set()
 
@@ -188,6 +190,9 @@ class Detached:
             served: set[Any] = set()
 
             def welcome(channel: Channel) -> None:
+                if left.is_set():
+                    channel.close()
+                    return
                 task = asyncio.ensure_future(serve(channel))
                 served.add(task)
                 task.add_done_callback(served.discard)
@@ -196,8 +201,13 @@ class Detached:
             if first is not None:
                 welcome(first)
             await left.wait()
+            for server in servers:
+                server.leave()
+            while served:
+                await asyncio.wait(served)
             return True
 
+        servers: set[AsyncServer] = set()
         left = asyncio.Event()
         return asyncio.run(main())
 

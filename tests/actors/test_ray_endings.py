@@ -158,6 +158,45 @@ def test_an_actor_that_is_ended_does_not(
     assert watch()[0] == []
 
 
+@pool.remote
+class Leaving:
+    def hold(self, gate: str) -> str:
+        with open(gate) as file:
+            return file.read()
+
+    def exit(self) -> None:
+        pool.actor.exit_actor()
+
+
+@pool.remote
+class AsyncLeaving:
+    async def hold(self, gate: str) -> str:
+        return await asyncio.to_thread(Path(gate).read_text)
+
+    async def exit(self) -> None:
+        pool.actor.exit_actor()
+
+
+@pytest.mark.parametrize("kind", [Leaving, AsyncLeaving])
+@pytest.mark.parametrize("options", [{}, {"name": "leaving", "lifetime": "detached"}])
+def test_calls_that_run_when_an_actor_leaves_go_on_to_their_ends(
+    ray: Any, tmp_path: Path, kind: Any, options: dict[str, str]
+) -> None:
+    gate, never = tmp_path / "gate", tmp_path / "never"
+    os.mkfifo(gate)
+    os.mkfifo(never)
+    actor = kind.options(max_concurrency=2, **options).remote()
+    running = actor.hold.remote(str(gate))
+    with open(gate, "w") as file:  # it runs
+        with pytest.raises(exceptions.ActorDiedError):
+            ray.get(actor.exit.remote())
+        late = actor.hold.remote(str(never))
+        file.write("done")
+    assert ray.get(running) == "done"
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(late)
+
+
 def test_a_failing_end_is_told(ray: Any, capsys: pytest.CaptureFixture[str]) -> None:
     @ray.remote
     class Clumsy:
