@@ -267,11 +267,11 @@ class ActorHost:
         self._dropped.add(number)
 
     def _forget_drops(self, number: int) -> None:
-        if self._dropped:
-            # Those of earlier calls came too late for them. On several threads there are none.
-            self._dropped -= {
-                n for n in self._dropped if n == number or (self.alone and n < number)
-            }
+        if self._dropped and self.alone:
+            # Those of earlier calls came too late for them.
+            self._dropped -= {n for n in self._dropped if n <= number}
+        elif self._dropped:
+            self._dropped.discard(number)  # another thread may add one meanwhile
 
     def _look(self) -> None:
         """Take in what has come meanwhile, if a cancellation may be among it."""

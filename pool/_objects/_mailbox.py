@@ -155,6 +155,10 @@ class Mailbox:
         """Take the call out that has its answer; None if it is none of ours (any more)."""
         return self.posted.pop(number, None), self._post()
 
+    def take_out(self, number: int) -> None:
+        """Take a call out that could not be sent; `flush` posts what that makes way for."""
+        self.posted.pop(number, None)
+
     def withdraw(self, call: Any) -> bool:
         """Take a call back that was not posted; return whether that was possible."""
         if call in self._unready:
@@ -169,7 +173,7 @@ class Mailbox:
         return True
 
     def flush(self) -> list[tuple[Any, ...]]:
-        """Post what a withdrawal has made way for."""
+        """Post what calls that were taken back, or out, have made way for."""
         return self._post()
 
     def _post(self) -> list[tuple[Any, ...]]:

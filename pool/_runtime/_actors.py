@@ -279,10 +279,11 @@ class Actor:
             self.runtime.later(lambda: self.carry_out(self.mailbox.refused(reason)))
 
     def _not_sent(self, call: ActorCall, error: BaseException) -> None:
-        _, commands = self.mailbox.answered(call.number)
+        self.mailbox.take_out(call.number)
         call.fail(error)
-        # Not from here: the commands of which this call was one are being carried out.
-        self.runtime.later(lambda: self.carry_out(commands))
+        # Not from here: the commands of which this call was one are being carried out. Until then
+        # what is behind it stays in its queue, where no later call can overtake it.
+        self.runtime.later(lambda: self.carry_out(self.mailbox.flush()))
 
     def cancel(self, call: ActorCall) -> None:
         """Cancel a call: taken back, or told to the actor."""

@@ -8,9 +8,12 @@ from typing import Any
 
 import psutil
 import pytest
-from raytasks import AsyncCounter, Counter, Refusing, add_to, double
+from raytasks import AsyncCounter, Counter, Refusing, add_to, double, fail
 
+import pool
 from pool import exceptions
+from pool._objects import _home
+from pool._objects._refs import FAILED
 
 
 def test_state_is_kept_and_calls_stay_in_order(ray: Any) -> None:
@@ -62,6 +65,28 @@ def test_calls_side_by_side_have_no_order(ray: Any) -> None:
     for actor in (Counter.options(max_concurrency=2, **in_order), AsyncCounter.options(**in_order)):
         with pytest.raises(ValueError, match="side by side"):
             actor.remote()
+
+
+def test_calls_behind_those_that_cannot_be_sent_keep_the_order(ray: Any) -> None:
+    counter = Counter.remote()
+    assert ray.get(counter.add.remote(0)) == 0
+    runtime: Any = _home.current()
+    failed = fail.remote("no number")
+    ray.wait([failed])
+    pending = pool.ObjectRef(runtime)
+    failing = [counter.add.remote(ref) for ref in [pending] + [failed] * 40]
+    first = counter.add.remote(1)
+
+    def let_go() -> Any:
+        second = counter.add.remote(10)  # in the mailbox when this function has ended
+        pending._seal(FAILED, ValueError("no number"))
+        return second
+
+    second = runtime.locked(let_go)
+    assert ray.get([first, second]) == [1, 11]
+    for ref in failing:
+        with pytest.raises(ValueError, match="no number"):
+            ray.get(ref)
 
 
 def test_error_of_a_method_leaves_the_actor_alive(ray: Any) -> None:
