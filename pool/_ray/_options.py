@@ -62,7 +62,7 @@ def task_options(given: Mapping[str, Any], title: str) -> TaskOptions:
     options = TaskOptions()
     number = given.get("num_returns")
     options.returns = 1 if number is None else returns_of(number)
-    options.retries = _count("max_retries", given.get("max_retries", 3), -1)
+    options.retries = _count("max_retries", given, -1, 3)
     options.retry_errors = _kinds(given.get("retry_exceptions"))
     options.name = text_of("name", given.get("name"))
     resources = resources_of(given, default_cpus=1.0)
@@ -88,13 +88,12 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     options.get_if_exists = bool(given.get("get_if_exists", False))
     if options.get_if_exists and not options.name:
         raise ValueError("get_if_exists=True needs a name")
-    options.restarts = _count("max_restarts", given.get("max_restarts", 0), -1)
-    options.task_retries = _count("max_task_retries", given.get("max_task_retries", 0), -1)
-    concurrency = given.get("max_concurrency")
-    options.concurrency = 0 if concurrency is None else _count("max_concurrency", concurrency, 1)
+    options.restarts = _count("max_restarts", given, -1, 0)
+    options.task_retries = _count("max_task_retries", given, -1, 0)
+    options.concurrency = _count("max_concurrency", given, 1, 0)
     out_of_order = given.get("allow_out_of_order_execution")
     options.out_of_order = None if out_of_order is None else bool(out_of_order)
-    options.pending = _count("max_pending_calls", given.get("max_pending_calls", -1), -1)
+    options.pending = _count("max_pending_calls", given, -1, -1)
     options.environ = environ_of(given, f"actor {title}")
     options.resources = resources_of(given, default_cpus=0.0)
     if options.detached and options.resources.keys() - {"CPU"}:
@@ -190,7 +189,10 @@ def _kinds(given: Any) -> bool | Kinds:
     return Kinds(tuple(given))
 
 
-def _count(name: str, number: Any, least: int) -> int:
+def _count(name: str, given: Mapping[str, Any], least: int, default: int) -> int:
+    number = given.get(name)
+    if number is None:  # as where it is not given
+        return default
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise ValueError(f"{name}={number!r}: a whole number from {least} on is expected")
     return number

@@ -205,21 +205,26 @@ class Actor:
 
     # ------------------------------------------------------------------ calls
 
+    def too_many(self) -> Exception | None:
+        """Return an error if no more calls may wait; any thread, without the lock."""
+        limit = self.options.pending
+        if not 0 < limit <= len(self.mailbox):
+            return None
+        from pool.exceptions import PendingCallsLimitExceeded
+
+        return PendingCallsLimitExceeded(
+            f"actor {self.describe()} has {len(self.mailbox)} calls waiting, and "
+            f"max_pending_calls={limit}"
+        )
+
     def call(self, call: ActorCall) -> None:
         """Take a call, in the order of its caller."""
         if call.cancelled:  # while it was on its way here
             call.fail(call.cancellation())
             return
-        limit = self.options.pending
-        if 0 < limit <= len(self.mailbox):
-            from pool.exceptions import PendingCallsLimitExceeded
-
-            call.fail(
-                PendingCallsLimitExceeded(
-                    f"actor {self.describe()} has {len(self.mailbox)} calls waiting, and "
-                    f"max_pending_calls={limit}"
-                )
-            )
+        problem = self.too_many()
+        if problem is not None:  # of a task's or another actor's, which nobody has asked before
+            call.fail(problem)
             return
         call.waiting = 0
         for need in set(call.parcel.needs):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections import deque
 from itertools import count
 
 from pool._local import _events as ev
@@ -25,6 +24,7 @@ from pool._objects._resources import Resources
 from pool._runtime._actor_calls import ActorCall, new_call
 from pool._runtime._actors import Actor
 from pool._runtime._aside import Aside
+from pool._runtime._conditions import all_or_failed, enough
 from pool._runtime._directory import Directory
 from pool._runtime._events import Events
 from pool._runtime._grants import Grants
@@ -111,9 +111,8 @@ class Runtime(Aside):
         """Whether somebody has to drive although no task runs."""
         # Who has pipes has them read: a worker that fills one up would wait for us. Who borrows may
         # ask at any time, from a thread of its own; an actor that does not yet may begin to.
-        return bool(
-            self._actions or self.outputs.open or self.lending.borrowers or self.directory.alive
-        )
+        others = self.outputs.open or self.lending.borrowers or self.directory.alive
+        return bool(self._actions or others)
 
     def read_what_is_due(self) -> None:
         """Read what borrowers have sent before the end of a call."""
@@ -290,8 +289,7 @@ class Runtime(Aside):
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each.
 
-        None stands for one that is not there: the time is over, or there is an error already,
-        which is what the caller gets whatever the others bring.
+        None for one that is not there: the time is over, or there is an error already to raise.
         """
         if self.foreign:
             return [left_behind(ref) for ref in refs]
@@ -299,26 +297,7 @@ class Runtime(Aside):
             (ref,) = refs
             self.engine.wait(lambda: bool(ref._state), timeout, True)
         else:
-            left = deque(refs)
-            seen, failed = -1, False
-
-            def enough() -> bool:
-                nonlocal seen, failed
-                # Asked by several threads, and again after a yes, which has to stay one.
-                failures = self.failures
-                if failures != seen:
-                    failed = failed or any(ref._state == FAILED for ref in refs)
-                    seen = failures
-                if failed:
-                    return True
-                try:
-                    while left[0]._state:
-                        left.popleft()
-                except IndexError:  # empty; another thread may have taken the last one
-                    return True
-                return False
-
-            self.engine.wait(enough, timeout)
+            self.engine.wait(all_or_failed(self, refs), timeout)
         return [(ref._state, ref._value) if ref._state else None for ref in refs]
 
     @property
@@ -331,18 +310,7 @@ class Runtime(Aside):
         if timeout == 0:
             self.engine.lead.glance()
             return
-        seen = -1
-        found = 0
-
-        def enough() -> bool:
-            nonlocal seen, found
-            # Asked by several threads, and again after a yes, which has to stay one.
-            if found < number and self.seals != seen:
-                seen = self.seals
-                found = max(sum(1 for ref in refs if ref._state), found)
-            return found >= number
-
-        self.engine.wait(enough, timeout)
+        self.engine.wait(enough(self, refs, number), timeout)
 
     def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
         """Return which objects are there now."""
@@ -418,8 +386,16 @@ class Runtime(Aside):
         return found
 
     def call(self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int) -> Any:
-        """Call a method of an actor; return the references, or the stream."""
+        """Call a method of an actor; return the references, or the stream.
+
+        Raises
+        ------
+        PendingCallsLimitExceeded
+        """
         record: Actor = actor.record
+        problem = record.too_many()
+        if problem is not None:
+            raise problem
         call = new_call(record, 0, method, args, kwargs, returns)
         refs = call.refs
         if returns == STREAM:

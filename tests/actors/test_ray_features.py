@@ -168,9 +168,25 @@ def test_limit_of_waiting_calls(ray: Any, tmp_path: Path) -> None:
     counter = Counter.options(max_pending_calls=2).remote()
     refs = [counter.hold.remote(str(gate)), counter.add.remote()]
     with pytest.raises(exceptions.PendingCallsLimitExceeded, match="max_pending_calls=2"):
-        ray.get(counter.add.remote())
+        counter.add.remote()
+
+    def call_it(counter: Any) -> Any:
+        ref = counter.add.remote()
+        with pytest.raises(exceptions.PendingCallsLimitExceeded, match="max_pending_calls=2"):
+            pool.get(ref)
+        return True
+
+    assert ray.get(ray.remote(call_it).remote(counter))
     gate.write_text("open")
     assert ray.get(refs) == ["open", 1]
+
+
+def test_options_that_are_none_are_as_not_given(ray: Any) -> None:
+    assert ray.get(double.options(max_retries=None).remote(1)) == 2
+    counter = Counter.options(
+        max_restarts=None, max_task_retries=None, max_pending_calls=None, max_concurrency=None
+    ).remote()
+    assert ray.get(counter.add.remote()) == 1
 
 
 # ---------------------------------------------------------------------- resources
