@@ -49,8 +49,22 @@ def submit(
         The arguments of each call.
     mode : int
         CALL (with one parcel) or MAP, and CAUGHT.
+
+    Raises
+    ------
+    TypeError
+        In a task: workers of a Pool that it has made cannot ask its runtime for what a reference
+        deeper inside stands for.
     """
     home: Any = current()
+    if not home.number:
+        for index, parcel in enumerate(parcels):
+            if parcel.refs:
+                raise TypeError(
+                    f"{label(index, index)} contains {parcel.refs[0]!r}, which workers of a Pool "
+                    "that a task has made cannot use; give references as arguments of their own, "
+                    "or get() their values before"
+                )
     if isinstance(engine, LocalEngine) and engine.driver.aside is None:
         engine.driver.aside = Guests()
     function = engine.function(dumps_function(WithValues(func, home.number)))

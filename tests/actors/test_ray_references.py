@@ -431,6 +431,26 @@ def test_pool_made_by_a_task(ray: Any) -> None:
     assert ray.get(inside.remote([ray.put(1), double.remote(2)])) == [1, 4]
 
 
+def test_pool_made_by_a_task_refuses_references_inside_of_arguments(ray: Any) -> None:
+    def first(refs: list[Any]) -> Any:
+        return pool.get(refs[0])
+
+    @ray.remote
+    def inside(refs: list[Any]) -> Any:
+        with Pool(1) as workers:
+            with pytest.raises(TypeError, match="item 1 .*contains ObjectRef"):
+                workers.map(first, [[1], refs])
+            with pytest.raises(TypeError, match="contains ObjectRef"):
+                workers.apply(first, (refs,))
+            with pytest.raises(TypeError, match="contains ObjectRef"):
+                list(workers.imap(first, [refs]))
+            found = workers.map(abs, [-1])
+        workers.join()
+        return found
+
+    assert ray.get(inside.remote([ray.put(1)])) == [1]
+
+
 # ---------------------------------------------------------------------- of the store
 
 
