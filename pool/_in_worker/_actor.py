@@ -185,10 +185,9 @@ class ActorHost:
             return False
         complete_lines()
         tidy()
-        label = self.label()
-        _output.sign(label)
+        _output.sign(self.label())
         try:
-            self.channel.send((STARTED, os.getpid(), label, *self.kept_by))
+            self.channel.send((STARTED, os.getpid(), *self.kept_by))
         except ConnectionError:
             # The program that made it has ended.
             return self.detached

@@ -3,7 +3,7 @@
 It is started by exec and then cut loose, so that nothing of the program that made it is
 its parent, and that program's end is not its own. It serves any number of programs, each
 over a connection of its own with the protocol of ordinary actors. A thread answers the
-door, also while the actor works.
+door, also while the actor is made and while it works.
 """
 
 from __future__ import annotations
@@ -62,6 +62,10 @@ class Detached:
         self._config = config
         self._end = threading.Event()
         self._turn = threading.Lock()
+        #: Held while somebody is told whether the instance is there.
+        self._opening = threading.Lock()
+        #: Connections from before it is there.
+        self._early: list[Channel] = []
         #: Run the calls of all connections, if there may be several at a time.
         self._threads: ThreadPoolExecutor | None = None
 
@@ -83,7 +87,7 @@ class Detached:
         bool
             Whether there was an instance.
         """
-        self._door = door
+        threading.Thread(target=self._answer_door, args=(door,), daemon=True).start()
         if self._config["is_async"]:
             return self._run_async(first, construct)
         if not construct():
@@ -95,7 +99,7 @@ class Detached:
             self._threads = threads(concurrency)
         self._open_door(self._in_thread)
         if first is not None:
-            self._welcome(first)
+            self._in_thread(first)
         self._end.wait()
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
@@ -103,8 +107,12 @@ class Detached:
         return True
 
     def _open_door(self, welcome: Callable[[Channel], object]) -> None:
-        self._welcome = welcome  # first: somebody may be waiting at the door
-        threading.Thread(target=self._answer_door, args=(self._door,), daemon=True).start()
+        """Serve those who come, and who have come before the instance was there."""
+        with self._opening:
+            self._welcome = welcome
+            early, self._early = self._early, []
+        for channel in early:
+            self._let_in(channel)
 
     def _answer_door(self, door: _socket.socket) -> None:
         while True:
@@ -114,15 +122,22 @@ class Detached:
                 # No descriptor is free, for a while: whoever it is waits at the door.
                 sleep(_BREATH)
                 continue
-            if channel is None:
-                continue
-            try:
-                self._introduce(channel)
-            except OSError:
-                continue  # it looked in and left
-            self._welcome(channel)
+            if channel is not None:
+                self._let_in(channel)
 
-    def _introduce(self, channel: Channel) -> None:
+    def _let_in(self, channel: Channel) -> None:
+        with self._opening:
+            welcome = self._welcome
+            try:
+                self._introduce(channel, welcome is not None)
+            except OSError:
+                return  # it looked in and left
+            if welcome is None:
+                self._early.append(channel)
+                return
+        welcome(channel)
+
+    def _introduce(self, channel: Channel, started: bool) -> None:
         config = self._config
         facts = encode(
             (
@@ -130,11 +145,12 @@ class Detached:
                 config["task_retries"],
             )
         )  # fmt: skip
-        head = (protocol.STARTED, os.getpid(), self._host.label(), *self._host.kept_by)
-        channel.send(head, [facts.data, *facts.buffers])
+        # Of one that is still being made, too: its handles have to know its methods.
+        kind = protocol.STARTED if started else READY
+        channel.send((kind, os.getpid(), *self._host.kept_by), [facts.data, *facts.buffers])
 
-    #: Serves one more connection.
-    _welcome: Callable[[Channel], object]
+    #: Serves one more connection; None before there is an instance.
+    _welcome: Callable[[Channel], object] | None = None
 
     def _in_thread(self, channel: Channel) -> None:
         threading.Thread(target=self._serve, args=(channel,), daemon=True).start()

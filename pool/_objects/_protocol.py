@@ -14,9 +14,11 @@ runtime -> actor, over the socket of its worker
     ``(EXIT,)`` of `pool._transport._messages`.
 
 actor -> runtime
-    ``(STARTED, pid, title)``; ``(REFUSED, pid, buffers)`` with the exception. Of detached ones
+    ``(STARTED, pid)``; ``(REFUSED, pid, buffers)`` with the exception. Of detached ones
     ``(READY, pid)`` before, of whom to end; ``(REFUSED, pid, buffers, TAKEN)`` if another one has
-    the name.
+    the name. Behind its door one says ``(STARTED, pid, *keeper)``, and while it is being made
+    ``(READY, pid, *keeper)`` before that, both with a packet of its name, namespace, `ActorFacts`
+    and options; ``keeper``: the pid of who starts it again, if somebody does.
     ``(RESULT, number, status, begun, finished)``: a packet of the stored value (a list of
     them if it returns several), of an exception, or of the number of values that were yielded.
     ``begun``, ``finished``: readings of `time.perf_counter`; ``begun`` is 0 if it never ran.

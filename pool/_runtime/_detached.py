@@ -111,7 +111,8 @@ class DetachedActor(Actor):
         self._spawned = True
         self.pid, self.keeper = found.pid, found.keeper
         self._line(found.channel)
-        self.carry_out(self.mailbox.started())
+        if found.started:
+            self.carry_out(self.mailbox.started())
 
     def _cut(self) -> None:
         self._link = None
@@ -138,13 +139,13 @@ class DetachedActor(Actor):
             self._join_other()
             return False
         if head[0] == READY:
-            self.keeper = head[1]
+            self.keeper = head[-1]
             if self._doomed:
                 self._kill()
             return False
         if head[0] == protocol.STARTED:
             self._held = None
-            self.keeper = head[3] if len(head) > 3 else head[1]
+            self.keeper = head[-1]
             if blobs:  # from behind its door
                 self._take_options(loads(blobs[0], blobs[1:]))
         more = super().on_message(head, blobs, fds)
@@ -331,6 +332,8 @@ class Introduced:
         Of its socket.
     channel : Channel
     pid : int
+    started : bool
+        Whether its constructor has returned.
     keeper : int
         The process to end it by.
     name, namespace : str
@@ -346,6 +349,7 @@ class Introduced:
         self.channel = channel
         self.keeper = keeper
         self.pid: int = head[1]
+        self.started = head[0] == protocol.STARTED
         described = loads(blobs[0], blobs[1:])
         self.name, self.namespace, self.facts, self.restarts, self.task_retries = described
 

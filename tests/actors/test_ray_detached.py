@@ -48,6 +48,48 @@ def ray(start: Any) -> Any:
     return start(num_cpus=1, namespace="tests")
 
 
+@pytest.mark.parametrize("kind", ["Slow", "SlowAsync"])
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_found_by_another_program_while_it_is_made(
+    ray: Any, tmp_path: Path, kind: str, restarts: int
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    class Slow:
+        def __init__(self, gate: str) -> None:
+            self.text = Path(gate).read_text()
+
+        def seen(self) -> str:
+            return self.text
+
+    class SlowAsync(Slow):
+        async def wait(self) -> None:
+            """Make it async."""
+
+    made = {"Slow": Slow, "SlowAsync": SlowAsync}[kind]
+    options = {"name": "slow", "lifetime": "detached", "max_restarts": restarts}
+    slow = ray.remote(made).options(**options).remote(str(gate))
+    while not list(rendezvous.paths()):
+        time.sleep(0.01)
+    found = program(
+        "import pool; pool.init(namespace='tests'); slow = pool.get_actor('slow'); "
+        f"open({str(gate)!r}, 'w').write('made'); print(pool.get(slow.seen.remote()))"
+    )
+    assert found.split() == ["made"]
+    assert ray.get(slow.seen.remote()) == "made"
+
+
+def test_killed_by_another_program_while_it_is_made(ray: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    slow = Reader.options(name="slow", lifetime="detached").remote(str(tmp_path / "gate"))
+    while not list(rendezvous.paths()):
+        time.sleep(0.01)
+    program("import pool; pool.init(namespace='tests'); pool.kill(pool.get_actor('slow'))")
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(slow.text.remote())
+
+
 def program(text: str) -> str:
     """Run a program and return what it prints."""
     done = subprocess.run(
