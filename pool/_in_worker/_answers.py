@@ -44,14 +44,11 @@ class BorrowedDriver(Receiver):
     Parameters
     ----------
     channel : Channel
-    is_guest : bool
-        This process is a Pool's worker, which lives on when the runtime has ended.
     """
 
-    def __init__(self, channel: Channel, is_guest: bool = False) -> None:
+    def __init__(self, channel: Channel) -> None:
         super().__init__(channel)
         self.requests: dict[int, Request] = {}
-        self._is_guest = is_guest
 
     @property
     def outstanding(self) -> bool:
@@ -75,12 +72,6 @@ class BorrowedDriver(Receiver):
                 request.answers = [(FAILED, _ended())] * len(request.answers)
                 request.missing = 0
                 self.calling.append(request)
-
-    def on_end(self) -> None:
-        """Note that the runtime has ended; a worker of its own ends with it."""
-        if not self._is_guest:
-            super().on_end()
-        self.end()
 
     def on_message(self, head: Any, blobs: list[Any]) -> None:
         """Take one answer."""
@@ -109,6 +100,14 @@ class BorrowedDriver(Receiver):
             self.requests.pop(number, None)
             if request.action is not None:
                 self.calling.append(request)
+
+
+class GuestDriver(BorrowedDriver):
+    """Do the same in a Pool's worker, which lives on when the runtime has ended."""
+
+    def on_end(self) -> None:
+        """Note that the runtime has ended."""
+        self.end()
 
 
 def _ended() -> PoolTerminated:

@@ -49,14 +49,19 @@ class BorrowedRuntime:
         Of this worker; used once, to hand over the other end of a socket.
     lends_slot : bool
         This is a worker of tasks: while one waits, another may run.
-    is_guest : bool
-        This is a Pool's worker, which lives on when the runtime has ended.
+    driver : type of BorrowedDriver
+        What receives, and knows what the end of the runtime means.
     """
 
-    def __init__(self, channel: Channel, lends_slot: bool, is_guest: bool = False) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        lends_slot: bool,
+        driver: type[BorrowedDriver] = BorrowedDriver,
+    ) -> None:
         self._introduction = channel
         self._lends_slot = lends_slot
-        self._is_guest = is_guest
+        self._driver_class = driver
         self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
         self.seals = self.failures = 0
         self.usable = True
@@ -72,7 +77,7 @@ class BorrowedRuntime:
         theirs.close()
         self._pid = os.getpid()
         self.channel = Channel(ours, linked=True)
-        self.driver = BorrowedDriver(self.channel, self._is_guest)
+        self.driver = self._driver_class(self.channel)
         self.lead = Lead(self.driver)
         #: Names of streams that nobody reads any more, and of mirrors that are gone.
         self.finished: deque[bytes] = deque()

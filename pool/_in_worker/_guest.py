@@ -57,8 +57,9 @@ def visit(runtime: int) -> None:
 
 
 def _start() -> Any:
+    from pool._in_worker._answers import GuestDriver
     from pool._in_worker._borrowed import BorrowedRuntime
     from pool._workers._worker import Worker
 
     assert Worker.current is not None
-    return BorrowedRuntime(Worker.current.channel, lends_slot=False, is_guest=True)
+    return BorrowedRuntime(Worker.current.channel, lends_slot=False, driver=GuestDriver)

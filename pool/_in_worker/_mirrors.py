@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from pool._objects._refs import ActorRef, ObjectRef
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+    from typing import Protocol
 
-class Mirror(ObjectRef):
-    """A reference to an object of the runtime's."""
+    class _Lender(Protocol):
+        @property
+        def returned(self) -> deque[bytes]:
+            """What is to be told to the runtime with the next message."""
+
+    class _Lent(Protocol):
+        @property
+        def _home(self) -> _Lender: ...
+        @property
+        def _name(self) -> bytes: ...
+
+
+class _Loan:
+    """Return what was lent when nobody here holds it any more."""
 
     __slots__ = ()
 
-    def __del__(self) -> None:
-        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a BorrowedRuntime
+    def __del__(self: _Lent) -> None:
+        self._home.returned.append(self._name)
+
+
+class Mirror(_Loan, ObjectRef):
+    """A reference to an object of the runtime's."""
+
+    __slots__ = ()
 
 
 # For users there is one kind of references.
@@ -19,10 +41,7 @@ Mirror.__name__ = Mirror.__qualname__ = "ObjectRef"
 Mirror.__module__ = "pool"
 
 
-class ActorMirror(ActorRef):
+class ActorMirror(_Loan, ActorRef):
     """A reference to an actor of the runtime's."""
 
     __slots__ = ()
-
-    def __del__(self) -> None:
-        self._home.returned.append(self._name)  # type: ignore[attr-defined]  # a BorrowedRuntime
