@@ -60,8 +60,9 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     channel : Channel
         To the runtime.
     config : dict
-        ``title``, ``concurrency`` (0: by the class), ``is_async``, ``environ``, ``log``,
-        ``namespace``, ``gpus``, ``resources``, ``reconstructed``.
+        ``title``, ``name`` ("": none), ``key`` (that of its reference), ``is_task``, ``is_async``,
+        ``concurrency`` (0: by the class), ``environ``, ``gpus``, ``resources``, ``log``,
+        ``namespace``, ``reconstructed``.
     layout, blobs
         The packets of the class and of the constructor's arguments.
     """
@@ -173,9 +174,12 @@ class ActorHost:
         context.name = f"{self.title}.__init__"
         _output.sign(self.title)
         try:
-            self.kind = kind = loads(code[0], code[1:])
-            args, kwargs = self._open(list(packets))
-            self._instance.append(kind if self.is_task else kind(*args, **kwargs))
+            if self.is_task:
+                self._instance.append(_function(code))
+            else:
+                self.kind = kind = loads(code[0], code[1:])
+                args, kwargs = self._open(list(packets))
+                self._instance.append(kind(*args, **kwargs))
         except BaseException as error:
             _tell_of(error, f"{self.title}.__init__")
             complete_lines()
@@ -424,6 +428,22 @@ class ActorHost:
         head = (RESULT, number, status, begun, finished)
         self.channel.send(head, [encoded.data, *encoded.buffers])
         return not leaves
+
+
+def _function(code: list[Any]) -> Callable[..., Any]:
+    """Return the function of a task; one that raises why not, if it cannot be had.
+
+    That is the outcome of the task, as in any other worker, and may be tried again.
+    """
+    try:
+        function: Callable[..., Any] = loads(code[0], code[1:])
+    except BaseException as error:
+        raised = error
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            raise raised
+
+    return function
 
 
 def _tell_of(error: BaseException, name: str) -> None:

@@ -131,6 +131,25 @@ def content(error: BaseException) -> float:
     return float(store.get(ref).sum())
 
 
+class NotHere:
+    """Cannot be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return int, ("not here",)
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_a_function_that_cannot_be_unpickled_fails_its_task(ray: Any, cpus: int) -> None:
+    thing = NotHere()
+
+    def use() -> Any:
+        return thing
+
+    with pytest.raises(ValueError, match="not here") as caught:
+        ray.get(ray.remote(use).options(num_cpus=cpus).remote())
+    assert isinstance(caught.value, exceptions.RayTaskError)
+
+
 def test_references_of_the_store_inside_of_errors(ray: Any) -> None:
     ref = store.put(np.ones(100_000))
 
