@@ -133,6 +133,8 @@ class ActorHost:
         self._dropped: set[int] = set()
         #: Whether this thread, which receives, also runs the calls.
         self.alone = True
+        #: What is sent by `part`.
+        self._partings: list[tuple[Any, list[Any]]] = []
         self._ended = False
         self._pid = os.getpid()
         self.interruptible = self._interrupted = self._struck = False
@@ -146,6 +148,7 @@ class ActorHost:
         host._watch = None
         host._calls = deque()
         host._dropped = set()
+        host._partings = []
         return host
 
     @property
@@ -425,9 +428,21 @@ class ActorHost:
             self.leaves = True  # for good: other calls may still be answered
         status = LEFT if leaves else ERROR
         encoded = dumps_error(error)
-        head = (RESULT, number, status, begun, finished)
-        self.channel.send(head, [encoded.data, *encoded.buffers])
+        message = (RESULT, number, status, begun, finished), [encoded.data, *encoded.buffers]
+        if leaves and not self.alone:
+            self._partings.append(message)
+        else:
+            self.channel.send(*message)
         return not leaves
+
+    def part(self) -> None:
+        """Tell who has called what left, when no call runs any more: the actor is as good as gone.
+
+        Not before: who sees that may wait no longer for an actor that others keep, and end it.
+        """
+        partings, self._partings = self._partings, []
+        for message in partings:
+            self.channel.send(*message)
 
 
 def _function(code: list[Any]) -> Callable[..., Any]:

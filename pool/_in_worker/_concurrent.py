@@ -29,6 +29,7 @@ def serve_threads(host: ActorHost, concurrency: int) -> None:
     finally:
         # Where one of them has left, the others run to their ends, as in Ray.
         executor.shutdown(wait=left, cancel_futures=True)
+    host.part()
 
 
 def threads(concurrency: int) -> ThreadPoolExecutor:
@@ -50,6 +51,8 @@ def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
     leaving = _thread.allocate_lock()
 
     def run(head: Any, blobs: list[Any]) -> None:
+        if leaving.locked():
+            return  # before it began: the end of the actor is the answer
         if not host.run(head, blobs) and leaving.acquire(False):
             # The receiving thread sleeps in `recv`; its end of the socket wakes it.
             host.channel.socket.shutdown(0)
@@ -143,6 +146,7 @@ class AsyncServer:
             loop.remove_reader(fd)
         while self.left and self._tasks:
             await asyncio.wait(list(self._tasks.values()))
+        self._host.part()
 
     def leave(self) -> None:
         """Take no more calls: the actor leaves. Those that run go on to their ends, as in Ray."""

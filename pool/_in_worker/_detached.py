@@ -66,6 +66,8 @@ class Detached:
         self._opening = threading.Lock()
         #: Connections from before it is there.
         self._early: list[Channel] = []
+        #: Those of connections by which it has left, where several calls run at a time.
+        self._left: list[ActorHost] = []
         #: Run the calls of all connections, if there may be several at a time.
         self._threads: ThreadPoolExecutor | None = None
 
@@ -103,6 +105,8 @@ class Detached:
         self._end.wait()
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
+            for host in self._left:
+                host.part()
         self._turn.acquire()  # for good: what is still called finds an actor that has ended
         return True
 
@@ -162,6 +166,7 @@ class Detached:
             from pool._in_worker._concurrent import serve_on
 
             if serve_on(self._threads, host):
+                self._left.append(host)
                 self._end.set()
             return
         while True:

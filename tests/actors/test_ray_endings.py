@@ -188,13 +188,14 @@ def test_calls_that_run_when_an_actor_leaves_go_on_to_their_ends(
     actor = kind.options(max_concurrency=2, **options).remote()
     running = actor.hold.remote(str(gate))
     with open(gate, "w") as file:  # it runs
-        with pytest.raises(exceptions.ActorDiedError):
-            ray.get(actor.exit.remote())
+        leaving = actor.exit.remote()
+        assert ray.wait([leaving, running], timeout=0.1) == ([], [leaving, running])
         late = actor.hold.remote(str(never))
         file.write("done")
     assert ray.get(running) == "done"
-    with pytest.raises(exceptions.ActorDiedError):
-        ray.get(late)
+    for ref in (leaving, late):
+        with pytest.raises(exceptions.ActorDiedError):
+            ray.get(ref)
 
 
 def test_a_failing_end_is_told(ray: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ def test_the_end_of_a_queue(ray: Any, force: bool) -> None:
     channel = Queue()
     waiting = channel.actor.get.remote(None)
     assert channel.empty()
-    channel.shutdown(force=force)
+    channel.shutdown(force=force, grace_period_s=0.1)
     channel.shutdown()
     with pytest.raises(exceptions.ActorDiedError):
         ray.get(waiting)
