@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def all_or_failed(home: Home, refs: Sequence[ObjectRef]) -> Callable[[], bool]:
     """Return what says whether all objects are there, or an error in place of one."""
     left = deque(refs)
-    seen, failed = -1, False
+    # As long as nothing at all has failed, nobody looks for it.
+    seen, failed = 0, False
 
     def is_over() -> bool:
         nonlocal seen, failed

@@ -267,8 +267,8 @@ class Runtime(Aside):
         """Store a value that `seal` returned."""
         ref = ObjectRef(self)
         if stored.__class__ is Broken:
-            ref._value = self._error_of(stored)
-            ref._state = FAILED
+            ref._value, ref._state = self._error_of(stored), FAILED
+            self.failures += 1
         else:
             ref._value = stored
             ref._state = READY
