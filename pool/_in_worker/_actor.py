@@ -442,7 +442,10 @@ class ActorHost:
         """
         partings, self._partings = self._partings, []
         for message in partings:
-            self.channel.send(*message)
+            try:
+                self.channel.send(*message)
+            except ConnectionError:
+                return  # whoever asked is gone, too
 
 
 def _function(code: list[Any]) -> Callable[..., Any]:
