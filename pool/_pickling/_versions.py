@@ -54,7 +54,9 @@ def is_marked(marked: Mark, value: Any) -> bool:
     identity, keeper = marked
     if identity != id(value):
         return False
-    return not isinstance(keeper, ref) or keeper() is value or type(value) in _KEPT
+    # Not a look at its type: what lies where the marked object was may be of any. Without a
+    # keeper the id has to do.
+    return keeper is value or keeper is None or keeper() is value
 
 
 class Versions:

@@ -6,10 +6,11 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+from weakref import ref
 
 import pytest
 
-from pool._pickling._versions import Versions, Watch, keep
+from pool._pickling._versions import Versions, Watch, is_marked, keep, mark
 
 
 class Slotted:
@@ -40,3 +41,25 @@ def test_a_new_object_in_the_place_of_the_old_one_is_seen() -> None:
         assert not watch.holds(list(names.values()))
         seen.append(versions.observe(names, "rate")[0])
     assert seen == list(range(1, 22))
+
+
+def test_an_object_of_another_type_in_the_place_of_one_that_is_gone_is_seen() -> None:
+    class Table:
+        pass
+
+    table = Table()
+    keeper = mark(table)[1]
+    del table
+    for value in ("text", b"bytes", [1], (1, 2), {}):
+        # As the value has it when it gets the memory of the table.
+        assert not is_marked((id(value), keeper), value)
+
+
+def test_a_weak_reference_is_the_same_as_long_as_it_is() -> None:
+    class Table:
+        pass
+
+    table = Table()
+    names = {"reference": ref(table)}
+    versions = Versions()
+    assert [versions.observe(names, "reference")[0] for _ in range(3)] == [1, 1, 1]
