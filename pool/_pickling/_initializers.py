@@ -11,6 +11,7 @@ import sys
 
 from ._encoding import attempt, encode_with
 from ._named import NamedValues
+from ._namespaces import versions_of
 from ._origins import scope_of
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ def _named_in_main() -> NamedValues:
     names = vars(sys.modules["__main__"])
     scope = scope_of(names)
     if scope is not None:
-        for name in list(names):
+        for name in (*versions_of(scope.key).standing(names), *list(names)):
             if not name.startswith("__"):
                 found.add(scope, name, names)
     return found

@@ -93,7 +93,7 @@ def _named_in(texts: list[str], func: FunctionType, evaluated: bool) -> list[str
     """
     names = func.__globals__
     scope = scope_of(names)
-    found = {word for text in texts for word in _words(text) if word in names}
+    found = dict.fromkeys(word for text in texts for word in _words(text) if word in names)
     return [
         word
         for word in found
@@ -206,7 +206,7 @@ def annotated_names(kind: Any) -> Iterator[tuple[tuple[str, str], dict[str, Any]
     if type(annotations) is not dict or names is None or scope is None or scope.importable:
         return
     texts = [text for text in annotations.values() if type(text) is str]
-    for word in {word for text in texts for word in _words(text)}:
+    for word in dict.fromkeys(word for text in texts for word in _words(text)):
         value = names.get(word)
         if not isinstance(value, type) or value is kind or is_named(value):
             continue

@@ -14,15 +14,16 @@ from types import FunctionType, ModuleType
 from ._functions import resolve_name
 from ._homes import attribute_of, home_of, is_stateless
 from ._namespaces import is_written, namespace, versions_of
-from ._origins import LruType, importable
+from ._needs import names_in_use
+from ._origins import LruType, importable, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from ._origins import Scope
-    from ._picklers import BasePickler
+    from ._picklers import BasePickler, Needs
 
 #: These have tokens or names of their own, or cannot be told from their equals.
 _OTHERS = (FunctionType, ModuleType, LruType, type, int, float, complex, str, bytes, type(None))
@@ -47,13 +48,44 @@ class NamedValues:
         return any(container.pickler is not None for container in self.containers.values())
 
     def add(self, scope: Scope, name: str, names: dict[str, Any]) -> None:
-        """Add what a name of a scope is bound to, if it has an identity to keep."""
+        """Add what a name of a scope is bound to, if it has an identity to keep.
+
+        Of several names of one object the first counts. Receivers know it by the one that they
+        were sent it with, so names that have been sent come first.
+        """
         value = names.get(name)
         if type(value) in _CONTAINERS:
             if id(value) not in self.containers:
                 self.containers[id(value)] = _Container(scope, name, names)
         elif has_identity(value):
-            self.instances[id(value)] = (scope, name, names)
+            self.instances.setdefault(id(value), (scope, name, names))
+
+
+def named_with(needs: Needs) -> NamedValues:
+    """Return what the receiver of some needs knows by name, or will know.
+
+    From earlier messages, from this one, or from later ones: an object that is reached through
+    another one today may be called by its name tomorrow.
+    """
+    found = NamedValues()
+    scopes: dict[str, dict[str, Any]] = {}
+    wanted: dict[str, list[str]] = {}
+    for key, names in needs.items():
+        if isinstance(key, tuple):
+            scopes[key[0]] = names
+            wanted.setdefault(key[0], []).append(key[1])
+    groups: tuple[Mapping[str, Iterable[str]], ...] = (
+        {key: versions_of(key).standing(names) for key, names in scopes.items()},
+        wanted,
+        {key: names_in_use(names) for key, names in scopes.items()},
+    )
+    for group in groups:
+        for scope_key, some in group.items():
+            scope = scope_of(scopes[scope_key])
+            if scope is not None:
+                for name in some:
+                    found.add(scope, name, scopes[scope_key])
+    return found
 
 
 def has_identity(value: Any) -> bool:

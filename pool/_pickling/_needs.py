@@ -6,6 +6,7 @@ import sys
 from types import FunctionType
 
 from ._functions import names_needed
+from ._names import global_names
 from ._notes import contents
 from ._origins import LruType, is_named, resolve, scope_of, scope_of_module
 
@@ -117,6 +118,20 @@ def _definitions_in(value: Any, seen: set[int]) -> Iterator[Any]:
                     pending += {type(item): None for item in value.values()}
         elif kind.__module__ != "builtins":
             pending.append(kind)
+
+
+def names_in_use(names: dict[str, Any]) -> Iterator[str]:
+    """Yield the names that the functions and classes of a scope use, whichever of them are sent.
+
+    Others, as that of a loop's variable, are bound anew all the time, and no task asks for them.
+    """
+    seen: set[int] = set()
+    for value in list(names.values()):
+        kind = type(value)
+        if kind is FunctionType or kind is LruType or issubclass(kind, type):
+            for part in _definitions_in(value, seen):
+                if type(part) is FunctionType and part.__globals__ is names:
+                    yield from global_names(part.__code__)
 
 
 def is_plain(value: Any) -> bool:

@@ -23,7 +23,7 @@ from store._codec import OUT_OF_BAND_MIN, Encoded, collector
 
 from ._homes import await_modules, home_of
 from ._kept import LARGE, Kept, sweep
-from ._named import NamedValues, Unpickler, has_identity, looking_for_containers
+from ._named import NamedValues, Unpickler, has_identity, looking_for_containers, named_with
 from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
 from ._needs import ALL_NAMES, explore, is_plain
 from ._notes import Notes
@@ -318,7 +318,7 @@ def _pickle_needs(
     if meant and _looked_up:
         outdated = _add_looked_up(pending)
         pending = explore(pending, meant)
-    named = NamedValues() if up else _named(pending)
+    named = NamedValues() if up else named_with(pending)
     if named.containers:
         pickler_class = looking_for_containers(pickler_class)
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
@@ -358,22 +358,6 @@ def _pickle_needs(
     if sharing is not None and sharing.names:
         notes.add(sharing.standing)
     return Prelude(file.getvalue(), buffers, None if up else notes, sharing)
-
-
-def _named(needs: Needs) -> NamedValues:
-    """Return what the receiver may know by name: from this message, or from earlier ones."""
-    found = NamedValues()
-    scopes = {}
-    for key, names in needs.items():
-        if isinstance(key, tuple):
-            scopes[key[0]] = names
-    for scope_key, names in scopes.items():
-        scope = scope_of(names)
-        if scope is not None:
-            wanted = [key[1] for key in needs if isinstance(key, tuple) and key[0] == scope_key]
-            for name in {*wanted, *versions_of(scope_key).numbers()}:
-                found.add(scope, name, names)
-    return found
 
 
 class _Binding:

@@ -91,12 +91,21 @@ class Versions:
             version, marked = self._table.get(name, (0, None))
             if marked is None or not is_marked(marked, value):
                 version += 1
+                self._table.pop(name, None)  # the youngest from now on
                 self._table[name] = (version, mark(value))
             return version, value
 
+    def standing(self, names: Any) -> list[str]:
+        """Return the names that still have the value last observed, the oldest first."""
+        return [
+            name
+            for name, (_, marked) in list(self._table.items())
+            if marked is not None and is_marked(marked, names.get(name, MISSING))
+        ]
+
     def numbers(self) -> dict[str, int]:
         """Return the version of each name."""
-        return {name: version for name, (version, _) in self._table.items()}
+        return {name: version for name, (version, _) in list(self._table.items())}
 
     def let_go(self, names: Any) -> None:
         """Keep no value any more that its name no longer has; never waits."""

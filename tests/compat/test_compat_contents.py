@@ -225,6 +225,40 @@ PROGRAMS = {
             return str(work(x))
         print(Pool(1).map(said, [1]))
         """,
+    "two names of one object": """
+        class Engine:
+            runs = 0
+        # Many: which one an object is known by must not be a matter of luck.
+        primary = a = b = c = d = e = f = g = h = Engine()
+        counts = i = j = k = l = m = n = o = q = []
+        def change(_):
+            primary.runs += 1
+            counts.append(1)
+        def read(_):
+            engines, lists = (primary, a, b, c, d, e, f, g, h), (counts, i, j, k, l, m, n, o, q)
+            return [x.runs for x in engines], [len(x) for x in lists], a is primary, i is counts
+        with Pool(1) as p:
+            p.map(change, [0])
+            print(p.map(read, [0]))
+        """,
+    "an object that is reached through another one first": """
+        class Registry:
+            size = 0
+        NAMES = {}
+        REGISTRY = Registry()
+        class Base:
+            names = NAMES
+            registry = REGISTRY
+        def peek(_):
+            return len(Base.names), Base.registry.size
+        def add(_):
+            NAMES["x"] = 1
+            REGISTRY.size += 1
+            return peek(0)
+        with Pool(1) as p:
+            print(p.map(peek, [0]))
+            print(p.map(add, [0]))
+        """,
     "attributes of errors": """
         class Refused(OSError):
             def __init__(self, *args):

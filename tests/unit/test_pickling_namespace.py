@@ -121,6 +121,25 @@ def test_name_defined_later_in_the_parent_is_sent(tmp_path: Path) -> None:
     )
 
 
+def test_an_object_that_gets_a_second_name_stays_the_object_that_was_sent(tmp_path: Path) -> None:
+    run_main(
+        """
+        first, second = [1], [2]
+        def change():
+            first.append(3)
+            return len(second)
+        def read():
+            return second, first, second is first
+        w(change)
+        second = first
+        assert w(read) == ([1, 3], [1, 3], True)
+        first, second = [], first
+        assert w(read) == ([1, 3], [], False)
+        """,
+        tmp_path,
+    )
+
+
 def test_what_changes_in_place_is_the_workers_own(tmp_path: Path) -> None:
     run_main(
         """
