@@ -13,7 +13,9 @@ from types import MemberDescriptorType, ModuleType
 import cloudpickle
 from cloudpickle.cloudpickle import _class_getnewargs, _make_skeleton_class
 
+from ._encoding import ATOMS
 from ._identity import adopt, entry_for, entry_of, outdated
+from ._needs import is_plain
 from ._picklers import BasePickler
 from ._slots import is_slot, reduce_slot, slot_values, slots_of
 
@@ -94,14 +96,58 @@ def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
     versions = {name: entry.versions.observe(present, name)[0] or 1 for name in state}
     if pickler.notes is not None:
         pickler.notes.add(_values_of(kind))
+    first, rest = _parts_of(state)
+    begin = _Attributes(begin_class, kind, versions, first, kind.__qualname__)
+    later = [_Attributes(give_attributes, kind, versions, {name: rest[name]}) for name in rest]
+    if pickler.deferred is not None:
+        pickler.deferred += later
+        later = []
     return (
         make_class,
         (entry.token, pickler.up, make, arguments),
-        (kind.__qualname__, versions, state, members),
+        (begin, members, *later),
         None,
         None,
         fill_class,
     )
+
+
+def _parts_of(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a class is given at first, and what only after that.
+
+    The data of a class may be instances of it: ``Point.ORIGIN = Point(0, 0)``. They are unpickled
+    by methods of the class, and these may look at what was written before them.
+    """
+    first = {name: value for name, value in state.items() if _comes_first(name, value)}
+    return first, {name: value for name, value in state.items() if name not in first}
+
+
+def _comes_first(name: str, value: Any) -> bool:
+    kind = type(value)
+    if kind in ATOMS:
+        return True
+    # What says how the class works, in the words of Python or of a library.
+    return is_plain(value) and (hasattr(kind, "__get__") or name.startswith("__"))
+
+
+class _Attributes:
+    """Some attributes of a class, which has them before what follows is unpickled."""
+
+    __slots__ = ("_reduced",)
+
+    def __init__(
+        self,
+        function: Callable[..., object],
+        kind: type,
+        versions: dict[str, int],
+        state: dict[str, Any],
+        *arguments: Any,
+    ) -> None:
+        versions = {name: versions[name] for name in state}
+        self._reduced = function, (kind, versions, state, *arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
 
 
 def _values_of(kind: type) -> Callable[[], Iterable[Any]]:
@@ -269,17 +315,28 @@ def _hook_owners(bases: tuple[Any, ...]) -> list[Any]:
     ]
 
 
-def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
-    """Give a class what its definition says, as far as it is new."""
-    qualname, versions, state, members = definition
+def begin_class(kind: type, versions: dict[str, int], state: dict[str, Any], name: str) -> bool:
+    """Give a class what makes it work; return whether it was complete before."""
     entry = entry_of(kind)
     knew = entry is not None and entry.knows_state
+    if not knew:
+        type.__setattr__(kind, "__qualname__", name)
+    give_attributes(kind, versions, state)
+    return knew
+
+
+def give_attributes(kind: type, versions: dict[str, int], state: dict[str, Any]) -> None:
+    """Give a class some attributes, as far as they are new."""
+    entry = entry_of(kind)
     if entry is not None:
         changed = set(outdated(entry, versions))
         state = {name: value for name, value in state.items() if name in changed}
-    if not knew:
-        type.__setattr__(kind, "__qualname__", qualname)
     _set_attributes(kind, state)
+
+
+def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
+    """Give the members of an Enum class what they hold, if it is new."""
+    knew, members, *_ = definition
     if members and not knew:
         for name, attributes in members.items():
             for attribute, value in attributes.items():

@@ -14,12 +14,12 @@ from types import FunctionType, ModuleType
 from ._functions import resolve_name
 from ._homes import attribute_of, home_of, is_stateless
 from ._namespaces import is_written, namespace, versions_of
-from ._needs import names_in_use
+from ._needs import is_plain, names_in_use
 from ._origins import LruType, importable, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from ._origins import Scope
@@ -40,7 +40,7 @@ class NamedValues:
 
     def __init__(self) -> None:
         self.instances: dict[int, tuple[Scope, str, dict[str, Any]]] = {}
-        self.containers: dict[int, _Container] = {}
+        self.containers: dict[int, _Container | _OfClass] = {}
 
     @property
     def met(self) -> bool:
@@ -59,6 +59,12 @@ class NamedValues:
                 self.containers[id(value)] = _Container(scope, name, names)
         elif has_identity(value):
             self.instances.setdefault(id(value), (scope, name, names))
+
+    def add_attributes(self, kind: type) -> None:
+        """Add the containers in which a class has instances that are made by the program's code."""
+        for name, value in list(vars(kind).items()):
+            if type(value) in _CONTAINERS and not is_plain(value):
+                self.containers.setdefault(id(value), _OfClass(kind, name, value))
 
 
 def named_with(needs: Needs) -> NamedValues:
@@ -85,6 +91,10 @@ def named_with(needs: Needs) -> NamedValues:
             if scope is not None:
                 for name in some:
                     found.add(scope, name, scopes[scope_key])
+    for key, what in needs.items():
+        value = what.get(key[1]) if isinstance(key, tuple) else what
+        if issubclass(type(value), type):
+            found.add_attributes(value)
     return found
 
 
@@ -117,9 +127,31 @@ class _Container:
         if type(value) is bytearray or (len(value) > _MANY and _holds_atoms(value)):
             # Not item by item, each of which would be looked up in vain.
             return recall, (*name, _pickle.loads, (_pickle.dumps(value, 5),))
-        pairs = list(value.items()) if type(value) is dict else []
-        items = [] if type(value) is dict else list(value)
-        return recall, (*name, type(value), ()), (None, items, pairs, None), None, None, fill
+        return recall, (*name, type(value), ()), (None, *_items_of(value), None), None, None, fill
+
+
+class _OfClass:
+    """Stands for a container of a class, which has it before the items are unpickled.
+
+    Code that makes these may look for them there: a ``__new__`` that keeps what it has made.
+    """
+
+    __slots__ = ("_kind", "_name", "_value", "pickler")
+
+    def __init__(self, kind: type, name: str, value: Any) -> None:
+        self._kind = kind
+        self._name = name
+        self._value = value
+        self.pickler: BasePickler | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        content = (None, *_items_of(self._value), None)
+        arguments = (self._kind, self._name, type(self._value))
+        return make_attribute, arguments, content, None, None, fill
+
+
+def _items_of(value: Any) -> tuple[list[Any], list[Any]]:
+    return ([], list(value.items())) if type(value) is dict else (list(value), [])
 
 
 def _holds_atoms(value: Any) -> bool:
@@ -141,7 +173,7 @@ def looking_for_containers(pickler_class: Any) -> Any:
     return known
 
 
-def _persistent_id(pickler: BasePickler, obj: Any) -> _Container | None:
+def _persistent_id(pickler: BasePickler, obj: Any) -> _Container | _OfClass | None:
     found = pickler.containers.get(id(obj))
     if found is not None:
         found.pickler = pickler
@@ -220,6 +252,15 @@ def recall(key: str, name: str, version: int, function: Any, arguments: tuple[An
         return names[name]
     made = function(*arguments)
     _fresh[id(made)] = made
+    return made
+
+
+def make_attribute(kind: type, name: str, container: Callable[[], Any]) -> Any:
+    """Return a new container, which the class has from now on if it had none of this name."""
+    made = container()
+    _fresh[id(made)] = made
+    if name not in vars(kind):
+        type.__setattr__(kind, name, made)
     return made
 
 

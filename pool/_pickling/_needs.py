@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from types import FunctionType
+from itertools import islice
+from types import FunctionType, ModuleType
 
 from ._functions import names_needed
 from ._names import global_names
@@ -137,9 +138,23 @@ def names_in_use(names: dict[str, Any]) -> Iterator[str]:
 def is_plain(value: Any) -> bool:
     """Return whether no code of the program's runs when `value` is unpickled, as far as is seen."""
     kind = type(value)
-    kinds = {kind}
-    if kind in (list, tuple, set, frozenset, dict) and len(value) <= _LOOKED_THROUGH:
-        kinds.update(map(type, value))
-        if kind is dict:
-            kinds.update(map(type, value.values()))
-    return all(map(is_named, kinds))
+    return is_named(kind) and (kind not in _CONTAINERS or all(map(is_named, _kinds_in(value))))
+
+
+def is_simple(value: Any) -> bool:
+    """Return whether `value` is a module, a number, a text and the like, or a few of these."""
+    if type(value) not in _CONTAINERS:
+        return type(value) in _SIMPLE
+    return len(value) <= _LOOKED_THROUGH and _SIMPLE.issuperset(_kinds_in(value))
+
+
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+_SIMPLE = frozenset({ModuleType, int, float, complex, str, bytes, bool, type(None)})
+
+
+def _kinds_in(container: Any) -> set[type]:
+    """Return the types of the first items."""
+    kinds = set(map(type, islice(container, _LOOKED_THROUGH)))
+    if type(container) is dict:
+        kinds.update(map(type, islice(container.values(), _LOOKED_THROUGH)))
+    return kinds

@@ -121,6 +121,8 @@ class BasePickler:
         What becomes of shared memory that a fork would have inherited; None: it is copied.
     throughout : bool
         Whether a fork would have inherited everything here.
+    deferred : list or None
+        What classes are to be given only when simple globals are there; None: at once.
     """
 
     up = False
@@ -134,6 +136,7 @@ class BasePickler:
     containers: dict[int, Any]
     sharing: Sharing | None = None
     throughout = False
+    deferred: list[Any] | None = None
     known_nobodys: dict[int, _Nobodys] | None = None
 
     def reducer_override(self, obj: Any) -> Any:

@@ -25,7 +25,7 @@ from ._homes import await_modules, home_of
 from ._kept import LARGE, Kept, sweep
 from ._named import NamedValues, Unpickler, has_identity, looking_for_containers, named_with
 from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
-from ._needs import ALL_NAMES, explore, is_plain
+from ._needs import ALL_NAMES, explore, is_plain, is_simple
 from ._notes import Notes
 from ._origins import scope_of
 from ._shared import Inheriting, Sharing
@@ -333,20 +333,31 @@ def _pickle_needs(
     pickler.sharing = sharing
     pickler.throughout = True
     while pending:
-        # Definitions first: the data may need them while it is being unpickled. And what runs no
-        # code of the program's then comes before what may.
+        # Definitions first: the data may need them while it is being unpickled. Then what may run
+        # code of the program's: that is to find all else.
         definitions: list[Any] = []
+        simple: list[Any] = []
         plain: list[Any] = []
         others: list[Any] = []
         for key, what in pending.items():
             item = _item(key, what, up, notes)
             if item is not None:
                 value = _value(item)
-                where = definitions if _is_definition(value) else plain
-                (where if where is definitions or is_plain(value) else others).append(item)
+                if _is_definition(value):
+                    definitions.append(item)
+                else:
+                    (simple if is_simple(value) else plain if is_plain(value) else others).append(
+                        item
+                    )
         done.update(pending)
         pickler.needs = None
-        for items in (_arrivals(plain, others), definitions, plain, others):
+        deferred: list[Any] = []
+        pickler.deferred = deferred
+        for items in (_arrivals(simple, plain, others), definitions):
+            if items:
+                pickler.dump(items)
+        pickler.deferred = None
+        for items in (simple, deferred, plain, others):
             if items:
                 pickler.dump(items)
         found = explore(pickler.needs or {}, meant)

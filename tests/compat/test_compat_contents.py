@@ -259,6 +259,53 @@ PROGRAMS = {
             print(p.map(peek, [0]))
             print(p.map(add, [0]))
         """,
+    "classes that hold instances of their own": """
+        import dataclasses, math
+        from typing import NamedTuple
+        class Point(NamedTuple):
+            x: int
+            y: int
+        Point.ORIGIN = Point(0, 0)
+        @dataclasses.dataclass(frozen=True, slots=True)
+        class Color:
+            name: str
+        Color.RED = Color("red")
+        Color.numbers = {Color.RED: 1}
+        class Interned:
+            made = {}
+            def __new__(cls, key):
+                if key not in cls.made:
+                    self = cls.made[key] = super().__new__(cls)
+                    self.key = key
+                return cls.made[key]
+            def __getnewargs__(self):
+                return (self.key,)
+        Interned("a")
+        SCALE = 10
+        class Scaled:
+            def __init__(self, n):
+                self.n = n
+            def __getstate__(self):
+                return math.floor(self.n / SCALE)
+            def __setstate__(self, n):
+                self.n = SCALE * n
+            def __eq__(self, other):
+                return self.n == other.n
+            def __hash__(self):
+                return hash(self.n)
+            one = None
+        Scaled.one = Scaled(40)
+        Scaled.all = {Scaled(50)}
+        def work(_):
+            return [
+                Point.ORIGIN, type(Point.ORIGIN) is Point, Color.RED, Color.numbers[Color("red")],
+                Interned("a") is Interned.made["a"], len(Interned.made), Scaled.one.n,
+                Scaled(50) in Scaled.all, Scaled(60) in Scaled.all,
+            ]
+        def said(_):
+            return str(work(0))
+        print(Pool(1).map(said, [0]))
+        """,
     "attributes of errors": """
         class Refused(OSError):
             def __init__(self, *args):
