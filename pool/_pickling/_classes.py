@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from ._identity import Entry
 
+_HEAPTYPE = 1 << 9
+_IMMUTABLETYPE = 1 << 8
+
 #: What Enum keeps for itself in a member; the rest is the program's.
 _MEMBER_NAMES = ("_value_", "_name_", "__objclass__", "_sort_order_")
 
@@ -196,17 +199,60 @@ def _reduce_enum(kind: Any, space: dict[str, Any]) -> tuple[Any, Any, dict[str, 
     Members are not made by the program's own ``__new__`` and ``__init__``, whose arguments
     nobody knows any more, but from what these have left.
     """
-    data_type = kind._member_type_
-    arguments = getattr(data_type, "__getnewargs__", lambda _: ())
+    native = next(base for base in kind._member_type_.__mro__ if _is_native(base))
     members = {
-        name: (arguments(member), member._value_) for name, member in kind.__members__.items()
+        name: (_native_parts(native, member), _value_of(kind._member_type_, native, member))
+        for name, member in kind.__members__.items()
     }
     state = {name: _member_state(member) for name, member in kind.__members__.items()}
     return (
         make_enum,
-        (type(kind), kind.__name__, kind.__bases__, kind.__module__, data_type, members, space),
+        (type(kind), kind.__name__, kind.__bases__, kind.__module__, native, members, space),
         state,
     )
+
+
+def _is_native(kind: type) -> bool:
+    """Return whether a class is written in C: what its instances hold is not seen from outside."""
+    return not kind.__flags__ & _HEAPTYPE or bool(kind.__flags__ & _IMMUTABLETYPE)
+
+
+def _native_parts(native: Any, member: Any) -> tuple[Any, list[Any], list[Any]]:
+    """Return the arguments, items and pairs of which `native` makes its part of a member."""
+    if native is object:
+        return (), [], []
+    if hasattr(native, "__getnewargs__"):
+        return native.__getnewargs__(member), [], []
+    arguments: Any = ()
+    items = list.__iter__(member) if issubclass(native, list) else ()
+    pairs = dict.items(member) if issubclass(native, dict) else ()
+    if native.__reduce__ is not object.__reduce__:
+        function, given, *rest = native.__reduce__(member)
+        if function is type(member):
+            _, items, pairs = (*rest, None, None, None)[:3]
+            arguments = given
+    return arguments, list(items or ()), list(pairs or ())
+
+
+def _value_of(data_type: Any, native: Any, member: Any) -> Any:
+    value = member._value_
+    if native is object or data_type is native or type(value) is not data_type:
+        return value
+    return _Value(value, native)
+
+
+class _Value:
+    """Stands for a value that only its own ``__new__`` could make of what is written."""
+
+    __slots__ = ("_native", "_value")
+
+    def __init__(self, value: Any, native: Any) -> None:
+        self._value = value
+        self._native = native
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = (self._native, type(self._value), _native_parts(self._native, self._value))
+        return make_native, arguments, _member_state(self._value), None, None, fill_native
 
 
 def _member_state(member: Any) -> dict[str, Any]:
@@ -222,30 +268,52 @@ def make_enum(
     name: str,
     bases: tuple[Any, ...],
     module: str,
-    data_type: Any,
-    members: dict[str, tuple[tuple[Any, ...], Any]],
+    native: Any,
+    members: dict[str, tuple[tuple[Any, list[Any], list[Any]], Any]],
     space: dict[str, Any],
 ) -> Any:
     """Make an Enum class with its members, and nothing else in it."""
 
     def new(cls: Any, *definition: Any) -> Any:
         # Enum unpacks it, except where members are tuples themselves.
-        arguments, value = definition if len(definition) == 2 else definition[0]
-        member = data_type.__new__(cls, *arguments)
+        parts, value = definition if len(definition) == 2 else definition[0]
+        member = make_native(native, cls, parts)
         member._value_ = value
         return member
 
-    namespace = metaclass.__prepare__(name, bases)
+    namespace = EnumType.__prepare__(name, bases)
     namespace.update(space)
     namespace["__module__"] = module
     namespace["__new__"] = new
+    namespace["__init__"] = lambda *_: None
     for member, definition in members.items():
         namespace[member] = definition
-    made = metaclass.__new__(metaclass, name, bases, namespace)
-    if "__new_member__" in vars(made):
-        # The program's own comes with the state, if it had one.
-        type.__delattr__(made, "__new_member__")
+    # Not the metaclass's own `__new__`, which has had its say where members were what is written.
+    made = EnumType.__new__(metaclass, name, bases, namespace)
+    for method in ("__new_member__", "__init__"):
+        if method in vars(made):
+            # The program's own comes with the state, if it had one.
+            type.__delattr__(made, method)
     return made
+
+
+def make_native(native: Any, kind: Any, parts: tuple[Any, list[Any], list[Any]]) -> Any:
+    """Make an instance of a class as the class in C does that it is derived from."""
+    arguments, items, pairs = parts
+    made = native.__new__(kind, *arguments)
+    if native.__init__ is not object.__init__:
+        native.__init__(made, *arguments)
+    for item in items:
+        native.append(made, item)
+    for key, content in pairs:
+        native.__setitem__(made, key, content)
+    return made
+
+
+def fill_native(obj: Any, state: dict[str, Any]) -> None:
+    """Give an instance its attributes, whatever its class thinks of that."""
+    for name, value in state.items():
+        object.__setattr__(obj, name, value)
 
 
 def make_class(token: str, up: bool, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -264,7 +332,7 @@ def _made(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     that has nothing yet, and globals that are still to come. Those of packages may have to know of
     each class in this process too.
     """
-    if make is not make_enum and _has_own_hooks(arguments[0], arguments[2]):
+    if _has_own_hooks(arguments[0], arguments[2]):
         return _make_quietly(make, arguments)
     try:
         made = make(*arguments)
@@ -291,17 +359,17 @@ def _make_quietly(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     defined the class is in the state.
     """
     metaclass, name, bases, namespace, *_ = arguments
-    if make is make_enum:
-        return make(*arguments)
     owners = _hook_owners(bases)
     saved = [(owner, vars(owner)["__init_subclass__"]) for owner in owners]
     for owner in owners:
-        owner.__init_subclass__ = classmethod(lambda cls, **_: None)
+        type.__setattr__(owner, "__init_subclass__", classmethod(lambda cls, **_: None))
     try:
+        if make is make_enum:
+            return make(*arguments)
         made = type.__new__(metaclass, name, bases, namespace)
     finally:
         for owner, hook in saved:
-            owner.__init_subclass__ = hook
+            type.__setattr__(owner, "__init_subclass__", hook)
     if issubclass(metaclass, abc.ABCMeta):
         abc._abc_init(made)  # type: ignore[attr-defined]  # or it would share what its base has
     return made
@@ -339,8 +407,7 @@ def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
     knew, members, *_ = definition
     if members and not knew:
         for name, attributes in members.items():
-            for attribute, value in attributes.items():
-                object.__setattr__(kind.__members__[name], attribute, value)
+            fill_native(kind.__members__[name], attributes)
 
 
 def _set_attributes(kind: Any, state: dict[str, Any]) -> None:

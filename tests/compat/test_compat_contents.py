@@ -306,6 +306,68 @@ PROGRAMS = {
             return str(work(0))
         print(Pool(1).map(said, [0]))
         """,
+    "members of enumerations that are data": """
+        from collections import Counter
+        from datetime import date, datetime, timedelta
+        from decimal import Decimal
+        from enum import Enum
+        from ipaddress import IPv4Address
+        Day = Enum("Day", {"X": (2020, 1, 2)}, type=date)
+        When = Enum("When", {"X": (2020, 1, 2, 3)}, type=datetime)
+        Period = Enum("Period", {"X": 1}, type=timedelta)
+        Price = Enum("Price", {"X": "0.5"}, type=Decimal)
+        Letters = Enum("Letters", {"X": "a"}, type=frozenset)
+        Parts = Enum("Parts", {"X": "ab"}, type=list)
+        Table = Enum("Table", {"X": ({"a": 1},)}, type=dict)
+        Counts = Enum("Counts", {"X": "hello"}, type=Counter)
+        Host = Enum("Host", {"X": "1.2.3.4"}, type=IPv4Address)
+        class Celsius(float):
+            def __new__(cls, fahrenheit):
+                return super().__new__(cls, (fahrenheit - 32) / 1.8)
+        class HexInt(int):
+            def __new__(cls, text):
+                return super().__new__(cls, int(text, 16))
+        Heat = Enum("Heat", {"X": 212}, type=Celsius)
+        Mask = Enum("Mask", {"X": "ff"}, type=HexInt)
+        class Point:
+            def __init__(self, x, y, z):
+                self.x, self.y, self.z = x, y, z
+        Corner = Enum("Corner", {"X": (1, 2, 3)}, type=Point)
+        def work(_):
+            return str([
+                Day.X.isoformat(), When.X.hour, Period.X.days, Price.X + 1, len(Letters.X),
+                Parts.X[1], Table.X["a"], Counts.X["l"], int(Host.X), Heat.X + 0, Mask.X + 0,
+                Corner.X.z, Heat.X.value, Mask.X.value, Day.X.value, Counts.X.value,
+            ])
+        print(Pool(1).map(work, [0]))
+        """,
+    "hooks of enumerations": """
+        import enum
+        KINDS = []
+        class Listed(enum.Enum):
+            def __init_subclass__(cls):
+                KINDS.append(cls.__name__)
+        class Labelled(enum.Enum):
+            def __init_subclass__(cls, *, label):
+                cls.label = label
+        class Meta(enum.EnumType):
+            def __new__(metacls, name, bases, space):
+                for key in space._member_names:
+                    assert isinstance(space[key][-1], str)
+                    dict.__setitem__(space, key, space[key][0])
+                made = super().__new__(metacls, name, bases, space)
+                made.number = len(made)
+                return made
+        class A(Listed):
+            X = 1
+        class B(Labelled, label="b"):
+            X = 2
+        class C(enum.Enum, metaclass=Meta):
+            X = 3, "x"
+        def work(_):
+            return KINDS, A.X.value, B.X.value, B.label, C.X.value, C.number, C(3) is C.X
+        print(Pool(1).map(work, [0]))
+        """,
     "attributes of errors": """
         class Refused(OSError):
             def __init__(self, *args):
