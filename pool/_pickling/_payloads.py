@@ -9,7 +9,8 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from ._encoding import ATOMS, CannotSend, dumps_to_worker
 from ._functions import token_of
 from ._kept import Kept
-from ._origins import LruType, is_named
+from ._names import global_names
+from ._origins import LruType, is_named, scope_of
 from ._shared import inherits
 from ._versions import Watch
 
@@ -152,7 +153,7 @@ def is_stateless(func: Any) -> bool:
 
 
 def _closure(func: Any) -> Any:
-    while type(func) is LruType:
+    if type(func) is LruType:
         return True  # a cache of its own, which starts empty each time
     return func.__closure__
 
@@ -182,6 +183,9 @@ def _is_fixed(value: Any, notes: Notes, seen: set[int]) -> bool:
             return True
         seen.add(id(value))
         notes.add_function(value)
+        if scope_of(value.__globals__) is None:
+            # They go with it, and nobody else tells when one of them is bound anew.
+            notes.add(_globals_of(value))
         return all(_is_fixed(part, notes, seen) for part in _inside(value))
     if kind is LruType:
         return token_of(value) is not None or is_named(value)
@@ -206,7 +210,21 @@ def _inside(func: FunctionType) -> list[Any]:
             found.append(cell.cell_contents)
         except ValueError:  # not bound yet
             found.append([])
+    if scope_of(func.__globals__) is None:
+        found += _globals_of(func)()
     return found
+
+
+def _globals_of(func: FunctionType) -> Callable[[], list[Any]]:
+    reference = ref(func)
+
+    def values() -> list[Any]:
+        found = reference()
+        if found is None:
+            raise ReferenceError
+        return [found.__globals__.get(name) for name in global_names(found.__code__)]
+
+    return values
 
 
 def _values_of_partial(func: functools.partial[Any]) -> Callable[[], list[Any]]:

@@ -16,6 +16,27 @@ from picklingpeer import run_main
 from pool._pickling import _payloads, dumps_function, loads
 
 
+def test_functions_of_generated_code_are_sent_with_the_globals_that_they_have() -> None:
+    names: dict[str, Any] = {}
+    exec("x = 1\ndef helper(): return x\ndef work(i): return helper() + i", names)
+    work = names["work"]
+    before = dumps_function(work)
+    assert dumps_function(work) is before
+    assert loads(before.encoded.data)(0) == 1
+    names["x"] = 10
+    assert loads(dumps_function(work).encoded.data)(0) == 10
+    del names["helper"]
+    exec("def helper(): return 20", names)
+    assert loads(dumps_function(work).encoded.data)(0) == 20
+    # Its items change, and nothing would tell.
+    names["x"] = [1]
+    exec("def work(i): return x[0]", names)
+    work = names["work"]
+    assert loads(dumps_function(work).encoded.data)(0) == 1
+    names["x"][0] = 2
+    assert loads(dumps_function(work).encoded.data)(0) == 2
+
+
 class Callable_:
     def __call__(self) -> None: ...
 
