@@ -16,7 +16,7 @@ from types import FunctionType, ModuleType
 from ._kept import LARGE
 from ._names import EVALUATING, LOOKING, LOOKING_ANYHOW, global_names, nested
 from ._needs import ALL_NAMES, explore
-from ._origins import LruType, is_named, scope_of
+from ._origins import is_definition, is_named, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,14 +151,14 @@ def is_small_name(
 
 
 def _is_small(value: Any) -> bool:
-    if _is_definition(value):
+    if _is_elsewhere(value):
         return True
     nbytes = 0
     pending = [value]
     seen: set[int] = set()
     while pending:
         obj = pending.pop()
-        if id(obj) in seen or _is_definition(obj):
+        if id(obj) in seen or _is_elsewhere(obj):
             continue
         seen.add(id(obj))
         kind = type(obj)
@@ -190,9 +190,9 @@ def _can_be_pickled(value: Any) -> bool:
     return True
 
 
-def _is_definition(value: Any) -> bool:
-    kind = type(value)
-    return kind in (FunctionType, ModuleType, LruType) or issubclass(kind, type)
+def _is_elsewhere(value: Any) -> bool:
+    """Return whether `value` is looked at for itself: a function, class or module."""
+    return is_definition(value) or type(value) is ModuleType
 
 
 def annotated_names(kind: Any) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
@@ -208,7 +208,7 @@ def annotated_names(kind: Any) -> Iterator[tuple[tuple[str, str], dict[str, Any]
     texts = [text for text in annotations.values() if type(text) is str]
     for word in dict.fromkeys(word for text in texts for word in _words(text)):
         value = names.get(word)
-        if not isinstance(value, type) or value is kind or is_named(value):
+        if not issubclass(type(value), type) or value is kind or is_named(value):
             continue
         if is_small_name(scope.key, names, word):
             yield (scope.key, word), names

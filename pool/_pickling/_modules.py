@@ -41,7 +41,8 @@ def _public(names: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _can_be_sent(value: Any) -> bool:
     """Return whether `value` can be sent; what cannot must not hold up the rest."""
-    if isinstance(value, _SENDABLE):
+    # Not isinstance: proxies may fail when asked.
+    if issubclass(type(value), _SENDABLE):
         return True
     from ._encoding import dumps_to_worker
 

@@ -9,7 +9,7 @@ from types import FunctionType, ModuleType
 from ._functions import names_needed
 from ._names import global_names
 from ._notes import contents
-from ._origins import LruType, is_named, resolve, scope_of, scope_of_module
+from ._origins import LruType, is_definition, is_named, resolve, scope_of, scope_of_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,8 +128,7 @@ def names_in_use(names: dict[str, Any]) -> Iterator[str]:
     """
     seen: set[int] = set()
     for value in list(names.values()):
-        kind = type(value)
-        if kind is FunctionType or kind is LruType or issubclass(kind, type):
+        if is_definition(value):
             for part in _definitions_in(value, seen):
                 if type(part) is FunctionType and part.__globals__ is names:
                     yield from global_names(part.__code__)

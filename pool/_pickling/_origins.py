@@ -154,6 +154,15 @@ def is_named(obj: Any) -> bool:
     return own is names or not is_by_value(own)
 
 
+def is_definition(value: Any) -> bool:
+    """Return whether `value` is a function or a class.
+
+    It is not asked for its class: proxies lie about that, and may fail.
+    """
+    kind = type(value)
+    return kind is FunctionType or kind is LruType or issubclass(kind, type)
+
+
 def innermost(obj: Any) -> Any:
     """Return the function under `functools.lru_cache`, or `obj`."""
     while type(obj) is LruType:
@@ -288,9 +297,9 @@ def _note_rewritten(name: str, module: ModuleType, spec: Any, file: Any) -> None
 
 
 def _is_known_elsewhere(obj: Any) -> bool:
-    if isinstance(obj, ModuleType):
+    if issubclass(type(obj), ModuleType):
         return importable(obj.__name__)
-    return isinstance(obj, type | FunctionType) and is_named(obj)
+    return is_definition(obj) and is_named(obj)
 
 
 def _find(name: str, path: Any) -> Any:

@@ -145,7 +145,7 @@ def is_stateless(func: Any) -> bool:
         owner = func.__self__
         return owner is None or isinstance(owner, ModuleType | type) or type(owner) in ATOMS
     if kind is MethodType:
-        return isinstance(func.__self__, type) and is_stateless(func.__func__)
+        return issubclass(type(func.__self__), type) and is_stateless(func.__func__)
     if kind is functools.partial:
         given = (*func.args, *func.keywords.values())
         return not func.__dict__ and is_stateless(func.func) and ATOMS.issuperset(map(type, given))

@@ -353,15 +353,13 @@ def _is_patch(owner: Any, method: MethodType) -> bool:
     func = method.__func__
     if type(func) is not FunctionType or not is_by_value(func.__globals__):
         return False
-    kinds = (owner if isinstance(owner, type) else type(owner)).__mro__
+    kinds = (owner if issubclass(type(owner), type) else type(owner)).__mro__
     found = next((kind for kind in kinds if func.__name__ in vars(kind)), None)
     return found is not None and is_named(found)
 
 
 def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:
     """Reduce a module to its name, or to the namespace that stands for it in a worker."""
-    import sys
-
     name = module.__name__
     if sys.modules.get(name) is module and importable(name):
         pickler.require_module(name)

@@ -27,7 +27,7 @@ from ._named import NamedValues, Unpickler, has_identity, looking_for_containers
 from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
 from ._needs import ALL_NAMES, explore, is_plain, is_simple
 from ._notes import Notes
-from ._origins import scope_of
+from ._origins import is_definition, scope_of
 from ._shared import Inheriting, Sharing
 from ._versions import Watch
 
@@ -343,7 +343,7 @@ def _pickle_needs(
             item = _item(key, what, up, notes)
             if item is not None:
                 value = _value(item)
-                if _is_definition(value):
+                if is_definition(value):
                     definitions.append(item)
                 else:
                     (simple if is_simple(value) else plain if is_plain(value) else others).append(
@@ -430,10 +430,6 @@ class _Arrival:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return await_modules, (self._homes,)
-
-
-def _is_definition(value: Any) -> bool:
-    return isinstance(value, type) or type(value).__name__ in ("function", "_lru_cache_wrapper")
 
 
 # ---------------------------------------------------------------- entering

@@ -368,6 +368,23 @@ PROGRAMS = {
             return KINDS, A.X.value, B.X.value, B.label, C.X.value, C.number, C(3) is C.X
         print(Pool(1).map(work, [0]))
         """,
+    "globals that fail when they are asked for their class": """
+        import sys, types
+        class Lazy:
+            @property
+            def __class__(self):
+                raise RuntimeError("not configured")
+            def __reduce_ex__(self, protocol):
+                raise RuntimeError("not configured")
+        settings = Lazy()
+        helpers = types.ModuleType("helpers")
+        helpers.settings, helpers.number = settings, 5
+        class Row:
+            owner: "settings"
+        def work(_):
+            return Row.__annotations__, helpers.number
+        print(Pool(1).map(work, [0]))
+        """,
     "attributes of errors": """
         class Refused(OSError):
             def __init__(self, *args):
