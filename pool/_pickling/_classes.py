@@ -419,4 +419,5 @@ def _set_attributes(kind: Any, state: dict[str, Any]) -> None:
         # Python 3.13 takes it away with the next attribute.
         type.__setattr__(kind, "__firstlineno__", state["__firstlineno__"])
     for registered in state.get("_abc_impl") or ():
-        kind.register(registered)
+        # Past a method of the program's of that name.
+        abc.ABCMeta.register(kind, registered)

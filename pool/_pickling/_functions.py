@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ._identity import Entry
     from ._picklers import BasePickler
 
-#: Attributes of a function that are sent if they are not what a new function has.
+#: Attributes of a function that are sent; None, which most of them are, only where a new function
+#: has something else.
 _PLAIN = ("__defaults__", "__kwdefaults__", "__doc__", "__module__", "__qualname__")
 
 
@@ -130,7 +131,7 @@ def _state(
     state: dict[str, Any] = {"__dict__": dict(func.__dict__)} if func.__dict__ else {}
     for name in _PLAIN:
         value = getattr(func, name)
-        if value is not None:
+        if value is not None or (name == "__doc__" and _begins_with_text(func)):
             state[name] = value
     if getattr(func, "__type_params__", ()):
         state["__type_params__"] = func.__type_params__  # type: ignore[attr-defined]  # since 3.12
@@ -146,6 +147,11 @@ def _state(
     everything = attributes(func)
     versions = {name: entry.versions.observe(everything, name)[0] for name in everything}
     return versions, state
+
+
+def _begins_with_text(func: FunctionType) -> bool:
+    """Return whether a new function with this code has a docstring."""
+    return type(next(iter(func.__code__.co_consts), None)) is str
 
 
 # ---------------------------------------------------------------- receiving

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copyreg
 import sys
+from functools import partial
 
 from ._origins import importable
 
@@ -91,7 +92,7 @@ def await_modules(names: Iterable[str]) -> None:
     for name in names:
         if name not in sys.modules and name not in _awaited and when_imported is not None:
             _awaited[name] = {}
-            when_imported(name, _imported)
+            when_imported(name, partial(_imported, name))
 
 
 def attribute_of(home: str, name: str) -> Any:
@@ -128,8 +129,8 @@ def bring_home(home: str, name: str, value: Any, rebind: Callable[[Any], object]
     rebind(found)
 
 
-def _imported(module: ModuleType) -> None:
-    name = module.__name__
+def _imported(name: str, module: ModuleType) -> None:
+    # The name that it was awaited by: a module may put another into its place.
     _as_imported[name] = {
         key: (value, _held_by(value))
         for key, value in list(vars(module).items())

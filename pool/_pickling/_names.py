@@ -54,7 +54,7 @@ def global_names(code: CodeType) -> tuple[str, ...]:
     if known is not None and known[0]() is code:
         return known[1]
     found = tuple(dict.fromkeys(name for part in nested(code) for name in _own_names(part)))
-    _known[key] = (ref(code, lambda _: _known.pop(key, None) and None), found)
+    _known[key] = (ref(code, lambda _: _known.pop(key, None)), found)
     return found
 
 

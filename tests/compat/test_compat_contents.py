@@ -385,6 +385,36 @@ PROGRAMS = {
             return Row.__annotations__, helpers.number
         print(Pool(1).map(work, [0]))
         """,
+    "a module that goes by another name": """
+        with open("odd.py", "w") as file:
+            file.write('__name__ = "even"\\nSTATE = {"n": 0}\\n')
+        from odd import STATE
+        STATE["n"] = 5
+        def work(_):
+            import odd
+            return odd.STATE["n"], odd.STATE is STATE
+        print(Pool(1).map(work, [0]))
+        """,
+    "a class that registers in its own way": """
+        import abc
+        class Plugin(abc.ABC):
+            names = []
+            @classmethod
+            def register(cls, name, kind):
+                cls.names.append(name)
+                return abc.ABCMeta.register(cls, kind)
+        Plugin.register("number", int)
+        def work(x):
+            return isinstance(x, Plugin), Plugin.names
+        print(Pool(1).map(work, [1]))
+        """,
+    "a function whose docstring was taken away": """
+        def work(x):
+            "Work."
+            return work.__doc__
+        work.__doc__ = None
+        print(Pool(1).map(work, [1]))
+        """,
     "attributes of errors": """
         class Refused(OSError):
             def __init__(self, *args):
