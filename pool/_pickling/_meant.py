@@ -100,7 +100,7 @@ def _named_in(texts: list[str], func: FunctionType, evaluated: bool) -> list[str
         if scope is not None
         and not _is_dunder(word)
         and (
-            (evaluated and not _stands_for_other(names[word]))
+            (evaluated and not stands_for_other(names[word]))
             or any("@" + word in text for text in texts)
             or is_small_name(scope.key, names, word)
         )
@@ -162,7 +162,7 @@ def _is_small(value: Any) -> bool:
             continue
         seen.add(id(obj))
         kind = type(obj)
-        if _stands_for_other(obj):
+        if stands_for_other(obj):
             return False
         if kind.__module__ == "builtins":
             nbytes += sys.getsizeof(obj)
@@ -175,7 +175,8 @@ def _is_small(value: Any) -> bool:
     return _can_be_pickled(value)
 
 
-def _stands_for_other(value: Any) -> bool:
+def stands_for_other(value: Any) -> bool:
+    """Return whether `value` is of use only in this process, as far as its package tells."""
     return type(value).__module__.partition(".")[0] in _NO_DATA
 
 

@@ -132,7 +132,42 @@ def _reduce_barrier(pickler: BasePickler, barrier: Any) -> Any:
 
 
 def _reduce_local(pickler: BasePickler, local: Any) -> Any:
-    return type(local), ()
+    """Reduce an object with attributes for each thread.
+
+    A global comes with those of this thread, as a forked worker would have them. One among
+    arguments is as another thread sees it.
+    """
+    if not pickler.inline or pickler.up:
+        return _new_local, (type(local), False)
+    attributes = dict(local.__dict__)
+    state = {name: value for name, value in attributes.items() if _can_come_along(value)}
+    return _new_local, (type(local), len(state) == len(attributes)), state or None
+
+
+def _can_come_along(value: Any) -> bool:
+    """Return whether `value` can be sent, for certain and without any definition."""
+    from io import BytesIO
+
+    from ._meant import stands_for_other
+    from ._picklers import FastPickler
+
+    pickler = FastPickler(BytesIO(), 5)
+    try:
+        if stands_for_other(value):
+            return False
+        pickler.dump(value)
+    except Exception:  # of whatever kind: a worker does without it
+        return False
+    return pickler.needs is None
+
+
+def _new_local(kind: Any, complete: bool) -> Any:
+    if not complete:
+        try:
+            return kind()  # makes itself what could not be sent, a connection perhaps
+        except TypeError:  # it wants arguments, which nobody knows any more
+            pass
+    return kind.__new__(kind)
 
 
 # ---------------------------------------------------------------- dataclasses

@@ -415,6 +415,24 @@ PROGRAMS = {
         work.__doc__ = None
         print(Pool(1).map(work, [1]))
         """,
+    "attributes of the thread that makes the pool": """
+        import threading
+        class Numbered(threading.local):
+            kind = "numbered"
+            def __init__(self, n):
+                self.n = n
+        class Locked(threading.local):
+            def __init__(self):
+                self.lock = threading.Lock()
+                self.made = iter([])
+        numbered, locked, plain = Numbered(3), Locked(), threading.local()
+        plain.items = locked.items = [5]
+        def work(_):
+            with locked.lock:
+                list(locked.made)
+            return numbered.n, numbered.kind, plain.items, locked.items, plain.__dict__
+        print(Pool(1).map(work, [0]))
+        """,
     "attributes of errors": """
         class Refused(OSError):
             def __init__(self, *args):
