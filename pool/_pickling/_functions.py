@@ -15,7 +15,7 @@ from types import CellType, FunctionType, ModuleType
 from ._identity import adopt, attributes, entry_for, entry_of, introduce, outdated
 from ._names import global_names, is_open, submodules
 from ._namespaces import namespace
-from ._origins import innermost, resolve, scope_of
+from ._origins import innermost, resolve, scope_of, scope_of_module
 from ._shared import captured
 
 TYPE_CHECKING = False
@@ -133,9 +133,9 @@ def _state(
         value = getattr(func, name)
         if value is not None or (name == "__doc__" and _begins_with_text(func)):
             state[name] = value
-    if getattr(func, "__type_params__", ()):
-        state["__type_params__"] = func.__type_params__  # type: ignore[attr-defined]  # since 3.12
     if pickler.annotations:
+        if getattr(func, "__type_params__", ()):
+            state["__type_params__"] = func.__type_params__  # type: ignore[attr-defined]  # since 3.12
         try:
             annotations = func.__annotations__
         except Exception:  # evaluated only now, by 3.14, with names that are not there
@@ -302,6 +302,18 @@ def resolve_token(token: str, key: str | None = None, qualname: str = "") -> Any
 def resolve_name(names: dict[str, Any], qualname: str) -> Any:
     """Return what a dotted name leads to in a scope."""
     return resolve(names, qualname)
+
+
+def reduce_to_name(pickler: BasePickler, module: str, name: str) -> Any:
+    """Reduce something to its name in a scope that travels by value, or return None."""
+    scope = scope_of_module(module)
+    first = name.partition(".")[0]
+    names = vars(sys.modules[module]) if scope is not None else {}
+    if scope is None or first not in names:
+        return None
+    if not pickler.up:
+        pickler.require_names(scope, names, [first])
+    return resolve_name, (scope, name)
 
 
 def _pid() -> int:

@@ -9,6 +9,14 @@ from __future__ import annotations
 import _pickle
 import sys
 
+from ._functions import reduce_to_name
+from ._typing import (
+    reduce_new_type,
+    reduce_type_alias,
+    reduce_type_parameter,
+    reduce_type_variable,
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,22 +72,7 @@ def _reduce_singleton(pickler: BasePickler, obj: Any) -> Any:
         from ._named import reduce_by_state
 
         return reduce_by_state(obj)  # this is where the name comes from
-    return _as_name(pickler, "__main__", reduced) or reduced
-
-
-def _as_name(pickler: BasePickler, module: str, name: str) -> Any:
-    """Reduce something to its name in a scope that travels by value, or return None."""
-    from ._functions import resolve_name
-    from ._origins import scope_of_module
-
-    scope = scope_of_module(module)
-    first = name.partition(".")[0]
-    names = vars(sys.modules[module]) if scope is not None else {}
-    if scope is None or first not in names:
-        return None
-    if not pickler.up:
-        pickler.require_names(scope, names, [first])
-    return resolve_name, (scope, name)
+    return reduce_to_name(pickler, "__main__", reduced) or reduced
 
 
 # ---------------------------------------------------------------- threading
@@ -412,71 +405,6 @@ def needed(pairs: Iterable[tuple[str, str]]) -> Needs:
     return found
 
 
-# ---------------------------------------------------------------- typing
-
-
-def _reduce_type_parameter(pickler: BasePickler, parameter: Any) -> Any:
-    """Reduce a type parameter; these pickle as names of their module."""
-    return _known_name(pickler, parameter) or (
-        _new_type_parameter,
-        (type(parameter), parameter.__name__, parameter.__module__, {}),
-    )
-
-
-def _reduce_type_variable(pickler: BasePickler, variable: Any) -> Any:
-    options = {
-        "bound": variable.__bound__,
-        "covariant": variable.__covariant__,
-        "contravariant": variable.__contravariant__,
-    }
-    if getattr(variable, "__infer_variance__", False):
-        options["infer_variance"] = True
-    arguments = (type(variable), variable.__name__, variable.__module__, options)
-    return _known_name(pickler, variable) or (
-        _new_type_parameter,
-        (*arguments, *variable.__constraints__),
-    )
-
-
-def _new_type_parameter(
-    kind: Any, name: str, module: str, options: dict[str, Any], *constraints: Any
-) -> Any:
-    parameter = kind(name, *constraints, **options)
-    parameter.__module__ = module
-    return parameter
-
-
-def _reduce_new_type(pickler: BasePickler, new: Any) -> Any:
-    return _known_name(pickler, new) or (
-        _new_new_type,
-        (new.__qualname__, new.__supertype__, new.__module__),
-    )
-
-
-def _new_new_type(name: str, supertype: Any, module: str) -> Any:
-    from typing import NewType
-
-    new = NewType(name, supertype)  # type: ignore[misc]  # made again, not declared
-    new.__module__ = module
-    return new
-
-
-def _reduce_type_alias(pickler: BasePickler, alias: Any) -> Any:
-    return _known_name(pickler, alias) or (type(alias), (alias.__name__, alias.__value__))
-
-
-def _known_name(pickler: BasePickler, obj: Any) -> Any:
-    """Return how `obj` is reduced if its module can name it, else None."""
-    from ._origins import importable
-
-    name, module = obj.__name__, str(getattr(obj, "__module__", ""))
-    if getattr(sys.modules.get(module), name, None) is not obj:
-        return None
-    if importable(module):
-        return NotImplemented
-    return None if pickler.inline else _as_name(pickler, module, name)
-
-
 _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("_thread", "lock"): _reduce_lock,
     **{("dataclasses", name): _reduce_sentinel for name in _SENTINELS},
@@ -505,11 +433,11 @@ _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("weakref", "WeakKeyDictionary"): _reduce_weak_mapping,
     ("weakref", "WeakValueDictionary"): _reduce_weak_mapping,
     ("_weakrefset", "WeakSet"): _reduce_weak_set,
-    ("typing", "TypeVar"): _reduce_type_variable,
-    ("typing", "ParamSpec"): _reduce_type_parameter,
-    ("typing", "TypeVarTuple"): _reduce_type_parameter,
-    ("typing", "NewType"): _reduce_new_type,
-    ("typing", "TypeAliasType"): _reduce_type_alias,
+    ("typing", "TypeVar"): reduce_type_variable,
+    ("typing", "ParamSpec"): reduce_type_parameter,
+    ("typing", "TypeVarTuple"): reduce_type_parameter,
+    ("typing", "NewType"): reduce_new_type,
+    ("typing", "TypeAliasType"): reduce_type_alias,
 }
 
 #: Classes of the program's that are made of these count as well.

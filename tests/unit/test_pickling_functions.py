@@ -150,6 +150,55 @@ def test_type_parameters(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of 3.12")
+def test_types_that_are_evaluated_late(tmp_path: Path) -> None:
+    run_main(
+        """
+        from typing import TYPE_CHECKING
+        if TYPE_CHECKING:
+            from collections.abc import Sized
+        type Json = dict[str, Json] | None
+        type Unknown = Sized
+        type Pair[T] = tuple[T, T]
+        type Nothing = None
+        def size[T: Sized](x: T) -> int: return len(x)
+        def load(x: Json, y: Unknown, z: Pair[int], n: Nothing) -> Json: return x
+        assert w(size, [3]) == 1
+        assert w(load, {}, 1, 2, 3) == {}
+        def look():
+            hints = load.__annotations__
+            args = hints["x"].__value__.__args__
+            bare = size.__annotations__["x"] is size.__type_params__[0]
+            recursive = args[0].__args__[1] is hints["x"]
+            return recursive, args[1] is type(None), bare, hints["n"].__value__
+        assert w(look) == look() == (True, True, True, None)
+        def parameters():
+            return len(Pair.__type_params__), str(Pair[int]), Pair.__value__.__args__
+        assert str(w(parameters)) == str(parameters())
+        def fails():
+            try:
+                return Unknown.__value__
+            except NameError:
+                return "name"
+        assert w(fails) == "name"
+        """,
+        tmp_path,
+    )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="syntax of 3.13")
+def test_defaults_of_type_parameters(tmp_path: Path) -> None:
+    run_main(
+        """
+        def first[T = int, *Ts = *tuple[int, str], **P = [int]](x: T) -> T: return x
+        def look():
+            return [str(parameter.__default__) for parameter in first.__type_params__]
+        assert w(look) == look()
+        """,
+        tmp_path,
+    )
+
+
 def test_annotations_that_cannot_be_sent_are_left_behind(tmp_path: Path) -> None:
     run_main(
         """

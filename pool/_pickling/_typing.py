@@ -1,0 +1,141 @@
+"""Type parameters, aliases and new types, which pickle as names of their module.
+
+Those of the main module are made again. Since 3.12 Python evaluates some of them only when it is
+asked for that, and then there may be names that nobody has: of classes imported for type checkers
+alone. No task is to fail for that.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ._functions import reduce_to_name
+from ._origins import importable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._picklers import BasePickler
+
+
+def reduce_type_parameter(pickler: BasePickler, parameter: Any) -> Any:
+    """Reduce a type parameter."""
+    return _known_name(pickler, parameter) or _reduced(parameter, {})
+
+
+def reduce_type_variable(pickler: BasePickler, variable: Any) -> Any:
+    """Reduce a type variable."""
+    known = _known_name(pickler, variable)
+    if known is not None:
+        return known
+    options = {
+        "bound": _evaluated(variable, "__bound__"),
+        "covariant": variable.__covariant__,
+        "contravariant": variable.__contravariant__,
+    }
+    if getattr(variable, "__infer_variance__", False):
+        options["infer_variance"] = True
+    return _reduced(variable, options, *(_evaluated(variable, "__constraints__") or ()))
+
+
+def _reduced(parameter: Any, options: dict[str, Any], *constraints: Any) -> tuple[Any, ...]:
+    if hasattr(parameter, "has_default") and parameter.has_default():
+        options["default"] = _evaluated(parameter, "__default__")
+    arguments = (type(parameter), parameter.__name__, parameter.__module__, options)
+    return new_type_parameter, (*arguments, *constraints)
+
+
+def _evaluated(obj: Any, attribute: str) -> Any:
+    """Return what may be evaluated only now, None if that fails."""
+    try:
+        return getattr(obj, attribute)
+    except Exception:
+        return None
+
+
+def new_type_parameter(
+    kind: Any, name: str, module: str, options: dict[str, Any], *constraints: Any
+) -> Any:
+    """Make a type parameter."""
+    parameter = kind(name, *constraints, **options)
+    parameter.__module__ = module
+    return parameter
+
+
+def reduce_new_type(pickler: BasePickler, new: Any) -> Any:
+    """Reduce a new type."""
+    return _known_name(pickler, new) or (
+        new_new_type,
+        (new.__qualname__, new.__supertype__, new.__module__),
+    )
+
+
+def new_new_type(name: str, supertype: Any, module: str) -> Any:
+    """Make a new type."""
+    from typing import NewType
+
+    new = NewType(name, supertype)  # type: ignore[misc]  # made again, not declared
+    new.__module__ = module
+    return new
+
+
+# ---------------------------------------------------------------- aliases
+
+
+def reduce_type_alias(pickler: BasePickler, alias: Any) -> Any:
+    """Reduce a type alias, which may be part of its own value."""
+    known = _known_name(pickler, alias)
+    if known is not None:
+        return known
+    from keyword import iskeyword
+
+    name = alias.__name__
+    if alias.__type_params__ or not name.isidentifier() or iskeyword(name):
+        value = _evaluated(alias, "__value__")
+        return new_type_alias, (type(alias), name, value, alias.__type_params__)
+    try:
+        values = [alias.__value__]
+    except Exception:
+        values = []
+    return new_lazy_alias, (name, str(alias.__module__)), values, None, None, fill_lazy_alias
+
+
+def new_type_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    """Make an alias of what is known already."""
+    return kind(name, value, type_params=parameters)
+
+
+#: What aliases that are still without a value will take it from, by ``id``.
+_values: dict[int, list[Any]] = {}
+
+
+def new_lazy_alias(name: str, module: str) -> Any:
+    """Make an alias whose value may refer to it; only a statement can."""
+    values: list[Any] = []
+
+    def evaluate() -> Any:
+        if not values:
+            raise NameError(f"the value of {name} could not be evaluated where it comes from")
+        return values[0]
+
+    names = {"evaluate": evaluate, "__name__": module}
+    exec(f"type {name} = evaluate()", names)
+    alias: Any = names[name]
+    _values[id(alias)] = values
+    return alias
+
+
+def fill_lazy_alias(alias: Any, values: list[Any]) -> None:
+    """Give an alias its value, if there is one."""
+    _values.pop(id(alias)).extend(values)
+
+
+def _known_name(pickler: BasePickler, obj: Any) -> Any:
+    """Return how `obj` is reduced if its module can name it, else None."""
+    name, module = obj.__name__, str(getattr(obj, "__module__", ""))
+    if getattr(sys.modules.get(module), name, None) is not obj:
+        return None
+    if importable(module):
+        return NotImplemented
+    return None if pickler.inline else reduce_to_name(pickler, module, name)
