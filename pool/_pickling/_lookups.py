@@ -35,6 +35,12 @@ BOUND = 1
 VALUE = 2
 REFUSED = 3
 
+#: In the place of a name: which names there are.
+_ALL = "*"
+
+#: What the main module of a worker has of us.
+_OURS = frozenset({"__getattr__", "__dir__"})
+
 
 def look_up(name: str) -> Any:
     """Return a global of the parent's main module: the ``__getattr__`` of this one's.
@@ -61,10 +67,24 @@ def look_up(name: str) -> Any:
     return names[name]
 
 
+def list_names() -> list[str]:
+    """Return the names that the main module has here or in the parent: the ``__dir__`` of this one.
+
+    A worker may have set some of its own.
+    """
+    names = {*vars(sys.modules["__main__"])}.difference(_OURS)
+    answer, blobs = (NONE, []) if _namespaces.ask is None else _namespaces.ask(_ALL)
+    if answer == VALUE:
+        names.update(loads(blobs[0], blobs[1:]))
+    return sorted(names)
+
+
 def dumps_name(name: str) -> tuple[int, Encoded | None]:
     """Answer a worker that has looked up a name; never raises."""
     try:
         main = sys.modules["__main__"]
+        if name == _ALL:
+            return VALUE, dumps_to_worker(dir(main))
         names = vars(main)
         if name not in names:
             try:

@@ -14,7 +14,7 @@ from io import BytesIO
 from types import FunctionType, ModuleType
 
 from ._kept import LARGE
-from ._names import EVALUATING, LOOKING, LOOKING_ANYHOW, global_names, nested
+from ._names import EVALUATING, LOOKING, LOOKING_ANYHOW, global_names, looks_into_modules, nested
 from ._needs import ALL_NAMES, explore
 from ._origins import is_definition, is_named, scope_of
 
@@ -22,9 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
-
-#: ``vars`` is given a module by code that mentions one of these.
-_MODULES = frozenset({"__import__", "__main__", "import_module", "modules"})
 
 #: A value that consists of more objects is large.
 _OBJECTS = 5000
@@ -72,10 +69,11 @@ def names_meant(func: FunctionType) -> list[str]:
 
 
 def _looks_around(mentioned: set[str], names: tuple[str, ...]) -> bool:
-    looking = LOOKING.intersection(names)
-    if looking == {"vars"} and _MODULES.isdisjoint(mentioned):
-        looking = frozenset()
-    return bool(looking) or not LOOKING_ANYHOW.isdisjoint(mentioned)
+    return (
+        not LOOKING.isdisjoint(names)
+        or not LOOKING_ANYHOW.isdisjoint(mentioned)
+        or looks_into_modules(mentioned)
+    )
 
 
 def _texts(constants: Iterable[Any]) -> Iterator[str]:

@@ -59,9 +59,13 @@ def global_names(code: CodeType) -> tuple[str, ...]:
 
 
 #: Words by which code may mean globals that it does not name; see `_meant`. As global names,
-#: these look into globals as a whole, ``vars`` if it is given a module;
-LOOKING = frozenset({"eval", "exec", "globals", "vars"})
-#: these do so as attributes too;
+#: these look into globals as a whole;
+LOOKING = frozenset({"eval", "exec", "globals"})
+#: these if they are about a module (``vars(m)``, ``m.__dict__``),
+LOOKING_INTO = frozenset({"vars", "__dict__"})
+#: which code has that mentions one of these;
+MODULES = frozenset({"__import__", "__main__", "import_module", "modules"})
+#: these look into globals as attributes, too;
 LOOKING_ANYHOW = frozenset({"__globals__", "f_globals", "get_type_hints"})
 #: methods of this name evaluate strings.
 EVALUATING = frozenset({"eval", "query"})
@@ -71,7 +75,13 @@ _OPEN = LOOKING | LOOKING_ANYHOW | EVALUATING
 
 def is_open(code: CodeType) -> bool:
     """Return whether `code`, or code nested in it, may use globals that it does not name."""
-    return any(not _OPEN.isdisjoint(part.co_names) for part in nested(code))
+    mentioned = {name for part in nested(code) for name in part.co_names}
+    return not _OPEN.isdisjoint(mentioned) or looks_into_modules(mentioned)
+
+
+def looks_into_modules(mentioned: set[str]) -> bool:
+    """Return whether code that mentions these names may look into a module as a whole."""
+    return not (LOOKING_INTO.isdisjoint(mentioned) or MODULES.isdisjoint(mentioned))
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:

@@ -54,6 +54,7 @@ def install_main(facts: bytes) -> None:
     """
     module = sys.modules["__main__"] = _new_module("__main__", facts)
     vars(module)["__getattr__"] = _look_up
+    vars(module)["__dir__"] = _list_names
     _applied.pop("__main__", None)
     _sent.pop("__main__", None)
 
@@ -72,6 +73,12 @@ def _look_up(name: str) -> Any:
     from ._lookups import look_up
 
     return look_up(name)
+
+
+def _list_names() -> list[str]:
+    from ._lookups import list_names
+
+    return list_names()
 
 
 def _new_module(name: str, facts: bytes) -> ModuleType:

@@ -233,6 +233,15 @@ UNNAMED = {
     ),
     "vars": ("return vars(sys.modules[__name__])[name](10)", "add", "[15]"),
     "vars of __main__": ("import __main__; return vars(__main__)[name]", "X", "[5]"),
+    "the __dict__ of a module": ("return sys.modules[__name__].__dict__[name]", "X", "[5]"),
+    "dir": (
+        "return [n for n in dir(sys.modules[__name__]) if n[0] != '_' and n != 'p']", "",
+        "[['CONF', 'X', 'add', 'multiprocessing', 'sys', 'work']]",
+    ),
+    "dir of a module that a task has added to": (
+        "import __main__; __main__.Y = 1; return [n for n in dir(__main__) if n.isupper()]", "",
+        "[['CONF', 'X', 'Y']]",
+    ),
     "eval": ("return eval(name)", "add(10) + CONF['k']", "[18]"),
     "eval of a constant": ("return eval('add(X) if X else CONF')", "", "[10]"),
     "exec": ("exec('global X; X = CONF[\"k\"]'); return X", "", "[3]"),
