@@ -84,6 +84,21 @@ def _names_used(part: Any, meant: bool) -> Iterator[tuple[Any, Any]]:
     if scope is not None and not scope.importable:
         for name in names_needed(part, meant):
             yield (scope.key, name), part.__globals__
+        if meant and part.__closure__ and part.__code__.co_freevars != ("__class__",):
+            for name in _names_beside(part):
+                yield (scope.key, name), part.__globals__
+
+
+def _names_beside(func: FunctionType) -> Iterator[str]:
+    """Yield the globals that are functions with a variable in common with `func`.
+
+    Only what is pickled together shares a cell: ``increase, value = make_counter()``.
+    """
+    cells = set(map(id, func.__closure__ or ()))
+    for name, value in list(func.__globals__.items()):
+        if type(value) is FunctionType and value.__closure__ and value is not func:
+            if not cells.isdisjoint(map(id, value.__closure__)):
+                yield name
 
 
 def _definitions_in(value: Any, seen: set[int]) -> Iterator[Any]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import _pickle
 import os
-import sys
 from _weakref import ref
 from collections import deque
 from io import BytesIO
@@ -296,7 +295,7 @@ def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
     try:
         return make(not up)
     except REFUSALS:
-        if up or not (_looked_up or "pool._pickling._meant" in sys.modules):
+        if up:
             raise
         # Perhaps of something that was only to come along.
         return make(False)

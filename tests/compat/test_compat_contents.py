@@ -433,6 +433,24 @@ PROGRAMS = {
             return numbered.n, numbered.kind, plain.items, locked.items, plain.__dict__
         print(Pool(1).map(work, [0]))
         """,
+    "functions that share a variable": """
+        def make():
+            n = 0
+            def increase():
+                nonlocal n
+                n += 1
+            def value():
+                return n
+            return increase, value
+        increase, value = make()
+        def read(_):
+            return value()
+        def change(_):
+            increase()
+            return value()
+        with Pool(1) as p:
+            print(p.map(read, [0]), p.map(change, [0]), p.map(read, [0]))
+        """,
     "attributes of errors": """
         class Refused(OSError):
             def __init__(self, *args):

@@ -199,6 +199,20 @@ def test_defaults_of_type_parameters(tmp_path: Path) -> None:
     )
 
 
+def test_functions_that_share_a_variable_with_one_that_cannot_be_sent(tmp_path: Path) -> None:
+    run_main(
+        """
+        import sqlite3
+        def make():
+            n, connection = 5, sqlite3.connect(":memory:")
+            return (lambda: n), (lambda: (n, connection))
+        value, broken = make()
+        assert w(lambda: value()) == 5
+        """,
+        tmp_path,
+    )
+
+
 def test_annotations_that_cannot_be_sent_are_left_behind(tmp_path: Path) -> None:
     run_main(
         """
