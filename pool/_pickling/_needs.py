@@ -9,7 +9,7 @@ from types import FunctionType, ModuleType
 from ._functions import names_needed
 from ._names import global_names
 from ._notes import contents
-from ._origins import LruType, is_definition, is_named, resolve, scope_of, scope_of_module
+from ._origins import LruType, innermost, is_named, resolve, scope_of, scope_of_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,12 +141,28 @@ def names_in_use(names: dict[str, Any]) -> Iterator[str]:
 
     Others, as that of a loop's variable, are bound anew all the time, and no task asks for them.
     """
-    seen: set[int] = set()
     for value in list(names.values()):
-        if is_definition(value):
-            for part in _definitions_in(value, seen):
-                if type(part) is FunctionType and part.__globals__ is names:
-                    yield from global_names(part.__code__)
+        if issubclass(type(value), type):
+            if value.__module__ == names.get("__name__"):
+                for part in list(vars(value).values()):
+                    yield from _names_in(part, names)
+        else:
+            yield from _names_in(value, names)
+
+
+def _names_in(value: Any, names: dict[str, Any]) -> tuple[str, ...]:
+    kind = type(value)
+    if kind is staticmethod or kind is classmethod:
+        value = value.__func__
+    elif kind is property:
+        value = value.fget
+    elif kind is LruType:
+        value = innermost(value)
+    if type(value) is not FunctionType:
+        return ()
+    own = global_names(value.__code__) if value.__globals__ is names else ()
+    inner = getattr(value, "__wrapped__", value)
+    return own if inner is value else (*own, *_names_in(inner, names))
 
 
 def is_plain(value: Any) -> bool:
