@@ -7,8 +7,9 @@ program takes to run.
 from __future__ import annotations
 
 import abc
+import copyreg
 from enum import EnumType
-from types import MemberDescriptorType, ModuleType
+from types import FunctionType, MemberDescriptorType, ModuleType
 
 import cloudpickle
 from cloudpickle.cloudpickle import _class_getnewargs, _make_skeleton_class
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._identity import Entry
+
+_newobj: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # missing in typeshed
 
 _HEAPTYPE = 1 << 9
 _IMMUTABLETYPE = 1 << 8
@@ -63,7 +66,10 @@ class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # i
         from ._reducers import find_late
 
         reducer = find_late(obj, kind)
-        return super().reduce_other(obj, kind) if reducer is None else reducer(self, obj)
+        reduced = super().reduce_other(obj, kind) if reducer is None else reducer(self, obj)
+        if reduced is NotImplemented and self.inline and type(kind.__new__) is FunctionType:
+            return _reduce_instance(obj, kind)
+        return reduced
 
     def reduce_class(self, kind: Any) -> Any:
         """Reduce a class; cloudpickle knows those that are only called builtin."""
@@ -100,7 +106,7 @@ def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
     if pickler.notes is not None:
         pickler.notes.add(_values_of(kind))
     first, rest = _parts_of(state)
-    begin = _Attributes(begin_class, kind, versions, first, kind.__qualname__)
+    begin = _Attributes(begin_class, kind, versions, first, kind.__qualname__, list(rest))
     later = [_Attributes(give_attributes, kind, versions, {name: rest[name]}) for name in rest]
     if pickler.deferred is not None:
         pickler.deferred += later
@@ -131,6 +137,16 @@ def _comes_first(name: str, value: Any) -> bool:
         return True
     # What says how the class works, in the words of Python or of a library.
     return is_plain(value) and (hasattr(kind, "__get__") or name.startswith("__"))
+
+
+def _reduce_instance(obj: Any, kind: Any) -> Any:
+    """Reduce an instance of a class with a ``__new__`` of its own, if that gets no arguments."""
+    if entry_of(kind) is None or issubclass(kind, BaseException):
+        return NotImplemented
+    reduced = obj.__reduce_ex__(5)
+    if isinstance(reduced, tuple) and reduced[0] is _newobj and len(reduced[1]) == 1:
+        return (new_instance, *reduced[1:])
+    return reduced
 
 
 class _Attributes:
@@ -199,7 +215,7 @@ def _reduce_enum(kind: Any, space: dict[str, Any]) -> tuple[Any, Any, dict[str, 
     Members are not made by the program's own ``__new__`` and ``__init__``, whose arguments
     nobody knows any more, but from what these have left.
     """
-    native = next(base for base in kind._member_type_.__mro__ if _is_native(base))
+    native = _native_base(kind._member_type_)
     members = {
         name: (_native_parts(native, member), _value_of(kind._member_type_, native, member))
         for name, member in kind.__members__.items()
@@ -212,9 +228,13 @@ def _reduce_enum(kind: Any, space: dict[str, Any]) -> tuple[Any, Any, dict[str, 
     )
 
 
-def _is_native(kind: type) -> bool:
-    """Return whether a class is written in C: what its instances hold is not seen from outside."""
-    return not kind.__flags__ & _HEAPTYPE or bool(kind.__flags__ & _IMMUTABLETYPE)
+def _native_base(kind: Any) -> Any:
+    """Return the class in C that a class is derived from, or `kind` if it is one."""
+    return next(
+        base
+        for base in kind.__mro__
+        if not base.__flags__ & _HEAPTYPE or base.__flags__ & _IMMUTABLETYPE
+    )
 
 
 def _native_parts(native: Any, member: Any) -> tuple[Any, list[Any], list[Any]]:
@@ -383,12 +403,16 @@ def _hook_owners(bases: tuple[Any, ...]) -> list[Any]:
     ]
 
 
-def begin_class(kind: type, versions: dict[str, int], state: dict[str, Any], name: str) -> bool:
+def begin_class(
+    kind: type, versions: dict[str, int], state: dict[str, Any], qualname: str, missing: list[str]
+) -> bool:
     """Give a class what makes it work; return whether it was complete before."""
     entry = entry_of(kind)
     knew = entry is not None and entry.knows_state
     if not knew:
-        type.__setattr__(kind, "__qualname__", name)
+        type.__setattr__(kind, "__qualname__", qualname)
+        if entry is not None:
+            entry.missing = {*missing}
     give_attributes(kind, versions, state)
     return knew
 
@@ -398,8 +422,21 @@ def give_attributes(kind: type, versions: dict[str, int], state: dict[str, Any])
     entry = entry_of(kind)
     if entry is not None:
         changed = set(outdated(entry, versions))
+        if entry.missing:
+            entry.missing.difference_update(state)
         state = {name: value for name, value in state.items() if name in changed}
     _set_attributes(kind, state)
+
+
+def new_instance(kind: Any) -> Any:
+    """Make an instance without contents.
+
+    A ``__new__`` that returns the one instance there is looks for it in the class. While that has
+    not got it yet, because this is it, it is left alone.
+    """
+    entry = entry_of(kind)
+    owner = _native_base(kind) if entry is not None and entry.missing else kind
+    return owner.__new__(kind)
 
 
 def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:

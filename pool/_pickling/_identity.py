@@ -46,9 +46,11 @@ class Entry:
         Whether the object is complete without any definition.
     above : bool
         Whether this process's parent knows the object by this token.
+    missing : set of str or None
+        The attributes of a class that are still to come with the message that brought it.
     """
 
-    __slots__ = ("_ref", "above", "applied", "made_here", "token", "versions")
+    __slots__ = ("_ref", "above", "applied", "made_here", "missing", "token", "versions")
 
     def __init__(self, token: str, obj: Any, above: bool, made_here: bool) -> None:
         self.token = token
@@ -56,6 +58,7 @@ class Entry:
         self.applied: dict[str, int] = {}
         self.made_here = made_here
         self.above = above
+        self.missing: set[str] | None = None
         self._ref = _Ref(obj, _forget)
         self._ref.identity = id(obj)
         self._ref.token = token

@@ -306,6 +306,95 @@ PROGRAMS = {
             return str(work(0))
         print(Pool(1).map(said, [0]))
         """,
+    "classes that have one instance": """
+        class Tested:
+            instance = None
+            def __new__(cls):
+                if cls.instance is None:
+                    cls.instance = super().__new__(cls)
+                    cls.instance.n = 1
+                return cls.instance
+        class Looked:
+            def __new__(cls):
+                if not hasattr(cls, "instance"):
+                    cls.instance = super().__new__(cls)
+                    cls.instance.n = 2
+                return cls.instance
+        class Table(dict):
+            instance = None
+            def __new__(cls):
+                if cls.instance is None:
+                    cls.instance = super().__new__(cls)
+                    cls.instance["n"] = 3
+                return cls.instance
+        class App:
+            def __init__(self):
+                self.parts = [[Tested(), Looked(), Table()]]
+        app = App()
+        named = Tested()
+        def work(_):
+            tested, looked, table = app.parts[0]
+            return (
+                tested is Tested() is Tested.instance is named, looked is Looked(),
+                table is Table() is Table.instance, tested.n, looked.n, table["n"],
+            )
+        print(Pool(1).map(work, [0]))
+        """,
+    "descriptors and registries of classes": """
+        import abc, enum, functools
+        class Field:
+            def __init__(self, kind, default=None):
+                self.kind, self.default = kind, default
+            def __set_name__(self, owner, name):
+                self.name = name
+            def __get__(self, obj, cls=None):
+                return self if obj is None else obj.__dict__.get(self.name, self.default)
+            def __set__(self, obj, value):
+                obj.__dict__[self.name] = self.kind(value)
+        class Model:
+            n = Field(int, 5)
+            objects = []
+            @functools.cached_property
+            def twice(self):
+                return self.n * 2
+            class Meta:
+                ordering = ["n"]
+        model = Model.first = Model()
+        model.n = "7"
+        Model.objects.append(model)
+        class Node:
+            all = set()
+            def __init__(self, up=None):
+                self.up = up
+                Node.all.add(self)
+        Node.root = Node()
+        leaf = Node(Node.root)
+        class Color(enum.Enum):
+            RED = 1
+            GREEN = 2
+            def next(self):
+                return ORDER[self]
+        Color.letters = {Color.RED: "r"}
+        ORDER = {Color.RED: Color.GREEN}
+        class Shape(abc.ABC):
+            kinds = {}
+            def __init_subclass__(cls):
+                Shape.kinds[cls.__name__] = cls
+            @abc.abstractmethod
+            def area(self): ...
+        class Square(Shape):
+            def area(self):
+                return 1
+        Square.unit = Square()
+        def work(_):
+            return (
+                Model.n.kind, Model.objects[0] is Model.first is model, model.twice, Model().n,
+                Model.Meta.ordering, leaf.up is Node.root, leaf in Node.all, len(Node.all),
+                Color.RED.next() is Color.GREEN, Color.letters[Color.RED],
+                Square.unit.area(), Shape.kinds["Square"] is Square,
+            )
+        print(Pool(1).map(work, [0]))
+        """,
     "members of enumerations that are data": """
         from collections import Counter
         from datetime import date, datetime, timedelta
