@@ -107,40 +107,6 @@ PROGRAMS = {
         with Pool(1, init) as p:
             print(p.map(work, [0]))
         """,
-    "hooks that look at the contents of a class": """
-        REGISTRY = {}
-        class Plugin:
-            def __init_subclass__(cls):
-                REGISTRY[cls.name] = cls
-                cls.slug = cls.name.upper()
-        class A(Plugin):
-            name = "a"
-        def work(x):
-            return A.name, A.slug, REGISTRY["a"] is A, len(REGISTRY)
-        print(Pool(1).map(work, [1]))
-        """,
-    "a metaclass that reads the contents of a class": """
-        MADE = []
-        class Meta(type):
-            def __init__(cls, name, bases, namespace):
-                MADE.append(namespace["title"])
-                super().__init__(name, bases, namespace)
-        class A(metaclass=Meta):
-            title = "a"
-        def work(x):
-            return A.title, MADE
-        print(Pool(1).map(work, [1]))
-        """,
-    "a metaclass that allows no changes": """
-        class Constants(type):
-            def __setattr__(cls, name, value):
-                raise AttributeError(f"{name} is a constant")
-        class Limits(metaclass=Constants):
-            upper = 3
-        def work(x):
-            return Limits.upper * x, Limits.__qualname__
-        print(Pool(1).map(work, [1]))
-        """,
     "unpickling that uses other globals": """
         SCALE = {"by": 2}
         class Model:
@@ -203,28 +169,6 @@ PROGRAMS = {
             day += timedelta(1)
             day += timedelta(1)
         """,
-    "sentinels of dataclasses": """
-        import dataclasses
-        @dataclasses.dataclass
-        class Point:
-            a: int
-            b: int = 1
-            c: list = dataclasses.field(default_factory=list)
-        def work(_):
-            fields = dataclasses.fields(Point)
-            missing = dataclasses.MISSING
-            @dataclasses.dataclass
-            class Derived(Point):
-                d: int = 2
-            return (
-                [f.name for f in fields if f.default is missing],
-                [f.name for f in fields if f.default_factory is missing],
-                Derived(1),
-            )
-        def said(x):
-            return str(work(x))
-        print(Pool(1).map(said, [1]))
-        """,
     "two names of one object": """
         class Engine:
             runs = 0
@@ -259,204 +203,6 @@ PROGRAMS = {
             print(p.map(peek, [0]))
             print(p.map(add, [0]))
         """,
-    "classes that hold instances of their own": """
-        import dataclasses, math
-        from typing import NamedTuple
-        class Point(NamedTuple):
-            x: int
-            y: int
-        Point.ORIGIN = Point(0, 0)
-        @dataclasses.dataclass(frozen=True, slots=True)
-        class Color:
-            name: str
-        Color.RED = Color("red")
-        Color.numbers = {Color.RED: 1}
-        class Interned:
-            made = {}
-            def __new__(cls, key):
-                if key not in cls.made:
-                    self = cls.made[key] = super().__new__(cls)
-                    self.key = key
-                return cls.made[key]
-            def __getnewargs__(self):
-                return (self.key,)
-        Interned("a")
-        SCALE = 10
-        class Scaled:
-            def __init__(self, n):
-                self.n = n
-            def __getstate__(self):
-                return math.floor(self.n / SCALE)
-            def __setstate__(self, n):
-                self.n = SCALE * n
-            def __eq__(self, other):
-                return self.n == other.n
-            def __hash__(self):
-                return hash(self.n)
-            one = None
-        Scaled.one = Scaled(40)
-        Scaled.all = {Scaled(50)}
-        def work(_):
-            return [
-                Point.ORIGIN, type(Point.ORIGIN) is Point, Color.RED, Color.numbers[Color("red")],
-                Interned("a") is Interned.made["a"], len(Interned.made), Scaled.one.n,
-                Scaled(50) in Scaled.all, Scaled(60) in Scaled.all,
-            ]
-        def said(_):
-            return str(work(0))
-        print(Pool(1).map(said, [0]))
-        """,
-    "classes that have one instance": """
-        class Tested:
-            instance = None
-            def __new__(cls):
-                if cls.instance is None:
-                    cls.instance = super().__new__(cls)
-                    cls.instance.n = 1
-                return cls.instance
-        class Looked:
-            def __new__(cls):
-                if not hasattr(cls, "instance"):
-                    cls.instance = super().__new__(cls)
-                    cls.instance.n = 2
-                return cls.instance
-        class Table(dict):
-            instance = None
-            def __new__(cls):
-                if cls.instance is None:
-                    cls.instance = super().__new__(cls)
-                    cls.instance["n"] = 3
-                return cls.instance
-        class App:
-            def __init__(self):
-                self.parts = [[Tested(), Looked(), Table()]]
-        app = App()
-        named = Tested()
-        def work(_):
-            tested, looked, table = app.parts[0]
-            return (
-                tested is Tested() is Tested.instance is named, looked is Looked(),
-                table is Table() is Table.instance, tested.n, looked.n, table["n"],
-            )
-        print(Pool(1).map(work, [0]))
-        """,
-    "descriptors and registries of classes": """
-        import abc, enum, functools
-        class Field:
-            def __init__(self, kind, default=None):
-                self.kind, self.default = kind, default
-            def __set_name__(self, owner, name):
-                self.name = name
-            def __get__(self, obj, cls=None):
-                return self if obj is None else obj.__dict__.get(self.name, self.default)
-            def __set__(self, obj, value):
-                obj.__dict__[self.name] = self.kind(value)
-        class Model:
-            n = Field(int, 5)
-            objects = []
-            @functools.cached_property
-            def twice(self):
-                return self.n * 2
-            class Meta:
-                ordering = ["n"]
-        model = Model.first = Model()
-        model.n = "7"
-        Model.objects.append(model)
-        class Node:
-            all = set()
-            def __init__(self, up=None):
-                self.up = up
-                Node.all.add(self)
-        Node.root = Node()
-        leaf = Node(Node.root)
-        class Color(enum.Enum):
-            RED = 1
-            GREEN = 2
-            def next(self):
-                return ORDER[self]
-        Color.letters = {Color.RED: "r"}
-        ORDER = {Color.RED: Color.GREEN}
-        class Shape(abc.ABC):
-            kinds = {}
-            def __init_subclass__(cls):
-                Shape.kinds[cls.__name__] = cls
-            @abc.abstractmethod
-            def area(self): ...
-        class Square(Shape):
-            def area(self):
-                return 1
-        Square.unit = Square()
-        def work(_):
-            return (
-                Model.n.kind, Model.objects[0] is Model.first is model, model.twice, Model().n,
-                Model.Meta.ordering, leaf.up is Node.root, leaf in Node.all, len(Node.all),
-                Color.RED.next() is Color.GREEN, Color.letters[Color.RED],
-                Square.unit.area(), Shape.kinds["Square"] is Square,
-            )
-        print(Pool(1).map(work, [0]))
-        """,
-    "members of enumerations that are data": """
-        from collections import Counter
-        from datetime import date, datetime, timedelta
-        from decimal import Decimal
-        from enum import Enum
-        from ipaddress import IPv4Address
-        Day = Enum("Day", {"X": (2020, 1, 2)}, type=date)
-        When = Enum("When", {"X": (2020, 1, 2, 3)}, type=datetime)
-        Period = Enum("Period", {"X": 1}, type=timedelta)
-        Price = Enum("Price", {"X": "0.5"}, type=Decimal)
-        Letters = Enum("Letters", {"X": "a"}, type=frozenset)
-        Parts = Enum("Parts", {"X": "ab"}, type=list)
-        Table = Enum("Table", {"X": ({"a": 1},)}, type=dict)
-        Counts = Enum("Counts", {"X": "hello"}, type=Counter)
-        Host = Enum("Host", {"X": "1.2.3.4"}, type=IPv4Address)
-        class Celsius(float):
-            def __new__(cls, fahrenheit):
-                return super().__new__(cls, (fahrenheit - 32) / 1.8)
-        class HexInt(int):
-            def __new__(cls, text):
-                return super().__new__(cls, int(text, 16))
-        Heat = Enum("Heat", {"X": 212}, type=Celsius)
-        Mask = Enum("Mask", {"X": "ff"}, type=HexInt)
-        class Point:
-            def __init__(self, x, y, z):
-                self.x, self.y, self.z = x, y, z
-        Corner = Enum("Corner", {"X": (1, 2, 3)}, type=Point)
-        def work(_):
-            return str([
-                Day.X.isoformat(), When.X.hour, Period.X.days, Price.X + 1, len(Letters.X),
-                Parts.X[1], Table.X["a"], Counts.X["l"], int(Host.X), Heat.X + 0, Mask.X + 0,
-                Corner.X.z, Heat.X.value, Mask.X.value, Day.X.value, Counts.X.value,
-            ])
-        print(Pool(1).map(work, [0]))
-        """,
-    "hooks of enumerations": """
-        import enum
-        KINDS = []
-        class Listed(enum.Enum):
-            def __init_subclass__(cls):
-                KINDS.append(cls.__name__)
-        class Labelled(enum.Enum):
-            def __init_subclass__(cls, *, label):
-                cls.label = label
-        class Meta(enum.EnumType):
-            def __new__(metacls, name, bases, space):
-                for key in space._member_names:
-                    assert isinstance(space[key][-1], str)
-                    dict.__setitem__(space, key, space[key][0])
-                made = super().__new__(metacls, name, bases, space)
-                made.number = len(made)
-                return made
-        class A(Listed):
-            X = 1
-        class B(Labelled, label="b"):
-            X = 2
-        class C(enum.Enum, metaclass=Meta):
-            X = 3, "x"
-        def work(_):
-            return KINDS, A.X.value, B.X.value, B.label, C.X.value, C.number, C(3) is C.X
-        print(Pool(1).map(work, [0]))
-        """,
     "globals that fail when they are asked for their class": """
         import sys, types
         class Lazy:
@@ -484,26 +230,6 @@ PROGRAMS = {
             return odd.STATE["n"], odd.STATE is STATE
         print(Pool(1).map(work, [0]))
         """,
-    "a class that registers in its own way": """
-        import abc
-        class Plugin(abc.ABC):
-            names = []
-            @classmethod
-            def register(cls, name, kind):
-                cls.names.append(name)
-                return abc.ABCMeta.register(cls, kind)
-        Plugin.register("number", int)
-        def work(x):
-            return isinstance(x, Plugin), Plugin.names
-        print(Pool(1).map(work, [1]))
-        """,
-    "a function whose docstring was taken away": """
-        def work(x):
-            "Work."
-            return work.__doc__
-        work.__doc__ = None
-        print(Pool(1).map(work, [1]))
-        """,
     "attributes of the thread that makes the pool": """
         import threading
         class Numbered(threading.local):
@@ -521,24 +247,6 @@ PROGRAMS = {
                 list(locked.made)
             return numbered.n, numbered.kind, plain.items, locked.items, plain.__dict__
         print(Pool(1).map(work, [0]))
-        """,
-    "functions that share a variable": """
-        def make():
-            n = 0
-            def increase():
-                nonlocal n
-                n += 1
-            def value():
-                return n
-            return increase, value
-        increase, value = make()
-        def read(_):
-            return value()
-        def change(_):
-            increase()
-            return value()
-        with Pool(1) as p:
-            print(p.map(read, [0]), p.map(change, [0]), p.map(read, [0]))
         """,
     "attributes of errors": """
         class Refused(OSError):
