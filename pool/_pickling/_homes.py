@@ -32,8 +32,11 @@ _WATCHED_MAX = 100_000
 # ---------------------------------------------------------------- in the program
 
 
-def home_of(name: str, value: Any) -> str | None:
-    """Return a module, beside the main one, that has an object under the same name.
+def home_of(name: str, value: Any) -> tuple[str, str] | None:
+    """Return a module, beside the main one, that has an object, and the name that it has there.
+
+    The same name, if there is such a module; another one only in modules of the program's own
+    (``from config import SETTINGS as settings``).
 
     None for objects that cannot be filled anew, and for those of the standard library: what these
     are about is a matter of their own in each process.
@@ -43,11 +46,43 @@ def home_of(name: str, value: Any) -> str | None:
     for module_name, module in list(sys.modules.items()):
         if (
             getattr(module, "__dict__", {}).get(name) is value
-            and module_name.partition(".")[0] not in sys.stdlib_module_names
+            and _is_beside(module_name)
             and importable(module_name)
         ):
-            return module_name
+            return module_name, name
+    for module_name in _own_modules():
+        names: dict[str, Any] = getattr(sys.modules.get(module_name), "__dict__", {})
+        for other, content in list(names.items()):
+            if content is value and importable(module_name):
+                return module_name, other
     return None
+
+
+def _is_beside(module_name: str) -> bool:
+    return module_name.partition(".")[0] not in sys.stdlib_module_names
+
+
+#: Modules that came with the program and are not installed, as of some number of modules: to look
+#: at thousands for each object would take longer than to send it.
+_own: tuple[int, list[str]] = (0, [])
+
+
+def _own_modules() -> list[str]:
+    global _own
+    if _own[0] != len(sys.modules):
+        modules = list(sys.modules.items())
+        _own = (len(modules), [name for name, module in modules if _is_own(name, module)])
+    return _own[1]
+
+
+def _is_own(module_name: str, module: ModuleType) -> bool:
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return (
+        type(file) is str
+        and "-packages/" not in file
+        and _is_beside(module_name)
+        and module_name.partition(".")[0] not in ("pool", "store", "__main__", "__mp_main__")
+    )
 
 
 def _can_be_filled(value: Any) -> bool:
@@ -81,14 +116,21 @@ def is_stateless(reduced: str | tuple[Any, ...]) -> bool:
 when_imported: Callable[[str, Callable[[ModuleType], object]], object] | None = None
 
 #: For modules that are not imported yet, by name: what is to be put into them then.
-_awaited: dict[str, dict[str, tuple[Any, Callable[[Any], object]]]] = {}
+_awaited: dict[str, dict[str, tuple[Any, list[Callable[[Any], object]]]]] = {}
 
 #: Of modules that were awaited: their objects, and what each held when the module was imported.
 _as_imported: dict[str, dict[str, tuple[Any, Any]]] = {}
 
 
+#: Objects that were brought home by the message that is being unpickled, by ``id``, and what is in
+#: their place: other names of theirs are still to come.
+_brought: dict[int, tuple[Any, Any]] | None = None
+
+
 def await_modules(names: Iterable[str]) -> None:
     """Await those modules that are not imported yet: what follows may import them."""
+    global _brought
+    _brought = {}
     for name in names:
         if name not in sys.modules and name not in _awaited and when_imported is not None:
             _awaited[name] = {}
@@ -111,10 +153,21 @@ def bring_home(home: str, name: str, value: Any, rebind: Callable[[Any], object]
     rebind : callable
         Called with the object of the module, which is to take the place of `value`.
     """
+    if _brought is not None and id(value) in _brought:
+        rebind(_brought[id(value)][1])
+        return
     awaited = _awaited.get(home)
     if awaited is not None:
-        awaited[name] = (value, rebind)
+        known = awaited.get(name)
+        if known is not None and known[0] is value:
+            known[1].append(rebind)
+        else:
+            awaited[name] = (value, [rebind])
         return
+    _bring(home, name, value, [rebind])
+
+
+def _bring(home: str, name: str, value: Any, rebinds: list[Callable[[Any], object]]) -> None:
     found, held = _as_imported.get(home, {}).pop(name, (None, None))
     if found is value or type(found) is not type(value) or not _is_same(_held_by(found), held):
         return
@@ -126,7 +179,16 @@ def bring_home(home: str, name: str, value: Any, rebind: Callable[[Any], object]
         object.__setattr__(found, "__dict__", vars(value))
     else:
         return
-    rebind(found)
+    if _brought is not None:
+        _brought[id(value)] = (value, found)
+    for rebind in rebinds:
+        rebind(found)
+
+
+def end_message() -> None:
+    """Let go of what was brought home: all names of it have come."""
+    global _brought
+    _brought = None
 
 
 def _imported(name: str, module: ModuleType) -> None:
@@ -137,7 +199,7 @@ def _imported(name: str, module: ModuleType) -> None:
         if _can_be_filled(value)
     }
     for key, arguments in _awaited.pop(name).items():
-        bring_home(name, key, *arguments)
+        _bring(name, key, *arguments)
 
 
 def _held_by(value: Any) -> Any:

@@ -215,7 +215,7 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
         reduced = obj.__reduce_ex__(5)
         home = home_of(name, obj) if is_stateless(reduced) else None
         if home is not None:
-            reduced = (attribute_of, (home, name))
+            reduced = (attribute_of, home)
     if isinstance(reduced, str):
         # It pickles as its name. That can be imported (`math.sqrt`, `numpy.sin`), unless its class
         # travels by value: then the object has to be made once where the name comes from.

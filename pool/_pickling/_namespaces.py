@@ -171,7 +171,13 @@ def bind(names: dict[str, Any], key: str, name: str, version: int, value: Any) -
 
 
 def bind_at_home(
-    home: str, names: dict[str, Any], key: str, name: str, version: int, value: Any
+    home: str,
+    attribute: str,
+    names: dict[str, Any],
+    key: str,
+    name: str,
+    version: int,
+    value: Any,
 ) -> None:
     """Do as `bind`, with an object that the sender has imported from a module by its name."""
     bind(names, key, name, version, value)
@@ -182,7 +188,7 @@ def bind_at_home(
             _written[key, name] = mark(found)
 
     if names[name] is value:
-        bring_home(home, name, value, rebind)
+        bring_home(home, attribute, value, rebind)
 
 
 def note_looked_up(key: str, name: str) -> None:

@@ -20,7 +20,7 @@ from itertools import count
 
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector
 
-from ._homes import await_modules, home_of
+from ._homes import await_modules, end_message, home_of
 from ._kept import LARGE, Kept, sweep
 from ._named import NamedValues, Unpickler, has_identity, looking_for_containers, named_with
 from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
@@ -377,7 +377,7 @@ class _Binding:
 
     def __init__(self, scope: Any, name: str, version: int, value: Any, up: bool) -> None:
         self._scope = scope
-        #: A module that has it under this name, too.
+        #: A module that has it, too, and the name that it has there.
         self.home = None if up or not has_identity(value) else home_of(name, value)
         self.name = name
         self.version = version
@@ -388,7 +388,7 @@ class _Binding:
         if self.up:
             return bind_absent, (self._scope, self.name, self.value)
         bound = (self._scope, self._scope.key, self.name, self.version, self.value)
-        return (bind, bound) if self.home is None else (bind_at_home, (self.home, *bound))
+        return (bind, bound) if self.home is None else (bind_at_home, (*self.home, *bound))
 
 
 def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
@@ -415,7 +415,7 @@ def _value(item: Any) -> Any:
 def _arrivals(*groups: list[Any]) -> list[Any]:
     """Return what tells a receiver of modules that objects of this prelude belong to as well."""
     items = [item for group in groups for item in group if type(item) is _Binding]
-    homes = {item.home: None for item in items if item.home is not None}
+    homes = {item.home[0]: None for item in items if item.home is not None}
     return [_Arrival(tuple(homes))] if homes else []
 
 
@@ -464,6 +464,7 @@ def enter(identity: bytes, lasting: bool, gone: bytes, data: Any = None, *buffer
     held = []
     while file.tell() < nbytes:
         held.append(unpickler.load())
+    end_message()
     if lasting:
         _entered[identity] = held
         while len(_entered) > _REMEMBERED:

@@ -86,6 +86,19 @@ PROGRAMS = {
         with Pool(1, init) as p:
             print(p.map(work, [0, 1]))
         """,
+    "objects imported by another name": """
+        from settings import settings as config, STATE as state, SENTINEL as none, CACHE as cache
+        from settings import CACHE, count, is_debug, is_sentinel
+        state["n"] = 5
+        cache.append(1)
+        def work(_):
+            state["n"] += 1
+            cache.append(2)
+            config.debug = True
+            return is_debug(), count(), is_sentinel(none), cache is CACHE
+        with Pool(1) as p:
+            print(p.map(work, [0, 1]))
+        """,
     "many values imported by name": """
         import settings
         from settings import CACHE, captured
