@@ -19,7 +19,7 @@ from ._origins import importable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
@@ -127,11 +127,22 @@ _as_imported: dict[str, dict[str, tuple[Any, Any]]] = {}
 _brought: dict[int, tuple[Any, Any]] | None = None
 
 
-def await_modules(names: Iterable[str]) -> None:
-    """Await those modules that are not imported yet: what follows may import them."""
+#: Where names of scopes have their objects from, as far as this message tells.
+_places: dict[tuple[str, str], tuple[str, str]] = {}
+
+
+def await_modules(places: dict[tuple[str, str], tuple[str, str]]) -> None:
+    """Await those modules that are not imported yet: what follows may import them.
+
+    Parameters
+    ----------
+    places : dict
+        For names, with the keys of their scopes: a module, and the name that it has there.
+    """
     global _brought
     _brought = {}
-    for name in names:
+    _places.update(places)
+    for name, _ in places.values():
         if name not in sys.modules and name not in _awaited and when_imported is not None:
             _awaited[name] = {}
             when_imported(name, partial(_imported, name))
@@ -168,8 +179,8 @@ def bring_home(home: str, name: str, value: Any, rebind: Callable[[Any], object]
 
 
 def _bring(home: str, name: str, value: Any, rebinds: list[Callable[[Any], object]]) -> None:
-    found, held = _as_imported.get(home, {}).pop(name, (None, None))
-    if found is value or type(found) is not type(value) or not _is_same(_held_by(found), held):
+    found = _take(home, name, type(value))
+    if found is None or found is value:
         return
     if type(value) in _CONTAINERS:
         found.clear()
@@ -185,10 +196,33 @@ def _bring(home: str, name: str, value: Any, rebinds: list[Callable[[Any], objec
         rebind(found)
 
 
+def _take(home: str, name: str, kind: type) -> Any:
+    """Return what a module has had since it was imported, if it is as it was then; only once."""
+    found, held = _as_imported.get(home, {}).pop(name, (None, None))
+    return found if type(found) is kind and _is_same(_held_by(found), held) else None
+
+
+def at_home(key: str, name: str, value: Any) -> Any:
+    """Return the container of a module that is imported already in place of one that comes.
+
+    Before anything else refers to that: an instance which has it, too.
+    """
+    place = _places.get((key, name))
+    if place is None or type(value) not in _CONTAINERS:
+        return value
+    found = _take(*place, type(value))
+    if found is None:
+        return value
+    found.clear()
+    found.update(value) if isinstance(found, dict | set) else found.extend(value)
+    return found
+
+
 def end_message() -> None:
     """Let go of what was brought home: all names of it have come."""
     global _brought
     _brought = None
+    _places.clear()
 
 
 def _imported(name: str, module: ModuleType) -> None:

@@ -12,7 +12,7 @@ from io import BytesIO
 from types import FunctionType, ModuleType
 
 from ._functions import resolve_name
-from ._homes import attribute_of, home_of, is_stateless
+from ._homes import at_home, attribute_of, home_of, is_stateless
 from ._namespaces import is_written, namespace, versions_of
 from ._needs import is_plain, names_in_use
 from ._origins import LruType, importable, scope_of
@@ -250,7 +250,7 @@ def recall(key: str, name: str, version: int, function: Any, arguments: tuple[An
     names = namespace(key)
     if names is not None and name in names and is_written(key, name, version, names[name]):
         return names[name]
-    made = function(*arguments)
+    made = at_home(key, name, function(*arguments))
     _fresh[id(made)] = made
     return made
 

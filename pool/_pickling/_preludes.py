@@ -384,6 +384,11 @@ class _Binding:
         self.value = value
         self.up = up
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The name, with the key of its scope."""
+        return self._scope.key, self.name
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self.up:
             return bind_absent, (self._scope, self.name, self.value)
@@ -415,20 +420,20 @@ def _value(item: Any) -> Any:
 def _arrivals(*groups: list[Any]) -> list[Any]:
     """Return what tells a receiver of modules that objects of this prelude belong to as well."""
     items = [item for group in groups for item in group if type(item) is _Binding]
-    homes = {item.home[0]: None for item in items if item.home is not None}
-    return [_Arrival(tuple(homes))] if homes else []
+    places = {item.key: item.home for item in items if item.home is not None}
+    return [_Arrival(places)] if places else []
 
 
 class _Arrival:
     """Stands before everything that might import modules."""
 
-    __slots__ = ("_homes",)
+    __slots__ = ("_places",)
 
-    def __init__(self, homes: tuple[str, ...]) -> None:
-        self._homes = homes
+    def __init__(self, places: dict[tuple[str, str], tuple[str, str]]) -> None:
+        self._places = places
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return await_modules, (self._homes,)
+        return await_modules, (self._places,)
 
 
 # ---------------------------------------------------------------- entering

@@ -99,6 +99,20 @@ PROGRAMS = {
         with Pool(1) as p:
             print(p.map(work, [0, 1]))
         """,
+    "an object imported by name that others have, too": """
+        from settings import CACHE, STATE, count
+        class Service:
+            def __init__(self, cache, state):
+                self.cache, self.state = cache, state
+        service = Service(CACHE, STATE)
+        CACHE.append(1)
+        def work(_):
+            service.cache.append(2)
+            service.state["n"] += 1
+            return count(), service.cache is CACHE, service.state is STATE
+        with Pool(1) as p:
+            print(p.map(work, [0, 1]))
+        """,
     "many values imported by name": """
         import settings
         from settings import CACHE, captured
