@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-WATCHDOG_SECONDS = 180.0
+# More than a program may take (`TIME_LIMIT` of poolscripts) and then needs to dump its stacks.
+WATCHDOG_SECONDS = 300.0
 # How long what a test has ended may take to be gone. Only a failing test waits that long.
 GRACE_SECONDS = 30.0
 

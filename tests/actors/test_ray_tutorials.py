@@ -13,7 +13,6 @@ import bench.tutorials
 import pool
 
 
-@pytest.mark.watchdog(120)
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda tutorial: tutorial.__name__)
 def test_tutorial(
     start: Callable[..., Any],

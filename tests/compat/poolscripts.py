@@ -197,6 +197,17 @@ def read_line(process: subprocess.Popen[str], limit: float = TIME_LIMIT) -> str:
     return line.decode().rstrip("\n")
 
 
+def mapped_files(pid: int) -> list[str]:
+    """Return the files that a process maps or has open."""
+    folder = Path(f"/proc/{pid}")
+    lines = (folder / "maps").read_text().splitlines()
+    opened = []
+    for entry in (folder / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one by which the folder is read
+            opened.append(os.readlink(entry))
+    return [*(line.split(maxsplit=5)[5] for line in lines if line.count("/")), *opened]
+
+
 class Terminal:
     """A program on a pseudo-terminal of its own, as in a user's shell."""
 

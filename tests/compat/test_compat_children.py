@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from poolkit import PATIENCE
 from poolscripts import command_for, finish, orphans_come_here, read_line, run_program, start
 
 from pool import Pool
@@ -282,5 +283,5 @@ def ask_twice(asked: Pool) -> tuple[int, int, bool]:
 
 def test_a_child_of_a_task_has_a_connection_of_its_own_to_the_pool() -> None:
     with Pool(2) as pool:
-        assert pool.apply_async(ask_twice, (pool,)).get(30) == (0, 9, True)
+        assert pool.apply_async(ask_twice, (pool,)).get(PATIENCE) == (0, 9, True)
     pool.join()

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import storetasks as tasks
+from poolkit import PATIENCE
 
 import store
 from store import _handed
@@ -89,7 +90,7 @@ def test_kept_as_long_as_a_child_of_the_child_lives(
     assert store.stats()["live"] >= NBYTES
     gate.write_text("look")
     assert result.read_text() == "True"
-    grandchild.wait(10)
+    grandchild.wait(PATIENCE)
     assert store.stats()["live"] == 0
 
 

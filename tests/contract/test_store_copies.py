@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import storetasks as tasks
+from poolkit import PATIENCE
 
 import store
 from pool import Pool
@@ -105,11 +106,26 @@ def test_get_copies_nothing(shared: str) -> None:
 def tree_pss() -> int:
     """Return the memory of this process and its descendants, shared pages counted once.
 
-    Nothing may run there meanwhile: one process is read after the other.
+    Nothing may run there meanwhile: one process is read after the other. What programs and
+    libraries are mapped from is left out: other processes of the machine share it, so each one
+    that starts or ends meanwhile would be seen here.
     """
     here = psutil.Process()
-    found = [here, *here.children(recursive=True)]
-    return sum(int(process.memory_full_info().pss) for process in found)
+    return sum(own_pss(process.pid) for process in [here, *here.children(recursive=True)])
+
+
+def own_pss(pid: int) -> int:
+    """Return the proportional memory of a process in all that is no program or library."""
+    total, counts = 0, True
+    with open(f"/proc/{pid}/smaps") as lines:
+        for line in lines:
+            words = line.split(maxsplit=5)
+            if not words[0].endswith(":"):  # the head of a mapping: addresses, ..., its file
+                file = words[5].strip() if len(words) > 5 else ""
+                counts = ".so" not in file and file != os.path.realpath(sys.executable)
+            elif counts and words[0] == "Pss:":
+                total += int(words[1]) << 10
+    return total
 
 
 def test_memory_of_the_tree_while_all_read_one_array(pool: Any, tmp_path: Path) -> None:
@@ -254,7 +270,7 @@ def test_references_in_processes_without_numpy_are_not_copied(shared: str) -> No
         [sys.executable, "-c", WITHOUT_NUMPY],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "POOL_STORE": shared},
     )
     assert (done.stdout, done.stderr) == ("True 0 True\n", "")

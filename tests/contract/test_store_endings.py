@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from poolscripts import mapped_files
 
 from store import _forks
 from store._settings import MODES
@@ -70,14 +70,6 @@ def test_end_with_views_alive_is_quiet(mode: str, ending: str, tmp_path: Path) -
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
     assert not list(tmp_path.iterdir())
-
-
-def mapped_files(pid: int) -> list[str]:
-    """Return the files that a process maps or has open."""
-    folder = Path(f"/proc/{pid}")
-    lines = (folder / "maps").read_text().splitlines()
-    opened = [os.readlink(entry) for entry in (folder / "fd").iterdir()]
-    return [*(line.split(maxsplit=5)[5] for line in lines if line.count("/")), *opened]
 
 
 @pytest.mark.parametrize("mode", MODES)

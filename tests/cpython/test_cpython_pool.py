@@ -25,6 +25,8 @@ LIBRARIES = [
 ]
 # After so many tests that hang, the rest is not tried.
 PATIENCE_FOR_HANGS = 2
+# Seconds for all of them.
+RUN_LIMIT = 600
 
 
 def find_source() -> Path | None:
@@ -39,7 +41,7 @@ SOURCE = find_source()
 pytestmark = [
     pytest.mark.skipif(SOURCE is None, reason="this Python has no test._test_multiprocessing"),
     # Many of these tests sleep, and they are run one after the other for the first that asks.
-    pytest.mark.watchdog(700),
+    pytest.mark.watchdog(PATIENCE_FOR_HANGS * (RUN_LIMIT + 50)),
 ]
 
 
@@ -70,7 +72,7 @@ def run_all(library: str, method: str, folder: Path) -> dict[str, dict[str, Any]
     for _ in range(PATIENCE_FOR_HANGS):
         arguments = [library, method, *results]
         with orphans_come_here():
-            outcome = finish(start(python(str(RUNNER), *arguments), folder), limit=600)
+            outcome = finish(start(python(str(RUNNER), *arguments), folder), limit=RUN_LIMIT)
         for line in outcome.out.splitlines():
             if line.startswith('{"test"'):
                 result = json.loads(line)

@@ -6,17 +6,15 @@ import ast
 import errno
 import os
 import platform
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from poolscripts import environment, run_program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEAD = """
 import os, resource, signal, sys, threading
@@ -138,8 +136,6 @@ def test_default_timeout_of_sockets(tmp_path: Path, method: str) -> None:
     body = f"""
         import socket
         socket.setdefaulttimeout(0.01)
-        ready, go = os.pipe()
-        os.set_inheritable(ready, True)
         os.mkfifo("fifo")
         def hold(_):
             with open("fifo") as fifo:
@@ -262,23 +258,34 @@ def test_interrupts_while_pools_are_made_leave_nothing(tmp_path: Path) -> None:
         pause = threading.Event()
         thread = threading.Thread(target=storm)
         made = interrupted = 0
-        try:
-            thread.start()
-        except KeyboardInterrupt:
-            pass
-        while interrupted < 100:
+        def make_pools():
+            global made, interrupted
             try:
-                with Pool(2) as p:
-                    made += p.apply(square, (1,))
-                p.join()
+                while interrupted < 100:
+                    try:
+                        with Pool(2) as p:
+                            made += p.apply(square, (1,))
+                        p.join()
+                    except KeyboardInterrupt:
+                        interrupted += 1
             except KeyboardInterrupt:
-                interrupted += 1
-        while thread.is_alive():
+                make_pools()  # one may strike between two rounds as well
+        def end_storm():
+            global storming
             try:
                 storming = False
                 thread.join()
             except KeyboardInterrupt:
-                pass
+                end_storm()
+        try:
+            thread.start()
+            make_pools()
+        except KeyboardInterrupt:
+            make_pools()
+        try:
+            end_storm()
+        except KeyboardInterrupt:
+            end_storm()
         p = None
         gc.collect()
         print(pools_of(open_files()))
@@ -346,13 +353,19 @@ def test_privileges_that_were_given_up(tmp_path: Path) -> None:
         with Pool(1) as p:
             print(p.apply(who, (0,))[0])
         # The user stays: another one might not be able to run the interpreter of this test.
-        os.setgroups([23456])
-        os.setresgid(12345, 12345, 12345)
+        try:
+            os.setgroups([23456])
+            os.setresgid(12345, 12345, 12345)
+        except PermissionError:  # root of a sandbox
+            print("refused")
+            sys.exit()
         with Pool(1) as p:
             print(p.apply(who, (0,)))
     """
-    gone = "((12345, 12345, 12345), [23456])"
-    assert run(body, tmp_path) == f"(0, 0, 0)\n{gone}\n"
+    printed = run(body, tmp_path)
+    if printed.endswith("refused\n"):
+        pytest.skip("this root may not give up privileges")
+    assert printed == "(0, 0, 0)\n((12345, 12345, 12345), [23456])\n"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can shut itself in")
@@ -865,6 +878,13 @@ os.close(terminal)
 print(said.decode().strip())
 """
 
+
+def huge_pages_everywhere() -> bool:
+    """Tell whether the kernel gives memory that it was not asked for in pages of 2 MiB."""
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return setting.exists() and "[always]" in setting.read_text()
+
+
 ASKS = """
 from pool import Pool, get_context
 def ask(_):
@@ -884,8 +904,10 @@ def test_a_task_that_asks_on_the_terminal_is_not_stopped(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about that allocator")
+@pytest.mark.skipif(huge_pages_everywhere(), reason="two page faults would be all there are")
 def test_memory_of_freed_arrays_is_used_again(tmp_path: Path, method: str) -> None:
-    # New memory for two arrays of 1 MiB is 512 page faults.
+    # New memory for two arrays of 1 MiB is 512 faults of pages of 4 KiB.
+    pages = (2 << 20) // resource.getpagesize()
     out = run(
         f"""
 def faults(_):
@@ -899,5 +921,5 @@ with get_context({method!r}).Pool(1) as p:
         tmp_path,
     )
     first, *later = ast.literal_eval(out)
-    assert first > 400
-    assert max(later) < 100
+    assert first > pages * 0.8
+    assert max(later) < pages * 0.2

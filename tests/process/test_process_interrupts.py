@@ -202,8 +202,8 @@ def test_a_waiting_thread_is_not_disturbed(tmp_path: Path) -> None:
             with open("/proc/%d/fd/%d" % (fd[0], fd[1]), "rb") as f:
                 return f.read(1)
         thread = threading.Thread(target=lambda: got.append(p.apply(slow, ((os.getpid(), r),))))
-        thread.start()
         try:
+            thread.start()
             while True:
                 signal.pause()
         except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from poolkit import PATIENCE
 
 from pool import Pool, ProgressEvent
 
@@ -105,7 +106,7 @@ def test_a_callback_runs_though_another_thread_sleeps_for_its_own_result(
     called = threading.Event()
     # Nobody waits for this one: it is the sleeping thread that has to be told.
     pool.map_async(abs, [], callback=lambda value: (seen.append(value), called.set()))
-    assert called.wait(60)
+    assert called.wait(PATIENCE)
     assert seen == [[]]
     assert not held.ready()
     (tmp_path / "go").write_text("go")

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 ROOT = Path(__file__).parents[2]
+# A program that needs longer hangs.
+TIME_LIMIT = 120.0
 
 PREAMBLE = """
 from picklingpeer import Worker
@@ -25,21 +27,21 @@ w = Worker()
 """
 
 
-def run_main(script: str, folder: Path, preamble: str = PREAMBLE, timeout: float = 50.0) -> str:
+def run_main(script: str, folder: Path, preamble: str = PREAMBLE) -> str:
     """Run `script` as a file, without a main guard, and return what it prints."""
     file = folder / "program.py"
     file.write_text(preamble + textwrap.dedent(script), encoding="utf-8")
-    return run([str(file)], timeout=timeout)
+    return run([str(file)])
 
 
-def run(arguments: list[str], timeout: float = 50.0, **options: Any) -> str:
+def run(arguments: list[str], **options: Any) -> str:
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", *arguments],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=TIME_LIMIT,
         **options,
     )
     assert done.returncode == 0, done.stdout + done.stderr
