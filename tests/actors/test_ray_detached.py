@@ -6,9 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +22,6 @@ from pool import exceptions
 from pool._transport import _rendezvous as rendezvous
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return the directory of sockets, of this test alone; end what is left there."""
-    # Not pytest's, whose names may be too long for sockets.
-    with tempfile.TemporaryDirectory(prefix="runtime-") as folder:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-        sockets = Path(folder, "actorpool")
-        yield sockets
-        pool.__main__.main(["actors", "--end-all"])
-        late = time.monotonic() + 30
-        # Who is killed by a test removes its socket first, and the directory a moment later.
-        while sockets.exists() and time.monotonic() < late:
-            time.sleep(0.01)
-        assert not sockets.exists()
 
 
 @pytest.fixture

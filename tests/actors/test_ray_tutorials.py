@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +16,10 @@ import pool
 def test_tutorial(
     start: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
     tutorial: Callable[[Any], Any],
 ) -> None:
     if tutorial is web_service:
         pytest.importorskip("flask")
-    # Where detached actors are found: not among the user's own.
-    tmp_path.chmod(0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
     assert tutorial(start(num_cpus=2)) == TUTORIALS[tutorial]
 

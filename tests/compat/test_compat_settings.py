@@ -47,8 +47,9 @@ def test_limits_and_modes(library: str, method: str, tmp_path: Path) -> None:
     csv.field_size_limit(99_999)
     try:
         locale.setlocale(locale.LC_ALL, "C.UTF-8")
-    except locale.Error:
-        pass  # old systems do not have it
+    except locale.Error:  # old systems do not have it
+        print("no such locale")
+        sys.exit()
     tempfile.tempdir = os.getcwd()
     os.umask(0o027)
     os.environ["TZ"] = "KST-9"
@@ -80,7 +81,10 @@ def test_limits_and_modes(library: str, method: str, tmp_path: Path) -> None:
         "3000, 0.25, 5001, True, False, (5, 6, 7), 1048576, 5, True, 'ROUND_DOWN', 28, "
         "7.0, 99999, 'C.UTF-8', True, '0o27', 'KST', -32400"
     )
-    assert run(library, method, body, tmp_path) == f"True [{seen}]\n"
+    printed = run(library, method, body, tmp_path)
+    if printed == "no such locale\n":
+        pytest.skip("this system has no locale C.UTF-8")
+    assert printed == f"True [{seen}]\n"
 
 
 def test_warnings_filters(library: str, method: str, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forking import ended_well, fork, run_in_fork
 
 import store
 import store._depot
@@ -457,18 +458,19 @@ def test_fork_within_the_lock_seals_and_leaves_it_free_in_the_child() -> None:
     store.put(array)
     other = store.empty(COUNT)
     other[:] = 1
+
+    def look() -> None:
+        other[:] = 3
+        assert (array == 1).all() and not _mappings.books.held_here
+
     with _mappings.books:  # as a thread that sends; its finalizers may fork
-        child = os.fork()
-        if not child:
-            other[:] = 3
-            good = bool((array == 1).all()) and not _mappings.books.held_here
-            os._exit(0 if good else 1)
-    assert ended(child) == 0
+        child = fork(look)
+    assert ended_well(child)
     assert (other == 1).all()
 
 
 def test_interrupted_fork_pins_what_the_child_sees(monkeypatch: pytest.MonkeyPatch) -> None:
-    view = store.get(store.put(np.ones(COUNT)))
+    views = [store.get(store.put(np.ones(COUNT)))]
     before = signal.getsignal(signal.SIGINT)
     seen: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda found: seen.append(found.exc_type))
@@ -480,19 +482,20 @@ def test_interrupted_fork_pins_what_the_child_sees(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(_mappings, "seal_all", strike)
     reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
+
+    def look() -> None:
         os.close(writing)
         os.read(reading, 1)
-        good = (view == 1).all() and not seen and signal.getsignal(signal.SIGINT) is before
-        os._exit(0 if good else 1)
+        assert (views[0] == 1).all() and not seen and signal.getsignal(signal.SIGINT) is before
+
+    child = fork(look)
     assert seen == [KeyboardInterrupt]  # as everything that a hook raises
     assert not _mappings.books.held_here and signal.getsignal(signal.SIGINT) is before
-    del view
+    views.clear()
     assert store.stats()["pinned"] == 1
     os.close(reading)
     os.close(writing)
-    assert os.waitpid(child, 0)[1] == 0
+    assert ended_well(child)
     assert not live()
 
 
@@ -857,12 +860,12 @@ def test_child_has_no_say_in_what_its_parent_has_received() -> None:
     blobs, note = sent(sender, receiver)
     blobs.clear()
     assert receiver.due
-    child = os.fork()
-    if not child:
+
+    def be_silent() -> None:
         data = memoryview(np.arange(COUNT)).cast("B")
-        silent = not receiver.due and receiver.pack([data]) == ([data], ((), (), (), ()), [])
-        os._exit(0 if silent else 1)
-    assert os.waitpid(child, 0)[1] == 0
+        assert not receiver.due and receiver.pack([data]) == ([data], ((), (), (), ()), [])
+
+    run_in_fork(be_silent)
     assert receiver.pack([])[1][1:3] == ((note[0][0][-1],), (note[0][0][1],))
     receiver.close()
     sender.close()
@@ -882,12 +885,12 @@ class Stuck:
 def test_child_lets_go_of_what_came_whoever_held_the_locks_at_the_fork() -> None:
     sender, receiver = Link(lambda: None), Link(lambda: None)
     blobs, _ = sent(sender, receiver)
-    child = os.fork()
-    if not child:
+
+    def let_go() -> None:
         _readers._lock = _mappings.books = Stuck()  # type: ignore[assignment]
         receiver.close()
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+
+    run_in_fork(let_go)
     blobs.clear()
     receiver.close()
     sender.close()
@@ -897,11 +900,12 @@ def test_what_a_child_inherited_is_returned_when_it_has_ended() -> None:
     sender, receiver = Link(lambda: None), Link(lambda: None)
     blobs, note = sent(sender, receiver)
     reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
+
+    def live_on() -> None:
         os.close(writing)
         os.read(reading, 1)
-        os._exit(0)
+
+    child = fork(live_on)
     os.close(reading)
     blobs.clear()
     assert receiver.pack([])[1][1] == ()  # let go here, not there
