@@ -18,6 +18,11 @@ import pytest
 WATCHDOG_SECONDS = 300.0
 # How long what a test has ended may take to be gone. Only a failing test waits that long.
 GRACE_SECONDS = 30.0
+# Signals whose handlers a pool, a test or a library might leave changed.
+HANDLED = [
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGALRM,
+    signal.SIGUSR1, signal.SIGUSR2,
+]  # fmt: skip
 
 _real_stderr: int | None = None
 
@@ -77,10 +82,11 @@ def shared_servers() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind(request: pytest.FixtureRequest, shared_servers: None) -> Iterator[None]:
-    """Fail a test after which a child process, a thread or a descriptor is left.
+    """Fail a test after which a child process, a thread, a descriptor or a setting is left.
 
     What the standard's own pool leaves is ended as well, but is no failure of ours.
     """
+    settings = settings_now()
     children = descendants()
     threads = set(threading.enumerate())
     descriptors = open_descriptors()
@@ -92,8 +98,25 @@ def leaves_nothing_behind(request: pytest.FixtureRequest, shared_servers: None) 
         *left_objects(),
         *left_descriptors(descriptors),
     ]
+    changed = [what for what, value in settings_now().items() if value != settings[what]]
+    assert not changed, f"this test leaves changed: {', '.join(changed)}"
     if request.node.get_closest_marker("reference") is None:
         assert not left, "this test leaves behind: " + "; ".join(left)
+
+
+def settings_now() -> dict[str, object]:
+    """Return what belongs to the whole process, and so to the next test as well."""
+    with open("/proc/self/status") as status:  # `os.umask` would change it for a moment
+        umask = next(line for line in status if line.startswith("Umask:"))
+    environ = {**os.environ}
+    environ.pop("PYTEST_CURRENT_TEST", None)
+    return {
+        "the working directory": os.getcwd(),
+        "the umask": umask,
+        "the environment": environ,
+        "sys.path": [*sys.path],
+        "handlers of signals": [signal.getsignal(number) for number in HANDLED],
+    }
 
 
 def shared() -> Iterator[tuple[int, int]]:

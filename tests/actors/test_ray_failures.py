@@ -417,17 +417,27 @@ def test_child_of_a_fork_starts_its_own(ray: Any) -> None:
     assert ray.get(counter.add.remote()) == 2
 
 
-def test_get_is_interrupted_and_the_runtime_goes_on(ray: Any, gate: Any) -> None:
+def test_get_is_interrupted_and_the_runtime_goes_on(
+    ray: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import threading
 
     ref = hold.remote(gate.name)
     main = threading.main_thread().ident
     assert main is not None
     ray.get(pid_of_worker.remote())
+    engine = ref._home.engine
     timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        timer.start()  # here: a busy machine may let it strike before the wait begins
-        ray.get(ref)
+
+    def begin_to_wait(*given: Any) -> Any:
+        patch.undo()
+        timer.start()
+        return engine.wait(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "wait", begin_to_wait)
+        with pytest.raises(KeyboardInterrupt):
+            ray.get(ref)
     timer.join()
     ray.cancel(ref)
     assert ray.get(double.remote(1)) == 2

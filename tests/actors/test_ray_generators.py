@@ -12,6 +12,7 @@ import pytest
 from raytasks import count_then_fail, count_to, double
 
 import pool
+from pool import exceptions
 
 
 @pool.remote
@@ -203,5 +204,9 @@ def test_a_generator_that_is_held_up_is_cancelled(ray: Any, tmp_path: Path) -> N
     os.mkfifo(tmp_path / "gate")
     late = after.remote(str(tmp_path / "gate"), 1)
     completed = late.completed()
-    ray.cancel(late)
-    assert ray.get(completed) is None
+    with open(tmp_path / "gate", "w"):  # once its task waits there
+        ray.cancel(late)
+        assert ray.get(completed) is None
+        with pytest.raises(exceptions.TaskCancelledError):
+            ray.get(next(late))
+        assert late.is_finished()

@@ -7,6 +7,7 @@ without them. What they can start, by `subprocess` or `os.fork`, outlives a work
 from __future__ import annotations
 
 import os
+import select
 import signal
 from typing import TYPE_CHECKING
 
@@ -123,16 +124,30 @@ def check_ends_with_the_worker(folder: Path, kind: str, by: str, method: str, bo
     command, _ = command_for(source, "file", folder)
     with orphans_come_here():
         process = start(command, folder)
-        int(read_line(process))
+        ended = has_ended(int(read_line(process)))
         # Ends when the last process that holds the program's output has ended.
         finish(process)
+        assert ended
+
+
+def has_ended(pid: int) -> bool:
+    """Wait until a process has ended; tell whether it has."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    ended, _, _ = select.select([descriptor], [], [], PATIENCE)
+    os.close(descriptor)
+    return bool(ended)
 
 
 @pytest.mark.parametrize(("kind", "by"), OWNED)
 def test_they_end_with_a_pool_that_is_terminated(tmp_path: Path, kind: str, by: str) -> None:
     body = """
     with context.Pool(1) as p:
-        print(p.apply({kind}, ({by!r},)), flush=True)
+        pid = p.apply({kind}, ({by!r},))
+    print(pid, flush=True)
+    sys.stdin.read()  # the program itself goes on
     """
     check_ends_with_the_worker(tmp_path, kind, by, "", body)
 

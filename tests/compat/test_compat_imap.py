@@ -250,15 +250,26 @@ def test_iterating_after_close(make_pool: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("method", BOTH)
 def test_endless_input_is_read_ahead_by_a_bounded_window(
-    make_pool: Callable[..., Any], method: str
+    make_pool: Callable[..., Any], gate: Gate, method: str
 ) -> None:
-    read = itertools.count()
-    iterator = getattr(make_pool(2), method)(square, map(identity, read))
-    values = list(itertools.islice(iterator, 500))
-    assert set(values) <= {n * n for n in range(200_000)}
-    assert len(set(values)) == 500
-    # `read` has gone on by what was taken and one window, no more.
-    assert next(read) < 200_000
+    # More than the largest window.
+    overrun = threading.Event()
+
+    def items() -> Iterator[tuple[str | None, int]]:
+        yield gate.path, 0
+        for number in itertools.count(1):
+            if number == 5000:
+                overrun.set()
+            yield None, number
+
+    results = getattr(make_pool(2), method)(_hold_or_pass, items())
+    gate.entered()
+    assert not overrun.wait(0.5)
+    gate.release()
+    values = set(itertools.islice(results, 6000))
+    assert overrun.is_set() and len(values) == 6000
+    if method == "imap":
+        assert values == set(range(6000))
 
 
 def test_endless_input_in_chunks(make_pool: Callable[..., Any]) -> None:
@@ -267,9 +278,20 @@ def test_endless_input_in_chunks(make_pool: Callable[..., Any]) -> None:
 
 
 def test_reading_goes_on_only_as_results_are_taken(make_pool: Callable[..., Any]) -> None:
-    blocks = (bytes(100_000) for _ in itertools.count())
-    lengths = make_pool(2).imap(len, blocks)
+    # Large items are read ahead by some megabytes, however quick their tasks are.
+    overrun = threading.Event()
+
+    def blocks() -> Iterator[bytes]:
+        for number in itertools.count():
+            if number == 1000:
+                overrun.set()
+            yield bytes(100_000)
+
+    lengths = make_pool(2).imap(len, blocks())
     assert list(itertools.islice(lengths, 50)) == [100_000] * 50
+    assert not overrun.wait(0.5)
+    assert list(itertools.islice(lengths, 1000)) == [100_000] * 1000
+    assert overrun.is_set()
 
 
 def test_an_abandoned_iterator_does_no_harm(make_pool: Callable[..., Any]) -> None:

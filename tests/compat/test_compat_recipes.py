@@ -229,9 +229,10 @@ def test_waiting_until_nothing_is_left(library: str, tmp_path: Path) -> None:
 
     os.mkfifo("gate")
     done = []
-    going_on = threading.Event()
+    called, going_on = threading.Event(), threading.Event()
 
     def slowly(value):
+        called.set()
         going_on.wait()
         done.append(value)
 
@@ -242,8 +243,6 @@ def test_waiting_until_nothing_is_left(library: str, tmp_path: Path) -> None:
         each = [p.apply_async(square, (n,), callback=done.append) for n in range(20)]
         print(held._job in p._cache, held._job in held._cache, p._cache[held._job] is held)
         open("gate", "w").close()
-        while held._job not in p._cache:
-            pass
         going_on.set()
         ordered, unordered = p.imap(square, range(300)), p.imap_unordered(square, range(300))
         print(ordered._job != unordered._job)
@@ -253,8 +252,14 @@ def test_waiting_until_nothing_is_left(library: str, tmp_path: Path) -> None:
         print(held._event.is_set(), mapped.ready(), all(result.ready() for result in each))
         print(list(ordered) == [n * n for n in range(300)], len(list(unordered)))
         print(held._job in p._cache, {mapped._job, *(result._job for result in each)} & {*p._cache})
+        called.clear()
+        going_on.clear()
+        p.apply_async(square, (2,), callback=slowly)
+        called.wait()
+        print(len(p._cache))
+        going_on.set()
     """
-    expected = "0\nTrue True True\nTrue\nTrue\nTrue True True\nTrue 300\nFalse set()\n"
+    expected = "0\nTrue True True\nTrue\nTrue\nTrue True True\nTrue 300\nFalse set()\n1\n"
     assert run(library, body, tmp_path) == expected
 
 

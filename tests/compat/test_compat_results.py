@@ -88,8 +88,8 @@ def test_a_failed_result(make_pool: Callable[..., Any]) -> None:
 
 
 def test_get_waits_for_the_others_to_finish(make_pool: Callable[..., Any], gate: Gate) -> None:
-    result = make_pool(2).map_async(_fail_or_hold, [None, gate.path], 1)
-    gate.entered()
+    result = make_pool(1).map_async(_fail_or_hold, [None, gate.path], 1)
+    gate.entered()  # by the one worker, so the other one has failed
     with pytest.raises(multiprocessing.TimeoutError):
         result.get(0.05)
     gate.release()

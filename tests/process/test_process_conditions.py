@@ -181,11 +181,11 @@ def test_a_result_that_there_is_no_memory_to_send(tmp_path: Path) -> None:
             for make in (lambda: bytes(400 << 20), lambda: "x" * (400 << 20)):
                 try:
                     print(len(p.apply(make)))
-                except (MemoryError, OSError) as error:
-                    print("no memory")
+                except MemoryError as error:
+                    print(repr(error))
             print(p.map(square, range(3)), p.apply(os.getpid) == worker)
     """
-    assert run(body, tmp_path) == "no memory\n" * 2 + "[0, 1, 4] True\n"
+    assert run(body, tmp_path) == "MemoryError()\n" * 2 + "[0, 1, 4] True\n"
 
 
 def test_a_result_that_may_not_be_written(tmp_path: Path) -> None:
@@ -378,15 +378,18 @@ def test_a_program_that_has_shut_itself_in(tmp_path: Path) -> None:
             print(p.map(abs, range(3)))
         try:
             os.chroot(".")
-        except PermissionError:  # in a sandbox
-            print("PoolError")
+        except PermissionError:  # root of a sandbox
+            print("refused")
         else:
             try:
                 print(Pool(1).map(abs, range(3)))
             except PoolError:
                 print("PoolError")
     """
-    assert run_program(source, tmp_path).succeeded() == "[0, 1, 2]\nPoolError\n"
+    printed = run_program(source, tmp_path).succeeded()
+    if printed.endswith("refused\n"):
+        pytest.skip("this root may not shut itself in")
+    assert printed == "[0, 1, 2]\nPoolError\n"
 
 
 @pytest.mark.parametrize(
@@ -613,7 +616,7 @@ def test_a_fork_that_returns_leaves_no_trace(tmp_path: Path, kind: str, value: s
         kept = []
         def work(n):
             with open("ran", "a") as file:
-                file.write(f"{{n}} ")
+                file.write(f"{{n}}:{{os.getpid()}} ")
             if n == 3:
                 kept.append((*os.pipe(), os.fork()))
                 ready, go, child = kept[0]
@@ -628,11 +631,14 @@ def test_a_fork_that_returns_leaves_no_trace(tmp_path: Path, kind: str, value: s
             return ({kind})(n)
         with Pool(1) as p:
             got = p.map(work, range(500), 1)
+            worker = p.apply(os.getpid)
         # Once each; not in order if the worker was slow: what was behind is taken back then.
-        ran = sorted(int(n) for n in open("ran").read().split())
-        print(got == [({kind})(n) for n in range(500)], ran == list(range(500)))
+        ran = [word.split(":") for word in open("ran").read().split()]
+        print(got == [({kind})(n) for n in range(500)])
+        print(sorted(int(n) for n, _ in ran) == list(range(500)))
+        print({{int(pid) for _, pid in ran}} == {{worker}})
     """
-    assert run(body, tmp_path) == "True True\n"
+    assert run(body, tmp_path) == "True\n" * 3
 
 
 @pytest.mark.parametrize("end", ["return", "sys.exit(0)"])

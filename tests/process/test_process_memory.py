@@ -253,10 +253,13 @@ def wait_for_one(results: list[Any]) -> list[Any]:
 
 
 def test_turned_off(make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    Readings(monkeypatch).available = 0
+    readings = Readings(monkeypatch)
+    readings.available = 0
     monkeypatch.setenv("POOL_MEMORY_LIMIT", "off")
     pool = make_pool(1)
     keeper = pool.apply(take_and_keep, (TOO_MUCH,))
+    # Some looks were due by then.
+    assert not readings.looks.acquire(timeout=0.5)
     assert pool.map(pid, range(1000), 1) == [keeper] * 1000
 
 
