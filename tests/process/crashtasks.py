@@ -204,6 +204,15 @@ def fail_until(log: str, calls: int) -> int:
     return count
 
 
+def hold_first(log: str) -> str:
+    """Hang when it is called for the first time."""
+    log_line(log, os.getpid())
+    with open(log) as lines:
+        if len(lines.read().split()) == 1:
+            signal.pause()
+    return "done"
+
+
 def hold_marked(job: tuple[str, int]) -> int:
     """Hang at one item."""
     path, n = job
