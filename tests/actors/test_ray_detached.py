@@ -451,6 +451,36 @@ def test_command_lists_and_ends(ray: Any, capsys: pytest.CaptureFixture[str]) ->
         ray.get(actor.add.remote())
 
 
+def test_command(ray: Any) -> None:
+    def command(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pool", "actors", *options],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+    assert (command().returncode, command().stdout) == (0, "")
+    pid = ray.get(make().pid.remote())
+    listed = command()
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert listed.stdout.splitlines()[1].split() == ["tests", "it", "Counter", str(pid), "alive"]
+    refused = command("--end", "other")
+    assert (refused.returncode, refused.stderr) == (1, "no detached actor named 'other'\n")
+    assert command("--end-all").stdout.splitlines()[1].split()[-1] == "ended"
+    assert ended(pid)
+
+
+@pytest.mark.parametrize("asked", [{"num_gpus": 1}, {"resources": {"disk": 1}}, {"num_gpus": 0.5}])
+def test_what_nobody_could_count_is_refused(start: Any, asked: dict[str, Any]) -> None:
+    start(num_cpus=1, num_gpus=1, resources={"disk": 1})
+    with pytest.raises(ValueError, match="leave num_gpus and resources away"):
+        make(**asked)
+    with pytest.raises(ValueError, match="no actor named 'it'"):
+        pool.get_actor("it")
+
+
 def test_directory_that_others_can_enter_is_refused(ray: Any, runtime: Path) -> None:
     runtime.mkdir(mode=0o755)
     runtime.chmod(0o755)

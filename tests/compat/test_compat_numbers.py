@@ -32,8 +32,16 @@ def test_numbers_of_numpy(make_pool: Callable[..., Any]) -> None:
     pool.join()
 
 
+@pytest.fixture
+def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave pools of ours no other reason to wake up: they look at the memory now and then."""
+    monkeypatch.setenv("POOL_MEMORY_LIMIT", "off")
+
+
 @pytest.mark.parametrize("timeout", FOREVER, ids=str)
-def test_waiting_for_months(make_pool: Callable[..., Any], gate: Gate, timeout: float) -> None:
+def test_waiting_for_months(
+    make_pool: Callable[..., Any], gate: Gate, nobody_looks: None, timeout: float
+) -> None:
     pool = make_pool(1)
     results = [pool.apply_async(hold, (gate.path, n)) for n in range(3)]
     values = pool.imap(square, range(3))
@@ -49,7 +57,9 @@ def test_waiting_for_months(make_pool: Callable[..., Any], gate: Gate, timeout: 
 
 @pytest.mark.ours_only
 @pytest.mark.parametrize("timeout", [np.float64(1e8), np.int64(10**7), 1e8, 10**9], ids=str)
-def test_items_that_may_take_months(make_pool: Callable[..., Any], timeout: float) -> None:
+def test_items_that_may_take_months(
+    make_pool: Callable[..., Any], nobody_looks: None, timeout: float
+) -> None:
     pool = make_pool(1)
     assert pool.apply(square, (3,), timeout=timeout) == 9
     assert pool.map(square, range(3), timeout=timeout) == [0, 1, 4]

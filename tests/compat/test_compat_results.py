@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import multiprocessing
 import threading
 import traceback
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from poolkit import PATIENCE, Gate
+from poolkit import PATIENCE, Flavour, Gate
 from pooltasks import (
     Rebuilt,
     Unsendable,
@@ -121,6 +123,21 @@ def test_handles_are_async_results(make_pool: Callable[..., Any]) -> None:
     pool.join()
 
 
+@pytest.mark.parametrize("method", ["apply_async", "map_async", "imap"])
+def test_a_result_that_was_taken_does_not_keep_its_pool(flavour: Flavour, method: str) -> None:
+    pool = flavour.make(1)
+    given: Any = (2,) if method == "apply_async" else [2]
+    result = getattr(pool, method)(square, given)
+    assert (list(result) == [4]) if method == "imap" else result.get(PATIENCE)
+    pool.terminate()
+    pool.join()
+    left = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert left() is None
+    assert result is not None
+
+
 def test_a_result_outlives_its_pool(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(1)
     result = pool.map_async(square, [1, 2])
@@ -172,6 +189,41 @@ def test_callbacks_of_maps_get_the_whole_list_once(
         result.get(PATIENCE)
     assert len(seen) == 1
     assert [type(error) for error in failed] == [KeyError]
+
+
+class Refusing:
+    """Raises when it is pickled."""
+
+    def __reduce__(self) -> Any:
+        raise LookupError("not to be sent")
+
+
+@pytest.mark.parametrize("method", ["apply_async", "map_async", "starmap_async"])
+def test_what_cannot_be_sent_is_told_by_another_thread(
+    make_pool: Callable[..., Any], method: str
+) -> None:
+    # Who submits may hold a lock that the callback takes.
+    lock, told = threading.Lock(), threading.Event()
+    seen: list[Any] = []
+
+    def failed(error: BaseException) -> None:
+        seen.append(threading.current_thread())
+        told.set()
+        if seen[0] is not threading.main_thread():
+            with lock:
+                seen.append(error)
+
+    arguments: Any = {"apply_async": (Refusing(),), "map_async": [Refusing()]}
+    pool = make_pool(1)
+    with lock:
+        given = arguments.get(method, [(Refusing(),)])
+        result = getattr(pool, method)(identity, given, error_callback=failed)
+        assert told.wait(PATIENCE)
+        assert seen[0] is not threading.main_thread() and len(seen) == 1
+    with pytest.raises(LookupError, match="not to be sent"):
+        result.get(PATIENCE)
+    assert type(seen[1]) is LookupError
+    assert pool.map(square, range(3)) == [0, 1, 4]
 
 
 def test_callbacks_do_not_overlap(make_pool: Callable[..., Any]) -> None:

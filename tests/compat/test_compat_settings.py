@@ -87,6 +87,25 @@ def test_limits_and_modes(library: str, method: str, tmp_path: Path) -> None:
     assert printed == f"True [{seen}]\n"
 
 
+def test_arguments_and_levels_of_logging(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    import logging
+    sys.argv[1:] = ["--verbose", "a file"]
+    logging.disable(logging.WARNING)
+
+    def look(_):
+        log = logging.getLogger("a.b")
+        levels = log.isEnabledFor(logging.WARNING), log.isEnabledFor(logging.ERROR)
+        return sys.argv[0] == argv[0], sys.argv[1:], levels
+
+    argv = [*sys.argv]
+    with Pool(1) as p:
+        print(p.map(look, [0]))
+    """
+    expected = "[(True, ['--verbose', 'a file'], (False, True))]\n"
+    assert run(library, method, body, tmp_path) == expected
+
+
 def test_warnings_filters(library: str, method: str, tmp_path: Path) -> None:
     body = """
     import warnings

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from poolscripts import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 joblib = pytest.importorskip("joblib")
 
-from pool import cpu_count  # noqa: E402  # after what may be missing
+from pool._cpus import usable_cpus  # noqa: E402  # after what may be missing
 from pool.util.joblib import PoolBackend, register, register_ray  # noqa: E402  # needs joblib
 
 
@@ -93,7 +94,7 @@ def test_workers_stay_within_a_context_and_nested_calls_are_threads() -> None:
     ("asked", "number"), [(None, 1), (3, 3), (-1, "cpus"), (-1000, 1)], ids=str
 )
 def test_numbers_of_workers(asked: int | None, number: Any) -> None:
-    expected = cpu_count() if number == "cpus" else number
+    expected = usable_cpus() if number == "cpus" else number
     assert PoolBackend().effective_n_jobs(asked) == expected
 
 
@@ -133,6 +134,16 @@ def test_calls_within_the_loop_over_a_generator(tmp_path: Path) -> None:
     for gate in gates.values():
         gate.write_text("x")
     assert list(values) == [2, 4, 6]
+
+
+def test_all_cpus_are_those_that_may_be_used(tmp_path: Path) -> None:
+    source = """
+        import os
+        from pool.util.joblib import PoolBackend
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        print([PoolBackend().effective_n_jobs(asked) for asked in (-1, -2, 3)])
+    """
+    assert run_program(source, tmp_path).succeeded() == "[1, 1, 3]\n"
 
 
 def test_the_name_that_ray_uses() -> None:

@@ -1,0 +1,125 @@
+"""Pools that nobody ends: what is told of them, by whom they are ended, and who may end them."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import python, run_command, run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD = """
+import gc, os, pickle, select, subprocess, sys
+from pool import Pool, PoolTerminated
+
+def workers_of(pool):
+    return [os.pidfd_open(worker.pid) for worker in pool._pool]
+
+def wait_for_ends(workers):
+    # As long as it takes: the test has a limit.
+    for worker in workers:
+        select.select([worker], [], [])
+        os.close(worker)
+"""
+
+
+def program(body: str) -> str:
+    return HEAD + textwrap.dedent(body)
+
+
+def test_a_warning_that_is_an_error_is_shown_and_the_workers_end(tmp_path: Path) -> None:
+    source = program("""
+        p = Pool(2)
+        workers = workers_of(p)
+        del p
+        gc.collect()
+        wait_for_ends(workers)
+        print("ended")
+    """)
+    done = run_command(python("-W", "error::ResourceWarning", "-c", source), tmp_path)
+    assert (done.returncode, done.out) == (0, "ended\n"), done
+    assert "Exception ignored" in done.err and "Pool.__del__" in done.err, done
+    assert "ResourceWarning: unclosed running multiprocessing pool" in done.err, done
+
+
+@pytest.mark.parametrize("before", ["", "p.close()"])
+def test_what_a_class_does_when_it_is_terminated_is_not_done_by_the_collector(
+    tmp_path: Path, before: str
+) -> None:
+    source = program(f"""
+        class Mine(Pool):
+            def terminate(self):
+                print("terminate")
+                super().terminate()
+        p = Mine(1)
+        p.map(abs, [1])
+        workers = workers_of(p)
+        {before}
+        del p
+        gc.collect()
+        wait_for_ends(workers)
+        print("ended")
+        with Mine(1):
+            pass
+    """)
+    assert run_program(source, tmp_path).succeeded() == "ended\nterminate\n"
+
+
+def test_an_error_callback_may_end_the_pool_under_hundreds_of_calls(tmp_path: Path) -> None:
+    # Each of them fails by that, and its own callback ends the pool again.
+    source = program("""
+        os.mkfifo("gate")
+        def work(given):
+            if given == [0]:
+                open("gate").close()
+                raise ValueError("failed")
+            return given
+        told = []
+        def failed(error):
+            told.append(type(error).__name__)
+            p.terminate()
+        p = Pool(1)
+        results = [p.apply_async(work, ([n],), error_callback=failed) for n in range(800)]
+        open("gate", "w").close()
+        for result in results:
+            result.wait()
+        p.terminate()
+        p.join()
+        print(told.count("ValueError"), told.count("PoolTerminated"), len(told))
+        for result in results[1:]:
+            try:
+                result.get()
+            except PoolTerminated:
+                pass
+        try:
+            p.apply(abs, (1,))
+        except ValueError as error:
+            print(error)
+    """)
+    assert run_program(source, tmp_path).succeeded() == "1 799 800\nPool not running\n"
+
+
+ELSEWHERE = """
+import pickle, psutil, sys
+p = pickle.load(sys.stdin.buffer)
+print(p._processes, p.stats()["workers"], psutil.Process().children(recursive=True))
+print(p.map(abs, [-1, -2]), len(p._pool))
+p.terminate()
+p.join()
+"""
+
+
+def test_a_pool_that_was_sent_to_a_program_starts_when_it_is_used(tmp_path: Path) -> None:
+    source = program(f"""
+        with Pool(2) as p:
+            sent = pickle.dumps(p)
+            done = subprocess.run(
+                [sys.executable, "-c", {ELSEWHERE!r}], input=sent, stdout=subprocess.PIPE
+            )
+            print(done.stdout.decode(), end="")
+            print(pickle.loads(sent) is p)
+    """)
+    assert run_program(source, tmp_path).succeeded() == "2 [] []\n[1, 2] 2\nTrue\n"
