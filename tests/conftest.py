@@ -98,8 +98,8 @@ def leaves_nothing_behind(request: pytest.FixtureRequest, shared_servers: None) 
         *left_objects(),
         *left_descriptors(descriptors),
     ]
-    changed = [what for what, value in settings_now().items() if value != settings[what]]
-    assert not changed, f"this test leaves changed: {', '.join(changed)}"
+    changed = {what: now for what, now in settings_now().items() if now != settings[what]}
+    assert not changed, f"this test leaves changed, from {settings} to {changed}"
     if request.node.get_closest_marker("reference") is None:
         assert not left, "this test leaves behind: " + "; ".join(left)
 
@@ -108,8 +108,9 @@ def settings_now() -> dict[str, object]:
     """Return what belongs to the whole process, and so to the next test as well."""
     with open("/proc/self/status") as status:  # `os.umask` would change it for a moment
         umask = next(line for line in status if line.startswith("Umask:"))
-    environ = {**os.environ}
-    environ.pop("PYTEST_CURRENT_TEST", None)
+    # pytest's own, and what libraries set when they are imported (scikit-learn: KMP_...).
+    kept = ("PYTEST_", "KMP_")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(kept)}
     return {
         "the working directory": os.getcwd(),
         "the umask": umask,

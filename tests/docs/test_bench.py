@@ -296,6 +296,7 @@ def test_a_tutorial_that_differs_is_seen(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bench.tutorials.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # which gets the folder of the programs
     assert bench.tutorials.main(["streamed"]) == 0
     wrong = dict.fromkeys(bench.tutorials.tutorials(), 0)
     monkeypatch.setattr(bench.tutorials, "tutorials", lambda: wrong)
