@@ -243,10 +243,10 @@ def test_callbacks_do_not_overlap(make_pool: Callable[..., Any]) -> None:
     waiters = [threading.Thread(target=jobs[n].get) for n in (50, 100, 150)]
     for waiter in waiters:
         waiter.start()
-    for thing in (*waiters, pool):
-        if thing is pool:
-            pool.close()
-        thing.join()
+    for waiter in waiters:
+        waiter.join()
+    pool.close()
+    pool.join()
     assert overlaps == [False] * 200
 
 
