@@ -92,7 +92,7 @@ def test_a_door_is_answered_again_after_descriptors_were_short(
     monkeypatch.setattr(rendezvous, "accept", accept)
     monkeypatch.setattr("pool._in_worker._detached.sleep", slept.append)
     detached = Detached(None, {})  # type: ignore[arg-type]
-    monkeypatch.setattr(detached, "_introduce", lambda channel: None)
+    monkeypatch.setattr(detached, "_introduce", lambda channel, made: None)
     monkeypatch.setattr(detached, "_welcome", welcomed.append, raising=False)
     with pytest.raises(SystemExit):
         detached._answer_door(_socket.socket.__new__(_socket.socket))
