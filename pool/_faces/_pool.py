@@ -90,6 +90,7 @@ class Pool(StandardPool):
     _as_standard = "Pool"
     #: Workers are started by the first call.
     _starts_later = False
+    _state = "INIT"
 
     def __init__(
         self,
@@ -101,7 +102,6 @@ class Pool(StandardPool):
         *,
         blas_threads: int | None = None,
     ) -> None:
-        self._state = "INIT"
         if processes is None:
             from pool._cpus import usable_cpus
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pool._local._peers import Peer
 
 
+#: In the place of the position of the item that raised: the chunk has not even been sent.
+UNSENT = -1
+
+
 class Outcomes:
     """Deliver outcomes. Everything here runs under the driver's lock.
 
@@ -127,7 +131,8 @@ class Outcomes:
                 )  # fmt: skip
                 failure = bool(failed)
                 if failure:
-                    _annotate(job.describe(start, failed - 1), outcomes[0])
+                    if failed != UNSENT:
+                        _annotate(job.describe(start, failed - 1), outcomes[0])
                     failure = not job.mode & CAUGHT
                 if job.sink.deliver(start, outcomes, failure):
                     driver.calling.append(job.sink)
@@ -138,14 +143,18 @@ class Outcomes:
     def unsent(self, peer: Peer, message_id: int, error: OSError | MemoryError) -> None:
         """Fail the chunks of a message that could not be sent."""
         sent = peer.sent.pop(message_id, None)
-        left = 0 if sent is None else sum(stop - start for _, start, stop in sent.runs)
-        while left:
-            left -= 1
-            event = ev.MessageAnswered(peer.worker_id, message_id, 1, not left, 0.0, (0,))
-            # One of its own for each call, with notes of its own.
-            raised = type(error)(*error.args)
-            raised.add_note("while sending it to a worker")
-            self._deliver(event, [raised], 1)
+        runs = [] if sent is None else list(sent.runs)
+        left = sum(stop - start for _, start, stop in runs)
+        for job_id, start, stop in runs:
+            job = self._driver.jobs.get(job_id)
+            for chunk in range(start, stop):
+                left -= 1
+                event = ev.MessageAnswered(peer.worker_id, message_id, 1, not left, 0.0, (0,))
+                # One of its own for each call, with notes of its own.
+                raised = type(error)(*error.args)
+                if job is not None:
+                    raised.add_note(f"while sending {job.describe(chunk)} to a worker")
+                self._deliver(event, [raised], UNSENT)
 
     def fail_chunk(self, command: ev.FailChunk) -> None:
         """Fail a chunk whose worker ended while running it."""

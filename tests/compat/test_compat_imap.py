@@ -278,19 +278,19 @@ def test_endless_input_in_chunks(make_pool: Callable[..., Any]) -> None:
 
 
 def test_reading_goes_on_only_as_results_are_taken(make_pool: Callable[..., Any]) -> None:
-    # Large items are read ahead by some megabytes, however quick their tasks are.
+    # By the largest window, however quick the tasks are.
     overrun = threading.Event()
 
     def blocks() -> Iterator[bytes]:
         for number in itertools.count():
-            if number == 1000:
+            if number == 5000:
                 overrun.set()
-            yield bytes(100_000)
+            yield bytes(10_000)
 
     lengths = make_pool(2).imap(len, blocks())
-    assert list(itertools.islice(lengths, 50)) == [100_000] * 50
+    assert list(itertools.islice(lengths, 50)) == [10_000] * 50
     assert not overrun.wait(0.5)
-    assert list(itertools.islice(lengths, 1000)) == [100_000] * 1000
+    assert list(itertools.islice(lengths, 5000)) == [10_000] * 5000
     assert overrun.is_set()
 
 
