@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench._chart import svg
 from bench._figures import amount, from_plain, measured, middle, missed, number, to_plain
-from bench._peers import USUAL, find_peers
+from bench._peers import LINGERING, USUAL, find_peers
 from bench._system import machine
 from bench._table import markdown
 from bench._work import FULL, ONCE, OURS, QUICK, Result
@@ -69,18 +69,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scale = ONCE if given.once else QUICK if given.quick else FULL
     if given.rounds:
         scale = replace(scale, rounds=given.rounds)
-    options = {"peers": peers, "only": given.only, "scale": asdict(scale)}
     results: list[Result] = []
     interrupted = False
     try:
         for suite in given.suite:
             wanted = [row for row in rows(suite) if scale.has(row, given.only)]
-            for result in run_suite(suite, wanted, options):
-                results.append(result)
-                print(one_line(result), flush=True)
+            for some, turns in in_turns(wanted, peers):
+                keys = [row.key for row in some]
+                options = {"peers": turns, "only": keys, "scale": asdict(scale)}
+                for result in run_suite(suite, some, options):
+                    add(result, results)
     except KeyboardInterrupt:
         interrupted = True
         print("interrupted: only these rows are written", file=sys.stderr)
+    order = [row.key for suite in NAMES for row in rows(suite)]
+    results.sort(key=lambda result: order.index(result.key))
     if results or not interrupted:
         write(given.results or (RESULTS if is_full(given) else RESULTS / "quick"), results)
     if interrupted:
@@ -88,6 +91,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = missed(results)
     print("\n".join(["", "missed bounds:", *lines] if lines else ["", "all bounds are met"]))
     return 1 if given.check and lines else 0
+
+
+def in_turns(wanted: list[Row], peers: list[str]) -> Iterator[tuple[list[Row], list[str]]]:
+    """Yield rows, and who does them, for one process each."""
+    lingering = [name for name in peers if name in LINGERING]
+    others = [name for name in peers if name not in LINGERING]
+    # Those that are about one of them: ours has its turns beside it.
+    about = [row for row in wanted if set(row.peers) & set(lingering)]
+    rest = [row for row in wanted if row not in about]
+    yield rest, others
+    if lingering:
+        yield about, peers
+        yield [row for row in rest if not row.peers], lingering
+
+
+def add(result: Result, results: list[Result]) -> None:
+    """Enter what one process has measured, beside what another one has of the same row."""
+    for known in results:
+        if known.key == result.key:
+            known.figures.update(result.figures)
+            result.left_out.pop(OURS, None)  # it has had its turn
+            known.left_out.update(result.left_out)
+            return
+    results.append(result)
+    print(one_line(result), flush=True)
 
 
 def is_full(given: argparse.Namespace) -> bool:

@@ -395,6 +395,10 @@ PEERS = (
     Peer("ray", "ray.util.multiprocessing", _ray_session, _RAY_PROGRAM, rounds=3),
 )
 
+#: What these leave in the process are threads: a pool that forks it afterwards may never return. So
+#: they have their turns after the others, in a process of their own.
+LINGERING = ("dask", "ray")
+
 #: Enough to see where ours stands, for a short run.
 USUAL = ("pool", "multiprocessing fork", "concurrent.futures")
 

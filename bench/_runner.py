@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench._work import Row, Scale
 
 #: Seconds for one piece of work. Only something that hangs needs them; the row goes on without it.
-PATIENCE = 120
+PATIENCE = 60
 
 #: Rounds that every row gets, however slow, unless fewer were asked for.
 LEAST_ROUNDS = 3

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import bench.__main__
 import bench.tutorials
 from bench._chart import svg
 from bench._figures import from_plain, middle, missed, ratio, to_plain
@@ -302,3 +303,28 @@ def test_a_tutorial_that_differs_is_seen(
     monkeypatch.setattr(bench.tutorials, "tutorials", lambda: wrong)
     assert bench.tutorials.main(["streamed"]) == 1
     assert "1 programs: 1 different" in capsys.readouterr().out
+
+
+def test_who_leaves_threads_has_turns_after_the_others() -> None:
+    wanted = [row for row in rows("actors") if row.key in ("ray-task", "ray-linear")]
+    wanted += [row for row in rows("tasks") if row.key in ("apply", "apply-floor")]
+    turns = [
+        ([row.key for row in some], names)
+        for some, names in bench.__main__.in_turns(wanted, ["pool", "loky", "dask", "ray"])
+    ]
+    assert turns == [
+        (["ray-linear", "apply", "apply-floor"], ["pool", "loky"]),
+        (["ray-task"], ["pool", "loky", "dask", "ray"]),
+        (["apply"], ["dask", "ray"]),
+    ]
+
+
+def test_turns_of_one_row_become_one_result(capsys: pytest.CaptureFixture[str]) -> None:
+    found: list[Result] = []
+    bench.__main__.add(result([1.0], [2.0]), found)
+    later = Result("row", "a row", "s", True, [], {"dask": [9.0]}, {"ray": "fell", OURS: "lost"})
+    bench.__main__.add(later, found)
+    (row,) = found
+    assert row.figures == {OURS: [1.0], STANDARD: [2.0], "dask": [9.0]}
+    assert row.left_out == {"ray": "fell"}
+    assert len(capsys.readouterr().out.splitlines()) == 1
