@@ -16,7 +16,7 @@ from pool._local._express import call_now
 from pool._local._jobs import Job
 from pool._local._members import members
 from pool._local._scheduler import Scheduler
-from pool._local._streams import Batch, CallStream
+from pool._local._streams import Batch, CallStream, told_apart
 from pool._local._tending import TendedLead
 from pool._pickling import drop_large, forget_all, inherits, start_anew
 from pool._pickling._shared import ALL, number_globals, upcoming
@@ -354,8 +354,7 @@ class LocalEngine:
         due: list[Any] = list(driver.calling)
         for _, under_way in _items(driver.called):
             due += under_way or [None]
-        found += [(getattr(sink, "_job_id", id(sink)), sink) for sink in due]
-        return found
+        return found + told_apart(due)
 
     def resize(self, processes: int) -> None:
         """Have so many workers that may run tasks at the same time."""

@@ -23,7 +23,7 @@ from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from pool._local._driver import Driver
@@ -115,7 +115,9 @@ class CallStream:
 class Batch(Source):
     """Source and sink of one job of a stream."""
 
-    __slots__ = ("_due", "_driver", "calls", "job_id", "results", "stream", "waiting")
+    __slots__ = (
+        "_due", "_driver", "_under_way", "calls", "job_id", "results", "stream", "waiting",
+    )  # fmt: skip
 
     def __init__(self, stream: CallStream, job_id: int) -> None:
         super().__init__(0, False, 1)
@@ -127,6 +129,8 @@ class Batch(Source):
         #: Calls without outcome.
         self.waiting = 0
         self._due: deque[Any] = deque()
+        #: Whose callbacks are being run.
+        self._under_way: list[Any] = []
 
     def take(self, pending: deque[tuple[tuple[Any, ...], Any]]) -> None:
         """Move everything that is pending into this job."""
@@ -235,11 +239,29 @@ class Batch(Source):
                 result = due.popleft()
             except IndexError:
                 return  # another thread took the last one
+            self._under_way.append(result)
             try:
                 shield.opened(result.call_back)
             except BaseException:
                 due.appendleft(result)  # as in `Driver.call_back`
                 raise
+            finally:
+                self._under_way.remove(result)
+
+    def called(self) -> list[Any]:
+        """Return the results whose callbacks are due, or under way."""
+        return [*list(self._due), *self._under_way]
+
+
+def told_apart(sinks: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Return number and result of each call, of sinks whose callbacks are due or under way."""
+    found: list[tuple[Any, Any]] = []
+    for sink in sinks:
+        results = sink.called() if isinstance(sink, Batch) else ()
+        found += [((result._job_id, result._index), result) for result in results]
+        if not results:  # one that travels alone; or this is between two of them
+            found.append((getattr(sink, "_job_id", id(sink)), sink))
+    return found
 
 
 class _Dropped:
