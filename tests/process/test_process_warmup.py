@@ -225,6 +225,26 @@ def test_what_the_program_has_not_loaded_is_not_loaded_for_it(tmp_path: Path) ->
     assert run(install(tmp_path), body, tmp_path) == ""
 
 
+def test_a_worker_imports_nothing_for_its_first_array(tmp_path: Path) -> None:
+    body = """
+    import sys
+    import numpy
+    from pool import Pool
+
+    def modules(_):
+        return set(sys.modules)
+
+    def increment(array):
+        return array + 1
+
+    with Pool(1) as p:
+        before = p.apply(modules, (0,))
+        assert p.apply(increment, (numpy.zeros(1_000_000),))[-1] == 1
+        print(p.apply(modules, (0,)) - before)
+    """
+    assert run("", body, tmp_path) == "set()\n"
+
+
 def test_only_what_is_installed_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     known = len(sys.modules)
