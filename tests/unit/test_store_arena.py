@@ -15,8 +15,8 @@ import pytest
 import store
 import store._depot
 from store._arena import Arena
-from store._memory import HUGE, PAGE, map_file, unmap
-from store._segments import Segment
+from store._memory import HUGE, PAGE, collapse, map_file, unmap
+from store._segments import FRESH, Segment
 from store._settings import MODES
 
 MIB = 1 << 20
@@ -74,6 +74,33 @@ def test_trim_gives_everything_back(arena: Arena) -> None:
     assert arena.trim(0) >= 10 * MIB
     assert arena.resident - arena.live <= 2 * MIB
     arena.free(kept)
+
+
+@pytest.mark.parametrize("failing_after", [None, 0, 2])
+def test_what_is_written_in_steps_is_whole_and_its_neighbours_too(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, failing_after: int | None
+) -> None:
+    """Wherever fresh pages begin, and if the system has no huge ones left in between."""
+    calls = []
+
+    def collapse_some(address: int, nbytes: int) -> int:
+        calls.append(nbytes)
+        if failing_after is not None and len(calls) > failing_after:
+            return errno.EAGAIN
+        return collapse(address, nbytes)
+
+    monkeypatch.setattr(store._memory, "collapse", collapse_some)
+    generator = np.random.default_rng(7)
+    written = []
+    for nbytes in (PAGE, FRESH - PAGE, FRESH + 1, 3 * FRESH + 3 * PAGE + 5, 5 * FRESH, 3 * PAGE):
+        data = generator.bytes(nbytes)
+        place = segment, offset = arena.allocate(nbytes)
+        arena.write(place, memoryview(data))
+        written.append((segment, offset, data))
+    for segment, offset, data in written:
+        assert os.pread(segment.fd, len(data), offset) == data
+        assert not segment.missing(offset, len(data))
+        assert segment.resident == segment._populated.count(1) * PAGE
 
 
 def test_what_fails_leaves_nothing_allocated(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
