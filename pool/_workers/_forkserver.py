@@ -45,7 +45,7 @@ from pool._workers._carried import beyond
 from pool._workers._heap import keep_freed
 from pool._workers._lifeline import Lifeline, tie
 from pool._workers._settings import apply_common
-from pool._workers._warmup import load
+from pool._workers._warmup import load, load_missing, load_next
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ class Client:
         self.pids: dict[int, int] = {}
         self.waiting: list[tuple[int, int, int]] = []
         self.notices: list[tuple[int, int, int]] = []
+        #: How many workers were forked for it; modules that those to come are likely to import.
+        self.forks = 0
+        self.foreseen: list[str] = []
         #: It waits for the pids of its workers.
         self.asks = False
         self.gone = False
@@ -123,6 +126,7 @@ class ForkServer:
         self._collects = control is not None or gc.isenabled()
         #: By which spawned workers agree on `hash` as well; not in the program's environment.
         self._seed = os.environb.get(b"PYTHONHASHSEED", b"random")
+        self._cpus = os.cpu_count() or 1
         #: Whose environment this process has.
         self._applied: dict[str, Any] | None = None
         #: What every worker receives into: inherited, it costs a worker only the pages
@@ -227,10 +231,13 @@ class ForkServer:
             return  # and with it the socket of the pool, which sees that
         assert head[0] == CONNECT
         _, settings, prefix, buffers, streams = head
-        if prefix == "ForkServer" and settings["carried"]:
-            # Once here, and not in each worker on pages of its own.
-            settings["carried"] = beyond(settings["carried"])
         client = Client(Channel(socket_from(fds[0])), settings, prefix)
+        if prefix == "ForkServer":
+            # Once here, and not in each worker on pages of its own.
+            load_missing(settings["learned"])
+            client.foreseen = settings["foreseen"]
+            if settings["carried"]:
+                settings["carried"] = beyond(settings["carried"])
         given = dict(zip(streams, fds[2:], strict=True))
         client.fds = [fds[1], given.get(1, -1), given.get(2, -1)]
         client.payload = (blobs[0], blobs[1:]) if blobs else buffers
@@ -338,6 +345,10 @@ class ForkServer:
     def _fork_some(self) -> None:
         for client in list(self.clients.values()):
             for _ in range(min(FORKS_AT_ONCE, len(client.waiting))):
+                # Where each CPU has a worker, another one could not begin sooner. From here on
+                # each of them would import that again.
+                if client.forks >= self._cpus and load_next(client.foreseen):
+                    break
                 self._fork(client, *client.waiting.pop(0))
             if client.notices or client.asks:
                 self._notify(client)
@@ -359,6 +370,7 @@ class ForkServer:
             self.lifeline.discard()
             os.close(fd)
             client.pids[worker_id] = pid
+            client.forks += 1
             self.children[pid] = (client, worker_id)
             return
         try:

@@ -7,6 +7,7 @@ It may have a *successor*, which has loaded besides what tasks had to import: in
 that this process has too, and that forked children would have for nothing. That takes a second
 for some packages, and so does each worker's own import, of every pool. The successor is started
 beside the pools that are in use, nobody waits for it, and later pools get their workers from it.
+Modules that come with Python take milliseconds: a running forkserver loads these for the next pool.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv
 from pool._workers._standing import place, rlimits, standing
-from pool._workers._warmup import MANY, installed
+from pool._workers._warmup import MANY, installed, is_of_python
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ _unreaped: dict[int, ForkServerProcess | None] = {}
 #: What tasks had to import, in that order; and how many successors were of no use.
 _learned: dict[str, None] = {}
 _vain = 0
+_of_python: dict[str, None] = {}
 _seed = ""
 
 
@@ -179,8 +181,14 @@ def learn(names: Iterable[str], files: dict[str, str]) -> None:
     """
     here = {top for top, file in files.items() if installed(top) == file}
     for name in names:
-        if name.partition(".")[0] in here and name in sys.modules:
-            _learned[name] = None
+        top = name.partition(".")[0]
+        if top in here and name in sys.modules:
+            (_of_python if is_of_python(top) else _learned)[name] = None
+
+
+def learned_of_python() -> list[str]:
+    """Return modules of Python's own among them: any forkserver loads these, in milliseconds."""
+    return list(_of_python)
 
 
 def is_first() -> bool:

@@ -13,7 +13,8 @@ import sys
 import time
 
 from pool._transport._watch import allow, allowed
-from pool._workers import _carried
+from pool._workers import _carried, _servers
+from pool._workers._foreseen import foreseen
 from pool._workers._imports import when_imported
 from pool._workers._streams import manners, write_alike
 
@@ -88,6 +89,9 @@ def capture(
         "zone": _zone(),
         "streams": () if inherited else manners(),
         "carried": {} if inherited else _carried.changes(),
+        # Modules that tasks had to import, or will have to.
+        "learned": [] if inherited else _servers.learned_of_python(),
+        "foreseen": [] if inherited else foreseen(),
     }
 
 

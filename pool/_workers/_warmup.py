@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from itertools import islice
@@ -11,7 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: So many modules that tasks have loaded are worth a message.
+SOME = 5
+
+#: So many of installed packages are worth another forkserver.
 MANY = 25
+
+#: Where Python's own modules are; nowhere, if they were frozen into a program.
+LIBRARY = os.path.dirname(getattr(os, "__file__", "/nowhere/os.py")) + os.sep
+
+#: Folders of what was installed.
+PACKAGES = {"site-packages", "dist-packages"}
 
 #: A bound for the message. What is behind these is mostly imported by them.
 NAMES_MAX = 2000
@@ -42,18 +52,44 @@ def news(known: int) -> tuple[list[str], dict[str, str]]:
 
 
 def installed(top: str) -> str:
-    """Return the file of an installed package or module; empty for any other.
+    """Return the file of a package or module that is installed or Python's own; else nothing.
 
     Those of the program itself may have been edited before the next pool is made.
     """
+    file = _file_of(top)
+    return file if file.startswith(LIBRARY) or PACKAGES & set(file.split(os.sep)) else ""
+
+
+def is_of_python(top: str) -> bool:
+    """Return whether a package or module comes with Python, and is one for programs to use."""
+    file = _file_of(top)
+    return top != "test" and file.startswith(LIBRARY) and not PACKAGES & set(file.split(os.sep))
+
+
+def _file_of(top: str) -> str:
     module = sys.modules.get(top)
     if not isinstance(module, type(sys)):
         return ""
     # Not by attribute: a lazy module would be loaded by that.
     file = object.__getattribute__(module, "__dict__").get("__file__")
-    if type(file) is not str:
-        return ""
-    return file if {"site-packages", "dist-packages"} & set(file.split(os.sep)) else ""
+    return file if type(file) is str else ""
+
+
+def load_missing(names: Iterable[str]) -> bool:
+    """Load modules that come with Python in a running forkserver; return whether there were any."""
+    missing = [name for name in names if name not in sys.modules]
+    if missing:
+        load(missing)
+        gc.freeze()  # or the collector's marks would unshare the pages
+    return bool(missing)
+
+
+def load_next(names: list[str]) -> bool:
+    """Take names from a list until one was loaded; return whether there was one."""
+    while names:
+        if load_missing([names.pop(0)]):
+            return True
+    return False
 
 
 def load(names: Iterable[str]) -> str:

@@ -54,7 +54,7 @@ from pool._workers._outcomes import encode, end_fork, flush_streams
 from pool._workers._parts import PART, values_of
 from pool._workers._payloads import blobs_of, chunks_of
 from pool._workers._quick import Loop
-from pool._workers._warmup import MANY, news
+from pool._workers._warmup import SOME, news
 
 _get_ident = _thread.get_ident
 
@@ -388,7 +388,7 @@ class Worker:
         self._end_fork(None)
         flush_streams()
         flush_files()
-        if self.tells and len(sys.modules) >= self._modules + MANY:
+        if self.tells and len(sys.modules) >= self._modules + SOME:
             self._tell_imports()
         now = perf_counter()
         elapsed = now - self._begun
@@ -409,7 +409,7 @@ class Worker:
         """Tell what the tasks have imported: workers to come may find it loaded."""
         known, self._modules = self._modules, len(sys.modules)
         names, files = news(known)
-        if len(names) < MANY:
+        if len(names) < SOME:
             return
         try:
             self.channel.send((IMPORTED, names, files))

@@ -1,0 +1,101 @@
+"""Which modules of Python's own the tasks will need, as far as the program shows it.
+
+A fork of the program has all its modules. A worker from the forkserver imports what its tasks
+use: `json`, `logging` and `urllib` in each of eight workers take longer than all the rest of a
+short program. So the forkserver loads them, once, before it forks the first worker.
+
+Not all that the program has loaded: everybody would wait for that. What counts is what functions
+of the main module refer to, but for those that run now, whose work is done here; and what
+modules of the program's own refer to, since workers import these whole. Packages that are
+installed may take seconds; for them see `pool._workers._servers`.
+
+It is a guess that changes no result. So nothing of the user's runs here: no attribute is asked
+for that a class of theirs could answer.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
+
+from pool._workers._warmup import installed, is_of_python
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Modules of the program's own that are looked through.
+OWN_MAX = 50
+
+
+def foreseen() -> list[str]:
+    """Return modules that tasks are likely to import."""
+    main = sys.modules.get("__main__")
+    if main is None:
+        return []
+    namespace = vars(main)
+    names = _names_used(namespace)
+    looked_through = {"__main__"}
+    found: dict[str, None] = {}
+    pending: list[Any] = []
+    for name in names:
+        value = namespace.get(name)
+        if type(value) is ModuleType:
+            pending += _submodules(value.__name__, names)
+        pending.append(value)
+    while pending:
+        name = _module_of(pending.pop())
+        module = sys.modules.get(name)
+        if type(module) is not ModuleType or name in looked_through:
+            continue
+        looked_through.add(name)
+        top = name.partition(".")[0]
+        if is_of_python(top):
+            found[name] = None
+        elif not installed(top) and top not in ("pool", "store") and OWN_MAX > len(looked_through):
+            pending += vars(module).values()
+    return list(found)
+
+
+def _module_of(value: Any) -> str:
+    """Return the name of a module, or of that which a function or class comes from."""
+    kind = type(value)
+    if kind is str:
+        return str(value)
+    if kind is ModuleType:
+        name = value.__name__
+    elif kind is type or kind is FunctionType or kind is BuiltinFunctionType:
+        name = value.__module__
+    else:
+        return ""
+    return name if type(name) is str else ""
+
+
+def _submodules(package: str, names: set[str]) -> list[str]:
+    """Return modules of a package that are used as its attributes, such as `urllib.request`."""
+    full = (f"{package}.{name}" for name in names)
+    return [name for name in full if name in sys.modules]
+
+
+def _names_used(namespace: dict[str, Any]) -> set[str]:
+    """Return all names in the functions and methods of a module, but for those that run."""
+    running = set()
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        running.add(frame.f_code)
+        frame = frame.f_back
+    pending: list[CodeType] = []
+    for value in list(namespace.values()):
+        members = list(vars(value).values()) if type(value) is type else [value]
+        for member in members:
+            if type(member) is staticmethod or type(member) is classmethod:
+                member = member.__func__
+            if type(member) is FunctionType and member.__globals__ is namespace:
+                pending.append(member.__code__)
+    names: set[str] = set()
+    while pending:
+        code = pending.pop()
+        if code not in running:
+            names.update(code.co_names)
+            pending += [part for part in code.co_consts if type(part) is CodeType]
+    return names
