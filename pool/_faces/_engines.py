@@ -150,6 +150,16 @@ class Engines:
         """
         if not hasattr(os, "fork"):
             raise error
+        self._dispose_of_idle()
+        with self._lock():
+            self._check_running()
+            engine = self._made("fork")
+            engine.claims.add(get_ident())
+            self._sides.append(engine)
+        return engine
+
+    def _dispose_of_idle(self) -> None:
+        """Let go of the engines that have run what they were made for."""
         me = get_ident()
         with self._lock():
             self._check_running()
@@ -162,12 +172,6 @@ class Engines:
         # Without the lock: whoever drives one may be in a callback, which makes calls.
         for side in done:
             side.dispose()
-        with self._lock():
-            self._check_running()
-            engine = self._made("fork")
-            engine.claims.add(me)
-            self._sides.append(engine)
-        return engine
 
     def sharing(self, engine: LocalEngine, inherits: int) -> LocalEngine:
         """Return `engine`, or one whose workers have inherited the shared memory that is needed.
@@ -182,14 +186,16 @@ class Engines:
         if inherits <= engine.inherited:
             return engine
         with self._lock():
-            known = self._sharing
+            before = known = self._sharing
             if known is None or not known.usable or known.inherited < inherits:
                 self._check_running()
-                made = self._made("fork")
-                if known is not None and not known.foreign:
-                    self._sides.append(known)  # until it has no work any more
-                known = self._sharing = made
+                known = self._made("fork")
+                if before is not None and not before.foreign:
+                    self._sides.append(before)  # until it has no work any more
+                self._sharing = known
             known.claims.add(get_ident())
+        if known is not before:
+            self._dispose_of_idle()
         return known
 
     def resize(self, processes: int) -> None:

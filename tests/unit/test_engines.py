@@ -93,10 +93,22 @@ def test_an_engine_on_shared_memory_is_kept_for_the_thread_that_is_about_to_use_
     first = in_thread(lambda: table.engines.sharing(main, 2))
     first.inherited = 2
     assert in_thread(lambda: table.engines.sharing(main, 2)) is first
-    other = in_thread(lambda: table.engines.sharing(main, 3))
-    assert other is not first
+    assert first.ends == []
+    assert table.engines.sharing(main, 3) is not first  # in this thread: numbers of others recur
     table.inheriting()
     assert first.ends == []
+
+
+def test_an_engine_on_shared_memory_goes_when_another_has_more(table: Table) -> None:
+    main: Any = table.engines.main
+    for number in range(2, 5):
+        found: Any = table.engines.sharing(main, number)
+        found.inherited = number
+        found.claims.clear()  # by its job, which is over
+    *before, last = table.made[1:]
+    assert [engine.ends for engine in before] == [["disposed"]] * 2
+    assert last.ends == []
+    assert table.engines.all() == [last, main]
 
 
 def test_an_engine_that_has_nothing_to_do_goes_once(table: Table) -> None:
