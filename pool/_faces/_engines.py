@@ -99,16 +99,19 @@ class Engines:
     def current(self) -> LocalEngine:
         """Return the engine; a new one after a fork or a crash, and at first use."""
         engine = self.main
-        if engine is None or not engine.usable:
-            if engine is not None and engine.driver.ended:
-                engine.driver.check_open()  # the program is ending: none is started any more
+        while engine is None or not engine.usable:
+            if engine is not None:
+                if engine.driver.ended:
+                    engine.driver.check_open()  # the program is ending: none is started any more
+                self._check_running()
+                # First, for the new one may need its descriptors. And without the lock: whoever
+                # drives it may be in a callback, which makes calls.
+                engine.dispose()
             with self._lock():
-                engine = self.main
-                if engine is None or not engine.usable:
+                if self.main is engine:  # no other thread was quicker
                     self._check_running()
-                    if engine is not None:
-                        engine.dispose()
-                    engine = self.start()
+                    self.start()
+                engine = self.main
         return engine
 
     def _lock(self) -> RLock:

@@ -111,6 +111,23 @@ def test_an_engine_on_shared_memory_goes_when_another_has_more(table: Table) -> 
     assert table.engines.all() == [last, main]
 
 
+def test_an_engine_is_replaced_while_its_callback_makes_a_call(table: Table) -> None:
+    main: Any = table.engines.main
+    main.usable = False
+    callback = threading.Thread(target=table.engines.current, daemon=True)
+
+    def wait_for_who_drives() -> None:
+        table.disposing = lambda: None
+        callback.start()
+        callback.join(60)
+        assert not callback.is_alive()
+
+    table.disposing = wait_for_who_drives
+    assert table.engines.current() is table.made[-1]
+    assert len(table.made) == 2
+    assert main.ends == ["disposed", "disposed"]  # by both, which does no harm
+
+
 def test_an_engine_that_has_nothing_to_do_goes_once(table: Table) -> None:
     first = table.inheriting()
     first.claims.clear()
