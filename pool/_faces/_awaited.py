@@ -8,6 +8,7 @@ one, which the task may `get`: then the Pool's worker becomes a guest of the run
 from __future__ import annotations
 
 import os
+import sys
 
 from pool._in_worker._guest import WithValues
 from pool._local._awaited import Awaited, InPlace
@@ -121,20 +122,25 @@ def parcel_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
 
 def found(values: Iterable[Any]) -> bool:
     """Return whether there is a reference among values, or in lists and dicts among them."""
+    handles = _handles()
     pending = [values]
     # A list may contain itself.
     seen: set[int] = set()
     while pending:
         for value in pending.pop():
-            if isinstance(value, Ref):
+            if isinstance(value, (Ref, *handles)):
                 return True
             if isinstance(value, (*_CONTAINERS, dict)):
                 if id(value) not in seen:
                     seen.add(id(value))
                     pending.append(value.values() if isinstance(value, dict) else value)
-            elif isinstance(getattr(value, "_ref", None), Ref):
-                return True  # the handle of an actor
     return False
+
+
+def _handles() -> tuple[type[Any], ...]:
+    """Return the classes of what holds the reference of an actor, if there can be any."""
+    classes = sys.modules.get("pool._ray._classes")
+    return () if classes is None else (classes.ActorHandle, classes.ActorMethod)
 
 
 #: What is looked into; a reference that an object of the user's holds is found by pickle.

@@ -79,12 +79,15 @@ def options(given: Mapping[str, Any]) -> Options:
 
 
 def name_of(function: object) -> str:
-    """Return how error messages call a function."""
-    name = getattr(function, "__qualname__", None)
-    if name is None:
-        inner = getattr(function, "func", None)  # a partial
-        return name_of(inner) if inner is not None else type(function).__qualname__
-    module = getattr(function, "__module__", None)
+    """Return how error messages call a function; never raises."""
+    try:
+        name = getattr(function, "__qualname__", None)
+        if name is None:
+            inner = getattr(function, "func", None)  # a partial
+            return name_of(inner) if inner is not None else type(function).__qualname__
+        module = getattr(function, "__module__", None)
+    except Exception:
+        return type(function).__qualname__  # the `__getattr__` of its class raises something else
     return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
 
 

@@ -208,6 +208,23 @@ def test_pool_outlives_the_runtime_whose_guest_it_was(start: Any) -> None:
     workers.join()
 
 
+class Lookup:
+    """Says in its own way that it has no such attribute."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __reduce__(self) -> Any:
+        return Lookup, ()
+
+
+def test_objects_with_odd_attributes_are_arguments_beside_the_runtime(ray: Any) -> None:
+    with Pool(1) as workers:
+        assert workers.apply(type, (Lookup(),)) is Lookup
+        assert workers.map(type, [Lookup()]) == [Lookup]
+        assert list(workers.imap(type, [Lookup()])) == [Lookup]
+
+
 _seen: list[Any] = []
 
 

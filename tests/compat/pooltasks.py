@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from multiprocessing import current_process
-from typing import Any
+from typing import Any, ClassVar
 
 STATE: dict[str, Any] = {}
 
@@ -81,6 +81,21 @@ class Rebuilt(Exception):
 def fail_rebuilt(code: int) -> None:
     """Raise an exception that plain pickle cannot rebuild."""
     raise Rebuilt(code, "lost")
+
+
+class Settings:
+    """A callable that looks all attributes up in a dict, and says so if they are not there."""
+
+    values: ClassVar[dict[str, Any]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.values[name]
+
+    def __reduce__(self) -> Any:
+        return Settings, ()
+
+    def __call__(self, number: int) -> float:
+        return 1 / number
 
 
 def unpicklable(_: object = None) -> object:

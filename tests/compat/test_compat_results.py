@@ -14,6 +14,7 @@ import pytest
 from poolkit import PATIENCE, Flavour, Gate
 from pooltasks import (
     Rebuilt,
+    Settings,
     Unsendable,
     add,
     divide,
@@ -330,6 +331,19 @@ def test_errors_carry_the_worker_s_traceback(make_pool: Callable[..., Any]) -> N
         shown = "".join(traceback.format_exception(caught.value))
         assert "direct cause" in shown
         assert "pooltasks.py" in shown
+
+
+def test_errors_of_an_object_with_odd_attributes(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    calls: list[Callable[[], Any]] = [
+        lambda: pool.apply(Settings(), (0,)),
+        lambda: pool.apply_async(Settings(), (0,)).get(PATIENCE),
+        lambda: pool.map(Settings(), [1, 0]),
+        lambda: list(pool.imap(Settings(), [1, 0])),
+    ]
+    for call in calls:
+        with pytest.raises(ZeroDivisionError):
+            call()
 
 
 @pytest.mark.parametrize(
