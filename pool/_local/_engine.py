@@ -429,6 +429,8 @@ class LocalEngine:
         """Wait until all workers have ended, after `close` or `terminate`."""
         for lazy in members(self.lazies):
             lazy.lift()
+        # What another thread is just about to be told of is neither in the jobs nor in a worker.
+        self.catch_up()
         driver = self.driver
         self.lead.wait(lambda: driver.over)
         self.dispose()

@@ -122,6 +122,38 @@ def test_a_pool_is_not_over_between_two_workers(
     assert set(seen) == {False}
 
 
+def test_a_call_that_comes_as_the_last_worker_dies_is_not_lost_to_join(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    pool.apply(os.getpid)
+    engine = pool._engine
+    settle, settling, go_on = Arrivals.settle, threading.Event(), threading.Event()
+
+    def hold_up(*args: Any) -> None:
+        settling.set()
+        assert go_on.wait(PATIENCE)
+        settle(*args)
+
+    class Lazy:
+        def lift(self) -> None:
+            """Let the other thread go on, now that this one joins."""
+            go_on.set()
+
+    lazy = Lazy()
+    engine.lazies.add(lazy)
+    monkeypatch.setattr(Arrivals, "settle", hold_up)
+    driving = threading.Thread(target=engine.wait, args=(settling.is_set,))
+    driving.start()
+    pool._pool[0].kill()
+    assert settling.wait(PATIENCE)
+    result = pool.apply_async(abs, (-5,))
+    pool.close()
+    pool.join()
+    driving.join()
+    assert result.get() == 5
+
+
 def test_a_call_that_comes_when_its_pool_has_just_been_terminated_fails(
     make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
