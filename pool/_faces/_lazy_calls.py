@@ -99,18 +99,17 @@ def start_imap(
     source.engine = engine
     flow.source = source
     flow.open = source.open
-    job_id = engine.submit(function, mode, source, flow, label, *limits)
-    flow.job_id = source.job_id = job_id
-    # Last: other threads that find it there have the rest of its input read.
-    engine.lazies.add(flow)
-    if in_memory and not source.final:
-        flow.watch()
     iterator = kind(pool, flow, chunksize)
+    flow.job_id = source.job_id = engine.submit(function, mode, source, flow, label, *limits)
     try:
+        # Not before: other threads that find it there have the rest of its input read.
+        engine.lazies.add(flow)
+        if in_memory and not source.final:
+            flow.watch()
         if isinstance(source, Fed):
             source.start()
-    except KeyboardInterrupt:
-        iterator.cancel()
+    except BaseException:
+        iterator.cancel()  # nobody reads its input: it would never be over
         raise
     return iterator
 

@@ -92,6 +92,25 @@ def test_an_imap_is_looked_at_while_it_starts(
     assert list(pool.imap(abs, range(100))) == list(range(100))
 
 
+def test_an_imap_that_cannot_start_a_thread_leaves_nothing_to_wait_for(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "actorpool-input":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        pool.imap(abs, iter(range(3)))
+    assert not pool._cache
+    pool.close()
+    pool.join()
+
+
 def test_a_pool_is_not_over_between_two_workers(
     make_pool: Callable[..., Any], gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
