@@ -207,7 +207,11 @@ class Flow:
         something else, and want what the tasks do and not what they return.
         """
         if self.engine.method != "nested":
-            self.engine.driver.locked(self._look_later)
+            driver = self.engine.driver
+            if driver.inside():
+                self._look_later()  # the pickling of a task, or a finalizer, has called `imap`
+            else:
+                driver.locked(self._look_later)
         elif self.open is not None:
             # There is no clock in a task's own engine, and what is open is sent to its parent.
             self._opened = WINDOW_ITEMS

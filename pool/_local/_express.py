@@ -75,7 +75,7 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
         None if this is not the moment for it: submit the call instead.
     """
     driver, lead = engine.driver, engine.lead
-    if driver.jobs:
+    if driver.jobs or driver.held_here:
         return None
     shielded = shield.enter()
     try:

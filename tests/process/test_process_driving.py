@@ -219,6 +219,18 @@ def test_a_call_is_cancelled_within_the_lines_of_the_driver(
     assert not result.cancel()
 
 
+def test_calls_within_the_lines_of_the_driver(make_pool: Callable[..., Any]) -> None:
+    # As the pickling of an item makes them, and a finalizer that comes at the wrong moment.
+    pool = make_pool(1)
+    pool.apply(abs, (1,))
+    locked = pool._engine.driver.locked
+    # Longer than what is read ahead: so there is something to come back to.
+    results = locked(lambda: pool.imap(abs, [*range(100)]))
+    assert list(results) == list(range(100))
+    with pytest.raises(RuntimeError, match="cannot be waited for"):
+        locked(lambda: pool.apply(abs, (1,)))
+
+
 def signal_and_hold(pid: int, path: str, number: int = signal.SIGTERM) -> int:
     """Send a signal to the program, and wait until it lets go."""
     os.kill(pid, number)
