@@ -18,7 +18,7 @@ from ._encoding import ATOMS
 from ._identity import adopt, entry_for, entry_of, outdated
 from ._needs import is_plain
 from ._picklers import BasePickler
-from ._slots import is_slot, reduce_slot, slot_values, slots_of
+from ._slots import is_slot, native_base, reduce_slot, slot_values, slots_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from ._identity import Entry
 
 _newobj: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # missing in typeshed
-
-_HEAPTYPE = 1 << 9
-_IMMUTABLETYPE = 1 << 8
 
 #: What Enum keeps for itself in a member; the rest is the program's.
 _MEMBER_NAMES = ("_value_", "_name_", "__objclass__", "_sort_order_")
@@ -215,7 +212,7 @@ def _reduce_enum(kind: Any, space: dict[str, Any]) -> tuple[Any, Any, dict[str, 
     Members are not made by the program's own ``__new__`` and ``__init__``, whose arguments
     nobody knows any more, but from what these have left.
     """
-    native = _native_base(kind._member_type_)
+    native = native_base(kind._member_type_)
     members = {
         name: (_native_parts(native, member), _value_of(kind._member_type_, native, member))
         for name, member in kind.__members__.items()
@@ -225,15 +222,6 @@ def _reduce_enum(kind: Any, space: dict[str, Any]) -> tuple[Any, Any, dict[str, 
         make_enum,
         (type(kind), kind.__name__, kind.__bases__, kind.__module__, native, members, space),
         state,
-    )
-
-
-def _native_base(kind: Any) -> Any:
-    """Return the class in C that a class is derived from, or `kind` if it is one."""
-    return next(
-        base
-        for base in kind.__mro__
-        if not base.__flags__ & _HEAPTYPE or base.__flags__ & _IMMUTABLETYPE
     )
 
 
@@ -435,7 +423,7 @@ def new_instance(kind: Any) -> Any:
     not got it yet, because this is it, it is left alone.
     """
     entry = entry_of(kind)
-    owner = _native_base(kind) if entry is not None and entry.missing else kind
+    owner = native_base(kind) if entry is not None and entry.missing else kind
     return owner.__new__(kind)
 
 

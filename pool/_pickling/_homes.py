@@ -13,18 +13,35 @@ from __future__ import annotations
 
 import copyreg
 import sys
+from _operator import is_
+from collections import OrderedDict, defaultdict, deque
 from functools import partial
+from types import SimpleNamespace
 
 from ._origins import importable
+from ._slots import native_base, slot_names, slot_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
     from typing import Any
 
 _new: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # missing in typeshed
-_CONTAINERS = frozenset({list, dict, set, bytearray})
+
+#: Types in C whose objects can be emptied and filled, and how, whatever classes that are made of
+#: them say of it. None: there are only attributes.
+_FILLED: dict[type, tuple[Callable[[Any], object], Callable[[Any, Any], object]] | None] = {
+    object: None,
+    SimpleNamespace: None,
+    list: (list.clear, list.extend),
+    set: (set.clear, set.update),
+    bytearray: (bytearray.clear, bytearray.extend),
+    deque: (deque.clear, deque.extend),
+    dict: (dict.clear, dict.update),
+    defaultdict: (dict.clear, dict.update),
+    OrderedDict: (OrderedDict.clear, OrderedDict.update),
+}
 
 #: Containers with more items are not watched for changes.
 _WATCHED_MAX = 100_000
@@ -87,12 +104,12 @@ def _is_own(module_name: str, module: ModuleType) -> bool:
 
 def _can_be_filled(value: Any) -> bool:
     kind: Any = type(value)
-    if kind in _CONTAINERS:
-        return len(value) <= _WATCHED_MAX
+    base = native_base(kind)
     return (
-        kind.__reduce__ is object.__reduce__
-        and kind.__reduce_ex__ is object.__reduce_ex__
-        and not kind.__itemsize__
+        base in _FILLED
+        and kind.__reduce__ is base.__reduce__
+        and kind.__reduce_ex__ is base.__reduce_ex__
+        and (_FILLED[base] is None or base.__len__(value) <= _WATCHED_MAX)
     )
 
 
@@ -182,13 +199,7 @@ def _bring(home: str, name: str, value: Any, rebinds: list[Callable[[Any], objec
     found = _take(home, name, type(value))
     if found is None or found is value:
         return
-    if type(value) in _CONTAINERS:
-        found.clear()
-        found.update(value) if isinstance(found, dict | set) else found.extend(value)
-    elif hasattr(found, "__dict__"):
-        # One for both: there may be other references to what has come.
-        object.__setattr__(found, "__dict__", vars(value))
-    else:
+    if not _fill(found, value):
         return
     if _brought is not None:
         _brought[id(value)] = (value, found)
@@ -202,20 +213,38 @@ def _take(home: str, name: str, kind: type) -> Any:
     return found if type(found) is kind and _is_same(_held_by(found), held) else None
 
 
-def at_home(key: str, name: str, value: Any) -> Any:
-    """Return the container of a module that is imported already in place of one that comes.
+def _fill(found: Any, value: Any) -> bool:
+    """Give an object what another one has; return False if such objects can have nothing."""
+    kind = type(value)
+    base = native_base(kind)
+    methods = _FILLED[base]
+    if methods is not None:
+        empty, fill = methods
+        empty(found)
+        fill(found, value)
+    for name, content in slot_values(value).items():
+        object.__setattr__(found, name, content)
+    if base is SimpleNamespace:
+        vars(found).clear()
+        vars(found).update(vars(value))
+    elif kind.__dictoffset__:
+        # One for both: there may be other references to what has come.
+        object.__setattr__(found, "__dict__", vars(value))
+    return bool(methods or kind.__dictoffset__ or slot_names(kind))
 
-    Before anything else refers to that: an instance which has it, too.
+
+def at_home(key: str, name: str, value: Any) -> Any:
+    """Return the object of a module that is imported already in place of a new one that comes.
+
+    Before anything else refers to that: an instance which has it, too. Not if they can have their
+    attributes in common later.
     """
     place = _places.get((key, name))
-    if place is None or type(value) not in _CONTAINERS:
+    kind = type(value)
+    if place is None or (native_base(kind) is object and kind.__dictoffset__):
         return value
-    found = _take(*place, type(value))
-    if found is None:
-        return value
-    found.clear()
-    found.update(value) if isinstance(found, dict | set) else found.extend(value)
-    return found
+    found = _take(*place, kind)
+    return found if found is not None and _fill(found, value) else value
 
 
 def end_message() -> None:
@@ -236,14 +265,18 @@ def _imported(name: str, module: ModuleType) -> None:
         _bring(name, key, *arguments)
 
 
-def _held_by(value: Any) -> Any:
-    """Return a copy of what an object holds; what that holds in turn is not looked at."""
-    return value.copy() if type(value) in _CONTAINERS else dict(getattr(value, "__dict__", ()))
+def _held_by(value: Any) -> list[Any]:
+    """Return what an object holds; what that holds in turn is not looked at."""
+    kind = type(value)
+    base: Any = native_base(kind)
+    pairs = [slot_values(value), vars(value) if kind.__dictoffset__ else {}]
+    items: Iterable[Any] = ()
+    if issubclass(base, dict):
+        pairs.append(value)
+    elif _FILLED[base] is not None:
+        items = base.__iter__(value)
+    return [*items, *(part for each in pairs for part in (*dict.keys(each), *dict.values(each)))]
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    if type(one) is bytearray or type(one) is set:
-        return bool(one == other)
-    if type(one) is dict:
-        one, other = ([*each, *each.values()] for each in (one, other))
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+def _is_same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(map(is_, one, other))

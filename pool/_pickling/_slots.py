@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_HEAPTYPE = 1 << 9
+_IMMUTABLETYPE = 1 << 8
+
+
+def native_base(kind: Any) -> Any:
+    """Return the class in C that a class is derived from, or `kind` if it is one."""
+    return next(
+        base
+        for base in kind.__mro__
+        if not base.__flags__ & _HEAPTYPE or base.__flags__ & _IMMUTABLETYPE
+    )
+
+
 def slots_of(kind: Any) -> list[str] | None:
     """Return the ``__slots__`` that give a class with the same bases the same layout.
 
@@ -58,10 +71,14 @@ def _is_private(name: str) -> bool:
     return name.startswith("__") and not name.endswith("__")
 
 
+def slot_names(kind: type) -> list[str]:
+    """Return the slots that objects of a class have, as pickle sees them."""
+    return copyreg._slotnames(kind)  # type: ignore[attr-defined,no-any-return]  # missing in typeshed
+
+
 def slot_values(obj: Any) -> dict[str, Any]:
-    """Return what is in the slots of an object, as pickle sees them."""
-    names: list[str] = copyreg._slotnames(type(obj))  # type: ignore[attr-defined]  # missing in typeshed
-    return {name: getattr(obj, name) for name in names if hasattr(obj, name)}
+    """Return what is in the slots of an object."""
+    return {name: getattr(obj, name) for name in slot_names(type(obj)) if hasattr(obj, name)}
 
 
 def reduce_slot(descriptor: Any) -> Any:

@@ -113,6 +113,57 @@ PROGRAMS = {
         with Pool(1) as p:
             print(p.map(work, [0, 1]))
         """,
+    "objects of many kinds imported by name": """
+        with open("kinds.py", "w") as file:
+            file.write('''
+        from collections import OrderedDict, defaultdict, deque
+        from dataclasses import dataclass
+        from types import SimpleNamespace
+        class Config(dict):
+            __getattr__ = dict.__getitem__
+            __setattr__ = dict.__setitem__
+        class Names(list):
+            pass
+        @dataclass(slots=True)
+        class Point:
+            x: int = 1
+        ''')
+        with open("objects.py", "w") as file:
+            file.write('''
+        from kinds import *
+        config, names, point, space = Config(rate=1), Names("a"), Point(), SimpleNamespace(y=1)
+        names.title = "first"
+        groups, order, queue = defaultdict(list, a=[1]), OrderedDict(a=1), deque("a", 3)
+        emptied = Names("a")
+        def everything():
+            return config, names, names.title, point, space, groups, order, queue, emptied
+        ''')
+        import objects
+        from objects import config, emptied, groups, names, order, point, queue, space
+        class Trainer:
+            def __init__(self, config):
+                self.config = config
+        trainer = Trainer(config)
+        config.rate = config.size = point.x = space.y = 2
+        names.append("b")
+        names.title = "second"
+        groups["b"].append(2)
+        order["b"] = 2
+        queue.append("b")
+        emptied.clear()
+        def work(_):
+            found = config, names, names.title, point, space, groups, order, queue, emptied
+            config.rate += 1
+            return found, objects.everything(), objects.config is config, trainer.config is config
+        def late(_):
+            import objects
+            found = config, names, names.title, point, space, groups, order, queue, emptied
+            config.rate += 1
+            return found, objects.everything(), objects.config is config
+        for each in (work, late):
+            with Pool(1) as p:
+                print(p.map(each, [0, 1]))
+        """,
     "many values imported by name": """
         import settings
         from settings import CACHE, captured
