@@ -196,7 +196,8 @@ def prelude_for(needs: Needs, up: bool, inherited: int | None = None) -> Prelude
     """
     if up:
         return _make(needs, True, None)
-    key = frozenset(needs)
+    # With what they are: another module may have the same name by now.
+    key = frozenset(zip(needs, map(id, needs.values()), strict=True))
     prelude: Prelude | None = _known.get(key)
     if prelude is None or not prelude.is_current() or not prelude.suits(inherited):
         sweep()  # first: there may be room for only one of them

@@ -564,3 +564,24 @@ def test_classes_whose_annotations_name_each_other(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_main_modules_one_after_the_other(tmp_path: Path) -> None:
+    # A server that runs a script anew for each visitor has such, and they live side by side.
+    run_main(
+        """
+        import sys
+        from types import ModuleType
+        def visit(number):
+            module = sys.modules["__main__"] = ModuleType("__main__")
+            module.number = number
+            exec("def helper(): return number", vars(module))
+            exec("task = lambda: (number, helper())", vars(module))
+            return module
+        visits = []
+        for number in range(3):
+            visits.append(visit(number))
+            assert w(visits[-1].task) == (number, number)
+        """,
+        tmp_path,
+    )
