@@ -26,9 +26,11 @@ Errors carry fields and survive pickling.
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
+from types import GetSetDescriptorType, MemberDescriptorType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 __all__ = [
@@ -111,9 +113,31 @@ def raised_by(function_name: str, cause: BaseException) -> RayTaskError:
     for name, value in attributes.items():
         if name not in ("function_name", "cause", "args"):
             error.__dict__.setdefault(name, value)
+    for name, value in _fields_in_c(cause):
+        try:
+            setattr(error, name, value)
+        except (AttributeError, TypeError):
+            continue  # it is computed from others
     error.__cause__ = cause
     return error
 
+
+def _fields_in_c(cause: BaseException) -> Iterator[tuple[str, Any]]:
+    """Yield what an exception has beside its `__dict__`: `errno`, `start`, `value`, slots.
+
+    The constructor would set it, which is not called. Without it they would be None, and the
+    interpreter itself crashes over a `StopIteration` that has no value.
+    """
+    for base in type(cause).__mro__:
+        for name, field in vars(base).items():
+            if type(field) in _FIELDS and name != "args" and not name.startswith("__"):
+                try:
+                    yield name, getattr(cause, name)
+                except (AttributeError, TypeError):
+                    continue  # it was never set
+
+
+_FIELDS = (MemberDescriptorType, GetSetDescriptorType)
 
 _classes: dict[type, type[RayTaskError]] = {}
 

@@ -60,6 +60,17 @@ def resolve_future(future: Future[Any], state: int, stored: Any) -> None:
     try:
         value = value_of(state, stored)
     except BaseException as error:
-        future.set_exception(error)
+        future.set_exception(_awaitable(error))
     else:
         future.set_result(value)
+
+
+def _awaitable(error: BaseException) -> BaseException:
+    """Return what a coroutine may raise: it takes a `StopIteration` for what it waits for."""
+    from pool.exceptions import RayTaskError
+
+    if not (isinstance(error, StopIteration) and isinstance(error, RayTaskError)):
+        return error
+    plain = RayTaskError(error.function_name, error.cause)
+    plain.__cause__ = error.cause
+    return plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,61 @@ def test_references_of_the_store_inside_of_errors(ray: Any) -> None:
     with pytest.raises(Bearing) as caught:
         ray.get(second)
     assert content(caught.value) == 100_000
+
+
+class Slotted(Exception):
+    """Keep a field outside of its `__dict__`."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "none", "/there"),
+        UnicodeDecodeError("utf-8", b"a\xff", 1, 2, "odd"),
+        ImportError("none", name="module", path="/there"),
+        SyntaxError("odd", ("file", 3, 4, "text")),
+        StopIteration(5),
+        Slotted(7),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_fields_that_errors_have_beside_their_dict(ray: Any, error: Exception) -> None:
+    @ray.remote
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        ray.get(fail.remote())
+    assert isinstance(caught.value, exceptions.RayTaskError)
+    names = ("errno", "filename", "start", "reason", "name", "path", "lineno", "value", "code")
+    fields = {name: getattr(error, name) for name in names if hasattr(error, name)}
+    assert fields
+    assert fields == {name: getattr(caught.value, name) for name in fields}
+
+
+def test_the_end_of_an_iterator_is_an_error_where_it_is_awaited(ray: Any) -> None:
+    @ray.remote
+    class Items:
+        def __init__(self) -> None:
+            self.items = iter([1])
+
+        def next(self) -> int:
+            return next(self.items)
+
+    items = Items.remote()
+    assert ray.get(items.next.remote()) == 1
+
+    async def wait() -> Any:
+        return await items.next.remote()
+
+    with pytest.raises(exceptions.RayTaskError, match="StopIteration") as caught:
+        asyncio.run(wait())
+    assert isinstance(caught.value.cause, StopIteration)
+    with pytest.raises(StopIteration):  # as one of such an iterator expects it
+        ray.get(items.next.remote())
