@@ -20,7 +20,7 @@ from pool._errors import PoolTerminated
 from pool._in_worker._answers import BorrowedDriver, Request
 from pool._in_worker._context import context
 from pool._in_worker._mirrors import ActorMirror, Mirror
-from pool._in_worker._sending import Sending
+from pool._in_worker._sending import Sending, SentCodes
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import pack, seal
@@ -35,9 +35,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
-    from typing import Any
+    from typing import Any, TypeVar
 
     from pool._objects._refs import ActorFacts, ActorRef, ObjectRef, Ref
+
+    _T = TypeVar("_T")
 
 
 class BorrowedRuntime:
@@ -79,16 +81,17 @@ class BorrowedRuntime:
         self.channel = Channel(ours, linked=True)
         self.driver = self._driver_class(self.channel)
         self.lead = Lead(self.driver)
-        #: Names of streams that nobody reads any more, and of mirrors that are gone.
+        #: Names of streams that nobody reads any more.
         self.finished: deque[bytes] = deque()
-        self.returned: deque[bytes] = deque()
+        #: What is gone here: names of mirrors, numbers of codes.
+        self.returned: deque[bytes | int] = deque()
         #: How often the runtime has lent us each reference.
         self._loans: dict[bytes, int] = {}
         #: Two threads would make two mirrors of one reference, and the first to go return both.
         self._books = _thread.RLock()
         #: One for each future that the slot is lent for.
         self.promises: set[object] = set()
-        self._sent_codes: dict[int, Any] = {}
+        self._sent_codes = SentCodes(self.returned.append)
 
     def _begin_anew(self) -> None:
         """Connect the child of a fork, which has the mirrors of its parent.
@@ -140,7 +143,7 @@ class BorrowedRuntime:
         self.tidy()
 
     def tidy(self) -> None:
-        """Return the loans of what nobody here holds any more."""
+        """Tell the runtime what nobody here holds any more."""
         try:
             self._return_loans()
         except PoolTerminated:
@@ -149,8 +152,11 @@ class BorrowedRuntime:
     def _return_loans(self) -> None:
         for stream in _emptied(self.finished):
             self._send((protocol.DO, "stream over", ()), (stream,))
-        returned = []
+        returned, codes = [], []
         for name in _emptied(self.returned):
+            if isinstance(name, int):
+                codes.append(name)
+                continue
             with self._books:
                 # A new mirror may have come since; its own end will return all.
                 loans = 0 if name in self.named else self._loans.pop(name, 0)
@@ -158,6 +164,8 @@ class BorrowedRuntime:
                 returned.append((name, loans))
         if returned:
             self._send((protocol.DO, "return", ()), (returned,))
+        if codes:
+            self._send((protocol.DO, "forget codes", ()), (codes,))
 
     # ------------------------------------------------------------------ messages
 
@@ -442,7 +450,7 @@ def _packet(args: tuple[Any, ...]) -> list[Any]:
     return [encoded.data, *encoded.buffers]
 
 
-def _emptied(names: deque[bytes]) -> Iterator[bytes]:
+def _emptied(names: deque[_T]) -> Iterator[_T]:
     """Take out one after the other; other threads may do the same."""
     while names:
         try:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     class _Lender(Protocol):
         @property
-        def returned(self) -> deque[bytes]:
+        def returned(self) -> deque[bytes | int]:
             """What is to be told to the runtime with the next message."""
 
     class _Lent(Protocol):

@@ -91,6 +91,7 @@ class Borrower:
             "stream over": self._stream_over,
             "yielded": self._yielded,
             "forget": self._forget,
+            "forget codes": self._forget_codes,
             "kill": self._kill,
         }
         self._questions: dict[str, Callable[..., None]] = {
@@ -323,6 +324,10 @@ class Borrower:
             return self._codes[code]
         self._codes[code.number] = code
         return code
+
+    def _forget_codes(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._codes.pop(number, None)
 
     def _submit(
         self, names: Sequence[bytes], code: Any, parcel: Any, options: Any, origin: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import threading
@@ -131,6 +132,37 @@ def test_a_process_for_one_task_leaves_nothing_with_who_has_submitted_it(
     assert not ref._home.locked(lambda: ref._call.children)
     Path(gate).write_text("over")
     assert ray.get(ref) == "over"
+
+
+@pool.remote
+class Definer:
+    """Define a remote function and a class in each call, and use them."""
+
+    def define(self, number: int) -> Any:
+        data = bytes(100_000)
+
+        @pool.remote
+        def size() -> int:
+            return len(data) + number
+
+        @pool.remote
+        class Sized:
+            def size(self) -> int:
+                return len(data) - number
+
+        return pool.get([size.remote(), Sized.remote().size.remote()])
+
+    def collect(self) -> None:
+        gc.collect()  # a class is a cycle
+
+
+def test_functions_that_are_defined_by_each_call_are_not_kept(ray: Any) -> None:
+    definer = Definer.remote()
+    for number in range(5):
+        assert ray.get(definer.define.remote(number)) == [100_000 + number, 100_000 - number]
+    ray.get(definer.collect.remote())
+    (borrower,) = _home.current().lending.borrowers  # type: ignore[attr-defined]
+    assert not borrower._codes
 
 
 @pool.remote
