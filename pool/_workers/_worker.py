@@ -310,6 +310,7 @@ class Worker:
     ) -> bool:
         """Run chunks of one item each; return whether all were begun."""
         loop = self._loop
+        before = loop.finished
         left = self._left = iter(items)
         function: Any = None
         while True:
@@ -326,9 +327,14 @@ class Worker:
             except BaseException as error:
                 self.interruptible = False
                 self._end_fork(error)
+                rest = left.__length_hint__()
+                if len(items) - rest == loop.finished - before:
+                    # Raised before the item was taken that this is the outcome of: there is no
+                    # function, or an interrupt came between two items.
+                    if not rest:
+                        return True  # it is for a chunk of the next run, which looks for it
+                    next(left)
                 failed, outcome = 1, self.dumps_error(error)
-                if function is None:
-                    next(left, None)  # this item's outcome is that it has no function
             self._send_one(message_id, outcome, failed)
             if loop.halted or perf_counter() > deadline:
                 return not left.__length_hint__()

@@ -1,9 +1,11 @@
-"""The beginning of a worker whose initializer comes in a message."""
+"""The beginning of a worker whose initializer comes in a message, and interrupts between chunks."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -11,20 +13,35 @@ from typing import Any
 
 import pytest
 
+from pool._local._peers import decode, decode_many
 from pool._pickling import dumps_to_worker
 from pool._transport._channel import Channel
-from pool._transport._journal import ALL_CHUNKS, MESSAGE, TARGET, TARGET_CHUNK, JournalFile, attach
+from pool._transport._journal import (
+    ALL_CHUNKS,
+    FINISHED,
+    MESSAGE,
+    TARGET,
+    TARGET_CHUNK,
+    JournalFile,
+    attach,
+)
 from pool._transport._messages import (
     AWAITED,
     DONE,
     EXIT,
     INITIALIZE,
+    MAP,
+    ONE,
+    PACKED,
+    RANGE,
     READY,
     REFUSED,
     REST,
+    RUN,
     STREAM,
 )
 from pool._transport._sockets import socket_pair
+from pool._workers import _quick
 from pool._workers._worker import Worker
 
 Ends = tuple[Channel, Worker]
@@ -104,3 +121,66 @@ def test_interrupt_comes_when_what_is_behind_a_chunk_has_been_handed_back(
         kinds = [head[0] for head, _ in filter(None, (parent.look(), parent.look()))]
         assert kinds == [DONE, REST]
         assert not worker.interruptible
+
+
+aimed_at: list[Worker] = []
+
+
+def aim_at_the_next(item: int) -> int:
+    """Fail; by then the parent has aimed at the chunk behind this one."""
+    if item == 10:
+        worker = aimed_at.pop()
+        worker.words[TARGET_CHUNK] = 1
+        worker.words[TARGET] = worker.words[MESSAGE]
+        raise LookupError
+    return item
+
+
+def outcomes(parent: Channel) -> list[Any]:
+    """Return values, and classes of exceptions, of all chunks that were answered."""
+    found: list[Any] = []
+    while (message := parent.look()) is not None:
+        (_, _, chunks, _, _, failed, layout), blobs = message
+        if chunks:
+            values = [decode(blobs)] if layout == ONE else decode_many(blobs[0], chunks, layout)
+            found += map(type, values) if failed else values
+    return found
+
+
+def run(worker: Worker, function: Any, *runs: Any) -> None:
+    blobs = [pickle.dumps(function), *(pickle.dumps(run) for run in runs if type(run) is list)]
+    heads = tuple(
+        (1, MAP, PACKED, len(run), 1, None)
+        if type(run) is list
+        else (1, MAP, RANGE, len(run), 1, (run.start, run.stop, run.step))
+        for run in runs
+    )
+    worker._run((RUN, 5, ((1, True, 0),), (), heads), blobs)
+
+
+def test_a_chunk_that_is_interrupted_before_it_begins_is_that_chunk() -> None:
+    with beginning() as (parent, worker):
+        aimed_at[:] = [worker]
+        run(worker, aim_at_the_next, [10, 11, 12, 13])
+        assert outcomes(parent) == [LookupError, KeyboardInterrupt, 12, 13]
+
+
+@pytest.mark.parametrize("function", [abs, str])  # kept as words, and as pickles
+@pytest.mark.parametrize("done", [2, 3, 5])
+def test_an_interrupt_between_two_chunks_is_for_the_second(
+    function: Any, done: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with beginning() as (parent, worker):
+
+        def clock() -> float:
+            if worker.words[FINISHED] == done and not worker.words[TARGET]:
+                worker.words[TARGET_CHUNK] = done
+                worker.words[TARGET] = worker.words[MESSAGE]
+                worker.on_interrupt(signal.SIGINT, None)
+            return time.perf_counter()
+
+        monkeypatch.setattr(_quick, "perf_counter", clock)
+        run(worker, function, range(3), [3, 4, 5])
+        expected = [function(item) for item in range(6)]
+        expected[done] = KeyboardInterrupt
+        assert outcomes(parent) == expected
