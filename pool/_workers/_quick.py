@@ -178,7 +178,10 @@ class Loop:
             if kind in ATOMS:
                 data = _pickle.dumps(value, 5)
             else:
-                encoded = dumps_to_parent(value)
+                try:
+                    encoded = dumps_to_parent(value)
+                except (Exception, SystemExit):
+                    return True, value  # what says so is made where all others are sent
                 if encoded.buffers:
                     return True, value
                 data = encoded.data

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]  # missing in typeshed
 from types import SimpleNamespace
 from typing import Any
 
@@ -163,6 +164,17 @@ def test_a_chunk_that_is_interrupted_before_it_begins_is_that_chunk() -> None:
         aimed_at[:] = [worker]
         run(worker, aim_at_the_next, [10, 11, 12, 13])
         assert outcomes(parent) == [LookupError, KeyboardInterrupt, 12, 13]
+
+
+def unpicklable(item: int) -> object:
+    return (n for n in range(item))
+
+
+def test_a_quick_result_that_cannot_be_sent_is_refused_like_any_other() -> None:
+    with beginning() as (parent, worker):
+        run(worker, unpicklable, [1, 2])
+        # To find that out may take so long that the second chunk is handed back.
+        assert outcomes(parent)[0] is MaybeEncodingError
 
 
 @pytest.mark.parametrize("function", [abs, str])  # kept as words, and as pickles
