@@ -215,7 +215,11 @@ class Channel:
         if self.link is None:
             from store._links import Link
 
-            self.link = Link(self._urge)
+            made = Link(self._urge)
+            # Threads of an actor answer side by side, and there must be one for all of them. No
+            # other thread, and no signal handler, comes between these two lines: nothing is called.
+            if self.link is None:
+                self.link = made
         return self.link
 
     def return_now(self, waits: bool = True) -> None:

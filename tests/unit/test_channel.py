@@ -19,7 +19,7 @@ import pytest
 from pool._transport import _channel
 from pool._transport._channel import BUFFER_NBYTES, FDS_MAX, INLINE_MAX, Channel, DescriptorsLost
 from pool._transport._sockets import socket_from, socket_pair
-from store import _anonymous
+from store import _anonymous, _links
 from store._depot import Depot, depot
 
 DONTWAIT = _socket.MSG_DONTWAIT
@@ -403,6 +403,21 @@ def test_finalizer_does_not_wait_for_another_thread_to_return_something(linked: 
     for _ in range(2):
         first.receive(DONTWAIT)
     assert counts(first) == 0
+
+
+def test_threads_that_send_by_reference_at_once_have_one_link(
+    linked: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+
+    def made(urge: Any, _kind: Any = _links.Link) -> Any:
+        both.wait(10)
+        return _kind(urge)
+
+    monkeypatch.setattr(_links, "Link", made)
+    with ThreadPoolExecutor(2) as threads:
+        links = set(threads.map(lambda _: linked[0]._linking(), range(2)))
+    assert links == {linked[0].link}
 
 
 def test_interrupt_does_not_undo_what_was_sent(linked: Ends) -> None:
