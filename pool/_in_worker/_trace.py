@@ -75,9 +75,8 @@ class Trace:
         """Write a name down; its number is that of its line."""
         line = " ".join(name.split()).encode("utf-8", "replace") + b"\n\0"
         if self._used + len(line) > NAMES_NBYTES:
-            # Thousands of names: the last line stands for all others.
-            self._numbers[name] = number = max(0, len(set(self._numbers.values())) - 1)
-            return number
+            # Thousands of names: the last line stands for all others, which are not kept.
+            return max(0, len(self._numbers) - 1)
         self._names[self._used : self._used + len(line)] = line
         self._used += len(line) - 1
         self._numbers[name] = number = len(self._numbers)
