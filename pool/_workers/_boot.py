@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import atexit
 import os
 import sys
 
@@ -93,7 +94,7 @@ def become_worker(
     except Exception as error:
         report(error, "ended this worker")  # a mistake of this library: at least it is told
     finally:
-        _farewell()
+        _farewell(prefix == "Spawn")
         os._exit(status)
 
 
@@ -123,11 +124,17 @@ def _after_fork() -> None:
         util._run_after_forkers()
 
 
-def _farewell() -> None:
+def _farewell(spawned: bool) -> None:
     """End as an interpreter ends: threads, what `multiprocessing` has to tidy up, streams.
 
     A process of `multiprocessing` waits for its children before its threads. Executors let go of
     theirs when threads are waited for: the worker would wait for ever.
+
+    Parameters
+    ----------
+    spawned : bool
+        Run what was registered with `atexit`, too. Forked processes of `multiprocessing` do not,
+        those of a forkserver neither.
     """
     try:
         threading = sys.modules.get("threading")
@@ -136,6 +143,8 @@ def _farewell() -> None:
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
             util._exit_function()
+        if spawned:
+            atexit._run_exitfuncs()
     finally:
         flush_streams()
         flush_files()

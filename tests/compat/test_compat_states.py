@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from poolkit import PATIENCE, Flavour, Gate, has_ended
-from pooltasks import add, hold, pid, square
+from pooltasks import add, hold, leave_note, pid, square
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "apply": lambda pool: pool.apply(square, (1,)),
@@ -64,6 +65,18 @@ def test_close_finishes_what_was_begun(make_pool: Callable[..., Any], gate: Gate
     pool.join()
     assert [result.get(0) for result in results] == list(range(5))
     assert more.get(0) == [n * n for n in range(20)]
+
+
+@pytest.mark.every_method
+def test_spawned_workers_run_their_exit_functions(
+    flavour: Flavour, make_pool: Callable[..., Any], tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    pool = make_pool(1, leave_note, (str(note),))
+    assert pool.map(square, [1, 2]) == [1, 4]
+    pool.close()
+    pool.join()
+    assert note.exists() == (flavour.method == "spawn")
 
 
 @pytest.mark.every_method
