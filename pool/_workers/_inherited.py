@@ -47,18 +47,22 @@ def fork_template(
             stream.flush()
         except (AttributeError, ValueError, OSError):
             continue
+    pid = copy = -1
     owner = pidfd_of_this()
-    # The hooks of os.register_at_fork close the child's copies of this process's pools;
-    # the journal of the new one must outlive that.
-    journal = above_streams(os.dup(journal))
-    pid = os.fork()
+    try:
+        # The hooks of os.register_at_fork close the child's copies of this process's pools;
+        # the journal of the new one must outlive that.
+        copy = above_streams(os.dup(journal))
+        pid = os.fork()
+    finally:
+        if pid:  # also where there is no child
+            for fd in (copy, owner):
+                if fd >= 0:
+                    os.close(fd)
     if pid:
-        os.close(journal)
-        if owner >= 0:
-            os.close(owner)
         return pid
     try:
-        _serve(theirs, ours, settings, run_initializer, journal, owner)
+        _serve(theirs, ours, settings, run_initializer, copy, owner)
     finally:
         os._exit(70)
 

@@ -73,6 +73,28 @@ def test_pools_give_their_descriptors_back(tmp_path: Path) -> None:
     assert run(body, tmp_path) == "True\n"
 
 
+def test_a_fork_that_is_refused_leaves_no_descriptor(tmp_path: Path) -> None:
+    body = """
+        def refused():
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        context, fork = get_context("fork"), os.fork
+        with context.Pool(1) as p:
+            p.apply(square, (3,))
+        p.join()
+        before = open_files()
+        os.fork = refused
+        for _ in range(3):
+            try:
+                context.Pool(1)
+            except StartError:
+                print("refused")
+        os.fork = fork
+        print(open_files() - before)
+    """
+    assert run(body, tmp_path) == "refused\n" * 3 + "0\n"
+
+
 def test_large_results_give_their_descriptors_back(tmp_path: Path) -> None:
     body = """
         limit(48)
