@@ -18,22 +18,29 @@ class _Afterwards:
     def __init__(self, name: str, step: Callable[[ModuleType], object]) -> None:
         self._name = name
         self._step = step
+        self._is_finding = False
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name != self._name:
+        if name != self._name or self._is_finding:
             return None
-        sys.meta_path.remove(self)
         from importlib.util import find_spec
 
-        spec = find_spec(name)
+        self._is_finding = True
+        try:
+            spec = find_spec(name)
+        finally:
+            self._is_finding = False
         if spec is None or spec.loader is None:
             return spec
         execute = spec.loader.exec_module
-        step = self._step
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            step(module)
+            # Not before: who asked may have wanted the spec alone, and an import may fail. And a
+            # loader may be that of other modules as well, of all in an archive for one.
+            if module.__name__ == self._name and self in sys.meta_path:
+                sys.meta_path.remove(self)
+                self._step(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader
         return spec
