@@ -205,7 +205,7 @@ class Depot:
                 # It comes back. The hold of whoever sent it ends with that process, so
                 # this one keeps its own.
                 blobs[index] = known.part(delta, nbytes)
-                link.returned.append((number, _forks.NEVER))
+                link.returned.append((number, _forks.NEVER, None))
             else:
                 reader = _readers.readers[key]
                 block = Block(reader, start, span, delta, nbytes, number, link.returned)

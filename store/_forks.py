@@ -22,9 +22,13 @@ from store import _anonymous, _memory
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
+    from weakref import ref
 
-    #: Number of a thing, and how many forks there had been when this process got it.
-    Dropped = tuple[int, int]
+    from store._mappings import Block
+
+    #: Number of a thing, how many forks there had been when this process got it, and the block
+    #: that was let go, if there was one.
+    Dropped = tuple[int, int, ref[Block] | None]
 
 
 def tether() -> tuple[int, int]:
@@ -98,7 +102,8 @@ _mapped = 0
 def take_dropped(dropped: deque[Dropped]) -> list[int]:
     """Empty a queue of things that were let go; return those that no child can see.
 
-    The others come back to the queue when their child has ended.
+    The others come back to the queue when their child has ended. What is in a cycle of garbage is
+    told that it goes before it is known whether it does: who is still there tells again.
     """
     numbers = []
     while dropped:
@@ -106,7 +111,11 @@ def take_dropped(dropped: deque[Dropped]) -> list[int]:
             item = dropped.popleft()
         except IndexError:  # another thread took the last one
             break
-        number, born = item
+        number, born, block = item
+        kept = None if block is None else block()
+        if kept is not None:
+            kept.hold_on(dropped)
+            continue
         pin = next((pin for pin in pins if born < pin.generation), None) if pins else None
         if pin is None:
             numbers.append(number)

@@ -180,14 +180,14 @@ class Link:
         self._known.update(attached)
         if returned:
             depot().release(self, returned)
-        self.returned.extend((place[-1], NEVER) for place in places)
+        self.returned.extend((place[-1], NEVER, None) for place in places)
 
     def take_back(self, note: Note) -> None:
         """Undo `pack`: the message was not, and will not be, received."""
         places, returned, attached, _ = note
         depot().release(self, [place[-1] for place in places])
         # As if let go anew; what was pinned by a child had not been sent.
-        self.returned.extend((number, NEVER) for number in returned)
+        self.returned.extend((number, NEVER, None) for number in returned)
         self._attached.extend(attached)
 
     def close(self, alive: Callable[[], bool] | None = None) -> None:

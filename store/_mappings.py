@@ -80,7 +80,8 @@ class Block:
     """
 
     __slots__ = (
-        "_home", "_whole", "born", "delta", "nbytes", "number", "reader", "span", "start",
+        "__weakref__", "_home", "_whole", "born", "delta", "nbytes", "number", "reader", "span",
+        "start",
     )  # fmt: skip
 
     def __init__(
@@ -109,12 +110,25 @@ class Block:
     def __repr__(self) -> str:
         return f"<Block of {self.nbytes} bytes>"
 
-    def __del__(self, _large: int = LARGE_NBYTES) -> None:
-        self._home.append((self.number, self.born))
+    def __del__(
+        self, _large: int = LARGE_NBYTES, _count: Any = sys.getrefcount, _ref: Any = ref
+    ) -> None:
+        if _count(self) > _alone:
+            # Finalized by a collector, with the cycle that it is in, and others of that may look at
+            # it still, or keep it. A weak reference that was there before would not tell.
+            self._home.append((self.number, self.born, _ref(self)))
+            return
+        self._home.append((self.number, self.born, None))
         if self.span > _large:
             notice = getattr(self._home, "notice", None)
             if notice is not None:
                 notice(self.span)
+
+    def hold_on(self, home: deque[Dropped]) -> None:
+        """Be given back when it really goes: a collector has finalized it, and it is there."""
+        held = Block(self.reader, self.start, self.span, self.delta, self.nbytes, self.number, home)
+        held.born = self.born
+        self._whole = held
 
     def whole(self) -> Block:
         """Return a hold on the whole object."""
@@ -176,6 +190,17 @@ class Block:
             at += count
             view = view[count:]
         return copied
+
+
+class _Probe:
+    def __del__(self, _count: Any = sys.getrefcount) -> None:
+        global _alone
+        _alone = _count(self)
+
+
+#: What `sys.getrefcount` says in a finalizer of what nobody refers to.
+_alone = 0
+_Probe()
 
 
 class Lease:

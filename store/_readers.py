@@ -87,9 +87,12 @@ class Reader:
         )
 
     def __del__(self, _unmap: Any = unmap, _close: Any = _close) -> None:
-        if self._address:
-            _unmap(self._address, self.nbytes)
-        _close(self.fd, self._file)
+        # A collector may call this while others in a cycle still ask: they are to find nothing.
+        fd, self.fd = self.fd, -1
+        address, self._address = self._address, 0
+        if address:
+            _unmap(address, self.nbytes)
+        _close(fd, self._file)
 
 
 def attach(key: int, fd: int, nbytes: int) -> Reader:

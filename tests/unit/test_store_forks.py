@@ -35,13 +35,13 @@ def ended_child(generation: int) -> _forks.Pin:
 def test_what_a_child_sees_comes_back_when_it_has_ended(no_pins: list[_forks.Pin]) -> None:
     holding, asking = _forks.tether()
     no_pins.append(_forks.Pin(asking, 5))
-    dropped = deque([(1, 4), (2, 5), (3, _forks.NEVER)])
+    dropped: deque[_forks.Dropped] = deque([(1, 4, None), (2, 5, None), (3, _forks.NEVER, None)])
     assert _forks.take_dropped(dropped) == [2, 3]
     _forks.sweep()
     assert _forks.pending() and _forks.pinned() == 1 and not dropped
     os.close(holding)
     _forks.sweep()
-    assert list(dropped) == [(1, 4)]
+    assert list(dropped) == [(1, 4, None)]
     assert _forks.take_dropped(dropped) == [1]
 
 
@@ -68,7 +68,7 @@ def test_threads_that_sweep_at_once_lose_nothing(no_pins: list[_forks.Pin]) -> N
             thread.start()
         for number in range(2000):
             no_pins.append(ended_child(number + 1))
-            dropped.append((number, number))
+            dropped.append((number, number, None))
     finally:
         over.set()
         for thread in threads:

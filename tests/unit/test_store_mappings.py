@@ -150,6 +150,35 @@ def test_space_is_used_again() -> None:
     assert store.stats()["peak"] < 20 * 8 * COUNT
 
 
+@pytest.mark.parametrize("first", ["the reference", "what holds it"])
+def test_what_a_finalizer_in_a_cycle_looks_at_is_not_overwritten(first: str) -> None:
+    """The collector finalizes all of a cycle, in any order, before it knows what is kept."""
+    before = live()
+    found: list[Any] = []
+
+    class InCycle:
+        def __init__(self, ref: Any = None) -> None:
+            self.me, self.ref = self, ref
+
+        def __del__(self) -> None:
+            found.append(store.get(self.ref))
+            found.append(store.put(np.full(COUNT, 7.0)))
+            found.append(self.ref)
+
+    if first == "the reference":
+        InCycle(store.put(np.ones(COUNT)))
+    else:
+        InCycle().ref = store.put(np.ones(COUNT))
+    gc.collect()
+    others = [store.put(np.full(COUNT, 7.0)) for _ in range(3)]
+    view, other, ref = found
+    assert (view == 1).all() and (store.get(ref) == 1).all()
+    del view, other, ref
+    found.clear()
+    others.clear()
+    assert live() == before
+
+
 def test_two_gets_never_see_each_other() -> None:
     ref = store.put(np.zeros(COUNT))
     views = [store.get(ref) for _ in range(4)]
