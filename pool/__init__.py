@@ -8,6 +8,29 @@ name is the standard module's.
 Guarantees: importing this package imports neither `multiprocessing` nor any third-party module,
 and asking for ``Pool`` does not either. That start-up time is paid by every program and by every
 worker, so this file knows names only, never what stands behind them.
+
+How it is built
+---------------
+Each of these uses only those before it, and the package `store`, which knows nothing of this one
+(``tests/unit/test_imports.py`` checks that):
+
+===============  ==================================================================================
+``_errors``      with ``_context``, ``_cpus``, ``_memory`` and ``_unraisable``: what all others need
+``_pickling``    what can be sent, and how it arrives
+``_transport``   messages between two processes
+``_workers``     the servers that fork workers, and the loop of a worker
+``_local``       the engine: a scheduler that decides, a driver that does all I/O
+``exceptions``   Ray's errors
+``_objects``     references, actors and resources as books without any I/O
+``_in_worker``   tasks and actors where they run
+``_runtime``     tasks and actors in the program that owns them
+``_ray``         Ray's functions, classes and handles
+``_faces``       the Pool, its results and its options
+===============  ==================================================================================
+
+All other modules only give these a public name. To read along one call of ``Pool.map``:
+``_faces/_pool.py`` and ``_maps.py``, ``_local/_engine.py``, ``_driver.py`` and ``_scheduler.py``,
+then ``_workers/_worker.py``. The reasons are in ``docs/design``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,10 @@
     big = store.share(array)      # an ordinary array; sending it is free from now on
     out = store.empty(shape)      # filled in place, sent without a copy
 
-The pools of this project use it by themselves for every large buffer that they send.
+The pools of this project use it by themselves for every large buffer that they send; nothing here
+knows of them. Which module knows what is a table in ``docs/design/store.md``. To read along one
+`put`: ``_verbs``, ``_pickling`` with ``_codec``, ``_refs``, ``_depot``, ``_arena``, ``_segments``;
+and along a message: ``_links``, ``_depot``, ``_mappings``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,19 @@ refused with an error that names the path to the culprit.
 
 Both sides agree on who is who (`_identity`) and share one namespace per module
 (`_namespaces`). A message is a plain pickle, whatever it needs.
+
+* To and from bytes: `_encoding`; `_payloads` for functions, which are pickled once for many
+  calls, `_initializers`, `_exceptions`.
+* What becomes of an object: `_picklers` decide; `_functions`, `_classes`, `_modules`, `_reducers`
+  and `_typing` do it. `_shared`: arrays on memory that processes share.
+* What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals
+  it uses), `_needs` (what follows from that).
+* What goes before a message: `_preludes`, with `_named` and `_homes` so that what is one object
+  stays one; `_kept`, `_notes` and `_versions` say for how long a pickle can be used again.
+* What a worker asks for by itself: `_lookups`. What cannot be sent, and where it is: `_culprit`.
+
+What every message takes is offered here; the rest is imported from its module, where it is needed.
+See docs/design/messages.md.
 """
 
 from __future__ import annotations

@@ -1,1 +1,15 @@
-"""Start worker processes and run the loop inside them."""
+"""Processes that run tasks: how they are started, what they take over, and the loop inside them.
+
+* In the program: ``_launcher`` asks a server for workers; ``_servers`` has the servers, the first
+  of which ``_early`` starts.
+* In the server: ``_forkserver``, which forks workers and alone reaps them. It was started by exec,
+  or is a fork of the program (``_inherited``); ``_spawned`` workers are fresh interpreters.
+* In a worker: ``_boot`` makes one of a fresh process, ``_worker`` has its loop, ``_quick`` and
+  ``_parts`` the inner loops, ``_functions``, ``_payloads`` and ``_outcomes`` what goes in and out.
+* What it has of the program: ``_settings`` and ``_carried``, ``_identity``, ``_streams``.
+* Whose death ends whom: ``_lifeline`` (a server's), ``_tied`` (a worker's), ``_tracking``.
+* What is loaded before the fork: ``_warmup``, ``_standing``; when a module is imported:
+  ``_imports``.
+
+See docs/design/workers.md.
+"""
