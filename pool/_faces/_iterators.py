@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from pool._local._engine import LocalEngine
     from pool._local._jobs import Source
 
-#: Items that may be out or waiting to be taken, at most; and in bytes of pickled input.
+#: Items that may be out or waiting to be taken, at most.
 WINDOW_ITEMS = 4096
-WINDOW_NBYTES = 32 << 20
 
 #: Seconds of work that the window should hold for each worker.
 WINDOW_WORK = 20e-3

@@ -143,7 +143,6 @@ class NestedEngine:
         timeout: float | None = None,
         retries: int = 0,
         awaited: bool = False,
-        depth: int = 0,
     ) -> int:
         """Start a job and return its id; see `LocalEngine.submit`."""
         job_id = next(self._ids)
@@ -242,9 +241,6 @@ class NestedEngine:
             request.sink.call_back()
         self.driver.wake()
         return True
-
-    def dispose(self) -> None:
-        """Nothing: the worker ends as a whole."""
 
 
 def _payloads(source: Source, start: int, stop: int, blobs: list[Any]) -> list[int]:

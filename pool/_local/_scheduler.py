@@ -254,7 +254,7 @@ class Scheduler:
             worker.tasks_done += event.done
             self.tasks_done += event.done
             self.tasks_failed += len(event.failed)
-            self._settle(worker, message, event, commands)
+            self._settle(message, event, commands)
         if not event.final:
             # What is to be tried again need not wait for the rest of this message.
             return self.dispatch.fill(commands, now) if event.failed else commands
@@ -276,11 +276,7 @@ class Scheduler:
         return self.dispatch.fill(commands, now)
 
     def _settle(
-        self,
-        worker: Worker,
-        message: Message,
-        event: ev.MessageAnswered,
-        commands: list[ev.Command],
+        self, message: Message, event: ev.MessageAnswered, commands: list[ev.Command]
     ) -> None:
         """Deliver the first `event.done` chunks that are left in the message."""
         left = event.done

@@ -59,11 +59,6 @@ class Sealed:
         """The blobs."""
         return [self.data, *self.buffers]
 
-    @property
-    def nbytes(self) -> int:
-        """Size of all blobs together."""
-        return len(self.data) + sum(len(buffer) for buffer in self.buffers)
-
     def open(self) -> Any:
         """Return a new copy of the value, writable and the caller's own."""
         if self.refs:

@@ -35,7 +35,7 @@ class Notes:
             known = self._names[key] = (_module_with(names), [])
         known[1].append(name)
 
-    def add_all_names(self, key: str, names: dict[str, Any]) -> None:
+    def add_all_names(self, names: dict[str, Any]) -> None:
         """Depend on which names there are in a scope."""
         module = _module_with(names)
 

@@ -405,7 +405,7 @@ def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
     if up and is_from_above(scope_key, name):
         return None  # the parent had it first
     if name == ALL_NAMES:
-        notes.add_all_names(scope_key, what)
+        notes.add_all_names(what)
         return None
     scope = scope_of(what)
     notes.add_name(scope_key, what, name)

@@ -63,9 +63,6 @@ class RuntimeContext:
 
         return context
 
-    def _in_worker(self) -> bool:
-        return bool(self._context.name)
-
     def get_task_id(self) -> str | None:
         """Return the name of this task or call, None in a program or for a plain task."""
         task = self._context.task

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from store._links import Link
 
-    Blob = bytes | bytearray | memoryview
     Head = tuple[Any, ...]
 
 #: Messages up to this size travel in the socket. Two of them fit into the default socket
