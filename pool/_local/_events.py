@@ -160,7 +160,6 @@ if TYPE_CHECKING:
         job_id: int
         index: int  # type: ignore[assignment]  # as above
         timed_out: bool
-        worker_id: int
 
     class DropChunk(NamedTuple):
         job_id: int
@@ -283,7 +282,8 @@ else:
     Interrupt = namedtuple("Interrupt", "worker_id message_id job_id index how")
     # Chunks start..stop of the job have the outcomes found at `offset` of the answer.
     Deliver = namedtuple("Deliver", "job_id start stop offset")
-    FailChunk = namedtuple("FailChunk", "job_id index timed_out worker_id")
+    # Its worker ended while running it; or was ended, since it took too long.
+    FailChunk = namedtuple("FailChunk", "job_id index timed_out")
     # It was recalled before it had begun.
     DropChunk = namedtuple("DropChunk", "job_id index")
     # Every chunk was delivered or failed.

@@ -171,11 +171,6 @@ class Scheduler:
         return bool(self.roster.idle)
 
     @property
-    def outstanding(self) -> bool:
-        """Whether anything is still to happen to a job."""
-        return bool(self.jobs)
-
-    @property
     def starting(self) -> bool:
         """Whether a worker is on its way."""
         # Asked without the lock.
@@ -423,7 +418,7 @@ class Scheduler:
             self._requeue((job_id, start, start + 1), None, commands)
             return
         self.tasks_failed += 1
-        commands.append(ev.FailChunk(job_id, start, worker.timed_out, worker.worker_id))
+        commands.append(ev.FailChunk(job_id, start, worker.timed_out))
         job.pending -= 1
         if job.final and not job.pending:
             commands.extend(self.finish(job))

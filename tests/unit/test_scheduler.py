@@ -35,9 +35,9 @@ def test_a_job_goes_out_comes_back_and_finishes() -> None:
     table = Table(processes=1)
     (send,) = table.submit(7)
     assert send == Send(1, send.message_id, [(7, 0, 1)])
-    assert table.scheduler.outstanding
+    assert table.scheduler.jobs
     assert table.answer(send) == [Deliver(7, 0, 1, 0), FinishJob(7)]
-    assert not table.scheduler.outstanding
+    assert not table.scheduler.jobs
     assert (table.scheduler.tasks_done, table.scheduler.tasks_failed) == (1, 0)
 
 
@@ -334,7 +334,7 @@ def test_rest_that_is_returned_while_its_job_is_cancelled_is_dropped() -> None:
     table(CancelRequested(1))
     table(RestReturned(1, first.message_id))
     table.answer(first, done=1)
-    assert not table.scheduler.outstanding
+    assert not table.scheduler.jobs
 
 
 def test_rest_of_a_message_that_is_over_is_ignored() -> None:
@@ -426,7 +426,7 @@ def test_last_chunk_that_dies_lets_a_closing_pool_end() -> None:
     other = 3 - send.worker_id
     commands = table(WorkerExited(send.worker_id, send.message_id))
     assert commands == [
-        FailChunk(1, 0, False, send.worker_id),
+        FailChunk(1, 0, False),
         FinishJob(1),
         StopWorker(other),
     ]

@@ -45,7 +45,7 @@ def test_cancel_drops_the_queue_and_interrupts_what_runs() -> None:
     assert table.scheduler.queued == 0
     assert table(MessagesReclaimed(1, (second.message_id,))) == []
     assert table.answer(first, failed=(0,)) == []
-    assert not table.scheduler.outstanding
+    assert not table.scheduler.jobs
 
 
 def test_cancel_of_a_job_that_is_queued_only_interrupts_nobody() -> None:
@@ -178,7 +178,7 @@ def test_cancelled_chunk_that_is_queued_never_runs() -> None:
         (send,) = sends
         order += [index for _, index in chunks_of(sends)]
     assert order == [0, 1, 3] or order == [0, 3, 1]
-    assert not table.scheduler.outstanding
+    assert not table.scheduler.jobs
 
 
 def test_last_queued_chunk_that_is_cancelled_finishes_its_job() -> None:
@@ -220,7 +220,7 @@ def test_cancelled_chunk_of_a_dead_worker_is_not_run_elsewhere() -> None:
     (send,) = table.submit(1, retries=3)
     table(CancelRequested(1, 0))
     commands = table(WorkerExited(1, send.message_id))
-    assert commands[:2] == [FailChunk(1, 0, False, 1), FinishJob(1)]
+    assert commands[:2] == [FailChunk(1, 0, False), FinishJob(1)]
 
 
 def test_cancelled_chunk_that_fails_is_not_tried_again() -> None:
@@ -304,7 +304,7 @@ def test_recall_with_force_ends_the_worker_for_certain() -> None:
     table.now = GRACE
     assert table(DeadlinePassed()) == [Interrupt(1, send.message_id, 1, 0, KILL)]
     commands = table(WorkerExited(1, send.message_id))
-    assert only(commands, FailChunk) == [FailChunk(1, 0, False, 1)]
+    assert only(commands, FailChunk) == [FailChunk(1, 0, False)]
     assert FinishJob(1) in commands
     assert table.scheduler.next_deadline() is None
 
@@ -316,7 +316,7 @@ def test_recall_with_force_runs_what_shared_the_message_elsewhere() -> None:
     assert first.runs == [(1, 0, 2)]
     table(RecallRequested(1, 0, True))
     commands = table(WorkerExited(1, first.message_id))
-    assert only(commands, FailChunk) == [FailChunk(1, 0, False, 1)]
+    assert only(commands, FailChunk) == [FailChunk(1, 0, False)]
     assert (1, 1) in chunks_of(commands)
 
 

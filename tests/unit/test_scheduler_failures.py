@@ -40,7 +40,7 @@ def test_chunk_running_in_dead_worker_fails_and_the_rest_runs_elsewhere() -> Non
     start, stop = lost[0].runs[0][1:]
     table.answer(lost[0], done=1, final=False)
     commands = table(WorkerExited(1, lost[0].message_id))
-    assert only(commands, FailChunk) == [FailChunk(1, start + 1, False, 1)]
+    assert only(commands, FailChunk) == [FailChunk(1, start + 1, False)]
     assert only(commands, StartWorker) == [StartWorker(3)]
     assert table.scheduler.restarts == 1
     table(WorkerReady(3))
@@ -51,7 +51,7 @@ def test_chunk_running_in_dead_worker_fails_and_the_rest_runs_elsewhere() -> Non
         run += chunks_of([send])
         waiting += only(table.answer(send, done=len(chunks_of([send]))), Send)
     assert sorted(run) == [(1, index) for index in range(16)]
-    assert not table.scheduler.outstanding
+    assert not table.scheduler.jobs
 
 
 def test_worker_that_dies_idle_is_replaced_and_nothing_fails() -> None:
@@ -80,7 +80,7 @@ def test_last_chunk_finished_but_not_answered_before_death_does_not_fail() -> No
 def test_late_answer_after_exit_is_dropped() -> None:
     table = Table(processes=1)
     (send,) = table.submit(1)
-    assert FailChunk(1, 0, False, 1) in table(WorkerExited(1, send.message_id))
+    assert FailChunk(1, 0, False) in table(WorkerExited(1, send.message_id))
     assert table.answer(send) == []
     assert table.scheduler.tasks_done == 0
 
@@ -117,7 +117,7 @@ def test_failing_chunk_finishes_its_job() -> None:
     table = Table(processes=1)
     (send,) = table.submit(1)
     commands = table(WorkerExited(1, send.message_id))
-    assert commands[:2] == [FailChunk(1, 0, False, 1), FinishJob(1)]
+    assert commands[:2] == [FailChunk(1, 0, False), FinishJob(1)]
 
 
 def test_worker_ids_and_message_ids_are_never_used_again() -> None:
@@ -185,7 +185,7 @@ def test_terminate_aborts_every_job_once() -> None:
     table.submit(2, chunks=5)
     assert table(PoolTerminated()) == [AbortJobs((1, 2))]
     assert table(PoolTerminated()) == [AbortJobs(())]
-    assert not table.scheduler.outstanding
+    assert not table.scheduler.jobs
 
 
 # --- retries ---------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_retry_of_a_chunk_whose_worker_died() -> None:
     assert chunks_of(commands) == [(1, 0)]
     table(WorkerReady(2))
     commands = table(WorkerExited(2, sent(commands)[2].message_id))
-    assert only(commands, FailChunk) == [FailChunk(1, 0, False, 2)]
+    assert only(commands, FailChunk) == [FailChunk(1, 0, False)]
 
 
 def test_retry_keeps_the_outcomes_around_it() -> None:
@@ -275,8 +275,8 @@ def test_timeout_kills_the_worker_and_fails_that_chunk_alone() -> None:
     table.now = 102.0
     assert KillWorker(1) in table(DeadlinePassed())
     commands = table(WorkerExited(1, send.message_id))
-    assert only(commands, FailChunk) == [FailChunk(1, 0, True, 1)]
-    assert table.scheduler.outstanding
+    assert only(commands, FailChunk) == [FailChunk(1, 0, True)]
+    assert table.scheduler.jobs
 
 
 def test_chunks_against_the_clock_travel_alone_and_nothing_waits_behind_them() -> None:
@@ -356,7 +356,7 @@ def test_late_answer_after_kill_is_dropped_when_the_exit_came_first() -> None:
     (send,) = table.submit(1, timeout=1.0)
     table.now = 1.0
     table(DeadlinePassed())
-    assert FailChunk(1, 0, True, 1) in table(WorkerExited(1, send.message_id))
+    assert FailChunk(1, 0, True) in table(WorkerExited(1, send.message_id))
     assert table.answer(send) == []
 
 
@@ -382,7 +382,7 @@ def test_timed_out_chunk_is_tried_again_with_a_fresh_clock() -> None:
     assert table.scheduler.next_deadline() == 4.0
     table.now = 4.0
     table(DeadlinePassed())
-    assert FailChunk(1, 0, True, 2) in table(WorkerExited(2, again.message_id))
+    assert FailChunk(1, 0, True) in table(WorkerExited(2, again.message_id))
 
 
 def test_deadline_passes_once() -> None:
@@ -414,7 +414,7 @@ def test_short_memory_ends_one_worker_and_fails_what_it_ran() -> None:
     victim = first.worker_id
     assert table(MemoryShort(victim)) == [KillWorker(victim)]
     commands = table(WorkerExited(victim, first.message_id))
-    assert only(commands, FailChunk) == [FailChunk(1, 0, False, victim)]
+    assert only(commands, FailChunk) == [FailChunk(1, 0, False)]
     assert only(commands, StartWorker) == [StartWorker(3)]
     assert sent(commands)[3].runs == [(1, 2, 3)]
     assert Deliver(1, 1, 2, 0) in table.answer(second)
@@ -449,4 +449,4 @@ def test_task_that_took_the_memory_is_tried_again_only_if_asked() -> None:
     again = sent(commands)[2]
     table(WorkerReady(2))
     table(MemoryShort(2))
-    assert FailChunk(1, 0, False, 2) in table(WorkerExited(2, again.message_id))
+    assert FailChunk(1, 0, False) in table(WorkerExited(2, again.message_id))

@@ -240,8 +240,7 @@ class World:
 
     def do_FailChunk(self, command: ev.FailChunk) -> None:
         worker = self.dying
-        assert worker is not None and worker.worker_id == command.worker_id
-        assert worker.current is not None
+        assert worker is not None and worker.current is not None
         assert worker.current.running == (command.job_id, command.index), "it was not running"
         job = self.jobs[command.job_id]
         unwanted = job.dropped | job.recalled
@@ -572,7 +571,7 @@ class World:
             self.settle_down()
             left = [job_id for job_id, job in self.jobs.items() if job.state == "open"]
             assert not left, f"jobs {left} never end"
-            assert not self.scheduler.outstanding
+            assert not self.scheduler.jobs
             if not self.closed:
                 assert len(self.workers) == self.scheduler.processes or self.scheduler.broken
                 self.close()

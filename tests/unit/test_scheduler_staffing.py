@@ -220,7 +220,7 @@ def test_worker_that_dies_blocked_makes_its_substitute_a_regular_one() -> None:
     (send,) = table.submit(1)
     table(WorkerBlocked(1))
     commands = table(WorkerExited(1, send.message_id))
-    assert commands == [FailChunk(1, 0, False, 1), FinishJob(1)]
+    assert commands == [FailChunk(1, 0, False), FinishJob(1)]
     assert [send.worker_id for send in table.submit(2)] == [2]
 
 
