@@ -30,7 +30,6 @@ from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, load
 from ._kept import drop_large
 from ._namespaces import install_main, look_up_with, main_facts
 from ._payloads import FunctionPayload, dumps_function, kept_payload
-from ._picklers import register_reducer
 from ._reducers import flush_files
 from ._shared import inherits
 
@@ -60,7 +59,6 @@ __all__ = [
     "look_up_with",
     "main_facts",
     "notice_imports",
-    "register_reducer",
     "start_anew",
     "with_names",
 ]

@@ -41,7 +41,7 @@ from ._origins import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from ._identity import Entry
@@ -323,18 +323,6 @@ def _is_empty(cell: CellType) -> bool:
 
 
 # ---------------------------------------------------------------- special types
-
-
-def register_reducer(kind: type, function: Callable[[Any], Any]) -> None:
-    """Let `function` reduce objects of exactly this type, in messages of every kind.
-
-    Parameters
-    ----------
-    kind : type
-    function : callable
-        Called with the object; returns what ``__reduce__`` would.
-    """
-    _SPECIAL[kind] = lambda _, obj: function(obj)
 
 
 def _reduce_method(pickler: BasePickler, method: MethodType) -> Any:

@@ -234,24 +234,6 @@ def test_weak_references(tmp_path: Path) -> None:
     )
 
 
-def test_registered_reducer(tmp_path: Path) -> None:
-    (tmp_path / "handles.py").write_text(
-        "class Handle:\n"
-        "    def __init__(self, n): self.n, self.odd = n, (i for i in ())\n"
-        "def reduce(h): return Handle, (h.n + 1,)\n"
-    )
-    run_main(
-        """
-        import handles
-        register_reducer(handles.Handle, handles.reduce)
-        assert w(lambda h: h.n, handles.Handle(1)) == 2
-        handle = handles.Handle(5)
-        assert w(lambda: handle.n) == 6
-        """,
-        tmp_path,
-    )
-
-
 def test_what_multiprocessing_has_reducers_for(tmp_path: Path) -> None:
     run_main(
         """
