@@ -11,14 +11,13 @@ with the bytes, and drop what it returns. So a message stays a plain pickle.
 
 from __future__ import annotations
 
-import _pickle
 import os
 from _weakref import ref
 from collections import deque
 from io import BytesIO
 from itertools import count
 
-from store._codec import OUT_OF_BAND_MIN, Encoded, collector
+from store._codec import OUT_OF_BAND_MIN, collector
 
 from ._homes import await_modules, end_message, home_of
 from ._kept import LARGE, Kept, sweep
@@ -140,12 +139,6 @@ class WithPrelude(Inheriting):
         )
         self.prelude = prelude
 
-    def without_definitions(self) -> Encoded:
-        """Return the message for a receiver that has had one with the same prelude."""
-        body = memoryview(self.data)[len(self.prelude.prefix) :]
-        mention = _call(self.prelude.identity, True, b"", None, 0)
-        return Encoded(mention + body, self.buffers[len(self.prelude.buffers) :])
-
 
 _prefix = b""
 _numbers = count()
@@ -161,7 +154,8 @@ def _new_identity() -> bytes:
 def _call(identity: bytes, lasting: bool, gone: bytes, data: bytes | None, buffers: int) -> bytes:
     """Return pickle instructions that call `enter` and leave nothing on the stack.
 
-    Nothing is memoized, so the memo of the body that follows begins at zero.
+    Without `data`, the first of the buffers is what `enter` gets for it. Nothing is memoized, so
+    the memo of the body that follows begins at zero.
     """
     parts = [
         b"\x80\x05cpool._pickling._preludes\nenter\n(",
@@ -444,7 +438,7 @@ class _Arrival:
 _entered: dict[bytes, list[Any]] = {}
 
 
-def enter(identity: bytes, lasting: bool, gone: bytes, data: Any = None, *buffers: Any) -> None:
+def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any) -> None:
     """Define what a prelude defines, unless that has been done.
 
     Parameters
@@ -454,16 +448,14 @@ def enter(identity: bytes, lasting: bool, gone: bytes, data: Any = None, *buffer
         Whether the prelude may come again. One from a worker does not.
     gone : bytes
         Identities of others, which will not come again.
-    data : bytes-like or None
-        None if the sender knows that this process has entered it.
+    data : bytes-like
+        The definitions.
     *buffers : bytes-like
     """
     for start in range(0, len(gone), len(identity)):
         _entered.pop(gone[start : start + len(identity)], None)
     if identity in _entered:
         return
-    if data is None:
-        raise _pickle.UnpicklingError("definitions that this message relies on are not here")
     file = BytesIO(data)
     nbytes = memoryview(data).nbytes
     unpickler = Unpickler(file, buffers=buffers)

@@ -216,19 +216,13 @@ def test_definitions_are_skipped_by_who_has_them(tmp_path: Path) -> None:
             def __init__(self, n): self.n = n
             def get(self): return TABLE[self.n]
         TABLE = list(range(1000))
-        def use(items): return [i.get() for i in items]
-        assert w(use, [Item(1), Item(2)]) == [1, 2]
+        def use(items): return [(type(i).__name__, i.get()) for i in items]
+        assert w(use, [Item(1), Item(2)]) == [("Item", 1), ("Item", 2)]
         full = dumps_to_worker(([Item(5)],))
-        short = full.without_definitions()
-        assert len(short.data) < 200 < len(full.data)
-        assert loads(*w.raw(dumps_function(use).encoded, short)) == [5]
+        other = Encoded(full.data.replace(b"Item", b"Meti"), full.buffers)
+        assert loads(*w.raw(dumps_function(use).encoded, other)) == [("Item", 5)]
         with Worker() as fresh:
-            try:
-                fresh.raw(dumps_function(len).encoded, short)
-            except RuntimeError as error:
-                assert "definitions that this message relies on are not here" in str(error)
-            else:
-                raise AssertionError
+            assert loads(*fresh.raw(dumps_function(use).encoded, other)) == [("Meti", 5)]
         """,
         tmp_path,
     )
@@ -357,9 +351,6 @@ def test_a_large_prelude_is_not_copied_into_its_messages(tmp_path: Path) -> None
         encoded = dumps_function(f).encoded
         assert len(encoded.data) < 500 and encoded.buffers[0].nbytes > 1_000_000
         assert w(f) == 1_000_000
-        short = encoded.without_definitions()
-        assert not short.buffers
-        assert loads(*w.raw(short, dumps_to_worker(()))) == 1_000_000
         """,
         tmp_path,
     )
