@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from pool._local._jobs import Source
+from pool._local._jobs import Source, each
 from pool._local._lazy import tell
 
 TYPE_CHECKING = False
@@ -72,14 +72,7 @@ class Awaited(Source):
         return ()
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
-        from pool._transport._messages import EACH
-
-        extra = []
-        for place in self.order[start:stop]:
-            payload = self._payload(place)
-            blobs.extend(payload)
-            extra.append(len(payload) - 1)
-        return EACH, tuple(extra) if any(extra) else None
+        return each(map(self._payload, self.order[start:stop]), blobs)
 
 
 class InPlace:

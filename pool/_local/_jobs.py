@@ -13,7 +13,7 @@ from pool._transport._messages import CAUGHT, EACH, INLINE, PACKED, RANGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Protocol
 
     class Sink(Protocol):
@@ -192,15 +192,24 @@ class Items(Source):
             # Immutable values: one pickle of all cannot make two tasks share anything.
             blobs.append(_pickle.dumps(items, 5))
             return PACKED, None
-        extra: list[int] = []
-        for index in range(start, stop):
-            first = (index - start) * size
-            chunk = encode_chunk(
-                items[first : first + size], index * size, self._describe, self.inherited
-            )
-            blobs.extend(chunk)
-            extra.append(len(chunk) - 1)
-        return EACH, tuple(extra) if any(extra) else None
+        return each(
+            (
+                encode_chunk(
+                    items[at : at + size], start * size + at, self._describe, self.inherited
+                )
+                for at in range(0, (stop - start) * size, size)
+            ),
+            blobs,
+        )
+
+
+def each(payloads: Iterable[list[Any]], blobs: list[Any]) -> tuple[int, Any]:
+    """Append one payload for each chunk; return layout and extra."""
+    extra = []
+    for payload in payloads:
+        blobs.extend(payload)
+        extra.append(len(payload) - 1)
+    return EACH, tuple(extra) if any(extra) else None
 
 
 def encode_chunk(

@@ -15,8 +15,7 @@ from collections import deque
 from itertools import islice
 
 from pool._local import _events as ev
-from pool._local._jobs import Items, Source, detached, encode_chunk
-from pool._transport._messages import EACH
+from pool._local._jobs import Items, Source, detached, each, encode_chunk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,12 +156,7 @@ class Fed(Source):
         threading.Thread(target=self._run, name="actorpool-input", daemon=True).start()
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
-        extra = []
-        for index in range(start, stop):
-            chunk = self._blobs[index]
-            blobs.extend(chunk)
-            extra.append(len(chunk) - 1)
-        return EACH, tuple(extra) if any(extra) else None
+        return each(map(self._blobs.__getitem__, range(start, stop)), blobs)
 
     def done(self, start: int, stop: int) -> None:
         for index in range(start, stop):

@@ -12,13 +12,12 @@ import select
 from itertools import count
 
 from pool._local import _events as ev
-from pool._local._jobs import Function, Job, Source
+from pool._local._jobs import Function, Job, Source, each
 from pool._pickling import dumps_exception, dumps_to_worker
 from pool._transport._messages import (
     BLOCKED,
     CANCEL,
     CHUNKS,
-    EACH,
     FINISHED,
     NAME,
     NAMED,
@@ -166,12 +165,7 @@ class Relayed(Source):
             position = end
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
-        extra = []
-        for index in range(start, stop):
-            payload = self._payloads[index]
-            blobs.extend(payload)
-            extra.append(len(payload) - 1)
-        return EACH, tuple(extra) if any(extra) else None
+        return each(map(self._payloads.__getitem__, range(start, stop)), blobs)
 
     def done(self, start: int, stop: int) -> None:
         for index in range(start, stop):
