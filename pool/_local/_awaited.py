@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections import deque
 
 from pool._local._jobs import Source, each
-from pool._local._lazy import tell
+from pool._local._lazy import Growing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pool._local._engine import LocalEngine
     from pool._local._jobs import Sink
 
 
-class Awaited(Source):
+class Awaited(Growing, Source):
     """Chunks that are told of when they are ready.
 
     Parameters
@@ -42,9 +41,8 @@ class Awaited(Source):
         self.order: list[int] = []
         #: Those of which it was not told.
         self._ready: deque[int] = deque()
-        #: Whether the driver knows that there are some.
         self.offered = False
-        self.engine: LocalEngine | None = None
+        self.engine = None
         self.job_id = 0
 
     def ready(self, places: list[int]) -> None:
@@ -55,21 +53,13 @@ class Awaited(Source):
         self.engine.offer(self, True)
 
     def news(self) -> tuple[int, bool]:
-        """Return how many chunks are to be told of, and whether that is all; see `Fed.news`."""
+        """Count those that are ready as chunks that there are."""
         before, told = self.chunks, self.final
         while self._ready:
             self.order.append(self._ready.popleft())
         self.chunks = len(self.order)
         self.final = self.chunks == self._total
         return self.chunks - before, self.final and not told
-
-    def flush(self) -> None:
-        """Tell the scheduler of what is ready; under the driver's lock."""
-        tell(self)
-
-    def abort(self, error: BaseException) -> tuple[()]:
-        """Nothing: the job is given up as a whole."""
-        return ()
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
         return each(map(self._payload, self.order[start:stop]), blobs)

@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
     from typing import Any
 
-    from pool._local._awaited import Awaited
     from pool._local._express import Loan
     from pool._local._jobs import Function, Sink, Source
-    from pool._local._lazy import Fed, Windowed
+    from pool._local._lazy import Growing
 
 #: Functions that `LocalEngine.call_soon` remembers.
 STREAMS_KEPT = 256
@@ -360,7 +359,7 @@ class LocalEngine:
         """Have so many workers that may run tasks at the same time."""
         self.driver.post(ev.ProcessesChanged(processes))
 
-    def offer(self, feed: Fed | Windowed | Awaited, many: bool) -> None:
+    def offer(self, feed: Growing, many: bool) -> None:
         """See to it that an input's new chunks are sent as soon as a worker can take one.
 
         At once if a worker has nothing to do, or if there are `many`. Else whoever receives the

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from pool._local._awaited import Awaited
     from pool._local._engine import LocalEngine
 
 #: Bytes of pickled input that may wait; at least `Fed.least` chunks always may.
@@ -32,8 +31,53 @@ FED_NBYTES = 32 << 20
 #: costs 5 us.
 BURST = 256
 
+#: By a name: a type checker would take the literal for all the slots that there are.
+_NONE: tuple[str, ...] = ()
 
-class Windowed(Items):
+
+class Growing:
+    """What sources have in common that get more chunks while their jobs are under way.
+
+    Attributes
+    ----------
+    engine : LocalEngine or None
+        Which runs the job; it and `job_id` are set before there is anything to tell.
+    job_id : int
+    offered : bool
+        Whether the driver knows that there is something to tell.
+    """
+
+    # Subclasses have the slots: two bases with slots of their own fit into no layout.
+    __slots__ = _NONE
+
+    chunks: int
+    final: bool
+    engine: LocalEngine | None
+    job_id: int
+    offered: bool
+
+    def news(self) -> tuple[int, bool]:
+        """Return how many chunks there are since this was last asked, and whether that is all.
+
+        Asked by one thread at a time. Nothing is news any more once the end was told.
+        """
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Tell the scheduler of new chunks; under the driver's lock."""
+        # Cleared before anything is counted: who finds it set has its chunk counted here.
+        self.offered = False
+        added, final = self.news()
+        if added or final:
+            assert self.engine is not None
+            self.engine.driver.inbox.append(ev.ChunksAdded(self.job_id, added, final))
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Nothing: the job is given up as a whole."""
+        return ()
+
+
+class Windowed(Growing, Items):
     """Chunks of a sequence, made available step by step."""
 
     __slots__ = ("_total", "_wanted", "engine", "job_id", "offered")
@@ -51,9 +95,8 @@ class Windowed(Items):
         self.final = self.chunks == self._total
         #: Limits up to which chunks were asked for since somebody looked.
         self._wanted: deque[int] = deque()
-        #: Whether the driver knows that there is something to tell.
         self.offered = False
-        self.engine: LocalEngine | None = None
+        self.engine = None
         self.job_id = 0
 
     def open(self, limit: int | None) -> None:
@@ -65,23 +108,15 @@ class Windowed(Items):
         self.engine.offer(self, True)
 
     def news(self) -> tuple[int, bool]:
-        """Return how many chunks are to be told of, and whether that is all; see `Fed.news`."""
+        """Count those that were asked for as chunks that there are."""
         before, told = self.chunks, self.final
         while self._wanted:
             self.chunks = max(self.chunks, self._wanted.popleft())
         self.final = self.chunks == self._total
         return self.chunks - before, self.final and not told
 
-    def flush(self) -> None:
-        """Tell the scheduler of what is to be sent; under the driver's lock."""
-        tell(self)
 
-    def abort(self, error: BaseException) -> tuple[()]:
-        """Nothing: the job is given up as a whole."""
-        return ()
-
-
-class Fed(Source):
+class Fed(Growing, Source):
     """Chunks of an iterator, read and pickled by a thread.
 
     An item is pickled before the next one is asked for, so an iterator may yield the same
@@ -141,9 +176,8 @@ class Fed(Source):
         #: Chunks read so far, and whether that is all. `chunks` and `final` are what was told.
         self._read = 0
         self._ended = False
-        #: Whether the driver knows that there is something to tell.
         self.offered = False
-        self.engine: LocalEngine | None = None
+        self.engine = None
         self.job_id = 0
         # No semaphore: a signal handler may interrupt a thread that rings, and ring.
         self._bell = _thread.allocate_lock()
@@ -169,27 +203,14 @@ class Fed(Source):
         self._limit = limit
         self._ring()
 
-    # ------------------------------------------------------------------ what is to be told
-
     def news(self) -> tuple[int, bool]:
-        """Return how many chunks were read since this was last asked, and whether that is all.
-
-        Asked by one thread at a time. Nothing is news any more once the end was told.
-        """
+        """Count those that were read as chunks that there are."""
         # In this order: what is counted after the end is all there is.
         final = self._ended and not self.final
         added = self._read - self.chunks
         self.chunks += added
         self.final = self.final or final
         return added, final
-
-    def flush(self) -> None:
-        """Tell the scheduler of what was read; under the driver's lock."""
-        tell(self)
-
-    def abort(self, error: BaseException) -> tuple[()]:
-        """Nothing: the job is given up as a whole."""
-        return ()
 
     # ------------------------------------------------------------------ the thread
 
@@ -256,13 +277,3 @@ class Fed(Source):
         """End the thread as soon as the iterator lets it."""
         self._limit = 0
         self._ring()
-
-
-def tell(source: Windowed | Fed | Awaited) -> None:
-    """Tell the scheduler of a source's new chunks; under the driver's lock."""
-    # Cleared before anything is counted: who finds it set has its chunk counted here.
-    source.offered = False
-    added, final = source.news()
-    if added or final:
-        assert source.engine is not None
-        source.engine.driver.inbox.append(ev.ChunksAdded(source.job_id, added, final))

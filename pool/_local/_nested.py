@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pool._local._awaited import Awaited
     from pool._local._jobs import Sink, Source
-    from pool._local._lazy import Fed, Windowed
+    from pool._local._lazy import Growing
 
 
 class _Request:
@@ -188,7 +187,7 @@ class NestedEngine:
         ]
         return found + [(getattr(sink, "_job_id", id(sink)), sink) for sink in list(driver.calling)]
 
-    def offer(self, feed: Fed | Windowed | Awaited, many: bool) -> None:
+    def offer(self, feed: Growing, many: bool) -> None:
         """Hand an input's new chunks to the parent; what its workers do is not known here."""
         # As under the lock of a driver: what was counted first is told first.
         with self._offering:

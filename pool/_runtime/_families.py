@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 #: How a cancelled call ends that does not make something else of it.
 STOPPED = (KeyboardInterrupt, CancelledError)
 
-
-_NONE: tuple[str, ...] = ()
+#: What is cancelled, see `Member`.
 NOT, ALONE, FAMILY = 0, 1, 2
+
+#: By a name: a type checker would take the literal for all the slots that there are.
+_NONE: tuple[str, ...] = ()
 
 
 class Member:
