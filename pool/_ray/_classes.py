@@ -5,10 +5,10 @@ from __future__ import annotations
 from pool._objects._codes import Code
 from pool._objects._home import current
 from pool._objects._ids import ActorID
-from pool._objects._protocol import DYNAMIC, STREAM
+from pool._objects._protocol import STREAM
 from pool._objects._refs import ActorFacts, ActorRef
 from pool._ray import _kinds
-from pool._ray._generators import ObjectRefGenerator
+from pool._ray._generators import as_returned
 from pool._ray._options import NO_EFFECT, actor_options, returns_of
 from pool._ray._signatures import (
     NOTHING,
@@ -308,11 +308,7 @@ class ActorMethod:
             if problem:
                 raise misfit(f"{ref.facts.title}.{self._name}", problem)
         promised = ref._home.call(ref, self._name, args, kwargs, self._returns)
-        if self._returns in (1, DYNAMIC):
-            return promised[0]
-        if self._returns == STREAM:
-            return ObjectRefGenerator(promised)
-        return promised or None
+        return as_returned(promised, self._returns)
 
     def options(self, **given: Any) -> ActorMethod:
         """Return the same method with other options: num_returns.

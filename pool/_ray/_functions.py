@@ -6,9 +6,8 @@ import functools
 
 from pool._objects._codes import Code
 from pool._objects._home import current
-from pool._objects._protocol import DYNAMIC, STREAM
 from pool._ray import _kinds
-from pool._ray._generators import ObjectRefGenerator
+from pool._ray._generators import as_returned
 from pool._ray._options import task_options
 from pool._ray._signatures import misfit, signature_of
 
@@ -72,7 +71,8 @@ class RemoteFunction:
         signature = self._signature
         if kwargs or not signature.least <= len(args) <= signature.most:
             self._check(args, kwargs)
-        return _promised(current().submit(self._code, args, kwargs, options), options)
+        promised = current().submit(self._code, args, kwargs, options)
+        return as_returned(promised, options.returns)
 
     def _check(self, args: Any, kwargs: Any) -> None:
         if self._signature.problem(args, kwargs):
@@ -115,12 +115,3 @@ class _Configured:
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function in a worker; as `RemoteFunction.remote`."""
         return self._function._submit(args, kwargs, self._options)
-
-
-def _promised(promised: Any, options: Any) -> Any:
-    returns = options.returns
-    if returns in (1, DYNAMIC):
-        return promised[0]
-    if returns == STREAM:
-        return ObjectRefGenerator(promised)
-    return promised or None

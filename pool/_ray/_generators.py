@@ -1,6 +1,8 @@
-"""The references of a generator, one after the other, while it runs."""
+"""What `remote` returns: references, and those of a generator one after the other while it runs."""
 
 from __future__ import annotations
+
+from pool._objects._protocol import DYNAMIC, STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,3 +92,19 @@ class ObjectRefGenerator:
 
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self._stream.name.hex()})"
+
+
+def as_returned(promised: Any, returns: int) -> Any:
+    """Return what users get for what a home has promised.
+
+    Parameters
+    ----------
+    promised : list of ObjectRef, or stream
+    returns : int
+        How many values were asked for, see `pool._objects._protocol`.
+    """
+    if returns in (1, DYNAMIC):
+        return promised[0]
+    if returns == STREAM:
+        return ObjectRefGenerator(promised)
+    return promised or None
