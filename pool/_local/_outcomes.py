@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pool._local._driver import Driver
     from pool._local._express import Loan
+    from pool._local._jobs import Job
     from pool._local._peers import Peer
 
 
@@ -158,8 +159,7 @@ class Outcomes:
 
     def fail_chunk(self, command: ev.FailChunk) -> None:
         """Fail a chunk whose worker ended while running it."""
-        driver = self._driver
-        job = driver.jobs.get(command.job_id)
+        job = self._driver.jobs.get(command.job_id)
         if job is None:
             return  # cancelled a moment ago by another thread
         if command.timed_out:
@@ -171,22 +171,23 @@ class Outcomes:
             )
         else:
             error = self.death(f"while running {job.describe(command.index)}")
-        if job.sink.deliver(command.index, [error], not job.mode & CAUGHT):
-            driver.calling.append(job.sink)
-        job.source.done(command.index, command.index + 1)
+        self._deliver_error(job, command.index, error)
 
     def drop_chunk(self, command: ev.DropChunk) -> None:
         """Tell that a chunk was recalled before it had begun."""
         from pool._errors import TaskCancelled
 
-        driver = self._driver
-        job = driver.jobs.get(command.job_id)
+        job = self._driver.jobs.get(command.job_id)
         if job is None:
             return  # cancelled a moment ago by another thread
         error = TaskCancelled(f"{job.describe(command.index)} was cancelled before it began")
-        if job.sink.deliver(command.index, [error], not job.mode & CAUGHT):
-            driver.calling.append(job.sink)
-        job.source.done(command.index, command.index + 1)
+        self._deliver_error(job, command.index, error)
+
+    def _deliver_error(self, job: Job, index: int, error: BaseException) -> None:
+        """Deliver the outcome of a chunk of which no worker says anything."""
+        if job.sink.deliver(index, [error], not job.mode & CAUGHT):
+            self._driver.calling.append(job.sink)
+        job.source.done(index, index + 1)
 
     def death(self, doing: str) -> BaseException:
         """Return the error that says how the last worker ended."""
