@@ -14,8 +14,7 @@ from pool._in_worker._guest import WithValues
 from pool._local._awaited import Awaited, InPlace
 from pool._local._engine import LocalEngine
 from pool._local._jobs import unsendable
-from pool._objects._home import current
-from pool._objects._home import found as found_home
+from pool._objects import _home
 from pool._objects._outcomes import told
 from pool._objects._parcels import pack
 from pool._objects._refs import FAILED, Collecting, ObjectRef, Ref
@@ -24,7 +23,7 @@ from pool._transport._messages import CALL, CAUGHT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from pool._local._jobs import Sink
@@ -57,15 +56,9 @@ def submit(
         In a task: workers of a Pool that it has made cannot ask its runtime for what a reference
         deeper inside stands for.
     """
-    home: Any = current()
+    home: Any = _home.current()
     if not home.number:
-        for index, parcel in enumerate(parcels):
-            if parcel.refs:
-                raise TypeError(
-                    f"{label(index, index)} contains {parcel.refs[0]!r}, which workers of a Pool "
-                    "that a task has made cannot use; give references as arguments of their own, "
-                    "or get() their values before"
-                )
+        _refuse_inner_refs(parcels, label)
     if isinstance(engine, LocalEngine) and engine.driver.aside is None:
         engine.driver.aside = Guests()
     function = engine.function(dumps_function(WithValues(func, home.number)))
@@ -105,22 +98,22 @@ def submit(
     return job_id
 
 
+def _refuse_inner_refs(parcels: Sequence[Parcel], label: Callable[[int, int], str]) -> None:
+    for index, parcel in enumerate(parcels):
+        if parcel.refs:
+            raise TypeError(
+                f"{label(index, index)} contains {parcel.refs[0]!r}, which workers of a Pool "
+                "that a task has made cannot use; give references as arguments of their own, "
+                "or get() their values before"
+            )
+
+
 def parcels_of(items: Sequence[Any], starred: bool) -> list[Parcel]:
-    """Pickle the arguments of each call of a map, now; raises as `parcel_of`."""
-    return [parcel_of(tuple(item) if starred else (item,), {}) for item in items]
+    """Pickle the arguments of each call of a map, now; raises as `pack`."""
+    return [pack(tuple(item) if starred else (item,), {}) for item in items]
 
 
-def parcel_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
-    """Pickle the arguments of one call, now.
-
-    Raises
-    ------
-    CannotSend
-    """
-    return pack(args, kwargs)
-
-
-def found(values: Iterable[Any]) -> bool:
+def contain_refs(values: Iterable[Any]) -> bool:
     """Return whether there is a reference among values, or in lists and dicts among them."""
     handles = _handles()
     pending = [values]
@@ -147,8 +140,8 @@ def _handles() -> tuple[type[Any], ...]:
 _CONTAINERS = (list, tuple, set, frozenset)
 
 
-def held(value: object) -> bool:
-    """Return whether a reference is what keeps `value` from being sent as it is."""
+def held_back_by_refs(value: object) -> bool:
+    """Return whether references are what keeps `value` from being sent as it is."""
     try:
         with Collecting() as refs:
             dumps_to_worker(value)
@@ -176,7 +169,7 @@ class Guests:
     def admit(self, worker: int, kind: str, fds: list[int]) -> None:
         """Take a connection; under the lock of the Pool's driver."""
         # Not one that would be started for that: the references are of one that has ended.
-        home: Any = found_home()
+        home: Any = _home.found()
         if home is None or not home.usable:
             os.close(fds[0])
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _pickle
 
 from pool._faces._options import Label, LabelLater, options
-from pool._faces._references import has_refs, hold_refs
+from pool._faces._references import has_refs, held_back_by_refs
 from pool._faces._results import AsyncResult
 from pool._local._jobs import OneCall, detached
 from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker, inherits
@@ -117,7 +117,7 @@ def call(
     try:
         engine, function, blobs = _encode(pool, engine, func, args, kwds)
     except CannotSend as error:
-        if hold_refs((args, kwds)):
+        if held_back_by_refs((args, kwds)):
             return _call_with_refs(engine, made(), label, func, args, kwds, chosen)
         engine, function, blobs = _encode_held(pool, func, args, kwds, error)
     except Exception as error:
@@ -143,8 +143,9 @@ def _call_with_refs(
     chosen: Options,
 ) -> AsyncResult:
     from pool._faces import _awaited
+    from pool._objects._parcels import pack
 
-    parcels = [_awaited.parcel_of(args, kwds)]
+    parcels = [pack(args, kwds)]
     mode = CALL | CAUGHT if chosen.return_exceptions else CALL
     result._job_id = _awaited.submit(
         engine, func, parcels, 1, mode, result, label, chosen.timeout, chosen.retries

@@ -6,7 +6,7 @@ from _operator import index
 
 from pool._faces._calls import fail, progress_of
 from pool._faces._options import Label, options
-from pool._faces._references import has_refs, hold_refs
+from pool._faces._references import has_refs, held_back_by_refs
 from pool._faces._results import MapResult
 from pool._local._jobs import Items
 from pool._pickling import CannotSend, dumps_function, dumps_to_worker, inherits
@@ -126,7 +126,7 @@ def _need_runtime(items: Sequence[Any]) -> bool:
     """Return whether there are references to wait for before the items can be sent."""
     if items.__class__ is range or not len(items):
         return False
-    return has_refs(items) or hold_refs(items[0])
+    return has_refs(items) or held_back_by_refs(items[0])
 
 
 def _sendable(

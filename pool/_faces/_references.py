@@ -19,15 +19,15 @@ def has_refs(values: Iterable[Any]) -> bool:
     """Return whether there are references among values, or in containers among them."""
     if not any_refs():
         return False
-    from pool._faces._awaited import found
+    from pool._faces._awaited import contain_refs
 
-    return found(values)
+    return contain_refs(values)
 
 
-def hold_refs(value: object) -> bool:
+def held_back_by_refs(value: object) -> bool:
     """Return whether references, inside of objects of the user's, are all that cannot be sent."""
     if not any_refs():
         return False
-    from pool._faces._awaited import held
+    from pool._faces import _awaited
 
-    return held(value)
+    return _awaited.held_back_by_refs(value)
