@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from pool._faces._options import Options
     from pool._faces._pool import Pool
+    from pool._local._engine import LocalEngine
+    from pool._local._jobs import Function
 
 #: Libraries whose classes hold what they contain. Others may load it item by item.
 _CONTAINERS = frozenset({"builtins", "collections", "array", "numpy", "pandas"})
+
+#: Of these, all items are there when the call is made.
+_SNAPSHOT = (list, tuple)
 
 
 def start_imap(
@@ -43,7 +49,6 @@ def start_imap(
     chunksize = index(chunksize)
     label = Label(method, func)
     chosen = options(extra)
-    limits = (chosen.timeout, chosen.retries)
     if chosen.single:
         chunksize = 1
     in_memory = _is_in_memory(iterable)
@@ -55,52 +60,23 @@ def start_imap(
         mode = STAR
     if chosen.return_exceptions:
         mode |= CAUGHT
-    engine = pool._engine
-    known = iterable.__class__ in (list, tuple)
-    try:
-        payload = dumps_function(func, engine.asks)
-        needed = max(payload.inherits, _needed_by_first(iterable, engine.asks) if known else 0)
-        engine = pool._engines.sharing(engine, needed)
-        function = engine.function(payload)
-    except CannotSend as error:
-        from pool._faces._inherit import hold_function
-
-        func = hold_function(func)  # before the fork: the workers inherit it
-        engine = pool._engines.inheriting(error)
-        function = engine.function(dumps_function(func))
-    with_refs = known and has_refs(iterable)
-    if not known and iterable.__class__ is not range and any_refs():
-        from pool._faces._awaited import resolved_one_by_one
-
-        iterable = resolved_one_by_one(iterable, bool(mode & STAR))
+    engine, function, func = _sendable(pool, func, iterable)
     kind = IMapIterator if ordered else IMapUnorderedIterator
-    window = Window(pool._processes, chunksize)
-    flow = Flow(engine, ordered, window, chunksize)
+    flow = Flow(engine, ordered, Window(pool._processes, chunksize), chunksize)
     flow.progress = progress
     flow.caught = chosen.return_exceptions
     flow.cost_key = (function.function_id, chunksize)
-    if with_refs:
-        from pool._faces import _awaited
-
-        flow.open = lambda limit: None  # the list is there, and pickled
-        parcels = _awaited.parcels_of(list(iterable), bool(mode & STAR))
-        flow.job_id = _awaited.submit(
-            engine, func, parcels, chunksize, MAP | mode & CAUGHT, flow, label, *limits
-        )
+    if iterable.__class__ in _SNAPSHOT and has_refs(iterable):
+        _submit_with_refs(func, iterable, chunksize, mode, flow, label, chosen)
         return kind(pool, flow, chunksize)
-    source: Windowed | Fed
-    if iterable.__class__ in (list, tuple, range):
-        items = list(iterable) if iterable.__class__ is list else iterable
-        source = Windowed(items, chunksize, label.item, window.size)
-    else:
-        source = Fed(
-            iter(iterable), chunksize, label.item, window.size, 2 * pool._processes, flow.end_with
-        )
+    source = _source_of(iterable, chunksize, mode, flow, label, 2 * pool._processes)
     source.engine = engine
     flow.source = source
     flow.open = source.open
     iterator = kind(pool, flow, chunksize)
-    flow.job_id = source.job_id = engine.submit(function, mode, source, flow, label, *limits)
+    flow.job_id = source.job_id = engine.submit(
+        function, mode, source, flow, label, chosen.timeout, chosen.retries
+    )
     try:
         # Not before: other threads that find it there have the rest of its input read.
         engine.lazies.add(flow)
@@ -121,7 +97,66 @@ def _is_in_memory(iterable: Iterable[Any]) -> bool:
     return hasattr(kind, "__len__") and library in _CONTAINERS
 
 
+def _sendable(
+    pool: Pool, func: Callable[..., Any], iterable: Iterable[Any]
+) -> tuple[LocalEngine, Function, Callable[..., Any]]:
+    """Return engine, function, and what that calls, such that workers can have it.
+
+    Usually `func`; one that cannot be pickled is inherited by workers of an engine of its own.
+    """
+    engine = pool._engine
+    try:
+        payload = dumps_function(func, engine.asks)
+        needed = max(payload.inherits, _needed_by_first(iterable, engine.asks))
+        engine = pool._engines.sharing(engine, needed)
+        return engine, engine.function(payload), func
+    except CannotSend as error:
+        from pool._faces._inherit import hold_function
+
+        func = hold_function(func)  # before the fork: the workers inherit it
+        engine = pool._engines.inheriting(error)
+        return engine, engine.function(dumps_function(func)), func
+
+
+def _submit_with_refs(
+    func: Callable[..., Any],
+    items: Iterable[Any],
+    chunksize: int,
+    mode: int,
+    flow: Flow,
+    label: Label,
+    chosen: Options,
+) -> None:
+    from pool._faces import _awaited
+
+    flow.open = lambda limit: None  # the list is there, and pickled
+    parcels = _awaited.parcels_of(list(items), bool(mode & STAR))
+    mode = MAP | mode & CAUGHT
+    flow.job_id = _awaited.submit(
+        flow.engine, func, parcels, chunksize, mode, flow, label, chosen.timeout, chosen.retries
+    )
+
+
+def _source_of(
+    iterable: Any, chunksize: int, mode: int, flow: Flow, label: Label, least: int
+) -> Windowed | Fed:
+    """Return where the chunks come from: a sequence that is there, or an iterator."""
+    kind = iterable.__class__
+    window = flow.window.size
+    if kind is range or kind in _SNAPSHOT:
+        # A snapshot: the caller goes on and may change its list.
+        items = list(iterable) if kind is list else iterable
+        return Windowed(items, chunksize, label.item, window)
+    if any_refs():
+        from pool._faces._awaited import resolved_one_by_one
+
+        iterable = resolved_one_by_one(iterable, bool(mode & STAR))
+    return Fed(iter(iterable), chunksize, label.item, window, least, flow.end_with)
+
+
 def _needed_by_first(items: Any, asks: int) -> int:
+    if items.__class__ not in _SNAPSHOT:
+        return 0
     try:
         return needed_by_first(items, asks)
     except CannotSend:
