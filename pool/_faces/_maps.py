@@ -50,13 +50,7 @@ def start_map(
     chosen = options(extra)
     items = _as_sequence(iterable, awaited)
     length = len(items)
-    if chunksize is None:
-        chunksize, left = divmod(length, pool._processes * 4)
-        if left:
-            chunksize += 1
-    elif chunksize < 1:
-        raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
-    chunksize = index(chunksize)
+    chunksize = _chunksize(chunksize, length, pool._processes)
     label = Label(method, func)
     if chosen.single:
         chunksize = 1
@@ -65,7 +59,6 @@ def start_map(
 
         func, arguments = seeded_map(func, items, chosen.seed, mode == STAR)
         items, mode = list(arguments), STAR
-    chunksize = max(1, chunksize)
     engine = pool._engine
     parcels = None
     try:
@@ -97,6 +90,15 @@ def start_map(
             function, mode | caught, source, result, label, *limits, awaited
         )
     return result
+
+
+def _chunksize(given: int | None, length: int, processes: int) -> int:
+    """Return how many items a chunk has: by default a quarter of each worker's share."""
+    if given is None:
+        return max(1, -(-length // (processes * 4)))
+    if given < 1:
+        raise ValueError(f"Chunksize must be 1+, not {given:n}")
+    return index(given)
 
 
 def mode_of(mapper: Any) -> int:
