@@ -327,22 +327,7 @@ def _pickle_needs(
     pickler.sharing = sharing
     pickler.throughout = True
     while pending:
-        # Definitions first: the data may need them while it is being unpickled. Then what may run
-        # code of the program's: that is to find all else.
-        definitions: list[Any] = []
-        simple: list[Any] = []
-        plain: list[Any] = []
-        others: list[Any] = []
-        for key, what in pending.items():
-            item = _item(key, what, up, notes)
-            if item is not None:
-                value = _value(item)
-                if is_definition(value):
-                    definitions.append(item)
-                else:
-                    (simple if is_simple(value) else plain if is_plain(value) else others).append(
-                        item
-                    )
+        definitions, simple, plain, others = _in_order(pending, up, notes)
         done.update(pending)
         pickler.needs = None
         deferred: list[Any] = []
@@ -363,6 +348,34 @@ def _pickle_needs(
     if sharing is not None and sharing.names:
         notes.add(sharing.standing)
     return Prelude(file.getvalue(), buffers, None if up else notes, sharing)
+
+
+def _in_order(
+    pending: Needs, up: bool, notes: Notes
+) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """Return what is to be pickled for some needs, in the order in which it has to arrive.
+
+    Definitions first: the data may need them while it is being unpickled. What may run code of the
+    program's comes last: that is to find all else.
+    """
+    definitions: list[Any] = []
+    simple: list[Any] = []
+    plain: list[Any] = []
+    others: list[Any] = []
+    for key, what in pending.items():
+        item = _item(key, what, up, notes)
+        if item is None:
+            continue
+        value = _value(item)
+        if is_definition(value):
+            definitions.append(item)
+        elif is_simple(value):
+            simple.append(item)
+        elif is_plain(value):
+            plain.append(item)
+        else:
+            others.append(item)
+    return definitions, simple, plain, others
 
 
 class _Binding:
