@@ -215,7 +215,7 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
         JSON for ``chrome://tracing`` or ui.perfetto.dev.
     """
     home: Any = _home.current()
-    events: list[dict[str, Any]] = home.events.as_trace() if hasattr(home, "events") else []
+    events: list[dict[str, Any]] = home.timeline.as_trace() if hasattr(home, "timeline") else []
     if filename is None:
         return events
     import json

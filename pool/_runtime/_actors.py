@@ -367,7 +367,7 @@ class Actor:
             failed = status != protocol.VALUE
             if begun:
                 entry = (call.title, call.begun, begun, finished, failed)
-                self.runtime.events.called(self.pid, entry)
+                self.runtime.timeline.called(self.pid, entry)
             try:
                 answer = loads(blobs[0], blobs[1:])
             except BaseException as error:

@@ -26,13 +26,13 @@ from pool._runtime._actors import Actor
 from pool._runtime._aside import Aside
 from pool._runtime._conditions import all_or_failed, enough
 from pool._runtime._directory import Directory
-from pool._runtime._events import Events
 from pool._runtime._grants import Grants
 from pool._runtime._lending import GuestChannel, Lending
 from pool._runtime._processes import ActorProcesses
 from pool._runtime._special import Special
 from pool._runtime._streams import Stream
 from pool._runtime._tasks import Tasks
+from pool._runtime._timeline import Timeline
 from pool._runtime._untold import watched
 from pool._transport._channel import Channel
 from pool._transport._sockets import socket_from
@@ -101,7 +101,7 @@ class Runtime(Aside):
         self.directory = Directory(self)
         self.lending = Lending(self)
         self.number = next(_numbers)
-        self.events = Events(driver.peers)
+        self.timeline = Timeline(driver.peers)
         _runtimes.add(self)
 
     # ------------------------------------------------------------------ along with the engine
@@ -135,7 +135,7 @@ class Runtime(Aside):
 
     def bury(self, peer: Peer) -> None:
         """Note what a worker of tasks did that has ended, and let go of what it has left."""
-        self.events.bury(peer)
+        self.timeline.bury(peer)
         self.lending.bury(peer.worker_id)
 
     def worker_blocked(self, worker_id: int) -> None:

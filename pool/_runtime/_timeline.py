@@ -24,7 +24,7 @@ KEPT = 100_000
 LANE = 1 << 22
 
 
-class Events:
+class Timeline:
     """Collect what has run, and show it.
 
     Parameters
