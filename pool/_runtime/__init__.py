@@ -4,8 +4,8 @@
 `pool._local`, whose driver reads the sockets of actors and borrowers too; all books are changed
 under the lock of that driver (``_aside``).
 
-* Tasks: ``_tasks``; those that ask for more than one CPU get a process (``_special``). What they
-  have yielded: ``_streams``.
+* Tasks: ``_tasks``; those that ask for anything but one CPU get a process, ``_task_processes``.
+  What they have yielded: ``_streams``.
 * Actors: ``_actors`` with ``_actor_calls``, as processes ``_processes``, by name ``_directory``;
   ``_detached`` for those that outlive the program. ``_grants``: who has which CPUs and GPUs.
 * Workers that use the runtime themselves: ``_borrowers``, and ``_lending``, which says in which

@@ -29,8 +29,8 @@ from pool._runtime._directory import Directory
 from pool._runtime._grants import Grants
 from pool._runtime._lending import GuestChannel, Lending
 from pool._runtime._processes import ActorProcesses
-from pool._runtime._special import Special
 from pool._runtime._streams import Stream
+from pool._runtime._task_processes import TaskProcesses
 from pool._runtime._tasks import Tasks
 from pool._runtime._timeline import Timeline
 from pool._runtime._untold import watched
@@ -96,7 +96,7 @@ class Runtime(Aside):
         self.has_workers = total.get("CPU", 1) >= 1
         self.grants = Grants(driver, self.books)
         self.tasks = Tasks(self)
-        self.special = Special(self)
+        self.task_processes = TaskProcesses(self)
         self.processes = ActorProcesses(driver, limits, PRELOAD)
         self.directory = Directory(self)
         self.lending = Lending(self)
@@ -469,7 +469,7 @@ class Runtime(Aside):
         self.logs.call_back()
 
     def _end_actors(self) -> None:
-        self.special.stopping = True
+        self.task_processes.stopping = True
         for actor in list(self.directory.alive):
             actor.mailbox.refused("the runtime was shut down")
             actor.carry_out(actor.mailbox.exited("the runtime was shut down"))

@@ -282,7 +282,7 @@ class Tasks:
             return  # cancelled meanwhile
         call.started = True
         if call.options.resources is not None:
-            self._runtime.special.start(call)
+            self._runtime.task_processes.start(call)
             return
         engine = self._runtime.engine
         payload = call.payload

@@ -1,7 +1,8 @@
-"""Tasks that ask for more than one CPU: each has a process of its own.
+"""Tasks that ask for anything but one CPU: each has a process of its own.
 
-Which devices a process sees is settled before it starts (CUDA reads its variable once), so
-such a task is an actor that lives for one call. It waits for its resources as actors do.
+For several CPUs or none, for GPUs, other resources or environment variables. Which devices a
+process sees is settled before it starts (CUDA reads its variable once), so such a task is an actor
+that lives for one call. It waits for its resources as actors do.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from pool._runtime._tasks import TaskCall
 
 
-class Special:
-    """Start such tasks.
+class TaskProcesses:
+    """Start tasks in processes of their own.
 
     Parameters
     ----------
@@ -128,10 +129,10 @@ class _OneCall(ActorCall):
         if self.cancelled and (died or isinstance(getattr(error, "cause", error), STOPPED)):
             error = self.cancellation()
         elif died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
-            if task.retries and not (runtime.special.stopping or runtime.driver.crashed):
+            if task.retries and not (runtime.task_processes.stopping or runtime.driver.crashed):
                 task.retries -= task.retries > 0
                 self.leave()
-                runtime.later(lambda: runtime.special.start(task))
+                runtime.later(lambda: runtime.task_processes.start(task))
                 return
             if died:
                 crash = WorkerCrashedError(f"task {self.title} did not end: {died.reason}")
