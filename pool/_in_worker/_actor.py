@@ -30,7 +30,7 @@ from pool._pickling import loads
 from pool._transport._journal import DROPS
 from pool._transport._messages import EXIT, REFUSED, RETURNS
 from pool._transport._watch import Watch
-from pool._workers._dropped import raise_again
+from pool._workers._lost_interrupts import raise_again
 from pool._workers._outcomes import end_fork
 from pool._workers._worker import Worker
 from store._codec import encode

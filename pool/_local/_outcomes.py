@@ -103,7 +103,7 @@ class Outcomes:
         Only that one fails: pickles end where their STOP opcode says, whether or not
         what they describe can be built.
         """
-        from pool._local._undecodable import split_stream
+        from pool._local._pickle_streams import split_stream
 
         each = elapsed / chunks
         for number, data in enumerate(split_stream(stream, chunks), 1):

@@ -184,7 +184,7 @@ class Peer:
         # Outcomes FLUSHED..FINISHED are there; the parent may have got more than the
         # worker came to note.
         if words[LAYOUT] == STREAM:
-            from pool._local._undecodable import split_stream
+            from pool._local._pickle_streams import split_stream
 
             stream = bytes(self.slot.data[: words[USED]])
             pickles = split_stream(stream, finished - flushed)
@@ -288,7 +288,7 @@ def without_first(stored: Any, count: int, skipped: int, layout: int) -> Any:
     """Return what is left of `count` stored outcomes without the first ones."""
     if layout != STREAM:
         return memoryview(stored).cast("B")[skipped * 8 :]
-    from pool._local._undecodable import split_stream
+    from pool._local._pickle_streams import split_stream
 
     return b"".join(split_stream(bytes(stored), count)[skipped:])
 

@@ -14,10 +14,10 @@ from pool._transport._journal import attach
 from pool._transport._sockets import socket_from
 from pool._unraisable import report
 from pool._workers import _carried
-from pool._workers._dropped import raise_again
 from pool._workers._identity import introduce
 from pool._workers._imports import when_imported
 from pool._workers._lookups import Lookups
+from pool._workers._lost_interrupts import raise_again
 from pool._workers._outcomes import flush_streams
 from pool._workers._settings import apply, apply_place
 from pool._workers._worker import Worker

@@ -41,7 +41,7 @@ from pool._transport._messages import CONNECT, EXITED, LAUNCH, PIDS, SIGNAL, UP
 from pool._transport._sockets import socket_from
 from pool._workers import _tracking
 from pool._workers._boot import become_worker
-from pool._workers._carried import beyond
+from pool._workers._carried import not_set_here
 from pool._workers._heap import keep_freed
 from pool._workers._lifeline import Lifeline, tie
 from pool._workers._settings import apply_common
@@ -237,7 +237,7 @@ class ForkServer:
             load_missing(settings["learned"])
             client.foreseen = settings["foreseen"]
             if settings["carried"]:
-                settings["carried"] = beyond(settings["carried"])
+                settings["carried"] = not_set_here(settings["carried"])
         given = dict(zip(streams, fds[2:], strict=True))
         client.fds = [fds[1], given.get(1, -1), given.get(2, -1)]
         client.payload = (blobs[0], blobs[1:]) if blobs else buffers

@@ -18,7 +18,7 @@ from pool._local._express import _SENT as LENT
 from pool._local._express import Loan
 from pool._local._outcomes import Outcomes
 from pool._local._peers import Peer, Sent, decode, decode_many, without_first
-from pool._local._undecodable import split_stream
+from pool._local._pickle_streams import split_stream
 from pool._transport._channel import Channel, DescriptorsLost
 from pool._transport._journal import (
     ALL_CHUNKS,

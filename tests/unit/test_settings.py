@@ -68,4 +68,4 @@ def test_what_cannot_be_sent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_a_forkserver_has_is_left_out_for_its_workers() -> None:
     here = _carried.changes().get("warnings")  # the test run's own
     changed = {"warnings": here, "tempfile": "/nowhere"}
-    assert _carried.beyond(changed) == {"tempfile": "/nowhere"}
+    assert _carried.not_set_here(changed) == {"tempfile": "/nowhere"}

@@ -90,8 +90,8 @@ def modules(changed: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
-def beyond(changed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of it is different here: the forks of this process need no more."""
+def not_set_here(changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of it is different in this process, whose forks need no more than that."""
     here: dict[str, Any] = {}
     for setting in SETTINGS:
         # The collector of this process, a forkserver, is as that needs it: off.
