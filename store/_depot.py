@@ -193,10 +193,6 @@ class Depot:
 
     # ------------------------------------------------------------------ in
 
-    def attach(self, key: int, fd: int, nbytes: int) -> Reader:
-        """Take a segment that came in a message."""
-        return _readers.attach(key, fd, nbytes)
-
     def receive(self, link: Any, blobs: list[Any], places: Iterable[Any]) -> None:
         """Put a block in the place of each reference."""
         for index, key, start, span, delta, nbytes, number in places:
@@ -429,13 +425,13 @@ def stored(blobs: Iterable[Any], strict: bool = False) -> list[Any]:
 def _stored(blob: Any, strict: bool) -> Any:
     if type(blob) is Block:
         return blob.copy() if _forks.is_inherited(blob.born) else blob
-    place = depot()
-    if len(blob) >= place.least and place.usable():
+    store = depot()
+    if len(blob) >= store.least and store.usable():
         found = _finding.find(blob)
         if found is not None:
             return found[0].part(found[1] - found[0].delta, len(blob))
         try:
-            return place.put(blob)
+            return store.put(blob)
         except (StoreFull, OSError):
             if strict:
                 raise

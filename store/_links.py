@@ -26,7 +26,7 @@ from store._depot import depot
 from store._forks import NEVER, pending
 from store._mappings import Block
 from store._orphans import review
-from store._readers import leave, orphans
+from store._readers import attach, leave, orphans
 from store._returned import Returned
 
 TYPE_CHECKING = False
@@ -166,7 +166,7 @@ class Link:
             if key in self._readers:
                 os.close(fd)
             else:
-                self._readers[key] = depot().attach(key, fd, nbytes)
+                self._readers[key] = attach(key, fd, nbytes)
             self._attached.append(key)
         self._known.update(attached)
         if returned:

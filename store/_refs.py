@@ -171,7 +171,7 @@ class ObjectRef:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         popen = _handed.starting()
-        parts = None if popen is None else _handed.hand_down(popen, _blobs(self))
+        parts = None if popen is None else _handed.hand_down(popen, blobs_of(self))
         if parts is not None:
             return _rebuild_handed, (*self._described(), *parts)
         return _rebuild, (*self._described(), *self._exported(protocol))
@@ -180,14 +180,14 @@ class ObjectRef:
         """Return how a pickler with a `_codec.collector` takes it: blocks are not even mapped."""
         if _handed.starting() is not None:
             return NotImplemented
-        blobs = [beside(blob) if type(blob) is Block else blob for blob in _blobs(self)]
+        blobs = [beside(blob) if type(blob) is Block else blob for blob in blobs_of(self)]
         return _rebuild, (*self._described(), *blobs)
 
     def _described(self) -> tuple[Any, ...]:
         return type(self), self._object.uid, self._object.names
 
     def _exported(self, protocol: int) -> list[Any]:
-        return [_exported(blob, protocol) for blob in _blobs(self)]
+        return [_exported(blob, protocol) for blob in blobs_of(self)]
 
 
 def _exported(blob: Any, protocol: int) -> Any:
@@ -218,7 +218,13 @@ def _imported(blob: Any) -> Any:
     return blob if type(blob) is bytes else _finding.arrived(blob) or bytes(blob)
 
 
-def _blobs(ref: ObjectRef) -> list[Any]:
+def blobs_of(ref: ObjectRef) -> list[Any]:
+    """Return the pickle of an object and its large buffers.
+
+    Raises
+    ------
+    ObjectFreed
+    """
     blobs = ref._object.blobs
     if not blobs:
         raise ObjectFreed(f"object {ref.hex()} was freed in this process; keep it, or put it anew")
@@ -232,7 +238,7 @@ def names_of(ref: ObjectRef) -> tuple[Name, ...]:
 
 def load(ref: ObjectRef, copy: str = "cow") -> Any:
     """Return a new, independent object from a reference; see `store.get`."""
-    blobs = _blobs(ref)
+    blobs = blobs_of(ref)
     data = blobs[0]
     if copy == "cow":
         opened = ref._object.open()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import weakref
 
-from pool._faces._pool import Pool, _load_engine
+from pool._faces._pool import Pool, load_engine
 from pool._workers._worker import Worker
 
 TYPE_CHECKING = False
@@ -97,7 +97,7 @@ class PoolHandle(Pool):
     _context = None
 
     def __init__(self, key: tuple[int, int], processes: int) -> None:
-        _load_engine()
+        load_engine()
         self._key = key
         self._state = "RUN"
         self._processes = processes

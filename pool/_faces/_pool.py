@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pool._transport._messages import MAP, STAR
 
 
-def _load_engine() -> None:
+def load_engine() -> None:
     """Import what running tasks takes.
 
     Not at the top: a forkserver that starts at the same time needs the 10 ms as well, and
@@ -129,10 +129,10 @@ class Pool(StandardPool):
             id(self),
         )
         if self._starts_later or _in_worker():
-            _load_engine()
+            load_engine()
         else:
             self._engines.prepare()
-            _load_engine()
+            load_engine()
             self._engines.start()
         self._state = RUN
 

@@ -200,9 +200,9 @@ def is_of_store(value: object) -> bool:
 
 def of_runtime(ref: Any) -> ObjectRef:
     """Return a reference of the runtime to what a reference of the store names; no copy."""
-    from store._refs import _blobs, names_of
+    from store._refs import blobs_of, names_of
 
-    data, *buffers = _blobs(ref)
+    data, *buffers = blobs_of(ref)
     if type(data) is not bytes:
         data = bytes(opened(data))
     encoded = with_names(data, buffers, names_of(ref))

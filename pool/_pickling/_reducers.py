@@ -255,7 +255,7 @@ def _reduce_file(pickler: BasePickler, file: Any) -> Any:
     text = {}
     if hasattr(file, "encoding"):
         text = {"encoding": file.encoding, "errors": file.errors}
-    return _open_file, (_absolute(name), _mode_for(file), text, position)
+    return open_file, (_absolute(name), _mode_for(file), text, position)
 
 
 def _refuse_position(file: Any) -> None:
@@ -282,7 +282,8 @@ def _mode_for(file: Any) -> str:
     return mode if hasattr(file, "encoding") or "b" in mode else mode + "b"
 
 
-def _open_file(name: Any, mode: str, text: dict[str, str], position: int | None) -> Any:
+def open_file(name: Any, mode: str, text: dict[str, str], position: int | None) -> Any:
+    """Open a file that is open in the sender; `flush_files` writes out what is appended to it."""
     global _written
     file = open(name, mode, **text)  # type: ignore[call-overload]  # the caller's
     if "a" in mode:

@@ -32,11 +32,11 @@ class _Again:
         self._file = file
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from pool._pickling._reducers import _open_file
+        from pool._pickling._reducers import open_file
 
         file = self._file
         text = {"encoding": file.encoding, "errors": file.errors}
-        return _open_file, (os.path.abspath(file.name), "a", text, None)
+        return open_file, (os.path.abspath(file.name), "a", text, None)
 
 
 class _Standard:
