@@ -9,13 +9,13 @@
     ├── RayActorError             an actor cannot answer
     │   ├── ActorDiedError        it is dead for good
     │   ├── ActorUnavailableError it died during the call and is being restarted
-    │   └── ActorUnschedulableError
-    ├── TaskUnschedulableError    (+ ValueError) no machine can ever have what it asks for
+    ├── TaskUnschedulableError    (+ ValueError) this machine has not what it asks for
+    ├── ActorUnschedulableError
     ├── TaskCancelledError        (+ concurrent.futures.CancelledError)
     ├── GetTimeoutError           (+ TimeoutError) `get` waited long enough
     ├── ObjectLostError
     │   ├── OwnerDiedError        the program that owned the object is gone
-    │   ├── ObjectFreedError, ReferenceCountingAssertionError, ObjectReconstructionFailedError
+    │   └── ObjectFreedError, ReferenceCountingAssertionError, ObjectReconstructionFailedError
     ├── ObjectStoreFullError, OutOfDiskError, PendingCallsLimitExceeded
     ├── RaySystemError            the runtime itself failed
     └── RuntimeEnvSetupError, CrossLanguageError, NodeDiedError, AsyncioActorExit

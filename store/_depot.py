@@ -249,7 +249,7 @@ class Depot:
     def drop(self, link: Hashable, alive: Callable[[], bool] | None) -> None:
         """Take back everything that a connection holds, as soon as nobody sees it."""
         if self._lock.held_here:
-            self._leaving.append((link, alive or _gone))
+            self._leaving.append((link, alive or _not_alive))
             return
         with self._lock:
             if alive is not None and self.ledger.held_by(link):
@@ -366,7 +366,7 @@ class Depot:
             del self._numbers[thing.reader.key, thing.start]
 
 
-def _gone() -> bool:
+def _not_alive() -> bool:
     return False
 
 

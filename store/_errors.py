@@ -3,8 +3,8 @@
 ::
 
     StoreError (RuntimeError)
-    |-- StoreFull (also MemoryError)
-    `-- ObjectFreed (also LookupError)
+    ├── StoreFull (also MemoryError)
+    └── ObjectFreed (also LookupError)
 
 There is none for an owner that died or a store that was closed: see docs/design/store.md.
 """

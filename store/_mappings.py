@@ -52,6 +52,7 @@ MAPPED_NBYTES = 128 << 10
 
 #: The home of parts: what they are parts of is given back by itself.
 NOWHERE: deque[Dropped] = deque(maxlen=0)
+
 #: Held while the books of this process's store are written: what the depot knows, and which
 #: canvases are sealed. One for both, or a fork, which has to wait for both, could wait for a
 #: thread that waits for it in a finalizer.

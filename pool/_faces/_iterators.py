@@ -317,6 +317,7 @@ class IMapIterator(StandardIterator):
         except KeyboardInterrupt:
             self._interrupted()
             raise
+        # As `Flow.taken`, without the call.
         flow._taken += 1
         if flow._opened - flow._taken <= flow.window.size * 3 // 4:
             flow.widen()

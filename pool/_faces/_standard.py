@@ -1,7 +1,7 @@
 """What programs find that look behind the public names of `multiprocessing.pool`.
 
 They ask with `isinstance` for the classes of that module, and read attributes that are private
-there but that recipes of twenty years use. Both is answered here, as far as there is something
+there but that recipes of twenty years use. Both are answered here, as far as there is something
 true to say; what takes more than a line is imported when it is asked for.
 
 Nothing here imports the standard module: nobody can ask for its classes who has not done so.

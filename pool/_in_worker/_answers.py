@@ -103,7 +103,7 @@ class BorrowedDriver(Receiver):
 
 
 class GuestDriver(BorrowedDriver):
-    """Do the same in a Pool's worker, which lives on when the runtime has ended."""
+    """Receive answers in a Pool's worker, which lives on when the runtime has ended."""
 
     def on_end(self) -> None:
         """Note that the runtime has ended."""

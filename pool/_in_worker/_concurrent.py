@@ -40,7 +40,7 @@ def threads(concurrency: int) -> ThreadPoolExecutor:
 
 
 def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
-    """Do the same with threads that other connections to the actor may use as well.
+    """Receive in this thread, and run calls on threads that other connections may use as well.
 
     Returns
     -------

@@ -65,10 +65,10 @@ class Arrivals:
         elif fds:
             self._on_client(peer, head, fds)
         else:
-            self._on_beginning(peer, head, blobs)
+            self._on_other(peer, head, blobs)
         return True
 
-    def _on_beginning(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
+    def _on_other(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
         driver = self._driver
         kind = head[0]
         if kind == READY:

@@ -32,7 +32,6 @@ MANY_MESSAGES = 100
 #: chunk of a job may be a lucky quick one.
 GROWTH = 16
 
-
 #: Chunks in one message, at most: so many outcomes fit into a worker's journal.
 BATCH_MAX = 4096
 

@@ -50,7 +50,7 @@ class Door:
         self.calling: list[CallsBack] = []
         self.sleeping = 0.0
         self.closed = False
-        #: A job has ended since the leader last looked, perhaps one that he waits for.
+        #: A job has ended since the leader last looked, perhaps the one that it waits for.
         self.ended_some = False
         #: Nothing that is handed in can be done any more, and whoever does it is to know.
         self._released = False

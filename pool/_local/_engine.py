@@ -73,6 +73,8 @@ class LocalEngine:
         be had whose workers inherit more.
     claims : set of int
         Threads that are about to submit a job, so that this must not be disposed of.
+    scheduler, driver, lead
+        What decides, what does, and which thread has the driver do it.
     """
 
     def __init__(
@@ -141,7 +143,8 @@ class LocalEngine:
         self.lead = TendedLead(self.driver)
         #: By the ``id`` of their payload, with a reference to it.
         self._streams: dict[int, tuple[CallStream, Any]] = {}
-        #: Called when nobody can be expected to consume lazily read jobs any more.
+        #: Lazy jobs, whose input is read to its end when nobody can be expected to take their
+        #: results any more.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
         _engines.add(self)
         self.driver.initializes = initializes

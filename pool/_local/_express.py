@@ -107,7 +107,7 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
         except BaseException:  # Ctrl-C, or what another handler raises
             if loan is not None and not loan.over:
                 driver.post(ev.LoanCancelled(loan.worker_id, loan.message_id))
-                engine.lead.ensure_stand_in(weakref.ref(engine.lead))
+                lead.ensure_stand_in(weakref.ref(lead))
             raise
         finally:
             lead.abdicate()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         def look(self) -> None: ...
 
 
-#: Submissions between which a thread that only submits looks at the sockets (s).
+#: Seconds between two looks at the sockets by a thread that only submits.
 LOOK = 1e-3
 
 _get_ident = _thread.get_ident

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 FOREVER = float("inf")
 
-#: Seconds for which somebody sleeps at most, before he looks at the clock again: the system takes
-#: no more than 24 days, and programs say `get(9999999)`.
+#: Seconds that a thread sleeps at most before it looks at the clock again: the system takes no more
+#: than 24 days, and programs say `get(9999999)`.
 LONGEST = 3600.0
 
 

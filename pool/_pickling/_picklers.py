@@ -289,9 +289,8 @@ def _registered(kind: type, obj: Any) -> Any:
     ctypes with the first shared value of it is for shared values only.
     """
     reduction = sys.modules.get("multiprocessing.reduction")
-    if (
-        reduction is not None and kind is not MethodType
-    ):  # for which it has one, as good as pickle's
+    # Not for methods: what it has for those is no better than pickle's own.
+    if reduction is not None and kind is not MethodType:
         found = reduction.ForkingPickler._extra_reducers.get(kind)
         if found is not None and not (
             getattr(found, "__module__", "") == "multiprocessing.sharedctypes"

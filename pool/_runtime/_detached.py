@@ -386,7 +386,7 @@ def introduced(path: str) -> Introduced | None:
     return Introduced(path, channel, keeper, head, blobs)
 
 
-def known(runtime: Runtime, options: ActorOptions, found: Introduced) -> DetachedActor:
+def books_of(runtime: Runtime, options: ActorOptions, found: Introduced) -> DetachedActor:
     """Return the books of an actor that was found."""
     from pool._objects._codes import SentCode
 

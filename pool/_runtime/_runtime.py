@@ -332,7 +332,7 @@ class Runtime(Aside):
     def cancel_here(
         self, target: ObjectRef | Stream, force: bool, recursive: bool
     ) -> Exception | None:
-        """Do the same under the lock; return the error."""
+        """Do as `cancel`, under the lock; return the error instead of raising it."""
         call = target._call
         if call is None:
             return None  # it is over, or was put
@@ -432,7 +432,7 @@ class Runtime(Aside):
         return found
 
     def facts_here(self) -> dict[str, Any]:
-        """Return the same under the lock."""
+        """Return what `facts` does; under the lock."""
         free = self.books.amounts(free=True)
         workers = self.engine.scheduler.workers.values()
         running = sum(bool(worker.messages) and not worker.blocked for worker in workers)

@@ -97,7 +97,7 @@ class Stream:
         return ref
 
     def moment_here(self, index: int | None) -> ObjectRef:
-        """Do the same under the lock."""
+        """Do as `moment`, under the lock."""
         ref = ObjectRef(self._runtime)
 
         def look() -> None:

@@ -45,8 +45,9 @@ if TYPE_CHECKING:
 #: of 64 KiB takes two thirds of the time that it takes by reference.
 INLINE_MAX = 96 * 1024
 
-#: Of a message whose blobs are in a file, the rest goes there as well if it is larger, but for a
-#: head that is not. What does not is known to a receiver that has no descriptor for the file.
+#: Where the blobs of a message are in a file, what else there is of it goes there as well if it is
+#: larger than this; the head alone stays in the socket if it is not. A receiver that has no
+#: descriptor for the file knows of the message what is in the socket.
 ENVELOPE_MAX = 16 * 1024
 
 #: Descriptors in one message; the kernel allows 253.

@@ -1,7 +1,7 @@
 """What a worker is doing, readable after it was killed.
 
-Each worker has one slot in a memory file that it shares with its parent. Before a chunk
-runs, the slot says which one; results of cheap chunks, which are sent many at a time, are
+Each worker has one slot, its *page*, in a memory file that it shares with its parent. Before a
+chunk runs, the slot says which one; results of cheap chunks, which are sent many at a time, are
 kept there until then. So when a worker dies the parent knows exactly which chunk was
 running, loses no finished result, and runs nothing twice.
 

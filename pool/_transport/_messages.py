@@ -11,7 +11,7 @@ parent -> worker
         first in the blobs. ``runs``: ``(function_id, mode, layout, chunks, size, extra)``,
         see below; their payloads follow in order.
     ``(FORGET, function_ids)``
-        The same, when there is nothing to run for now.
+        Forget functions, when there is nothing to run for now.
     ``(EXIT,)``
         End in good order.
     ``(INITIALIZE,)`` with the payload of the initializer and its arguments
