@@ -1,4 +1,4 @@
-"""Steps that wait until a module is imported, for modules that most processes do without."""
+"""Steps that are due when a module has been imported, if it ever is."""
 
 from __future__ import annotations
 
@@ -7,53 +7,77 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
 
 class _Afterwards:
-    """A finder that leaves the finding to others and adds a step after the loading."""
+    """A finder that finds one module as the others do, and takes a step when it is loaded."""
 
     def __init__(self, name: str, step: Callable[[ModuleType], object]) -> None:
         self._name = name
         self._step = step
-        self._is_finding = False
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name != self._name or self._is_finding:
+        finders: list[Any] = list(sys.meta_path)
+        if name != self._name or self not in finders:
             return None
-        from importlib.util import find_spec
+        for finder in finders[finders.index(self) + 1 :]:
+            find = getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = None if find is None else find(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    loader: Any = _Loader(spec.loader, self)
+                    spec.loader = loader
+                return spec
+        return None
 
-        self._is_finding = True
-        try:
-            spec = find_spec(name)
-        finally:
-            self._is_finding = False
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
+    def loaded(self, module: ModuleType) -> None:
+        """Take the step, once.
 
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            # Not before: who asked may have wanted the spec alone, and an import may fail. And a
-            # loader may be that of other modules as well, of all in an archive for one.
-            if module.__name__ == self._name and self in sys.meta_path:
-                sys.meta_path.remove(self)
-                self._step(module)
+        Not when the module is found: who asked may have wanted the spec alone, and an import may
+        fail.
+        """
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+            self._step(module)
 
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader
-        return spec
+
+class _Loader:
+    """Load one module as another loader does.
+
+    That one stays as it is: it may be the loader of other modules, too, of all in an archive for
+    one.
+    """
+
+    def __init__(self, loader: Loader, finder: _Afterwards) -> None:
+        self._loader = loader
+        self._finder = finder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        # What the module sees is what it would see without this.
+        module.__loader__ = module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._finder.loaded(module)
 
 
 def when_imported(name: str, step: Callable[[ModuleType], object]) -> None:
-    """Do something with a module: now if it is there, or else when it is imported.
+    """Take a step with a module: now, if it has been imported, else as soon as it is.
 
     Parameters
     ----------
     name : str
+        Its full name.
     step : callable
-        Called with the module.
+        Called with the module when all of its code has run, before `import` returns.
     """
     module = sys.modules.get(name)
     if module is not None:
