@@ -27,6 +27,21 @@ def render(number: int) -> str:
         return render_template_string("{{ number + 1 }}", number=number)
 
 
+def parse(text: str) -> str:
+    """Do what needs modules of Python's own, as most programs do."""
+    import csv
+    import decimal
+    import json
+    import logging
+    import urllib.parse
+    import urllib.request
+
+    logging.getLogger("bench").debug("%s", text)
+    address = urllib.parse.urlsplit(urllib.request.Request(text).full_url)
+    (row,) = csv.reader([address.path.strip("/").replace("/", ",")])
+    return json.dumps([str(decimal.Decimal(cell)) for cell in row])
+
+
 def spin(seconds: float) -> float:
     """Keep one CPU busy for so long; the time is the wall's, so tasks are what they say."""
     end = time.perf_counter() + seconds

@@ -79,6 +79,20 @@ def short_pool(peer: Peer, scale: Scale) -> Iterator[Work]:
 
 
 @contextmanager
+def short_pool_with_modules(peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Do that with tasks that use modules of Python's own, which the program has loaded."""
+    addresses = [f"http://localhost/{number}/{number + 1}" for number in range(8)]
+    expected = [tasks.parse(address) for address in addresses]
+
+    def run() -> list[str]:
+        with peer.open(2) as session:
+            return session.map(tasks.parse, addresses)
+
+    run()  # by then it is known that tasks use them
+    yield Work(run, lambda result: expect(result, expected))
+
+
+@contextmanager
 def short_pool_with_package(peer: Peer, scale: Scale) -> Iterator[Work]:
     """Do that with tasks that use an installed package, which the program has loaded."""
     try:
@@ -136,6 +150,12 @@ ROWS = (
         "`with Pool(2) as p: p.map(f, range(8))`, repeated",
         short_pool,
         (Bound(0.25),),
+        headline=True,
+    ),
+    Row(
+        "short-pool-modules",
+        "the same, with tasks that use `json`, `logging` and `urllib`",
+        short_pool_with_modules,
         headline=True,
     ),
     Row(

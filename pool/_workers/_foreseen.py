@@ -2,12 +2,13 @@
 
 A fork of the program has all its modules. A worker from the forkserver imports what its tasks
 use: `json`, `logging` and `urllib` in each of eight workers take longer than all the rest of a
-short program. So the forkserver loads them, once, before it forks the first worker.
+short program. So the forkserver loads them, once, for the workers that it forks after each CPU
+has one.
 
-Not all that the program has loaded: everybody would wait for that. What counts is what functions
-of the main module refer to, but for those that run now, whose work is done here; and what
-modules of the program's own refer to, since workers import these whole. Packages that are
-installed may take seconds; for them see `pool._workers._servers`.
+Not all that the program has loaded, which would keep everybody waiting. What counts is what
+functions of the main module refer to, except for those that are running, whose work is done here;
+and what modules of the program's own refer to, since workers import these whole. Packages that
+are installed may take seconds; for them see `pool._workers._servers`.
 
 It is a guess that changes no result. So nothing of the user's runs here: no attribute is asked
 for that a class of theirs could answer.
