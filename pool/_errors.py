@@ -102,6 +102,42 @@ class WorkerDied(PoolError):
         return type(self), (self.worker_id, self.pid, self.exitcode, self.doing), self.__dict__
 
 
+class WorkerLost(WorkerDied):
+    """Say that a worker on a cluster is gone, with its process or machine.
+
+    Parameters
+    ----------
+    worker_id : int
+    host : str
+        Its machine, as far as it is known.
+    reason : str
+        What the cluster says of it.
+    doing : str, optional
+        "while it had task 17 (render.tile)": whether that had begun is not known.
+
+    Attributes
+    ----------
+    host, reason
+        As given; besides those of `WorkerDied`, of which `pid` is 0 and `exitcode` None.
+    """
+
+    __module__ = "pool"
+
+    def __init__(self, worker_id: int, host: str, reason: str, doing: str | None = None) -> None:
+        super().__init__(worker_id, 0, None, doing)
+        self.host = host
+        self.reason = reason
+        self.cause = reason
+        self.remedy = "give `retries` if it may run again; the logs of the cluster may say more"
+        where = f" on {host}" if host else ""
+        end = f" {doing}" if doing else ""
+        self.args = (f"worker {worker_id}{where} was lost{end}: {reason}; {self.remedy}",)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = (self.worker_id, self.host, self.reason, self.doing)
+        return type(self), known, self.__dict__
+
+
 class OutOfMemory(WorkerDied, MemoryError):
     """Say that a worker was ended because memory ran out, and who had it.
 

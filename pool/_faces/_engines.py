@@ -8,6 +8,7 @@ what it needs. Calls whose globals lie on shared memory have one in common, whic
 from __future__ import annotations
 
 import os
+from _operator import index
 from _thread import RLock, get_ident
 
 from pool._workers._argv import is_frozen
@@ -16,7 +17,7 @@ from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from pool._local._engine import LocalEngine
@@ -52,7 +53,6 @@ class Engines:
         "_locks",
         "_over",
         "_pool",
-        "_processes",
         "_sharing",
         "_sides",
         "initargs",
@@ -60,6 +60,7 @@ class Engines:
         "main",
         "maxtasksperchild",
         "method",
+        "processes",
     )
 
     def __init__(
@@ -73,7 +74,7 @@ class Engines:
         pool: int,
     ) -> None:
         self._pool = pool
-        self._processes = processes
+        self.processes = processes
         self.initializer = initializer
         self.initargs = initargs
         self.maxtasksperchild = maxtasksperchild
@@ -203,7 +204,7 @@ class Engines:
 
     def resize(self, processes: int) -> None:
         """Have so many workers from now on."""
-        self._processes = processes
+        self.processes = processes
         for engine in self.all():
             engine.resize(processes)
 
@@ -216,7 +217,7 @@ class Engines:
         from pool._local._engine import LocalEngine
 
         return LocalEngine(
-            self._processes,
+            self.processes,
             self.initializer,
             self.initargs,
             self.maxtasksperchild,
@@ -228,7 +229,53 @@ class Engines:
         )
 
     def _limits(self) -> dict[str, str]:
-        return thread_limits(self._blas_threads or _share(self._processes))
+        return thread_limits(self._blas_threads or _share(self.processes))
+
+
+def engines_for(
+    pool: int,
+    processes: int | None,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    maxtasksperchild: int | None,
+    context: Any,
+    blas_threads: int | None,
+    engine: str,
+    address: Any,
+    engine_options: Mapping[str, Any] | None,
+) -> Any:
+    """Return what a pool has its engines from: `Engines`, or those of a cluster.
+
+    Parameters are those of `Pool`, but for the first, which is that of `Engines`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one of them cannot be meant.
+    """
+    local = engine == "local" and address is None and engine_options is None
+    if processes is None and local:
+        from pool._cpus import usable_cpus
+
+        processes = usable_cpus()
+    if processes is not None:
+        if processes < 1:
+            raise ValueError("Number of processes must be at least 1")
+        processes = index(processes)  # numpy's integers are not what messages are made of
+    if maxtasksperchild is not None and (
+        not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
+    ):
+        raise ValueError("maxtasksperchild must be a positive int or None")
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
+    if blas_threads is not None and blas_threads < 1:
+        raise ValueError(f"blas_threads must be at least 1, not {blas_threads}")
+    given = (processes, initializer, initargs, maxtasksperchild, context, blas_threads)
+    if local:
+        return Engines(*given, pool)  # type: ignore[arg-type]  # there is a number by now
+    from pool._cluster._engine import ClusterEngines
+
+    return ClusterEngines(engine, address, engine_options or {}, *given)
 
 
 def _preload() -> list[str]:

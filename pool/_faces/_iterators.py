@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 #: Items that may be out or waiting to be taken, at most.
 WINDOW_ITEMS = 4096
 
-#: Seconds of work that the window should hold for each worker.
-WINDOW_WORK = 20e-3
-
 #: Seconds for which results may lie there until input that is in memory anyway is worked off.
 UNWATCHED = 0.25
 
@@ -63,10 +60,10 @@ class Window:
         self._largest = max(self._smallest, WINDOW_ITEMS // chunksize)
         self.size = self._smallest
 
-    def adapt(self, seconds_per_chunk: float | None, processes: int) -> None:
-        """Size it by the measured run time of one chunk."""
+    def adapt(self, seconds_per_chunk: float | None, work: float) -> None:
+        """Size it by the measured run time of one chunk, to hold so many seconds of work."""
         if seconds_per_chunk:
-            wanted = int(WINDOW_WORK * processes / seconds_per_chunk)
+            wanted = int(work / seconds_per_chunk)
             self.size = max(self._smallest, min(wanted, self._largest))
 
 
@@ -185,8 +182,10 @@ class Flow:
         """Let the input go on as far as the window reaches."""
         if self._unlimited or self.open is None:
             return
+        scheduler = self.engine.scheduler
         self.window.adapt(
-            self.engine.scheduler.costs.seconds(self.cost_key), self.engine.scheduler.processes
+            scheduler.costs.seconds(self.cost_key),
+            scheduler.distance.window_work * scheduler.processes,
         )
         limit = self._taken + self.window.size
         if limit > self._opened:

@@ -119,6 +119,10 @@ class Label:
         """Name one item of the input."""
         return self(index, index)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It names the function, and does not bring it along.
+        return _label, (self._method, name_of(self._function))
+
     def __str__(self) -> str:
         return f"{self._method}({name_of(self._function)})"
 
@@ -133,6 +137,10 @@ class _Name:
         self.__qualname__ = name
 
 
+def _label(method: str, name: str) -> Label:
+    return Label(method, _Name(name))
+
+
 class LabelLater:
     """Make a label if one is needed; it does not hold the function, and may be kept for long."""
 
@@ -143,4 +151,4 @@ class LabelLater:
         self._function = function
 
     def __call__(self) -> Label:
-        return Label(self._method, _Name(name_of(self._function)))
+        return _label(self._method, name_of(self._function))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from _operator import index
-
-from pool._faces._engines import Engines
+from pool._faces._engines import engines_for
 from pool._faces._standard import StandardPool, warn_unclosed
 
 TYPE_CHECKING = False
@@ -58,6 +56,15 @@ class Pool(StandardPool):
     blas_threads : int, optional
         Threads of BLAS and OpenMP libraries in each worker; CPUs divided by workers by
         default.
+    engine : {"local", "ray", "dask"}
+        Where the workers are: on this machine, or on a cluster of Ray or Dask, which then has
+        to have this package, too.
+    address : str or distributed.Client, optional
+        Of the cluster. By default what the program is connected to, or else what ``ray.init()``
+        and ``distributed.Client()`` find or start.
+    engine_options : mapping, optional
+        What Ray is to be told of the actors that hold the workers (``num_gpus=1``), or Dask of
+        tasks (``workers=[...]``).
 
     Notes
     -----
@@ -101,33 +108,24 @@ class Pool(StandardPool):
         context: Any = None,
         *,
         blas_threads: int | None = None,
+        engine: str = "local",
+        address: Any = None,
+        engine_options: Mapping[str, Any] | None = None,
     ) -> None:
-        if processes is None:
-            from pool._cpus import usable_cpus
-
-            processes = usable_cpus()
-        if processes < 1:
-            raise ValueError("Number of processes must be at least 1")
-        processes = index(processes)  # numpy's integers are not what messages are made of
-        if maxtasksperchild is not None and (
-            not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
-        ):
-            raise ValueError("maxtasksperchild must be a positive int or None")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        if blas_threads is not None and blas_threads < 1:
-            raise ValueError(f"blas_threads must be at least 1, not {blas_threads}")
-        self._processes = processes
         self._context = context
-        self._engines = Engines(
+        self._engines = engines_for(
+            id(self),
             processes,
             initializer,
             tuple(initargs),
             maxtasksperchild,
             context,
             blas_threads,
-            id(self),
+            engine,
+            address,
+            engine_options,
         )
+        self._processes: int = self._engines.processes
         if self._starts_later or _in_worker():
             load_engine()
         else:

@@ -10,7 +10,6 @@ import _socket
 import select
 
 from pool._local import _events as ev
-from pool._local._outcomes import decoded_error
 from pool._transport._channel import FEW, DescriptorsLost
 from pool._transport._messages import (
     DONE,
@@ -77,7 +76,7 @@ class Arrivals:
         elif kind == REFUSED:
             peer.pid = head[1]
             if driver.failure is None:
-                driver.failure = decoded_error(blobs)
+                driver.failure = driver.outcomes.error(blobs)
             driver.handle(ev.WorkerRefused(peer.worker_id))
         elif kind == PART_OF:
             driver.outcomes.add_part(peer, head[1], blobs)

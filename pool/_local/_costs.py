@@ -36,6 +36,49 @@ GROWTH = 16
 BATCH_MAX = 4096
 
 
+#: Chunks that run longer than this (s) are not sent ahead: the 20 us of idleness saved
+#: are not worth having to take them back.
+PREFETCH_BELOW = 5e-3
+
+#: Seconds of work that the window of lazy calls should hold for each worker.
+WINDOW_WORK = 20e-3
+
+
+class Distance:
+    """How far away the workers are.
+
+    Parameters
+    ----------
+    message_cost, message_work, prefetch_below : float
+        In place of the constants of these names.
+    window_work : float
+        Seconds of work that should be ahead of the consumer of results, for each worker.
+    watched : bool
+        Whether tasks that take long are noticed here, by the clock. Else the other side sees to
+        that.
+    """
+
+    __slots__ = ("message_cost", "message_work", "prefetch_below", "watched", "window_work")
+
+    def __init__(
+        self,
+        message_cost: float = MESSAGE_COST,
+        message_work: float = MESSAGE_WORK,
+        prefetch_below: float = PREFETCH_BELOW,
+        window_work: float = WINDOW_WORK,
+        watched: bool = True,
+    ) -> None:
+        self.message_cost = message_cost
+        self.message_work = message_work
+        self.prefetch_below = prefetch_below
+        self.window_work = window_work
+        self.watched = watched
+
+
+#: Processes of this machine.
+NEAR = Distance()
+
+
 class Costs:
     """Estimate seconds per chunk for each function, and batch sizes from that.
 
@@ -43,15 +86,16 @@ class Costs:
     ----------
     workers : int
         How many workers one parent serves.
+    distance : Distance
     """
 
     __slots__ = ("_last", "_seconds", "_work", "_worth")
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, distance: Distance = NEAR) -> None:
         self._seconds: dict[Hashable, float] = {}
         self._last: dict[Hashable, int] = {}
-        self._work = max(MESSAGE_WORK, MESSAGE_COST * workers)
-        self._worth = MESSAGE_COST * (workers + 1)
+        self._work = max(distance.message_work, distance.message_cost * workers)
+        self._worth = distance.message_cost * (workers + 1)
 
     def observe(self, key: Hashable, chunks: int, seconds: float) -> None:
         """Learn that `chunks` chunks of function `key` took `seconds` in a worker."""

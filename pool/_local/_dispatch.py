@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from pool._local._records import Job, Worker
     from pool._local._scheduler import Scheduler
 
-#: Chunks that run longer than this (s) are not sent ahead: the 20 us of idleness saved
-#: are not worth having to take them back.
-PREFETCH_BELOW = 5e-3
-
 
 class Dispatch:
     """Cut chunks off their jobs and send them to workers that have room.
@@ -30,12 +26,14 @@ class Dispatch:
     """
 
     __slots__ = (
-        "_costs", "_next_message", "_queue", "_roster", "_scheduler", "_staff", "_stragglers",
+        "_costs", "_distance", "_next_message", "_queue", "_roster", "_scheduler", "_staff",
+        "_stragglers",
     )  # fmt: skip
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._costs = scheduler.costs
+        self._distance = scheduler.distance
         self._queue = scheduler.queue
         self._roster = scheduler.roster
         self._staff = scheduler.staff
@@ -83,7 +81,8 @@ class Dispatch:
         seconds = self._costs.seconds(job.cost_key)
         if seconds is None:
             return True
-        return seconds < PREFETCH_BELOW and self._queue.chunks >= self._costs.least(job.cost_key)
+        worth_it = seconds < self._distance.prefetch_below
+        return worth_it and self._queue.chunks >= self._costs.least(job.cost_key)
 
     def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
         key = job.cost_key
@@ -98,7 +97,7 @@ class Dispatch:
         self._next_message += 1
         if not worker.messages:
             worker.heard = now
-        if taken > 1:
+        if taken > 1 and self._distance.watched:
             self._stragglers.watch(now)
         message = worker.messages[message_id] = Message(message_id, runs, taken, key)
         if timeout is not None:

@@ -14,7 +14,6 @@ from time import monotonic
 
 from pool._local import _events as ev
 from pool._local._arrivals import Arrivals
-from pool._local._crew import Crew
 from pool._local._door import Door
 from pool._local._functions import FunctionTable
 from pool._local._job_table import JobTable
@@ -28,12 +27,11 @@ from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from pool._local._guard import Guard
-    from pool._local._protocols import Aside, CallsBack
-    from pool._workers._launcher import Launcher
+    from pool._local._protocols import Aside, CallsBack, Crew
 
 #: Seconds until a new pool first looks how much memory is left.
 FIRST_LOOK = 0.1
@@ -51,20 +49,17 @@ class Driver(Door):
     Parameters
     ----------
     scheduler : Scheduler
-    launcher : callable
-        ``launcher(journal fd) -> Launcher``.
-    initial : sequence of bytes-like or Block
-        The payload that every worker awaits before it starts; empty if none does.
-    traced : bool
-        Give workers room to note what they run.
+    hire : callable
+        ``hire(driver) -> Crew``: who the workers are.
+    outcomes : type
+        What becomes of their answers.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
-        launcher: Callable[[int], Launcher],
-        initial: Sequence[Any] = (),
-        traced: bool = False,
+        hire: Callable[[Driver], Crew],
+        outcomes: type[Outcomes] = Outcomes,
     ) -> None:
         super().__init__()
         self.scheduler = scheduler
@@ -82,18 +77,18 @@ class Driver(Door):
         self.epoll = _epoll()
         self._wake = above_streams(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
         try:
-            self.crew = crew = Crew(self, launcher, initial, traced)
+            self.crew = crew = hire(self)
         except BaseException:
             os.close(self._wake)
             raise
-        self.outcomes = outcomes = Outcomes(self)
+        self.outcomes = outcomes(self)
         self.arrivals = Arrivals(self)
         self.sending = Sending(self)
         self.functions = FunctionTable(crew.peers, self.dirty)
         self.jobs = JobTable(self.functions, crew.peers, self.calling)
         # The same objects by shorter ways.
         self.peers = crew.peers
-        self.loans = outcomes.loans
+        self.loans = self.outcomes.loans
         self._by_fd = crew.by_fd
         self._receive = self.arrivals.receive
         self._unlaunched = crew.unlaunched
@@ -107,8 +102,8 @@ class Driver(Door):
             ev.Halt: crew.halt,
             ev.TakeRest: crew.take_rest,
             ev.Interrupt: crew.interrupt,
-            ev.FailChunk: outcomes.fail_chunk,
-            ev.DropChunk: outcomes.drop_chunk,
+            ev.FailChunk: self.outcomes.fail_chunk,
+            ev.DropChunk: self.outcomes.drop_chunk,
             ev.FinishJob: self._finish_job,
             ev.AbortJobs: self._abort_jobs,
         }
@@ -174,7 +169,7 @@ class Driver(Door):
         if self._last:
             self._lock.acquire()  # a daemon thread, see `quit`
         elif self.closed:
-            raise self._reason()
+            raise self.reason()
 
     def wake(self) -> None:
         """Make the thread that sleeps in `step` look around."""
@@ -370,8 +365,8 @@ class Driver(Door):
             )
         self.inbox.clear()
         for job_id in list(self.jobs):
-            self.jobs.abort(job_id, self._reason())
-        self.outcomes.abort_loans(self._reason)
+            self.jobs.abort(job_id, self.reason())
+        self.outcomes.abort_loans(self.reason)
         if self.aside is not None:
             self.aside.abort(self.failure)
         while self.dirty:
@@ -392,11 +387,11 @@ class Driver(Door):
     def _abort_jobs(self, command: ev.AbortJobs) -> None:
         self.ended_some = True
         for job_id in command.job_ids:
-            self.jobs.abort(job_id, self._reason())
+            self.jobs.abort(job_id, self.reason())
         if self.scheduler.broken:
-            self.outcomes.abort_loans(self._reason)
+            self.outcomes.abort_loans(self.reason)
 
-    def _reason(self) -> BaseException:
+    def reason(self) -> BaseException:
         """Return why nothing will finish any more."""
         if self.failure is None and self.scheduler.gave_up:
             self.failure = self.outcomes.death("while starting (or in its initializer)")
@@ -455,13 +450,13 @@ class Driver(Door):
         """Fail what was handed in while everything was being closed: nobody will look at it."""
         self.inbox.clear()
         for job_id in list(self.jobs):
-            self.jobs.abort(job_id, self._reason())
+            self.jobs.abort(job_id, self.reason())
         while self.dirty:
             try:
                 flushable = self.dirty.popleft()
             except IndexError:
                 break  # another thread took the last one
-            self.calling.extend(flushable.abort(self._reason()))
+            self.calling.extend(flushable.abort(self.reason()))
         self.call_back()
 
 

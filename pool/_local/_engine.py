@@ -11,10 +11,12 @@ import weakref
 from _thread import get_ident
 
 from pool._local import _events as ev
+from pool._local._crew import Crew
 from pool._local._driver import Driver
 from pool._local._express import call_now
 from pool._local._jobs import Job
 from pool._local._members import members
+from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._streams import Batch, CallStream, told_apart
 from pool._local._tending import TendedLead
@@ -77,6 +79,9 @@ class LocalEngine:
         What decides, what does, and which thread has the driver do it.
     """
 
+    #: What becomes of the answers of workers.
+    outcomes: type[Outcomes] = Outcomes
+
     def __init__(
         self,
         processes: int,
@@ -132,7 +137,11 @@ class LocalEngine:
     ) -> None:
         self.scheduler = Scheduler(processes, maxtasksperchild)
         try:
-            self.driver = Driver(self.scheduler, launcher, initial, traced)
+            self.driver = Driver(
+                self.scheduler,
+                lambda driver: Crew(driver, launcher, initial, traced),
+                self.outcomes,
+            )
         except OSError as error:
             from pool._errors import StartError
 
@@ -146,7 +155,7 @@ class LocalEngine:
         #: Lazy jobs, whose input is read to its end when nobody can be expected to take their
         #: results any more.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
-        _engines.add(self)
+        self._enter()
         self.driver.initializes = initializes
         self.driver.post(ev.PoolOpened())
         if self.driver.crashed:
@@ -155,6 +164,10 @@ class LocalEngine:
             raise self.driver.failure
         if initializes:
             self.attend()
+
+    def _enter(self) -> None:
+        """Be known to what ends engines with the program, and in forked children."""
+        _engines.add(self)
 
     def _launcher(
         self,

@@ -96,6 +96,10 @@ class FunctionTable:
                 self._ended.append(dropped.function_id)
         self._dirty.append(self)
 
+    def is_live(self, function_id: int) -> bool:
+        """Return whether jobs use a function, or may use it again."""
+        return function_id in self._live
+
     def use(self, function: Function) -> None:
         """Note that a job begins which uses a function."""
         function.uses += 1
@@ -118,6 +122,12 @@ class FunctionTable:
         if not function.shared:
             self._ended.append(function.function_id)
             self._dirty.append(self)
+
+    def drop(self, function: Function) -> None:
+        """Have workers forget a function that was kept for other jobs; in any thread."""
+        function.shared = False
+        self._ended.append(function.function_id)
+        self._dirty.append(self)
 
     def flush(self) -> None:
         """Tell workers what they shall forget; called under the driver's lock.

@@ -11,6 +11,7 @@ from _thread import RLock
 from itertools import count
 from types import SimpleNamespace
 
+from pool._local._costs import NEAR
 from pool._local._jobs import Function, OneCall
 from pool._local._peers import decode
 from pool._local._receiver import Receiver
@@ -117,6 +118,7 @@ class NestedEngine:
         self.scheduler: Any = SimpleNamespace(
             processes=processes,
             costs=unknown,
+            distance=NEAR,
             workers={},
             queued=0,
             restarts=0,

@@ -72,15 +72,15 @@ class Outcomes:
         values: list[Any] = []
         if layout == ONE and chunks:
             try:
-                values.append(decode(blobs))
+                values.append(self.value(blobs))
             except BaseException as error:
                 failed = 1
                 values.append(_undecodable(error))
             if sent is not None and sent.parts and not failed:
-                values = [sent.parts + values[0]]
+                values = [self.whole(sent.parts, values[0])]
         elif chunks:
             try:
-                values = decode_many(blobs[0], chunks, layout)
+                values = self.values(blobs[0], chunks, layout)
             except BaseException:
                 self._answered_one_by_one(peer, message_id, chunks, final, elapsed, blobs[0])
                 return
@@ -89,11 +89,36 @@ class Outcomes:
         )
         self._deliver(event, values, failed)
 
+    def value(self, blobs: list[Any]) -> Any:
+        """Return the outcome that a payload holds."""
+        return decode(blobs)
+
+    def part(self, blobs: list[Any]) -> list[Any]:
+        """Return values of a chunk that have come before its outcome."""
+        values: list[Any] = decode(blobs)
+        return values
+
+    def whole(self, parts: list[Any], value: Any) -> Any:
+        """Return the outcome of a chunk that has come in parts."""
+        return parts + value
+
+    def values(self, stored: Any, count: int, layout: int) -> list[Any]:
+        """Return outcomes that were stored together."""
+        return decode_many(stored, count, layout)
+
+    def error(self, blobs: list[Any]) -> BaseException:
+        """Return the exception that a payload holds."""
+        return decoded_error(blobs)
+
+    def annotate(self, job: Job, chunk: int, position: int, error: Any) -> None:
+        """Note which item raised what."""
+        _annotate(job.describe(chunk, position), error)
+
     def add_part(self, peer: Peer, message_id: int, blobs: list[Any]) -> None:
         """Take values of a chunk that is under way."""
         sent = peer.sent.get(message_id)
         if sent is not None:
-            sent.parts += decode(blobs)
+            sent.parts += self.part(blobs)
 
     def _answered_one_by_one(
         self, peer: Peer, message_id: int, chunks: int, final: bool, elapsed: float, stream: Any
@@ -109,7 +134,7 @@ class Outcomes:
         for number, data in enumerate(split_stream(stream, chunks), 1):
             failed = 0
             try:
-                value = decode([data])
+                value = self.value([data])
             except BaseException as error:
                 failed, value = 1, _undecodable(error)
             event = ev.MessageAnswered(
@@ -133,7 +158,7 @@ class Outcomes:
                 failure = bool(failed)
                 if failure:
                     if failed != UNSENT:
-                        _annotate(job.describe(start, failed - 1), outcomes[0])
+                        self.annotate(job, start, failed - 1, outcomes[0])
                     failure = not job.mode & CAUGHT
                 if job.sink.deliver(start, outcomes, failure):
                     driver.calling.append(job.sink)

@@ -66,6 +66,12 @@ class Job:
             self.next = stop = min(start + limit, self.chunks)
         return (self.job_id, start, stop)
 
+    def waits(self, index: int) -> bool:
+        """Return whether a chunk is there that no worker has, or had."""
+        if index >= self.next:
+            return index < self.chunks
+        return any(start <= index < stop for start, stop in self.returned)
+
     def skip(self, index: int) -> bool:
         """Drop one chunk; return False if a worker has it, or had it."""
         if index >= self.next:

@@ -28,8 +28,8 @@ from collections import deque
 
 from pool._local import _events as ev
 from pool._local._cancelling import Cancelling
-from pool._local._costs import Costs
-from pool._local._dispatch import PREFETCH_BELOW, Dispatch
+from pool._local._costs import NEAR, PREFETCH_BELOW, Costs
+from pool._local._dispatch import Dispatch
 from pool._local._interrupts import GRACE, Interrupts
 from pool._local._loans import Loans
 from pool._local._queue import JobQueue
@@ -42,6 +42,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from pool._local._costs import Distance
 
 
 #: Workers that may die one after the other while starting before the pool is given up.
@@ -59,15 +61,20 @@ class Scheduler:
         Workers that may run tasks at the same time.
     maxtasksperchild : int, optional
         Chunks after which a worker is replaced.
+    distance : Distance
+        How far away the workers are.
     """
 
-    def __init__(self, processes: int, maxtasksperchild: int | None = None) -> None:
+    def __init__(
+        self, processes: int, maxtasksperchild: int | None = None, distance: Distance = NEAR
+    ) -> None:
         self.processes = processes
         self.maxtasksperchild = maxtasksperchild
+        self.distance = distance
         self.jobs: dict[int, Job] = {}
         self.roster = Roster()
         self.workers = self.roster.workers
-        self.costs = Costs(processes)
+        self.costs = Costs(processes, distance)
         self.restarts = 0
         self.tasks_done = 0
         self.tasks_failed = 0
@@ -189,6 +196,8 @@ class Scheduler:
         if self.broken:
             return [ev.AbortJobs((event.job_id,))]
         job = self.jobs[event.job_id] = Job(event)
+        if not self.distance.watched:
+            job.timeout = None
         if job.timeout is not None:
             self._timed += 1
         if job.final and not job.chunks:

@@ -14,7 +14,7 @@ from pool._workers._settings import capture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 
@@ -104,6 +104,7 @@ def connect(
     limits: dict[str, str],
     preload: Sequence[str] = (),
     pool: int = 0,
+    other: Mapping[str, Any] | None = None,
 ) -> Launcher:
     """Become a client of a forkserver, which is started if need be.
 
@@ -120,8 +121,12 @@ def connect(
         Modules that the user asked to be preloaded.
     pool : int
         What tells this pool from others of this process.
+    other : mapping, optional
+        Settings in place of those that this process has.
     """
     settings = capture(limits, pool)
+    if other is not None:
+        settings.update(other)
     prefix = "ForkServer" if method == "forkserver" else "Spawn"
     modules = wanted(preload, settings["carried"])
     launcher = Connection(settings, prefix, payload, journal, limits, modules).make()

@@ -45,6 +45,7 @@ LAYERS = [
     ["pool._transport"],
     ["pool._workers"],
     ["pool._local"],
+    ["pool._cluster"],
     ["pool.exceptions"],
     ["pool._objects"],
     ["pool._in_worker"],

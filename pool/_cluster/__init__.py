@@ -1,0 +1,20 @@
+"""A Pool on the machines of a cluster, whose placing of work is that of Ray or Dask.
+
+::
+
+    this machine                             |  a machine of the cluster
+    Pool > engine > scheduler > crew > leaf  |  agent > engine > scheduler > crew > one worker
+
+Each worker of the pool is an *agent*: an object that Ray (an actor) or Dask (a result that is kept)
+holds on some machine, with a pool of one worker of its own. What the scheduler here decides is a
+call of an agent there, and what a task raises, how long it may take, when it is cancelled and who
+has died is settled by the agent, as for any pool on its machine. Agents read nothing of what they
+pass on: their processes need none of the program's modules, and are not changed by it.
+
+* `_messages`: what is said to agents, and what they answer.
+* `_agent`: there. `_crew`: here. `_engine`: the two ends of a Pool.
+* `_ray` and `_dask`: one leaf for each system, which knows how to place an agent, to call it, and
+  to notice that it is lost.
+
+See docs/design/cluster.md.
+"""

@@ -1,0 +1,512 @@
+"""An agent: a worker of a pool on another machine, and what looks after it there."""
+
+from __future__ import annotations
+
+import _pickle
+import os
+import socket
+import sys
+import threading
+
+from pool._cluster._messages import (
+    FAILED,
+    MANY,
+    PARTS,
+    RAISED,
+    VALUE,
+    Answer,
+    Started,
+    portable,
+    received,
+    version,
+)
+from pool._errors import StartError, TaskCancelled
+from pool._local import _events as ev
+from pool._local._engine import LocalEngine
+from pool._local._jobs import Function, Items, Source, each
+from pool._local._outcomes import Outcomes
+from pool._local._pickle_streams import split_stream
+from pool._transport._messages import AWAITED, PACKED, RANGE, STREAM
+from pool._workers import _launcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pool._cluster._messages import Config, Payload, Run
+    from pool._local._jobs import Job
+
+#: Seconds after which an agent answers with what there is, and gives back what it has not begun:
+#: other workers may have nothing to do.
+PATIENCE = 0.25
+
+
+class Raw:
+    """An outcome, as the worker has sent it."""
+
+    __slots__ = ("blobs", "parts", "position")
+
+    def __init__(self, blobs: list[Any]) -> None:
+        self.blobs = blobs
+        #: Pickles of lists of values that come before.
+        self.parts: list[Any] = []
+        #: Of the item that raised.
+        self.position = 0
+
+
+class Streamed:
+    """One of several outcomes that the worker has sent as one stream of pickles."""
+
+    __slots__ = ("count", "index", "stream")
+
+    def __init__(self, stream: bytes, count: int, index: int) -> None:
+        self.stream = stream
+        self.count = count
+        self.index = index
+
+
+class RawError(Exception):
+    """What an initializer raised, as the worker has sent it."""
+
+    def __init__(self, blobs: list[Any]) -> None:
+        super().__init__()
+        self.blobs = blobs
+
+
+class RawOutcomes(Outcomes):
+    """Deliver outcomes that are not for this process to read."""
+
+    __slots__ = ()
+
+    def value(self, blobs: list[Any]) -> Raw:
+        return Raw(blobs)
+
+    def values(self, stored: Any, count: int, layout: int) -> list[Any]:
+        if layout == STREAM:
+            stream = bytes(stored)
+            return [Streamed(stream, count, index) for index in range(count)]
+        return super().values(stored, count, layout)  # numbers
+
+    def part(self, blobs: list[Any]) -> list[Any]:
+        return [blobs[0]]
+
+    def whole(self, parts: list[Any], value: Raw) -> Raw:
+        value.parts = parts
+        return value
+
+    def error(self, blobs: list[Any]) -> RawError:
+        return RawError(blobs)
+
+    def annotate(self, job: Job, chunk: int, position: int, error: Any) -> None:
+        if type(error) is Raw:
+            error.position = position
+
+
+class AgentEngine(LocalEngine):
+    """The engine of one worker, whose program is on another machine.
+
+    Parameters
+    ----------
+    config : Config
+    initializer : sequence of bytes-like, optional
+        Payload of the initializer and its arguments.
+    """
+
+    outcomes = RawOutcomes
+
+    def __init__(self, config: Config, initializer: Payload | None) -> None:
+        self._config = config
+        self._initializer = initializer
+        # What it is, only the worker knows.
+        placeholder = None if initializer is None else _refuse
+        super().__init__(1, placeholder, (), config.maxtasksperchild, limits=dict(config.limits))
+
+    def _launcher(
+        self,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        limits: dict[str, str],
+        preload: Sequence[str],
+        pool: int,
+        shares: bool,
+    ) -> tuple[Callable[[int], _launcher.Launcher], Sequence[Any]]:
+        config = self._config
+        path = [*sys.path, *(entry for entry in config.path if entry not in sys.path)]
+        other = {"main": config.main, "path": path}
+        payload, initial = None, []
+        if self._initializer is not None:
+            from store._depot import stored
+
+            payload, initial = AWAITED, stored(received(self._initializer))
+            self._initializer = None
+        return (
+            lambda journal: _launcher.connect(
+                self.method, payload, journal, limits, preload, pool, other
+            ),
+            initial,
+        )
+
+
+def _refuse() -> None:
+    raise AssertionError("an initializer is called by workers only")
+
+
+class Passed(Source):
+    """Chunks that were pickled on another machine."""
+
+    __slots__ = ("_payloads",)
+
+    def __init__(self, payloads: list[list[Any]], chunksize: int) -> None:
+        super().__init__(len(payloads), True, chunksize)
+        self._payloads: list[list[Any] | None] = [*payloads]
+
+    def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
+        payloads = self._payloads[start:stop]
+        return each((payload for payload in payloads if payload is not None), blobs)
+
+    def done(self, start: int, stop: int) -> None:
+        self._payloads[start:stop] = [None] * (stop - start)
+
+
+class Errand:
+    """A message that is being worked off."""
+
+    def __init__(self, count: int, cost_key: tuple[int, int]) -> None:
+        self.cost_key = cost_key
+        self.outcomes: list[Any] = [None] * count
+        #: How many of them have been answered, and how many will be here.
+        self.answered = 0
+        self.kept = count
+        #: Its jobs: number, number of the first chunk in this message, how many chunks.
+        self.jobs: list[tuple[int, int, int]] = []
+        self.open = 0
+        #: Everything was handed to the worker.
+        self.submitted = False
+
+    def is_over(self) -> bool:
+        """Return whether there is nothing to wait for."""
+        return self.submitted and not self.open
+
+    def take(self) -> list[Any]:
+        """Return outcomes that were not answered, up to the first one that is not there."""
+        taken: list[Any] = []
+        for index in range(self.answered, self.kept):
+            outcome = self.outcomes[index]
+            if outcome is None:
+                break
+            taken.append(outcome)
+            self.outcomes[index] = None
+        self.answered += len(taken)
+        return taken
+
+
+class _Share:
+    """The sink of one job of an errand."""
+
+    def __init__(self, errand: Errand, offset: int, count: int) -> None:
+        self._errand = errand
+        self._offset = offset
+        self._count = count
+        errand.open += 1
+
+    def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
+        at = self._offset + start
+        self._errand.outcomes[at : at + len(values)] = [(failed, value) for value in values]
+        return False
+
+    def finish(self) -> bool:
+        self._fill(TaskCancelled("cancelled"))
+        self._errand.open -= 1
+        return False
+
+    def abort(self, error: BaseException) -> bool:
+        self._fill(error)
+        self._errand.open -= 1
+        return False
+
+    def _fill(self, error: BaseException) -> None:
+        """Give an outcome to what has none: nobody waits for it, or nothing more will come."""
+        outcomes = self._errand.outcomes
+        for at in range(self._offset, min(self._offset + self._count, self._errand.kept)):
+            if outcomes[at] is None and at >= self._errand.answered:
+                outcomes[at] = (True, error)
+
+    def call_back(self) -> None:
+        """Nobody in this process wants to be called."""
+
+
+class Agent:
+    """Run what the crew of a pool sends, on one worker.
+
+    Any thread may call any method.
+
+    Parameters
+    ----------
+    config : Config
+    initializer : sequence of bytes-like, optional
+        Payload of the initializer and its arguments.
+    """
+
+    def __init__(self, config: Config, initializer: Payload | None = None) -> None:
+        self._config = config
+        self._initializer = initializer
+        self._functions: dict[int, Function] = {}
+        self._errands: dict[int, Errand] = {}
+        #: Messages that have come. None is taken twice: a cluster may repeat a call whose result
+        #: it has lost.
+        self._seen: set[int] = set()
+        self._over = threading.Event()
+
+    def start(self) -> Started:
+        """Wait until the worker is ready; say where it is, or what its initializer raised."""
+        config = self._config
+        if config.version != version():
+            raise StartError(
+                f"the program has {_versions(config.version)}, the machine "
+                f"{socket.gethostname()} has {_versions(version())}: what the one has pickled is "
+                "not for the other; install the same versions on all machines"
+            )
+        self._engine = engine = AgentEngine(config, self._initializer)
+        self._initializer = None
+        scheduler = engine.scheduler
+        engine.wait(lambda: scheduler.broken or not (scheduler.starting and engine.usable))
+        blobs = None
+        if scheduler.broken or not engine.usable:
+            failure = engine.driver.reason()
+            if not isinstance(failure, RawError):
+                raise failure
+            blobs = portable(failure.blobs)
+        return Started(socket.gethostname(), os.getpid(), blobs)
+
+    def run(
+        self,
+        message_id: int,
+        forgets: Sequence[int],
+        defines: Sequence[tuple[int, bool]],
+        runs: Sequence[Run],
+        blobs: Sequence[Any],
+        *functions: Sequence[Any],
+    ) -> Answer:
+        """Run chunks.
+
+        Parameters
+        ----------
+        message_id : int
+        forgets : sequence of int
+            Numbers of functions that are not used any more.
+        defines : sequence of (int, bool)
+            Number of each function that is new, and whether it is stateless.
+        runs : sequence of Run
+        blobs : sequence of bytes-like
+            Payloads of the chunks.
+        *functions : sequence of bytes-like
+            Payloads of the functions.
+        """
+        if message_id in self._seen:
+            raise RuntimeError(f"message {message_id} has come before")
+        self._seen.add(message_id)
+        self.forget(forgets)
+        self._define(defines, functions)
+        key = (runs[0].function_id, runs[0].chunksize)
+        errand = self._errands[message_id] = Errand(sum(run.chunks for run in runs), key)
+        rest = received(blobs)
+        offset = 0
+        try:
+            for run in runs:
+                source, used = _source(run, rest)
+                del rest[:used]
+                share = _Share(errand, offset, run.chunks)
+                job_id = self._engine.submit(
+                    self._functions.get(run.function_id),
+                    run.mode,
+                    source,
+                    share,
+                    _described(run),
+                    run.timeout,
+                    cost_key=key,
+                )
+                errand.jobs.append((job_id, offset, run.chunks))
+                offset += run.chunks
+        except BaseException:
+            del self._errands[message_id]
+            raise
+        errand.submitted = True
+        return self._answer(message_id, errand, PATIENCE)
+
+    def go_on(self, message_id: int) -> Answer:
+        """Wait for what is left of a message."""
+        return self._answer(message_id, self._errands[message_id], None)
+
+    def cancel(self, message_id: int, number: int, index: int | None) -> None:
+        """Stop the chunks of a run, or one of them, whose outcomes nobody wants.
+
+        Parameters
+        ----------
+        message_id : int
+        number : int
+            Of the run in the message.
+        index : int, optional
+            Of the chunk in the run.
+        """
+        errand = self._errands.get(message_id)
+        if errand is None or number >= len(errand.jobs):
+            return  # it is over, or not even begun
+        job_id = errand.jobs[number][0]
+        if index is None:
+            self._engine.cancel(job_id, TaskCancelled("cancelled"))
+        else:
+            self._engine.driver.post(ev.CancelRequested(job_id, index))
+            self._engine.attend()
+
+    def forget(self, function_ids: Sequence[int]) -> None:
+        """Let go of functions."""
+        for function_id in function_ids:
+            function = self._functions.pop(function_id, None)
+            if function is not None:
+                self._engine.driver.functions.drop(function)
+
+    def park(self) -> None:
+        """Wait for the end: what waits for this learns when this process is gone."""
+        self._over.wait()
+
+    def close(self) -> None:
+        """End the worker in good order."""
+        self._engine.close()
+        self._engine.join()
+        self._over.set()
+
+    def end(self) -> None:
+        """End the worker at once."""
+        self._over.set()
+        engine = getattr(self, "_engine", None)
+        if engine is not None:
+            engine.terminate()
+
+    def __del__(self) -> None:
+        if "_over" in vars(self):  # Ray makes one of which it calls no constructor
+            self.end()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("an agent has a worker, and stays where that is")
+
+    # ------------------------------------------------------------------ inside
+
+    def _define(
+        self, defines: Sequence[tuple[int, bool]], functions: Sequence[Sequence[Any]]
+    ) -> None:
+        for (function_id, stateless), blobs in zip(defines, functions, strict=True):
+            if function_id not in self._functions:
+                from store._depot import stored
+
+                # Kept by the worker until the crew says that it is not needed any more.
+                kept = Function(function_id, stored(received(blobs)), stateless, True)
+                self._functions[function_id] = kept
+
+    def _answer(self, message_id: int, errand: Errand, patience: float | None) -> Answer:
+        engine = self._engine
+        engine.wait(errand.is_over, patience)
+        kept: list[int | None] = [None]
+
+        def settle() -> list[Any]:
+            before = errand.kept
+            if errand.open and patience is not None:
+                self._give_back(errand)
+            taken = errand.take()
+            kept[0] = None if errand.kept == before else errand.kept - errand.answered
+            return taken
+
+        if engine.usable:
+            taken = engine.driver.locked(settle)
+        else:
+            taken = errand.take()
+        final = not errand.open
+        if final:
+            del self._errands[message_id]
+        # As the worker has measured it: it is not the time that the messages took.
+        seconds = engine.scheduler.costs.seconds(errand.cost_key) or 0.0
+        return Answer(_outcomes(taken), final, kept[0], seconds * len(taken))
+
+    def _give_back(self, errand: Errand) -> None:
+        """Take chunks at the end of a message that no worker has; under the lock."""
+        driver = self._engine.driver
+        for job_id, offset, count in reversed(errand.jobs):
+            job = driver.scheduler.jobs.get(job_id)
+            for index in reversed(range(count)):
+                at = offset + index
+                if at >= errand.kept:
+                    continue
+                if job is None or not job.waits(index):
+                    return
+                errand.kept = at
+                # Now: what has been handed in before might send it.
+                driver.handle(ev.CancelRequested(job_id, index))
+
+
+def _versions(version: tuple[Any, ...]) -> str:
+    major, minor, ours = version
+    return f"Python {major}.{minor} and actorpool {ours}"
+
+
+def _outcomes(taken: list[tuple[bool, Any]]) -> list[Any]:
+    """Return outcomes as they are sent; streams as one, where all of one is there."""
+    sent = []
+    at = 0
+    while at < len(taken):
+        failed, value = taken[at]
+        if type(value) is not Streamed:
+            sent.append(_outcome(failed, value))
+            at += 1
+            continue
+        rest = value.count - value.index
+        part = [each for _, each in taken[at : at + rest] if type(each) is Streamed]
+        part = [each for each in part if each.stream is value.stream]
+        at += len(part)
+        if len(part) == value.count:
+            sent.append((MANY, value.stream, value.count))
+        else:
+            pickles = split_stream(value.stream, value.count)
+            sent += [(VALUE, [pickles[each.index]]) for each in part]
+    return sent
+
+
+def _outcome(failed: bool, value: Any) -> Any:
+    """Return an outcome as it is sent."""
+    if type(value) is Raw:
+        blobs = portable(value.blobs)
+        if failed:
+            return RAISED, blobs, value.position
+        return (PARTS, blobs, portable(value.parts)) if value.parts else (VALUE, blobs)
+    if not failed:
+        return value  # a number
+    try:
+        return FAILED, _pickle.dumps(value, 5)
+    except Exception as error:
+        return FAILED, _pickle.dumps(RuntimeError(f"{type(value).__name__}: {value} ({error})"), 5)
+
+
+def _source(run: Run, blobs: list[Any]) -> tuple[Source, int]:
+    """Return where the chunks of a run come from, and how many blobs they are."""
+    if run.layout == RANGE:
+        return Items(range(*run.extra), run.chunksize, str), 0
+    if run.layout == PACKED:
+        # Plain values, of which nothing is the program's own.
+        return Items(_pickle.loads(blobs[0]), run.chunksize, str), 1
+    payloads = []
+    position = 0
+    for index in range(run.chunks):
+        end = position + 1 + (0 if run.extra is None else run.extra[index])
+        payloads.append(blobs[position:end])
+        position = end
+    return Passed(payloads, run.chunksize), position
+
+
+def _described(run: Run) -> Callable[[int, int], str]:
+    """Return what names items of a run as the program does."""
+    skipped = run.first * run.chunksize
+
+    def label(first: int, last: int) -> str:
+        text: str = run.label(skipped + first, skipped + last)
+        return text
+
+    return label

@@ -1,0 +1,535 @@
+"""The workers of a pool on a cluster: asking for agents, calling them, losing them."""
+
+from __future__ import annotations
+
+import _pickle
+import sys
+from collections import deque
+from functools import partial
+
+from pool._cluster._messages import (
+    FAILED,
+    MANY,
+    PARTS,
+    RAISED,
+    VALUE,
+    Run,
+    nbytes_of,
+    owned,
+    portable,
+)
+from pool._errors import StartError, WorkerLost
+from pool._local import _events as ev
+from pool._local._outcomes import UNSENT, Outcomes
+from pool._local._peers import Sent, decode_many
+from pool._local._pickle_streams import split_stream
+from pool._pickling import loads
+from pool._transport._channel import BUFFER_NBYTES
+from pool._transport._messages import RUN, STREAM
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, Protocol
+
+    from pool._cluster._messages import Answer, Config, Started
+    from pool._local._driver import Driver
+
+    #: Told what a call returned, or what it raised; by any thread.
+    Done = Callable[[Any, BaseException | None], object]
+
+    class RemoteAgent(Protocol):
+        """An agent on the cluster, as a leaf knows it. No method waits."""
+
+        def call(
+            self, done: Done, method: str, args: tuple[Any, ...], shared: Sequence[Any] = ()
+        ) -> None:
+            """Call one of its methods, and `done` when that has ended.
+
+            Parameters
+            ----------
+            done : callable
+                Its error is a `Lost` if the agent, or its machine, is gone.
+            method : str
+            args : tuple
+            shared : sequence
+                Further arguments: blobs, or what stands for them.
+            """
+
+        def urge(self, method: str, *args: Any) -> None:
+            """Call a method that returns at once, ahead of calls that wait."""
+
+        def end(self) -> None:
+            """End it at once, if it is there."""
+
+    class Cluster(Protocol):
+        """What places agents: Ray or Dask."""
+
+        def cpus(self) -> int:
+            """Return how many tasks all its machines together can run at a time."""
+
+        def hire(
+            self, config: Config, initializer: Any, lost: Callable[[str], object]
+        ) -> RemoteAgent:
+            """Ask for another agent.
+
+            Parameters
+            ----------
+            config : Config
+            initializer : object
+                None, blobs, or what stands for them.
+            lost : callable
+                Told, by any thread, why the agent is gone.
+            """
+
+        def share(self, blobs: list[Any]) -> Any:
+            """Return what stands for blobs in the arguments of calls, and is sent once."""
+
+        def close(self) -> None:
+            """Let go of the connection, unless it is the program's."""
+
+
+class Lost(Exception):
+    """Say that an agent is gone, and why."""
+
+
+#: Bytes from which on a function is sent once for all workers.
+SHARED_NBYTES = 1 << 20
+
+#: Seconds until a pool that waits for its first worker says so.
+SLOW_START = 30.0
+
+
+class RemotePeer:
+    """A worker, as its crew sees it.
+
+    Attributes
+    ----------
+    ready : bool
+        Whether it has started; what is for it is kept here until then.
+    pid : None
+        Of a process on another machine: nothing that a program could do anything with.
+    """
+
+    #: With which it has ended: nobody here knows.
+    status = pid = None
+
+    def __init__(self, worker_id: int) -> None:
+        self.worker_id = worker_id
+        self.agent: Any = None
+        self.host = ""
+        self.ready = False
+        self.mail: deque[tuple[Any, list[Any]]] = deque()
+        #: As for `pool._local._peers.Peer`.
+        self.known: set[int] = set()
+        self.forgets: list[int] = []
+        self.sent: dict[int, Sent] = {}
+        #: Sends a message that is not kept here.
+        self.send: Callable[[Any, list[Any]], None] | None = None
+
+    def post(self, head: Any, blobs: list[Any]) -> None:
+        """Send a message, now or when the agent has started."""
+        if self.ready and self.send is not None:
+            self.send(head, blobs)
+        else:
+            self.mail.append((head, blobs))
+
+    def tell(self) -> None:
+        """Tell now what it shall forget."""
+        if self.ready:
+            self.agent.urge("forget", self.forgets)
+            self.forgets = []
+
+
+class ClusterOutcomes(Outcomes):
+    """Deliver the outcomes that agents have sent."""
+
+    __slots__ = ()
+
+    def death(self, doing: str) -> BaseException:
+        crew: Any = self._driver.crew
+        peer, reason = crew.last_lost
+        return WorkerLost(peer.worker_id, peer.host, reason, doing)
+
+    def take(self, peer: RemotePeer, message_id: int, answer: Answer) -> None:
+        """Take an answer to a message."""
+        sent = peer.sent[message_id]
+        if sent.defines:
+            self._driver.functions.learned(peer, sent.defines)  # type: ignore[arg-type]  # as good as one
+            sent.defines = []
+        if answer.final:
+            del peer.sent[message_id]
+        # Those that follow each other and are values are told together.
+        groups: list[tuple[int, list[Any]]] = []
+        count = 0
+        for failed, values in _read(answer.outcomes):
+            count += len(values)
+            if failed:
+                _locate(values[0], peer.host)
+            if failed or not groups or groups[-1][0]:
+                groups.append((failed, values))
+            else:
+                groups[-1][1].extend(values)
+        sent.answered += count
+        if answer.final and not groups:
+            groups.append((0, []))
+        for number, (failed, values) in enumerate(groups, 1):
+            share = len(values) / count if count else 0.0
+            event = ev.MessageAnswered(
+                peer.worker_id,
+                message_id,
+                len(values),
+                answer.final and number == len(groups),
+                answer.elapsed * share,
+                (0,) if failed else (),
+            )
+            self._deliver(event, values, failed)
+
+    def give_up(self, peer: RemotePeer, error: Callable[[str], BaseException]) -> None:
+        """Fail what an agent has been sent: it may have begun any of it."""
+        for message_id, sent in list(peer.sent.items()):
+            del peer.sent[message_id]
+            chunks = [
+                (job_id, chunk) for job_id, start, stop in sent.runs for chunk in range(start, stop)
+            ]
+            for job_id, chunk in chunks[sent.answered :]:
+                job = self._driver.jobs.get(job_id)
+                doing = "" if job is None else f"while it had {job.describe(chunk)}"
+                event = ev.MessageAnswered(peer.worker_id, message_id, 1, False, 0.0, (0,))
+                self._deliver(event, [error(doing)], UNSENT)
+
+
+def _locate(error: Any, host: str) -> None:
+    try:
+        error.add_note(f"on {host}")
+    except Exception:
+        return  # an exception class that refuses attributes
+
+
+def _read(outcomes: Sequence[Any]) -> Iterator[tuple[int, list[Any]]]:
+    """Yield 0 and values, or one exception and 1 + the position of the item that raised it."""
+    for outcome in outcomes:
+        if type(outcome) is not tuple:
+            yield 0, [outcome]
+            continue
+        kind, blobs = outcome[:2]
+        if kind == FAILED:
+            yield UNSENT, [_pickle.loads(blobs)]
+        elif kind == MANY:
+            try:
+                yield 0, decode_many(blobs, outcome[2], STREAM)
+            except Exception:
+                # Each by itself: only those fail that cannot be had here.
+                pickles = split_stream(blobs, outcome[2])
+                yield from _read([(VALUE, [data]) for data in pickles])
+        else:
+            try:
+                value = loads(*owned(blobs))
+                if kind == PARTS:
+                    value = [item for part in outcome[2] for item in _pickle.loads(part)] + value
+            except BaseException as error:
+                yield 1, [error]
+            else:
+                yield (1 + outcome[2] if kind == RAISED else 0), [value]
+
+
+class ClusterCrew:
+    """Start, call and bury agents. Everything here runs under the driver's lock.
+
+    Parameters
+    ----------
+    driver : Driver
+    cluster : Cluster
+    config : Config
+
+    Attributes
+    ----------
+    peers : dict
+        The workers that were asked for, by worker_id.
+    last_lost : (RemotePeer, str)
+        Who was lost last, and why.
+    """
+
+    def __init__(
+        self, driver: Driver, cluster: Cluster, config: Config, initializer: list[Any] | None
+    ) -> None:
+        self._driver = driver
+        self._cluster = cluster
+        self._config = config
+        self._initializer: Any = initializer
+        if initializer is not None and nbytes_of(initializer) >= SHARED_NBYTES:
+            self._initializer = cluster.share(initializer)
+        self.peers: dict[int, Any] = {}
+        self.by_fd: dict[int, Any] = {}
+        self.controls: dict[int, Any] = {}
+        self.unlaunched: list[int] = []
+        self.buffer = bytearray(BUFFER_NBYTES)
+        self.last_lost = (RemotePeer(0), "")
+        #: What stands for large functions in calls.
+        self._shared: dict[int, Any] = {}
+        self._warned = False
+
+    # ------------------------------------------------------------------ beginnings
+
+    def start(self, command: ev.StartWorker) -> None:
+        self.unlaunched.append(command.worker_id)
+
+    def launch(self) -> None:
+        driver = self._driver
+        while self.unlaunched and not driver.closed:
+            peer = RemotePeer(self.unlaunched.pop(0))
+            self.peers[peer.worker_id] = peer
+            peer.send = partial(self._send, peer)
+            lost = partial(self._hand_in, peer, self._on_lost)
+            try:
+                peer.agent = self._cluster.hire(self._config, self._initializer, lost)
+                self._call(peer, self._on_started, "start")
+            except Exception as error:
+                driver.failure = StartError(f"the cluster cannot start a worker: {error}")
+                driver.failure.__cause__ = error
+                driver.crashed = True
+                driver.inbox.append(ev.PoolTerminated())
+                return
+        if not self._warned:
+            self._warned = True
+            driver.after(SLOW_START, self._warn)
+
+    def _warn(self) -> None:
+        if any(peer.ready for peer in self.peers.values()) or not self.peers:
+            return
+        sys.stderr.write(
+            f"actorpool: none of {len(self.peers)} workers has started for {SLOW_START:.0f} s; the "
+            f"cluster has {self._cluster.cpus()} CPUs in all, perhaps others use them, or a "
+            "package is being installed there\n"
+        )
+
+    def keep_mail(self, command: ev.Send) -> None:
+        raise AssertionError("all workers that were started have a mailbox")
+
+    # ------------------------------------------------------------------ calls
+
+    def _call(
+        self,
+        peer: RemotePeer,
+        then: Callable[..., None],
+        method: str,
+        args: tuple[Any, ...] = (),
+        shared: Sequence[Any] = (),
+    ) -> None:
+        def done(value: Any, error: BaseException | None) -> None:
+            if isinstance(error, Lost):
+                self._hand_in(peer, self._on_lost, str(error))
+            else:
+                self._hand_in(peer, then, value, error)
+
+        peer.agent.call(done, method, args, shared)
+
+    def _hand_in(self, peer: RemotePeer, action: Callable[..., None], *args: Any) -> None:
+        """Have whoever drives take in some news, which any thread may bring."""
+        self._driver.dirty.append(_News(self, peer, action, args))
+        self._driver.wake()
+
+    def _on_started(
+        self, peer: RemotePeer, started: Started | None, error: BaseException | None
+    ) -> None:
+        driver = self._driver
+        if error is not None or (started is not None and started.failure is not None):
+            if driver.failure is None:
+                failure = started.failure if started is not None else None
+                driver.failure = error or driver.outcomes.error([*owned(failure or ())])
+            driver.handle(ev.WorkerRefused(peer.worker_id))
+            return
+        assert started is not None
+        peer.host = started.host
+        peer.ready = True
+        driver.handle(ev.WorkerReady(peer.worker_id))
+        while peer.mail:
+            self._send(peer, *peer.mail.popleft())
+
+    def _send(self, peer: RemotePeer, head: Any, blobs: list[Any]) -> None:
+        assert head[0] == RUN
+        _, message_id, defines, forgets, entries = head
+        position = 0
+        functions = []
+        for function_id, _, buffers in defines:
+            end = position + 1 + buffers
+            functions.append(self._function(function_id, blobs[position:end]))
+            position = end
+        described = []
+        for entry, (job_id, start, _) in zip(entries, peer.sent[message_id].runs, strict=True):
+            job = self._driver.jobs.get(job_id)
+            timeout, label = (None, None) if job is None else (job.timeout, job.label)
+            described.append(Run(*(*entry, start, timeout, label)))
+        self._call(
+            peer,
+            lambda peer, *answer: self._on_answer(peer, message_id, *answer),
+            "run",
+            (
+                message_id,
+                forgets,
+                [(function_id, stateless) for function_id, stateless, _ in defines],
+                described,
+                portable(blobs[position:]),
+            ),
+            functions,
+        )
+
+    def _function(self, function_id: int, blobs: list[Any]) -> Any:
+        shared = self._shared.get(function_id)
+        if shared is not None:
+            return shared
+        sent = portable(blobs)
+        if nbytes_of(sent) < SHARED_NBYTES:
+            return sent
+        for known in [known for known in self._shared if not self._driver.functions.is_live(known)]:
+            del self._shared[known]
+        shared = self._shared[function_id] = self._cluster.share(sent)
+        return shared
+
+    def _on_answer(
+        self,
+        peer: RemotePeer,
+        message_id: int,
+        answer: Answer | None,
+        error: BaseException | None,
+    ) -> None:
+        driver = self._driver
+        sent = peer.sent.get(message_id)
+        if sent is None:
+            return
+        outcomes: Any = driver.outcomes
+        if answer is None:
+            # The call itself has failed: its arguments could not be sent, or a mistake of ours.
+            self._on_lost(peer, f"{type(error).__name__}: {error}")
+            return
+        outcomes.take(peer, message_id, answer)
+        if answer.kept is not None:
+            driver.handle(ev.RestReturned(peer.worker_id, message_id, answer.kept))
+        if not answer.final:
+            self._call(
+                peer,
+                lambda peer, *answer: self._on_answer(peer, message_id, *answer),
+                "go_on",
+                (message_id,),
+            )
+
+    # ------------------------------------------------------------------ signals
+
+    def stop(self, command: ev.StopWorker) -> None:
+        peer = self.peers.get(command.worker_id)
+        if peer is None:
+            self._forget_unlaunched(command.worker_id)
+        elif peer.ready:
+            self._call(peer, self._on_stopped, "close")
+        else:
+            self._end(peer)
+
+    def _on_stopped(self, peer: RemotePeer, value: object, error: BaseException | None) -> None:
+        self._end(peer)
+
+    def kill(self, command: ev.KillWorker) -> None:
+        peer = self.peers.get(command.worker_id)
+        if peer is not None:
+            self._end(peer)
+        else:
+            self._forget_unlaunched(command.worker_id)
+
+    def _forget_unlaunched(self, worker_id: int) -> None:
+        if worker_id in self.unlaunched:
+            self.unlaunched.remove(worker_id)
+            self._driver.inbox.append(ev.WorkerExited(worker_id))
+
+    def reclaim(self, command: ev.Reclaim) -> None:
+        # What an agent has been sent stays there; it gives back by itself what it cannot begin.
+        peer = self.peers.get(command.worker_id)
+        message_ids: tuple[int, ...] = ()
+        if peer is not None and peer.mail:
+            message_ids = tuple(head[1] for head, _ in peer.mail)
+            peer.forgets += [number for head, _ in peer.mail for number in head[3]]
+            peer.mail.clear()
+            for message_id in message_ids:
+                del peer.sent[message_id]
+        self._driver.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
+
+    def halt(self, command: ev.Halt) -> None:
+        """Nothing: the agent sees to that."""
+
+    def take_rest(self, command: ev.TakeRest) -> None:
+        """Nothing, as above."""
+
+    def interrupt(self, command: ev.Interrupt) -> None:
+        worker_id, message_id, job_id, index, how = command
+        peer = self.peers.get(worker_id)
+        sent = None if peer is None else peer.sent.get(message_id)
+        if peer is None or sent is None or how != ev.ASK or not peer.ready:
+            return  # over; or asked already, and the agent makes sure
+        for number, (run_job, start, stop) in enumerate(sent.runs):
+            if run_job == job_id and (index is None or start <= index < stop):
+                position = None if index is None else index - start
+                peer.agent.urge("cancel", message_id, number, position)
+
+    def signal(self, worker_id: int, number: int) -> None:
+        peer = self.peers.get(worker_id)
+        if peer is not None:
+            self._hand_in(peer, self._on_lost, "the program has ended it")
+
+    def ask_pids(self) -> None:
+        """Nothing: they are processes of other machines."""
+
+    def on_control(self, control: int) -> None:
+        """Nothing: there is nothing to read here."""
+
+    # ------------------------------------------------------------------ ends
+
+    def _on_lost(self, peer: RemotePeer, why: str) -> None:
+        self.last_lost = (peer, why)
+        peer.mail.clear()
+        outcomes: Any = self._driver.outcomes
+        outcomes.give_up(peer, lambda doing: WorkerLost(peer.worker_id, peer.host, why, doing))
+        self._end(peer)
+
+    def _end(self, peer: RemotePeer) -> None:
+        """Note the end of a worker; what it has not begun is sent to another one."""
+        if self.peers.pop(peer.worker_id, None) is not None:
+            peer.agent.end()
+            # Not told at once: the scheduler may be telling what this follows from.
+            self._driver.inbox.append(ev.WorkerExited(peer.worker_id))
+
+    def close(self, forked: bool) -> None:
+        if not forked:
+            self.end_all()
+        self.peers.clear()
+        self._shared.clear()
+        self._initializer = None
+
+    def end_all(self) -> None:
+        for peer in list(self.peers.values()):
+            peer.agent.end()
+
+    def wait_gone(self) -> None:
+        """Nothing: they have ended, or are about to."""
+
+
+class _News:
+    """What a thread of the cluster's library has brought."""
+
+    def __init__(
+        self,
+        crew: ClusterCrew,
+        peer: RemotePeer,
+        action: Callable[..., None],
+        args: Sequence[Any],
+    ) -> None:
+        self._crew = crew
+        self._peer = peer
+        self._action = action
+        self._args = args
+
+    def flush(self) -> None:
+        """Take it in, unless the worker has been given up; under the driver's lock."""
+        if self._crew.peers.get(self._peer.worker_id) is self._peer:
+            self._action(self._peer, *self._args)
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Nothing: the workers end."""
+        return ()
