@@ -22,6 +22,7 @@ from pool._cluster._messages import (
 )
 from pool._errors import StartError, TaskCancelled
 from pool._local import _events as ev
+from pool._local._costs import Distance
 from pool._local._engine import LocalEngine
 from pool._local._jobs import Function, Items, Source, each
 from pool._local._outcomes import Outcomes
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 #: Seconds after which an agent answers with what there is, and gives back what it has not begun:
 #: other workers may have nothing to do.
 PATIENCE = 0.25
+
+#: The number of the pool of every agent, for its worker: none of a pool that somebody made there.
+POOL = 1
 
 
 class Raw:
@@ -113,6 +117,8 @@ class AgentEngine(LocalEngine):
         Payload of the initializer and its arguments.
     """
 
+    #: Nothing waits in the worker's mailbox: there it could not be given back.
+    distance = Distance(prefetch_below=0.0)
     outcomes = RawOutcomes
 
     def __init__(self, config: Config, initializer: Payload | None) -> None:
@@ -120,7 +126,8 @@ class AgentEngine(LocalEngine):
         self._initializer = initializer
         # What it is, only the worker knows.
         placeholder = None if initializer is None else _refuse
-        super().__init__(1, placeholder, (), config.maxtasksperchild, limits=dict(config.limits))
+        limits = dict(config.limits)
+        super().__init__(1, placeholder, (), config.maxtasksperchild, limits=limits, pool=POOL)
 
     def _launcher(
         self,
@@ -133,7 +140,7 @@ class AgentEngine(LocalEngine):
     ) -> tuple[Callable[[int], _launcher.Launcher], Sequence[Any]]:
         config = self._config
         path = [*sys.path, *(entry for entry in config.path if entry not in sys.path)]
-        other = {"main": config.main, "path": path}
+        other = {"main": config.main, "path": path, "number": config.number}
         payload, initial = None, []
         if self._initializer is not None:
             from store._depot import stored
@@ -256,6 +263,8 @@ class Agent:
         #: Messages that have come. None is taken twice: a cluster may repeat a call whose result
         #: it has lost.
         self._seen: set[int] = set()
+        #: What is not wanted any more: message, number of a run in it, and of a chunk in that.
+        self._called_off: set[tuple[int, int, int | None]] = set()
         self._over = threading.Event()
 
     def start(self) -> Started:
@@ -269,6 +278,9 @@ class Agent:
             )
         self._engine = engine = AgentEngine(config, self._initializer)
         self._initializer = None
+        if self._over.is_set():
+            engine.terminate()  # its end came in the meantime
+            raise RuntimeError("the agent was ended before it had started")
         scheduler = engine.scheduler
         engine.wait(lambda: scheduler.broken or not (scheduler.starting and engine.usable))
         blobs = None
@@ -332,6 +344,7 @@ class Agent:
             del self._errands[message_id]
             raise
         errand.submitted = True
+        self._call_off(message_id, errand)
         return self._answer(message_id, errand, PATIENCE)
 
     def go_on(self, message_id: int) -> Answer:
@@ -349,15 +362,13 @@ class Agent:
         index : int, optional
             Of the chunk in the run.
         """
+        # Noted first: it may come before the message, and while that is being submitted.
+        self._called_off.add((message_id, number, index))
         errand = self._errands.get(message_id)
-        if errand is None or number >= len(errand.jobs):
-            return  # it is over, or not even begun
-        job_id = errand.jobs[number][0]
-        if index is None:
-            self._engine.cancel(job_id, TaskCancelled("cancelled"))
-        else:
-            self._engine.driver.post(ev.CancelRequested(job_id, index))
-            self._engine.attend()
+        if errand is not None:
+            self._call_off(message_id, errand)
+        elif message_id in self._seen:
+            self._forget_cancelled(message_id)  # it is over
 
     def forget(self, function_ids: Sequence[int]) -> None:
         """Let go of functions."""
@@ -392,6 +403,22 @@ class Agent:
 
     # ------------------------------------------------------------------ inside
 
+    def _call_off(self, message_id: int, errand: Errand) -> None:
+        for message, number, index in list(self._called_off):
+            if message != message_id or number >= len(errand.jobs):
+                continue
+            job_id = errand.jobs[number][0]
+            if index is None:
+                self._engine.cancel(job_id, TaskCancelled("cancelled"))
+            else:
+                self._engine.driver.post(ev.CancelRequested(job_id, index))
+                self._engine.attend()
+
+    def _forget_cancelled(self, message_id: int) -> None:
+        for each in list(self._called_off):
+            if each[0] == message_id:
+                self._called_off.discard(each)
+
     def _define(
         self, defines: Sequence[tuple[int, bool]], functions: Sequence[Sequence[Any]]
     ) -> None:
@@ -423,6 +450,7 @@ class Agent:
         final = not errand.open
         if final:
             del self._errands[message_id]
+            self._forget_cancelled(message_id)
         # As the worker has measured it: it is not the time that the messages took.
         seconds = engine.scheduler.costs.seconds(errand.cost_key) or 0.0
         return Answer(_outcomes(taken), final, kept[0], seconds * len(taken))

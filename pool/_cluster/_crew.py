@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _pickle
+import _signal
 import sys
 from collections import deque
 from functools import partial
@@ -14,6 +15,7 @@ from pool._cluster._messages import (
     RAISED,
     VALUE,
     Run,
+    Texts,
     nbytes_of,
     owned,
     portable,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from pool._cluster._messages import Answer, Config, Started
     from pool._local._driver import Driver
+    from pool._local._jobs import Job
 
     #: Told what a call returned, or what it raised; by any thread.
     Done = Callable[[Any, BaseException | None], object]
@@ -107,15 +110,17 @@ class RemotePeer:
     ----------
     ready : bool
         Whether it has started; what is for it is kept here until then.
+    status : int or None
+        With which it has ended, as from `os.waitpid`.
     pid : None
-        Of a process on another machine: nothing that a program could do anything with.
+        A number of another machine is nothing that a program could do anything with.
     """
 
-    #: With which it has ended: nobody here knows.
-    status = pid = None
+    pid = None
 
     def __init__(self, worker_id: int) -> None:
         self.worker_id = worker_id
+        self.status: int | None = None
         self.agent: Any = None
         self.host = ""
         self.ready = False
@@ -282,7 +287,8 @@ class ClusterCrew:
             peer.send = partial(self._send, peer)
             lost = partial(self._hand_in, peer, self._on_lost)
             try:
-                peer.agent = self._cluster.hire(self._config, self._initializer, lost)
+                config = self._config._replace(number=peer.worker_id)
+                peer.agent = self._cluster.hire(config, self._initializer, lost)
                 self._call(peer, self._on_started, "start")
             except Exception as error:
                 driver.failure = StartError(f"the cluster cannot start a worker: {error}")
@@ -335,8 +341,8 @@ class ClusterCrew:
         driver = self._driver
         if error is not None or (started is not None and started.failure is not None):
             if driver.failure is None:
-                failure = started.failure if started is not None else None
-                driver.failure = error or driver.outcomes.error([*owned(failure or ())])
+                data, buffers = owned((started and started.failure) or (b"",))
+                driver.failure = error or driver.outcomes.error([data, *buffers])
             driver.handle(ev.WorkerRefused(peer.worker_id))
             return
         assert started is not None
@@ -356,9 +362,11 @@ class ClusterCrew:
             functions.append(self._function(function_id, blobs[position:end]))
             position = end
         described = []
-        for entry, (job_id, start, _) in zip(entries, peer.sent[message_id].runs, strict=True):
+        for entry, (job_id, start, stop) in zip(entries, peer.sent[message_id].runs, strict=True):
             job = self._driver.jobs.get(job_id)
-            timeout, label = (None, None) if job is None else (job.timeout, job.label)
+            timeout, label = (
+                (None, None) if job is None else (job.timeout, _sendable(job, start, stop))
+            )
             described.append(Run(*(*entry, start, timeout, label)))
         self._call(
             peer,
@@ -425,7 +433,7 @@ class ClusterCrew:
             self._end(peer)
 
     def _on_stopped(self, peer: RemotePeer, value: object, error: BaseException | None) -> None:
-        self._end(peer)
+        self._end(peer, 0)
 
     def kill(self, command: ev.KillWorker) -> None:
         peer = self.peers.get(command.worker_id)
@@ -488,9 +496,10 @@ class ClusterCrew:
         outcomes.give_up(peer, lambda doing: WorkerLost(peer.worker_id, peer.host, why, doing))
         self._end(peer)
 
-    def _end(self, peer: RemotePeer) -> None:
+    def _end(self, peer: RemotePeer, status: int = _signal.SIGKILL) -> None:
         """Note the end of a worker; what it has not begun is sent to another one."""
         if self.peers.pop(peer.worker_id, None) is not None:
+            peer.status = status
             peer.agent.end()
             # Not told at once: the scheduler may be telling what this follows from.
             self._driver.inbox.append(ev.WorkerExited(peer.worker_id))
@@ -508,6 +517,16 @@ class ClusterCrew:
 
     def wait_gone(self) -> None:
         """Nothing: they have ended, or are about to."""
+
+
+def _sendable(job: Job, start: int, stop: int) -> Any:
+    """Return what names items of some chunks on another machine."""
+    try:
+        _pickle.dumps(job.label)
+    except Exception:
+        texts = [job.describe(chunk) for chunk in range(start, stop)]
+        return Texts(texts, start * job.chunksize, job.chunksize)
+    return job.label
 
 
 class _News:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from itertools import count
 
 from distributed import Client, default_client
@@ -50,7 +51,6 @@ class DaskCluster:
         self._options = dict(options)
         self._allowed = self._options.pop("workers", None)
         self._agents: dict[str, set[DaskAgent]] = {}
-        client.subscribe_topic("all", self._on_event)
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
@@ -79,19 +79,21 @@ class DaskCluster:
             raise StartError("the Dask cluster has no worker that may be used")
         taken = Counter({address: len(self._agents.get(address, ())) for address in threads})
         address = min(threads, key=lambda each: (taken[each] / threads[each], each))
+        if address not in self._agents:
+            self._agents[address] = set()
+            self._client.subscribe_topic(address, partial(self._on_event, address))
         agent = DaskAgent(self._client, address, self._options, config, initializer, lost)
-        agent.others = self._agents.setdefault(address, set())
+        agent.others = self._agents[address]
         agent.others.add(agent)
         return agent
 
     def share(self, blobs: list[Any]) -> Any:
         return self._client.scatter(Packed(blobs), hash=False)
 
-    def _on_event(self, event: tuple[float, Any]) -> None:
+    def _on_event(self, address: str, event: tuple[float, Any]) -> None:
         """Note that a worker of Dask is gone, and whoever it had; in the client's own thread."""
         _, message = event
         if isinstance(message, dict) and message.get("action") == "remove-worker":
-            address = message["worker"]
             for agent in list(self._agents.get(address, ())):
                 agent.lost(f"the Dask worker {address} is gone")
 

@@ -49,6 +49,9 @@ class ClusterEngine(LocalEngine):
         Of the system.
     """
 
+    near = False
+    distance = DISTANCE
+
     def __init__(
         self,
         processes: int,
@@ -60,6 +63,7 @@ class ClusterEngine(LocalEngine):
         name: str,
     ) -> None:
         self.method = name
+        self._cluster = cluster
         self.inherited = 0
         #: Memory cannot be shared with other machines: what lies on it is copied.
         self.asks: Any = None
@@ -73,7 +77,7 @@ class ClusterEngine(LocalEngine):
             payload = portable([encoded.data, *encoded.buffers])
         path = [os.path.abspath(entry) for entry in sys.path]
         config = Config(version(), maxtasksperchild, limits, main_facts(), path)
-        self.scheduler = Scheduler(processes, distance=DISTANCE)
+        self.scheduler = Scheduler(processes, distance=self.distance)
         self.driver = Driver(
             self.scheduler,
             lambda driver: ClusterCrew(driver, cluster, config, payload),
@@ -91,6 +95,12 @@ class ClusterEngine(LocalEngine):
             self.dispose()
             raise self.driver.reason()
         self.attend()
+
+    def dispose(self) -> None:
+        """Let go of the workers, and of the connection to the cluster."""
+        super().dispose()
+        if not self.foreign:
+            self._cluster.close()
 
     def call_now(self, payload: Any, blobs: list[Any], label: Any) -> None:
         """Leave it to `submit`: there is no quicker way to another machine."""
@@ -148,7 +158,9 @@ class ClusterEngines:
         self._lock = Lock()
         self._closing = False
         self._owner = os.getpid()
-        self._cluster = _connect(name, address, options)
+        self._place = (name, address, options)
+        #: For the next engine.
+        self._cluster: Cluster | None = _connect(*self._place)
         self.processes = processes or max(1, self._cluster.cpus())
 
     def prepare(self) -> None:
@@ -156,13 +168,14 @@ class ClusterEngines:
 
     def start(self) -> ClusterEngine:
         """Ask for the workers of the pool."""
+        cluster, self._cluster = self._cluster or _connect(*self._place), None
         self.main = ClusterEngine(
             self.processes,
             self.initializer,
             self.initargs,
             self.maxtasksperchild,
             self._limits,
-            self._cluster,
+            cluster,
             self.method,
         )
         return self.main

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         limits: Mapping[str, str]
         main: bytes
         path: Sequence[str]
+        number: int = 1
 
     class Started(NamedTuple):
         host: str
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
         elapsed: float
 else:
     # `version`: what both sides must have in common. `main`: what the main module of the program
-    # says of itself. `path`: its `sys.path`.
-    Config = namedtuple("Config", "version maxtasksperchild limits main path")
+    # says of itself. `path`: its `sys.path`. `number`: of the worker.
+    Config = namedtuple("Config", "version maxtasksperchild limits main path number", defaults=(1,))
     # `failure`: what the initializer raised.
     Started = namedtuple("Started", "host pid failure")
     # Chunks of one job that follow each other, the `first` of them having this number; the rest as
@@ -65,6 +66,28 @@ PARTS = 1  #: a payload, and pickles of lists of values that come before its own
 RAISED = 2  #: a payload, and the position of the item in the chunk
 FAILED = 3  #: an exception of this library, pickled: nothing of the program's raised it
 MANY = 4  #: pickles of values, one after the other, and how many: so many outcomes in one
+
+
+class Texts:
+    """A label that was written out for each chunk of a run.
+
+    Parameters
+    ----------
+    texts : list of str
+    first : int
+        Number of the first item.
+    chunksize : int
+    """
+
+    def __init__(self, texts: list[str], first: int, chunksize: int) -> None:
+        self._texts = texts
+        self._first = first
+        self._chunksize = chunksize
+
+    def __call__(self, first: int, last: int) -> str:
+        """Name the chunk that has these items."""
+        return self._texts[(first - self._first) // self._chunksize]
+
 
 #: Bytes from which on a buffer is worth an array of its own.
 LARGE_NBYTES = 64 << 10

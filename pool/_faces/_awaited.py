@@ -58,7 +58,9 @@ def submit(
     """
     home: Any = _home.current()
     if not home.number:
-        _refuse_inner_refs(parcels, label)
+        _refuse_inner_refs(parcels, label, "workers of a Pool that a task has made")
+    elif not engine.near:
+        _refuse_inner_refs(parcels, label, "workers on other machines")
     if isinstance(engine, LocalEngine) and engine.driver.aside is None:
         engine.driver.aside = Guests()
     function = engine.function(dumps_function(WithValues(func, home.number)))
@@ -98,13 +100,14 @@ def submit(
     return job_id
 
 
-def _refuse_inner_refs(parcels: Sequence[Parcel], label: Callable[[int, int], str]) -> None:
+def _refuse_inner_refs(
+    parcels: Sequence[Parcel], label: Callable[[int, int], str], who: str
+) -> None:
     for index, parcel in enumerate(parcels):
         if parcel.refs:
             raise TypeError(
-                f"{label(index, index)} contains {parcel.refs[0]!r}, which workers of a Pool "
-                "that a task has made cannot use; give references as arguments of their own, "
-                "or get() their values before"
+                f"{label(index, index)} contains {parcel.refs[0]!r}, which {who} cannot use; give "
+                "references as arguments of their own, or get() their values before"
             )
 
 

@@ -24,6 +24,7 @@ _COUNTS = (
 
 _COLUMNS = (
     ("worker_id", "worker"),
+    ("host", "machine"),
     ("pid", "pid"),
     ("state", "state"),
     ("tasks_done", "tasks done"),
@@ -46,7 +47,11 @@ def pool_html(stats: Mapping[str, Any]) -> str:
     workers = list(stats.get("workers", ()))
     if not workers:
         return f"<div>{heading}</div>"
-    columns = [(key, title) for key, title in _COLUMNS if any(key in worker for worker in workers)]
+    columns = [
+        (key, title)
+        for key, title in _COLUMNS
+        if any(worker.get(key) is not None for worker in workers)
+    ]
     lines = [
         f"<div>{heading}",
         "<table>",

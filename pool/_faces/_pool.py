@@ -460,7 +460,8 @@ class Pool(StandardPool):
             ``processes``, ``start_method``, ``state``, ``jobs`` (outstanding calls),
             ``queued`` (tasks not sent), ``tasks_done``, ``tasks_failed``, ``restarts``
             (workers replaced after they died) and ``workers``: for each one
-            ``worker_id``, ``pid``, ``state``, ``tasks_done`` and ``nbytes`` (memory in RAM).
+            ``worker_id``, ``pid``, ``host`` (None: this machine), ``state``, ``tasks_done`` and
+            ``nbytes`` (memory in RAM).
         """
         from pool._faces._stats import stats
 

@@ -37,6 +37,8 @@ class WorkerView:
     def pid(self) -> int | None:
         """The number of its process, which is waited for: it is forked a moment after `Pool()`.
 
+        None on a cluster.
+
         To have none yet would not do: ``psutil.Process(None)`` is the program itself.
         """
         engine, peer = self._engine, self._peer
@@ -46,11 +48,20 @@ class WorkerView:
             engine.wait(self._is_known)
         return self.known_pid
 
+    @property
+    def host(self) -> str | None:
+        """The machine of a worker on a cluster, as far as it is known; None for this one."""
+        return getattr(self._peer, "host", None)
+
     ident = pid
 
     def _is_known(self) -> bool:
         peer = self._peer
-        return peer is None or not (peer.pid is peer.status is None and self._engine.usable)
+        engine = self._engine
+        # A worker on another machine never tells: nothing here could be done with it.
+        return peer is None or not (
+            peer.pid is peer.status is None and engine.usable and engine.near
+        )
 
     @property
     def exitcode(self) -> int | None:
@@ -137,6 +148,7 @@ def stats(pool: Pool) -> dict[str, Any]:
             {
                 "worker_id": worker.worker_id,
                 "pid": worker.known_pid,
+                "host": worker.host,
                 "state": worker.state,
                 "tasks_done": worker.tasks_done,
                 "nbytes": _resident(worker.known_pid),

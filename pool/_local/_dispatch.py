@@ -79,10 +79,10 @@ class Dispatch:
 
     def _worth_prefetch(self, job: Job) -> bool:
         seconds = self._costs.seconds(job.cost_key)
+        below = self._distance.prefetch_below
         if seconds is None:
-            return True
-        worth_it = seconds < self._distance.prefetch_below
-        return worth_it and self._queue.chunks >= self._costs.least(job.cost_key)
+            return below > 0.0
+        return seconds < below and self._queue.chunks >= self._costs.least(job.cost_key)
 
     def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
         key = job.cost_key

@@ -11,6 +11,7 @@ import weakref
 from _thread import get_ident
 
 from pool._local import _events as ev
+from pool._local._costs import NEAR
 from pool._local._crew import Crew
 from pool._local._driver import Driver
 from pool._local._express import call_now
@@ -79,6 +80,10 @@ class LocalEngine:
         What decides, what does, and which thread has the driver do it.
     """
 
+    #: Whether workers are processes of this machine.
+    near = True
+    #: How far away they are.
+    distance = NEAR
     #: What becomes of the answers of workers.
     outcomes: type[Outcomes] = Outcomes
 
@@ -135,7 +140,7 @@ class LocalEngine:
         traced: bool,
         initializes: bool,
     ) -> None:
-        self.scheduler = Scheduler(processes, maxtasksperchild)
+        self.scheduler = Scheduler(processes, maxtasksperchild, self.distance)
         try:
             self.driver = Driver(
                 self.scheduler,

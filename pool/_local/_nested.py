@@ -106,7 +106,7 @@ class NestedEngine:
     """
 
     method = "nested"
-    usable = True
+    usable = near = True
     #: What can only be inherited is copied: there, it does not replace what was inherited.
     inherited = asks = 0
 

@@ -41,6 +41,10 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
     parent = process._current_process
     # The number of a worker within its pool follows those of the processes it is in.
     identity = (*getattr(parent, "_identity", ()), worker_id)
+    if "number" in settings:
+        # Of a pool each of whose workers has an engine of its own: the worker_id tells those apart
+        # that follow each other there.
+        identity = (*identity, settings["number"])
 
     class PoolWorkerProcess(process.BaseProcess):  # type: ignore[misc]  # Any, see above
         """This worker, as `multiprocessing.current_process` shows it."""
@@ -56,7 +60,8 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
             self._parent_name = settings["name"]
             self._popen = None
             self._closed = False
-            self._name = f"{prefix}PoolWorker-{worker_id}"
+            own = identity[-2:] if "number" in settings else identity[-1:]
+            self._name = f"{prefix}PoolWorker-{':'.join(map(str, own))}"
 
         @property
         def daemon(self) -> bool:

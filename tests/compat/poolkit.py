@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from agentcluster import AgentCluster, agents_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +36,8 @@ class Flavour:
     library : str
         "multiprocessing" or "pool", the module that the program would import.
     method : str or None
-        A start method; None is what a program gets that names none.
+        A start method; None is what a program gets that names none. "agents" stands for workers
+        of a cluster, see agentcluster.
     """
 
     def __init__(self, library: str, method: str | None) -> None:
@@ -58,10 +60,13 @@ class Flavour:
     @property
     def namespace(self) -> Any:
         """Return what holds `Pool`, `Lock` and the like: the module, or one of its contexts."""
-        return self.module.get_context(self.method) if self.method else self.module
+        named = self.method and self.method != "agents"
+        return self.module.get_context(self.method) if named else self.module
 
     def make(self, *args: Any, **kwargs: Any) -> Any:
         """Make a pool, exactly as a program would."""
+        if self.method == "agents":
+            kwargs["engine"] = "here"
         return self.namespace.Pool(*args, **kwargs)
 
 
@@ -72,15 +77,18 @@ OTHERS = [
     Flavour("pool", "spawn"),
     Flavour("pool", "forkserver"),
 ]
+FAR = [Flavour("pool", "agents")]
 # What the standard does with its forkserver is what it does with spawn, in twice the time.
 SLOW = [Flavour("multiprocessing", "forkserver")]
 # Set for a long run: every test on every start method.
 EVERYTHING = bool(os.environ.get("ACTORPOOL_EVERY_METHOD"))
 
 
-def flavours_of(every_method: bool, ours_only: bool) -> list[Flavour]:
+def flavours_of(every_method: bool, ours_only: bool, this_machine: bool) -> list[Flavour]:
     """List the flavours that a test with these markers runs on."""
     chosen = USUAL + OTHERS if every_method or EVERYTHING else USUAL
+    if every_method and not this_machine:
+        chosen = chosen + FAR
     if EVERYTHING:
         chosen = chosen + SLOW
     return [flavour for flavour in chosen if not (ours_only and flavour.standard)]
@@ -90,13 +98,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers that choose flavours."""
     config.addinivalue_line("markers", "every_method: run on every start method")
     config.addinivalue_line("markers", "ours_only: the standard offers nothing to compare with")
+    config.addinivalue_line("markers", "this_machine: about what no worker of a cluster has")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that asks for a flavour on all that its markers name."""
     if "flavour" in metafunc.fixturenames:
         has = metafunc.definition.get_closest_marker
-        chosen = flavours_of(has("every_method") is not None, has("ours_only") is not None)
+        markers = ("every_method", "ours_only", "this_machine")
+        chosen = flavours_of(*(has(marker) is not None for marker in markers))
         parameters = [
             pytest.param(each, marks=[pytest.mark.reference] if each.standard else [])
             for each in chosen
@@ -141,7 +151,16 @@ def flavour(request: pytest.FixtureRequest) -> Flavour:
     reason = table.get(request.node.originalname)
     if chosen.standard and reason:
         pytest.skip(f"multiprocessing: {reason}")
+    if chosen.method == "agents":
+        request.getfixturevalue("agents")
     return chosen
+
+
+@pytest.fixture
+def agents() -> Iterator[list[AgentCluster]]:
+    """Have a cluster whose agents are in this process; give those that were asked for."""
+    with agents_here() as made:
+        yield made
 
 
 @pytest.fixture

@@ -134,6 +134,7 @@ def test_thread_pools() -> None:
         threads.join()
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 @pytest.mark.ours_only
 def test_contexts_give_our_pool_and_the_standard_s_rest(flavour: Flavour) -> None:

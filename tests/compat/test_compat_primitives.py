@@ -82,6 +82,7 @@ def count_in_dict(key: str) -> None:
         STATE["list"].append(key)
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition"])
 def test_locks_exclude(flavour: Flavour, make_pool: Callable[..., Any], kind: str) -> None:
@@ -92,6 +93,7 @@ def test_locks_exclude(flavour: Flavour, make_pool: Callable[..., Any], kind: st
     assert raw.value == ROUNDS
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 def test_value_and_array(flavour: Flavour, make_pool: Callable[..., Any]) -> None:
     value, array = flavour.namespace.Value("i", 5), flavour.namespace.Array("l", ROUNDS)
@@ -105,6 +107,7 @@ def test_value_and_array(flavour: Flavour, make_pool: Callable[..., Any]) -> Non
     assert pool.apply(read_array, (0,)) == 77
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 @pytest.mark.parametrize("kind", ["Queue", "SimpleQueue", "JoinableQueue"])
 def test_queues_carry_both_ways(flavour: Flavour, make_pool: Callable[..., Any], kind: str) -> None:
@@ -125,6 +128,7 @@ def test_queues_carry_both_ways(flavour: Flavour, make_pool: Callable[..., Any],
             made.join_thread()
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 def test_events(flavour: Flavour, make_pool: Callable[..., Any]) -> None:
     begun, event = flavour.namespace.Event(), flavour.namespace.Event()
@@ -136,6 +140,7 @@ def test_events(flavour: Flavour, make_pool: Callable[..., Any]) -> None:
     assert result.get(PATIENCE) == [True]
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 def test_condition_and_barrier(flavour: Flavour, make_pool: Callable[..., Any]) -> None:
     space = flavour.namespace

@@ -114,6 +114,7 @@ def test_close_in_one_thread_while_another_waits(make_pool: Callable[..., Any], 
     assert got == [5]
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 def test_a_task_makes_a_pool(flavour: Flavour, make_pool: Callable[..., Any]) -> None:
     pool = make_pool(2)
@@ -211,6 +212,7 @@ def answer_from_pool(answers: Any, library: str, method: str | None) -> None:
         answers.put(traceback.format_exc())
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 def test_a_forked_child_uses_the_pool_and_so_does_its_parent(
     make_pool: Callable[..., Any],

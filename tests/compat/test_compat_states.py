@@ -79,6 +79,7 @@ def test_spawned_workers_run_their_exit_functions(
     assert note.exists() == (flavour.method == "spawn")
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 def test_workers_are_gone_after_join(make_pool: Callable[..., Any]) -> None:
     for end in ("close", "terminate"):
@@ -159,6 +160,7 @@ def test_all_cpus_by_default(flavour: Flavour, make_pool: Callable[..., Any]) ->
         assert 1 <= pool.stats()["processes"] <= len(os.sched_getaffinity(0))
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 def test_a_context_may_be_given(flavour: Flavour) -> None:
     context = flavour.module.get_context(flavour.method)

@@ -1,0 +1,87 @@
+"""Functions that the tests of clusters send to workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+STATE: dict[str, Any] = {}
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def fail_at_three(x: int) -> int:
+    if x == 3:
+        raise ValueError(f"it is {x}")
+    return x
+
+
+def die_at_three(x: int) -> int:
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def exit_at_three(x: int) -> int:
+    if x == 3:
+        sys.exit(5)
+    return x
+
+
+def remember(key: str, value: Any) -> None:
+    STATE[key] = value
+
+
+def recall(key: str) -> Any:
+    return STATE.get(key)
+
+
+def refuse(reason: str) -> None:
+    raise LookupError(reason)
+
+
+def pid(_: object = None) -> int:
+    return os.getpid()
+
+
+def parent_pid(_: object = None) -> int:
+    """Return the pid of the process that has the agent: of a forkserver, that is its parent."""
+    with open(f"/proc/{os.getppid()}/stat") as stat:
+        return int(stat.read().rpartition(")")[2].split()[1])
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def touch_and_sleep(path: str, seconds: float) -> None:
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(seconds)
+
+
+def add_in_place(array: Any) -> Any:
+    array += 1
+    return array
+
+
+def once(path: str) -> bool:
+    """Succeed the second time only."""
+    try:
+        with open(path, "x"):
+            raise RuntimeError("the first time")
+    except FileExistsError:
+        return True
+
+
+def note(folder: str, number: int) -> int:
+    """Leave a line for each time that this is run."""
+    with open(os.path.join(folder, str(number)), "a") as file:
+        file.write(f"{os.getpid()}\n")
+    return number

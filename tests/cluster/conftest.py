@@ -1,0 +1,77 @@
+"""Give this folder clusters: agents in this process, Dask, and Ray where it is installed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "compat"))
+
+from agentcluster import agents_here, let_go
+from poolkit import gate, shared_heap
+
+__all__ = ["gate", "shared_heap"]
+
+#: Of each system, as small as it may be: two workers of one thread.
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def dask() -> Iterator[Any]:
+    """Give a client of a Dask cluster on this machine."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Give Ray, connected to a cluster on this machine."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Any]:
+    """Have agents in this process."""
+    with agents_here() as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=["here", "dask", "ray"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Give the name of an engine whose cluster is up."""
+    request.getfixturevalue(request.param)
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def make_pool(engine: str, here: list[Any]) -> Iterator[Callable[..., Any]]:
+    """Give a function that makes pools on that cluster; they are terminated after the test."""
+    from pool import Pool
+
+    made: list[Any] = []
+
+    def make(*args: Any, **options: Any) -> Any:
+        made.append(Pool(*args, engine=engine, **options))
+        return made[-1]
+
+    yield make
+    while made:
+        pool = made.pop()
+        pool.terminate()
+        pool.join()
+    let_go(here)
