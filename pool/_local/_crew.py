@@ -330,7 +330,7 @@ class Crew:
         Parameters
         ----------
         forked : bool
-            This is a forked child, see `Driver.release`.
+            This is a forked child, see `Driver.release_forked`.
         """
         for launcher in self.controls.values():
             launcher.forked() if forked else launcher.close()

@@ -121,13 +121,6 @@ class Door:
         """Hand in an event from any thread; never waits."""
         self.inbox.append(event)
         self.pump()
-        if self.closed:
-            self.refuse()
-
-    def refuse(self) -> None:
-        """Fail what was handed in if everything had been let go of by then."""
-        if self._released:
-            self._refuse_rest()
 
     # `pump`, `locked` and `deal` handle events in the same frame: the lock, its holder, and what
     # is done about an error. Written out, since each of them is on the way of every round trip.
@@ -140,7 +133,7 @@ class Door:
             shielded = shield.enter()
             try:
                 if not self._lock.acquire(False):
-                    return
+                    break
                 self._holder = _get_ident()
                 try:
                     self._drain()
@@ -154,9 +147,12 @@ class Door:
                     self._lock.release()
             finally:
                 shield.leave(shielded)
-        if self.calling or self.ended_some:
-            self.ended_some = False
-            self.wake()  # whoever drives calls back, or waits for that job, and may be asleep
+        else:
+            if self.calling or self.ended_some:
+                self.ended_some = False
+                self.wake()  # whoever drives calls back, or waits for that job, and may be asleep
+        if self.closed and self._released:
+            self._refuse_rest()  # everything was let go of meanwhile
 
     def locked(self, action: Callable[[], Any]) -> Any:
         """Run `action` while no event is being handled, and handle what it hands in."""
@@ -178,7 +174,7 @@ class Door:
                     self._holder = 0
         finally:
             shield.leave(shielded)
-        if self.inbox or self.dirty:
+        if self.inbox or self.dirty or self.closed:
             self.pump()  # handed in between the draining and the release of the lock
         elif self.calling or self.ended_some:
             self.ended_some = False

@@ -55,6 +55,8 @@ class Driver(Door):
         What becomes of their answers.
     """
 
+    _wake = -1
+
     def __init__(
         self,
         scheduler: Scheduler,
@@ -79,7 +81,7 @@ class Driver(Door):
         try:
             self.crew = crew = hire(self)
         except BaseException:
-            os.close(self._wake)
+            self._close_epoll()
             raise
         self.outcomes = outcomes(self)
         self.arrivals = Arrivals(self)
@@ -259,7 +261,8 @@ class Driver(Door):
         with self._lock:
             self._holder = _get_ident()
             try:
-                self._on_ready(ready, deadline)
+                if not self.closed:  # by a signal handler, or by a thread that had the lock
+                    self._on_ready(ready, deadline)
                 if self.inbox or self.dirty:
                     self._drain()
             except BaseException as error:
@@ -270,7 +273,7 @@ class Driver(Door):
         self.ended_some = False  # this thread is the one that is to know
         if self.calling and calls:
             self.call_back()
-        if self.inbox or self.dirty:
+        if self.inbox or self.dirty or self.closed:
             self.pump()  # handed in between the draining and the release of the lock
 
     def call_back(self) -> None:
@@ -414,21 +417,26 @@ class Driver(Door):
         if alone and self.aside is not None:
             self.aside.quit()
 
-    def release(self, forked: bool = False) -> None:
-        """Let go of all descriptors; the forkserver then ends all workers.
-
-        Parameters
-        ----------
-        forked : bool
-            This is a forked child: the kernel's objects behind the descriptors are
-            shared with the parent and must be left as they are.
-        """
-        if forked or self.held_here:
-            self._release(forked)
-            return
+    def release(self) -> None:
+        """Let go of all descriptors; the forkserver then ends all workers. Needs the lead."""
         with self._lock:  # another thread may be sending
-            self._release(forked)
+            self._release(False)
+            self._close_epoll()
         self._refuse_rest()
+
+    def release_within(self) -> None:
+        """Do so for a signal handler or a finalizer, in the midst of this thread's lines here.
+
+        Whoever leads may wait for this thread to leave them, or sleep: so what wakes it stays as
+        long as this object does. And what was handed in is failed when they have been left.
+        """
+        self._release(False)
+        self.wake()
+
+    def release_forked(self) -> None:
+        """Let go of a forked child's copies; what is behind them is the parent's, too."""
+        self._release(True)
+        self._close_epoll()
 
     def _release(self, forked: bool) -> None:
         if self.closed:
@@ -441,10 +449,18 @@ class Driver(Door):
         for client in self.clients.values():
             client.channel.close()
         self.clients.clear()
+
+    def _close_epoll(self) -> None:
+        """Close what a leader sleeps on."""
         self.epoll.close()
         # Not to be written to any more: the number may soon be that of a file.
         wake, self._wake = self._wake, -1
-        os.close(wake)
+        if wake >= 0:
+            os.close(wake)
+
+    def __del__(self, _close: Any = os.close) -> None:
+        if self._wake >= 0:
+            _close(self._wake)
 
     def _refuse_rest(self) -> None:
         """Fail what was handed in while everything was being closed: nobody will look at it."""

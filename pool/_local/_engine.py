@@ -293,15 +293,12 @@ class LocalEngine:
             if not awaited:
                 self.attend()
         except BaseException:
+            from pool._errors import TaskCancelled
+
             # The caller will never have the handle by which it could be cancelled.
-            self._interrupted(job_id)
+            self.cancel(job_id, TaskCancelled("interrupted by Ctrl-C"))
             raise
         return job_id
-
-    def _interrupted(self, job_id: int) -> None:
-        from pool._errors import TaskCancelled
-
-        self.cancel(job_id, TaskCancelled("interrupted by Ctrl-C"))
 
     def call_now(self, payload: Any, blobs: list[Any], label: Any) -> Loan | None:
         """Call a function on an idle worker, if there is one; see `pool._local._express`."""
@@ -323,10 +320,9 @@ class LocalEngine:
         stream = self._new_stream(payload, label()) if known is None else known[0]
         try:
             stream.add(args, result)
-            if self.scheduler.hungry or self.scheduler.broken:  # then no answer will come
-                self.driver.pump()
-            if self.driver.closed:
-                self.driver.refuse()
+            scheduler, driver = self.scheduler, self.driver
+            if scheduler.hungry or scheduler.broken or driver.closed:  # then no answer will come
+                driver.pump()
             self.attend()
         except BaseException:
             result.cancel()  # the caller will never have it
@@ -463,21 +459,23 @@ class LocalEngine:
         self._terminates = get_ident()
         try:
             self.driver.post(ev.PoolTerminated())
-            self.driver.call_back()
+            if not self.driver.inside():
+                self.driver.call_back()
         finally:
             self._terminates = 0
         self.dispose()
 
     def dispose(self) -> None:
         """Let go of every descriptor and thread."""
-        if self._owner != os.getpid():
+        driver = self.driver
+        if self.foreign or driver.closed:
             return
-        if not self.driver.closed:
-            self.lead.exclusively(self.driver.release)
-            self.lead.retire_stand_in()
-            _engines.discard(self)
-            if not _engines:
-                drop_large()
+        within = driver.inside()
+        driver.release_within() if within else self.lead.exclusively(driver.release)
+        self.lead.retire_stand_in(waits=not within)
+        _engines.discard(self)
+        if not _engines:
+            drop_large()
 
     def forked(self) -> None:
         """Forget, in a forked child, what belongs to the parent."""
@@ -485,7 +483,7 @@ class LocalEngine:
 
         driver = self.driver
         # First: the tasks of workers that wait for a job in the parent must not hear of its end.
-        driver.release(forked=True)
+        driver.release_forked()
         # A thread that is not here may have had the other one.
         self.lead = TendedLead(driver)
         text = "this result belongs to the process that was forked"

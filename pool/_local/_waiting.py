@@ -274,6 +274,8 @@ class Lead:
                         self._stand_in = StandIn(me)
                 finally:
                     self._hiring.release()
+            if self._stand_in is not None and self._driver.closed:
+                self._stand_in.retire(waits=False)  # meanwhile, when there was none to be retired
             return self._stand_in
         finally:
             shield.leave(shielded)
@@ -299,7 +301,7 @@ class Lead:
         if self._claims or driver.closed or not self.acquire():
             return  # who leads now rings when leaving
         try:
-            while driver.outstanding and not self._claims and not driver.crashed:
+            while driver.outstanding and not self._claims and not (driver.crashed or driver.closed):
                 driver.step(None)
                 if self._followers:
                     self.notify()
@@ -313,11 +315,17 @@ class Lead:
         except BaseException as error:
             report(error, "raised by a callback of a pool that was given up")
 
-    def retire_stand_in(self) -> None:
-        """End the stand-in thread; there is nothing to drive any more."""
+    def retire_stand_in(self, waits: bool = True) -> None:
+        """End the stand-in thread; there is nothing to drive any more.
+
+        Parameters
+        ----------
+        waits : bool
+            Until it has ended, unless this is it.
+        """
         self._hiring.acquire(False)  # for good: no other one is started
         if self._stand_in is not None:
-            self._stand_in.retire()
+            self._stand_in.retire(waits)
 
 
 class StandIn:
@@ -342,11 +350,11 @@ class StandIn:
             self.parked = False
             self._release()
 
-    def retire(self) -> None:
+    def retire(self, waits: bool = True) -> None:
         """End the thread, and wait for that unless this is it."""
         self._end.set()
         self._release()
-        if self.ident != _get_ident():
+        if waits and self.ident != _get_ident():
             self._thread.join()
 
     def _release(self) -> None:

@@ -47,7 +47,6 @@ class Aside:
         self._actions.append(action)
         self.driver.dirty.append(self)
         self.driver.pump()
-        self.driver.refuse()  # if it was closed since it was asked: nobody else would do it
 
     def flush(self) -> None:
         """Do what is due; called by the driver, between two events."""

@@ -282,3 +282,33 @@ def test_a_handler_of_the_program_that_raises_at_any_point(tmp_path: Path) -> No
     """
     source = HEAD + textwrap.dedent(body)
     assert run_program(source, tmp_path).succeeded() == "True True\n"
+
+
+@pytest.mark.parametrize("call", ["list(p.imap(square, iter(range(100))))", "soon()"])
+def test_a_handler_that_terminates_the_pool_at_any_point(tmp_path: Path, call: str) -> None:
+    # A signal that is not held back: its handler may run in the midst of the pool's own lines,
+    # while the thread that drives waits for these to be over.
+    body = f"""
+        def stop(*_):
+            p.terminate()
+            p.join()
+        def soon():
+            p.apply_async(square, (1,), callback=str)
+        signal.signal(signal.SIGUSR1, stop)
+        for number in range(100):
+            p = Pool(2)
+            p.map(square, range(10))
+            late = threading.Timer(number * 0.0002, os.kill, (os.getpid(), signal.SIGUSR1))
+            late.start()
+            try:
+                while True:
+                    {call}
+            except (PoolTerminated, ValueError):
+                pass
+            late.join()
+        for thread in threading.enumerate()[1:]:
+            thread.join(5)
+        print(threading.active_count())
+    """
+    source = HEAD + "from pool import PoolTerminated\n" + textwrap.dedent(body)
+    assert run_program(source, tmp_path).succeeded() == "1\n"
