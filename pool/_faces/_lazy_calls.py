@@ -29,6 +29,10 @@ _CONTAINERS = frozenset({"builtins", "collections", "array", "numpy", "pandas"})
 #: Of these, all items are there when the call is made.
 _SNAPSHOT = (list, tuple)
 
+#: Of Python's own containers, those that are iterated over as they are: mostly they cannot change,
+#: and each item as an object of its own would take more memory than they do.
+_AS_THEY_ARE = (tuple, range, str, bytes, bytearray, memoryview)
+
 
 def start_imap(
     pool: Pool,
@@ -52,6 +56,8 @@ def start_imap(
     if chosen.single:
         chunksize = 1
     in_memory = _is_in_memory(iterable)
+    if in_memory:
+        iterable = _snapshot(iterable)
     progress = progress_of(chosen, _length(iterable), label) if chosen.progress else None
     if chosen.seed is not None:
         from pool._faces._seeding import seeded_map
@@ -95,6 +101,16 @@ def _is_in_memory(iterable: Iterable[Any]) -> bool:
     kind = type(iterable)
     library = kind.__module__.partition(".")[0]
     return hasattr(kind, "__len__") and library in _CONTAINERS
+
+
+def _snapshot(iterable: Iterable[Any]) -> Iterable[Any]:
+    """Return what is in a container of Python's own now: the caller goes on, and may change it.
+
+    A loop over the results may take each item from the set of those that are still to be done.
+    """
+    kind = type(iterable)
+    own = kind.__module__ in ("builtins", "collections") and kind not in _AS_THEY_ARE
+    return list(iterable) if own else iterable
 
 
 def _sendable(
@@ -144,9 +160,7 @@ def _source_of(
     kind = iterable.__class__
     window = flow.window.size
     if kind is range or kind in _SNAPSHOT:
-        # A snapshot: the caller goes on and may change its list.
-        items = list(iterable) if kind is list else iterable
-        return Windowed(items, chunksize, label.item, window)
+        return Windowed(iterable, chunksize, label.item, window)
     if any_refs():
         from pool._faces._awaited import resolved_one_by_one
 

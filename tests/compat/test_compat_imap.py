@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import queue
 import threading
+from collections import Counter, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ STANDARD_FAILS = {
     "test_endless_input_in_chunks": "reads all of its input at once",
     "test_reading_goes_on_only_as_results_are_taken": "reads all of its input at once",
     "test_an_abandoned_iterator_does_no_harm": "reads all of its input at once",
+    "test_the_loop_may_change_what_it_was_given": "reads on meanwhile, mostly too soon to notice",
+    "test_the_loop_may_change_what_it_was_given_whatever_it_asks_for": "knows no seed",
 }
 
 BOTH = ["imap", "imap_unordered"]
@@ -238,6 +241,29 @@ def test_results_left_behind_do_no_harm(make_pool: Callable[..., Any]) -> None:
     assert next(pool.imap(square, range(100))) == 0
     pool.imap_unordered(square, range(100), 7)
     assert pool.map(square, range(10)) == [n * n for n in range(10)]
+
+
+@pytest.mark.parametrize("kind", [set, dict.fromkeys, deque, list, Counter])
+@pytest.mark.parametrize("method", BOTH)
+def test_the_loop_may_change_what_it_was_given(
+    make_pool: Callable[..., Any], method: str, kind: Callable[..., Any]
+) -> None:
+    # The standard reads on in a thread, and is through with so few before their results are there.
+    left = kind(range(100))
+    results = getattr(make_pool(2), method)(identity, left)
+    values = [next(results)]
+    left.clear()
+    assert sorted(values + list(results)) == list(range(100))
+
+
+@pytest.mark.parametrize("options", [{"seed": 1}, {"seed": 1, "return_exceptions": True}], ids=str)
+def test_the_loop_may_change_what_it_was_given_whatever_it_asks_for(
+    make_pool: Callable[..., Any], options: dict[str, Any]
+) -> None:
+    left = list(range(100))
+    results = make_pool(2).imap(identity, left, **options)
+    left.clear()
+    assert list(results) == list(range(100))
 
 
 def test_iterating_after_close(make_pool: Callable[..., Any]) -> None:
