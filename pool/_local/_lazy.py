@@ -199,8 +199,11 @@ class Fed(Growing, Source):
             self._ring()
 
     def open(self, limit: int | None) -> None:
-        """Let the thread read up to `limit` chunks in all (None: all)."""
-        self._limit = limit
+        """Let the thread read up to `limit` chunks in all (None: all); from any thread."""
+        known = self._limit
+        # By two threads at a time, what comes last might be less.
+        if known is not None and (limit is None or limit > known):
+            self._limit = limit
         self._ring()
 
     def news(self) -> tuple[int, bool]:

@@ -475,6 +475,15 @@ def test_window_may_be_lifted(read: Reading, engine: Engine) -> None:
     assert engine.wait_for_end() == 5000
 
 
+def test_window_that_was_lifted_stays_so(read: Reading, engine: Engine) -> None:
+    # Whoever takes results has just computed how far to read when another thread joins the pool.
+    source = read(range(5000), window=2)
+    engine.wait_for(2)
+    source.open(None)
+    source.open(7)
+    assert engine.wait_for_end() == 5000
+
+
 def test_many_chunks_are_announced_together(read: Reading, engine: Engine) -> None:
     read(range(5000), window=6000)
     announcements = 0
