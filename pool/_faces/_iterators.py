@@ -115,7 +115,8 @@ class Flow:
         if self.progress is not None:
             self._count(values, failed)
         if self._abandoned:
-            self._taken += len(values)
+            count = len(values)
+            self._taken += count  # in one step: `_discard` counts as well, in another thread
         elif not self._ordered:
             self._put(values, failed)
         elif start == self._next:
@@ -162,6 +163,7 @@ class Flow:
 
     def call_back(self) -> None:
         if self._abandoned:
+            self._discard()
             self.widen()
         if self.progress is not None:
             done, self._unreported = self._unreported, 0
@@ -255,12 +257,26 @@ class Flow:
     def abandon(self) -> None:
         """Nobody will look at the results; work the input off all the same."""
         self._abandoned = True
-        self._taken += len(self.ready) + sum(len(part[0]) for part in self._parts.values())
-        self.ready.clear()
-        self._parts.clear()
+        self._discard()
         if not self.finished:
             self.widen()
             self.engine.attend()
+
+    def _discard(self) -> None:
+        """Count as taken what came before anybody could know that nobody will look at it."""
+        try:
+            while True:
+                self.ready.popleft()
+                self._taken += 1
+        except IndexError:
+            pass
+        try:
+            while True:
+                values, _ = self._parts.popitem()[1]
+                count = len(values)
+                self._taken += count
+        except KeyError:
+            pass
 
     def is_ready(self) -> bool:
         """Return whether `next` would not have to wait."""
