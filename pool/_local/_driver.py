@@ -424,14 +424,14 @@ class Driver(Door):
             self._close_epoll()
         self._refuse_rest()
 
-    def release_within(self) -> None:
+    def release_within(self, leads: bool) -> None:
         """Do so for a signal handler or a finalizer, in the midst of this thread's lines here.
 
-        Whoever leads may wait for this thread to leave them, or sleep: so what wakes it stays as
-        long as this object does. And what was handed in is failed when they have been left.
+        Unless it `leads`, whoever does may wait for it to leave them, or sleep: so what wakes that
+        thread stays as long as this object. What was handed in is failed when they have been left.
         """
         self._release(False)
-        self.wake()
+        self._close_epoll() if leads else self.wake()
 
     def release_forked(self) -> None:
         """Let go of a forked child's copies; what is behind them is the parent's, too."""

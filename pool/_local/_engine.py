@@ -471,8 +471,9 @@ class LocalEngine:
         if self.foreign or driver.closed:
             return
         within = driver.inside()
-        driver.release_within() if within else self.lead.exclusively(driver.release)
-        self.lead.retire_stand_in(waits=not within)
+        lead = self.lead
+        driver.release_within(lead.taken_here) if within else lead.exclusively(driver.release)
+        lead.retire_stand_in(waits=not within)
         _engines.discard(self)
         if not _engines:
             drop_large()

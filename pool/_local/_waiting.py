@@ -88,6 +88,11 @@ class Lead:
         return self._lead.locked()
 
     @property
+    def taken_here(self) -> bool:
+        """Whether this thread drives, further up its stack."""
+        return self._leader == _get_ident()
+
+    @property
     def outstanding(self) -> bool:
         """Whether there is anything to drive."""
         return self._driver.outstanding
@@ -234,7 +239,7 @@ class Lead:
 
     def exclusively(self, action: Callable[[], None]) -> None:
         """Run `action` while nobody drives: it takes away what a leader sleeps on."""
-        if self._leader == _get_ident():
+        if self.taken_here:
             action()
             return
         shielded = shield.enter()
