@@ -11,6 +11,7 @@ import os
 from _operator import index
 from _thread import RLock, get_ident
 
+from pool._local._members import members
 from pool._workers._argv import is_frozen
 from pool._workers._early import start_forkserver
 from pool._workers._settings import thread_limits
@@ -120,11 +121,16 @@ class Engines:
         # a signal handler may terminate the pool in the midst of this.
         return self._locks.setdefault(os.getpid(), RLock())
 
-    def close(self) -> None:
-        """Take no more calls: have the workers end when those that were made are done."""
+    def close(self, pool: object = None) -> None:
+        """Take no more calls: have the workers end when those that were made are done.
+
+        Until then the pool stays, though nobody else may hold it.
+        """
         with self._lock():
             self._closing = True
         for engine in self.all():
+            for lazy in members(engine.lazies):
+                lazy.keep(pool)
             engine.close()
 
     def finish(self) -> list[LocalEngine]:

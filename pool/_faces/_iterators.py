@@ -3,7 +3,8 @@
 Input is read ahead by a bounded window only, and the window moves as results are taken.
 So an endless input works, and memory stays flat. In `multiprocessing` tasks run whether or not
 anybody looks: so the rest of the input is worked off when the iterator is dropped, when the pool is
-joined, and, where the input is in memory anyway, when nobody takes results for a while.
+joined, and, where the input is in memory anyway, when nobody takes results for a while. A pool that
+nobody holds any more stays for that if it was closed, or if the input is certain to have an end.
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ class Flow:
         self.open: Callable[[int | None], None] | None = None
         #: Where its chunks come from.
         self.source: Source | None = None
+        #: Whether its input has an end for certain.
+        self.bounded = False
+        #: The pool, which is to be there until all has run.
+        self._kept: object = None
         self._ordered = ordered
         self._parts: dict[int, tuple[list[Any], bool]] = {}
         self._next = 0
@@ -153,12 +158,15 @@ class Flow:
 
     def finish(self) -> bool:
         self.ready.extend(self._tail)
-        self.finished = True
-        return self.progress is not None
+        return self._end()
 
     def abort(self, error: BaseException) -> bool:
         self.ready.append(self._mark(error))
+        return self._end()
+
+    def _end(self) -> bool:
         self.finished = True
+        self._kept = None
         return self.progress is not None
 
     def call_back(self) -> None:
@@ -254,8 +262,15 @@ class Flow:
         source = self.source
         return source.chunks + len(self._tail) if source is not None and source.final else None
 
-    def abandon(self) -> None:
+    def keep(self, pool: object) -> None:
+        """Have the pool stay until all has run, whether or not anybody else holds it."""
+        if not self.finished:
+            self._kept = pool
+
+    def abandon(self, pool: object) -> None:
         """Nobody will look at the results; work the input off all the same."""
+        if self.bounded:
+            self.keep(pool)
         self._abandoned = True
         self._discard()
         if not self.finished:
@@ -391,7 +406,7 @@ class IMapIterator(StandardIterator):
     def _exhaust(self) -> None:
         """End after an error, as the standard's generator over chunks does."""
         self._chunk = iter(())
-        self._flow.abandon()
+        self._flow.abandon(self._pool)
         self._flow = _Ended(self._flow)
 
     def cancel(self) -> bool:
@@ -402,7 +417,7 @@ class IMapIterator(StandardIterator):
 
     def __del__(self) -> None:
         try:
-            self._flow.abandon()
+            self._flow.abandon(self._pool)
         except Exception:
             return  # the interpreter is going down
 

@@ -71,6 +71,7 @@ def start_imap(
     flow = Flow(engine, ordered, Window(pool._processes, chunksize), chunksize)
     flow.progress = progress
     flow.caught = chosen.return_exceptions
+    flow.bounded = in_memory
     flow.cost_key = (function.function_id, chunksize)
     if iterable.__class__ in _SNAPSHOT and has_refs(iterable):
         _submit_with_refs(func, iterable, chunksize, mode, flow, label, chosen)

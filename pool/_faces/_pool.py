@@ -403,7 +403,7 @@ class Pool(StandardPool):
         """Accept no more work; workers end when what was submitted is done."""
         if self._state == RUN:
             self._state = CLOSE
-            self._engines.close()
+            self._engines.close(self)
 
     def terminate(self) -> None:
         """End the workers at once, without completing outstanding work."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from poolkit import PATIENCE, Gate
+from poolkit import PATIENCE, Flavour, Gate
 from pooltasks import hold, log_line
 
 if TYPE_CHECKING:
@@ -67,6 +67,18 @@ def test_all_run(make_pool: Callable[..., Any], told: Told, method: str, kind: A
     results = getattr(make_pool(2), method)(partial(log_line, told.path), items)
     assert told.numbers(COUNT) == set(range(COUNT))
     assert list(results) == [None] * COUNT
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+@pytest.mark.parametrize("method", BOTH)
+def test_all_run_though_nobody_holds_the_pool(
+    flavour: Flavour, told: Told, method: str, kind: Any
+) -> None:
+    pool = flavour.make(2)
+    getattr(pool, method)(partial(log_line, told.path), kind(range(COUNT)))
+    pool.close()
+    del pool
+    assert told.numbers(COUNT) == set(range(COUNT))
 
 
 @pytest.mark.parametrize("method", BOTH)

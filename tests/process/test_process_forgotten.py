@@ -45,6 +45,35 @@ def test_a_warning_that_is_an_error_is_shown_and_the_workers_end(tmp_path: Path)
     assert "ResourceWarning: unclosed running multiprocessing pool" in done.err, done
 
 
+def test_the_tasks_of_a_forgotten_imap_run_and_then_the_workers_end(tmp_path: Path) -> None:
+    source = program("""
+        def note(n):
+            os.write(1, b"x")
+        p = Pool(2)
+        workers = workers_of(p)
+        p.imap(note, set(range(500)))
+        del p
+        wait_for_ends(workers)
+    """)
+    assert run_program(source, tmp_path).succeeded() == 500 * "x"
+
+
+def test_an_endless_imap_ends_with_its_pool_when_both_are_forgotten(tmp_path: Path) -> None:
+    source = program("""
+        import itertools
+        p = Pool(2)
+        workers = workers_of(p)
+        for n in p.imap(abs, itertools.count()):
+            if n == 100:
+                break
+        del p
+        gc.collect()
+        wait_for_ends(workers)
+        print("ended")
+    """)
+    assert run_program(source, tmp_path).succeeded() == "ended\n"
+
+
 @pytest.mark.parametrize("before", ["", "p.close()"])
 def test_what_a_class_does_when_it_is_terminated_is_not_done_by_the_collector(
     tmp_path: Path, before: str

@@ -23,6 +23,7 @@ class Engine:
 
     def __init__(self, happening: Callable[[], object]) -> None:
         self.driver = SimpleNamespace(outstanding=False, ended=False)
+        self.lazies: list[object] = []
         self.claims: set[int] = set()
         self.inherited = 1
         self.ends: list[str] = []

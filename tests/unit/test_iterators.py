@@ -25,7 +25,7 @@ def test_what_comes_while_the_iterator_is_dropped_is_counted_as_taken(ordered: b
         """Outcomes that the thread which drives hands in at the last moment."""
 
         def __iter__(self) -> Any:
-            flow.abandon()
+            flow.abandon(None)
             return iter(range(4))
 
         def __len__(self) -> int:
