@@ -155,6 +155,9 @@ def test_a_call_that_comes_as_the_last_worker_dies_is_not_lost_to_join(
         settle(*args)
 
     class Lazy:
+        def keep(self, pool: object) -> None:
+            """Nothing: this test holds the pool."""
+
         def lift(self) -> None:
             """Let the other thread go on, now that this one joins."""
             go_on.set()
@@ -229,6 +232,23 @@ def test_calls_within_the_lines_of_the_driver(make_pool: Callable[..., Any]) -> 
     assert list(results) == list(range(100))
     with pytest.raises(RuntimeError, match="cannot be waited for"):
         locked(lambda: pool.apply(abs, (1,)))
+
+
+@pytest.mark.parametrize("chunksize", [1, None])
+def test_many_callbacks_that_wait_for_calls_of_their_own(
+    make_pool: Callable[..., Any], chunksize: int | None
+) -> None:
+    # Each one has others run meanwhile: within one another they would fill the stack.
+    pool = make_pool(2)
+    values: list[list[int]] = []
+
+    def call_back(value: list[int]) -> None:
+        values.append(pool.map(abs, value, chunksize))
+
+    results = [pool.map_async(abs, range(3), chunksize, call_back) for _ in range(300)]
+    for result in results:
+        result.wait()
+    assert values == [[0, 1, 2]] * 300
 
 
 def signal_and_hold(pid: int, path: str, number: int = signal.SIGTERM) -> int:
