@@ -21,7 +21,7 @@ from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._sending import Sending
 from pool._local._timers import FOREVER, LONGEST, Timers
-from pool._transport._descriptors import above_streams
+from pool._transport._descriptors import above_streams, epoll_above_streams
 from pool._transport._watch import Watch
 from store._interrupts import shield
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 #: Seconds until a new pool first looks how much memory is left.
 FIRST_LOOK = 0.1
+
+#: Callbacks that run one within the other, about.
+DEEPEST = 8
 
 #: What finalizers and `atexit` functions get that come too late.
 ENDED = (
@@ -76,7 +79,7 @@ class Driver(Door):
         self.initializes = False
         #: Whose callbacks are being run: lists of one, or of none for an instant.
         self.called: dict[int, list[CallsBack]] = {}
-        self.epoll = _epoll()
+        self.epoll = epoll_above_streams()
         self._wake = above_streams(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
         try:
             self.crew = crew = hire(self)
@@ -210,7 +213,10 @@ class Driver(Door):
         eager : bool
             Wait for one answer, which may come at once; see `pool._transport._watch`.
         """
-        if self.calling:
+        # A callback that waits has others run meanwhile, one within the other. From some depth on,
+        # only when nothing else is left that it could wait for.
+        calls = len(self.called) < DEEPEST or bool(self.calling and not self.jobs)
+        if self.calling and calls:
             patience = 0.0  # due since something was handed in: nothing will arrive for that
         # First: from here on a thread that makes something due earlier wakes this one.
         self.sleeping = FOREVER
@@ -235,7 +241,7 @@ class Driver(Door):
             if self.closed:
                 return  # by a signal handler, which has interrupted this
             raise
-        self.deal(ready, deadline)
+        self.deal(ready, deadline, calls)
 
     def look(self) -> None:
         """Take in what has arrived, without sleeping, and call nobody back; needs the lead."""
@@ -482,12 +488,3 @@ def _given_up(text: str) -> BaseException:
     except OSError:
         return RuntimeError(text)  # no descriptor to import anything by
     return PoolTerminated(text)
-
-
-def _epoll() -> select.epoll:
-    epoll = select.epoll()
-    if epoll.fileno() > 2:
-        return epoll
-    # The number of a stream that the program has closed.
-    with epoll:
-        return select.epoll.fromfd(above_streams(os.dup(epoll.fileno())))

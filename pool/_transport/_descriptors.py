@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 
 
 def above_streams(fd: int) -> int:
@@ -26,6 +27,15 @@ def pipe_above_streams() -> tuple[int, int]:
     """Return the read end and the write end of a pipe."""
     read, write = os.pipe()
     return above_streams(read), above_streams(write)
+
+
+def epoll_above_streams() -> select.epoll:
+    """Return a new epoll object."""
+    epoll = select.epoll()
+    if epoll.fileno() > 2:
+        return epoll
+    with epoll:
+        return select.epoll.fromfd(above_streams(os.dup(epoll.fileno())))
 
 
 def pidfd_of_this() -> int:
