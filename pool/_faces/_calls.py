@@ -122,7 +122,7 @@ def call(
         engine, function, blobs = _encode_held(pool, func, args, kwds, error)
     except Exception as error:
         # Raised by the pickling of the user's own class: the call's outcome.
-        return fail(AsyncResult(pool, engine, callback, error_callback), error)
+        return fail(made(), error, chosen.return_exceptions)
     if len(blobs) > 1 and not awaited:
         blobs = detached(blobs)  # the caller goes on and may change its arrays
     result = made()
@@ -202,12 +202,15 @@ def _encode_held(
     return _encode(pool, pool._engines.inheriting(error), func, args, kwds)
 
 
-def fail(result: R, error: BaseException) -> R:
+def fail(result: R, error: BaseException, caught: bool = False) -> R:
     """Return a result that has failed already; whoever drives calls back, as for others.
 
-    Not this thread: it may hold a lock that the callback takes.
+    Not this thread: it may hold a lock that the callback takes. If exceptions are wanted as values
+    (`caught`), the error is one.
     """
-    if result.abort(error):
+    if caught:
+        result.deliver(0, [error], False)
+    if result.finish() if caught else result.abort(error):
         engine = result._engine
         engine.driver.calling.append(result)
         engine.attend()

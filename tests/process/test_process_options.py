@@ -150,6 +150,28 @@ def test_a_failing_call_is_counted(make_pool: Callable[..., Any], caught: bool) 
         assert (events[-1].done, events[-1].total, events[-1].errors) == (1, 1, errors)
 
 
+class Unsendable:
+    def __reduce__(self) -> Any:
+        raise LookupError("no pickle of this")
+
+
+@pytest.mark.parametrize("caught", [False, True])
+def test_a_call_that_its_own_argument_keeps_from_being_sent(
+    make_pool: Callable[..., Any], caught: bool
+) -> None:
+    events: list[ProgressEvent] = []
+    values: list[Any] = []
+    pool = make_pool(1)
+    options = {"progress": events.append, "return_exceptions": caught}
+    result = pool.apply_async(
+        square, (Unsendable(),), callback=values.append, error_callback=values.append, **options
+    )
+    result.wait()
+    assert result.successful() == caught
+    assert [type(value) for value in values] == [LookupError]
+    assert [(event.done, event.total, event.errors) for event in events] == [(1, 1, 1)]
+
+
 def divide_rest(n: int) -> float:
     return 1 / (n % 5)
 
