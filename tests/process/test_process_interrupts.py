@@ -237,9 +237,13 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, method: str) -> None:
         assert terminal.end() == 0
 
 
-def test_a_handler_of_the_program_that_raises_at_any_point(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "timer"), [("SIGALRM", "REAL"), ("SIGVTALRM", "VIRTUAL")])
+def test_a_handler_of_the_program_that_raises_at_any_point(
+    tmp_path: Path, number: str, timer: str
+) -> None:
     # As Ctrl-C may, a time limit may strike at any instruction; what comes next is as it was.
-    body = """
+    body = f"""
+        number, timer = signal.{number}, signal.ITIMER_{timer}
         class Late(Exception):
             pass
         def too_late(*_):
@@ -264,8 +268,8 @@ def test_a_handler_of_the_program_that_raises_at_any_point(tmp_path: Path) -> No
         engine = p._engines.main
         sys.unraisablehook = lambda *_: None  # strikes in finalizers
         striking = True
-        signal.signal(signal.SIGALRM, too_late)
-        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.0137)
+        signal.signal(number, too_late)
+        signal.setitimer(timer, 0.003, 0.0137)
         try:
             try:
                 strike(80)
@@ -273,10 +277,10 @@ def test_a_handler_of_the_program_that_raises_at_any_point(tmp_path: Path) -> No
                 striking = False
         except Late:
             striking = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(timer, 0)
         calls()
         # Nothing was given up on the way.
-        print(p._engines.main is engine, signal.getsignal(signal.SIGALRM) is too_late)
+        print(p._engines.main is engine, signal.getsignal(number) is too_late)
         p.terminate()
         p.join()
     """
@@ -294,11 +298,11 @@ def test_a_handler_that_terminates_the_pool_at_any_point(tmp_path: Path, call: s
             p.join()
         def soon():
             p.apply_async(square, (1,), callback=str)
-        signal.signal(signal.SIGUSR1, stop)
+        signal.signal(signal.SIGPROF, stop)
         for number in range(100):
             p = Pool(2)
             p.map(square, range(10))
-            late = threading.Timer(number * 0.0002, os.kill, (os.getpid(), signal.SIGUSR1))
+            late = threading.Timer(number * 0.0002, os.kill, (os.getpid(), signal.SIGPROF))
             late.start()
             try:
                 while True:
