@@ -47,8 +47,8 @@ def call_now(
             if inherits(encoded) > engine.inherited:
                 return None
             blobs = [encoded.data, *encoded.buffers]
-    except Exception:
-        return None  # reported by the ordinary way
+    except CannotSend:
+        return None  # it may be inherited
     return engine.call_now(payload, blobs, Label("apply", func))
 
 
@@ -65,8 +65,10 @@ def call_soon(
     engine = pool._engine
     try:
         payload = dumps_function(func, engine.asks)
-    except Exception:
-        return None  # reported by the ordinary way
+    except CannotSend:
+        return None  # it may be inherited
+    except Exception as error:
+        return fail(AsyncResult(pool, engine, callback, error_callback), error)
     if not payload.stateless or payload.inherits > engine.inherited:
         return None
     result = AsyncResult(pool, engine, callback, error_callback)

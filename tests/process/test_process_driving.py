@@ -16,6 +16,7 @@ from poolkit import PATIENCE, Gate
 from pooltasks import hold, pass_gate
 
 from pool import PoolTerminated, TaskCancelled
+from pool._faces import _calls
 from pool._local._arrivals import Arrivals
 from pool._local._streams import CallStream
 from pool._transport._channel import Channel
@@ -249,6 +250,23 @@ def test_many_callbacks_that_wait_for_calls_of_their_own(
     for result in results:
         result.wait()
     assert values == [[0, 1, 2]] * 300
+
+
+@pytest.mark.parametrize("method", ["apply", "apply_async"])
+def test_what_a_signal_handler_raises_while_a_call_is_pickled_is_not_lost(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    pool = make_pool(1)
+
+    def struck(*args: Any) -> Any:
+        monkeypatch.undo()
+        raise LookupError("a time limit")
+
+    monkeypatch.setattr(_calls, "dumps_function", struck)
+    with pytest.raises(LookupError, match="a time limit"):
+        result = getattr(pool, method)(abs, (-1,))
+        result.get()
+    assert pool.apply(abs, (-1,)) == 1
 
 
 def signal_and_hold(pid: int, path: str, number: int = signal.SIGTERM) -> int:
