@@ -51,7 +51,7 @@ class BorrowedDriver(Receiver):
         self.requests: dict[int, Request] = {}
 
     @property
-    def outstanding(self) -> bool:
+    def unanswered(self) -> bool:
         """Whether anything was asked for and not answered."""
         return bool(self.requests)
 

@@ -21,6 +21,7 @@ from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._sending import Sending
 from pool._local._timers import FOREVER, LONGEST, Timers
+from pool._local._waiting import DEEPEST
 from pool._transport._descriptors import above_streams, epoll_above_streams
 from pool._transport._watch import Watch
 from store._interrupts import shield
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 
 #: Seconds until a new pool first looks how much memory is left.
 FIRST_LOOK = 0.1
-
-#: Callbacks that run one within the other, about.
-DEEPEST = 8
 
 #: What finalizers and `atexit` functions get that come too late.
 ENDED = (
@@ -213,8 +211,6 @@ class Driver(Door):
         eager : bool
             Wait for one answer, which may come at once; see `pool._transport._watch`.
         """
-        # A callback that waits has others run meanwhile, one within the other. From some depth on,
-        # only when nothing else is left that it could wait for.
         calls = len(self.called) < DEEPEST or bool(self.calling and not self.jobs)
         if self.calling and calls:
             patience = 0.0  # due since something was handed in: nothing will arrive for that

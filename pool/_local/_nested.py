@@ -66,9 +66,9 @@ class NestedDriver(Receiver):
         self.jobs: dict[int, _Request] = {}
 
     @property
-    def outstanding(self) -> bool:
-        """Whether any job has not finished, or a callback is due."""
-        return bool(self.jobs or self.calling)
+    def unanswered(self) -> bool:
+        """Whether any job has not finished."""
+        return bool(self.jobs)
 
     def pump(self) -> None:
         """Nothing: requests are sent when they are made."""

@@ -11,6 +11,7 @@ import os
 import select
 from collections import deque
 
+from pool._local._waiting import DEEPEST
 from pool._transport._watch import Watch
 from store._interrupts import shield
 
@@ -40,6 +41,8 @@ class Receiver:
         self.closed = False
         #: Whose callbacks are due, now that what they waited for is there.
         self.calling: deque[CallsBack] = deque()
+        #: How many run one within the other.
+        self._depth = 0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
@@ -47,9 +50,14 @@ class Receiver:
         self._watch = Watch(lambda: self._poll.poll(0), self._poll.poll)
 
     @property
-    def outstanding(self) -> bool:
+    def unanswered(self) -> bool:
         """Whether an answer is still to come."""
         raise NotImplementedError
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether an answer is still to come, or a callback is due."""
+        return self.unanswered or bool(self.calling)
 
     def on_message(self, head: Any, blobs: list[Any]) -> None:
         """Take one message."""
@@ -80,7 +88,8 @@ class Receiver:
 
         `eager`: it is one answer, which may come at once.
         """
-        if self.calling:
+        calls = self._depth < DEEPEST or bool(self.calling and not self.unanswered)
+        if self.calling and calls:
             patience = 0.0  # left over when one of them was interrupted
         sleep = None if patience is None else patience * 1000
         poll = self._watch.wait if eager else self._poll.poll
@@ -90,16 +99,21 @@ class Receiver:
                 os.read(fd, 4096)
             else:
                 self._receive()
-        self.call_back()
+        if calls:
+            self.call_back()
 
     def call_back(self) -> None:
         """Run the callbacks that are due; several threads may do so at once."""
-        while self.calling:
-            try:
-                due = self.calling.popleft()
-            except IndexError:
-                return  # another thread took the last one
-            due.call_back()
+        self._depth += 1
+        try:
+            while self.calling:
+                try:
+                    due = self.calling.popleft()
+                except IndexError:
+                    return  # another thread took the last one
+                due.call_back()
+        finally:
+            self._depth -= 1
 
     def _receive(self) -> None:
         while not self.closed:

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 #: The interpreter's own switch interval.
 GRACE = 5e-3
 
+#: Callbacks that run one within the other, as those do that wait: about so many. After that others
+#: only run when nothing else is left that could be waited for.
+DEEPEST = 8
+
 _get_ident = _thread.get_ident
 _allocate_lock = _thread.allocate_lock
 

@@ -235,21 +235,26 @@ def test_calls_within_the_lines_of_the_driver(make_pool: Callable[..., Any]) -> 
         locked(lambda: pool.apply(abs, (1,)))
 
 
-@pytest.mark.parametrize("chunksize", [1, None])
+@pytest.mark.parametrize("in_task", [False, True])
 def test_many_callbacks_that_wait_for_calls_of_their_own(
-    make_pool: Callable[..., Any], chunksize: int | None
+    make_pool: Callable[..., Any], in_task: bool
 ) -> None:
     # Each one has others run meanwhile: within one another they would fill the stack.
     pool = make_pool(2)
+    values = pool.apply(map_in_callbacks, (pool, 300)) if in_task else map_in_callbacks(pool, 300)
+    assert values == [[0, 1, 2]] * 300
+
+
+def map_in_callbacks(pool: Any, count: int) -> list[list[int]]:
     values: list[list[int]] = []
 
     def call_back(value: list[int]) -> None:
-        values.append(pool.map(abs, value, chunksize))
+        values.append(pool.map(abs, value))
 
-    results = [pool.map_async(abs, range(3), chunksize, call_back) for _ in range(300)]
+    results = [pool.map_async(abs, range(3), 1, call_back) for _ in range(count)]
     for result in results:
         result.wait()
-    assert values == [[0, 1, 2]] * 300
+    return values
 
 
 @pytest.mark.parametrize("method", ["apply", "apply_async"])

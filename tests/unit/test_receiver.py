@@ -20,7 +20,7 @@ class Notes(Receiver):
         self.notes: list[Any] = []
 
     @property
-    def outstanding(self) -> bool:
+    def unanswered(self) -> bool:
         return not self.notes
 
     def on_message(self, head: Any, blobs: list[Any]) -> None:
