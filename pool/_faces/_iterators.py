@@ -216,7 +216,7 @@ class Flow:
         """
         if self.engine.method != "nested":
             driver = self.engine.driver
-            if driver.inside():
+            if driver.held_here:
                 self._look_later()  # the pickling of a task, or a finalizer, has called `imap`
             else:
                 driver.locked(self._look_later)

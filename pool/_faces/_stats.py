@@ -43,7 +43,7 @@ class WorkerView:
         """
         engine, peer = self._engine, self._peer
         driver = engine.driver
-        if peer is not None and not (self._is_known() or driver.inside()):
+        if peer is not None and not (self._is_known() or driver.held_here):
             driver.locked(driver.crew.ask_pids)
             engine.wait(self._is_known)
         return self.known_pid

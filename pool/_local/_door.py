@@ -8,7 +8,6 @@ interrupts the holder cannot deadlock.
 from __future__ import annotations
 
 import _thread
-import sys
 from collections import deque
 
 from store._interrupts import shield
@@ -16,16 +15,12 @@ from store._interrupts import shield
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import Any
 
     from pool._local import _events as ev
     from pool._local._protocols import CallsBack, Flushable
 
 _get_ident = _thread.get_ident
-
-#: The methods in which a thread takes the lock.
-_TAKERS = {"deal", "locked", "pump", "quit", "release"}
 
 
 class Door:
@@ -54,9 +49,10 @@ class Door:
         self.ended_some = False
         #: Nothing that is handed in can be done any more, and whoever does it is to know.
         self._released = False
-        self._lock = _thread.allocate_lock()
-        #: The thread that has it.
-        self._holder = 0
+        #: Never taken twice by one thread; it is one of these because it knows who has it, from the
+        #: very moment on, which a signal handler or a finalizer asks.
+        self._lock = _thread.RLock()
+        self._owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
         #: The thread that ends the interpreter.
         self._last = 0
 
@@ -91,24 +87,7 @@ class Door:
     @property
     def held_here(self) -> bool:
         """Whether this very thread is inside the driver, further up its stack; or for good."""
-        return _get_ident() in (self._holder, self._last)
-
-    @property
-    def entered(self) -> bool:
-        """Whether some thread, perhaps this one, is just about to be inside, or has just left."""
-        return self._lock.locked() and not self._holder
-
-    def inside(self) -> bool:
-        """Return whether this thread has the lock, further up its stack, or is about to."""
-        if self.held_here or not self.entered:
-            return self.held_here
-        # A signal handler or a finalizer, or just the wrong moment: looked up, for it is rare.
-        frame: FrameType | None = sys._getframe()
-        while frame is not None:
-            if frame.f_code.co_name in _TAKERS and frame.f_locals.get("self") is self:
-                return True
-            frame = frame.f_back
-        return False
+        return self._owned() or self._last == _get_ident()
 
     @property
     def ended(self) -> bool:
@@ -122,8 +101,8 @@ class Door:
         self.inbox.append(event)
         self.pump()
 
-    # `pump`, `locked` and `deal` handle events in the same frame: the lock, its holder, and what
-    # is done about an error. Written out, since each of them is on the way of every round trip.
+    # `pump`, `locked` and `deal` handle events in the same frame: the lock, and what is done about
+    # an error. Written out, since each of them is on the way of every round trip.
 
     def pump(self) -> None:
         """Handle what has been handed in, unless another thread is about to."""
@@ -132,9 +111,8 @@ class Door:
         while (self.inbox or self.dirty) and not self.closed:
             shielded = shield.enter()
             try:
-                if not self._lock.acquire(False):
+                if self._owned() or not self._lock.acquire(False):
                     break
-                self._holder = _get_ident()
                 try:
                     self._drain()
                     if self.sleeping:
@@ -143,7 +121,6 @@ class Door:
                     self._crash(error)
                     raise
                 finally:
-                    self._holder = 0
                     self._lock.release()
             finally:
                 shield.leave(shielded)
@@ -161,7 +138,6 @@ class Door:
         shielded = shield.enter()
         try:
             with self._lock:
-                self._holder = _get_ident()
                 try:
                     result = action()
                     self._drain()
@@ -170,8 +146,6 @@ class Door:
                 except BaseException as error:
                     self._crash(error)
                     raise
-                finally:
-                    self._holder = 0
         finally:
             shield.leave(shielded)
         if self.inbox or self.dirty or self.closed:

@@ -261,7 +261,6 @@ class Driver(Door):
         if self.closed:
             return  # by a signal handler, since the sleep
         with self._lock:
-            self._holder = _get_ident()
             try:
                 if not self.closed:  # by a signal handler, or by a thread that had the lock
                     self._on_ready(ready, deadline)
@@ -270,8 +269,6 @@ class Driver(Door):
             except BaseException as error:
                 self._crash(error)
                 raise
-            finally:
-                self._holder = 0
         self.ended_some = False  # this thread is the one that is to know
         if self.calling and calls:
             self.call_back()
@@ -455,14 +452,16 @@ class Driver(Door):
     def _close_epoll(self) -> None:
         """Close what a leader sleeps on."""
         self.epoll.close()
-        # Not to be written to any more: the number may soon be that of a file.
+        self._close_wake()
+
+    def _close_wake(self, _close: Any = os.close) -> None:
+        # Not to be written to, or closed, any more: the number may soon be that of a file. The
+        # collector may run this before it ends the pool.
         wake, self._wake = self._wake, -1
         if wake >= 0:
-            os.close(wake)
+            _close(wake)
 
-    def __del__(self, _close: Any = os.close) -> None:
-        if self._wake >= 0:
-            _close(self._wake)
+    __del__ = _close_wake
 
     def _refuse_rest(self) -> None:
         """Fail what was handed in while everything was being closed: nobody will look at it."""

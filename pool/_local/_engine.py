@@ -350,7 +350,7 @@ class LocalEngine:
     def catch_up(self) -> None:
         """See to it that all that was submitted is known, in whatever thread."""
         driver = self.driver
-        if not (driver.closed or driver.inside()):
+        if not (driver.closed or driver.held_here):
             driver.locked(lambda: None)
 
     def unfinished(self) -> list[tuple[Any, Any]]:
@@ -404,7 +404,7 @@ class LocalEngine:
         if job is None:
             return False
         sink: Any = job.sink
-        if index is not None and driver.inside():
+        if index is not None and driver.held_here:
             return bool(sink.drop_later(index, error))
         if index is not None:
             sink = driver.locked(lambda: sink.drop(index))
@@ -459,7 +459,7 @@ class LocalEngine:
         self._terminates = get_ident()
         try:
             self.driver.post(ev.PoolTerminated())
-            if not self.driver.inside():
+            if not self.driver.held_here:
                 self.driver.call_back()
         finally:
             self._terminates = 0
@@ -470,7 +470,7 @@ class LocalEngine:
         driver = self.driver
         if self.foreign or driver.closed:
             return
-        within = driver.inside()
+        within = driver.held_here
         lead = self.lead
         driver.release_within(lead.taken_here) if within else lead.exclusively(driver.release)
         lead.retire_stand_in(waits=not within)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
         @property
         def calls_back(self) -> bool: ...
-        @property
-        def entered(self) -> bool: ...
         def arrived(self) -> bool: ...
         def look(self) -> None: ...
 
@@ -78,7 +76,7 @@ class TendedLead(Lead):
     def glance(self) -> None:
         """Deal with what has arrived, without sleeping, unless somebody drives."""
         driver = self._tended
-        if driver.held_here or driver.entered:
+        if driver.held_here:
             return  # a finalizer or a signal handler, within the driver's own lines
         shielded = shield.enter()
         try:

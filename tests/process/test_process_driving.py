@@ -196,9 +196,8 @@ def test_a_call_that_comes_when_its_pool_has_just_been_terminated_fails(
     assert result.ready()
 
 
-@pytest.mark.parametrize("just_entered", [False, True])
 def test_a_call_is_cancelled_within_the_lines_of_the_driver(
-    make_pool: Callable[..., Any], gate: Gate, just_entered: bool
+    make_pool: Callable[..., Any], gate: Gate
 ) -> None:
     # As a finalizer does, or the handler of a signal that is not put off.
     pool = make_pool(1)
@@ -209,8 +208,6 @@ def test_a_call_is_cancelled_within_the_lines_of_the_driver(
     driver = pool._engine.driver
 
     def cancel() -> None:
-        if just_entered:
-            driver._holder = 0
         assert result.cancel()
         assert other.cancel()
 
@@ -330,6 +327,25 @@ def test_a_pool_that_has_ended_writes_to_no_file_of_the_program(
     for file in files:
         file.close()
     assert path.stat().st_size == 0
+
+
+def test_the_collector_may_come_to_the_driver_before_it_ends_the_pool(
+    make_pool: Callable[..., Any],
+) -> None:
+    # Both are in one cycle: its finalizers run in any order.
+    pool = make_pool(1)
+    pool.apply(abs, (1,))
+    driver = pool._engine.driver
+    number = driver._wake
+    driver.__del__()
+    own = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(own, number)
+    pool.terminate()
+    pool.join()
+    assert os.fstat(number).st_rdev == os.fstat(own).st_rdev
+    os.close(number)
+    if own != number:
+        os.close(own)
 
 
 def test_a_result_with_a_callback_is_lost_to_a_child_though_another_thread_drives(

@@ -21,7 +21,7 @@ class Driver:
     """Sleeps in `step` until it is woken; says who looks."""
 
     def __init__(self) -> None:
-        self.crashed = self.closed = self.held_here = self.entered = False
+        self.crashed = self.closed = self.held_here = False
         self.calls_back = self.something = False
         self.outstanding = True
         #: When somebody last looked, and how often that was asked.
@@ -245,8 +245,6 @@ def test_within_the_lines_of_the_driver_nobody_looks(driver: Driver, lead: Tende
     driver.held_here = True
     lead.glance()
     attend(lead)
-    driver.held_here, driver.entered = False, True
-    lead.glance()
     assert driver.looks == []
 
 
