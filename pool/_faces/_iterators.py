@@ -264,8 +264,9 @@ class Flow:
 
     def keep(self, pool: object) -> None:
         """Have the pool stay until all has run, whether or not anybody else holds it."""
-        if not self.finished:
-            self._kept = pool
+        self._kept = pool
+        if self.finished:  # perhaps since this was called
+            self._kept = None
 
     def abandon(self, pool: object) -> None:
         """Nobody will look at the results; work the input off all the same."""
