@@ -355,8 +355,8 @@ class Crew:
 def _not_started(text: str) -> BaseException:
     try:
         from pool._errors import StartError
-    except OSError:
-        return RuntimeError(text)  # no descriptor to import anything by
+    except (OSError, ImportError, AttributeError):
+        return RuntimeError(text)  # as with what is given up, see `Driver`
     return StartError(text)
 
 

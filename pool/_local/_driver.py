@@ -480,6 +480,7 @@ class Driver(Door):
 def _given_up(text: str) -> BaseException:
     try:
         from pool._errors import PoolTerminated
-    except OSError:
-        return RuntimeError(text)  # no descriptor to import anything by
+    except (OSError, ImportError, AttributeError):
+        # No descriptor to import anything by, or a finalizer in the midst of importing the same.
+        return RuntimeError(text)
     return PoolTerminated(text)

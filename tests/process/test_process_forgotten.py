@@ -58,6 +58,31 @@ def test_the_tasks_of_a_forgotten_imap_run_and_then_the_workers_end(tmp_path: Pa
     assert run_program(source, tmp_path).succeeded() == 500 * "x"
 
 
+def test_a_finalizer_may_end_a_pool_in_the_midst_of_an_import(tmp_path: Path) -> None:
+    source = HEAD.replace("import Pool, PoolTerminated", "import Pool") + textwrap.dedent("""
+        import time
+        class Ending:
+            def __del__(self):
+                p.terminate()
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if name == "multiprocessing.process":
+                    sys.meta_path.remove(self)
+                    Ending()
+        p = Pool(1)
+        result = p.apply_async(time.sleep, (100,))
+        assert "multiprocessing" not in sys.modules
+        sys.meta_path.insert(0, Finder())
+        import multiprocessing
+        try:
+            result.get()
+        except Exception as error:
+            print(error)
+        p.join()
+    """)
+    assert "terminated" in run_program(source, tmp_path).succeeded()
+
+
 def test_an_endless_imap_ends_with_its_pool_when_both_are_forgotten(tmp_path: Path) -> None:
     source = program("""
         import itertools
