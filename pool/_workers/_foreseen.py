@@ -32,7 +32,7 @@ OWN_MAX = 50
 def foreseen() -> list[str]:
     """Return modules that tasks are likely to import."""
     main = sys.modules.get("__main__")
-    if main is None:
+    if type(main) is not ModuleType:
         return []
     namespace = vars(main)
     names = _names_used(namespace)
@@ -42,7 +42,7 @@ def foreseen() -> list[str]:
     for name in names:
         value = namespace.get(name)
         if type(value) is ModuleType:
-            pending += _submodules(value.__name__, names)
+            pending += _submodules(_module_of(value), names)
         pending.append(value)
     while pending:
         name = _module_of(pending.pop())
@@ -64,7 +64,7 @@ def _module_of(value: Any) -> str:
     if kind is str:
         return str(value)
     if kind is ModuleType:
-        name = value.__name__
+        name = vars(value).get("__name__")
     elif kind is type or kind is FunctionType or kind is BuiltinFunctionType:
         name = value.__module__
     else:
