@@ -17,6 +17,7 @@ from pool._workers import _carried, _servers
 from pool._workers._foreseen import foreseen
 from pool._workers._imports import when_imported
 from pool._workers._streams import manners, write_alike
+from pool._workers._warmup import is_shadowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def capture(
     except OSError:  # it was removed
         cwd = None
     process = sys.modules.get(_PROCESS)
+    loads_ahead = not (inherited or is_shadowed())
     return {
         "cwd": cwd,
         # As bytes: nothing to decode when a worker compares it with what it has.
@@ -90,8 +92,8 @@ def capture(
         "streams": () if inherited else manners(),
         "carried": {} if inherited else _carried.changes(),
         # Modules that tasks had to import, or will have to.
-        "learned": [] if inherited else _servers.learned_of_python(),
-        "foreseen": [] if inherited else foreseen(),
+        "learned": _servers.learned_of_python() if loads_ahead else [],
+        "foreseen": foreseen() if loads_ahead else [],
     }
 
 

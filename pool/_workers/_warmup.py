@@ -57,13 +57,28 @@ def installed(top: str) -> str:
     Those of the program itself may have been edited before the next pool is made.
     """
     file = _file_of(top)
-    return file if file.startswith(LIBRARY) or PACKAGES & set(file.split(os.sep)) else ""
+    return file if file.startswith(LIBRARY) or _is_package(file) else ""
 
 
 def is_of_python(top: str) -> bool:
     """Return whether a package or module comes with Python, and is one for programs to use."""
     file = _file_of(top)
-    return top != "test" and file.startswith(LIBRARY) and not PACKAGES & set(file.split(os.sep))
+    return top != "test" and file.startswith(LIBRARY) and not _is_package(file)
+
+
+def is_shadowed() -> bool:
+    """Return whether the program has a module of its own under the name of one of Python's.
+
+    Modules of Python's that import the one of that name have got the program's. Loaded in another
+    process they would run that there, or leave Python's own in its place.
+    """
+    tops = sys.stdlib_module_names & sys.modules.keys()
+    files = [_file_of(top) for top in tops]
+    return any(file and not file.startswith(LIBRARY) and not _is_package(file) for file in files)
+
+
+def _is_package(file: str) -> bool:
+    return not PACKAGES.isdisjoint(file.split(os.sep))
 
 
 def _file_of(top: str) -> str:
@@ -76,12 +91,26 @@ def _file_of(top: str) -> str:
 
 
 def load_missing(names: Iterable[str]) -> bool:
-    """Load modules that come with Python in a running forkserver; return whether there were any."""
+    """Load modules that come with Python in a running forkserver; return whether there were any.
+
+    Only from where Python has them. A file of the program's may have the name of one, in a folder
+    that was put before those when the program had imported Python's own: no code of the user's
+    is to run here.
+    """
     missing = [name for name in names if name not in sys.modules]
-    if missing:
+    library = LIBRARY[:-1]
+    if not missing or library not in sys.path:
+        return False
+    path = sys.path[:]
+    sys.path[:] = path[path.index(library) :]
+    try:
         load(missing)
-        gc.freeze()  # or the collector's marks would unshare the pages
-    return bool(missing)
+    except OSError:
+        pass  # short of descriptors: workers load what they need, and others are not to suffer
+    finally:
+        sys.path[:] = path
+    gc.freeze()  # or the collector's marks would unshare the pages
+    return True
 
 
 def load_next(names: list[str]) -> bool:
