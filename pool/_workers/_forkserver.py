@@ -233,7 +233,9 @@ class ForkServer:
         _, settings, prefix, buffers, streams = head
         client = Client(Channel(socket_from(fds[0])), settings, prefix)
         if prefix == "ForkServer":
-            # Once here, and not in each worker on pages of its own.
+            # Once here, and not in each worker on pages of its own; in the program's environment,
+            # which they may look at.
+            self._prepare(settings)
             load_missing(settings["learned"])
             client.foreseen = settings["foreseen"]
             if settings["carried"]:
@@ -347,11 +349,17 @@ class ForkServer:
             for _ in range(min(FORKS_AT_ONCE, len(client.waiting))):
                 # Where each CPU has a worker, another one could not begin sooner. From here on
                 # each of them would import that again.
-                if client.forks >= self._cpus and load_next(client.foreseen):
+                if client.forks >= self._cpus and self._load_next(client):
                     break
                 self._fork(client, *client.waiting.pop(0))
             if client.notices or client.asks:
                 self._notify(client)
+
+    def _load_next(self, client: Client) -> bool:
+        if not client.foreseen:
+            return False
+        self._prepare(client.settings)
+        return load_next(client.foreseen)
 
     def _fork(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
         try:

@@ -281,3 +281,152 @@ def test_more_modules_than_a_command_line_holds(tmp_path: Path) -> None:
     print("right")
     """
     assert run(install(tmp_path), body, tmp_path) == "right\n"
+
+
+# ---------------------------------------------------------------- Python's own modules
+
+#: What no worker has anyway, and all supported versions have.
+PROBES = ("colorsys", "netrc", "plistlib", "sched", "stringprep", "tabnanny", "wave")
+
+OF_PYTHON = f"""
+import os, sys
+from importlib import import_module
+for name in {PROBES!r}:
+    import_module(name)
+from pool import Pool
+
+CPUS = os.cpu_count()
+
+def use(_):
+    # Returns those modules that were loaded before.
+    before = sys.modules.keys() & {PROBES!r}
+    for name in {PROBES!r}:
+        import_module(name)
+    return sorted(before)
+"""
+
+#: A file that notes who runs it.
+NOTING = """
+import os
+TEXT = "mine"
+with open({!r}, "a") as log:
+    log.write(f"{{os.getpid()}}\\n")
+"""
+
+
+def test_later_pools_have_modules_of_pythons_that_tasks_loaded(tmp_path: Path) -> None:
+    body = f"""
+    with Pool(1) as p:
+        assert p.map(use, [0]) == [[]]
+    for _ in range(3):
+        with Pool(1, maxtasksperchild=1) as p:
+            for _ in range(3):
+                assert p.map(use, [0]) == [sorted({PROBES!r})]
+    # Workers of a fork have those of the program, spawned ones none.
+    from pool import get_context
+    with get_context("spawn").Pool(1) as p:
+        assert p.map(use, [0]) == [[]]
+    """
+    assert run(OF_PYTHON, body, tmp_path) == ""
+
+
+def test_of_more_workers_than_cpus_the_others_have_what_tasks_refer_to(tmp_path: Path) -> None:
+    body = """
+    import colorsys
+
+    def begin():
+        with open("log", "a") as log:
+            log.write(f"{'colorsys' in sys.modules}\\n")
+
+    def task(x):
+        return colorsys.hsv_to_rgb(0, 0, x)
+
+    with Pool(CPUS + 2, begin) as p:
+        assert p.map(task, range(100), 1)[-1] == (99, 99, 99)
+        p.close()
+        p.join()
+    with open("log") as log:
+        print(log.read().count("True"))
+    """
+    assert run(OF_PYTHON, body, tmp_path) == "2\n"
+
+
+def test_modules_of_pythons_are_loaded_in_the_programs_environment(tmp_path: Path) -> None:
+    body = """
+    with Pool(1) as p:
+        p.map(abs, [0])
+    os.environ["PYTHONTZPATH"] = "/zones"
+    import zoneinfo
+
+    def zones(_):
+        return zoneinfo.TZPATH
+
+    # For workers of this pool, or since tasks of an earlier one have loaded it.
+    for number in (CPUS + 2, 1, CPUS + 2):
+        with Pool(number, maxtasksperchild=1) as p:
+            assert set(p.map(zones, range(number * 2), 1)) == {("/zones",)}
+    """
+    assert run(OF_PYTHON, body, tmp_path) == ""
+
+
+def test_a_file_of_the_programs_has_the_name_of_a_module_of_pythons(tmp_path: Path) -> None:
+    tmp_path.joinpath("calendar.py").write_text(NOTING.format(str(tmp_path / "log")))
+    body = """
+    import calendar, email._parseaddr
+    assert email._parseaddr.calendar is calendar
+
+    def task(_):
+        import calendar as found
+        return calendar.TEXT, found.TEXT, email._parseaddr.calendar.TEXT, os.getppid()
+
+    servers = set()
+    for number in (1, 1, CPUS + 2, 1):
+        with Pool(number) as p:
+            p.map(use, range(number), 1)
+            for *texts, server in p.map(task, range(number * 2), 1):
+                assert texts == ["mine"] * 3
+                servers.add(str(server))
+    with open("log") as log:
+        assert not servers & set(log.read().split())
+    """
+    assert run(OF_PYTHON, body, tmp_path) == ""
+
+
+def test_such_a_file_is_in_a_folder_that_the_program_has_added_later(tmp_path: Path) -> None:
+    tmp_path.joinpath("lib").mkdir()
+    tmp_path.joinpath("lib", "colorsys.py").write_text(NOTING.format(str(tmp_path / "log")))
+    body = """
+    import colorsys
+    sys.path.insert(0, os.path.abspath("lib"))
+
+    def task(_):
+        return colorsys is not None, os.getppid()
+
+    servers = set()
+    for number in (1, 1, CPUS + 2, 1):
+        with Pool(number) as p:
+            p.map(use, range(number), 1)
+            servers |= {str(server) for _, server in p.map(task, range(number * 2), 1)}
+    with open("log") as log:
+        assert not servers & set(log.read().split())
+    """
+    assert run(OF_PYTHON, body, tmp_path) == ""
+
+
+def test_what_modules_of_the_program_refer_to_does_not_make_them_stale(tmp_path: Path) -> None:
+    body = """
+    sys.dont_write_bytecode = True
+    import mine
+
+    def task(_):
+        return mine.value(), len(sys.modules.keys() & {"colorsys", "wave"})
+
+    for number in range(4):
+        with open("mine.py", "w") as file:
+            file.write(f"import colorsys, wave\\ndef value(): return {number}\\n")
+        with Pool(CPUS + 2) as p:
+            p.map(use, range(4), 1)
+            assert set(p.map(task, range(10), 1)) == {(number, 2)}
+    """
+    tmp_path.joinpath("mine.py").write_text("import colorsys, wave\ndef value(): pass\n")
+    assert run(OF_PYTHON, body, tmp_path) == ""
