@@ -15,7 +15,7 @@ import cloudpickle
 from cloudpickle.cloudpickle import _class_getnewargs, _make_skeleton_class
 
 from ._encoding import ATOMS
-from ._identity import adopt, entry_for, entry_of, outdated
+from ._identity import adopt, entry_for, entry_of, forgotten, outdated
 from ._needs import is_plain
 from ._picklers import BasePickler
 from ._slots import is_slot, native_base, reduce_slot, slot_values, slots_of
@@ -100,10 +100,11 @@ def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
     # What comes from a call, like the registry of an ABC, is another object each time;
     # what the class itself has tells whether it has changed.
     versions = {name: entry.versions.observe(present, name)[0] or 1 for name in state}
+    gone = [name for name in entry.versions.numbers() if name not in present]
     if pickler.notes is not None:
         pickler.notes.add(_values_of(kind))
     first, rest = _parts_of(state)
-    begin = _Attributes(begin_class, kind, versions, first, kind.__qualname__, list(rest))
+    begin = _Attributes(begin_class, kind, versions, first, kind.__qualname__, list(rest), gone)
     later = [_Attributes(give_attributes, kind, versions, {name: rest[name]}) for name in rest]
     if pickler.deferred is not None:
         pickler.deferred += later
@@ -392,7 +393,12 @@ def _hook_owners(bases: tuple[Any, ...]) -> list[Any]:
 
 
 def begin_class(
-    kind: type, versions: dict[str, int], state: dict[str, Any], qualname: str, missing: list[str]
+    kind: type,
+    versions: dict[str, int],
+    state: dict[str, Any],
+    qualname: str,
+    missing: list[str],
+    gone: list[str],
 ) -> bool:
     """Give a class what makes it work; return whether it was complete before."""
     entry = entry_of(kind)
@@ -401,6 +407,10 @@ def begin_class(
         type.__setattr__(kind, "__qualname__", qualname)
         if entry is not None:
             entry.missing = {*missing}
+    elif entry is not None:
+        for name in forgotten(entry, gone):
+            if name in vars(kind):
+                type.__delattr__(kind, name)
     give_attributes(kind, versions, state)
     return knew
 

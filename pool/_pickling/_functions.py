@@ -12,7 +12,15 @@ import marshal
 import sys
 from types import CellType, FunctionType, ModuleType
 
-from ._identity import adopt, attributes, entry_for, entry_of, introduce, outdated
+from ._identity import (
+    adopt,
+    attributes,
+    entry_for,
+    entry_of,
+    forgotten,
+    introduce,
+    outdated,
+)
 from ._names import global_names, is_open, submodules
 from ._namespaces import namespace
 from ._origins import innermost, resolve, scope_of, scope_of_module
@@ -193,6 +201,8 @@ def fill_function(func: FunctionType, definition: tuple[Any, ...]) -> None:
         changed = outdated(entry, versions)
         if knew:
             _set_changed(func, state, changed, code)
+            for name in forgotten(entry, entry.applied.keys() - versions.keys()):
+                func.__dict__.pop(name, None)
 
 
 def _import(name: str) -> None:

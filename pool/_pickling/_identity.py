@@ -20,7 +20,7 @@ from ._versions import Versions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 
@@ -143,6 +143,14 @@ def outdated(entry: Entry, versions: dict[str, int]) -> list[str]:
     names = [name for name, version in versions.items() if version > known.get(name, 0)]
     applied.update({name: versions[name] for name in names})
     return names
+
+
+def forgotten(entry: Entry, names: Iterable[str]) -> list[str]:
+    """Return those attributes that came from the sender, who has deleted them since.
+
+    They are new again should they come once more.
+    """
+    return [name for name in names if entry.applied.pop(name, None) is not None]
 
 
 def clear() -> None:

@@ -157,6 +157,37 @@ def test_changes_in_the_parent_are_applied_and_only_these(tmp_path: Path) -> Non
     )
 
 
+def test_what_the_parent_deletes_is_deleted_and_only_that(tmp_path: Path) -> None:
+    """As `unittest.mock` does, when it has patched what a class inherits."""
+    run_main(
+        """
+        class Base:
+            def go(self): return "base"
+        class Child(Base):
+            __slots__ = ("slot",)
+            x = 1
+        def tagged(): return sorted(tagged.__dict__)
+        def look(): return Child().go(), getattr(Child, "x", "gone"), Child.slot.__name__, tagged()
+        def change():
+            Child.own = tagged.own = 1
+            return look()
+        assert w(change) == ("base", 1, "slot", ["own"])
+        patched = lambda self: "patched"
+        for _ in range(3):
+            Child.go, Child.x, tagged.tag = patched, 2, 3
+            assert w(look) == ("patched", 2, "slot", ["own", "tag"])
+            del Child.go, Child.x, tagged.tag
+            assert w(look) == ("base", "gone", "slot", ["own"])
+        assert w(lambda: Child.own) == 1
+        # Never sent, and in the worker another's by now.
+        Child.own = 2
+        del Child.own
+        assert w(lambda: Child.own) == 1
+        """,
+        tmp_path,
+    )
+
+
 def test_local_classes(tmp_path: Path) -> None:
     run_main(
         """
@@ -328,6 +359,36 @@ assert first[:3] == (True, True, 1) and type(first[3]) is Sub
 assert two[0] == 1 and three[0] == 2 and type(two[1]) is Spot and Sub.n == 0
 assert nine[2] == 9
 assert tag == "after"
+""",
+        tmp_path,
+        preamble="from pool._pickling import *\n",
+    )
+
+
+def test_what_the_program_deletes_after_the_fork(tmp_path: Path) -> None:
+    run_main(
+        FORKED
+        + """
+class Spot:
+    __slots__ = ("slot", "__dict__")
+    tag = 1
+    def go(self): return "gone"
+def tagged(): return vars(tagged)
+tagged.a = tagged.b = 1
+Spot.before = 1
+dumps_function(lambda: Spot)
+del Spot.before
+def look(thing): return hasattr(Spot, "go"), hasattr(Spot, "tag"), tagged(), vars(thing)
+def made():
+    thing = Spot()
+    thing.slot = thing.more = 1
+    return thing
+def delete():
+    del Spot.go, tagged.a
+    return look, (made(),)
+first, second = in_fork([lambda: (look, (made(),)), delete])
+assert first == (True, True, {"a": 1, "b": 1}, {"more": 1}), first
+assert second == (False, True, {"b": 1}, {"more": 1}), second
 """,
         tmp_path,
         preamble="from pool._pickling import *\n",
