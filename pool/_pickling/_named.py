@@ -126,7 +126,7 @@ class _Container:
         name = (self._scope.key, self._name, version)
         if type(value) is bytearray or (len(value) > _MANY and _holds_atoms(value)):
             # Not item by item, each of which would be looked up in vain.
-            return recall, (*name, _pickle.loads, (_pickle.dumps(value, 5),))
+            return recall_whole, (*name, _pickle.dumps(value, 5))
         return recall, (*name, type(value), ()), (None, *_items_of(value), None), None, None, fill
 
 
@@ -246,13 +246,25 @@ _fresh: dict[int, Any] = {}
 
 
 def recall(key: str, name: str, version: int, function: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return the object that has been received under this name, or a new one."""
+    """Return the object that has been received under this name, or a new one, to be filled."""
+    made = _received(key, name, version)
+    if made is None:
+        made = at_home(key, name, function(*arguments))
+        _fresh[id(made)] = made
+    return made
+
+
+def recall_whole(key: str, name: str, version: int, data: bytes) -> Any:
+    """Return the container that has been received under this name, or a new one."""
+    made = _received(key, name, version)
+    return at_home(key, name, _pickle.loads(data)) if made is None else made
+
+
+def _received(key: str, name: str, version: int) -> Any:
     names = namespace(key)
     if names is not None and name in names and is_written(key, name, version, names[name]):
         return names[name]
-    made = at_home(key, name, function(*arguments))
-    _fresh[id(made)] = made
-    return made
+    return None
 
 
 def make_attribute(kind: type, name: str, container: Callable[[], Any]) -> Any:

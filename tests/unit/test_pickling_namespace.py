@@ -293,6 +293,26 @@ def test_containers_too(tmp_path: Path) -> None:
     )
 
 
+def test_a_worker_lets_go_of_what_a_name_was_bound_to(tmp_path: Path) -> None:
+    run_main(
+        """
+        import gc
+        def count(_):
+            gc.collect()
+            found = gc.get_objects()
+            return len(MANY), sum(type(each) is list and each[:1] == ["mark"] for each in found)
+        for length in (10, 5000):
+            counts = []
+            for _ in range(5):
+                MANY = ["mark", *range(length)]
+                counts.append(w(count, 0)[1])
+            # The one that is bound, and what the last prelude holds.
+            assert max(counts) <= 2, (length, counts)
+        """,
+        tmp_path,
+    )
+
+
 def test_globals_that_refer_to_each_other_stay_together(tmp_path: Path) -> None:
     run_main(
         """
