@@ -23,7 +23,7 @@ from ._slots import native_base, slot_names, slot_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
@@ -140,12 +140,45 @@ _as_imported: dict[str, dict[str, tuple[Any, Any]]] = {}
 
 
 #: Objects that were brought home by the message that is being unpickled, by ``id``, and what is in
-#: their place: other names of theirs are still to come.
+#: their place: other names of theirs are still to come. None between messages.
 _brought: dict[int, tuple[Any, Any]] | None = None
 
+#: Modules that were awaited, and are imported by this message.
+_arrived: dict[str, ModuleType] = {}
+
+#: Objects of theirs that have got what came, by ``id``, and what that is.
+_settled: dict[int, tuple[Any, Any]] = {}
 
 #: Where names of scopes have their objects from, as far as this message tells.
 _places: dict[tuple[str, str], tuple[str, str]] = {}
+
+
+def begin_message() -> bool:
+    """Begin to unpickle a message; return whether it is no part of another one.
+
+    What is imported by it may change objects of modules that came before: add to a registry, say.
+    That was done in the program before it went on from there. So what came holds, whatever was
+    there when it did and whatever comes after it. From the end of the message on it counts if
+    somebody has changed them.
+    """
+    global _brought
+    if _brought is not None:
+        return False
+    _brought = {}
+    return True
+
+
+def end_message() -> None:
+    """Give objects what came for them, if modules have changed them since."""
+    global _brought
+    for found, contents in list(_settled.values()):
+        if not _is_same(_parts(contents), _held_by(found)):
+            _put(found, contents)
+    for name, module in list(_arrived.items()):
+        _as_imported[name] = _objects_of(module)
+    _brought = None
+    for table in (_arrived, _settled, _places):
+        table.clear()
 
 
 def await_modules(places: dict[tuple[str, str], tuple[str, str]]) -> None:
@@ -156,8 +189,6 @@ def await_modules(places: dict[tuple[str, str], tuple[str, str]]) -> None:
     places : dict
         For names, with the keys of their scopes: a module, and the name that it has there.
     """
-    global _brought
-    _brought = {}
     _places.update(places)
     for name, _ in places.values():
         if name not in sys.modules and name not in _awaited and when_imported is not None:
@@ -209,6 +240,12 @@ def _bring(home: str, name: str, value: Any, rebinds: list[Callable[[Any], objec
 
 def _take(home: str, name: str, kind: type) -> Any:
     """Return what a module has had since it was imported, if it is as it was then; only once."""
+    if home in _arrived:
+        found = vars(_arrived[home]).get(name)
+        if type(found) is not kind or id(found) in _settled:
+            return None
+        _settled[id(found)] = (found, _contents(found))
+        return found
     found, held = _as_imported.get(home, {}).pop(name, (None, None))
     return found if type(found) is kind and _is_same(_held_by(found), held) else None
 
@@ -230,6 +267,7 @@ def _fill(found: Any, value: Any) -> bool:
     elif kind.__dictoffset__:
         # One for both: there may be other references to what has come.
         object.__setattr__(found, "__dict__", vars(value))
+    note_contents(found)
     return bool(methods or kind.__dictoffset__ or slot_names(kind))
 
 
@@ -247,35 +285,72 @@ def at_home(key: str, name: str, value: Any) -> Any:
     return found if found is not None and _fill(found, value) else value
 
 
-def end_message() -> None:
-    """Let go of what was brought home: all names of it have come."""
-    global _brought
-    _brought = None
-    _places.clear()
+def make_empty(obj: Any) -> None:
+    """Take out of a container what modules have put there since `at_home`: its items come now."""
+    methods = _FILLED[native_base(type(obj))] if id(obj) in _settled else None
+    if methods is not None:
+        methods[0](obj)
+
+
+def note_contents(obj: Any) -> None:
+    """Note what an object has got, if it is that of a module which came with this message."""
+    if id(obj) in _settled:
+        _settled[id(obj)] = (obj, _contents(obj))
 
 
 def _imported(name: str, module: ModuleType) -> None:
     # The name that it was awaited by: a module may put another into its place.
-    _as_imported[name] = {
-        key: (value, _held_by(value))
-        for key, value in list(vars(module).items())
-        if _can_be_filled(value)
-    }
+    if _brought is not None:
+        _arrived[name] = module
+    else:
+        _as_imported[name] = _objects_of(module)
     for key, arguments in _awaited.pop(name).items():
         _bring(name, key, *arguments)
 
 
-def _held_by(value: Any) -> list[Any]:
-    """Return what an object holds; what that holds in turn is not looked at."""
+def _objects_of(module: ModuleType) -> dict[str, tuple[Any, Any]]:
+    return {
+        key: (value, _held_by(value))
+        for key, value in list(vars(module).items())
+        if id(value) not in _settled and _can_be_filled(value)
+    }
+
+
+def _contents(value: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Return the items, slots and attributes of an object; what these hold is not looked at."""
     kind = type(value)
     base: Any = native_base(kind)
-    pairs = [slot_values(value), vars(value) if kind.__dictoffset__ else {}]
-    items: Iterable[Any] = ()
+    items: Any = ()
     if issubclass(base, dict):
-        pairs.append(value)
+        items = dict(base.items(value))
     elif _FILLED[base] is not None:
-        items = base.__iter__(value)
-    return [*items, *(part for each in pairs for part in (*dict.keys(each), *dict.values(each)))]
+        items = [*base.__iter__(value)]
+    return items, slot_values(value), dict(vars(value)) if kind.__dictoffset__ else {}
+
+
+def _put(obj: Any, contents: tuple[Any, dict[str, Any], dict[str, Any]]) -> None:
+    items, slots, attributes = contents
+    methods = _FILLED[native_base(type(obj))]
+    if methods is not None:
+        empty, fill = methods
+        empty(obj)
+        fill(obj, items)
+    for name, content in slots.items():
+        object.__setattr__(obj, name, content)
+    if type(obj).__dictoffset__:
+        vars(obj).clear()
+        vars(obj).update(attributes)
+
+
+def _held_by(value: Any) -> list[Any]:
+    return _parts(_contents(value))
+
+
+def _parts(contents: tuple[Any, dict[str, Any], dict[str, Any]]) -> list[Any]:
+    found: list[Any] = []
+    for part in contents:
+        found += (*part, *part.values()) if type(part) is dict else part
+    return found
 
 
 def _is_same(one: list[Any], other: list[Any]) -> bool:

@@ -12,7 +12,7 @@ from io import BytesIO
 from types import FunctionType, ModuleType
 
 from ._functions import resolve_name
-from ._homes import at_home, attribute_of, home_of, is_stateless
+from ._homes import at_home, attribute_of, home_of, is_stateless, make_empty, note_contents
 from ._namespaces import is_written, namespace, versions_of
 from ._needs import is_plain, names_in_use
 from ._origins import LruType, importable, scope_of
@@ -280,6 +280,7 @@ def fill(obj: Any, content: tuple[Any, ...]) -> None:
     """Give a new object its contents; leave one that was there as it is."""
     if _fresh.pop(id(obj), None) is not obj:
         return
+    make_empty(obj)
     state, items, pairs, setter = content
     if items:
         _extend(obj, items)
@@ -289,6 +290,7 @@ def fill(obj: Any, content: tuple[Any, ...]) -> None:
         setter(obj, state)
     elif state is not None:
         _set_state(obj, state)
+    note_contents(obj)
 
 
 def _extend(obj: Any, items: Iterable[Any]) -> None:

@@ -19,7 +19,7 @@ from itertools import count
 
 from store._codec import OUT_OF_BAND_MIN, collector
 
-from ._homes import await_modules, end_message, home_of
+from ._homes import await_modules, begin_message, end_message, home_of
 from ._kept import LARGE, Kept, sweep
 from ._named import NamedValues, Unpickler, has_identity, looking_for_containers, named_with
 from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
@@ -473,9 +473,13 @@ def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any)
     nbytes = memoryview(data).nbytes
     unpickler = Unpickler(file, buffers=buffers)
     held = []
-    while file.tell() < nbytes:
-        held.append(unpickler.load())
-    end_message()
+    is_whole = begin_message()
+    try:
+        while file.tell() < nbytes:
+            held.append(unpickler.load())
+    finally:
+        if is_whole:
+            end_message()
     if lasting:
         _entered[identity] = held
         while len(_entered) > _REMEMBERED:

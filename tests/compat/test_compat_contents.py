@@ -298,6 +298,70 @@ PROGRAMS = {
             return Row.__annotations__, helpers.number
         print(Pool(1).map(work, [0]))
         """,
+    "objects that other modules change when they are imported": """
+        def write(name, text):
+            with open(name, "w") as file:
+                file.write(text)
+        write("registry.py", '''
+        from collections import OrderedDict, deque
+        class Slotted:
+            __slots__ = ("n",)
+        class Settings:
+            mode = "test"
+        class Names(list):
+            pass
+        HANDLERS, ORDER, SEEN, KINDS, LAST = {}, [], set(), OrderedDict(), deque(maxlen=2)
+        MANY, BYTES, NAMES = [0] * 2000, bytearray(), Names()
+        slotted, settings = Slotted(), Settings()
+        slotted.n = 0
+        def register(func):
+            HANDLERS[func.__name__] = func
+            for each in (ORDER, LAST, MANY, NAMES):
+                each.append(func)
+            SEEN.add(func)
+            KINDS[func.__name__] = func
+            BYTES.extend(b"x")
+            NAMES.last = func
+            slotted.n += 1
+            settings.mode = "prod"
+            return func
+        def state():
+            found = HANDLERS, ORDER, SEEN, KINDS, LAST, NAMES
+            counts = slotted.n, len(MANY), len(BYTES), settings.mode, vars(NAMES)
+            return [sorted(map(name_of, each)) for each in found[:3]], list(KINDS), counts
+        def name_of(each):
+            return getattr(each, "__name__", each)
+        ''')
+        write("handlers.py", '''
+        from registry import register
+        @register
+        def first(x):
+            return x
+        ''')
+        from registry import (
+            BYTES, HANDLERS, KINDS, LAST, MANY, NAMES, ORDER, SEEN,
+            register, settings, slotted, state
+        )
+        import handlers, registry
+        @register
+        def second(x):
+            return x
+        settings.mode = "debug"
+        del NAMES.last
+        KINDS.move_to_end("first")
+        def work(_):
+            objects = BYTES, HANDLERS, KINDS, LAST, MANY, NAMES, ORDER, SEEN, settings, slotted
+            ORDER.append(len)
+            settings.mode += "!"
+            return state(), [found is vars(registry)[name] for name, found in zip('''
+                BYTES HANDLERS KINDS LAST MANY NAMES ORDER SEEN settings slotted
+            '''.split(), objects)]
+        def count(_):
+            return len(ORDER), len(SEEN), len(MANY), slotted.n, settings.mode, handlers.first(1)
+        for task in (work, count):
+            with Pool(1) as p:
+                print(p.map(task, [0]), p.map(task, [0]), p.map(work, [0]))
+        """,
     "a module that goes by another name": """
         with open("odd.py", "w") as file:
             file.write('__name__ = "even"\\nSTATE = {"n": 0}\\n')
