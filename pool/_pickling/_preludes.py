@@ -6,7 +6,8 @@ pickle, so that what is shared among all this arrives shared. It is used again a
 nothing in it has been replaced, and a worker that has entered it once skips it.
 
 On the wire a prelude is a few instructions at the beginning of the pickle: call `enter`
-with the bytes, and drop what it returns. So a message stays a plain pickle.
+with the bytes, and leave what it returns on the stack, below the message. So a message stays a
+plain pickle, and what was defined is there until the message is.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def _new_identity() -> bytes:
 
 
 def _call(identity: bytes, lasting: bool, gone: bytes, data: bytes | None, buffers: int) -> bytes:
-    """Return pickle instructions that call `enter` and leave nothing on the stack.
+    """Return pickle instructions that call `enter`.
 
     Without `data`, the first of the buffers is what `enter` gets for it. Nothing is memoized, so
     the memo of the body that follows begins at zero.
@@ -165,7 +166,7 @@ def _call(identity: bytes, lasting: bool, gone: bytes, data: bytes | None, buffe
     ]
     if data is not None:
         parts += [b"\x8e" + len(data).to_bytes(8, "little"), data]
-    return b"".join([*parts, b"\x97" * buffers, b"tR0"])
+    return b"".join([*parts, b"\x97" * buffers, b"tR"])
 
 
 # ---------------------------------------------------------------- making
@@ -451,8 +452,8 @@ class _Arrival:
 _entered: dict[bytes, list[Any]] = {}
 
 
-def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any) -> None:
-    """Define what a prelude defines, unless that has been done.
+def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any) -> list[Any]:
+    """Define what a prelude defines, unless that has been done; return what it holds.
 
     Parameters
     ----------
@@ -467,8 +468,9 @@ def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any)
     """
     for start in range(0, len(gone), len(identity)):
         _entered.pop(gone[start : start + len(identity)], None)
-    if identity in _entered:
-        return
+    known = _entered.get(identity)
+    if known is not None:
+        return known
     file = BytesIO(data)
     nbytes = memoryview(data).nbytes
     unpickler = Unpickler(file, buffers=buffers)
@@ -484,6 +486,7 @@ def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any)
         _entered[identity] = held
         while len(_entered) > _REMEMBERED:
             _entered.pop(list(_entered)[0], None)  # another thread may be doing the same
+    return held
 
 
 def _after_fork_in_child() -> None:

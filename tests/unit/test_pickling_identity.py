@@ -211,6 +211,25 @@ def test_local_classes(tmp_path: Path) -> None:
     )
 
 
+def test_garbage_may_be_collected_between_a_definition_and_its_use(tmp_path: Path) -> None:
+    """By an import that unpickling the message takes, for one."""
+    run_main(
+        """
+        class Collected:
+            def __reduce__(self):
+                import gc
+                return gc.collect, ()
+        def local():
+            class Local(Exception): pass
+            return Collected(), Local(3)
+        for _ in range(2):
+            _, got = w(local)
+            assert type(got).__name__ == "Local" and got.args == (3,)
+        """,
+        tmp_path,
+    )
+
+
 def test_registry_holds_nothing_alive(tmp_path: Path) -> None:
     run_main(
         """
