@@ -184,19 +184,31 @@ def _introduce_main() -> None:
     The child may become a worker that inherits all this. Then both must agree on who is
     who, and the parent can tell later what has changed since.
     """
-    for obj in list(vars(sys.modules["__main__"]).values()):
-        if _is_from_main(obj):
-            found = attributes(obj)
-            versions = introduce(obj).versions
-            for name in found:
-                versions.observe(found, name)
+    introduce_all("__main__", "__mp_main__")
 
 
-def _is_from_main(obj: Any) -> bool:
+def introduce_all(name: str, *other_names: str) -> None:
+    """Give tokens to the functions and classes of a module, and to classes within these."""
+    pending = list(vars(sys.modules[name]).values())
+    seen = set()
+    while pending:
+        obj = pending.pop()
+        if id(obj) in seen or not _is_from((name, *other_names), obj):
+            continue
+        seen.add(id(obj))
+        found = attributes(obj)
+        versions = introduce(obj).versions
+        for attribute in found:
+            versions.observe(found, attribute)
+        if issubclass(type(obj), type):
+            pending += [value for value in found.values() if issubclass(type(value), type)]
+
+
+def _is_from(modules: tuple[str, ...], obj: Any) -> bool:
     kind = type(obj)
     if not issubclass(kind, type) and kind.__name__ not in ("function", "_lru_cache_wrapper"):
         return False
-    return getattr(obj, "__module__", None) in ("__main__", "__mp_main__")
+    return getattr(obj, "__module__", None) in modules
 
 
 def _after_fork_in_child() -> None:

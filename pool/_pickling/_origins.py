@@ -249,6 +249,22 @@ def importable(name: str) -> bool:
     return verdict
 
 
+def modules_by_value() -> list[str]:
+    """Return the modules beside the main one that cannot be imported elsewhere."""
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        if _may_be_own(name, getattr(module, "__dict__", {})) and not importable(name)
+    ]
+
+
+def _may_be_own(name: str, names: dict[str, Any]) -> bool:
+    if name in ("__main__", "__mp_main__") or name.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    file = names.get("__file__")
+    return "-packages/" not in file if type(file) is str else names.get("__spec__") is None
+
+
 def _is_initializing(name: str) -> bool:
     """Return whether the module, or a package that it is in, is being imported now.
 

@@ -47,6 +47,7 @@ def fork_template(
             stream.flush()
         except (AttributeError, ValueError, OSError):
             continue
+    _introduce_modules()
     pid = copy = -1
     owner = pidfd_of_this()
     try:
@@ -65,6 +66,18 @@ def fork_template(
         _serve(theirs, ours, settings, run_initializer, copy, owner)
     finally:
         os._exit(70)
+
+
+def _introduce_modules() -> None:
+    """See to it that workers know what they inherit of modules that they could not import."""
+    from pool._pickling._identity import introduce_all
+    from pool._pickling._origins import modules_by_value
+
+    for name in modules_by_value():
+        try:
+            introduce_all(name)
+        except Exception:
+            continue  # odd objects in it: at worst something gets a twin
 
 
 def _serve(

@@ -50,6 +50,63 @@ PROGRAMS = {
             return Limits.upper * x, Limits.__qualname__
         print(Pool(1).map(work, [1]))
         """,
+    "classes within classes": """
+        import enum
+        class Outer:
+            class Error(Exception):
+                pass
+            class State(enum.Enum):
+                ON = 1
+            class Inner:
+                class Innermost:
+                    pass
+        def work(_):
+            return Outer.State.ON, Outer.Inner.Innermost(), Outer.Inner
+        def fail(_):
+            raise Outer.Error("caught")
+        with Pool(1) as p:
+            for state, thing, kind in p.map(work, [1]):
+                print(state is Outer.State.ON, kind is Outer.Inner)
+                print(type(thing) is Outer.Inner.Innermost)
+            try:
+                p.map(fail, [1])
+            except Outer.Error as error:
+                print(error)
+        """,
+    "modules that cannot be imported": """
+        import importlib.machinery, importlib.util, sys, types
+        with open("elsewhere.txt", "w") as file:
+            file.write('''
+        import enum
+        class Kind:
+            class Within:
+                pass
+        class State(enum.Enum):
+            ON = 1
+        class Error(Exception):
+            pass
+        def make(_):
+            return Kind(), Kind.Within, State.ON
+        def fail(_):
+            raise Error("caught")
+        ''')
+        loader = importlib.machinery.SourceFileLoader("elsewhere", "elsewhere.txt")
+        spec = importlib.util.spec_from_loader("elsewhere", loader)
+        loaded = sys.modules["elsewhere"] = importlib.util.module_from_spec(spec)
+        loader.exec_module(loaded)
+        made = sys.modules["made"] = types.ModuleType("made")
+        with open("elsewhere.txt") as file:
+            exec(file.read(), vars(made))
+        with Pool(1) as p:
+            for module in (loaded, made):
+                for thing, kind, state in p.map(module.make, [1]):
+                    print(type(thing) is module.Kind, state is module.State.ON)
+                    print(kind is module.Kind.Within)
+                try:
+                    p.map(module.fail, [1])
+                except module.Error as error:
+                    print(error)
+        """,
     "sentinels of dataclasses": """
         import dataclasses
         @dataclasses.dataclass
@@ -313,8 +370,13 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 def test_what_it_prints_is_what_it_prints_with_the_standard(tmp_path: Path, program: str) -> None:
-    printed = [
-        run_program(f"from {library} import Pool\n{dedent(program)}", tmp_path).succeeded()
-        for library in ("multiprocessing", "pool")
+    standard, *ours = [
+        run_program(f"{start}\n{dedent(program)}", tmp_path).succeeded()
+        for start in (
+            "from multiprocessing import Pool",
+            "from pool import Pool",
+            "from pool import get_context; Pool = get_context('fork').Pool",
+        )
     ]
-    assert printed[0] == printed[1] != ""
+    assert ours == [standard, standard]
+    assert standard
