@@ -101,6 +101,8 @@ def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
     # what the class itself has tells whether it has changed.
     versions = {name: entry.versions.observe(present, name)[0] or 1 for name in state}
     gone = [name for name in entry.versions.numbers() if name not in present]
+    for name in gone:
+        entry.versions.forget(name)
     if pickler.notes is not None:
         pickler.notes.add(_values_of(kind))
     first, rest = _parts_of(state)

@@ -179,6 +179,14 @@ def test_what_the_parent_deletes_is_deleted_and_only_that(tmp_path: Path) -> Non
             del Child.go, Child.x, tagged.tag
             assert w(look) == ("base", "gone", "slot", ["own"])
         assert w(lambda: Child.own) == 1
+        import sys
+        values = [1] * 200_000
+        held = sys.getrefcount(values)
+        Child.values = values
+        assert w(lambda: Child.values) == values
+        del Child.values
+        assert not w(lambda: hasattr(Child, "values"))
+        assert sys.getrefcount(values) == held
         # Never sent, and in the worker another's by now.
         Child.own = 2
         del Child.own
