@@ -250,19 +250,30 @@ def importable(name: str) -> bool:
 
 
 def modules_by_value() -> list[str]:
-    """Return the modules beside the main one that cannot be imported elsewhere."""
+    """Return the modules beside the main one that cannot be imported elsewhere.
+
+    Those that lie where an import looks for them are not looked at any closer.
+    """
+    folders = {os_path.abspath(entry) for entry in map(str, sys.path)}
     return [
         name
         for name, module in list(sys.modules.items())
-        if _may_be_own(name, getattr(module, "__dict__", {})) and not importable(name)
+        if _may_be_odd(name, getattr(module, "__dict__", {}), folders) and not importable(name)
     ]
 
 
-def _may_be_own(name: str, names: dict[str, Any]) -> bool:
+def _may_be_odd(name: str, names: dict[str, Any], folders: set[str]) -> bool:
     if name in ("__main__", "__mp_main__") or name.partition(".")[0] in sys.stdlib_module_names:
         return False
     file = names.get("__file__")
-    return "-packages/" not in file if type(file) is str else names.get("__spec__") is None
+    if type(file) is not str:
+        return names.get("__spec__") is None
+    if "-packages/" in file:
+        return False
+    folder, base = os_path.split(file)
+    for _ in range(name.count(".") + base.startswith("__init__.")):
+        folder = os_path.dirname(folder)
+    return folder not in folders
 
 
 def _is_initializing(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import types
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from picklingpeer import run_main
 
 from pool._pickling import _origins
+from pool._pickling._origins import modules_by_value
 
 PLUGIN = """
 import json
@@ -452,3 +454,23 @@ assert w(operator.methodcaller("get"), rewritten.Thing()) == 8
         + "import rewritten\nassert w(rewritten.make) == [8]\n",
         tmp_path,
     )
+
+
+def test_modules_that_lie_where_they_are_looked_for_are_importable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "on")
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    before = set(modules_by_value())
+    for folder in ("on", "off"):
+        package = tmp_path / folder / f"lies{folder}"
+        package.mkdir(parents=True)
+        for file in (package / "__init__.py", package / "part.py"):
+            file.write_text("")
+            name = ".".join(file.relative_to(tmp_path / folder).with_suffix("").parts)
+            name = name.removesuffix(".__init__")
+            spec = importlib.util.spec_from_file_location(name, file)
+            assert spec is not None
+            sys.modules[name] = importlib.util.module_from_spec(spec)
+    sys.modules["byhand"] = types.ModuleType("byhand")
+    assert set(modules_by_value()) - before == {"liesoff", "liesoff.part", "byhand"}
