@@ -171,14 +171,16 @@ def begin_message() -> bool:
 def end_message() -> None:
     """Give objects what came for them, if modules have changed them since."""
     global _brought
-    for found, contents in list(_settled.values()):
-        if not _is_same(_parts(contents), _held_by(found)):
-            _put(found, contents)
-    for name, module in list(_arrived.items()):
-        _as_imported[name] = _objects_of(module)
-    _brought = None
-    for table in (_arrived, _settled, _places):
-        table.clear()
+    try:
+        for found, contents in list(_settled.values()):
+            if not _is_same(_parts(contents), _held_by(found)):
+                _put(found, contents)
+        for name, module in list(_arrived.items()):
+            _as_imported[name] = _objects_of(module)
+    finally:
+        _brought = None
+        for table in (_arrived, _settled, _places):
+            table.clear()
 
 
 def await_modules(places: dict[tuple[str, str], tuple[str, str]]) -> None:
@@ -309,11 +311,15 @@ def _imported(name: str, module: ModuleType) -> None:
 
 
 def _objects_of(module: ModuleType) -> dict[str, tuple[Any, Any]]:
-    return {
-        key: (value, _held_by(value))
-        for key, value in list(vars(module).items())
-        if id(value) not in _settled and _can_be_filled(value)
-    }
+    """Return the objects of a module that can be filled, and what they hold."""
+    objects = {}
+    for key, value in list(vars(module).items()):
+        try:
+            if id(value) not in _settled and _can_be_filled(value):
+                objects[key] = value, _held_by(value)
+        except Exception:
+            continue  # a property of its own fails: no import is to fail for that
+    return objects
 
 
 def _contents(value: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:

@@ -362,6 +362,26 @@ PROGRAMS = {
             with Pool(1) as p:
                 print(p.map(task, [0]), p.map(task, [0]), p.map(work, [0]))
         """,
+    "a module with an object that cannot be looked at": """
+        with open("odd.py", "w") as file:
+            file.write('''
+        class Base:
+            __slots__ = ("n",)
+        class Odd(Base):
+            __slots__ = ()
+            @property
+            def n(self):
+                raise RuntimeError("looked at")
+        odd = Odd()
+        ITEMS = []
+        ''')
+        from odd import ITEMS
+        ITEMS.append(1)
+        def work(_):
+            import odd
+            return odd.ITEMS, odd.ITEMS is ITEMS
+        print(Pool(1).map(work, [0]))
+        """,
     "a module that goes by another name": """
         with open("odd.py", "w") as file:
             file.write('__name__ = "even"\\nSTATE = {"n": 0}\\n')
