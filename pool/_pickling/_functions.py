@@ -154,6 +154,7 @@ def _state(
         return {}, state
     everything = attributes(func)
     versions = {name: entry.versions.observe(everything, name)[0] for name in everything}
+    entry.versions.let_go(everything)  # what was deleted is new should it come again
     return versions, state
 
 

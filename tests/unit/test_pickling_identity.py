@@ -403,8 +403,10 @@ class Spot:
 def tagged(): return vars(tagged)
 tagged.a = tagged.b = 1
 Spot.before = 1
-dumps_function(lambda: Spot)
+first = lambda: Spot
+dumps_function(first)
 del Spot.before
+dumps_function(first)
 def look(thing): return hasattr(Spot, "go"), hasattr(Spot, "tag"), tagged(), vars(thing)
 def made():
     thing = Spot()
@@ -413,9 +415,17 @@ def made():
 def delete():
     del Spot.go, tagged.a
     return look, (made(),)
-first, second = in_fork([lambda: (look, (made(),)), delete])
+def again():
+    tagged.c = Spot.before = 1
+    return (lambda: (tagged(), Spot.before)), ()
+tagged.c = 1
+dumps_function(look)
+del tagged.c
+dumps_function(look)
+first, second, third = in_fork([lambda: (look, (made(),)), delete, again])
 assert first == (True, True, {"a": 1, "b": 1}, {"more": 1}), first
 assert second == (False, True, {"b": 1}, {"more": 1}), second
+assert third == ({"b": 1, "c": 1}, 1), third
 """,
         tmp_path,
         preamble="from pool._pickling import *\n",
