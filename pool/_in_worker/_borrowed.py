@@ -104,6 +104,9 @@ class BorrowedRuntime:
             self._do("borrow", ref._kind, name, getattr(ref, "facts", None))
             self._loans[name] = 1
 
+    #: Never: the child of a fork becomes a borrower of its own.
+    foreign = False
+
     # ------------------------------------------------------------------ references
 
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:

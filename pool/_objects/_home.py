@@ -32,6 +32,10 @@ if TYPE_CHECKING:
         def usable(self) -> bool:
             """Whether it can be used: one that was given up is replaced."""
 
+        @property
+        def foreign(self) -> bool:
+            """Whether it belongs to the process that was forked."""
+
         def arrived(self, kind: str, name: bytes, facts: ActorFacts | None) -> Ref:
             """Return the reference of that name, which has just been unpickled."""
 
@@ -94,6 +98,8 @@ starter: Callable[[], Home] | None = None
 _last = 0
 #: Whether that is a home in the runtime of a program that runs already: this is a worker of it.
 borrows = False
+#: Whether this process was forked from one with a home, and may have references of that one's.
+forked = False
 
 
 def current() -> Home:
@@ -155,9 +161,10 @@ def settle_in(home: Home | None) -> None:
 
 
 def _after_fork() -> None:
-    global _starting, _last
+    global _starting, _last, forked
     _starting = _thread.RLock()
     _last = 0
+    forked = forked or _home is not None
     settle_in(None)
 
 

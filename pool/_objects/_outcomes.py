@@ -23,16 +23,18 @@ def value_of(state: int, stored: Any) -> Any:
     return unseal(stored)
 
 
-def left_behind(ref: ObjectRef) -> tuple[int, Any]:
-    """Return state and stored value that a forked child has of an object of its parent's."""
-    if ref._state:
-        return ref._state, ref._value
+def disown(ref: ObjectRef) -> None:
+    """Put an error in place of a value that was promised to the process that was forked."""
+    if ref._state or not ref._home.foreign:
+        return
     from pool.exceptions import OwnerDiedError
 
-    return FAILED, OwnerDiedError(
+    ref._watchers = None  # they are of the parent's books
+    ref._value = OwnerDiedError(
         f"{ref!r} was promised to the process that was forked; here nobody will keep "
         "that promise: pass values to children, or get() them before the fork"
     )
+    ref._state = FAILED
 
 
 def told(error: BaseException) -> None:

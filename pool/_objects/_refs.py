@@ -126,6 +126,11 @@ class ObjectRef(Ref):
         """Have `watcher` called when it is sealed; False if it is. Under the lock."""
         if self._state:
             return False
+        if self._home.foreign:
+            from pool._objects._outcomes import disown
+
+            disown(self)
+            return False
         if self._watchers is None:
             self._watchers = []
         self._watchers.append(watcher)

@@ -6,7 +6,7 @@ import os
 
 from pool._objects import _home
 from pool._objects._home import current
-from pool._objects._outcomes import told, value_of
+from pool._objects._outcomes import disown, told, value_of
 from pool._objects._parcels import is_of_store, of_runtime
 from pool._objects._refs import FAILED, ActorRef, ObjectRef
 from pool._ray import _kinds
@@ -264,7 +264,7 @@ def _get_stored(ref: Any) -> Any:
 
 
 def _values(refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
-    found = refs[0]._home.fetch(refs, timeout)
+    found = _home_of(refs).fetch(refs, timeout)
     if None in found:
         from pool.exceptions import GetTimeoutError
 
@@ -283,6 +283,18 @@ def _values(refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
             if state == FAILED:
                 told(stored)  # the first is raised; this call was about all of them
         raise
+
+
+def _home_of(refs: Sequence[ObjectRef]) -> Any:
+    """Return whom to ask about references."""
+    if _home.forked:
+        for ref in refs:
+            disown(ref)
+    home = refs[0]._home
+    if len(refs) > 1 and not home.usable:
+        # It has ended, and has left nothing open. The others may be of the one that runs now.
+        return next((ref._home for ref in refs if not ref._state), home)
+    return home
 
 
 def wait(
@@ -378,6 +390,7 @@ def _there(object_refs: list[ObjectRef], num_returns: int, timeout: float | None
                 raise _NoRef(ref)
         if len(set(object_refs)) != len(object_refs):
             raise ValueError(_TWICE)
+        home = _home_of(object_refs)
         home.settle(object_refs, num_returns, timeout)
         taken = _ready(home, object_refs, num_returns)
     return taken

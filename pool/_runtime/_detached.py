@@ -179,8 +179,8 @@ class DetachedActor(Actor):
             return
         if pending is None:
             super()._needs_met()
-        else:
-            pending._watch(lambda _: self._needs_met())
+        elif not pending._watch(lambda _: self._needs_met()):
+            self._needs_met()  # nobody will make it any more: look for the next one
 
     def _can_go(self, call: ActorCall) -> bool:
         """Return whether all is there that goes along; else look again when more of it is."""
@@ -188,8 +188,8 @@ class DetachedActor(Actor):
             pending = _pending(call.parcel)
         except TypeError:
             return True  # refused when it is its turn
-        if pending is not None:
-            pending._watch(lambda _: self._look_again(call))
+        if pending is not None and not pending._watch(lambda _: self._look_again(call)):
+            return self._can_go(call)
         return pending is None
 
     def _look_again(self, call: ActorCall) -> None:

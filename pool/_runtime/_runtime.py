@@ -16,7 +16,7 @@ from pool._local import _events as ev
 from pool._local._engine import LocalEngine
 from pool._objects import _home
 from pool._objects._codes import let_go_of_data
-from pool._objects._outcomes import left_behind, resolve_future
+from pool._objects._outcomes import disown, resolve_future
 from pool._objects._parcels import Broken, pack, seal
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
@@ -239,7 +239,8 @@ class Runtime(Aside):
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         if self.foreign:
-            resolve_future(future, *left_behind(ref))
+            disown(ref)
+            resolve_future(future, ref._state, ref._value)
             return future
 
         def resolve(ref: ObjectRef) -> None:
@@ -291,8 +292,6 @@ class Runtime(Aside):
 
         None for one that is not there: the time is over, or there is an error already to raise.
         """
-        if self.foreign:
-            return [left_behind(ref) for ref in refs]
         if len(refs) == 1:
             (ref,) = refs
             self.engine.wait(lambda: bool(ref._state), timeout, True)
@@ -324,6 +323,8 @@ class Runtime(Aside):
         ValueError
             If an actor would have to be ended for that.
         """
+        if self.foreign:
+            return  # the parent's tasks are the parent's to cancel
         error: Exception | None = self.locked(lambda: self.cancel_here(target, force, recursive))
         if error is not None:
             raise error

@@ -33,7 +33,9 @@ class Line:
 def borrower(monkeypatch: pytest.MonkeyPatch) -> Iterator[Borrower]:
     monkeypatch.setattr(_borrowers, "Link", Line)
     lending = SimpleNamespace(gone=lambda borrower, worker_id, handed: None)
-    runtime: Any = SimpleNamespace(driver=None, named={}, seals=0, failures=0, lending=lending)
+    runtime: Any = SimpleNamespace(
+        driver=None, foreign=False, named={}, seals=0, failures=0, lending=lending
+    )
     return Borrower(runtime, None, 1)  # type: ignore[arg-type]
 
 
