@@ -47,7 +47,7 @@ class Directory:
             return problem
         key = (options.namespace or self._runtime.namespace, options.name)
         if options.name:
-            known = self.find(options.name, key[0], options.detached)
+            known = self.find(options.name, key[0])
             if known is not None:
                 if options.get_if_exists:
                     return known
@@ -90,14 +90,12 @@ class Directory:
         actor.mailbox.exited("nobody holds it any more")
         return actor.hold()
 
-    def find(self, name: str, namespace: str | None, detached: bool = True) -> ActorRef | None:
+    def find(self, name: str, namespace: str | None) -> ActorRef | None:
         """Return a named actor, of this program or detached; under the lock."""
         key = (namespace or self._runtime.namespace, name)
         actor = self._names.get(key)
         if actor is not None and not (actor.mailbox.stopped or actor.mailbox.killed):
             return actor.hold()  # though it may only be finishing what it was asked to do
-        if not detached:
-            return None
         from pool._runtime import _detached
 
         found = _detached.find(key[0], name)

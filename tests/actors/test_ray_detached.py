@@ -171,6 +171,18 @@ def test_one_name_one_actor(ray: Any) -> None:
     assert ray.get(make(get_if_exists=True).add.remote()) == 12
 
 
+def test_its_name_is_taken_for_actors_that_are_not_detached(start: Any) -> None:
+    start(num_cpus=1, namespace="tests")
+    assert pool.get(make().add.remote()) == 11
+    pool.shutdown()
+    pool.init(num_cpus=1, namespace="tests")  # as another program, which has not met it
+    same = Counter.options(name="it", get_if_exists=True).remote(20)
+    assert pool.get(same.add.remote()) == 12
+    del same
+    with pytest.raises(ValueError, match="exists already"):
+        Counter.options(name="it").remote(20)
+
+
 def test_death_answers_calls_and_the_stale_name_is_free(ray: Any, runtime: Path) -> None:
     actor = make()
     pid = ray.get(actor.pid.remote())
