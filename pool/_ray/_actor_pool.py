@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from pool._ray._api import get, wait
+from pool.exceptions import ActorDiedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ class ActorPool:
 
     def __init__(self, actors: list[ActorHandle]) -> None:
         self._idle = list(actors)
-        #: By reference: the number of the value, and the actor that has it.
-        self._running: dict[ObjectRef, tuple[int, ActorHandle]] = {}
+        #: By reference, the last one of several: the number of the value, the actor that has it,
+        #: and all that the call returned.
+        self._running: dict[ObjectRef, tuple[int, ActorHandle, Any]] = {}
         self._refs: dict[int, ObjectRef] = {}
         self._next_task = 0
         self._next_return = 0
@@ -87,8 +89,9 @@ class ActorPool:
             self._waiting.append((fn, value))
 
     def _start(self, actor: ActorHandle, fn: Callable[..., ObjectRef], value: Any) -> None:
-        ref = fn(actor, value)
-        self._running[ref] = (self._next_task, actor)
+        promised: Any = fn(actor, value)
+        ref = promised[-1] if isinstance(promised, list) else promised
+        self._running[ref] = (self._next_task, actor, promised)
         self._refs[self._next_task] = ref
         self._next_task += 1
 
@@ -99,12 +102,22 @@ class ActorPool:
     def get_next(self, timeout: float | None = None, ignore_if_timedout: bool = False) -> Any:
         """Return the next result in order of submission.
 
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for it.
+        ignore_if_timedout : bool
+            Drop it if it is not there in time: the one after it is the next, and its actor is
+            given other work, which waits there for the end of the call.
+
         Raises
         ------
         StopIteration
             If there is none.
         TimeoutError
-            If it is not there within `timeout` seconds.
+            If it is not there in time.
+        ActorDiedError
+            If its actor is dead. That one is given no more work, unless there is no other.
         """
         if not self.has_next():
             raise StopIteration("there are no more results")
@@ -114,7 +127,7 @@ class ActorPool:
         ref = self._refs[self._next_return]
         if not wait([ref], timeout=timeout)[0]:
             if ignore_if_timedout:
-                return None
+                self._return_actor(self._take_out(ref)[0])
             raise TimeoutError(f"the next result was not there within {timeout} s")
         self._next_return += 1
         return self._finish(ref)
@@ -122,21 +135,32 @@ class ActorPool:
     def get_next_unordered(
         self, timeout: float | None = None, ignore_if_timedout: bool = False
     ) -> Any:
-        """Return whichever result comes first; raises as `get_next`."""
+        """Return whichever result comes first; raises as `get_next`, and drops none."""
         if not self.has_next():
             raise StopIteration("there are no more results")
         ready, _ = wait(list(self._running), timeout=timeout)
         if not ready:
-            if ignore_if_timedout:
-                return None
             raise TimeoutError(f"no result was there within {timeout} s")
         return self._finish(ready[0])
 
     def _finish(self, ref: ObjectRef) -> Any:
-        number, actor = self._running.pop(ref)
+        actor, promised = self._take_out(ref)
+        died = False
+        try:
+            return get(promised)
+        except ActorDiedError as error:  # or what the method, or an argument, has of another one
+            died = error.actor_id == actor._actor_id.hex()
+            raise
+        finally:
+            # A dead one would fail all that waits, faster than others work. The last one is to:
+            # what waits for an actor has no other way to an outcome.
+            if not (died and (self._idle or self._running)):
+                self._return_actor(actor)
+
+    def _take_out(self, ref: ObjectRef) -> tuple[ActorHandle, Any]:
+        number, actor, promised = self._running.pop(ref)
         del self._refs[number]
-        self._return_actor(actor)
-        return get(ref)
+        return actor, promised
 
     def _return_actor(self, actor: ActorHandle) -> None:
         if self._waiting:
@@ -160,6 +184,6 @@ class ActorPool:
         ValueError
             If it is in the pool already.
         """
-        if actor in self._idle or any(actor == busy for _, busy in self._running.values()):
+        if actor in self._idle or any(actor == busy for _, busy, _ in self._running.values()):
             raise ValueError("this actor is in the pool already")
         self._return_actor(actor)

@@ -400,3 +400,65 @@ def test_actor_pool(ray: Any) -> None:
     workers.push(idle)
     with pytest.raises(ValueError, match="already"):
         workers.push(idle)
+
+
+def outcomes(workers: Any) -> list[Any]:
+    """Return all results that are to come, or the names of their errors."""
+    found = []
+    while workers.has_next():
+        try:
+            found.append(workers.get_next())
+        except exceptions.RayError as error:
+            found.append(type(error).__name__)
+    return found
+
+
+def test_dead_actors_get_no_more_of_the_work(ray: Any) -> None:
+    mortal, other = Counter.remote(), Counter.remote()
+    workers = ray.util.ActorPool([other, mortal])
+    workers.submit(lambda actor, value: actor.die.remote(), 0)
+    for _ in range(6):
+        workers.submit(lambda actor, value: actor.add.remote(), 0)
+    assert outcomes(workers) == ["ActorDiedError", 1, 2, 3, 4, 5, 6]
+
+
+def test_nothing_is_lost_with_the_last_actor(ray: Any) -> None:
+    workers = ray.util.ActorPool([Counter.remote()])
+    for method in ("add", "die", "add", "add"):
+        workers.submit(lambda actor, name: getattr(actor, name).remote(), method)
+    assert outcomes(workers) == [1, *["ActorDiedError"] * 3]
+
+
+def test_who_meets_a_dead_actor_is_not_dead(ray: Any) -> None:
+    dead, *actors = (Counter.remote() for _ in range(3))
+    ray.kill(dead)
+    failed = dead.add.remote()
+    workers = ray.util.ActorPool(actors)
+    for value in [dead, dead, dead]:
+        workers.submit(lambda actor, value: actor.call_other.remote(value), value)
+        workers.submit(lambda actor, value: actor.add.remote(value), failed)
+    assert set(outcomes(workers)) == {"ActorDiedError", "RayTaskError(ActorDiedError)"}
+    assert {workers.pop_idle(), workers.pop_idle()} == set(actors)
+
+
+def test_calls_of_an_actor_pool_with_several_values(ray: Any) -> None:
+    workers = ray.util.ActorPool([Counter.remote(3)])
+    assert list(workers.map(lambda actor, _: actor.both.remote(), range(2))) == [[3, -3]] * 2
+    unordered = workers.map_unordered(lambda actor, _: actor.both.remote(), range(2))
+    assert list(unordered) == [[3, -3]] * 2
+
+
+def test_results_that_are_late_are_dropped_on_request(ray: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    workers = ray.util.ActorPool([Counter.remote()])
+    workers.submit(lambda actor, value: actor.hold.remote(value), str(gate))
+    workers.submit(lambda actor, value: actor.add.remote(value), 5)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            workers.get_next(timeout=0)
+    with pytest.raises(TimeoutError):
+        workers.get_next(timeout=0, ignore_if_timedout=True)
+    gate.write_text("free")
+    assert workers.get_next() == 5
+    assert not workers.has_next()
