@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from types import GetSetDescriptorType, MemberDescriptorType
+from weakref import WeakValueDictionary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,9 +107,7 @@ def raised_by(function_name: str, cause: BaseException) -> RayTaskError:
     if isinstance(cause, RayTaskError):
         # A task that got another one's error: the one that went wrong first is named.
         function_name, cause = cause.function_name, cause.cause
-    kind = _class_for(type(cause))
-    error = kind.__new__(kind, function_name, cause)
-    RayTaskError.__init__(error, function_name, cause)
+    error = _instance(_class_for(cause), function_name, cause)
     attributes = getattr(cause, "__dict__", {})
     for name, value in attributes.items():
         if name not in ("function_name", "cause", "args"):
@@ -139,25 +138,44 @@ def _fields_in_c(cause: BaseException) -> Iterator[tuple[str, Any]]:
 
 _FIELDS = (MemberDescriptorType, GetSetDescriptorType)
 
-_classes: dict[type, type[RayTaskError]] = {}
+#: By the cause's class; each goes with its last error, for a task may define a new one each time.
+_classes: WeakValueDictionary[type, type[RayTaskError]] = WeakValueDictionary()
 
 
-def _class_for(kind: type[BaseException]) -> type[RayTaskError]:
+def _class_for(cause: BaseException) -> type[RayTaskError]:
+    kind = type(cause)
     known = _classes.get(kind)
     if known is None:
         known = RayTaskError
-        if issubclass(kind, Exception):
+        if isinstance(cause, Exception):
             try:
-                known = type(
-                    f"RayTaskError({kind.__name__})",
-                    (RayTaskError, kind),
-                    {"__module__": __name__, "__str__": RayTaskError.__str__},
-                )
-                known.__new__(known, "", None)
+                known = type(f"RayTaskError({kind.__name__})", (RayTaskError, kind), dict(_OURS))
+                _instance(known, "", cause)
             except Exception:  # a final class, two layouts, a `__new__` of its own
                 known = RayTaskError
-        _classes[kind] = known
+        if known is not RayTaskError:
+            _classes[kind] = known
     return known
+
+
+#: What an error has of this module, whatever the cause's class makes of these names: properties,
+#: perhaps, which cannot be set.
+_OURS = {
+    "__module__": __name__,
+    "__str__": RayTaskError.__str__,
+    "args": BaseException.args,
+    "cause": None,
+    "function_name": "",
+}
+
+
+def _instance(kind: type[RayTaskError], function_name: str, cause: BaseException) -> RayTaskError:
+    given: tuple[Any, ...] = function_name, cause
+    if isinstance(cause, ExceptionGroup):
+        given = cause.message, cause.exceptions  # it looks at them when it is made
+    error = kind.__new__(kind, *given)
+    RayTaskError.__init__(error, function_name, cause)
+    return error
 
 
 class WorkerCrashedError(RayError):

@@ -237,3 +237,70 @@ def test_the_end_of_an_iterator_is_an_error_where_it_is_awaited(ray: Any) -> Non
     assert isinstance(caught.value.cause, StopIteration)
     with pytest.raises(StopIteration):  # as one of such an iterator expects it
         ray.get(items.next.remote())
+
+
+class Explained(Exception):
+    """Have properties of names that a `RayTaskError` sets."""
+
+    @property
+    def cause(self) -> str:
+        return "its own"
+
+    @property
+    def args(self) -> tuple[str]:  # type: ignore[override]  # it cannot be set
+        return ("its own",)
+
+
+def test_errors_with_properties_of_the_same_names(ray: Any) -> None:
+    @ray.remote
+    def fail() -> None:
+        raise Explained
+
+    with pytest.raises(Explained) as caught:
+        ray.get(fail.remote())
+    cause: Any = caught.value.cause
+    assert isinstance(cause, Explained)
+    assert cause.cause == "its own"
+
+
+def test_groups_of_errors_are_groups(ray: Any) -> None:
+    @ray.remote
+    class Group:
+        async def fail(self) -> None:
+            async with asyncio.TaskGroup() as tasks:
+                for fail in (self.one, self.other):
+                    tasks.create_task(fail())
+
+        async def one(self) -> None:
+            raise ValueError("one")
+
+        async def other(self) -> None:
+            raise KeyError("other")
+
+    met = []
+    try:
+        ray.get(Group.remote().fail.remote())
+    except* ValueError as group:
+        met += group.exceptions
+    except* KeyError as group:
+        met += group.exceptions
+    assert [type(error) for error in met] == [ValueError, KeyError]
+    with pytest.raises(ExceptionGroup, match="unhandled errors") as caught:
+        ray.get(Group.remote().fail.remote())
+    assert isinstance(caught.value, exceptions.RayTaskError)
+
+
+def test_classes_that_each_task_defines_are_forgotten(ray: Any) -> None:
+    @ray.remote
+    def fail() -> None:
+        class Local(Exception):
+            pass
+
+        raise Local
+
+    before = len(exceptions._classes)
+    for _ in range(5):
+        with pytest.raises(exceptions.RayTaskError, match="Local"):
+            ray.get(fail.remote())
+    gc.collect()
+    assert len(exceptions._classes) <= before
