@@ -423,7 +423,8 @@ class ActorHost:
         finished = perf_counter()
         complete_lines()
         self._forget_drops(number)
-        leaves = isinstance(error, SystemExit | AsyncioActorExit)
+        # In a task, which is no actor, it is an error like any other.
+        leaves = isinstance(error, SystemExit | AsyncioActorExit) and not self.is_task
         if leaves:
             self.leaves = True  # for good: other calls may still be answered
         status = LEFT if leaves else ERROR

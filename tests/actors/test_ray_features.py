@@ -268,6 +268,19 @@ def test_tasks_with_resources_of_their_own(start: Any, tmp_path: Path) -> None:
         ray.get(fail.options(num_cpus=2).remote("in its own process"))
 
 
+@pytest.mark.parametrize("num_cpus", [1, 2])
+def test_a_task_that_exits_has_failed(ray: Any, tmp_path: Path, num_cpus: int) -> None:
+    @ray.remote(num_cpus=num_cpus, max_retries=3)
+    def leave() -> None:
+        with open(tmp_path / "runs", "a") as runs:
+            runs.write("x")
+        raise SystemExit("enough")
+
+    with pytest.raises(exceptions.RayTaskError, match="SystemExit: enough"):
+        ray.get(leave.remote())
+    assert (tmp_path / "runs").read_text() == "x"
+
+
 def test_actors_take_cpus_from_tasks(ray: Any) -> None:
     counters = [Counter.options(num_cpus=1).remote() for _ in range(2)]
     assert ray.get([c.add.remote() for c in counters]) == [1, 1]
