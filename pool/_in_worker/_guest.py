@@ -49,9 +49,8 @@ def visit(runtime: int) -> None:
     if home is not None and _host:
         # Of a runtime that was shut down meanwhile.
         home.leave()
-        _home.settle_in(None)
-    elif home is not None:
-        return  # it is a worker of a runtime, or has one of its own
+    # One that a task has started here has the references that it has made, and no others.
+    _home.settle_in(None)
     _host[:] = [runtime]
     _home.borrow(_start)
 

@@ -208,6 +208,27 @@ def test_pool_outlives_the_runtime_whose_guest_it_was(start: Any) -> None:
     workers.join()
 
 
+def double_here(value: Any) -> Any:
+    """Start a runtime of this worker's own, unless it has met another one."""
+    if not _seen:
+        _seen.append(Counter.remote())
+    return pool.get(double.remote(value)), pool.get(_seen[0].add.remote())
+
+
+def test_worker_that_had_a_runtime_of_its_own_becomes_a_guest(ray: Any) -> None:
+    counter = Counter.remote(10)
+    with Pool(1) as workers:
+        assert workers.apply(double_here, (2,)) == (4, 1)
+        assert workers.apply(opened, ([pool.put(5)],)) == [5]
+        assert workers.apply(add_five, (counter,)) == 15
+        assert workers.apply(double_here, (3,)) == (6, 2)
+    workers.join()
+
+
+def add_five(counter: Any) -> Any:
+    return pool.get(counter.add.remote(5))
+
+
 class Lookup:
     """Says in its own way that it has no such attribute."""
 
