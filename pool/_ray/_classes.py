@@ -186,6 +186,14 @@ class ActorClass:
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self.__kind)})
 
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        """Refuse to be a base, as Ray does: whether the new class is one of actors is not said."""
+        title = self.__code.title
+        raise TypeError(
+            f"actor class {title!r} cannot be a base of another class; derive both from one that "
+            "is not decorated, and decorate them"
+        )
+
     def __instancecheck__(self, instance: object) -> bool:
         return isinstance(instance, self.__kind)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ REFUSED: dict[str, tuple[Act, type[Exception], str]] = {
     "a name of an actor": (lambda: Counter.options(name=[1]).remote(), TypeError, r"name=\[1\]"),
     "a namespace": (
         lambda: Counter.options(name="x", namespace=5).remote(), TypeError, "namespace=5"
+    ),
+    "an actor class as a base": (
+        lambda: types.new_class("Derived", (Counter,)), TypeError, "'Counter' cannot be a base"
     ),
     "a name that is no text": (lambda: pool.get_actor("a\udcff"), ValueError, "surrogates"),
     "a name to find": (lambda: pool.get_actor([1]), TypeError, r"name=\[1\]"),  # type: ignore[arg-type]
