@@ -11,14 +11,18 @@
     │   ├── ActorUnavailableError it died during the call and is being restarted
     ├── TaskUnschedulableError    (+ ValueError) this machine has not what it asks for
     ├── ActorUnschedulableError
+    ├── ActorAlreadyExistsError   (+ ValueError) another actor has that name
     ├── TaskCancelledError        (+ concurrent.futures.CancelledError)
     ├── GetTimeoutError           (+ TimeoutError) `get` waited long enough
     ├── ObjectLostError
     │   ├── OwnerDiedError        the program that owned the object is gone
-    │   └── ObjectFreedError, ReferenceCountingAssertionError, ObjectReconstructionFailedError
-    ├── ObjectStoreFullError, OutOfDiskError, PendingCallsLimitExceeded
+    │   ├── ObjectFreedError, ReferenceCountingAssertionError, ObjectReconstructionFailedError
+    │   └── ObjectFetchTimedOutError
+    ├── ObjectStoreFullError, OutOfDiskError, PlasmaObjectNotAvailable, UnserializableException
+    ├── PendingCallsLimitExceeded an actor has more calls waiting than it takes
     ├── RaySystemError            the runtime itself failed
-    └── RuntimeEnvSetupError, CrossLanguageError, NodeDiedError, AsyncioActorExit
+    ├── RuntimeEnvSetupError, CrossLanguageError, NodeDiedError, LocalRayletDiedError
+    └── ActorPlacementGroupRemoved, TaskPlacementGroupRemoved, AsyncioActorExit
 
 Errors carry fields and survive pickling.
 """
@@ -35,13 +39,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "ActorAlreadyExistsError",
     "ActorDiedError",
+    "ActorPlacementGroupRemoved",
     "ActorUnavailableError",
     "ActorUnschedulableError",
     "AsyncioActorExit",
     "CrossLanguageError",
     "GetTimeoutError",
+    "LocalRayletDiedError",
     "NodeDiedError",
+    "ObjectFetchTimedOutError",
     "ObjectFreedError",
     "ObjectLostError",
     "ObjectReconstructionFailedError",
@@ -50,6 +58,7 @@ __all__ = [
     "OutOfMemoryError",
     "OwnerDiedError",
     "PendingCallsLimitExceeded",
+    "PlasmaObjectNotAvailable",
     "RayActorError",
     "RayError",
     "RaySystemError",
@@ -57,7 +66,9 @@ __all__ = [
     "ReferenceCountingAssertionError",
     "RuntimeEnvSetupError",
     "TaskCancelledError",
+    "TaskPlacementGroupRemoved",
     "TaskUnschedulableError",
+    "UnserializableException",
     "WorkerCrashedError",
 ]
 
@@ -229,6 +240,10 @@ class TaskUnschedulableError(RayError, ValueError):
     """Say that this machine does not have what a task or an actor asks for."""
 
 
+class ActorAlreadyExistsError(RayError, ValueError):
+    """Say that another actor has the name that a new one is to have."""
+
+
 class TaskCancelledError(RayError, CancelledError):
     """Say that a task was cancelled."""
 
@@ -249,12 +264,24 @@ class ObjectFreedError(ObjectLostError):
     """Say that an object was freed by hand."""
 
 
-class ReferenceCountingAssertionError(ObjectLostError):
+class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
     """Say that an object was freed although somebody held it."""
 
 
 class ObjectReconstructionFailedError(ObjectLostError):
     """Say that an object could not be made anew."""
+
+
+class ObjectFetchTimedOutError(ObjectLostError):
+    """Say that an object did not come from another machine in time."""
+
+
+class PlasmaObjectNotAvailable(RayError):  # Ray's name
+    """Say that an object was not in the store in time."""
+
+
+class UnserializableException(RayError):  # Ray's name
+    """Say that an exception could not be unpickled."""
 
 
 class ObjectStoreFullError(RayError):
@@ -283,6 +310,18 @@ class CrossLanguageError(RayError):
 
 class NodeDiedError(RayError):
     """Say that a machine is gone."""
+
+
+class LocalRayletDiedError(RayError):
+    """Say that the process that runs the tasks of a machine is gone."""
+
+
+class ActorPlacementGroupRemoved(RayError):  # Ray's name
+    """Say that the resources that were set aside for an actor are gone."""
+
+
+class TaskPlacementGroupRemoved(RayError):  # Ray's name
+    """Say that the resources that were set aside for a task are gone."""
 
 
 class AsyncioActorExit(RayError):  # Ray's name

@@ -230,6 +230,8 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     ------
     GetTimeoutError
         If one is not there in time.
+    ValueError, TypeError
+        If it is neither a reference nor a list; if there is something else in the list.
     Exception
         What the task raised, as soon as that is known, without waiting for the others: an
         instance of its class and of `RayTaskError`.
@@ -249,7 +251,7 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
         if not isinstance(ref, ObjectRef):
             mixed = is_of_store(ref)
             if not mixed:
-                raise ValueError(f"get: a list of ObjectRef is expected; there is {ref!r} in it")
+                raise TypeError(f"get: a list of ObjectRef is expected; there is {ref!r} in it")
     if not mixed:
         return _values(object_refs, timeout) if object_refs else []
     promised = [ref for ref in object_refs if isinstance(ref, ObjectRef)]

@@ -51,7 +51,9 @@ class Directory:
             if known is not None:
                 if options.get_if_exists:
                     return known
-                return ValueError(
+                from pool.exceptions import ActorAlreadyExistsError
+
+                return ActorAlreadyExistsError(
                     f"an actor named {options.name!r} exists already in namespace {key[0]!r}; "
                     "use get_actor, or give get_if_exists=True"
                 )

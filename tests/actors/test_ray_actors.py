@@ -167,8 +167,9 @@ def test_named_actor(ray: Any) -> None:
     found = ray.get_actor("one", namespace="here")
     assert found == counter
     assert ray.get(found.add.remote()) == 2
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(exceptions.ActorAlreadyExistsError, match="exists already") as taken:
         Counter.options(name="one", namespace="here").remote()
+    assert isinstance(taken.value, ValueError)
     same = Counter.options(name="one", namespace="here", get_if_exists=True).remote()
     assert same == counter
     ray.kill(counter)

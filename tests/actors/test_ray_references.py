@@ -503,7 +503,7 @@ def test_two_types_that_are_taken_in_each_others_place(ray: Any) -> None:
     assert three == 3 and array.sum() == sum(range(50_000))
     with pytest.raises(TypeError, match="ObjectRef"):
         store.get(5)
-    with pytest.raises(ValueError, match="ObjectRef"):
+    with pytest.raises(TypeError, match="ObjectRef"):
         pool.get([put, 5])
 
 
