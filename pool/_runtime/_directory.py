@@ -26,11 +26,14 @@ class Directory:
     ----------
     alive : set of Actor
         All that are not dead for good.
+    ended : Exception or None
+        What actors get, and tasks with processes of their own, that come too late: all are ended.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.alive: set[Actor] = set()
+        self.ended: Exception | None = None
         self._names: dict[tuple[str, str], Actor] = {}
 
     def create(self, code: Any, parcel: Any, options: Any) -> ActorRef | Exception:
@@ -39,9 +42,11 @@ class Directory:
         Returns
         -------
         ActorRef or Exception
-            An error if its name is taken, or if it asks for more than there is. Not
+            An error if its name is taken, if it asks for more than there is, or at the end. Not
             raised: an exception under the lock means that the books are broken.
         """
+        if self.ended is not None:
+            return self.ended
         problem = self._runtime.grants.unschedulable(options.resources, code.title)
         if problem is not None:
             return problem
@@ -98,6 +103,8 @@ class Directory:
         actor = self._names.get(key)
         if actor is not None and not (actor.mailbox.stopped or actor.mailbox.killed):
             return actor.hold()  # though it may only be finishing what it was asked to do
+        if self.ended is not None:
+            return None
         from pool._runtime import _detached
 
         found = _detached.find(key[0], name)
@@ -126,3 +133,14 @@ class Directory:
         for key, known in list(self._names.items()):
             if known is actor:
                 del self._names[key]
+
+    def end_all(self) -> None:
+        """End all actors, and have none made any more, by whatever thread: nobody would end it."""
+        from pool._errors import PoolTerminated
+
+        why = "the runtime was shut down"
+        self.ended = PoolTerminated(why)
+        for actor in list(self.alive):
+            actor.mailbox.refused(why)
+            actor.carry_out(actor.mailbox.exited(why))
+        self._runtime.processes.leave()

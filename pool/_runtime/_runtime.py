@@ -458,7 +458,7 @@ class Runtime(Aside):
         if self.driver.closed or self._owner != os.getpid():
             self.outputs.finish(forked=self._owner != os.getpid())
             return
-        self.locked(self._end_actors)
+        self.locked(self.directory.end_all)
         self.processes.end_all()
         self.engine.terminate()
         self.processes.close()
@@ -468,13 +468,6 @@ class Runtime(Aside):
         # What they wrote until the last moment.
         self.outputs.finish()
         self.logs.call_back()
-
-    def _end_actors(self) -> None:
-        self.task_processes.stopping = True
-        for actor in list(self.directory.alive):
-            actor.mailbox.refused("the runtime was shut down")
-            actor.carry_out(actor.mailbox.exited("the runtime was shut down"))
-        self.processes.leave()
 
     def forked(self) -> None:
         """Let go, in a forked child, of what belongs to the parent."""

@@ -35,8 +35,6 @@ class TaskProcesses:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        #: Whether nothing is tried again any more: all processes are being ended.
-        self.stopping = False
 
     def start(self, call: TaskCall) -> None:
         """Run a task whose arguments are there in a process of its own."""
@@ -48,6 +46,9 @@ class TaskProcesses:
             call.fail(call.cancellation())
             return
         runtime = self._runtime
+        if runtime.directory.ended is not None:
+            call.fail(runtime.directory.ended)
+            return
         options = ActorOptions()
         options.resources = dict(call.options.resources or {})
         options.environ = call.options.environ
@@ -129,7 +130,7 @@ class _OneCall(ActorCall):
         if self.cancelled and (died or isinstance(getattr(error, "cause", error), STOPPED)):
             error = self.cancellation()
         elif died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
-            if task.retries and not (runtime.task_processes.stopping or runtime.driver.crashed):
+            if task.retries and not (runtime.directory.ended or runtime.driver.crashed):
                 task.retries -= task.retries > 0
                 self.leave()
                 runtime.later(lambda: runtime.task_processes.start(task))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from raytasks import Counter, double
 
 import pool
 from pool import exceptions
@@ -280,3 +281,31 @@ def test_an_async_actor_that_cannot_be_made(ray: Any) -> None:
 
     with pytest.raises(exceptions.ActorDiedError, match="not today"):
         ray.get(Refusing.remote().run.remote())
+
+
+def test_what_comes_in_the_midst_of_the_end_is_not_begun(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would end it, and who waits for it would hold up the end."""
+    made = Counter.options(name="made").remote()
+    ray.get(made.add.remote())
+    processes = made._ref._home.processes
+    end_all = processes.end_all
+    late = []
+
+    def meanwhile() -> None:
+        end_all()
+        for act in (
+            Counter.remote,
+            lambda: ray.get_actor("made"),
+            lambda: ray.get(double.options(num_cpus=2).remote(1)),
+        ):
+            with pytest.raises((pool.PoolTerminated, ValueError)) as refused:
+                act()
+            late.append(str(refused.value))
+
+    monkeypatch.setattr(processes, "end_all", meanwhile)
+    ray.shutdown()
+    shut_down = "the runtime was shut down"
+    assert late[0] == late[2] == shut_down
+    assert "no actor named 'made'" in late[1]
