@@ -441,7 +441,9 @@ class ActorHost:
 
         Not before: who sees that may wait no longer for an actor that others keep, and end it.
         """
-        partings, self._partings = self._partings, []
+        # Of none, if what has left was no call: then the runtime alone is told.
+        partings = self._partings or [((RESULT, 0, LEFT, 0.0, 0.0), [])]
+        self._partings = []
         for message in partings:
             try:
                 self.channel.send(*message)

@@ -13,11 +13,13 @@ from pool._objects._protocol import CALL, DROP, STREAM
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from concurrent.futures import ThreadPoolExecutor
-    from typing import Any
+    from typing import Any, TypeVar
 
     from pool._in_worker._actor import ActorHost
+
+    T = TypeVar("T")
 
 
 def serve_threads(host: ActorHost, concurrency: int) -> None:
@@ -29,7 +31,8 @@ def serve_threads(host: ActorHost, concurrency: int) -> None:
     finally:
         # Where one of them has left, the others run to their ends, as in Ray.
         executor.shutdown(wait=left, cancel_futures=True)
-    host.part()
+    if left:
+        host.part()
 
 
 def threads(concurrency: int) -> ThreadPoolExecutor:
@@ -100,12 +103,39 @@ def serve_async(host: ActorHost, concurrency: int, construct: Callable[[], bool]
     """
     import asyncio
 
+    server = AsyncServer(host, asyncio.Semaphore(concurrency))
+
     async def live() -> None:
         if construct():
-            await AsyncServer(host, asyncio.Semaphore(concurrency)).serve()
+            await server.serve()
+
+    run(live(), server.leave)
+
+
+def run(main: Coroutine[Any, Any, T], leave: Callable[[], None]) -> T:
+    """Run a coroutine on an event loop of its own, as `asyncio.run` does, to its end.
+
+    `SystemExit`, and what `exit_actor` raises, goes through the loop if a task of the actor's own
+    raises it, or a callback: the loop stops. Here it goes on, since what else runs has to end, too.
+
+    Parameters
+    ----------
+    main : coroutine
+    leave : callable
+        Called in that case: the actor is to end.
+    """
+    import asyncio
 
     with asyncio.Runner() as runner:
-        runner.run(live())
+        loop = runner.get_loop()
+        task = loop.create_task(main)
+        while True:
+            try:
+                return loop.run_until_complete(task)
+            except SystemExit:
+                if task.done():
+                    raise
+                leave()
 
 
 class AsyncServer:
@@ -146,11 +176,12 @@ class AsyncServer:
             loop.remove_reader(fd)
         while self.left and self._tasks:
             await asyncio.wait(list(self._tasks.values()))
-        self._host.part()
+        if self.left:
+            self._host.part()
 
     def leave(self) -> None:
         """Take no more calls: the actor leaves. Those that run go on to their ends, as in Ray."""
-        self.left = True
+        self.left = self._host.leaves = True
         self._end.set()
 
     def _on_readable(self) -> None:

@@ -191,7 +191,7 @@ class Detached:
     def _run_async(self, first: Channel | None, construct: Callable[[], bool]) -> bool:
         import asyncio
 
-        from pool._in_worker._concurrent import AsyncServer
+        from pool._in_worker._concurrent import AsyncServer, run
 
         slots = asyncio.Semaphore(self._config["concurrency"] or ASYNC_CONCURRENCY)
 
@@ -230,7 +230,7 @@ class Detached:
 
         servers: set[AsyncServer] = set()
         left = asyncio.Event()
-        return asyncio.run(main())
+        return run(main(), left.set)
 
 
 class _Speaking(threading.local):

@@ -22,6 +22,7 @@ actor -> runtime
     ``(RESULT, number, status, begun, finished)``: a packet of the stored value (a list of
     them if it returns several), of an exception, or of the number of values that were yielded.
     ``begun``, ``finished``: readings of `time.perf_counter`; ``begun`` is 0 if it never ran.
+    ``number`` is 0, and there is no packet, if the actor leaves and no call does.
     ``(YIELDED, number, index)``: a packet of one stored value.
     ``(CLIENT, "borrower")`` with the descriptor of a socket: see below. ``(CLIENT, "output")``
     with those of two pipes: what is written to descriptors 1 and 2. Workers of tasks send

@@ -363,6 +363,8 @@ class Actor:
         self, number: int, status: int, begun: float, finished: float, blobs: list[Any]
     ) -> None:
         call, commands = self.mailbox.answered(number)
+        if status == protocol.LEFT:
+            self.left = True
         if call is not None:
             failed = status != protocol.VALUE
             if begun:
@@ -380,7 +382,6 @@ class Actor:
             elif status == protocol.VALUE:
                 self._deliver(call, answer)
             elif status == protocol.LEFT:
-                self.left = True
                 call.fail(self._death(call.method, "it left by exit_actor()"))
             else:
                 self._failed(call, answer)

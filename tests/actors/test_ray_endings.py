@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,78 @@ def test_calls_that_run_when_an_actor_leaves_go_on_to_their_ends(
     for ref in (leaving, late):
         with pytest.raises(exceptions.ActorDiedError):
             ray.get(ref)
+
+
+@pool.remote
+class Leaver:
+    """Leave by a task of its own."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    async def ready(self) -> None:
+        """Do nothing."""
+
+    async def exit(self) -> None:
+        pool.actor.exit_actor()
+
+    async def awaited(self) -> None:
+        await asyncio.create_task(self.exit())
+
+    async def gathered(self) -> None:
+        await asyncio.gather(self.exit(), asyncio.sleep(30))
+
+    async def grouped(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.exit())
+
+    async def limited(self) -> None:
+        await asyncio.wait_for(self.exit(), 30)
+
+    async def hold(self, gate: str) -> str:
+        return await asyncio.to_thread(Path(gate).read_text)
+
+    async def in_background(self) -> None:
+        self.task = asyncio.create_task(self.exit())
+
+    async def by_a_callback(self) -> None:
+        asyncio.get_running_loop().call_soon(sys.exit)
+
+    def __ray_shutdown__(self) -> None:
+        note(self.folder, "shutdown")
+
+
+@pytest.mark.parametrize("lifetime", [None, "detached"])
+@pytest.mark.parametrize("method", ["awaited", "gathered", "grouped", "limited"])
+def test_an_async_actor_leaves_by_a_task_of_its_own(
+    ray: Any, tmp_path: Path, method: str, lifetime: str | None
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    options = {"lifetime": lifetime, "name": "it", "max_restarts": 1}
+    leaver = Leaver.options(**options).remote(str(tmp_path))
+    held = leaver.hold.remote(str(gate))
+    with open(gate, "w") as file:
+        left = getattr(leaver, method).remote()
+        ray.wait([left], timeout=0.1)
+        file.write("held")
+    assert ray.get(held) == "held"
+    for ref in (left, leaver.exit.remote()):
+        with pytest.raises(exceptions.ActorDiedError, match="exit_actor"):
+            ray.get(ref)
+    diary = tmp_path / "diary"
+    while not (diary.exists() and diary.read_text() == "shutdown\n"):
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("method", ["in_background", "by_a_callback"])
+def test_an_async_actor_leaves_beside_its_calls(ray: Any, tmp_path: Path, method: str) -> None:
+    leaver = Leaver.options(max_restarts=1).remote(str(tmp_path))
+    assert ray.get(getattr(leaver, method).remote()) is None
+    with pytest.raises(exceptions.ActorDiedError, match="exit_actor"):
+        while True:
+            ray.get(leaver.ready.remote())
+    assert (tmp_path / "diary").read_text() == "shutdown\n"
 
 
 def test_a_failing_end_is_told(ray: Any, capsys: pytest.CaptureFixture[str]) -> None:
