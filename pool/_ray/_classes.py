@@ -228,7 +228,7 @@ def facts_of(kind: type) -> ActorFacts:
     methods: dict[str, tuple[Any, bool, Any]] = dict(BUILT_IN)
     is_async = False
     for name, function, definition in _kinds.methods_of(kind):
-        if hasattr(ActorHandle, name):
+        if name in _OF_HANDLES:
             continue  # asked of the handle: that is what it says of itself
         yields = _kinds.yields(function)
         is_async |= _kinds.is_async(function)
@@ -282,6 +282,10 @@ class ActorHandle:
 
     def __repr__(self) -> str:
         return f"Actor({self._ref.facts.title}, {self._actor_id.hex()})"
+
+
+#: What handles have themselves; not what `hasattr` finds in their type besides: `__call__`, `mro`.
+_OF_HANDLES = frozenset().union(*map(vars, ActorHandle.__mro__))
 
 
 class ActorMethod:

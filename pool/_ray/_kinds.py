@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
 from types import FunctionType
 
 TYPE_CHECKING = False
@@ -43,6 +44,8 @@ def methods_of(kind: type) -> Iterator[tuple[str, FunctionType, Any]]:
         found.update(vars(base))
     for name, definition in found.items():
         value = definition
+        if isinstance(value, partialmethod):
+            value = value.func
         if isinstance(value, staticmethod | classmethod):
             value = value.__func__
         if isinstance(value, FunctionType):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from typing import Any
 
@@ -20,6 +21,14 @@ class Sized:
 
     def __getitem__(self, key: Any) -> Any:
         return key
+
+    def __call__(self, number: int = 1) -> int:
+        return number
+
+    def mro(self) -> str:  # as a class has it
+        return "its own"
+
+    double = functools.partialmethod(__call__, number=2)
 
     def __repr__(self) -> str:
         return "of the actor"
@@ -105,6 +114,8 @@ def test_what_init_returns() -> None:
 def test_dunder_methods_of_a_handle(ray: Any) -> None:
     sized = Sized.remote()
     assert ray.get([sized.__len__.remote(), sized.__getitem__.remote(3)]) == [7, 3]
+    assert ray.get([sized.__call__.remote(5), sized.double.remote()]) == [5, 2]
+    assert ray.get(sized.mro.remote()) == "its own"
     assert repr(sized).startswith("Actor(Sized, ")
     with pytest.raises(AttributeError):
         _ = sized.__enter__
