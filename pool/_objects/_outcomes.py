@@ -38,10 +38,11 @@ def disown(ref: ObjectRef) -> None:
 
 
 def told(error: BaseException) -> None:
-    """Note that somebody meets an error, so that the program need not tell of it."""
-    untold = getattr(error, "_untold", None)
-    if untold is not None:
-        untold.told()
+    """Note that somebody meets an error, and its cause, so that the program need not tell of it."""
+    for met in (error, error.__cause__):
+        untold = getattr(met, "_untold", None)
+        if untold is not None:
+            untold.told()
 
 
 def raisable(error: BaseException) -> BaseException:

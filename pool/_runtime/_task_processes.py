@@ -11,6 +11,7 @@ import _signal
 
 from pool._local._interrupts import AGAIN
 from pool._objects._options import ActorOptions
+from pool._objects._outcomes import told
 from pool._objects._parcels import pack
 from pool._objects._refs import ActorFacts
 from pool._runtime._actor_calls import ActorCall
@@ -128,10 +129,12 @@ class _OneCall(ActorCall):
         runtime = self.actor.runtime
         died = error if isinstance(error, ActorDiedError) else None
         if self.cancelled and (died or isinstance(getattr(error, "cause", error), STOPPED)):
+            told(error)  # whoever has cancelled it knows
             error = self.cancellation()
         elif died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
             if task.retries and not (runtime.directory.ended or runtime.driver.crashed):
                 task.retries -= task.retries > 0
+                told(error)  # not the outcome
                 self.leave()
                 runtime.later(lambda: runtime.task_processes.start(task))
                 return

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from raytasks import Counter, Refusing, count_then_fail, die, double, fail
+from raytasks import Counter, Refusing, count_then_fail, die, double, fail, hold
 
 import pool
 from pool import Pool, exceptions
@@ -121,7 +121,31 @@ def test_what_was_met_is_not_told(ray: Any, told: Callable[[], list[str]]) -> No
         ray.get(first)
     with Pool(1) as workers, pytest.raises(ValueError, match="to a Pool"):
         workers.apply(abs, (fail.remote("to a Pool"),))
+    with pytest.raises(exceptions.ActorDiedError, match="to a constructor"):
+        ray.get(Counter.remote(fail.remote("to a constructor")).add.remote())
     del first, _
+    assert told() == []
+
+
+@pool.remote(retry_exceptions=True)
+def fail_first(path: str) -> None:
+    if not os.path.exists(path):
+        open(path, "w").close()
+        raise ValueError("not the last try")
+
+
+@pytest.mark.parametrize("num_cpus", [1, 2])
+def test_what_is_not_the_outcome_is_not_told(
+    ray: Any, told: Callable[[], list[str]], tmp_path: Any, num_cpus: int
+) -> None:
+    assert ray.get(fail_first.options(num_cpus=num_cpus).remote(str(tmp_path / "seen"))) is None
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+    held = hold.options(num_cpus=num_cpus).remote(gate)
+    with open(gate, "w"):  # it runs
+        ray.cancel(held)
+        settled(held)
+    del held
     assert told() == []
 
 
