@@ -20,16 +20,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-#: Arguments of Ray's `init` that choose a cluster or a directory, and change nothing here.
+#: Arguments of Ray's `init` that set up a cluster, and change nothing here.
 _NO_EFFECT = frozenset(
     {
-        "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard",
-        "logging_config", "logging_format", "logging_level", "object_store_memory", "_temp_dir",
+        "cgroup_path", "configure_logging", "dashboard_host", "dashboard_port",
+        "enable_resource_isolation", "include_dashboard", "labels", "logging_config",
+        "logging_format", "logging_level", "object_spilling_directory", "object_store_memory",
+        "proxy_server_url", "system_reserved_cpu", "system_reserved_memory",
+        "_driver_object_store_memory", "_enable_object_reconstruction", "_memory",
+        "_metrics_export_port", "_node_ip_address", "_node_name", "_plasma_directory",
+        "_redis_password", "_redis_username", "_system_config", "_temp_dir",
     }
 )  # fmt: skip
 
-#: Those that may be given as what they are without.
-_ONLY_EMPTY = frozenset({"job_config", "local_mode", "runtime_env"})
+#: Those that may be given as what they are without; and what to do instead.
+_ONLY_EMPTY = {
+    "job_config": "there are no jobs beside this program",
+    "local_mode": "call the function itself, f._function(...), to run it here",
+    "runtime_env": "workers have the packages, sys.path, folder and environment of the program; "
+    "give tasks and actors env_vars by .options(runtime_env=...)",
+}
 
 
 def init(
@@ -40,7 +50,7 @@ def init(
     resources: dict[str, float] | None = None,
     ignore_reinit_error: bool = False,
     namespace: str | None = None,
-    log_to_driver: bool = True,
+    log_to_driver: bool | None = True,
     **others: Any,
 ) -> dict[str, Any]:
     """Start the runtime; not needed, since the first use does.
@@ -58,8 +68,8 @@ def init(
         Return quietly if it runs already.
     namespace : str, optional
         Of named actors. Without it: one of this program's own.
-    log_to_driver : bool
-        Print here what tasks and actors print.
+    log_to_driver : bool, optional
+        Print here what tasks and actors print; None: as without it.
     **others
         ``include_dashboard``, ``logging_level`` and the like are taken and do nothing;
         what nobody knows is refused.
@@ -76,12 +86,14 @@ def init(
             f"address={address!r}: there is this machine only; use Ray itself on a cluster"
         )
     for name, value in others.items():
-        if name not in _NO_EFFECT and not (name in _ONLY_EMPTY and not value):
+        if name in _ONLY_EMPTY and value:
+            raise ValueError(f"init: argument {name!r} is not supported here: {_ONLY_EMPTY[name]}")
+        if name not in _NO_EFFECT and name not in _ONLY_EMPTY:
             raise ValueError(f"init: unknown argument {name!r}")
     with _home.starting():
         running = is_initialized()
         if not running:
-            _start(num_cpus, num_gpus, resources, namespace, log_to_driver)
+            _start(num_cpus, num_gpus, resources, namespace, log_to_driver in (None, True))
     if running and not ignore_reinit_error:
         raise RuntimeError(
             "the runtime runs already (the first use starts it, and tasks and actors have that "

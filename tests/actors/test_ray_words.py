@@ -181,5 +181,19 @@ def test_arguments_of_init_that_may_be_empty(start: Any) -> None:
     ray = start(num_cpus=1, runtime_env={}, local_mode=False, job_config=None, _temp_dir="/x")
     ray.shutdown()
     for given in ({"runtime_env": {"pip": []}}, {"local_mode": True}):
-        with pytest.raises(ValueError, match="unknown argument"):
+        with pytest.raises(ValueError, match=f"argument '{next(iter(given))}' is not supported"):
             pool.init(**given)
+    with pytest.raises(ValueError, match="unknown argument 'nonsense'"):
+        pool.init(nonsense=1)
+
+
+def test_arguments_of_init_for_clusters(start: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    ray = start(num_cpus=1, log_to_driver=None, labels={"a": "b"}, _system_config={"x": 1})
+
+    @ray.remote
+    def say() -> None:
+        print("shown")
+
+    ray.get(say.remote())
+    ray.shutdown()
+    assert "shown" in capsys.readouterr().out
