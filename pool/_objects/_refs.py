@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 import os
 from itertools import count
+from types import GenericAlias
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ class ObjectRef(Ref):
 
     __slots__ = ("_call", "_state", "_value", "_watchers")
     _kind = "o"
+
+    #: In annotations: ``ObjectRef[int]``.
+    __class_getitem__: Any = classmethod(GenericAlias)
 
     def __init__(self, home: Home, name: bytes | None = None) -> None:
         self._home = home

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import GenericAlias
+
 from pool._objects._codes import Code
 from pool._objects._home import current
 from pool._objects._ids import ActorID
@@ -95,6 +97,9 @@ class ActorClass:
     given : dict
         Options, as ``remote(...)`` was given them.
     """
+
+    #: In annotations: ``ActorClass[Counter]``.
+    __class_getitem__: Any = classmethod(GenericAlias)
 
     # Names that the class behind it is not likely to have: theirs are this object's attributes.
     __kind: type
@@ -245,6 +250,9 @@ class ActorHandle:
     """
 
     __module__ = "pool"
+
+    #: In annotations: ``ActorHandle[Counter]``.
+    __class_getitem__: Any = classmethod(GenericAlias)
 
     def __init__(self, ref: ActorRef) -> None:
         self._ref = ref

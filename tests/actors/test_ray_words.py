@@ -197,3 +197,9 @@ def test_arguments_of_init_for_clusters(start: Any, capsys: pytest.CaptureFixtur
     ray.get(say.remote())
     ray.shutdown()
     assert "shown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [pool.ObjectRef, pool.ActorHandle, pool.actor.ActorClass])
+def test_words_in_annotations(kind: Any) -> None:
+    assert kind[int].__origin__ is kind
+    assert kind[int].__args__ == (int,)
