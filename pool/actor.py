@@ -27,4 +27,4 @@ def exit_actor() -> NoReturn:
         raise TypeError("exit_actor can be called in the methods of an actor only")
     from pool._in_worker._actor import Leave
 
-    raise Leave
+    raise Leave("exit_actor() was called")

@@ -184,7 +184,8 @@ class ActorHost:
                 args, kwargs = self._open(list(packets))
                 self._instance.append(kind(*args, **kwargs))
         except BaseException as error:
-            _tell_of(error, f"{self.title}.__init__")
+            if not isinstance(error, Leave):
+                _tell_of(error, f"{self.title}.__init__")
             complete_lines()
             encoded = dumps_error(error)
             head = (REFUSED, os.getpid(), len(encoded.buffers))

@@ -356,6 +356,21 @@ def test_an_async_actor_that_cannot_be_made(ray: Any) -> None:
         ray.get(Refusing.remote().run.remote())
 
 
+def test_an_actor_that_leaves_as_it_is_made(ray: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    @ray.remote(max_restarts=1)
+    class Reluctant:
+        def __init__(self) -> None:
+            pool.actor.exit_actor()
+
+        def ready(self) -> None:
+            """Never called."""
+
+    with pytest.raises(exceptions.ActorDiedError, match=r"exit_actor\(\) was called"):
+        ray.get(Reluctant.remote().ready.remote())
+    ray.shutdown()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_what_comes_in_the_midst_of_the_end_is_not_begun(
     ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
