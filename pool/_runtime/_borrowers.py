@@ -203,11 +203,8 @@ class Borrower:
             self._lend(ref)
 
     def _borrow(self, kind: str, name: bytes, facts: Any) -> None:
-        ref = self._runtime.named.get(name)
-        if ref is None:
-            # An actor knows its own name, though nobody may have a handle.
-            ref = self._runtime.arrived(kind, name, facts) if facts else self._runtime.lost(name)
-        self._lend(ref)
+        # An actor knows its own name, though nobody may have a handle.
+        self._lend(self._runtime.arrived(kind, name, facts))
 
     def _return(self, names: Sequence[tuple[bytes, int]]) -> None:
         for name, number in names:
@@ -274,7 +271,7 @@ class Borrower:
 
     def _wait(self, request: int, names: Sequence[bytes], number: int) -> None:
         refs = self._refs(names)
-        missing = number - sum(bool(ref._state) for ref in refs)
+        missing = number
 
         def there(ref: ObjectRef) -> None:
             nonlocal missing
@@ -288,10 +285,10 @@ class Borrower:
             self._answer(request, 0, READY, None)
 
         asked = self._requests[request]
+        asked.watched += [(ref, there) for ref in refs if ref._watch(there)]
+        missing -= len(refs) - len(asked.watched)
         if missing <= 0:
             over()
-            return
-        asked.watched += [(ref, there) for ref in refs if ref._watch(there)]
 
     def _settled(self, request: int, names: Sequence[bytes]) -> None:
         refs = self._refs(names)

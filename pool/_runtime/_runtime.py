@@ -52,6 +52,9 @@ PRELOAD = ("_ctypes", "pool._in_worker._actor", "pool._in_worker._borrowed")
 
 _numbers = count(1)
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+#: References that have left this process, by name. Of all its runtimes, and of a parent's: what is
+#: there when one has ended can still be given to tasks of the next.
+_named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
 
 
 class Runtime(Aside):
@@ -89,7 +92,7 @@ class Runtime(Aside):
         driver = self.engine.driver
         super().__init__(driver)
         driver.aside = self
-        self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
+        self.named = _named
         self.streams: weakref.WeakValueDictionary[bytes, Stream] = weakref.WeakValueDictionary()
         self.books = Resources(total, gpus)
         #: Whether ordinary tasks, each of which takes a CPU, can run at all.
@@ -208,7 +211,7 @@ class Runtime(Aside):
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
         """Return the reference of that name, which somebody holds who has sent it."""
         ref = self.named.get(name)
-        if ref is None and facts is not None:
+        if facts is not None and (ref is None or ref._home is not self):
             ref = self.locked(lambda: self.directory.held(name, facts))
         return self.lost(name) if ref is None else ref
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from forking import run_in_fork
-from raytasks import Counter, double, hold
+from raytasks import Counter, double, get_inner, hold
 
 import pool
 from pool import exceptions
@@ -81,6 +81,7 @@ def test_what_is_there_goes_with_promises_of_its_own(held: Any) -> None:
     def child() -> None:
         assert pool.get([there, double.remote(2)], timeout=LATE) == [1, 4]
         assert len(pool.wait([there, double.remote(2)], num_returns=2, timeout=LATE)[0]) == 2
+        assert pool.get(get_inner.remote([there, double.remote(2)]), timeout=LATE) == [1, 4]
         pool.shutdown()
 
     run_in_fork(child)
@@ -90,10 +91,21 @@ def test_a_child_cancels_nothing_of_its_parents(held: Any) -> None:
     run_in_fork(lambda: pool.cancel(held))
 
 
-def test_so_does_what_an_earlier_runtime_has_left(start: Callable[..., Any]) -> None:
+def test_what_an_earlier_runtime_has_left_is_there_still(start: Callable[..., Any]) -> None:
     there = start(num_cpus=1).put(1)
     pool.shutdown()
     start(num_cpus=1)
     assert pool.get([there, double.remote(2)], timeout=LATE) == [1, 4]
     refs = [there, double.remote(2)]
     assert pool.wait(refs, num_returns=2, timeout=LATE) == (refs, [])
+    assert pool.get(get_inner.remote(refs), timeout=LATE) == [1, 4]
+    inner = pool.put([there])
+    pool.shutdown()
+    start(num_cpus=1)
+    assert pool.get(get_inner.remote([inner]), timeout=LATE) == [[there]]
+    assert pool.get(get_all.remote([inner]), timeout=LATE) == [1]
+
+
+@pool.remote
+def get_all(refs: list[Any]) -> Any:
+    return pool.get(pool.get(refs[0]))
