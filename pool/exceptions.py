@@ -122,6 +122,8 @@ def raised_by(function_name: str, cause: BaseException) -> RayTaskError:
     attributes = getattr(cause, "__dict__", {})
     for name, value in attributes.items():
         if name not in ("function_name", "cause", "args"):
+            if name == "__notes__" and type(value) is list:
+                value = value.copy()  # it is added to in place
             error.__dict__.setdefault(name, value)
     for name, value in _fields_in_c(cause):
         try:

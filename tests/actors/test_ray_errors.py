@@ -304,3 +304,19 @@ def test_classes_that_each_task_defines_are_forgotten(ray: Any) -> None:
             ray.get(fail.remote())
     gc.collect()
     assert len(exceptions._classes) <= before
+
+
+def test_notes_are_added_to_what_was_raised(ray: Any) -> None:
+    @ray.remote
+    def fail() -> None:
+        error = ValueError("noted")
+        error.add_note("of the task")
+        raise error
+
+    ref = fail.remote()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="noted") as caught:
+            ray.get(ref)
+        assert caught.value.__notes__[0] == "of the task"
+        assert "of the program" not in caught.value.__notes__
+        caught.value.add_note("of the program")
