@@ -202,7 +202,7 @@ def _make(definition: Any, given: dict[str, Any]) -> Any:
         raise TypeError(f"remote: {definition.__qualname__} is remote already; use .options()")
     if isinstance(definition, type):
         return ActorClass(definition, given)
-    if _kinds.is_coroutine_function(definition):
+    if _kinds.is_async(definition):
         raise TypeError(
             f"{definition.__qualname__} is async: only methods of actors may be; wrap it in a "
             "function that calls asyncio.run"

@@ -26,11 +26,6 @@ def is_async(function: Any) -> bool:
     return bool(_flags(function) & (_COROUTINE | _ASYNC_GENERATOR))
 
 
-def is_coroutine_function(function: Any) -> bool:
-    """Return whether a call gives a coroutine."""
-    return bool(_flags(function) & _COROUTINE)
-
-
 def _flags(function: Any) -> int:
     while hasattr(function, "func"):  # functools.partial
         function = function.func

@@ -28,6 +28,14 @@ def goes_on(ray: Any) -> Any:
     assert _home.found() is home
 
 
+async def fetch() -> None:
+    """Do nothing."""
+
+
+async def fetch_all() -> Any:
+    yield 1
+
+
 Act = Callable[[], object]
 
 REFUSED: dict[str, tuple[Act, type[Exception], str]] = {
@@ -36,6 +44,8 @@ REFUSED: dict[str, tuple[Act, type[Exception], str]] = {
     "a namespace": (
         lambda: Counter.options(name="x", namespace=5).remote(), TypeError, "namespace=5"
     ),
+    "an async function": (lambda: pool.remote(fetch), TypeError, "only methods of actors"),
+    "an async generator": (lambda: pool.remote(fetch_all), TypeError, "only methods of actors"),
     "an actor class as a base": (
         lambda: types.new_class("Derived", (Counter,)), TypeError, "'Counter' cannot be a base"
     ),
