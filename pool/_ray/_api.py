@@ -349,9 +349,7 @@ def wait(
         raise ValueError(f"num_returns={num_returns} of {total} references")
     try:
         taken = _there(object_refs, num_returns, timeout)
-    except _NoRef as error:
-        if not (is_of_store(error.found) or isinstance(error.found, ObjectRefGenerator)):
-            raise
+    except _NoRef:
         # Met on the way, not looked for: a loop over what is left is to stay linear.
         promised = [_promised(ref) for ref in object_refs]
         taken = _there(promised, num_returns, timeout)
@@ -374,26 +372,26 @@ def wait(
 
 def _promised(waitable: Any) -> Any:
     """Return a reference of the runtime to wait for in place of something else."""
+    if isinstance(waitable, ObjectRef):
+        return waitable
     if isinstance(waitable, ObjectRefGenerator):
         return waitable._moment()
-    return of_runtime(waitable) if is_of_store(waitable) else waitable
+    if is_of_store(waitable):
+        return of_runtime(waitable)
+    raise TypeError(f"wait: a list of ObjectRef is expected; there is {waitable!r} in it") from None
 
 
 _TWICE = "wait: the same reference is in the list twice"
 
 
-class _NoRef(TypeError):
-    """Say what is in a list of references and is none."""
-
-    def __init__(self, found: object) -> None:
-        super().__init__(f"wait: a list of ObjectRef is expected; there is {found!r} in it")
-        self.found = found
+class _NoRef(Exception):
+    """Say that there is something else in a list of references."""
 
 
 def _there(object_refs: list[ObjectRef], num_returns: int, timeout: float | None) -> list[int]:
     """Wait; return the positions of those that are there, `num_returns` at most."""
     if not isinstance(object_refs[0], ObjectRef):
-        raise _NoRef(object_refs[0])
+        raise _NoRef
     home = object_refs[0]._home
     taken = _ready(home, object_refs, num_returns)
     if len(taken) < num_returns:
@@ -401,7 +399,7 @@ def _there(object_refs: list[ObjectRef], num_returns: int, timeout: float | None
         # that is left, which is to stay linear.
         for ref in object_refs:
             if not isinstance(ref, ObjectRef):
-                raise _NoRef(ref)
+                raise _NoRef
         if len(set(object_refs)) != len(object_refs):
             raise ValueError(_TWICE)
         home = _home_of(object_refs)
@@ -415,12 +413,12 @@ def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
     if not _is_program(home):
         for ref in refs:
             if not isinstance(ref, ObjectRef):
-                raise _NoRef(ref)
+                raise _NoRef
         return [index for index, there in enumerate(home.settled(refs)) if there][:number]
     found: list[int] = []
     for index, ref in enumerate(refs):
         if not isinstance(ref, ObjectRef):
-            raise _NoRef(ref)
+            raise _NoRef
         if ref._state:
             if ref._state == FAILED:
                 told(ref._value)

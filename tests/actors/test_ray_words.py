@@ -69,6 +69,10 @@ def test_wait_for_odd_lists(ray: Any) -> None:
         ray.wait([ref, ref], num_returns=2)
     with pytest.raises(ValueError, match="negative"):
         ray.wait([ref], timeout=-1)
+    for odd in ([5], [ref, 5], [count_to.remote(1), 5]):
+        with pytest.raises(TypeError, match="there is 5 in it") as refused:
+            ray.wait(odd, num_returns=2 if len(odd) == 2 else 1)
+        assert type(refused.value) is TypeError
 
 
 def test_cancel_by_keyword(ray: Any) -> None:
