@@ -74,7 +74,8 @@ class ActorPool:
         return results()
 
     def _discard(self) -> None:
-        # As Ray: what an earlier, abandoned `map` left is waited for and thrown away.
+        # What an earlier, abandoned `map` left is waited for and thrown away, as by the
+        # `map_unordered` of Ray, whose `map` does not wait.
         while self.has_next():
             try:
                 self.get_next_unordered()
