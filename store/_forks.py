@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from store._mappings import Block
 
-    #: Number of a thing, how many forks there had been when this process got it, and the block
-    #: that was let go, if there was one.
+    #: Number of a thing, how many forks there had been when this process got it, and the block that
+    #: was let go, if it may be there still.
     Dropped = tuple[int, int, ref[Block] | None]
 
 
@@ -103,24 +103,25 @@ def take_dropped(dropped: deque[Dropped]) -> list[int]:
     """Empty a queue of things that were let go; return those that no child can see.
 
     The others come back to the queue when their child has ended. What is in a cycle of garbage is
-    told that it goes before it is known whether it does: who is still there tells again.
+    told that it goes before it is known whether it does: as long as it is there it waits as well.
     """
     numbers = []
+    kept = []
     while dropped:
         try:
             item = dropped.popleft()
         except IndexError:  # another thread took the last one
             break
         number, born, block = item
-        kept = None if block is None else block()
-        if kept is not None:
-            kept.hold_on(dropped)
+        if block is not None and block() is not None:
+            kept.append(item)
             continue
         pin = next((pin for pin in pins if born < pin.generation), None) if pins else None
         if pin is None:
             numbers.append(number)
         else:
             pin.waiting.append((dropped, item))
+    dropped.extend(kept)
     return numbers
 
 

@@ -21,6 +21,7 @@ import mmap
 import os
 import sys
 from collections import deque
+from gc import is_finalized
 from weakref import ref
 
 from store import _forks
@@ -112,11 +113,11 @@ class Block:
         return f"<Block of {self.nbytes} bytes>"
 
     def __del__(
-        self, _large: int = LARGE_NBYTES, _count: Any = sys.getrefcount, _ref: Any = ref
+        self, _large: int = LARGE_NBYTES, _collected: Any = is_finalized, _ref: Any = ref
     ) -> None:
-        if _count(self) > _alone:
-            # Finalized by a collector, with the cycle that it is in, and others of that may look at
-            # it still, or keep it. A weak reference that was there before would not tell.
+        if _collected(self):
+            # With the cycle that it is in, and others of that may look at it still, or keep it. A
+            # weak reference that was there before would not tell.
             self._home.append((self.number, self.born, _ref(self)))
             return
         self._home.append((self.number, self.born, None))
@@ -124,12 +125,6 @@ class Block:
             notice = getattr(self._home, "notice", None)
             if notice is not None:
                 notice(self.span)
-
-    def hold_on(self, home: deque[Dropped]) -> None:
-        """Be given back when it really goes: a collector has finalized it, and it is there."""
-        held = Block(self.reader, self.start, self.span, self.delta, self.nbytes, self.number, home)
-        held.born = self.born
-        self._whole = held
 
     def whole(self) -> Block:
         """Return a hold on the whole object."""
@@ -191,17 +186,6 @@ class Block:
             at += count
             view = view[count:]
         return copied
-
-
-class _Probe:
-    def __del__(self, _count: Any = sys.getrefcount) -> None:
-        global _alone
-        _alone = _count(self)
-
-
-#: What `sys.getrefcount` says in a finalizer of what nobody refers to.
-_alone = 0
-_Probe()
 
 
 class Lease:

@@ -11,6 +11,7 @@ import os
 import pickle
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import weakref
@@ -176,6 +177,68 @@ def test_what_a_finalizer_in_a_cycle_looks_at_is_not_overwritten(first: str) -> 
     del view, other, ref
     found.clear()
     others.clear()
+    assert live() == before
+
+
+#: A debugger looks at each frame; the modules of the store are imported under it.
+WATCHED = """
+import gc, sys
+
+def look(frame, event, arg):
+    frame.f_locals
+
+sys.settrace(look)
+import store._mappings
+sys.settrace(None)
+import numpy as np
+
+class InCycle:
+    def __init__(self, ref):
+        self.me, self.ref = self, ref
+    def __del__(self):
+        view = store.get(self.ref)
+        other = store.put(np.full(20_000, 7.0))
+        print((view == 1).all())
+
+InCycle(store.put(np.ones(20_000)))
+gc.collect()
+"""
+
+
+def test_a_debugger_does_not_hide_from_the_store_what_the_collector_does() -> None:
+    done = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_what_is_put_while_the_collector_takes_a_cycle_apart() -> None:
+    """The block has lost what it refers to, but the list of the cycle has it still."""
+    before = live()
+    done = []
+
+    class Putting:
+        def __del__(self) -> None:
+            done.append(store.put(np.ones(COUNT)))
+
+    older = [Putting()]
+    gc.collect()  # or it would be finalized along with the cycle
+
+    def make() -> None:
+        block = store.put(np.ones(COUNT))._object.blobs[1]
+        box: list[Any] = [older.pop()]
+        cycle: list[Any] = [block, box]
+        cycle.append(cycle)
+        box.append(cycle)
+
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        make()
+        gc.collect(0)
+    finally:
+        if enabled:
+            gc.enable()
+    assert len(done) == 1
+    done.clear()
     assert live() == before
 
 
