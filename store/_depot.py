@@ -344,7 +344,7 @@ class Depot:
                 finally:
                     self._lock.release()
         finally:
-            shield.leave(shielded)
+            shield.leave_finalizer(shielded)
 
     def _look_after_leaving(self) -> None:
         for entry in list(self._leaving):

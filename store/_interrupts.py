@@ -75,8 +75,9 @@ class Shield:
         try:
             for number in _SIGNALS:
                 handler = _signal.getsignal(number)
-                # Otherwise nothing of Python's runs: the default, ignored, or set by C code.
-                if callable(handler):
+                # Otherwise nothing of Python's runs: the default, ignored, or set by C code. And
+                # asyncio's does nothing: of what is sent anew its loop would be told twice.
+                if callable(handler) and getattr(handler, "__name__", "") != "_sighandler_noop":
                     # Noted first: whatever strikes in between, `drop` finds it.
                     self._handlers.append((number, handler))
                     _signal.signal(number, self._hook)
@@ -158,6 +159,22 @@ class Shield:
             self._open = True
             while self._pending:
                 self._call(self._pending.pop(0), None)
+
+    def leave_finalizer(self, token: int) -> None:
+        """Do as `leave`, but have the handlers called when the finalizer that calls this is over.
+
+        What they raise in it, Python drops. So it must call nothing after this.
+        """
+        if token == 1:
+            self.drop()
+        elif token == 2:
+            self._open = True
+        else:
+            return
+        pending = self._pending[:]
+        del self._pending[:]
+        # Unpacked, not called in a loop: after a call Python looks for signals.
+        [*map(_thread.interrupt_main, pending)]  # type: ignore[arg-type]  # numbers will do
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._open:

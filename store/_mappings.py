@@ -25,7 +25,7 @@ from gc import is_finalized
 from weakref import ref
 
 from store import _forks
-from store._interrupts import ShieldedLock
+from store._interrupts import ShieldedLock, shield
 from store._memory import (
     PAGE,
     give_to_children,
@@ -188,6 +188,10 @@ class Block:
         return copied
 
 
+#: In the place of a block that was let go.
+_GONE = Block(None, 0, 0, 0, 0, 0, NOWHERE)  # type: ignore[arg-type]  # nobody looks there
+
+
 class Lease:
     """Memory under an array; numpy's base object, never seen by users.
 
@@ -259,18 +263,29 @@ class Lease:
         _reset: Any = reset,
         _unmap: Any = unmap,
         _apart: dict[int, ref[Lease] | ref[Canvas]] = apart,
+        _shield: Any = shield,
+        _is_over: Any = sys.is_finalizing,
+        _gone: Block = _GONE,
     ) -> None:
-        if self._mapped is not None:
-            # In this order: another thread may map something there as soon as this is unmapped.
-            _apart.pop(self._mapped[0], None)
-            _unmap(*self._mapped)
-        elif self._ticket:
-            # The weak reference still works, and another thread may run meanwhile.
-            self._ticket = None
-            reader = self.block.reader
-            if reader._address:
-                _reset(*self._range)
-            reader.leased.pop(self.block.start, None)
+        # The weak reference still works, and another thread may run meanwhile.
+        ticket, self._ticket = self._ticket, None
+        # To give back what was written takes long, so Ctrl-C comes now as likely as at any time.
+        shielded = 0 if _is_over() else _shield.enter()
+        try:
+            if self._mapped is not None:
+                # In this order: another thread may map something there as soon as this is unmapped.
+                _apart.pop(self._mapped[0], None)
+                _unmap(*self._mapped)
+            elif ticket:
+                reader = self.block.reader
+                if reader._address:
+                    _reset(*self._range)
+                reader.leased.pop(self.block.start, None)
+            # Let go here, or its finalizer would be the first to be struck.
+            self.block = _gone
+        finally:
+            if shielded:
+                _shield.leave_finalizer(shielded)
 
 
 def lease(block: Block, readonly: bool = False) -> Any:

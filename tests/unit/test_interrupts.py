@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import asyncio
 import os
 import signal
 import threading
@@ -124,6 +125,42 @@ def test_handlers_of_the_program_are_called_at_once_where_it_is_open(seen: list[
     with pytest.raises(Late):
         shield.opened(signal.raise_signal, signal.SIGALRM)
     shield.lower()
+
+
+def test_what_strikes_a_finalizer_is_raised_behind_it() -> None:
+    shield = Shield()
+    done: list[str] = []
+
+    class Finalized:
+        def __del__(self) -> None:
+            shielded = shield.enter()
+            signal.raise_signal(signal.SIGINT)
+            done.append("finalized")
+            shield.leave_finalizer(shielded)
+
+    finalized = Finalized()
+    with pytest.raises(KeyboardInterrupt):
+        del finalized
+        done.append(str(0))  # behind a call Python looks for signals
+    assert done[0] == "finalized"
+    assert shield.raised()
+    shield.lower()
+
+
+def test_a_loop_of_asyncio_is_told_once_of_a_signal() -> None:
+    told: list[str] = []
+
+    async def struck() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, told.append, "told")
+        for leave in (shield.leave, shield.leave_finalizer):
+            token = shield.enter()
+            signal.raise_signal(signal.SIGTERM)
+            leave(token)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(struck())
+    assert told == ["told"] * 2
 
 
 def test_handler_set_meanwhile_stays(seen: list[int]) -> None:

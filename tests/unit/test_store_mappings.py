@@ -242,6 +242,32 @@ def test_what_is_put_while_the_collector_takes_a_cycle_apart() -> None:
     assert live() == before
 
 
+def test_ctrl_c_while_the_memory_of_an_array_is_given_back() -> None:
+    """What is raised in a finalizer Python drops, and it ends there."""
+    before = live()
+    view = store.get(store.put(np.ones(COUNT)))
+    lease: Any = _finding.base_of(view)
+
+    class Struck:
+        def __init__(self, block: Any) -> None:
+            self.block = block
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "reader":
+                signal.raise_signal(signal.SIGINT)
+            return getattr(self.block, name)
+
+    lease.block = Struck(lease.block)
+    del lease
+    with pytest.raises(KeyboardInterrupt):
+        del view
+        live()  # behind a call Python looks for signals
+    assert live() == before
+    again = store.get(store.put(np.ones(COUNT)))
+    shown: Any = _finding.base_of(again)
+    assert shown._mapped is None  # its place is free
+
+
 def test_two_gets_never_see_each_other() -> None:
     ref = store.put(np.zeros(COUNT))
     views = [store.get(ref) for _ in range(4)]
