@@ -473,7 +473,7 @@ def _after_fork_in_parent() -> None:
         _forks.after_fork_in_parent()
         _mappings.after_fork_in_parent()
         found._lock.release()
-        shield.leave(shielded)
+        shield.leave_finalizer(shielded)
 
 
 def _after_fork_in_child() -> None:
@@ -486,7 +486,7 @@ def _after_fork_in_child() -> None:
     _mappings.after_fork_in_child()
     _depot = None
     if found is not None:
-        shield.leave(_shielded)
+        shield.leave_finalizer(_shielded)
 
 
 os.register_at_fork(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import _signal
 import _thread
 import os
+from time import sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def _main_thread() -> int:
 
 
 _main = _main_thread()
+
+#: Seconds until a signal is sent again: what came with a finalizer may free more.
+PAUSE = 1e-3
 
 
 class Shield:
@@ -161,9 +165,9 @@ class Shield:
                 self._call(self._pending.pop(0), None)
 
     def leave_finalizer(self, token: int) -> None:
-        """Do as `leave`, but have the handlers called when the finalizer that calls this is over.
+        """Do as `leave`, but have what came sent again in a moment.
 
-        What they raise in it, Python drops. So it must call nothing after this.
+        For finalizers and hooks of fork, in which Python drops what a handler raises.
         """
         if token == 1:
             self.drop()
@@ -172,9 +176,13 @@ class Shield:
         else:
             return
         pending = self._pending[:]
-        del self._pending[:]
-        # Unpacked, not called in a loop: after a call Python looks for signals.
-        [*map(_thread.interrupt_main, pending)]  # type: ignore[arg-type]  # numbers will do
+        if pending:
+            self._pending.clear()
+            try:
+                _thread.start_new_thread(_send_again, (pending,))
+            except RuntimeError:  # no room for a thread: it may strike what is freed next
+                for number in pending:
+                    _signal.raise_signal(number)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._open:
@@ -189,6 +197,14 @@ class Shield:
             if number == signum:
                 handler(signum, frame)
         self._open = True
+
+
+def _send_again(numbers: list[int]) -> None:
+    sleep(PAUSE)
+    for number in numbers:
+        # By the default, which the program may have gone back to since, it would be ended.
+        if callable(_signal.getsignal(number)):
+            _signal.pthread_kill(_main, number)
 
 
 #: The one of this process.

@@ -188,10 +188,6 @@ class Block:
         return copied
 
 
-#: In the place of a block that was let go.
-_GONE = Block(None, 0, 0, 0, 0, 0, NOWHERE)  # type: ignore[arg-type]  # nobody looks there
-
-
 class Lease:
     """Memory under an array; numpy's base object, never seen by users.
 
@@ -265,7 +261,6 @@ class Lease:
         _apart: dict[int, ref[Lease] | ref[Canvas]] = apart,
         _shield: Any = shield,
         _is_over: Any = sys.is_finalizing,
-        _gone: Block = _GONE,
     ) -> None:
         # The weak reference still works, and another thread may run meanwhile.
         ticket, self._ticket = self._ticket, None
@@ -281,8 +276,6 @@ class Lease:
                 if reader._address:
                     _reset(*self._range)
                 reader.leased.pop(self.block.start, None)
-            # Let go here, or its finalizer would be the first to be struck.
-            self.block = _gone
         finally:
             if shielded:
                 _shield.leave_finalizer(shielded)
