@@ -205,7 +205,7 @@ class Lease:
 
     def __init__(self, block: Block, readonly: bool = False) -> None:
         self.readonly = readonly
-        self._mapped: tuple[int, int] | None = None
+        self._mapped: _Mapped | None = None
         self._ticket: ref[Lease] | None = None
         self.block = block
         reader = block.reader
@@ -219,10 +219,9 @@ class Lease:
             self.address = reader.address + at
         else:
             # Somebody here has a view of it, maybe a changed one.
-            mapped = map_file(fd, first, nbytes, private=True)
-            self._mapped = mapped, nbytes
-            self.address = mapped + at - first
-            apart[mapped] = ticket
+            self._mapped = _Mapped(fd, first, nbytes, private=True)
+            self.address = self._mapped.address + at - first
+            apart[self._mapped.address] = ticket
         self.__array_interface__ = {
             "shape": (block.nbytes,),
             "typestr": "|u1",
@@ -255,27 +254,19 @@ class Lease:
         return self._ticket is not None and (mine.delta, mine.nbytes) == (block.delta, block.nbytes)
 
     def __del__(
-        self,
-        _reset: Any = reset,
-        _unmap: Any = unmap,
-        _apart: dict[int, ref[Lease] | ref[Canvas]] = apart,
-        _shield: Any = shield,
-        _is_over: Any = sys.is_finalizing,
+        self, _reset: Any = reset, _shield: Any = shield, _is_over: Any = sys.is_finalizing
     ) -> None:
         # The weak reference still works, and another thread may run meanwhile.
         ticket, self._ticket = self._ticket, None
+        if ticket is None:
+            return
         # To give back what was written takes long, so Ctrl-C comes now as likely as at any time.
         shielded = 0 if _is_over() else _shield.enter()
         try:
-            if self._mapped is not None:
-                # In this order: another thread may map something there as soon as this is unmapped.
-                _apart.pop(self._mapped[0], None)
-                _unmap(*self._mapped)
-            elif ticket:
-                reader = self.block.reader
-                if reader._address:
-                    _reset(*self._range)
-                reader.leased.pop(self.block.start, None)
+            reader = self.block.reader
+            if reader._address:
+                _reset(*self._range)
+            reader.leased.pop(self.block.start, None)
         finally:
             if shielded:
                 _shield.leave_finalizer(shielded)
@@ -289,7 +280,7 @@ def lease(block: Block, readonly: bool = False) -> Any:
 
 
 class _Mapped:
-    """The mapping of a canvas, which goes with it.
+    """The mapping of a canvas, or of a lease that has one of its own, which goes with it.
 
     A canvas has no finalizer, for while that runs a weak reference still works: another thread
     that forks would seal the canvas, at an address where something else may be by then.
@@ -297,18 +288,29 @@ class _Mapped:
 
     __slots__ = ("address", "nbytes")
 
-    def __init__(self, fd: int, start: int, nbytes: int) -> None:
+    def __init__(self, fd: int, start: int, nbytes: int, private: bool) -> None:
         self.nbytes = 0
-        self.address = map_file(fd, start, nbytes, private=False)
+        self.address = map_file(fd, start, nbytes, private)
         self.nbytes = nbytes
 
     def __del__(
-        self, _unmap: Any = unmap, _apart: dict[int, ref[Lease] | ref[Canvas]] = apart
+        self,
+        _unmap: Any = unmap,
+        _apart: dict[int, ref[Lease] | ref[Canvas]] = apart,
+        _shield: Any = shield,
+        _is_over: Any = sys.is_finalizing,
     ) -> None:
-        if self.nbytes:
+        if not self.nbytes:
+            return
+        # As in `Lease`.
+        shielded = 0 if _is_over() else _shield.enter()
+        try:
             # In this order: another thread may map something there as soon as this is unmapped.
             _apart.pop(self.address, None)
             _unmap(self.address, self.nbytes)
+        finally:
+            if shielded:
+                _shield.leave_finalizer(shielded)
 
 
 class Canvas:
@@ -330,7 +332,7 @@ class Canvas:
         self.readonly = False
         self.sealed = False
         self._begun = False
-        self._mapped = _Mapped(fd, block.start, -(-block.nbytes // PAGE) * PAGE)
+        self._mapped = _Mapped(fd, block.start, -(-block.nbytes // PAGE) * PAGE, private=False)
         self.address = self._mapped.address
         apart[self.address] = ref(self)
         self.__array_interface__ = {

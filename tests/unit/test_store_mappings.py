@@ -269,6 +269,28 @@ def test_ctrl_c_while_the_memory_of_an_array_is_given_back() -> None:
     assert shown._mapped is None  # its place is free
 
 
+@pytest.mark.parametrize("made", ["in place", "by a second get"])
+def test_ctrl_c_while_a_mapping_is_given_back(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(_mappings.apart)
+    ref = store.put(np.ones(COUNT))
+    first = store.get(ref)
+    array = store.empty(COUNT) if made == "in place" else store.get(ref)
+    assert len(_mappings.apart) == before + 1
+    finalizer: Any = _mappings._Mapped.__del__
+    unmap, *others = finalizer.__defaults__
+
+    def struck(address: int, nbytes: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+        unmap(address, nbytes)
+
+    monkeypatch.setattr(finalizer, "__defaults__", (struck, *others))
+    with pytest.raises(KeyboardInterrupt):
+        del array
+        time.sleep(5)
+    assert len(_mappings.apart) == before
+    assert (first == 1).all()
+
+
 def test_two_gets_never_see_each_other() -> None:
     ref = store.put(np.zeros(COUNT))
     views = [store.get(ref) for _ in range(4)]
