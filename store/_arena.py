@@ -137,12 +137,29 @@ class Arena:
         assert offset is not None
         return segment, offset
 
-    def full(self, nbytes: int, reason: str) -> StoreFull:
-        """Return what says that there is no room, and why."""
+    def full(self, nbytes: int, reason: str, place: Range | None = None) -> StoreFull:
+        """Return what says that there is no room, and why.
+
+        Parameters
+        ----------
+        nbytes : int
+        reason : str
+        place : tuple, optional
+            Where the object was to be, if it was allocated: not counted.
+        """
+        live, spilled = self.live, self.spilled
+        if place is not None:
+            segment, offset = place
+            own = self.segments[segment.key][1].size_of(offset)
+            live -= own
+            spilled -= own if segment.on_disk else 0
+        used = f"{(live - spilled) / 1e6:.0f} MB of at most {self.budget.nbytes / 1e6:.0f} MB"
+        if spilled:
+            used += f" and {spilled / 1e6:.0f} MB on disk"
         return StoreFull(
-            f"no room for an object of {nbytes / 1e6:.0f} MB: {self.live / 1e6:.0f} MB of at most "
-            f"{self.budget.nbytes / 1e6:.0f} MB are in use, and {reason}. Let go of arrays and "
-            "references, raise POOL_STORE_MAX, or set POOL_STORE_SPILL to a folder on a disk",
+            f"no room for an object of {nbytes / 1e6:.0f} MB: {used} are in use; {reason}. Let go "
+            "of arrays and references, raise POOL_STORE_MAX, or set POOL_STORE_SPILL to a folder "
+            "on a disk",
             nbytes,
         )
 
@@ -159,7 +176,7 @@ class Arena:
             segment.write(offset, data)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
-                raise self.full(len(data), str(error)) from error
+                raise self.full(len(data), str(error), place) from error
             raise
 
     def reserve(self, place: Range, nbytes: int) -> None:
@@ -173,7 +190,7 @@ class Arena:
         try:
             segment.reserve(offset, nbytes)
         except OSError as error:
-            raise self.full(nbytes, str(error)) from error
+            raise self.full(nbytes, str(error), place) from error
 
     def free(self, place: Range) -> None:
         """Take a range back that nobody can see any more."""

@@ -186,11 +186,14 @@ def test_what_fails_leaves_nothing_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_
         raise OSError(errno.ENOSPC, "no space left")
 
     arena = spilling(monkeypatch, tmp_path, MIB)
+    kept = arena.allocate(4 * MIB)
     place = segment, _ = arena.allocate(8 * MIB)
-    with monkeypatch.context() as patched, pytest.raises(store.StoreFull):
+    what = "8 MB: 0 MB of at most 1 MB and 4 MB on disk are in use; .*no space left"
+    with monkeypatch.context() as patched, pytest.raises(store.StoreFull, match=what):
         patched.setattr(os, "posix_fallocate", fail)
         arena.write(place, memoryview(bytes(8 * MIB)))
     assert nbytes_on_disk(segment) == 0
+    arena.free(kept)
     arena.close()
 
 
