@@ -6,7 +6,7 @@ or pickles; ids are integers that are never used again, times are seconds of one
 monotonic clock.
 
 A *run* is a contiguous range of chunks of one job, ``(job_id, start, stop)``. A *message*
-is what a worker receives at one go: one or more runs.
+is what a worker receives at one go: one or more runs. An `index` is a chunk's place in its job.
 """
 
 from __future__ import annotations
@@ -212,54 +212,56 @@ if TYPE_CHECKING:
         | AbortJobs
     )
 else:
-    # typing costs 7 ms to import, which is a third of a whole short program.
+    # Not as classes: typing takes 7 ms to import, a third of the time of a whole short program.
 
     # --- events -----------------------------------------------------------------------
     # `chunks` can be sent now; more come with ChunksAdded unless `final`. Jobs with the
-    # same `cost_key` run the same function, so one learns from the other. `depth` counts
-    # how many tasks up the job was submitted from; deeper jobs go first.
+    # same `cost_key` run the same function and share an estimate of its run time. `depth` is
+    # the number of tasks between the program and the job; deeper jobs go first.
     JobSubmitted = namedtuple(
         "JobSubmitted",
         "job_id chunks final cost_key depth timeout retries",
         defaults=(0, None, 0),
     )
     ChunksAdded = namedtuple("ChunksAdded", "job_id chunks final")
-    # The whole job, or one chunk of it.
+    # Nobody wants the outcomes of the job, or of one chunk of it.
     CancelRequested = namedtuple("CancelRequested", "job_id index", defaults=(None,))
-    # One chunk shall end soon, or not begin; unlike with a cancellation it has an outcome.
+    # One chunk is to end soon, or not to begin. Unlike a cancelled one it has an outcome.
     RecallRequested = namedtuple("RecallRequested", "job_id index force")
-    # An interrupt has been raised in it.
+    # The worker has raised KeyboardInterrupt in the chunk that was recalled.
     RecallHeard = namedtuple("RecallHeard", "worker_id message_id job_id index")
-    # It was about to be ended by force, and was never asked: when it was to be, it had not begun.
+    # The chunk runs, and its worker was about to be killed for it; but when it was asked to stop it
+    # had not begun, so that it was never interrupted.
     InterruptMissed = namedtuple("InterruptMissed", "worker_id message_id job_id index")
     WorkerReady = namedtuple("WorkerReady", "worker_id")
-    # Its initializer raised: the pool can never work.
+    # The worker's initializer raised: the pool can never work.
     WorkerRefused = namedtuple("WorkerRefused", "worker_id")
-    # `done` more chunks of the message have outcomes; if `final`, the worker is through
-    # with it and hands back what is left. `failed` are positions among the `done`.
+    # `done` more chunks of the message have outcomes, in `elapsed` seconds of run time; `failed`
+    # are positions among them. If `final`, the worker hands back the chunks that are left.
     MessageAnswered = namedtuple(
         "MessageAnswered", "worker_id message_id done final elapsed failed", defaults=((),)
     )
-    # The worker gives back all chunks of the message but the first `kept` of those that were not
-    # answered, or they were taken from it.
+    # Of the chunks of the message that are not answered, the worker keeps the first `kept`. The
+    # others it has handed back, or the driver has taken them (TakeRest).
     RestReturned = namedtuple("RestReturned", "worker_id message_id kept", defaults=(1,))
-    # These were taken back unread. Empty when the worker was quicker.
+    # These messages were taken back unread. Empty if the worker had read them by then.
     MessagesReclaimed = namedtuple("MessagesReclaimed", "worker_id message_ids")
-    # The outcomes it left behind were answered before; `running` is the message whose
-    # next chunk was under way when it ended.
+    # `running` is the message of which one more chunk was under way when the worker ended; None if
+    # none was. The outcomes that the worker left behind came before, as MessageAnswered.
     WorkerExited = namedtuple("WorkerExited", "worker_id running", defaults=(None,))
-    # The driver uses this idle worker itself, for one call that nothing else has to know
-    # of, and gives it back afterwards; or gives up waiting for that.
+    # The driver uses this idle worker for a single call that the scheduler does not place, and
+    # returns it afterwards; LoanCancelled if the caller gives up waiting for the outcome.
     WorkerLent = namedtuple("WorkerLent", "worker_id")
     WorkerReturned = namedtuple("WorkerReturned", "worker_id message_id failed")
     LoanCancelled = namedtuple("LoanCancelled", "worker_id message_id")
-    # Memory runs out, and the end of this worker frees most.
+    # Memory runs out, and to end this worker frees most.
     MemoryShort = namedtuple("MemoryShort", "worker_id")
-    # A task in this worker waits for a job of this very pool.
+    # A task in this worker waits for a job of this very pool; Unblocked when it goes on.
     WorkerBlocked = namedtuple("WorkerBlocked", "worker_id")
     WorkerUnblocked = namedtuple("WorkerUnblocked", "worker_id")
+    # The time that `Scheduler.next_deadline` returned has come.
     DeadlinePassed = namedtuple("DeadlinePassed", "")
-    # So many workers may run tasks at the same time from now on.
+    # From now on `processes` workers may run tasks at the same time.
     ProcessesChanged = namedtuple("ProcessesChanged", "processes")
     PoolOpened = namedtuple("PoolOpened", "")
     PoolClosed = namedtuple("PoolClosed", "")
@@ -267,31 +269,33 @@ else:
 
     # --- commands ---------------------------------------------------------------------
     StartWorker = namedtuple("StartWorker", "worker_id")
-    # Let it end in good order after what it has.
+    # Let the worker end in good order after the messages that it has.
     StopWorker = namedtuple("StopWorker", "worker_id")
+    # End the worker at once, by SIGKILL.
     KillWorker = namedtuple("KillWorker", "worker_id")
     Send = namedtuple("Send", "worker_id message_id runs")
-    # Try to take unread messages back; answer with MessagesReclaimed.
+    # Take back the messages that the worker has not read; answer with MessagesReclaimed.
     Reclaim = namedtuple("Reclaim", "worker_id")
     # Have the worker begin no other chunk of this message than the one that it runs.
     Halt = namedtuple("Halt", "worker_id message_id")
-    # Take what it has not begun, and will not; answer with RestReturned. Nothing follows if
-    # the worker has begun another one in spite of that.
+    # Take the chunks behind the one at which the worker was told to halt; answer with RestReturned.
+    # Do nothing if the worker has gone past that chunk.
     TakeRest = namedtuple("TakeRest", "worker_id message_id")
-    # If a chunk of that job (that chunk) is what the worker runs now: do this to it, see below.
+    # If the worker runs chunk `index` of the job (any of its chunks if None) now, interrupt it in
+    # one of the ways below.
     Interrupt = namedtuple("Interrupt", "worker_id message_id job_id index how")
-    # Chunks start..stop of the job have the outcomes found at `offset` of the answer.
+    # The outcomes of chunks start..stop of the job are those from `offset` on in the answer.
     Deliver = namedtuple("Deliver", "job_id start stop offset")
-    # Its worker ended while running it; or was ended, since it took too long.
+    # The worker of the chunk ended while running it; if `timed_out`, because of its time limit.
     FailChunk = namedtuple("FailChunk", "job_id index timed_out")
-    # It was recalled before it had begun.
+    # The chunk was recalled before it had begun.
     DropChunk = namedtuple("DropChunk", "job_id index")
-    # Every chunk was delivered or failed.
+    # Every chunk of the job was delivered, failed or dropped.
     FinishJob = namedtuple("FinishJob", "job_id")
-    # The pool is broken: these will never finish.
+    # The pool is broken: these jobs will never finish.
     AbortJobs = namedtuple("AbortJobs", "job_ids")
 
-# How to interrupt.
-ASK = 0  #: raise KeyboardInterrupt in the chunk
-KILL = 1  #: end its worker, also if it does not listen
-EXIT = 2  #: have its worker end itself, which cannot hit what comes after the chunk
+# How to interrupt a chunk.
+ASK = 0  #: Raise KeyboardInterrupt in it.
+KILL = 1  #: Kill its worker, which works even if the task ignores signals.
+EXIT = 2  #: Have its worker end itself, which cannot hit a chunk that comes after it.
