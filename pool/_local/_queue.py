@@ -1,4 +1,4 @@
-"""The chunks that wait for a worker, in the order in which jobs get their turn."""
+"""The chunks that wait for a worker, in the order in which jobs have their turn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class JobQueue:
     Attributes
     ----------
     chunks : int
-        How many wait, of all jobs.
+        How many chunks wait, of all jobs together.
     """
 
     __slots__ = ("_depths", "_levels", "chunks")
@@ -31,14 +31,14 @@ class JobQueue:
         self._depths: list[int] = []
 
     def add(self, job: Job, chunks: int) -> None:
-        """Let more chunks of a job wait, behind the jobs that wait already."""
+        """Queue more chunks of a job; the job waits behind those that wait already."""
         self.chunks += chunks
         if not job.enqueued:
             job.enqueued = True
             self._level(job.depth).append(job)
 
     def give_back(self, job: Job, start: int, stop: int) -> None:
-        """Let chunks wait again that were not begun, before all other jobs."""
+        """Queue chunks again that were not begun; the job is the next of its depth."""
         self.chunks += job.give_back(start, stop)
         if not job.enqueued and job.unsent:
             job.enqueued = True
@@ -103,14 +103,14 @@ class JobQueue:
             if taken >= limit or not self.chunks:
                 break
             job = job if job.unsent else self.head()
-            # What runs against the clock travels alone.
+            # A chunk with a time limit travels alone, see `Dispatch._send`.
             if job.cost_key != first.cost_key or job.timeout is not None:
                 break
         self._take_turns(first)
         return runs, taken
 
     def _take_turns(self, job: Job) -> None:
-        """Let others go before a job whose end is not known: it may never end."""
+        """Move a job that may grow for ever behind the others of its depth."""
         level = self._levels.get(job.depth)
         if not job.final and level is not None and len(level) > 1 and level[0] is job:
             level.rotate(-1)

@@ -37,13 +37,15 @@ class Job:
         self.next = 0
         #: Chunks known so far that have no outcome yet.
         self.pending = self.chunks
-        #: Ranges that came back unbegun, or failed and may be tried again.
+        #: Ranges of chunks that came back unbegun, or failed and are to be tried again.
         self.returned: list[tuple[int, int]] = []
         #: Chunks that were cancelled while a worker had them.
         self.skipped: set[int] | None = None
         #: Chunks that were recalled while a worker had them.
         self.recalled: frozenset[int] = frozenset()
+        #: By index, how often a chunk has been tried; None before the first failure.
         self.attempts: dict[int, int] | None = None
+        #: Whether the job is in the `JobQueue`.
         self.enqueued = False
 
     @property
@@ -102,7 +104,7 @@ class Job:
         return count
 
     def try_again(self, index: int) -> bool:
-        """Count an attempt at chunk `index`; return whether another one is due."""
+        """Count a failed attempt at chunk `index`; return whether to make another one."""
         unwanted = index in self.recalled or (self.skipped and index in self.skipped)
         if not self.retries or unwanted:
             return False
@@ -120,19 +122,20 @@ class Message:
 
     def __init__(self, message_id: int, runs: list[Run], chunks: int, cost_key: Hashable) -> None:
         self.message_id = message_id
-        #: What is left of it, cut down from the front as answers come.
+        #: The chunks without outcome: answers cut the list down from the front.
         self.runs = runs
+        #: How many chunks `runs` has.
         self.chunks = chunks
         self.cost_key = cost_key
         #: Seconds that its only chunk may take, and when these are over. The clock starts
         #: when the worker is ready.
         self.timeout: float | None = None
         self.deadline: float | None = None
-        #: When its worker was told to halt, see `pool._local._stragglers`.
+        #: When the worker was told to halt, see `pool._local._stragglers`; None if it was not.
         self.halted: float | None = None
 
     def cut(self, kept: int) -> list[Run]:
-        """Keep the first chunks only; return the runs of the others."""
+        """Keep the first `kept` chunks only; return the runs of the others."""
         rest: list[Run] = []
         left = kept
         for position, (job_id, start, stop) in enumerate(self.runs):
@@ -146,7 +149,7 @@ class Message:
         return rest
 
     def holds(self, job_id: int, index: int | None) -> bool:
-        """Return whether a chunk of that job (that chunk) has no outcome yet."""
+        """Return whether chunk `index` of a job (any if None) is among those without outcome."""
         for run_job, start, stop in self.runs:
             if run_job == job_id and (index is None or start <= index < stop):
                 return True
@@ -173,24 +176,29 @@ class Worker:
 
     def __init__(self, worker_id: int, tasks_left: int | None) -> None:
         self.worker_id = worker_id
+        #: Chunks that it may still be sent, by `maxtasksperchild`; None: any number.
         self.tasks_left = tasks_left
         self.tasks_done = 0
-        #: Oldest first; the first is the one that runs, if `ready`.
+        #: Oldest first: the worker runs the first one, if it is `ready`.
         self.messages: dict[int, Message] = {}
+        #: Whether it has started, and run its initializer.
         self.ready = False
-        #: When it last gave news of the message that it runs, or was given it.
+        #: When it last answered, or was given, the message that it runs.
         self.heard = 0.0
+        #: It is to end, and is sent nothing more.
         self.stopping = False
         #: How many waits for jobs of this pool are under way inside its task.
         self.blocked = 0
-        #: The driver uses it for a call of its own.
+        #: The driver uses it for a single call, see `pool._local._loans`.
         self.lent = False
+        #: The driver was asked to take back what it has not read, and has not answered.
         self.reclaiming = False
+        #: Killed because its task exceeded a time limit.
         self.timed_out = False
         #: Killed because memory is short.
         self.condemned = False
 
     @property
     def exclusive(self) -> bool:
-        """Whether it runs a task against the clock, behind which nothing may wait."""
+        """Whether it runs a task with a time limit, behind which nothing may wait."""
         return any(message.timeout is not None for message in self.messages.values())

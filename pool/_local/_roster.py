@@ -13,14 +13,16 @@ DEPTH = 2
 
 
 class Roster:
-    """Workers by worker_id; those that are idle; those with room for one more message.
+    """All workers, those that are idle, and those with room for one more message.
 
     Attributes
     ----------
     workers : dict
-        From the moment they are asked for until they have ended.
-    idle, room : dict
-        The last one in is the first one out of `idle`: its caches are warm.
+        By worker_id, from the moment they are asked for until they have ended.
+    idle : dict
+        Those without a message; the last one in is the first one out, for its caches are warm.
+    room : dict
+        Those with a message that may be sent another one.
     """
 
     __slots__ = ("_next", "idle", "room", "workers")
@@ -32,7 +34,7 @@ class Roster:
         self._next = 1
 
     def add(self, tasks_left: int | None) -> Worker:
-        """Enter a new worker, which is idle; what it gets waits until it has started."""
+        """Enter a new worker as idle: messages that it is sent wait until it has started."""
         worker = Worker(self._next, tasks_left)
         self._next += 1
         self.workers[worker.worker_id] = self.idle[worker.worker_id] = worker
@@ -44,12 +46,12 @@ class Roster:
         return self.workers.pop(worker_id, None)
 
     def withdraw(self, worker_id: int) -> None:
-        """Give a worker nothing more for now."""
+        """Let a worker be sent nothing more for now."""
         self.idle.pop(worker_id, None)
         self.room.pop(worker_id, None)
 
     def file(self, worker: Worker) -> None:
-        """Enter a withdrawn worker under what it can take."""
+        """Enter a withdrawn worker as idle, or as one with room, if it is."""
         if not worker.messages:
             self.idle[worker.worker_id] = worker
         elif len(worker.messages) < DEPTH and not worker.exclusive:
@@ -57,11 +59,11 @@ class Roster:
 
     @property
     def runnable(self) -> int:
-        """How many run tasks, or could."""
+        """How many workers run tasks, or could: neither blocked nor about to end."""
         return sum(not (worker.blocked or worker.stopping) for worker in self)
 
     def pick_idle(self) -> Worker:
-        """Return the worker that was last used, but one that is ready if there is one."""
+        """Return the idle worker that was last used, of those that are ready if there are any."""
         worker = self.idle[next(reversed(self.idle))]
         if worker.ready:
             return worker
@@ -70,7 +72,10 @@ class Roster:
         )
 
     def straggler(self) -> Worker | None:
-        """Return whose message has been running longest, of those with another one waiting."""
+        """Return the worker with the oldest message, of those in whose mailbox another one waits.
+
+        None if none waits. For a worker that has not started, its first message waits as well.
+        """
         found, oldest = None, 0
         for worker in self:
             waiting = len(worker.messages) - (1 if worker.ready else 0)
