@@ -11,7 +11,7 @@ import os
 import sys
 
 from pool._in_worker._guest import WithValues
-from pool._local._awaited import Awaited, InPlace
+from pool._local._awaited import Awaited, ReorderingSink
 from pool._local._engine import LocalEngine
 from pool._local._jobs import unsendable
 from pool._objects import _home
@@ -85,10 +85,10 @@ def submit(
 
     source = Awaited(len(chunks), chunksize, payload)
     held = [ref for parcel in parcels for ref in (*parcel.refs, *parcel.needs)]
-    in_place = InPlace(sink, source, lambda: home.let_go(held))
+    reordering = ReorderingSink(sink, source, lambda: home.let_go(held))
     source.engine = engine
     source.job_id = job_id = engine.submit(
-        function, mode, source, in_place, placed, timeout, retries
+        function, mode, source, reordering, placed, timeout, retries
     )
 
     def ready(places: list[int]) -> None:
@@ -165,13 +165,13 @@ def resolved_one_by_one(items: Iterable[Any], starred: bool) -> Iterator[Any]:
 
 
 class Guests:
-    """What a Pool's driver hands on: connections of its workers to the runtime."""
+    """The aside of a Pool's driver: hands its workers' connections on to the runtime."""
 
     outstanding = False
 
     def admit(self, worker: int, kind: str, fds: list[int]) -> None:
         """Take a connection; under the lock of the Pool's driver."""
-        # Not one that would be started for that: the references are of one that has ended.
+        # No runtime is started for this: the references that the task has are of one that ended.
         home: Any = _home.found()
         if home is None or not home.usable:
             os.close(fds[0])
@@ -179,10 +179,10 @@ class Guests:
             home.admit_guest(fds[0])
 
     def bury(self, peer: Any) -> None:
-        """Nothing: what such a worker did is the Pool's."""
+        """Do nothing: the tasks of such a worker are the Pool's."""
 
     def quit(self) -> None:
-        """Nothing: the runtime sees to its own."""
+        """Do nothing: the runtime has its own driver."""
 
     def abort(self, error: BaseException) -> None:
-        """Nothing: the runtime goes on."""
+        """Do nothing: the runtime goes on."""

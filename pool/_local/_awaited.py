@@ -1,14 +1,14 @@
 """A job whose chunks become ready one by one, in any order.
 
-The scheduler knows chunks by the order in which they became ready; the result handle knows
-them by their places in the input. What stands between the two is here.
+The scheduler numbers chunks in the order in which they became ready, the result handle by their
+places in the input. `Awaited` and `ReorderingSink` translate between the two.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from pool._local._jobs import Source, each
+from pool._local._jobs import Source, append_each
 from pool._local._lazy import Growing
 
 TYPE_CHECKING = False
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Awaited(Growing, Source):
-    """Chunks that are told of when they are ready.
+    """Chunks that the scheduler is told of when they are ready.
 
     Parameters
     ----------
     total : int
-        How many there will be.
+        How many chunks there will be.
     chunksize : int
     payload : callable
-        ``payload(place)``: the pickle and buffers of a chunk that is ready.
+        ``payload(place)`` returns the pickle and the buffers of a chunk that is ready.
     """
 
     __slots__ = ("_payload", "_ready", "_total", "engine", "job_id", "offered", "order")
@@ -37,23 +37,24 @@ class Awaited(Growing, Source):
         super().__init__(0, not total, chunksize)
         self._total = total
         self._payload = payload
-        #: The place of each chunk that is ready, as far as the scheduler was told.
+        #: The places of the chunks that the scheduler was told of, in its order.
         self.order: list[int] = []
-        #: Those of which it was not told.
+        #: The places of chunks that are ready, and of which it was not told.
         self._ready: deque[int] = deque()
         self.offered = False
         self.engine = None
         self.job_id = 0
 
     def ready(self, places: list[int]) -> None:
-        """Note that chunks are ready; from any thread, `engine` and `job_id` are set."""
+        """Note that chunks are ready; from any thread, once `engine` and `job_id` are set."""
         assert self.engine is not None
         self._ready.extend(places)
-        # Counted under the lock: two threads might both take theirs for the last ones.
+        # The chunks are counted under the lock: of two threads that counted here, both might take
+        # their chunks for the last ones.
         self.engine.offer(self, True)
 
     def news(self) -> tuple[int, bool]:
-        """Count those that are ready as chunks that there are."""
+        """Make the chunks available that are ready; see `Growing.news`."""
         before, told = self.chunks, self.final
         while self._ready:
             self.order.append(self._ready.popleft())
@@ -62,18 +63,18 @@ class Awaited(Growing, Source):
         return self.chunks - before, self.final and not told
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
-        return each(map(self._payload, self.order[start:stop]), blobs)
+        return append_each(map(self._payload, self.order[start:stop]), blobs)
 
 
-class InPlace:
-    """Hand outcomes on under the places of their chunks.
+class ReorderingSink:
+    """Hand outcomes on to a sink under the places of their chunks in the input.
 
     Parameters
     ----------
     sink : Sink
     source : Awaited
     over : callable
-        Called once, when nothing more will come.
+        ``over()`` is called once, when no more outcomes will come.
     """
 
     def __init__(self, sink: Sink, source: Awaited, over: Callable[[], object]) -> None:
@@ -82,7 +83,7 @@ class InPlace:
         self._over = over
 
     def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
-        """Take the outcomes of chunks."""
+        """Take the outcomes of chunks, numbered as the scheduler does."""
         places = self._source.order[start : start + len(values)]
         due = [
             self._sink.deliver(place, [value], failed)
@@ -96,7 +97,7 @@ class InPlace:
         return self._sink.finish()
 
     def abort(self, error: BaseException) -> bool:
-        """Note that nothing more will come."""
+        """Note that no more outcomes will come."""
         self._over()
         return self._sink.abort(error)
 

@@ -38,7 +38,18 @@ if TYPE_CHECKING:
 
 
 class Function:
-    """A pickled function that workers keep by number."""
+    """A pickled function that workers keep by number.
+
+    Parameters
+    ----------
+    function_id : int
+    blobs : list
+        Its payload: pickle bytes and buffers.
+    stateless : bool
+        Whether a call cannot change what the next one sees, so that workers unpickle it once only.
+    shared : bool
+        Whether several jobs use it: it is dropped when it was not used for long, not with its job.
+    """
 
     __slots__ = ("blobs", "function_id", "shared", "stateless", "uses")
 
@@ -46,11 +57,9 @@ class Function:
         self.function_id = function_id
         self.blobs = blobs
         self.stateless = stateless
-        #: Used by several jobs: forgotten when it has not been used for long, and not
-        #: with the job.
         self.shared = shared
-        #: Jobs that are not over. Counted by several threads without a lock: good enough to tell
-        #: which one is better kept.
+        #: How many jobs that are not over use it. Threads count without a lock, so the number may
+        #: be wrong; it only decides which functions workers had better keep.
         self.uses = 0
 
 
@@ -101,8 +110,8 @@ class Job:
         """Append the payloads of chunks start..stop; return the entry of the run."""
         layout, extra = self.source.encode(start, stop, blobs)
         function_id = INLINE if self.function is None else self.function.function_id
-        # Whether exceptions are wanted as values is decided here: a worker tells of failures, for
-        # they may be tried again.
+        # Workers are not told that errors are wanted as values: they report a failure as such, for
+        # it may be tried again. `Outcomes` makes a value of the error that is delivered.
         mode = self.mode & ~CAUGHT
         return (function_id, mode, layout, stop - start, self.chunksize, extra)
 
@@ -113,11 +122,11 @@ class Source:
     Attributes
     ----------
     chunks : int
-        How many there are so far.
+        How many chunks there are so far.
     final : bool
-        Whether that is all.
+        Whether there will be no more.
     chunksize : int
-        Items in each but the last.
+        Items in each chunk but the last.
     inherited : int
         What the workers have inherited, see `LocalEngine`.
     """
@@ -131,18 +140,26 @@ class Source:
         self.inherited = 0
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
-        """Append the payloads of chunks start..stop; return layout and extra."""
+        """Append the payloads of chunks start..stop to `blobs`.
+
+        Returns
+        -------
+        layout : int
+            EACH, PACKED or RANGE, see `pool._transport._messages`.
+        extra : object
+            What a worker needs besides the blobs to take the chunks apart.
+        """
         raise NotImplementedError
 
     def done(self, start: int, stop: int) -> None:
-        """Let go of chunks that have their outcomes."""
+        """Free what is kept for chunks start..stop, which have their outcomes."""
 
     def stop(self) -> None:
-        """Produce no more: the job is over before its input was."""
+        """Produce no more chunks: the job ended before its input did."""
 
 
 def detached(payload: list[Any]) -> list[Any]:
-    """Return a payload whose buffers no longer belong to the user's arrays."""
+    """Return a payload with copies of its buffers, which belong to arrays of the user's."""
     if len(payload) == 1:
         return payload
     from store._depot import stored
@@ -151,7 +168,13 @@ def detached(payload: list[Any]) -> list[Any]:
 
 
 class OneCall(Source):
-    """The single chunk of ``apply``, pickled when it was submitted."""
+    """The single chunk of ``apply``, pickled when it was submitted.
+
+    Parameters
+    ----------
+    blobs : list
+        Its payload: pickle bytes and buffers.
+    """
 
     __slots__ = ("_blobs", "_extra")
 
@@ -172,6 +195,9 @@ class Items(Source):
     ----------
     items : sequence
         Must not change until the job has finished.
+    chunksize : int
+    describe : callable
+        ``describe(index)`` names an item for error messages.
     """
 
     __slots__ = ("_describe", "items")
@@ -189,10 +215,10 @@ class Items(Source):
         if items.__class__ is range:
             return RANGE, (items.start, items.stop, items.step)
         if stop - start > 1 and ATOMS.issuperset(map(type, items)):
-            # Immutable values: one pickle of all cannot make two tasks share anything.
+            # The values are immutable: one pickle of all cannot make two tasks share anything.
             blobs.append(_pickle.dumps(items, 5))
             return PACKED, None
-        return each(
+        return append_each(
             (
                 encode_chunk(
                     items[at : at + size], start * size + at, self._describe, self.inherited
@@ -203,8 +229,8 @@ class Items(Source):
         )
 
 
-def each(payloads: Iterable[list[Any]], blobs: list[Any]) -> tuple[int, Any]:
-    """Append one payload for each chunk; return layout and extra."""
+def append_each(payloads: Iterable[list[Any]], blobs: list[Any]) -> tuple[int, Any]:
+    """Append one payload for each chunk to `blobs`; return layout and extra, as `Source.encode`."""
     extra = []
     for payload in payloads:
         blobs.extend(payload)
@@ -242,6 +268,7 @@ def unsendable(error: BaseException, where: str) -> list[Any]:
 
 
 def _culprit(items: Sequence[Any]) -> int:
+    """Return the position of the first item that cannot be pickled; 0 if each one can."""
     for position, item in enumerate(items):
         try:
             dumps_to_worker(item)
@@ -251,6 +278,7 @@ def _culprit(items: Sequence[Any]) -> int:
 
 
 def _located(error: BaseException, where: str) -> BaseException:
+    """Return `error` as a worker will unpickle it, with a note that names the item."""
     try:
         error.add_note(f"while sending {where}")
         loaded: BaseException = _pickle.loads(_pickle.dumps(error))
@@ -260,18 +288,18 @@ def _located(error: BaseException, where: str) -> BaseException:
 
 
 def _described(error: BaseException, where: str) -> BaseException:
-    """Return what says in words what an error says that cannot be sent itself."""
+    """Return an error with the text of another one, which cannot be pickled itself."""
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:
-        text = type(error).__name__  # it cannot even be told
+        text = type(error).__name__  # its `__str__` raises
     return _pickle.PicklingError(f"{text} (while sending {where})")
 
 
 class _Unsendable:
-    """Stands for a chunk that could not be pickled: raises when a worker unpickles it.
+    """Stand-in for a chunk that could not be pickled: unpickling it raises the error.
 
-    So the failure takes the way of every other outcome.
+    So the failure comes back from a worker in order, like every other outcome.
     """
 
     def __init__(self, error: BaseException) -> None:

@@ -4,8 +4,8 @@
 as `multiprocessing` does: the iterator may block, or depend on results that the consumer
 has not taken yet, so it must not be read by the thread that drives the pool.
 
-What that thread has read is *offered* (`LocalEngine.offer`) before it asks the iterator for more,
-since nobody knows for how long that will block: perhaps until there is a result of what was read.
+The reading thread *offers* each chunk (`LocalEngine.offer`) before it asks the iterator for more,
+since that may block for any time: even until the chunk just read has its result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from itertools import islice
 
 from pool._local import _events as ev
-from pool._local._jobs import Items, Source, detached, each, encode_chunk
+from pool._local._jobs import Items, Source, append_each, detached, encode_chunk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     from pool._local._engine import LocalEngine
 
-#: Bytes of pickled input that may wait; at least `Fed.least` chunks always may.
+#: Bytes of pickled input that may wait; `least` chunks of a `Fed` may wait however large they are.
 FED_NBYTES = 32 << 20
 
-#: Chunks that are told of together, at most, while all workers have something to do: telling
-#: costs 5 us.
+#: Chunks of which the scheduler is told together, at most, while all workers have something to do:
+#: telling it takes 5 us.
 BURST = 256
 
-#: By a name: a type checker would take the literal for all the slots that there are.
-_NONE: tuple[str, ...] = ()
+#: A name, since from a literal ``()`` a type checker would conclude that there are no slots at all.
+_NO_SLOTS: tuple[str, ...] = ()
 
 
 class Growing:
@@ -41,14 +41,14 @@ class Growing:
     Attributes
     ----------
     engine : LocalEngine or None
-        Which runs the job; it and `job_id` are set before there is anything to tell.
+        The engine that runs the job; set, like `job_id`, before there are any new chunks.
     job_id : int
     offered : bool
-        Whether the driver knows that there is something to tell.
+        Whether this is in `Driver.dirty`: the driver will ask for news.
     """
 
-    # Subclasses have the slots: two bases with slots of their own fit into no layout.
-    __slots__ = _NONE
+    # Subclasses declare the slots: a class cannot have two bases with slots of their own.
+    __slots__ = _NO_SLOTS
 
     chunks: int
     final: bool
@@ -57,15 +57,16 @@ class Growing:
     offered: bool
 
     def news(self) -> tuple[int, bool]:
-        """Return how many chunks there are since this was last asked, and whether that is all.
+        """Return how many chunks came since the last call, and whether the end has come.
 
-        Asked by one thread at a time. Nothing is news any more once the end was told.
+        Called by one thread at a time. The end is news once; after it there is no more news.
         """
         raise NotImplementedError
 
     def flush(self) -> None:
         """Tell the scheduler of new chunks; under the driver's lock."""
-        # Cleared before anything is counted: who finds it set has its chunk counted here.
+        # Cleared before the chunks are counted: a thread that finds it set knows that the chunk
+        # which it has just added will be counted.
         self.offered = False
         added, final = self.news()
         if added or final:
@@ -73,12 +74,20 @@ class Growing:
             self.engine.driver.inbox.append(ev.ChunksAdded(self.job_id, added, final))
 
     def abort(self, error: BaseException) -> tuple[()]:
-        """Nothing: the job is given up as a whole."""
+        """Do nothing: the job is given up as a whole."""
         return ()
 
 
 class Windowed(Growing, Items):
-    """Chunks of a sequence, made available step by step."""
+    """Chunks of a sequence, made available step by step.
+
+    Parameters
+    ----------
+    items, chunksize, describe
+        As for `Items`.
+    window : int
+        Chunks that are available before `open` is called.
+    """
 
     __slots__ = ("_total", "_wanted", "engine", "job_id", "offered")
 
@@ -93,22 +102,23 @@ class Windowed(Growing, Items):
         self._total = self.chunks
         self.chunks = min(window, self._total)
         self.final = self.chunks == self._total
-        #: Limits up to which chunks were asked for since somebody looked.
+        #: Limits that `open` was given since `news` was last asked.
         self._wanted: deque[int] = deque()
         self.offered = False
         self.engine = None
         self.job_id = 0
 
     def open(self, limit: int | None) -> None:
-        """Make the chunks up to `limit` available (all if None); from any thread."""
+        """Make the first `limit` chunks available (all if None); from any thread."""
         if self.final or self.engine is None:
             return
         self._wanted.append(self._total if limit is None else min(limit, self._total))
-        # Counted under the lock: by two threads at a time, what is told last might be less.
+        # The chunks are counted under the lock: of two threads that counted here, the one with the
+        # lower limit might be the last to tell the scheduler.
         self.engine.offer(self, True)
 
     def news(self) -> tuple[int, bool]:
-        """Count those that were asked for as chunks that there are."""
+        """Make the chunks available that `open` was asked for; see `Growing.news`."""
         before, told = self.chunks, self.final
         while self._wanted:
             self.chunks = max(self.chunks, self._wanted.popleft())
@@ -127,13 +137,13 @@ class Fed(Growing, Source):
     iterator : iterator
     chunksize : int
     describe : callable
-        Names an item by its index.
+        ``describe(index)`` names an item for error messages.
     window : int
         Chunks that may be read before `open` is called.
     least : int
         Chunks that may wait however large they are.
     on_error : callable
-        Called with the exception that the iterator raised.
+        Called, in the reading thread, with the exception that the iterator raised.
     """
 
     __slots__ = (
@@ -169,28 +179,32 @@ class Fed(Growing, Source):
         self._limit: int | None = window
         self._least = least
         self._on_error = on_error
+        #: By index, the payloads of chunks that have been read and have no outcome.
         self._blobs: dict[int, list[Any]] = {}
-        # Each one is written by one thread only.
+        # Bytes of all chunks read, written by the reading thread only; and of those with outcomes,
+        # written only under the driver's lock.
         self._nbytes_read = self._nbytes_done = 0
+        #: Whether the reading thread sleeps until there is room, or is about to.
         self._sleeps = False
-        #: Chunks read so far, and whether that is all. `chunks` and `final` are what was told.
+        #: Chunks read so far, and whether there will be no more; `chunks` and `final` are those
+        #: of which the scheduler was told.
         self._read = 0
         self._ended = False
         self.offered = False
         self.engine = None
         self.job_id = 0
-        # No semaphore: a signal handler may interrupt a thread that rings, and ring.
+        # No semaphore: a signal handler that interrupts a thread in `_ring` may ring as well.
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
 
     def start(self) -> None:
-        """Begin to read; `engine` and `job_id` are set."""
+        """Start the reading thread; `engine` and `job_id` must be set."""
         import threading
 
         threading.Thread(target=self._run, name="actorpool-input", daemon=True).start()
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
-        return each(map(self._blobs.__getitem__, range(start, stop)), blobs)
+        return append_each(map(self._blobs.__getitem__, range(start, stop)), blobs)
 
     def done(self, start: int, stop: int) -> None:
         for index in range(start, stop):
@@ -207,8 +221,8 @@ class Fed(Growing, Source):
         self._ring()
 
     def news(self) -> tuple[int, bool]:
-        """Count those that were read as chunks that there are."""
-        # In this order: what is counted after the end is all there is.
+        """Make the chunks available that were read; see `Growing.news`."""
+        # `_ended` before `_read`: chunks counted after the end was seen are all there are.
         final = self._ended and not self.final
         added = self._read - self.chunks
         self.chunks += added
@@ -234,22 +248,23 @@ class Fed(Growing, Source):
                 self._nbytes_read += sum(map(len, chunk))
                 self._blobs[self._read] = chunk
                 self._read += 1
-                # So that workers which are busy now have something to go on with.
-                many = self._read - self.chunks >= burst or not self._free()
-                engine.offer(self, many)
-                if many:
+                # Told at once, so that workers that are busy now have something to go on with.
+                at_once = self._read - self.chunks >= burst or not self._has_room()
+                engine.offer(self, at_once)
+                if at_once:
                     burst = min(2 * burst, BURST)
         except BaseException as raised:
             error = raised
         if error is not None:
-            # As in the standard, what an unfinished chunk had read so far is dropped.
+            # As in `multiprocessing`, the items of a chunk that was not complete are dropped.
             self._on_error(error)
         del self._iterator
         self._ended = True
         engine.offer(self, True)
         engine.driver.wake()
 
-    def _free(self) -> bool:
+    def _has_room(self) -> bool:
+        """Return whether limit and memory allow one more chunk to be read."""
         limit = self._limit
         if limit is not None and self._read >= limit:
             return False
@@ -260,12 +275,12 @@ class Fed(Growing, Source):
         """Wait until one more chunk may be read; False if the job is over."""
         engine = self.engine
         assert engine is not None
-        while not self._free():
+        while not self._has_room():
             if self.job_id not in engine.driver.jobs:
                 return False
-            # In this order: whoever makes room from now on rings.
+            # Set before looking again: a thread that makes room from now on rings.
             self._sleeps = True
-            if not self._free():
+            if not self._has_room():
                 self._bell.acquire()
             self._sleeps = False
         return self.job_id in engine.driver.jobs
@@ -277,6 +292,6 @@ class Fed(Growing, Source):
             return  # rung already
 
     def stop(self) -> None:
-        """End the thread as soon as the iterator lets it."""
+        """End the reading thread as soon as the iterator returns."""
         self._limit = 0
         self._ring()

@@ -12,7 +12,7 @@ import select
 from itertools import count
 
 from pool._local import _events as ev
-from pool._local._jobs import Function, Job, Source, each
+from pool._local._jobs import Function, Job, Source, append_each
 from pool._pickling import dumps_exception, dumps_to_worker
 from pool._transport._messages import (
     BLOCKED,
@@ -165,7 +165,7 @@ class Relayed(Source):
             position = end
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
-        return each(map(self._payloads.__getitem__, range(start, stop)), blobs)
+        return append_each(map(self._payloads.__getitem__, range(start, stop)), blobs)
 
     def done(self, start: int, stop: int) -> None:
         for index in range(start, stop):
