@@ -1,14 +1,13 @@
 """Calls submitted one at a time, handled many at a time.
 
-A loop over ``apply_async`` makes one job of one chunk per call; deciding, sending and
-answering each of them alone would cost several times what the call is worth. Calls of one
+A loop over ``apply_async`` makes one job of one chunk per call; to decide on, send and
+answer each of them alone would cost several times what the call itself does. Calls of one
 function whose arguments are plain immutable values flow into a *stream* instead: the
 calls that have gathered are one job, whose chunks are the calls. Each call still has its
 own result handle, fails alone, and is a task of its own.
 
-Appending is lock-free, and moving what was appended into the job happens under the
-driver's lock. So a call can be submitted from any thread, from a signal handler, and
-while another thread drives.
+A call is appended without a lock, and moved into the job under the driver's lock. So calls
+can be submitted from any thread, from a signal handler, and while another thread drives.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from pool._local._driver import Driver
     from pool._local._jobs import Function
 
-#: Calls in one job, at most: its bookkeeping is freed with the job.
+#: Calls in one job, at most: the records of its calls are freed only with the job.
 BATCH_MAX = 100_000
 
 
@@ -40,9 +39,9 @@ class CallStream:
     ----------
     driver : Driver
     function : Function
-        Stateless.
+        Stateless: no call can tell that another one was in the same message.
     label : callable
-        Names a call in error messages.
+        ``label(first call, last call)`` names these calls for error messages.
     """
 
     __slots__ = ("_batch", "_driver", "_function", "_label", "dirty", "pending")
@@ -54,9 +53,9 @@ class CallStream:
         self._function = function
         self._label = label
         self._batch: Batch | None = None
-        #: Calls (arguments, result) that the scheduler does not know of.
+        #: Calls, as (arguments, result), that the scheduler does not know of.
         self.pending: deque[tuple[tuple[Any, ...], Any]] = deque()
-        #: Whether the driver knows that there are some.
+        #: Whether this is in `Driver.dirty`: the driver will flush it.
         self.dirty = False
 
     def add(self, args: tuple[Any, ...], result: Any) -> None:
@@ -69,8 +68,8 @@ class CallStream:
             self._driver.dirty.append(self)
 
     def flush(self) -> None:
-        """Tell the scheduler of what was added; under the driver's lock."""
-        self.dirty = False
+        """Tell the scheduler of the calls that were added; under the driver's lock."""
+        self.dirty = False  # first, see `add`
         batch = self._batch
         driver = self._driver
         pending = self.pending
@@ -92,7 +91,7 @@ class CallStream:
         driver.inbox.append(ev.JobSubmitted(job_id, batch.chunks, False, key))
 
     def complete(self, batch: Batch) -> None:
-        """End a job all of whose calls have their outcomes; under the driver's lock."""
+        """Let a job end all of whose calls have their outcomes; under the driver's lock."""
         if not self.pending and self._batch is batch:
             self._batch = batch.stream = None
             batch.final = True
@@ -113,7 +112,22 @@ class CallStream:
 
 
 class Batch(Source):
-    """Source and sink of one job of a stream."""
+    """One job of a stream: its source and its sink.
+
+    Parameters
+    ----------
+    stream : CallStream
+    job_id : int
+
+    Attributes
+    ----------
+    calls : list
+        By index, the arguments of each call; None once it has its outcome.
+    results : list of AsyncResult or None
+        By index, the handle of each call; None once it has its outcome or was cancelled.
+    waiting : int
+        How many calls have no outcome.
+    """
 
     __slots__ = (
         "_due", "_driver", "_under_way", "calls", "job_id", "results", "stream", "waiting",
@@ -126,17 +140,16 @@ class Batch(Source):
         self.job_id = job_id
         self.calls: list[Any] = []
         self.results: list[Any] = []
-        #: Calls without outcome.
         self.waiting = 0
+        #: Results whose callbacks are due, and those whose callbacks are running.
         self._due: deque[Any] = deque()
-        #: Whose callbacks are being run.
         self._under_way: list[Any] = []
 
     def take(self, pending: deque[tuple[tuple[Any, ...], Any]]) -> None:
         """Move everything that is pending into this job."""
         first = len(self.calls)
         popleft = pending.popleft
-        # Only what is there now: another thread may go on appending.
+        # As many as there are now: another thread may go on appending.
         for _ in range(len(pending)):
             args, result = popleft()
             result._job_id = self.job_id
@@ -187,19 +200,19 @@ class Batch(Source):
             self._driver.inbox.append(ev.ChunksAdded(self.job_id, 0, True))
 
     def unfinished(self) -> list[tuple[int, Any]]:
-        """Return the calls that have no outcome."""
+        """Return index and result of each call that has no outcome."""
         results = list(self.results)
         return [(index, result) for index, result in enumerate(results) if result is not None]
 
     def part(self, index: int) -> Any:
         """Return the result of one call; None if it has its outcome."""
-        # There are none any more of a job that was given up.
+        # The list is empty when the job was given up.
         return self.results[index] if index < len(self.results) else None
 
     def drop(self, index: int) -> Any:
-        """Take the result of a cancelled call out; None if it has its outcome.
+        """Take a cancelled call out, under the driver's lock; return its result.
 
-        Called under the driver's lock.
+        None if the call has its outcome.
         """
         result = self.part(index)
         if result is not None:
@@ -265,7 +278,7 @@ def told_apart(sinks: Iterable[Any]) -> list[tuple[Any, Any]]:
 
 
 class _Dropped:
-    """A call that was cancelled within the driver's own lines."""
+    """A call cancelled by a thread that was inside the driver, and so could not take its lock."""
 
     def __init__(self, batch: Batch, index: int, error: BaseException) -> None:
         self._batch = batch
@@ -273,11 +286,11 @@ class _Dropped:
         self._error = error
 
     def flush(self) -> None:
-        """Cancel it; under the driver's lock."""
+        """Cancel the call; under the driver's lock."""
         result = self._batch.drop(self._index)
         if result is not None and result.abort(self._error):
             self._batch._driver.calling.append(result)
 
     def abort(self, error: BaseException) -> tuple[()]:
-        """Nothing: it is given up with its job."""
+        """Do nothing: the call is given up with its job."""
         return ()
