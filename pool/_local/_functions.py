@@ -1,4 +1,4 @@
-"""Which functions the workers of an engine keep, and under which numbers."""
+"""Which pickled functions the workers of an engine keep, and under which numbers."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
     from pool._local._peers import Peer
 
-#: Functions kept in the workers beyond their job, for calls that repeat.
+#: Functions that workers keep beyond their job, for calls that repeat.
 FUNCTIONS_KEPT = 256
 
-#: Larger ones are not kept: there may be data in them.
+#: Bytes of pickle from which a function is not kept: there may be data in it.
 SHARED_NBYTES = 65536
 
 
 class FunctionTable:
-    """Number functions, and see to it that workers forget them in time.
+    """Number functions, and have workers forget those that are not needed any more.
 
     Parameters
     ----------
     peers : dict
         The workers, by worker_id.
     dirty : deque
-        Where to enter this table when it has something to flush; the driver does.
+        `Driver.dirty`, to which the table appends itself when workers are to forget functions.
     """
 
     __slots__ = ("_dirty", "_ended", "_live", "_peers", "_shared")
@@ -42,14 +42,14 @@ class FunctionTable:
         self._ended: deque[int] = deque()
 
     def known(self, payload: Any) -> Function | None:
-        """Return the number of a function that workers may have by now, if it is one of these."""
+        """Return the function that was registered with the same pickle, if it is a kept one."""
         encoded = payload.encoded
         if encoded.buffers or len(encoded.data) >= SHARED_NBYTES:
             return None
         known = self._shared.get(encoded.data)
         if known is not None and len(self._shared) > FUNCTIONS_KEPT // 2:
-            # To the end: the first ones go first. If another thread does so too, or lets go of
-            # it, it is numbered again, which costs no more than sending it.
+            # Moved to the end, for the first ones are dropped first. If another thread moves or
+            # drops it at the same time, it gets a new number, and is sent once more.
             self._shared.pop(encoded.data, None)
             self._shared[encoded.data] = known
         return known
@@ -70,8 +70,8 @@ class FunctionTable:
         if buffers or len(data) >= OUT_OF_BAND_MIN:
             from store._depot import stored
 
-            # Now, and once for all workers; what the caller does to its arrays later is
-            # not seen.
+            # Copied now, once for all workers, which so do not see what the caller does to its
+            # arrays later.
             blobs = stored(blobs)
         function = Function(next(_function_ids), blobs, payload.stateless, shared)
         if shared:
@@ -82,17 +82,17 @@ class FunctionTable:
         return function
 
     def _let_go_of_some(self) -> None:
-        """Let workers forget those that were not used for longest.
+        """Let workers forget the functions that were not used for longest.
 
-        Nothing depends on it that none of them is in use: workers do in order what they have, and
-        are sent the function again with what follows.
+        Should one of them be in use after all, no harm is done: a worker handles its messages in
+        order, and is sent the function again with the next message that needs it.
         """
         unused = [data for data, function in list(self._shared.items()) if function.uses <= 0]
         for old in unused[: FUNCTIONS_KEPT // 2]:
             # Another thread may do the same; workers are told under the lock.
             dropped = self._shared.pop(old, None)
             if dropped is not None:
-                dropped.shared = False  # whoever is about to use it lets go of it
+                dropped.shared = False  # a job that is about to use it drops it when it ends
                 self._ended.append(dropped.function_id)
         self._dirty.append(self)
 
@@ -101,12 +101,12 @@ class FunctionTable:
         return function_id in self._live
 
     def use(self, function: Function) -> None:
-        """Note that a job begins which uses a function."""
+        """Note that a job begins that uses a function."""
         function.uses += 1
         self._live.add(function.function_id)
 
     def learned(self, peer: Peer, function_ids: list[int]) -> None:
-        """Note that a worker has functions; those whose jobs have ended it shall forget."""
+        """Note that a worker has functions; have it forget those whose jobs have ended."""
         for function_id in function_ids:
             if function_id in self._live:
                 peer.known.add(function_id)
@@ -115,7 +115,7 @@ class FunctionTable:
                 peer.tell()
 
     def forget(self, function: Function | None) -> None:
-        """Let go of the function of a job that has ended; called in any thread, never waits."""
+        """Drop the function of a job that has ended, unless it is kept; in any thread."""
         if function is None:
             return
         function.uses -= 1
@@ -130,10 +130,10 @@ class FunctionTable:
         self._dirty.append(self)
 
     def flush(self) -> None:
-        """Tell workers what they shall forget; called under the driver's lock.
+        """Tell workers which functions to forget; called under the driver's lock.
 
-        Without waiting for the next job to tell it with: that may be long, and there may be
-        gigabytes in a function that is not shared.
+        They are told now, not with the next message, which may be long in coming: a function that
+        is not shared may hold gigabytes.
         """
         told: set[Peer] = set()
         while self._ended:
@@ -142,7 +142,7 @@ class FunctionTable:
             peer.tell()
 
     def abort(self, error: BaseException) -> tuple[()]:
-        """Nothing: the workers end."""
+        """Do nothing: the workers end."""
         return ()
 
     def _drop(self, function_id: int) -> list[Peer]:

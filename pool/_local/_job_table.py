@@ -1,4 +1,4 @@
-"""The jobs of a driver that are not over: enter them, find them, end them."""
+"""The jobs of a driver that are not over: to enter, find and end them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class JobTable(dict[int, "Job"]):
-    """Jobs by job_id; the lock of the driver is held for whatever is not said to be quick.
+    """Jobs by job_id. Used under the driver's lock, but for what says "from any thread".
 
     Parameters
     ----------
     functions : FunctionTable
-        What they call.
+        The functions that jobs call.
     peers : dict
         The workers, by worker_id.
     calling : list
-        Where to enter whose callbacks are due.
+        `Driver.calling`, to which sinks are appended whose callbacks are due.
     """
 
     __slots__ = ("_calling", "_functions", "_peers")
@@ -36,11 +36,11 @@ class JobTable(dict[int, "Job"]):
         self._calling = calling
 
     def new_id(self) -> int:
-        """Return a number that no job of this process had; quick, from any thread."""
+        """Return a number that no job of this process has had; from any thread."""
         return next(_job_ids)
 
     def add(self, job: Job) -> None:
-        """Enter a job of which the scheduler is about to be told; quick, from any thread."""
+        """Enter a job of which the scheduler is about to be told; from any thread."""
         if job.function is not None:
             self._functions.use(job.function)
         self[job.job_id] = job
@@ -53,16 +53,16 @@ class JobTable(dict[int, "Job"]):
         if peer is None:
             return []
         numbers = {run[0] for sent in peer.sent.values() for run in sent.runs}
-        # Not asked twice: another thread may take one out.
+        # Looked up once each: another thread may take one out.
         return [job for job in map(self.get, numbers) if job is not None]
 
     def of_chunk(self, worker_id: int, message_id: int, chunk: int) -> tuple[Job, int] | None:
-        """Return job and index of a chunk, None if its message is over.
+        """Return the job of a chunk and its index there; None if the message is over.
 
         Parameters
         ----------
         worker_id, message_id, chunk : int
-            What the worker's journal says that it runs.
+            What the worker runs, by its journal; `chunk` is the place in the message.
         """
         peer = self._peers.get(worker_id)
         sent = None if peer is None else peer.sent.get(message_id)
@@ -71,13 +71,13 @@ class JobTable(dict[int, "Job"]):
         return None if job is None else (job, index)
 
     def depth_of(self, worker_id: int) -> int:
-        """Return how deep the tasks are that a worker runs."""
+        """Return the depth of the deepest job of which a worker has tasks."""
         return max((job.depth for job in self.of_worker(worker_id)), default=0)
 
     # ------------------------------------------------------------------ ends
 
     def take_out(self, job_id: int) -> Job | None:
-        """Take a job out that will not finish; None if another thread was quicker."""
+        """Take out a job that will not finish; None if another thread was quicker; any thread."""
         job = self.pop(job_id, None)
         if job is not None:
             job.source.stop()
@@ -85,7 +85,7 @@ class JobTable(dict[int, "Job"]):
         return job
 
     def finish(self, job_id: int) -> None:
-        """End a job all of whose outcomes are there."""
+        """End a job all of whose chunks have their outcomes."""
         job = self.pop(job_id, None)
         if job is None:
             return
@@ -94,7 +94,7 @@ class JobTable(dict[int, "Job"]):
             self._calling.append(job.sink)
 
     def abort(self, job_id: int, error: BaseException) -> None:
-        """Give a job up; nothing of it is sent any more."""
+        """End a job with an error; none of its chunks is sent any more."""
         job = self.pop(job_id, None)
         if job is None:
             return

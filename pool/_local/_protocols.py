@@ -1,4 +1,4 @@
-"""What a driver knows of those who work along with it."""
+"""What a driver expects of the objects that work with it."""
 
 from __future__ import annotations
 
@@ -77,35 +77,38 @@ if TYPE_CHECKING:
             """Wait until no worker is left, after `close`."""
 
     class Flushable(Protocol):
-        """What collects events, to hand them in many at a time."""
+        """Something that collects news for the scheduler, to tell it many things at a time."""
 
         def flush(self) -> None:
-            """Hand in what was collected."""
+            """Tell the scheduler; called under the driver's lock."""
 
         def abort(self, error: BaseException) -> Sequence[CallsBack]:
-            """Give everything up; return whose callbacks are due."""
+            """Give up what was collected; return the results whose callbacks are due."""
 
     class CallsBack(Protocol):
-        """What runs code of the user's, without any lock."""
+        """A result, or a sink of several, that has callbacks of the user's to run."""
 
         def call_back(self) -> None:
-            """Run what is due, and not what it has begun to run before."""
+            """Run the callbacks that are due, none of them twice; called without any lock."""
 
     class Aside(Protocol):
-        """Work that is driven along with the jobs and that the scheduler knows nothing of."""
+        """Work that a driver does along with its jobs, and of which the scheduler knows nothing.
+
+        Of the engine of a runtime it is everything but tasks: actors, borrowers, their output.
+        """
 
         @property
         def outstanding(self) -> bool:
             """Whether any of it has not finished."""
 
         def admit(self, worker: int, kind: str, fds: list[int]) -> None:
-            """Take descriptors of a worker whose tasks use more than the pool they run in."""
+            """Take the end of a connection that a task has made to the runtime, as `kind` says."""
 
         def bury(self, peer: Peer) -> None:
-            """Note what the page of a worker says, which has ended."""
+            """Note that a worker has ended, and what its page of the journal says."""
 
         def quit(self) -> None:
-            """Show what there still is, as the interpreter goes down."""
+            """Show the output that has arrived, as the interpreter goes down."""
 
         def abort(self, error: BaseException) -> object:
-            """Give everything up, after an error that is ours."""
+            """Give everything up, after an error of this package."""
