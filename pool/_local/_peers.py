@@ -1,4 +1,4 @@
-"""A worker as its parent sees it: a mailbox, a page of the journal, and what is out."""
+"""A worker as its parent sees it: a mailbox, a page of the journal, and messages under way."""
 
 from __future__ import annotations
 
@@ -35,16 +35,18 @@ _DONTWAIT = _socket.MSG_DONTWAIT
 
 
 class Sent:
-    """A message that is out: its runs, and how many chunks have been answered."""
+    """A message that a worker has not fully answered: its runs, and how much is answered."""
 
     __slots__ = ("answered", "defines", "harvested", "parts", "runs")
 
     def __init__(self, runs: list[Run], defines: list[int]) -> None:
         self.runs = runs
-        #: Functions that it brings along.
+        #: The ids of functions that it brings along.
         self.defines = defines
+        #: How many of its chunks have outcomes.
         self.answered = 0
-        #: Of these, how many were read from the journal: its next answer begins with them.
+        #: Of these, how many were read from the journal: the worker's next answer begins with
+        #: their outcomes once more.
         self.harvested = 0
         #: Values of its only chunk that have come before its outcome.
         self.parts: list[Any] = []
@@ -68,8 +70,9 @@ class Peer:
         Both ends of the worker's socket. The parent keeps a descriptor of the worker's
         end, so that it can take back what the worker has not read.
     slot_id : int
-        Page in the journal.
+        The number of its page in the journal.
     slot : Slot
+        That page.
     buffer : bytearray
         To receive into; shared by all peers of one driver.
     """
@@ -93,54 +96,61 @@ class Peer:
         self._theirs = Channel(theirs)
         self.slot_id = slot_id
         self.slot = slot
-        #: Who was asked for it.
+        #: The launcher that was asked for the worker, by which it can be signalled.
         self.launcher: Any = None
+        #: None until the worker, or the forkserver, has told.
         self.pid: int | None = None
-        #: With which it has ended, as from `os.waitpid`.
+        #: How it has ended, as `os.waitpid` tells; None before.
         self.status: int | None = None
-        #: Whether it has, or has been sent, what it awaits before it starts.
+        #: Whether it has, or was sent, all that it waits for before it starts.
         self.initialized = True
-        #: Functions that it has for certain, because it answered a message with them.
-        #: A message that was merely sent can be taken back before the worker reads it,
-        #: and the worker then reads the next one first.
+        #: The ids of functions that the worker has for certain, because it has answered a message
+        #: that brought them. A message that was merely sent may be taken back before the worker
+        #: reads it, and the worker then reads the next one first.
         self.known: set[int] = set()
-        #: Functions that it shall forget and was not told of.
+        #: The ids of functions that the worker is to forget, and was not told of.
         self.forgets: list[int] = []
         self.sent: dict[int, Sent] = {}
 
     def close(self) -> None:
-        """Close the sockets and let the journal go."""
-        self._theirs.close()  # first: the channel looks whether anybody has it
+        """Close the sockets and release the page of the journal."""
+        # Before the channel, which looks whether the other end is still open anywhere.
+        self._theirs.close()
         self.channel.close()
         self.slot.release()
 
     def post(self, head: Any, blobs: Any = ()) -> None:
-        """Send, unless the worker has died: its exit is on the way, with all it had."""
+        """Send a message; do nothing if the worker has died, since its exit settles everything."""
         try:
             self.channel.send(head, blobs)
         except ConnectionError:
             return
 
     def tell(self) -> None:
-        """Tell the worker now what it shall forget, if it has room for a message."""
+        """Tell the worker now which functions to forget, if it has room for a message."""
         try:
             self.channel.send((FORGET, self.forgets), flags=_DONTWAIT)
         except OSError:
-            return  # told with the next message, or not needed
+            return  # told with the next message; or the worker has died
         self.forgets = []
 
     def reclaim(self) -> list[int]:
         """Take back every message that the worker has not read.
 
-        The kernel gives each message to exactly one reader, so there is no race: what
-        comes back here was not and will not be seen by the worker.
+        The kernel gives each message to exactly one reader, so there is no race: the worker has
+        not seen, and will not see, what comes back here.
+
+        Returns
+        -------
+        list of int
+            The message_ids of those with chunks.
         """
         reclaimed: list[int] = []
         while True:
             try:
                 head, note = self._theirs.take_back(_DONTWAIT)
             except DescriptorsLost as lost:
-                # It is to be sent again anyway.
+                # Its descriptors are not needed: the message is encoded anew to be sent again.
                 if lost.head is None:
                     raise
                 head, note = lost.head, lost.note
@@ -163,26 +173,25 @@ class Peer:
         Returns
         -------
         running : int or None
-            The message it had begun.
+            The message of which a chunk was under way; None if none was.
         pickles : list of bytes
-            Outcomes of the chunks of that message which had finished and were not
-            answered.
+            The outcomes of chunks of that message that had finished and were not answered.
         """
         words = self.slot.words
         message_id = words[MESSAGE]
         sent = self.sent.get(message_id)
         if sent is None:
             return None, []
-        sent.harvested = 0  # no answer of its own follows that would begin with them
+        sent.harvested = 0  # the worker sends no answer any more that would begin with these
         finished, flushed = words[FINISHED], words[FLUSHED]
         missing = finished - sent.answered
         if missing < 0:
-            # Killed between sending an outcome and noting that: nothing was running.
+            # Killed between sending an outcome and noting that: no chunk was running.
             return None, []
         if not missing:
             return message_id, []
-        # Outcomes FLUSHED..FINISHED are there; the parent may have got more than the
-        # worker came to note.
+        # The page has outcomes FLUSHED..FINISHED. The parent may have got some of them: the
+        # worker notes that it has sent outcomes only afterwards.
         if words[LAYOUT] == STREAM:
             from pool._local._pickle_streams import split_stream
 
@@ -195,9 +204,9 @@ class Peer:
         return message_id, pickles[len(pickles) - missing :]
 
     def _running(self, message_id: int) -> tuple[int | None, int, int]:
-        """Return job, index in the job, and index in the message of the running chunk.
+        """Return job, index in the job, and place in the message of the running chunk.
 
-        If the worker has read the message and not marked it as begun, its first one.
+        Of a message that the worker has not noted as begun, that is the first chunk.
         """
         words = self.slot.words
         sent = self.sent.get(message_id)
@@ -207,17 +216,20 @@ class Peer:
         return (*sent.locate(chunk), chunk)
 
     def doing(self) -> tuple[int, int] | None:
-        """Return job and index of the chunk that the worker runs, as far as can be known."""
+        """Return job and index of the chunk that the worker runs, as far as the journal tells."""
         job, index, _ = self._running(self.slot.words[MESSAGE])
         return None if job is None else (job, index)
 
     def runs(self, message_id: int, job_id: int, index: int | None) -> bool:
-        """Return whether the worker runs a chunk of that job (that chunk) now."""
+        """Return whether the worker runs chunk `index` of the job (any if None) now."""
         job, running, _ = self._running(message_id)
         return job == job_id and index in (None, running)
 
     def target(self, message_id: int, job_id: int, index: int | None) -> int | None:
-        """Return which chunk of a message an interrupt has to hit; None if it is over."""
+        """Return which chunk of a message an interrupt is to strike, by its place there.
+
+        ALL_CHUNKS if all of them are meant; None if the running chunk is not one that is meant.
+        """
         sent = self.sent.get(message_id)
         if sent is None:
             return None
@@ -233,9 +245,9 @@ class Peer:
             words[HALT] = chunk_word(message_id, words[FINISHED] + 1)
 
     def begun_at_halt(self, message_id: int) -> int | None:
-        """Return how many chunks of a message the worker has begun.
+        """Return how many chunks of a message the worker has begun and will begin.
 
-        None if that is not certain, because it has not halted where it was told to.
+        None if that is not certain, because the worker has gone past the chunk to halt at.
         """
         words = self.slot.words
         begun: int = words[FINISHED] + 1
@@ -249,8 +261,8 @@ class Peer:
         Returns
         -------
         (count, layout, bytes) or None
-            The worker will send them once more, and does not know. None if there are none, or
-            if it is just about to send them.
+            The worker does not know of this, and will send these outcomes as well. None if there
+            are none, or if it is just sending them.
         """
         words = self.slot.words
         finished, flushed, layout = words[FINISHED], words[FLUSHED], words[LAYOUT]
@@ -259,7 +271,7 @@ class Peer:
             return None
         nbytes = words[USED] if layout == STREAM else count * 8
         outcomes = bytes(self.slot.data[:nbytes])
-        # It writes over them only after it has noted that it has sent them.
+        # The worker writes over outcomes only after it has noted in FLUSHED that it sent them.
         unchanged = (words[MESSAGE], words[FINISHED], words[FLUSHED]) == (
             message_id, finished, flushed,
         )  # fmt: skip
@@ -271,7 +283,7 @@ class Peer:
         return words[STRUCK] == chunk_word(message_id, words[FINISHED])
 
     def was_aimed_at(self, message_id: int, chunk: int) -> bool:
-        """Return whether a SIGINT was meant for that chunk of a message."""
+        """Return whether the last SIGINT was meant for chunk number `chunk` of a message."""
         words = self.slot.words
         return words[TARGET] == message_id and words[TARGET_CHUNK] & ~EXIT_AT_ONCE in (
             ALL_CHUNKS,
@@ -285,7 +297,7 @@ class Peer:
 
 
 def without_first(stored: Any, count: int, skipped: int, layout: int) -> Any:
-    """Return what is left of `count` stored outcomes without the first ones."""
+    """Return `count` stored outcomes without the first `skipped` of them."""
     if layout != STREAM:
         return memoryview(stored).cast("B")[skipped * 8 :]
     from pool._local._pickle_streams import split_stream

@@ -9,8 +9,8 @@ import pickletools
 def split_stream(stream: bytes, count: int) -> list[bytes]:
     """Return the `count` pickles that follow each other in `stream`.
 
-    Needed when one of them cannot be loaded, and for what a dead worker left: slow, and
-    exact, since every pickle ends with its STOP opcode.
+    Slow but exact, since every pickle ends with its STOP opcode. Needed when one of them cannot
+    be loaded, or when only some of them are wanted.
     """
     file = io.BytesIO(stream)
     pickles = []
