@@ -1,7 +1,8 @@
-"""End the largest worker before the kernel ends somebody when memory runs out.
+"""End the largest worker before memory runs out and the kernel kills a process of its choice.
 
-No thread and no polling: whoever drives a pool with outstanding tasks sleeps no longer than memory
-can last (see `pool._local._shortage`), and then looks. The reasoning is in docs/design/memory.md.
+No thread and no fixed interval: the thread that drives a pool with outstanding tasks sleeps no
+longer than memory can last (see `pool._local._shortage`), and then looks. The reasoning is in
+docs/design/memory.md.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ if TYPE_CHECKING:
     from pool._local._peers import Peer
     from pool._memory import Room
 
-    #: pid, what it runs, bytes that it holds for itself.
+    #: A process in the table of an error: pid, what it runs, bytes that it holds for itself.
     Row = tuple[int, str, int]
 
-#: A look may take this part of the time, at most.
+#: Looking at memory takes at most this part of the time.
 SHARE = 1 / 200
 
 #: Processes in the table of an error, at most.
 ROWS_MAX = 8
 
+#: Held by the one guard of this process that looks; the guards are those of all its pools.
 _deciding = _thread.allocate_lock()
 _guards: weakref.WeakSet[Guard] = weakref.WeakSet()
 
@@ -47,7 +49,8 @@ class Guard:
     Attributes
     ----------
     ending : int or None
-        The worker that was ended last, until it is gone: its memory comes back only then.
+        The worker_id of the worker that this guard has killed, until it is gone: its memory comes
+        back only then.
     """
 
     def __init__(self, driver: Driver, limit: int | None) -> None:
@@ -61,10 +64,10 @@ class Guard:
     def look(self) -> float:
         """End a worker if memory is short; return in how many seconds to look again."""
         if not _deciding.acquire(False):
-            return PATIENCE_LEAST  # another pool of this process looks
+            return PATIENCE_LEAST  # the guard of another pool of this process looks
         try:
-            # One at a time, whichever pool it is of. Asked before memory is read: a reading from
-            # before the end of one worker must not end another.
+            # One worker at a time, of whichever pool. Asked before memory is read: a reading from
+            # before one worker had ended must not end another.
             if any(guard.ending is not None for guard in members(_guards)):
                 return PATIENCE_LEAST
             began = perf_counter()
@@ -78,13 +81,14 @@ class Guard:
             _deciding.release()
 
     def _rooms(self) -> list[Room]:
+        """Return how much is left of each kind of memory that may run out."""
         rooms = _memory.rooms()
         if self._limit is not None:
             own = _memory.resident("self")
             pids = self._pids().values()
             used = own + sum(map(_memory.resident, pids))
             if used > self._limit:
-                # Perhaps only because what forked workers share was counted for each of them.
+                # Perhaps only because pages that forked workers share were counted for each one.
                 used = own + sum(map(_memory.private, pids))
             rooms.append(_memory.own_room(self._limit, used))
         return rooms
@@ -98,12 +102,12 @@ class Guard:
         bounds = {worker: _memory.resident(pid) for worker, pid in pids.items()}
         chosen = largest(bounds, lambda worker: _memory.private(pids[worker]), room)
         if chosen is None:
-            return  # it is not ours that is large; the kernel finds who it is
+            return  # none of the workers is large: the kernel will choose
         worker_id, nbytes = chosen
         self.ending = worker_id
         tasks = {peer.worker_id: self._task(peer) for peer in self._driver.peers.values()}
         self._driver.handle(ev.MemoryShort(worker_id))
-        # Only now the others: to measure them takes time, and memory is short.
+        # The others are measured, for the table, only now: it takes time, and memory is short.
         del bounds[worker_id]
         others = sorted(bounds, key=lambda worker: bounds[worker], reverse=True)[: ROWS_MAX - 2]
         rows = [
@@ -114,6 +118,7 @@ class Guard:
         self._verdict = (tuple(sorted(rows, key=lambda row: row[2], reverse=True)), room)
 
     def _task(self, peer: Peer) -> str:
+        """Return what a worker runs, in the user's terms."""
         loan = self._driver.loans.get(peer.worker_id)
         if loan is not None:
             return str(loan.label)
@@ -135,19 +140,23 @@ class Guard:
         )  # fmt: skip
 
     def ended(self, worker_id: int) -> bool:
-        """Note that a worker is gone; return whether it is the one whose memory was wanted."""
+        """Note that a worker has ended; return whether it is the one that this guard has killed."""
         if worker_id != self.ending:
             return False
         self.ending = self._verdict = None
         return True
 
     def close(self, forked: bool) -> None:
-        """Let the guards of other pools go on: this pool is gone, and with it its workers.
+        """Stop watching: the pool is gone, and its workers with it.
 
-        Or this is a forked child, in which a thread that held the lock does not exist.
+        Parameters
+        ----------
+        forked : bool
+            Whether this is a forked child, see `Driver.release`.
         """
         global _deciding
         if forked:
+            # A thread that this child does not have may hold the other one.
             _deciding = _thread.allocate_lock()
         self.ending = None
         _guards.discard(self)

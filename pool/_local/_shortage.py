@@ -1,6 +1,6 @@
-"""Decide what is to be done about memory: when to look again, and which worker to end.
+"""Decide about memory: when to look at it again, and which worker to end.
 
-Pure: readings come in, decisions go out. `pool._local._guard` reads and carries out.
+Pure functions of readings; `pool._local._guard` reads, and carries the decisions out.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ FILL_RATE = 8e9
 PATIENCE_LEAST = 0.02
 PATIENCE_MOST = 5.0
 
-#: A worker that holds less is never ended: nothing is won by it.
+#: A worker that holds fewer bytes is never ended: it would free too little.
 WORTHWHILE = 16 << 20
 
-#: Workers are measured until the largest found is at least this part of what the others may be:
-#: measuring takes long, and which of two equals is ended matters little.
+#: Workers are measured until the largest found holds at least this part of what any other may hold:
+#: to measure takes long, and which of two workers of one size is ended matters little.
 CLOSE_ENOUGH = 0.9
 
 
 def shortest(rooms: Sequence[Room]) -> Room | None:
-    """Return the room of which the least is left, if memory is short."""
+    """Return the room that is furthest below its reserve; None if none is below it."""
     short = [room for room in rooms if room.available < room.reserve]
     return min(short, key=lambda room: room.available - room.reserve, default=None)
 
@@ -35,13 +35,13 @@ def shortest(rooms: Sequence[Room]) -> Room | None:
 def patience(rooms: Sequence[Room], fillers: int) -> float:
     """Return for how many seconds memory cannot become short, however fast it is filled.
 
-    So with ample memory hardly anybody ever looks, and nobody looks too late.
+    So with ample memory it is looked at rarely, and yet never too late.
 
     Parameters
     ----------
     rooms : sequence of Room
     fillers : int
-        Processes of ours that can run at the same time.
+        How many of the pool's processes can run at the same time.
     """
     spare = min((room.available - room.reserve for room in rooms), default=1 << 62)
     return min(max(PATIENCE_LEAST, spare / (FILL_RATE * fillers)), PATIENCE_MOST)
@@ -55,12 +55,12 @@ def largest(
     Parameters
     ----------
     bounds : mapping
-        By worker, bytes that it holds for itself at most.
+        By worker, an upper bound of the bytes that it holds for itself.
     measure : callable
-        ``measure(worker)`` returns how many these are; takes long, and is asked for as few
-        workers as possible.
+        ``measure(worker)`` returns how many bytes these are; it takes long, and is called for as
+        few workers as possible.
     room : Room
-        What is short.
+        The kind of memory that is short.
     """
     least = max(WORTHWHILE, room.reserve // 4)
     best = None
