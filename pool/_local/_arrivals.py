@@ -1,4 +1,4 @@
-"""What arrives from workers: answers, connections of their tasks, and what the dead leave.
+"""What arrives from workers: answers, connections of their tasks, and what dead ones leave.
 
 Part of the driver, whose lock is held whenever something here is called.
 """
@@ -39,7 +39,7 @@ class Arrivals:
     Parameters
     ----------
     driver : Driver
-        Of whose pool they are.
+        The driver of their pool.
     """
 
     __slots__ = ("_driver",)
@@ -48,7 +48,10 @@ class Arrivals:
         self._driver = driver
 
     def receive(self, peer: Peer) -> bool:
-        """Take one message of a worker; the next poll tells of the next one."""
+        """Take one message of a worker; return False if there was none.
+
+        One only: the next poll tells if there are more.
+        """
         driver = self._driver
         try:
             head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, FEW)
@@ -86,7 +89,7 @@ class Arrivals:
             _servers.learn(*head[1:])
 
     def _on_client(self, peer: Peer, head: Any, fds: list[int]) -> None:
-        """Let the tasks of this worker use the pool that they run in."""
+        """Take a connection over which tasks of this worker use their pool, or their runtime."""
         driver = self._driver
         if len(head) > 1 and driver.aside is not None:
             driver.aside.admit(peer.worker_id, head[1], fds)
@@ -109,7 +112,14 @@ class Arrivals:
             client.channel.close()
 
     def settle(self, peer: Peer, status: int) -> None:
-        """Settle what a worker that has ended leaves behind."""
+        """Take in all that a worker has left behind, and tell the scheduler that it has ended.
+
+        Parameters
+        ----------
+        peer : Peer
+        status : int
+            As from `os.waitpid`.
+        """
         driver = self._driver
         worker_id = peer.worker_id
         peer.status = status
@@ -127,11 +137,11 @@ class Arrivals:
         if driver.aside is not None:
             driver.aside.bury(peer)
         if driver.guard is not None and driver.guard.ended(worker_id):
-            driver.memory_due = driver.looked  # is there enough now?
+            driver.memory_due = driver.looked  # now: its memory is free, is there enough?
 
 
 def _without_outcome(lost: DescriptorsLost) -> tuple[Any, list[Any]]:
-    """Return an answer that says why the outcome of its one chunk could not be received."""
+    """Return an answer in whose place the outcome is the error that it could not be received."""
     if lost.head is None or lost.head[0] != DONE:
         raise lost
     _, message_id, chunks, final, elapsed, _, _ = lost.head

@@ -1,4 +1,4 @@
-"""One call on an idle pool, without the bookkeeping that many calls need.
+"""One call on an idle pool, without the records that many calls need.
 
 A program that calls ``apply`` in a loop, or a web service that asks a model for one
 prediction, waits for each answer: what counts is the round trip. When a worker is idle
@@ -31,9 +31,10 @@ class Loan:
     Attributes
     ----------
     over : bool
-        Whether it has an outcome.
+        Whether the call has ended, and `failed` and `value` are set.
     failed : int
-        0, or `value` is an exception; -1: the call was not begun and may be made anew.
+        0: `value` is what the call returned; positive: it is an exception; -1: the call was not
+        begun, and may be made anew.
     value : object
     """
 
@@ -57,7 +58,7 @@ class Loan:
 def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) -> Loan | None:
     """Call a stateless function on an idle worker and wait for the outcome.
 
-    Written out in one piece: after each switch between processes the caches are cold, so
+    Written out in one piece: after each switch between processes the CPU's caches are cold, so
     that every line costs several times what it costs in a loop.
 
     Parameters
@@ -72,7 +73,8 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
     Returns
     -------
     Loan or None
-        None if this is not the moment for it: submit the call instead.
+        None if no worker can be borrowed now, or it died before the call began: submit the call
+        instead.
     """
     driver, lead = engine.driver, engine.lead
     if driver.jobs or driver.held_here:
@@ -126,7 +128,7 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
         return None
     peer = driver.peers.get(worker_id)
     if peer is None:
-        return None  # another thread has let go of all
+        return None  # another thread has just released the driver
     function = driver.functions.known(payload)
     if function is None or function.function_id not in peer.known:
         return None  # the first call takes the function along
@@ -142,7 +144,7 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
     try:
         peer.channel.send(head, blobs)
     except ConnectionError:
-        pass  # it has died: its exit is on the way
+        pass  # the worker has died; its exit, which ends the loan, is on the way
     except (OSError, MemoryError) as error:  # no memory or descriptor for a large message
         del peer.sent[message_id], driver.loans[worker_id]
         driver.inbox.append(ev.WorkerReturned(worker_id, message_id, True))
@@ -150,5 +152,6 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
     return loan
 
 
-#: One chunk of job 0, which is no job; a loan has one answer, so nothing is counted here.
+#: Shared by all loans: one chunk of job 0, which does not exist. It need not count answers, since a
+#: loan has only one.
 _SENT = Sent([(0, 0, 1)], [])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pool._local._peers import Peer
 
 
-#: In the place of the position of the item that raised: the chunk has not even been sent.
+#: In the place of "1 + position of the item that raised": the chunk has not even been sent.
 UNSENT = -1
 
 
@@ -37,7 +37,7 @@ class Outcomes:
     loans : dict
         Calls on borrowed workers, by worker_id.
     next_loan : int
-        Number of the last message of a loan; these count down from 2**62.
+        The message_id of the last loan; these count down from 2**62, other message_ids up.
     last_exit : (Peer, int) or None
         The worker that ended last, and its wait status.
     """
@@ -115,7 +115,7 @@ class Outcomes:
         _annotate(job.describe(chunk, position), error)
 
     def add_part(self, peer: Peer, message_id: int, blobs: list[Any]) -> None:
-        """Take values of a chunk that is under way."""
+        """Take the first values of a chunk that is under way, which has many."""
         sent = peer.sent.get(message_id)
         if sent is not None:
             sent.parts += self.part(blobs)
@@ -123,10 +123,10 @@ class Outcomes:
     def _answered_one_by_one(
         self, peer: Peer, message_id: int, chunks: int, final: bool, elapsed: float, stream: Any
     ) -> None:
-        """Deliver a stream in which some outcome cannot be unpickled here.
+        """Deliver a stream of outcomes of which one cannot be unpickled in this process.
 
-        Only that one fails: pickles end where their STOP opcode says, whether or not
-        what they describe can be built.
+        Only the chunk of that outcome fails: a pickle ends at its STOP opcode, whether or not the
+        object that it describes can be built.
         """
         from pool._local._pickle_streams import split_stream
 
@@ -144,6 +144,16 @@ class Outcomes:
             self._deliver(event, [value], failed)
 
     def _deliver(self, event: ev.MessageAnswered, values: list[Any], failed: int) -> None:
+        """Tell the scheduler of outcomes, and hand them to the sinks that it says.
+
+        Parameters
+        ----------
+        event : MessageAnswered
+        values : list
+            The outcomes of its chunks.
+        failed : int
+            0; or `values` is one exception, raised by the item at ``failed - 1``; or UNSENT.
+        """
         driver = self._driver
         jobs = driver.jobs
         for command in driver.scheduler.handle(event, monotonic()):
@@ -176,7 +186,7 @@ class Outcomes:
             for chunk in range(start, stop):
                 left -= 1
                 event = ev.MessageAnswered(peer.worker_id, message_id, 1, not left, 0.0, (0,))
-                # One of its own for each call, with notes of its own.
+                # A new exception for each chunk, since each gets a note of its own.
                 raised = type(error)(*error.args)
                 if job is not None:
                     raised.add_note(f"while sending {job.describe(chunk)} to a worker")
@@ -199,7 +209,7 @@ class Outcomes:
         self._deliver_error(job, command.index, error)
 
     def drop_chunk(self, command: ev.DropChunk) -> None:
-        """Tell that a chunk was recalled before it had begun."""
+        """Fail a chunk that was recalled before it had begun."""
         from pool._errors import TaskCancelled
 
         job = self._driver.jobs.get(command.job_id)
@@ -209,7 +219,7 @@ class Outcomes:
         self._deliver_error(job, command.index, error)
 
     def _deliver_error(self, job: Job, index: int, error: BaseException) -> None:
-        """Deliver the outcome of a chunk of which no worker says anything."""
+        """Deliver an error as the outcome of a chunk for which no worker answers."""
         if job.sink.deliver(index, [error], not job.mode & CAUGHT):
             self._driver.calling.append(job.sink)
         job.source.done(index, index + 1)
@@ -232,7 +242,7 @@ class Outcomes:
         del peer.sent[message_id]
         loan = self.loans.pop(peer.worker_id, None)
         if loan is None:
-            return  # given up before its answer came, and its worker with it
+            return  # the loan was aborted before its answer came
         try:
             value = decode(blobs)
         except BaseException as error:
@@ -246,7 +256,15 @@ class Outcomes:
             driver.handlers[command.__class__](command)
 
     def end_loan(self, worker_id: int, running: int | None) -> None:
-        """Settle a loan whose worker has ended."""
+        """End the loan of a worker that has ended, if it was lent.
+
+        Parameters
+        ----------
+        worker_id : int
+        running : int or None
+            The message of which a chunk was under way. If that is not the call's, the call was not
+            begun, and the caller submits it the ordinary way.
+        """
         loan = self.loans.pop(worker_id, None)
         if loan is None:
             return
@@ -256,7 +274,7 @@ class Outcomes:
             loan.end(-1, None)
 
     def abort_loans(self, reason: Callable[[], BaseException]) -> None:
-        """End every loan with an error that says why."""
+        """End every loan with the error that `reason` returns."""
         for loan in self.loans.values():
             loan.end(1, reason())
         self.loans.clear()
@@ -270,7 +288,7 @@ def _annotate(where: str, error: Any) -> None:
 
 
 def decoded_error(blobs: list[Any]) -> BaseException:
-    """Unpickle an exception; return why not, if that fails."""
+    """Unpickle an exception; if that raises, return what it raised."""
     try:
         error: BaseException = decode(blobs)
     except BaseException as failure:

@@ -25,7 +25,7 @@ class Sending:
     Parameters
     ----------
     driver : Driver
-        Whose jobs and workers these are.
+        The driver of the jobs and workers.
     """
 
     __slots__ = ("_driver",)
@@ -49,7 +49,7 @@ class Sending:
         for job_id, *_ in runs:
             job = driver.jobs.get(job_id)
             if job is None:
-                # It was cancelled a moment ago by another thread; its event follows.
+                # Another thread has just cancelled the job; the scheduler does not know yet.
                 self._send_without(command)
                 return
             jobs.append(job)
@@ -79,7 +79,7 @@ class Sending:
             self._cannot_send(peer, message_id, error)
 
     def _send_without(self, command: ev.Send) -> None:
-        """Let the scheduler send again what is not of jobs that are gone."""
+        """Hand a message back to the scheduler, to send again what is of jobs that still exist."""
         driver = self._driver
         worker_id, message_id, runs = command
         for job_id in {run[0] for run in runs}:
@@ -88,16 +88,17 @@ class Sending:
         driver.inbox.append(ev.MessagesReclaimed(worker_id, (message_id,)))
 
     def _cannot_send(self, peer: Peer, message_id: int, error: OSError | MemoryError) -> None:
-        """No memory or descriptor for a large message: what is in it fails, and nothing else.
+        """Have the chunks of a message fail for which there is no memory or descriptor.
 
-        Not here: the scheduler is being told what to do with the commands of which this is one.
+        Later, when the driver flushes: the scheduler must not be told of an outcome while the
+        commands that it returned, of which this message is one, are still being carried out.
         """
         peer.sent[message_id].defines = []
         self._driver.dirty.append(_Unsent(self._driver, peer, message_id, error))
 
 
 class _Unsent:
-    """A message that could not be sent."""
+    """A message that could not be sent, until its chunks are failed."""
 
     def __init__(
         self, driver: Driver, peer: Peer, message_id: int, error: OSError | MemoryError
@@ -108,10 +109,10 @@ class _Unsent:
         self._error = error
 
     def flush(self) -> None:
-        """Fail its chunks, unless the worker has died meanwhile; under the driver's lock."""
+        """Fail the chunks, unless the worker has died meanwhile; under the driver's lock."""
         if self._driver.peers.get(self._peer.worker_id) is self._peer:
             self._driver.outcomes.unsent(self._peer, self._message_id, self._error)
 
     def abort(self, error: BaseException) -> tuple[()]:
-        """Nothing: its jobs are given up."""
+        """Do nothing: the jobs are given up."""
         return ()
