@@ -2,9 +2,8 @@
 
 A message of cheap chunks holds hundreds of them. Each outcome must be in the journal
 before the next chunk runs, so that nothing is lost or run twice if the worker is killed.
-Pickling each outcome alone for that costs 0.3 us; integers and floats, the usual results
-of very cheap functions, are stored as plain machine words instead, in 0.05 us, and
-travel so.
+To pickle each outcome by itself costs 0.3 us; integers and floats, the usual results of
+very cheap functions, are stored and sent as plain machine words instead, in 0.05 us.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ class Loop:
     Attributes
     ----------
     finished : int
-        Chunks of the message that have an outcome.
+        How many chunks of the message have an outcome.
     first : int
-        The first of these that was not sent yet.
+        Of these, the first whose outcome is still in the page.
     layout : int
-        How the outcomes since `first` are stored: INTS, FLOATS or STREAM.
+        How the outcomes from `first` on are stored: INTS, FLOATS or STREAM.
     used : int
-        Bytes of them.
+        How many bytes these take.
     """
 
     __slots__ = (
@@ -63,17 +62,17 @@ class Loop:
         self.begin(0)
 
     def _look_at(self, words: memoryview, data: memoryview) -> None:
-        # Views of its own, for `detach`.
+        # Views that only this loop has, which `detach` can release.
         self._words = words[:]
         self._data = data[:]
         self._ints = data[: WORDS_MAX * 8].cast("q")
         self._floats = data[: WORDS_MAX * 8].cast("d")
 
     def detach(self) -> memoryview:
-        """Leave the page alone from now on: this process was forked from the worker by a task.
+        """Write to the page no more: this process was forked from the worker by a task.
 
-        The loop may be under way there. What it has at hand can no more be written to, so that it
-        comes to an end with the value of the task.
+        `run` may be under way in it. The views of the page that it holds are released, so that it
+        stops at the next value that it would store there, and returns that value.
 
         Returns
         -------
@@ -81,28 +80,29 @@ class Loop:
             Words to use in place of the page's.
         """
         words = memoryview(bytearray(self._words)).cast("Q")
-        words[TARGET] = 0  # an interrupt is the worker's
+        words[TARGET] = 0  # interrupts are for the worker
         data = memoryview(bytearray(len(self._data)))
         try:
             for view in (self._words, self._data, self._ints, self._floats):
                 view.release()
         except BufferError:
-            pass  # forked by a thread while another one sends: no loop goes on here
+            pass  # forked by one thread while another one was sending: no loop goes on here
         self._look_at(words, data)
         return words
 
     def begin(self, message_id: int) -> None:
         """Start a message."""
-        #: The word that would have it halt at its first chunk; those of the others follow.
+        #: The value of HALT that tells to halt at chunk 0; for chunk n it is this plus n.
         self._halt = chunk_word(message_id, 0)
         self.finished = self.first = self.used = 0
         self._sent_early = self._used_early = 0
         self.layout = STREAM
-        #: Its outcomes are not all of one type: words would change to and fro.
+        #: Outcomes of several types were seen: they are pickled, for to change between layouts
+        #: takes a message each time.
         self._mixed = False
 
     def sent(self) -> None:
-        """Start afresh behind what has been sent."""
+        """Note that all stored outcomes were sent, and begin at the start of the page again."""
         self.first = self.finished
         self.used = 0
         self.layout = STREAM
@@ -110,26 +110,26 @@ class Loop:
 
     @property
     def halted(self) -> bool:
-        """Whether the next chunk is not to be begun, but handed back.
+        """Whether the next chunk is to be handed back, not begun.
 
-        Asked when it says in the journal that the last one is finished, not before.
+        Must be read after FINISHED was written, see `pool._local._stragglers`.
         """
         return self._words[HALT] == self._halt + self.finished
 
     @property
     def unsent(self) -> int:
-        """How many stored outcomes were not sent yet."""
+        """How many stored outcomes have not been sent."""
         return self.finished - self.first - self._sent_early
 
     def kept(self) -> memoryview:
-        """Return the stored outcomes that were not sent yet."""
+        """Return the stored outcomes that have not been sent."""
         return self._data[self._used_early : self.used]
 
     def send_early(self) -> tuple[int, bytes, int]:
-        """Return number, bytes and layout of what is stored, from inside of a chunk.
+        """Return number, bytes and layout of the stored outcomes, called from inside a task.
 
-        The loop is under way: what it has stored stays where it is, and is merely not
-        sent once more. So the journal tells the same as before if the worker is killed.
+        The loop is under way: the outcomes stay where they are, and are merely not sent again.
+        So the journal tells the same as before if the worker is killed.
         """
         words = self._words
         count = words[FINISHED] - self.first - self._sent_early
@@ -162,13 +162,20 @@ class Loop:
     ) -> tuple[bool, Any]:
         """Call ``function(item)`` for each item until something has to be sent.
 
+        Parameters
+        ----------
+        function : callable
+        items : iterator
+        deadline : float
+            Time of `perf_counter` after which no further item is begun.
+
         Returns
         -------
         more : bool
-            Whether there is an outcome that could not be kept; False: the items or the
-            time are at an end.
+            Whether there is a value that could not be kept. False if there are no more items, the
+            deadline has passed, or the parent told to halt.
         value : object
-            That outcome.
+            That value.
         """
         for item in items:
             value = function(item)
@@ -181,7 +188,7 @@ class Loop:
                 try:
                     encoded = dumps_to_parent(value)
                 except (Exception, SystemExit):
-                    return True, value  # what says so is made where all others are sent
+                    return True, value  # the caller pickles it again, and makes the error
                 if encoded.buffers:
                     return True, value
                 data = encoded.data

@@ -1,8 +1,8 @@
 """The loop of a worker: receive chunks, run them, answer.
 
-Runs in the worker process only. One thread; it sleeps in ``recv`` (see `pool._transport._watch` for
-the moment before), so an idle worker costs nothing, and it ends when the parent's end of the socket
-closes.
+Runs in the worker process only, in its main thread, which sleeps in ``recv`` while there is nothing
+to do (see `pool._transport._watch` for the moment before). So an idle worker costs no CPU. It ends
+when the parent's end of the socket closes.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ if TYPE_CHECKING:
 
     Function = Callable[..., Any]
 
-#: Seconds after which a worker hands back the chunks of a message that it has not begun.
-#: Five times what a message aims at: they wait behind a straggler.
+#: Seconds after which a worker hands back the chunks of a message that it has not begun. They wait
+#: behind a straggler: it is five times the work that one message aims at.
 PATIENCE = 5e-3
 
 
@@ -86,10 +86,10 @@ class Worker:
     parent_pid : int
         The process whose pool this is.
     pool : int
-        Which one of that process.
+        Tells that pool from others of the same process; 0: the runtime of Ray's API.
     """
 
-    #: The one of this process, None in processes that are no workers.
+    #: The worker that this process is; None in processes that are no workers.
     current: Worker | None = None
 
     def __init__(self, channel: Channel, slot: Slot, parent_pid: int, pool: int = 0) -> None:
@@ -99,29 +99,31 @@ class Worker:
         self.words = slot.words
         self.data = slot.data
         self.trace = slot.trace
+        #: Whether user code runs that an interrupt may strike.
         self.interruptible = False
         self.functions = Functions()
         self._loop = Loop(slot.words, slot.data)
         self._pid = os.getpid()
+        #: When the message, or the chunks after the last answer, began.
         self._begun = 0.0
-        #: Whether to tell what tasks import: those to come will be forked from a process that
-        #: can have it.
+        #: Whether to tell the parent what tasks import, so that later workers can be forked from a
+        #: process that has imported it.
         self.tells = False
-        #: Whether settings of the program hold here, which no import is to change.
+        #: Whether settings were taken over from the program, which no import may change.
         self.carries = False
-        #: How many modules are loaded that the forkserver has, or was told of.
+        #: How many loaded modules the forkserver has, or the parent was told of.
         self._modules = len(sys.modules)
-        #: Messages that came before the initializer's arguments.
+        #: Messages that came before the one with the initializer.
         self._early: list[tuple[Any, list[Any]]] = []
         self._thread = _get_ident()
-        #: Makes a pickle of what a task raised.
+        #: Pickles what a task raised.
         self.dumps_error: Callable[[BaseException], Encoded] = dumps_exception
-        #: Called before each sleep, when nothing is left of what ran.
+        #: Called before each sleep, when nothing of the last tasks is held any more.
         self.at_rest: Callable[[], object] | None = None
-        #: Items of the run that have not begun; None: the message is one chunk.
+        #: The items of the run that have not begun; None: the message has a single chunk.
         self._left: Iterator[Any] | None = None
-        #: Whether nothing is left of the message but the chunk that runs.
-        self._whole = False
+        #: Whether the chunk that runs is the last of the message: the others were handed back.
+        self._is_last = False
 
     # ------------------------------------------------------------------ life
 
@@ -131,7 +133,13 @@ class Worker:
         Parameters
         ----------
         payload : (data, buffers), callable, None or AWAITED
-            Pickled initializer and arguments, or what was inherited.
+            The initializer and its arguments, pickled; or inherited, as a callable without
+            arguments; AWAITED if the parent sends it.
+
+        Returns
+        -------
+        bool
+            Whether the worker can serve.
         """
         if payload == AWAITED:
             try:
@@ -144,7 +152,7 @@ class Worker:
             elif payload is not None:
                 with Undisturbed(self.carries):
                     initializer, initargs = loads(*payload)
-                payload = None  # what the initializer does not keep goes with its arguments
+                payload = None  # so that what the initializer does not keep is freed
                 initializer(*initargs)
             self._end_fork(None)
         except BaseException as error:
@@ -159,7 +167,7 @@ class Worker:
         return True
 
     def _awaited(self) -> tuple[Any, list[Any]]:
-        """Wait for the message with the initializer; others that came first are kept."""
+        """Wait for the message with the initializer; keep others that come before it."""
         while True:
             head, blobs = self.channel.receive()
             if head[0] == INITIALIZE:
@@ -167,7 +175,7 @@ class Worker:
             self._early.append((head, blobs))
 
     def serve(self) -> None:
-        """Answer messages until the parent says EXIT or is gone."""
+        """Handle messages until the parent sends EXIT or is gone."""
         receive = Watch(self.channel.look, self.channel.receive).wait
         early = self._early
         while True:
@@ -191,36 +199,39 @@ class Worker:
 
     @staticmethod
     def take_over(*message: Any) -> None:
-        """Hand the channel over to the module that the message is for."""
-        look_up_with(None)  # the other end of the channel answers nothing of the kind
-        # By name: it belongs to a layer above this one, which a worker of a pool never loads.
+        """Hand the channel over to the loop of an actor."""
+        look_up_with(None)  # the other end of the channel does not answer questions for names
+        # Imported by name: the module is in a layer above, which workers of a Pool never load.
         __import__("pool._in_worker._actor")
         sys.modules["pool._in_worker._actor"].host(*message)
 
     def on_interrupt(self, signum: int, frame: object) -> None:
         """Raise KeyboardInterrupt in the chunk that the parent means, and only there.
 
-        The signal may arrive when that chunk is over; whatever runs then must not pay.
+        The signal may arrive when that chunk is over, and must not strike what runs then.
         """
         if os.getpid() != self._pid:
-            raise KeyboardInterrupt  # in a process that a task has forked
+            raise KeyboardInterrupt  # this is a process that a task has forked
         if self.interruptible and self._is_target():
             self.interruptible = False
             words = self.words
-            # Its parent asks until this is there: a signal may come just before a system call that
-            # it does not end, and its handler does not run until then.
+            # The parent asks again until it reads this. A signal that comes just before a system
+            # call does not end that call, and Python runs its handler only after the call.
             words[STRUCK] = chunk_word(words[MESSAGE], words[FINISHED])
             self._interrupt()
 
     def forked(self) -> None:
-        """Have nothing more begun, or noted in the worker's page, by a fork that a task made."""
+        """Let a fork that a task made begin no other chunk, nor write to the worker's page.
+
+        Called in the fork.
+        """
         for _ in self._left or ():
             continue
-        self._whole = True
+        self._is_last = True
         self.words = self._loop.detach()
 
     def strike_again(self) -> bool:
-        """Let the chunk be interrupted once more, if it runs on after an interrupt."""
+        """Let the running chunk be interrupted again if its interrupt was lost; return if so."""
         words = self.words
         struck = words[STRUCK] == chunk_word(words[MESSAGE], words[FINISHED])
         if struck and self._is_target() and os.getpid() == self._pid:
@@ -237,12 +248,12 @@ class Worker:
 
     def _interrupt(self) -> None:
         if self.words[TARGET_CHUNK] & EXIT_AT_ONCE:
-            # Here and not by the parent, whose signal may come when the next chunk runs.
+            # The worker kills itself: a signal from the parent might come when the next chunk runs.
             os.kill(os.getpid(), _signal.SIGKILL)
         raise KeyboardInterrupt
 
     def _begin_chunk(self) -> None:
-        """Let interrupts through, and heed one that came too early to be one."""
+        """Let interrupts through; raise one that was meant for this chunk and came before it."""
         self.interruptible = True
         if self._is_target():
             self._interrupt()
@@ -252,13 +263,13 @@ class Worker:
     def _run(self, head: Any, blobs: list[Any]) -> None:
         _, message_id, defines, forgets, runs = head
         words = self.words
-        # First: numbers of this message must not be taken for those of the one before.
+        # Cleared first: the parent must not take counts of this message for those of the last one.
         words[MESSAGE] = 0
         words[FINISHED] = words[FLUSHED] = words[USED] = 0
-        # Last: from here on the parent takes chunk 0 for begun.
+        # Written last: from here on the parent takes chunk 0 for begun.
         words[MESSAGE] = message_id
         self._begun = perf_counter()
-        # First: it may be one that is defined anew.
+        # Before the definitions: a function that is forgotten may be defined anew.
         if forgets:
             self.functions.forget(forgets)
         position = 0
@@ -267,12 +278,12 @@ class Worker:
                 position = self.functions.define(defines, blobs)
         if len(runs) == 1 and runs[0][3] == 1:
             (chunk,) = chunks_of(runs, blobs, position)
-            # What the chunk came with is let go before the answer, which tells of it.
+            # The chunk's blocks are released before the answer, which tells the parent of it.
             blobs.clear()
             failed, outcome = self._outcome(chunk, message_id)
             self._send(message_id, 1, True, [outcome.data, *outcome.buffers], failed)
         else:
-            self._whole = False
+            self._is_last = False
             try:
                 self._run_many(message_id, runs, blobs, position)
             finally:
@@ -285,7 +296,7 @@ class Worker:
         self._left = iter(())
         for run in runs:
             function_id, mode, layout, chunks, size, extra = run
-            if self._whole:
+            if self._is_last:
                 break
             if size == 1 and mode in (MAP, STAR) and layout != EACH:
                 items = range(*extra) if layout == RANGE else loads(blobs[position])
@@ -296,9 +307,9 @@ class Worker:
                     failed, outcome = self._outcome(chunk)
                     if failed or outcome.buffers or not loop.keep(outcome.data):
                         self._send_one(message_id, outcome, failed)
-                    if self._whole or loop.halted or perf_counter() > deadline:
+                    if self._is_last or loop.halted or perf_counter() > deadline:
                         break
-            # Handed back: what was not begun need not wait for a slow message to end.
+            # The final answer hands the rest back: it need not wait for a slow message to end.
             if loop.halted or perf_counter() > deadline:
                 break
             position += blobs_of(run)
@@ -329,10 +340,10 @@ class Worker:
                 self._end_fork(error)
                 rest = left.__length_hint__()
                 if len(items) - rest == loop.finished - before:
-                    # Raised before the item was taken that this is the outcome of: there is no
-                    # function, or an interrupt came between two items.
+                    # The error is the next item's outcome, which the loop had not taken: either the
+                    # function could not be loaded, or an interrupt came between two items.
                     if not rest:
-                        return True  # it is for a chunk of the next run, which looks for it
+                        return True  # meant for a chunk of the next run, which will raise it
                     next(left)
                 failed, outcome = 1, self.dumps_error(error)
             self._send_one(message_id, outcome, failed)
@@ -340,32 +351,32 @@ class Worker:
                 return not left.__length_hint__()
 
     def hand_back(self) -> None:
-        """Give up what is behind the running chunk, which is about to wait; called by it.
+        """Hand back the chunks behind the running one, whose task is about to wait.
 
-        What it waits for may be among the chunks of its own message: behind it, where nobody
-        else can get at them, or before it, with outcomes that were not sent yet.
+        Called by that task. It may wait for chunks of its own message: behind it, where no other
+        worker can get at them, or before it, whose outcomes were not sent yet.
         """
         left = self._left
-        if left is None or self._whole or _get_ident() != self._thread:
+        if left is None or self._is_last or _get_ident() != self._thread:
             return
         message_id = self.words[MESSAGE]
-        interruptible, self.interruptible = self.interruptible, False  # not while this is under way
+        interruptible, self.interruptible = self.interruptible, False  # an answer must go out whole
         try:
             count, data, layout = self._loop.send_early()
             if count:
                 self._send(message_id, count, False, [data], 0, layout)
-            # The loop finds nothing more, however far it is.
+            # Used up, so that the loop ends after the running chunk.
             for _ in left:
                 continue
-            self._whole = True
+            self._is_last = True
             self.channel.send((REST, message_id))
         finally:
             self.interruptible = interruptible
         if interruptible and self._is_target():
-            self.on_interrupt(_signal.SIGINT, None)  # it came meanwhile
+            self.on_interrupt(_signal.SIGINT, None)  # one may have come meanwhile
 
     def _send_one(self, message_id: int, outcome: Any, failed: int) -> None:
-        """Send what is kept, and behind it one outcome that could not be."""
+        """Send the outcomes that are kept, and behind them one that could not be kept."""
         loop = self._loop
         words = self.words
         count = loop.unsent
@@ -404,15 +415,15 @@ class Worker:
         except ConnectionError:
             raise  # the parent is gone
         except (OSError, MemoryError) as error:
-            # A large message needs a file or a mapping, and there was none to be had. Nothing of
-            # it was sent; that chunk alone has failed, and what says so is small.
+            # A large message needs a file or a mapping, and none was to be had. Nothing of it was
+            # sent: the chunk alone fails, and the message that says so is small.
             error.add_note("raised while sending the result to the parent")
             encoded = dumps_exception(error)
             head = (DONE, message_id, chunks, final, elapsed, 1, ONE)
             self.channel.send(head, [encoded.data, *encoded.buffers])
 
     def _tell_imports(self) -> None:
-        """Tell what the tasks have imported: workers to come may find it loaded."""
+        """Tell the parent what tasks have imported, so that later workers may find it loaded."""
         known, self._modules = self._modules, len(sys.modules)
         names, files = news(known)
         if len(names) < SOME:
@@ -422,7 +433,7 @@ class Worker:
         except ConnectionError:
             raise  # the parent is gone
         except (OSError, MemoryError):
-            pass  # then those to come import it again
+            pass  # then later workers import it themselves
 
     def _end_fork(self, error: BaseException | None) -> None:
         if os.getpid() != self._pid:
@@ -438,7 +449,7 @@ class Worker:
         chunk : list
             ``[function_id, mode, size, items or payload]``; emptied.
         alone : int
-            The message_id, if this is the only chunk of the message.
+            The message_id if this is the only chunk of the message, else 0.
 
         Returns
         -------
@@ -472,15 +483,15 @@ class Worker:
         except BaseException as error:
             self.interruptible = False
             self._end_fork(error)
-            # Counting would cost the quickest tasks a third of their time; the iterator
-            # knows how far it got.
+            # The iterator knows how far it got. Counting items would cost the quickest tasks a
+            # third of their time.
             position = 0 if left is None else len(items) - left.__length_hint__() - 1
             return max(position, 0) + 1, self.dumps_error(error)
         return encode(value[0] if size == 1 and mode != CALL else value)
 
     def _part(self, message_id: int, data: bytes) -> None:
-        """Send values of the running chunk that are complete."""
+        """Send the first values of the running chunk."""
         self._end_fork(None)
-        self.interruptible = False  # not while this is under way
+        self.interruptible = False  # a message must go out whole
         self.channel.send((PART_OF, message_id), [data])
         self._begin_chunk()
