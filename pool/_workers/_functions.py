@@ -1,7 +1,7 @@
 """The functions that a worker was sent, and how they are called.
 
-A stateless one is loaded once and shared by all its tasks. Any other is kept as its pickle: each
-task gets a copy of its own, as with `multiprocessing`, so that nothing passes from one to another.
+A stateless function is unpickled once and shared by all its tasks. Any other is kept as its pickle:
+each task gets a copy, as with `multiprocessing`, so that no task sees what another one did to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Functions:
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        #: Whether it is stateless, and it, or its pickle and buffers.
+        #: By number, ``(True, function)``, or ``(False, (pickle, buffers))`` if it has state or
+        #: could not be unpickled.
         self._held: dict[int, tuple[bool, Any]] = {}
 
     def define(self, defines: Sequence[Any], blobs: list[Any]) -> int:
@@ -46,26 +47,26 @@ class Functions:
             self._held.pop(function_id, None)
 
     def _load(self, function_id: int) -> None:
-        """Load a function that all its tasks may share."""
+        """Unpickle a function that all its tasks share."""
         try:
             self._held[function_id] = (True, loads(*self._held[function_id][1]))
         except BaseException:
-            # Left as a payload: each task that needs it reports the failure itself.
+            # It stays pickled: each task that needs it tries again, and reports the failure.
             return
 
     def for_items(self, function_id: int, mode: int) -> Function:
-        """Return what to call with an item of a map."""
+        """Return a function that takes one item of a map, for chunks of one item each."""
         stateless, _ = self._held[function_id]
         if stateless:
             function = self.get(function_id)
             return function if mode == MAP else lambda item: function(*item)
-        # A fresh copy for each chunk, as always.
+        # A copy for each chunk, as in `get`.
         if mode == MAP:
             return lambda item: self.get(function_id)(item)
         return lambda item: self.get(function_id)(*item)
 
     def call(self, function_id: int, payload: tuple[Any, list[Any]]) -> Any:
-        """Call with the arguments of a payload, which holds the function if that is INLINE."""
+        """Call a function with the arguments in a payload, which also holds it if it is INLINE."""
         if function_id == INLINE:
             function, args, kwargs = loads(*payload)
         else:
@@ -81,25 +82,33 @@ class Functions:
         stateless, function = self._held[function_id]
         if stateless:
             return function  # type: ignore[no-any-return]  # else it is pickled
-        # It has state: each chunk gets a copy of its own, as multiprocessing does, and
-        # so do the buffers under its arrays. Blocks are mapped anew at each call.
+        # It has state: each chunk gets a copy of it, as with `multiprocessing`, and of the buffers
+        # under its arrays. Blocks need no copy: each unpickling maps them anew.
         data, buffers = function
         copy: Function = loads(data, [_unshared(buffer) for buffer in buffers])
         return copy
 
 
 def _unshared(buffer: Any) -> Any:
+    """Return a copy of a buffer in this process's memory; a block as it is."""
     return bytearray(buffer) if type(buffer) in (bytes, bytearray) else buffer
 
 
 def with_values(items: Any, mode: int) -> list[Any]:
-    """Put objects in the place of references that are arguments themselves."""
+    """Return items with objects in place of references that are arguments themselves.
+
+    Parameters
+    ----------
+    items : iterable
+    mode : int
+        MAP: each item is an argument; STAR: each is a tuple of arguments.
+    """
     from store._refs import resolved
 
     if mode == MAP:
         return [resolved(item) for item in items]
     return [
-        # What is no tuple of arguments is the function's to complain of, in its turn.
+        # Anything else is left as it is: the call with it raises the error that the user expects.
         tuple(map(resolved, item)) if isinstance(item, tuple | list) else item
         for item in items
     ]

@@ -1,7 +1,7 @@
 """How a worker asks its parent for globals of the main module; see `pool._pickling._lookups`.
 
-Over a connection of its own, which is opened when it is first needed: the parent's driver answers
-at any time, so a thread that waits here needs nobody's help but the driver's.
+It asks over a connection of its own, opened when it is first needed, since the worker's main thread
+reads the other one. The parent's driver answers at any time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+#: The answer for a name that the main module does not have: no such name, no payload.
 NO_SUCH_NAME: tuple[int, list[Any]] = (0, [])
 
 
@@ -26,7 +27,7 @@ class Lookups:
     Parameters
     ----------
     channel : Channel
-        Of the worker, over which the parent gets the other end of the connection.
+        The worker's own, over which the parent is sent its end of the new connection.
     """
 
     __slots__ = ("_channel", "_lock", "_main", "_numbers", "_waiting")
@@ -34,14 +35,14 @@ class Lookups:
     def __init__(self, channel: Channel) -> None:
         self._main = channel
         self._channel: Channel | None = None
-        # One that a signal handler or a finalizer can enter that interrupts its holder.
+        # Reentrant, for a signal handler or a finalizer may interrupt its holder and ask as well.
         self._lock = _thread.RLock()
         self._numbers = count(1)
-        #: Answers that are awaited, by number; None: not there yet.
+        #: By number, the answers to questions that are under way; None: not there yet.
         self._waiting: dict[int, tuple[int, list[Any]] | None] = {}
 
     def ask(self, name: str) -> tuple[int, list[Any]]:
-        """Return what the parent says of a name, and the payload."""
+        """Return the parent's answer to a name, see `pool._pickling._lookups`, and the payload."""
         with self._lock:
             number = next(self._numbers)
             self._waiting[number] = None
@@ -50,7 +51,7 @@ class Lookups:
             except (EOFError, ConnectionError):
                 return NO_SUCH_NAME  # the parent is gone, and this process is about to be
             finally:
-                # Cancelled perhaps: its answer, when it comes, is nobody's.
+                # Perhaps after an interrupt: then the answer is dropped when it comes.
                 del self._waiting[number]
 
     def _answer(self, number: int, name: str) -> tuple[int, list[Any]]:

@@ -1,6 +1,7 @@
-"""Interrupts that Python drops: those that strike in a finalizer are reported and forgotten.
+"""Interrupts that Python drops: an exception in a finalizer is reported, and then forgotten.
 
-The task that was meant would go on, and nobody would interrupt it again.
+If a KeyboardInterrupt strikes there, the task that was meant would go on, and the parent, which has
+seen that it was struck, would not interrupt it again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-#: Seconds until the next attempt. From within the hook it would be dropped like the first one.
+#: Seconds until the next attempt: raised within the hook, it would be dropped like the first one.
 PAUSE = 1e-3
 
 
@@ -26,7 +27,7 @@ def raise_again(is_wanted: Callable[[], bool]) -> None:
     Parameters
     ----------
     is_wanted : callable
-        Whether it was for the call that runs, and shall strike that.
+        ``is_wanted()`` returns whether the interrupt was meant for the call that runs now.
     """
     report = sys.unraisablehook
 

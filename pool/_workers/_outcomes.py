@@ -1,4 +1,4 @@
-"""What a task returned, raised or printed, made ready for the way to the parent."""
+"""What a task returned, raised or printed, prepared for the way to the parent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 
 def encode(value: Any) -> tuple[int, Any]:
-    """Pickle what a task returned; 1 and what says so if that cannot be done, else 0."""
+    """Pickle what a task returned.
+
+    Returns
+    -------
+    failed : int
+        1 if the value cannot be pickled, else 0.
+    encoded : Encoded
+        The pickled value; or, if `failed`, the pickled error that says so.
+    """
     try:
         if value.__class__ in ATOMS:
             return 0, _Plain(_pickle.dumps(value, 5))
@@ -24,7 +32,7 @@ def encode(value: Any) -> tuple[int, Any]:
 
 
 def _refusal(error: BaseException, value: object) -> BaseException:
-    """Return what says that a result cannot be pickled."""
+    """Return the error that says that a result cannot be pickled."""
     from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]  # missing in typeshed
 
     if isinstance(error, MemoryError):
@@ -33,7 +41,7 @@ def _refusal(error: BaseException, value: object) -> BaseException:
         refusal: BaseException = MaybeEncodingError(error, value)
         return refusal
     except BaseException:
-        # What nests too deeply for pickle does so for repr.
+        # A value that nests too deeply for pickle does so for repr.
         name = f"<{type(value).__name__} object whose repr cannot be had>"
         refusal = MaybeEncodingError(error, None)
         refusal.value = name  # type: ignore[attr-defined]  # of its class
@@ -58,19 +66,19 @@ def flush_streams() -> None:
         try:
             stream.flush()
         except (AttributeError, ValueError, OSError):
-            continue  # replaced by something odd, closed, or its reader is gone
+            continue  # replaced by an object without `flush`, or closed, or its reader is gone
 
 
 def end_fork(error: BaseException | None) -> NoReturn:
     """End this process, which is not the worker but was forked by a task.
 
-    There `sys.exit` means the end of the process. And one that returned from the task must not
-    go on as a second worker: the parent would get answers from both.
+    In such a process `sys.exit` means its end, not the task's. And if the task returned there, the
+    fork must not go on as a second worker: the parent would get answers from both.
 
     Parameters
     ----------
     error : BaseException or None
-        What the task raised in it.
+        What the task raised in this process.
     """
     status = 0
     if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):

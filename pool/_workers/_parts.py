@@ -1,12 +1,12 @@
 """The values of a long chunk, sent in parts while the rest is computed.
 
-A chunk of a hundred thousand cheap items makes a list of as many objects. Kept until it is
-complete, it costs the worker a page fault for every hundred numbers, a pickle of megabytes, and its
-parent waits all the while that it could be unpickling.
+A chunk of a hundred thousand cheap items makes a list of as many objects. If the worker kept that
+until it is complete, it would pay a page fault for every hundred numbers and pickle megabytes at
+once, while the parent waits although it could unpickle.
 
-Only plain numbers leave early. What else a function returns may be changed by its later calls, or
-be the same object as a later value: that must be seen in the chunk's outcome, as with
-`multiprocessing`, where a chunk is one pickle.
+Only plain numbers are sent early. Other values may be changed by later calls of the function, or be
+the same object as a later value. That must show in the chunk's outcome, as with `multiprocessing`,
+where a chunk is one pickle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-#: Values in one part. Some 40 to 80 KB, which a socket takes at one go.
+#: Values in one part, which makes 40 to 80 KB: what a socket takes at one go.
 PART = 8192
 
 _PLAIN = frozenset({int, float, bool, type(None)})
@@ -40,9 +40,10 @@ def values_of(
     items : iterator
         With a length hint.
     unpack : bool
-        Each item is a tuple of arguments.
+        Whether each item is a tuple of arguments.
     send : callable
-        Called with the pickles of lists of values, which come before those that are returned.
+        ``send(data)`` is called with the pickle of a list of values, as often as needed; these
+        values come before those that are returned.
     """
     values: list[Any] = []
     while not values and items.__length_hint__() > PART:  # type: ignore[attr-defined]  # said above
@@ -71,7 +72,7 @@ def _plain_pickle(values: list[Any]) -> bytes | None:
     try:
         pickler.dump(values)
     except Exception:
-        return None  # said when the whole chunk is pickled
-    # What may be referred to again is in its memo: nothing but the list, then. Looking at the
-    # type of each value would take as long as pickling them.
+        return None  # the error is made when the whole chunk is pickled
+    # The pickler's memo holds every object that could be referred to again: of plain numbers there
+    # is none, so it holds the list alone. To look at each value's type would take as long again.
     return file.getvalue() if len(pickler.memo.copy()) == 1 else None

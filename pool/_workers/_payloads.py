@@ -12,7 +12,17 @@ if TYPE_CHECKING:
 
 
 def chunks_of(runs: Any, blobs: list[Any], position: int) -> Iterator[Any]:
-    """Yield ``(function_id, mode, size, items or payload)`` for each chunk of the message."""
+    """Yield ``[function_id, mode, size, items or payload]`` for each chunk of some runs.
+
+    Parameters
+    ----------
+    runs : sequence
+        Entries of a RUN message, see `pool._transport._messages`.
+    blobs : list
+        The blobs of that message; those of chunks that were yielded are replaced by None.
+    position : int
+        Where the payloads of the first run begin in `blobs`.
+    """
     for function_id, mode, layout, chunks, size, extra in runs:
         if layout == RANGE:
             items: Any = range(*extra)
@@ -31,7 +41,7 @@ def chunks_of(runs: Any, blobs: list[Any], position: int) -> Iterator[Any]:
 
 
 def taken(blobs: list[Any], start: int, end: int) -> tuple[Any, list[Any]]:
-    """Take a payload out of a message, so that its blocks go when the payload does."""
+    """Take a payload out of a message, so that its blocks are released with the payload."""
     payload = (blobs[start], blobs[start + 1 : end])
     blobs[start:end] = [None] * (end - start)
     return payload
