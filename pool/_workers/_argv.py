@@ -1,9 +1,13 @@
-"""How this interpreter is started again."""
+"""The command line by which this interpreter is started again."""
 
 from __future__ import annotations
 
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def interpreter_argv() -> list[str]:
@@ -17,21 +21,35 @@ def interpreter_argv() -> list[str]:
     return [interpreter()]
 
 
-def is_frozen() -> bool:
-    """Return whether that would run the program again, whatever it is told.
+def forkserver_argv(
+    fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = ()
+) -> list[str]:
+    """Return the command line of a forkserver; for its parts see `_forkserver.main`."""
+    code = (
+        # A tenth of loading modules would be looking for garbage, and there is none.
+        "import gc, sys; gc.disable(); "
+        f"sys.path[:] = {[str(entry) for entry in sys.path]!r}; "
+        "from pool._workers._forkserver import main; "
+        f"main({fds!r}, {list(preload)!r}, {list(without)!r})"
+    )
+    return [*interpreter_argv(), "-c", code]
 
-    So it is where a program and its interpreter were made one file.
+
+def is_frozen() -> bool:
+    """Return whether the interpreter's command runs this program, whatever its arguments.
+
+    So it is where a program and its interpreter were packed into one file.
     """
     return bool(getattr(sys, "frozen", False)) and interpreter() == sys.executable
 
 
 def check_not_frozen() -> None:
-    """Refuse to start this program where an interpreter is meant: it would do so in turn.
+    """Refuse to start an interpreter where that would start this program, and so on without end.
 
     Raises
     ------
     StartError
-        If it is frozen.
+        If this program is frozen.
     """
     if is_frozen():
         from pool._errors import StartError

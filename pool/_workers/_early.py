@@ -1,7 +1,7 @@
-"""The first forkserver, started before this process imports what running tasks takes.
+"""Start the first forkserver before this process imports the engine.
 
-Both take some ten milliseconds, and there are two CPUs nearly everywhere. So nothing is imported
-here, or by what is imported here, that a start does not need.
+Each of the two takes some ten milliseconds, and nearly every machine has two CPUs to do both at the
+same time. So this module, and those that it imports, import nothing that the start does not need.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-#: Modules that take long to import and are safe to have before a fork. The forkserver
-#: imports those that the user's process has.
+#: Modules that take long to import and can be forked. The forkserver imports those of them that
+#: the user's process has imported.
 HEAVY = ("numpy", "pandas")
 
-#: What the first array that comes to a worker, or leaves it, needs. With numpy there will be one,
-#: and importing these then took each worker 3 ms.
+#: Modules that a worker needs to receive or send an array. A program with numpy will do so, and
+#: importing them then took each worker 3 ms.
 FOR_ARRAYS = ("store._arena", "store._depot", "store._links")
 
 
 def start_forkserver(limits: dict[str, str], preload: Sequence[str]) -> None:
-    """Start a forkserver, without waiting for it, if there is none.
+    """Start a forkserver if there is none, without waiting until it is ready.
 
     Parameters
     ----------

@@ -472,7 +472,7 @@ def main(fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = 
     names = [*preload, *_read_names(more)]
     unfit = load([name for name in names if name.partition(".")[0] not in without])
     if unfit:
-        from pool._workers._servers import forkserver_argv
+        from pool._workers._argv import forkserver_argv
 
         for fd in fds:
             if fd >= 0:

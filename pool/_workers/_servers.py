@@ -1,13 +1,13 @@
-"""The forkservers of this process: start them, choose among them, let go of them.
+"""The forkservers of this process: to start them, choose among them, and end them.
 
-A forkserver is kept as long as its workers would be as this process is: its user, limits and
-CPUs, the threads each worker may have, the modules that are to be loaded before the fork.
+A forkserver is kept as long as its workers would be like this process: have its user, limits and
+CPUs, the number of threads that each worker may have, and the modules to be loaded before the fork.
 
-It may have a *successor*, which has loaded besides what tasks had to import: installed packages
-that this process has too, and that forked children would have for nothing. That takes a second
-for some packages, and so does each worker's own import, of every pool. The successor is started
-beside the pools that are in use, nobody waits for it, and later pools get their workers from it.
-Modules that come with Python take milliseconds: a running forkserver loads these for the next pool.
+It may have a *successor*, which also loads what tasks had to import: installed packages that this
+process has too, and that forks of it would have for nothing. Some packages take a second to import,
+in each worker of every pool. The successor is started while pools are in use, nothing waits for it,
+and later pools get their workers from it. Modules that come with Python take milliseconds, so any
+forkserver loads them when the next pool is made.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pool._transport._descriptors import (
 )
 from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
-from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv
+from pool._workers._argv import check_not_frozen, forkserver_argv, interpreter
 from pool._workers._standing import place, rlimits, standing
 from pool._workers._warmup import MANY, installed, is_of_python
 
@@ -39,16 +39,17 @@ if TYPE_CHECKING:
 
     from pool._transport._channel import Channel
 
-#: More successors than this that are never used, and there will be no other.
+#: After so many successors that were never used no other one is started.
 VAIN_MAX = 3
 
-#: A user's process that ignores them must not make workers deaf, nor have the kernel reap for the
-#: forkserver.
+#: Signals that get their default action even if the user's process ignores them: else workers would
+#: not react to them, and the kernel would reap workers in place of the forkserver.
 _DEFAULT_SIGNALS = [_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGCHLD]
-#: As in `pool._workers._forkserver.NOT_ASKED`, already while it loads modules.
+#: As `pool._workers._forkserver.NOT_ASKED`, while the forkserver still loads modules.
 _BLOCKED_SIGNALS = [_signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2]
 
-#: What this process, or the machine, may be short of: that says nothing about a forkserver.
+#: Errors that say that this process, or the machine, is short of something, and not that the
+#: forkserver has ended.
 _SHORT = {
     *(errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS),
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -62,13 +63,13 @@ class ForkServerProcess:
     ----------
     pid : int
     socket : _socket.socket
-        To it; owned by this object from now on.
+        The connection to it; owned by this object from now on.
     life : int
-        Descriptor: when it closes while the forkserver still loads modules, that is its end.
+        Write end of a pipe: if it closes while the forkserver still loads modules, that is killed.
     wanted : frozenset of str
         Modules that it loads.
     learned : sequence of str
-        What a successor loads besides.
+        Modules that it loads as well if it is a successor.
     limits : dict
         Environment variables that limit threads.
     """
@@ -89,18 +90,18 @@ class ForkServerProcess:
         self.wanted = wanted
         self.learned = learned
         self.limits = limits
-        #: Pools may be waiting for it, or have their workers from it.
+        #: Whether any pool has connected to it.
         self.used = False
-        #: What it has inherited.
+        #: What it has inherited from this process.
         self._standing = standing()
         self._rlimits = rlimits()
-        # What packages may have looked at when they were loaded.
+        #: What packages may have looked at when they were loaded.
         self._place = place()
         self._up = False
 
     @property
     def channel(self) -> Channel:
-        """Over which it is told of pools."""
+        """The channel over which pools connect."""
         channel = self._channel
         if channel is None:
             # Not at the top: what channels need is imported while the first forkserver boots.
@@ -110,17 +111,17 @@ class ForkServerProcess:
         return channel
 
     def fits(self, wanted: frozenset[str], limits: dict[str, str]) -> bool:
-        """Return whether its workers would be as this process is now."""
+        """Return whether its workers would be like this process is now."""
         return (
             self.wanted >= wanted
             and self.limits == limits
             and self._standing == standing()
-            # Whoever has not imported this has not changed them.
+            # A program that has not imported `resource` has not changed its limits.
             and ("resource" not in sys.modules or self._rlimits == rlimits())
         )
 
     def is_current(self) -> bool:
-        """Return whether packages would be loaded again from the same place, to the same effect."""
+        """Return whether its packages, loaded now, would be the same."""
         return self._place == place()
 
     def is_up(self) -> bool:
@@ -129,7 +130,7 @@ class ForkServerProcess:
         Raises
         ------
         OSError
-            It has ended.
+            If it has ended.
         """
         if not self._up:
             try:
@@ -142,7 +143,7 @@ class ForkServerProcess:
         return True
 
     def close(self) -> None:
-        """Let go of it: it ends when its last pool is gone, at once if there was none."""
+        """Have it end when its last pool is gone; at once if it never had one."""
         self.forget()
         if not self.used:
             self.end()
@@ -152,7 +153,7 @@ class ForkServerProcess:
         self._socket.close()
 
     def end(self) -> None:
-        """Close what it lives by while it loads modules."""
+        """Close the pipe that keeps it alive while it loads modules."""
         if self.life >= 0:
             os.close(self.life)
             self.life = -1
@@ -160,24 +161,26 @@ class ForkServerProcess:
 
 _servers: list[ForkServerProcess] = []
 _lock = _thread.allocate_lock()
-#: Children that are ending, and forkservers among them.
+#: Children that are ending, by pid; None for one that is a fork of this process.
 _unreaped: dict[int, ForkServerProcess | None] = {}
-#: What tasks had to import, in that order; and how many successors were of no use.
+#: What tasks had to import, in that order: of installed packages, and of Python's own modules.
 _learned: dict[str, None] = {}
-_vain = 0
 _of_python: dict[str, None] = {}
+#: How many successors were never used.
+_vain = 0
+#: The seed of `hash` for all workers, see `_hash_seed`; empty until it is drawn.
 _seed = ""
 
 
 def learn(names: Iterable[str], files: dict[str, str]) -> None:
-    """Note what a worker had to import, as far as this process has the very same.
+    """Note what a worker had to import, as far as this process has imported the same files.
 
     Parameters
     ----------
     names : iterable of str
         Modules in the order of their import.
     files : dict
-        Where the packages at the top of these names are.
+        By name, the files of the top-level packages of these modules.
     """
     here = {top for top, file in files.items() if installed(top) == file}
     for name in names:
@@ -187,7 +190,7 @@ def learn(names: Iterable[str], files: dict[str, str]) -> None:
 
 
 def learned_of_python() -> list[str]:
-    """Return modules of Python's own among them: any forkserver loads these, in milliseconds."""
+    """Return the modules among what tasks imported that come with Python."""
     return list(_of_python)
 
 
@@ -217,8 +220,14 @@ def connect(
     wanted : frozenset of str
         Modules that are to be loaded before the fork.
     limits : dict
+        Environment variables that limit threads.
     head, blobs, fds
-        The message.
+        The message, see `pool._transport._channel.Channel.send`.
+
+    Raises
+    ------
+    StartError
+        If no forkserver can be started.
     """
     with _lock:
         for attempt in (1, 2):
@@ -228,7 +237,7 @@ def connect(
             except OSError as error:
                 if error.errno in _SHORT:
                     raise
-                _retire(server)  # it was killed since
+                _retire(server)  # it has been killed
                 if attempt == 2:
                     raise
             else:
@@ -245,9 +254,9 @@ def connect_better(
     blobs: Sequence[Any],
     fds: Sequence[int],
 ) -> ForkServerProcess | None:
-    """Send the message to a forkserver that has loaded more than `than`, if there is one.
+    """Send the message to a forkserver that has loaded more than `than`; None if there is none.
 
-    Called for a pool that has its workers anyway: nothing here may fail it, or wait.
+    Called for a pool that has a forkserver anyway: never waits, and errors do not reach the pool.
     """
     if not _lock.acquire(False):
         return None
@@ -262,26 +271,27 @@ def connect_better(
         if than in fitting:
             _succeed(most, than.wanted, limits)
     except OSError:
-        pass  # it has ended
+        pass  # the better one has ended
     finally:
         _lock.release()
     return None
 
 
 def _choose(wanted: frozenset[str], limits: dict[str, str]) -> ForkServerProcess:
+    """Return the forkserver for a new pool: the one that has loaded most, or a new one."""
     fitting = []
     for server in list(_servers):
         if server.fits(wanted, limits):
             fitting.append(server)
         elif server.limits == limits:
-            # Those without pools end; the others end with their last pool.
+            # It ends with its last pool, or now if it has none.
             _retire(server)
-            wanted |= server.wanted  # or two kinds of pools would take turns
+            wanted |= server.wanted  # else two kinds of pools would replace each other's forkserver
     chosen: ForkServerProcess | None = None
     most = 0
     for server in sorted(fitting, key=lambda server: len(server.learned), reverse=True):
         if chosen is not None:
-            _retire(server)  # it has been succeeded
+            _retire(server)  # its successor is ready
         elif _is_ready(server):
             chosen = server
         most = max(most, len(server.learned))
@@ -292,7 +302,7 @@ def _choose(wanted: frozenset[str], limits: dict[str, str]) -> ForkServerProcess
 
 
 def _succeed(most: int, wanted: frozenset[str], limits: dict[str, str]) -> None:
-    """Start a successor, if there is more to load than the `most` that another one has."""
+    """Start a successor if tasks have imported many modules more than the `most` loaded by one."""
     global _vain
     if len(_learned) < most + MANY or _vain >= VAIN_MAX:
         return
@@ -301,13 +311,16 @@ def _succeed(most: int, wanted: frozenset[str], limits: dict[str, str]) -> None:
     try:
         _add(wanted, limits, list(_learned))
     except (OSError, StartError):
-        # Nobody has asked for it.
+        # No error: no pool has asked for it.
         _learned.clear()
         _vain += 1
 
 
 def _is_ready(server: ForkServerProcess) -> bool:
-    """Return whether new pools may use it; a successor only when they need not wait for it."""
+    """Return whether a new pool may use a forkserver; a successor only once its modules are loaded.
+
+    Retires a successor that has ended, or whose packages would be others by now.
+    """
     if not server.learned:
         return True
     try:
@@ -315,7 +328,6 @@ def _is_ready(server: ForkServerProcess) -> bool:
             return server.is_up()
     except OSError:
         pass
-    # It has ended, or its packages would be others by now.
     global _vain
     if not server.used:
         _vain += 1
@@ -333,6 +345,7 @@ def _add(
 
 
 def _retire(server: ForkServerProcess) -> None:
+    """Use a forkserver for no other pool, and collect its exit status when it has ended."""
     if server in _servers:
         _servers.remove(server)
     server.close()
@@ -354,8 +367,9 @@ def _start(
         tracked = _tracking.shared()
         given.append(above_streams(os.dup(tracked)) if tracked >= 0 else -1)
         control, life, names, owner, tracked = given
-        # Nobody types for a worker; and the same numbers of the others in the child. Whatever it
-        # opened would have the number of a stream that is closed, and get what workers print.
+        # Standard input is empty. Standard streams that are closed here are opened: else the first
+        # files of the child would get their numbers, and what workers print. The other descriptors
+        # keep their numbers; a dup2 to the same number makes them inheritable.
         actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         actions += [
             (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2) if is_closed(fd)
@@ -390,25 +404,11 @@ def _start(
     return ForkServerProcess(pid, ours, write, wanted, learned, limits)
 
 
-def forkserver_argv(
-    fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = ()
-) -> list[str]:
-    """Return the command line of a forkserver; for its parts see `_forkserver.main`."""
-    code = (
-        # A tenth of loading modules would be looking for garbage, and there is none.
-        "import gc, sys; gc.disable(); "
-        f"sys.path[:] = {[str(entry) for entry in sys.path]!r}; "
-        "from pool._workers._forkserver import main; "
-        f"main({fds!r}, {list(preload)!r}, {list(without)!r})"
-    )
-    return [*interpreter_argv(), "-c", code]
-
-
 def _hash_seed() -> dict[str, str]:
     """Return the variable by which all workers agree on `hash`; nothing if the user has set it.
 
-    They cannot have the program's own secret. But what one task has chosen by it must be found by
-    others, whichever forkserver their workers are from.
+    The program's own seed cannot be known. But if a task chooses a place by `hash`, tasks in other
+    workers must find the same place, whichever forkserver these workers are from.
     """
     global _seed
     if os.environ.get("PYTHONHASHSEED", "random") not in ("", "random"):
@@ -418,7 +418,7 @@ def _hash_seed() -> dict[str, str]:
 
 
 def _written(text: str) -> int:
-    """Return the descriptor of a file with a text that may be too long for a command line."""
+    """Return the descriptor of a file with `text`, which may be too long for a command line."""
     fd = os.memfd_create("actorpool-modules")
     os.write(fd, text.encode())
     return fd
@@ -428,7 +428,7 @@ def _written(text: str) -> int:
 
 
 def leave(child: int) -> None:
-    """Note a child that is ending."""
+    """Note that a child is ending, whose exit status is to be collected."""
     _unreaped[child] = None
 
 
@@ -439,7 +439,7 @@ def reap(wait: bool = False) -> None:
             if os.waitpid(pid, 0 if wait else os.WNOHANG)[0]:
                 _reaped(pid)
         except ChildProcessError:
-            _reaped(pid)  # somebody else waited for all children
+            _reaped(pid)  # the program has waited for all its children
 
 
 def reap_one(pid: int) -> None:
@@ -447,7 +447,7 @@ def reap_one(pid: int) -> None:
     try:
         os.waitpid(pid, 0)
     except ChildProcessError:
-        pass  # somebody else waited for all children
+        pass  # the program has waited for all its children
     _reaped(pid)
 
 
@@ -460,7 +460,7 @@ def _reaped(pid: int) -> None:
 def shutdown_forkservers() -> None:
     """End all forkservers of this process and wait until they have ended.
 
-    They would end with the process anyway; tests want to see nothing left.
+    They end with the process anyway; this is for tests, which look for what is left.
     """
     global _vain
     with _lock:
@@ -474,7 +474,7 @@ def shutdown_forkservers() -> None:
 def _let_go() -> None:
     """Close the connections to the forkservers as the interpreter goes down.
 
-    They would end anyway; but a socket that nobody closed is a ResourceWarning.
+    They end with the process anyway; but a socket that was not closed is a ResourceWarning.
     """
     with _lock:
         for server in list(_servers):
@@ -495,6 +495,6 @@ def _forked() -> None:
     _unreaped.clear()
 
 
-# Registered before the pools' own, so called after these.
+# Registered before that of the engines, and so called after it.
 atexit.register(_let_go)
 os.register_at_fork(after_in_child=_forked)

@@ -1,4 +1,7 @@
-"""What a process inherits from the one that starts it, and which that one may change later."""
+"""What a process inherits when it is started, and its parent may change afterwards.
+
+By this it is seen whether a forkserver that was started earlier still fits the program.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ _NAMESPACES = ("ipc", "mnt", "net", "pid_for_children", "user", "uts")
 
 
 def standing() -> tuple[Any, ...]:
-    """Return who this process is, where it runs, and what it may do.
+    """Return the user, the place and the privileges of this process.
 
-    A program that has given up its privileges must not get workers that still have them, nor one
-    that has shut itself in, by `os.chroot`, a filter of system calls or a namespace of its own,
-    workers outside.
+    A program that has given up privileges must not get workers that still have them. Nor may one
+    that has confined itself, by `os.chroot`, a filter of system calls or a namespace, get workers
+    that are not confined.
     """
     root = os.stat("/")
     return (
@@ -33,9 +36,9 @@ def standing() -> tuple[Any, ...]:
 
 
 def _capabilities() -> bytes:
-    """Return the lines about capabilities, new privileges and filters of system calls.
+    """Return the lines of this thread's status on capabilities, new privileges and system calls.
 
-    Of this thread, which is the one that starts a process.
+    It is this thread that starts the process, so what holds for it is what counts.
     """
     try:
         fd = os.open("/proc/thread-self/status", os.O_RDONLY | os.O_CLOEXEC)
@@ -63,7 +66,7 @@ def _namespaces() -> list[str]:
 
 
 def rlimits() -> bytes:
-    """Return the limits of its resources."""
+    """Return the resource limits of this process."""
     try:
         with open("/proc/self/limits", "rb") as file:
             return file.read()
