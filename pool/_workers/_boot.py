@@ -1,4 +1,4 @@
-"""From a freshly forked process to a worker that serves, and to its end in good order."""
+"""Make a worker of a process that was just forked or started, and end it in good order."""
 
 from __future__ import annotations
 
@@ -42,19 +42,21 @@ def become_worker(
 
     Parameters
     ----------
-    worker_id, slot : int
-        Number within the pool; page of the journal.
+    worker_id : int
+        Its number within the pool.
+    slot : int
+        The number of its page in the journal.
     fd : int
-        Socket to the parent.
+        Descriptor of the socket to the parent.
     fds : sequence of int
-        Journal, stdout and stderr of the parent (-1: as they are).
+        Descriptors of the journal, and of stdout and stderr of the parent (-1: as they are here).
     settings : dict
-        From `capture`.
+        From `pool._workers._settings.capture`.
     prefix : str
         ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``.
     payload : (data, buffers), callable, None or AWAITED
-        The initializer and its arguments, pickled; or, in a process that inherited
-        them, a callable that runs them.
+        The initializer and its arguments, pickled; or, in a process that inherited them, a callable
+        that runs them; AWAITED if the parent sends it.
     buffer : bytearray, optional
         To receive into.
     """
@@ -92,7 +94,7 @@ def become_worker(
     except ConnectionError:
         pass  # the parent is gone
     except Exception as error:
-        report(error, "ended this worker")  # a mistake of this library: at least it is told
+        report(error, "ended this worker")  # a mistake of this package, which must not be silent
     finally:
         _farewell(prefix == "Spawn")
         os._exit(status)
@@ -104,13 +106,13 @@ def _read_nothing() -> None:
     os.dup2(null, 0)
     os.close(null)
     try:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # lives on
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # stays open
     except OSError:
         sys.stdin = None
 
 
 def _streams(streams: Sequence[int]) -> None:
-    """Write where the parent writes."""
+    """Have standard output and standard error go where the parent's go."""
     for target, fd in zip((1, 2), streams, strict=False):
         if fd >= 0 and fd != target:
             os.dup2(fd, target)
@@ -125,16 +127,17 @@ def _after_fork() -> None:
 
 
 def _farewell(spawned: bool) -> None:
-    """End as an interpreter ends: threads, what `multiprocessing` has to tidy up, streams.
+    """Do what an interpreter does at its end: for threads, `multiprocessing`'s children, streams.
 
-    A process of `multiprocessing` waits for its children before its threads. Executors let go of
-    theirs when threads are waited for: the worker would wait for ever.
+    A process of `multiprocessing` waits for its children before its threads. Here threads come
+    first: an executor ends its processes only when its thread is waited for, so that in the other
+    order the worker would wait for them for ever.
 
     Parameters
     ----------
     spawned : bool
-        Run what was registered with `atexit`, too. Forked processes of `multiprocessing` do not,
-        those of a forkserver neither.
+        Whether to run what was registered with `atexit` as well: of the processes that
+        `multiprocessing` starts, only spawned ones do.
     """
     try:
         threading = sys.modules.get("threading")
@@ -150,11 +153,11 @@ def _farewell(spawned: bool) -> None:
         flush_files()
         depot = sys.modules.get("store._depot")
         if depot is not None:
-            depot.retire()  # what the parent keeps of this worker is not to cost more than it is
+            depot.retire()  # the parent may keep blocks of this worker: unused memory is freed
 
 
 def _forked() -> None:
-    """Tell the worker that this process is a fork of it, made by a task."""
+    """Tell the worker, in a fork that a task has made, that it is that fork."""
     if Worker.current is not None:
         Worker.current.forked()
 

@@ -1,23 +1,23 @@
-"""What the C library keeps of the memory that tasks have freed."""
+"""Have the C library keep the memory of freed arrays, to use it again."""
 
 from __future__ import annotations
 
-#: The largest block that glibc still serves from its heap (``DEFAULT_MMAP_THRESHOLD_MAX``, where
-#: a word has 64 bits), less what it adds to each.
+#: Bytes of the largest block that glibc may serve from its heap (``DEFAULT_MMAP_THRESHOLD_MAX`` on
+#: a 64-bit machine), less what glibc adds to each block.
 LARGEST = (32 << 20) - 8192
 
 
 def keep_freed() -> None:
-    """Have the memory of freed arrays used again, from the first of them on.
+    """Have the memory of freed arrays used again, from the first array on.
 
-    glibc maps large arrays one by one and unmaps them when they are freed, so each new one costs
-    a page fault per 4 KiB, which takes several times as long as computing with it. It stops doing
-    so for sizes up to the largest that was freed so far: a process that works with arrays gets
-    there sooner or later, and so depends on chance for its speed. Here one block, never touched,
-    is freed before the first task. Up to twice its size stays in an idle worker.
+    glibc maps large arrays one by one and unmaps them when they are freed, so that each new one
+    costs a page fault per 4 KiB: several times as long as computing with it. It stops doing so for
+    sizes up to the largest that was freed so far. A process that works with arrays gets there at
+    some time, so its speed depends on chance. Here a block of the largest such size is freed before
+    the first task, without touching it. An idle worker then keeps up to twice that size.
 
-    Settings of the user's (``MALLOC_TRIM_THRESHOLD_`` and the like) switch that off, and so do
-    other C libraries.
+    The user's settings (``MALLOC_TRIM_THRESHOLD_`` and the like) switch this off, and other C
+    libraries have no such thing.
 
     References
     ----------
@@ -26,4 +26,4 @@ def keep_freed() -> None:
     try:
         bytes(LARGEST)
     except MemoryError:
-        return  # `ulimit -v`
+        return  # under a low `ulimit -v`

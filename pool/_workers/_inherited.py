@@ -1,9 +1,9 @@
-"""The ``fork`` start method, and the way for what no pickle can carry.
+"""The ``fork`` start method, which is also used for objects that no pickle can carry.
 
 The user's process is forked once, into a forkserver that serves one pool; its workers
-inherit every object as it was at that moment. Forking once and not once per worker keeps
-one kind of bookkeeping for all start methods, and ties the workers' lives to a process of
-one thread (see `pool._workers._forkserver`).
+inherit every object as it was at that moment. As it is forked once, and not for each worker,
+the same code keeps track of workers under all start methods, and their lives are tied to a
+process with one thread (see `pool._workers._forkserver`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def fork_template(
     run_initializer: Callable[[], object] | None,
     journal: int,
 ) -> int:
-    """Fork; return the child's pid in the parent and never return in the child.
+    """Fork this process into a forkserver; return its pid, and never return in the child.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ def fork_template(
     settings : dict
         From `capture`.
     run_initializer : callable, optional
-        Inherited by the workers, which call it.
+        Inherited by the workers, which call it without arguments.
     journal : int
         Descriptor of the journal file.
     """
-    # What is buffered would otherwise be written once by each process.
+    # Buffered text would otherwise be written by the child as well.
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -51,12 +51,12 @@ def fork_template(
     pid = copy = -1
     owner = pidfd_of_this()
     try:
-        # The hooks of os.register_at_fork close the child's copies of this process's pools;
-        # the journal of the new one must outlive that.
+        # In the child, the hooks of os.register_at_fork close the descriptors of all pools of this
+        # process, and with them that of the new pool's journal. This copy stays open.
         copy = above_streams(os.dup(journal))
         pid = os.fork()
     finally:
-        if pid:  # also where there is no child
+        if pid:  # in the parent, also if the fork has failed
             for fd in (copy, owner):
                 if fd >= 0:
                     os.close(fd)
@@ -92,7 +92,8 @@ def _serve(
     from pool._transport._channel import Channel
     from pool._workers._forkserver import Client, ForkServer
 
-    # Raised by who makes the pool. Handlers of the program work in tasks, as in any fork of it.
+    # The thread that makes the pool has the shield closed. In tasks the program's signal handlers
+    # work as in any fork of it.
     shield.abandon()
     os.setpgid(0, 0)
     ours.close()
@@ -107,8 +108,8 @@ def _serve(
 
 
 def _fill_streams() -> None:
-    """Open streams that are closed, or a worker's socket would get the number, and its prints."""
+    """Open standard streams that are closed, whose numbers, and prints, a socket would get."""
     null = os.open(os.devnull, os.O_RDWR)
     while null <= 2:
-        null = os.dup(null)  # the one before has filled a gap
+        null = os.dup(null)  # the last one stays, in place of a closed stream
     os.close(null)

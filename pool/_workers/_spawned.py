@@ -1,6 +1,6 @@
 """Workers of the ``spawn`` start method: a fresh interpreter each.
 
-The forkserver forks and the fork executes Python anew, so that all else (reaping, death
+The forkserver forks, and the fork executes Python anew. So everything else (reaping, death
 with the forkserver, messages) is the same as for forked workers.
 """
 
@@ -32,14 +32,26 @@ def exec_worker(
     tracked: int,
     seed: bytes,
 ) -> NoReturn:
-    """Replace this fork by a new interpreter that becomes the worker."""
+    """Replace this process, a fork of the forkserver, by a new interpreter that becomes a worker.
+
+    Parameters
+    ----------
+    worker_id, slot, fd, fds, settings, payload
+        As for `pool._workers._boot.become_worker`.
+    lifeline : int
+        Descriptor that ties its life to the forkserver's; -1 without /proc.
+    tracked : int
+        Descriptor of the pipe to the program's resource tracker, or -1.
+    seed : bytes
+        The seed of `hash`, unless the program's environment has one.
+    """
     handover = (worker_id, slot, fd, list(fds), settings, payload)
     file = anonymous.create("actorpool-spawn")
     anonymous.write_all(file, [marshal.dumps(handover, 2)])
     for inherited in (file, fd, lifeline, tracked, *fds):
         if inherited >= 0:
             os.set_inheritable(inherited, True)
-    # Names in `sys.path` may be relative: to where the program is, or was when it found this.
+    # Entries of `sys.path` may be relative to the program's working directory.
     enter(settings["cwd"])
     code = (
         f"import sys; sys.path[:] = {[*settings['path'], _ROOT]!r}; "
