@@ -1,13 +1,14 @@
 """Processes that tasks start through `multiprocessing` end with the worker.
 
-A standard worker is a daemon, which may have no such children. Ours may: processes, executors,
-managers, pools of joblib. When a worker is killed they would stay for ever, waiting for work at
-pipes of which they have both ends. So the kernel kills them when their worker is gone, however it
-ended, as it kills the workers when their forkserver is gone (see `pool._workers._lifeline`).
+Workers of `multiprocessing` are daemons, which may have no such children. Here they may:
+processes, executors, managers, pools of joblib. When a worker is killed these would stay for ever,
+waiting for work at pipes of which they have both ends. So the kernel kills them when their worker
+is gone, however it ended, as it kills workers whose forkserver is gone (see
+`pool._workers._lifeline`).
 
-Only those that `multiprocessing` starts, by whatever method: they have this in their `_config`,
-which each process takes over from the one that starts it. What a task starts by other means
-(`subprocess`, `os.fork`) outlives it, as with the standard's workers.
+That holds for what `multiprocessing` starts, by whatever method: the tie is in the `_config` that
+each process takes over from the one that starts it. What a task starts by other means
+(`subprocess`, `os.fork`) outlives the worker, as it does in `multiprocessing`.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-#: Under which name it is in `_config`.
+#: The name of the tie in `_config`.
 KEY = "actorpool"
 
-#: Write end of the pipe that the children of this worker live by. Nobody else has it.
+#: Write end of the pipe that ties this worker's children to its life. No other process has it.
 _write = -1
 
 
 class Tie:
-    """What the life of a process hangs by, as `multiprocessing` hands it on.
+    """Ties the life of a process to a worker's; `multiprocessing` hands it on from one to the next.
 
     Parameters
     ----------
@@ -41,17 +42,17 @@ class Tie:
 
     def __init__(self, read: int) -> None:
         self._read = read
-        #: Open as long as this process is tied.
+        #: The descriptor that ties this process as long as it is open; -1 if there is none.
         self._held = -1
 
     def hold(self) -> None:
         """Tie the life of this process to the worker's."""
         if self._held >= 0:
-            os.close(self._held)  # a copy of the parent's
+            os.close(self._held)  # inherited from the parent, whom it ties
         self._held = tie(self._read)
 
     def hold_forks(self, util: ModuleType) -> None:
-        """Tie what `multiprocessing` forks from this process."""
+        """Have the processes tied that `multiprocessing` forks from this one."""
         util.register_after_fork(self, Tie.hold)
 
     def __reduce__(self) -> Any:
@@ -59,16 +60,16 @@ class Tie:
         from multiprocessing.reduction import DupFd
 
         if get_spawning_popen() is None:
-            return _nothing, ()  # it goes to a process that is nobody's child
+            return _no_tie, ()  # not pickled to start a process: a descriptor cannot be sent
         return _handed_on, (DupFd(self._read),)
 
 
-def _nothing() -> None:
-    """Stand for a tie where there is none."""
+def _no_tie() -> None:
+    """Return None, in place of a tie."""
 
 
 def _handed_on(handle: Any) -> Tie:
-    """Tie this process, which was started by exec, and those that it starts."""
+    """Tie this process, which was started by exec, and have those tied that it starts."""
     read = above_streams(handle.detach())
     os.set_inheritable(read, False)
     made = Tie(read)
@@ -78,12 +79,12 @@ def _handed_on(handle: Any) -> Tie:
 
 
 def tie_children(process: Any) -> None:
-    """Tie the processes that this one will start to its life.
+    """Have the processes that this worker will start tied to its life.
 
     Parameters
     ----------
     process : BaseProcess
-        This one, as `multiprocessing.current_process` shows it.
+        The worker, as `multiprocessing.current_process` returns it.
     """
     global _write
     read, _write = pipe_above_streams()
@@ -92,7 +93,7 @@ def tie_children(process: Any) -> None:
 
 
 def _forked() -> None:
-    """Close a fork's copy: the end of the worker is to close the last one."""
+    """Close the copy that a fork of the worker has: the end of the worker must close the last."""
     global _write
     if _write >= 0:
         os.close(_write)

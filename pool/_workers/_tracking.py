@@ -1,15 +1,15 @@
 """One resource tracker of `multiprocessing` for a program and all its workers.
 
-A tracker unlinks what was registered and not unregistered when the last process that has a
-descriptor of it has ended: shared memory, named semaphores. Whoever attaches to shared memory
-registers it too. A worker with a tracker of its own would therefore destroy what belongs to the
-program; as the standard library does, all processes of a program write to one.
+A tracker unlinks shared memory and named semaphores that were registered and not unregistered, when
+the last process that can write to it has ended. Attaching to shared memory registers it too. So a
+worker with a tracker of its own would destroy what belongs to the program. Therefore all processes
+of a program write to one tracker, as in the standard library.
 
-There, the tracker is started before the first worker. It takes an interpreter and an import of
-`multiprocessing`, which few programs that use pools need: so here only its pipe is made, which all
-processes get, and the process that reads it is started by whichever of them first has something to
-say. That there is none yet can be seen by the pipe: it has no reader. Should the process that is
-about to start one be killed, the next one sees the same.
+The standard library starts the tracker before the first worker. That takes an interpreter and an
+import of `multiprocessing`, which few programs that use pools need. So here only its pipe is made,
+which all processes get; the process that reads it is started by the first one that has something to
+register. That there is no reader yet can be seen at the pipe itself. So if a process is killed
+while it starts one, the next process sees the same.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _MODULE = "multiprocessing.resource_tracker"
 #: SIGINT, SIGTERM: blocked until the tracker ignores them, as `multiprocessing` does it.
 _BLOCKED_SIGNALS = [2, 15]
 
-#: Write end of the pipe, until this process has something to say: from then on it belongs to the
-#: standard's object.
+#: Write end of the pipe. When this process first registers something, the tracker object of
+#: `multiprocessing` takes it over, and this is -1.
 _pipe = -1
-#: Which pipe a descriptor was when it was first looked at, by that and the pid of its reader as far
-#: as this process has started it. A program that becomes a daemon closes all descriptors: the same
-#: number may be a pipe of its own by now.
+#: The inode of the pipe that a descriptor was when it was first looked at, by descriptor and pid of
+#: its reader (None if this process has not started one). A program that becomes a daemon closes all
+#: descriptors, and the same number may then be another pipe.
 _seen: dict[tuple[int, int | None], int] = {}
 _lock = _thread.allocate_lock()
 
 
 def shared() -> int:
-    """Return the descriptor that processes shall get which are about to be started.
+    """Return the descriptor of the pipe that processes which are about to be started are to get.
 
     Returns
     -------
@@ -69,21 +69,21 @@ def shared() -> int:
 
 
 def adopt(fd: int) -> None:
-    """Have this process and its forks write to the tracker of `fd`, should they need one."""
+    """Have this process and its forks write to the pipe `fd`, should they need a tracker."""
     global _pipe
     if fd >= 0:
         _pipe = fd
         _seen.pop((fd, None), None)
-        _is_same_pipe(fd)  # it is noted
+        _is_same_pipe(fd)  # notes which pipe it is
         when_imported(_MODULE, _prepare)
 
 
 def _prepare(module: ModuleType) -> None:
-    """Have the standard's tracker take our pipe when it is first asked for something."""
+    """Have the tracker object of `multiprocessing` take the pipe when it is first used."""
     standard: Any = module
     tracker = standard._resource_tracker
     if "_send" in vars(tracker):
-        return  # it does already
+        return  # done already
     ensure_running, send = tracker.ensure_running, tracker._send
 
     def take_and_ensure_running() -> None:
@@ -94,27 +94,31 @@ def _prepare(module: ModuleType) -> None:
         _take(tracker)
         send(*message)
 
-    # All that the module offers comes to one of these two.
+    # All functions of the module call one of these two.
     tracker.ensure_running = standard.ensure_running = take_and_ensure_running
     tracker._send = take_and_send
 
 
 def _take(tracker: Any) -> None:
+    """Give the pipe to the tracker object, and start its reader unless there is one.
+
+    Does nothing if that fails: `multiprocessing` then starts a tracker for this process alone.
+    """
     global _pipe
     if tracker._fd is not None or _pipe < 0:
         return
     with tracker._lock:
         if not _is_same_pipe(_pipe):
-            return  # it starts one of its own
+            return
         if tracker._fd is None:
-            # First: a finalizer may call this in the midst of it.
+            # Set first: a finalizer may come here again while the reader is started.
             tracker._fd, _pipe = _pipe, -1
             try:
                 tracker._pid = _start_reader(tracker._fd)
-                _is_same_pipe(tracker._fd, tracker._pid)  # it is noted
+                _is_same_pipe(tracker._fd, tracker._pid)  # notes which pipe it is
             except OSError:
-                # Who has given up its privileges cannot open it, for example.
-                tracker._fd = None  # it starts one of its own
+                # A process that has given up privileges cannot open the pipe, for example.
+                tracker._fd = None
 
 
 def _start_reader(write: int) -> int | None:
@@ -145,13 +149,13 @@ def _start_reader(write: int) -> int | None:
         finally:
             os.close(read)
     finally:
-        # Not by closing it alone: another thread may have forked, and the child has a copy.
+        # To close it does not suffice: another thread may have forked, and the child has a copy.
         fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
 
 def _is_same_pipe(fd: int, pid: int | None = None) -> bool:
-    """Return whether a descriptor is a pipe, and the one that it was at first."""
+    """Return whether a descriptor is a pipe, and the same one as when this was first asked."""
     try:
         status = os.fstat(fd)
     except OSError:
@@ -166,7 +170,7 @@ def _has_reader(write: int) -> bool:
 
     poll = select.poll()
     poll.register(write, 0)
-    return not poll.poll(0)  # else POLLERR
+    return not poll.poll(0)  # without a reader it reports POLLERR
 
 
 def _forked() -> None:
