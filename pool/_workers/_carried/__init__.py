@@ -3,11 +3,11 @@
 A forked child has the recursion limit, the warnings filters, the logging handlers and numpy's
 error handling of its parent. A worker comes from a clean process and would have those of a
 fresh interpreter: the same program would give other results. So what differs from a fresh
-interpreter when the pool is made goes along, and nothing where nothing was set.
+interpreter when the pool is made is sent to workers; where nothing was set, nothing is sent.
 
-What is carried is the state that a documented function sets for the whole process. Variables
-that the program changed in its modules are not: which of them belong together only the
-program knows.
+What is carried is state that a documented function sets for the whole process. Variables that
+the program has changed in modules are not carried: only the program knows which of them belong
+together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from ._setting import Setting
 
-#: Where the code for other modules is; loaded if the program has imported them.
+#: By module, the part of this package that carries its settings; imported only if the program has
+#: imported that module.
 _OTHERS = {
     "copyreg": "_reducers",
     "multiprocessing.reduction": "_reducers",
@@ -41,7 +42,7 @@ _OTHERS = {
 
 
 def changes() -> dict[str, Any]:
-    """Return what this program has set, by the name of the module, as `marshal` takes it."""
+    """Return what this program has set: by module, a value that `marshal` takes."""
     found: dict[str, Any] = {}
     for setting in SETTINGS:
         _read(setting, found)
@@ -50,7 +51,7 @@ def changes() -> dict[str, Any]:
             try:
                 setting = _setting(name)
             except ImportError:
-                continue  # another module of that name
+                continue  # the program's is another module with that name
             _read(setting, found)
     return found
 
@@ -60,6 +61,7 @@ def _is_redirected() -> bool:
 
 
 def _read(setting: Setting, found: dict[str, Any]) -> None:
+    """Enter into `found` the value of a setting, if it is not as in a fresh interpreter."""
     module = sys.modules.get(setting.module)
     if module is None:
         return
@@ -67,20 +69,20 @@ def _read(setting: Setting, found: dict[str, Any]) -> None:
         value = setting.read(module)
         marshal.dumps(value, 2)
     except Exception:
-        # Half imported, by the very import that makes this pool; of another version; or set to
-        # something odd. No pool shall fail for that.
+        # The module is half imported, since its own import makes this pool; or of another version;
+        # or set to a value of an unexpected type. No pool is to fail for that.
         return
     if value is not None:
         found[setting.module] = value
 
 
 def modules(changed: Mapping[str, Any]) -> frozenset[str]:
-    """Return the modules that workers will import for it, better loaded before the fork.
+    """Return the modules that workers will import for `changed`, to be loaded before the fork.
 
-    Not the program's own ones, which may have been edited before the next pool is made.
+    Without the program's own ones, which may be edited before the next pool is made.
     """
     names: set[str] = set()
-    # Streams come and go, and it would take longer to start another server for them.
+    # Not for redirected streams: they change often, and each change would start another forkserver.
     for name in (changed.keys() & _OTHERS.keys()) - {"io"}:
         names.update((name, f"{__name__}.{_OTHERS[name]}"))
         for needed in _setting(name).needs(changed[name]):
@@ -91,17 +93,17 @@ def modules(changed: Mapping[str, Any]) -> frozenset[str]:
 
 
 def not_set_here(changed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of it is different in this process, whose forks need no more than that."""
+    """Return the part of `changed` that differs in this process: its forks need no more."""
     here: dict[str, Any] = {}
     for setting in SETTINGS:
-        # The collector of this process, a forkserver, is as that needs it: off.
+        # Not the collector's: this process is a forkserver, which has it off for its own reasons.
         if setting.module in changed and setting.module != "gc":
             _read(setting, here)
     return {name: value for name, value in changed.items() if here.get(name) != value}
 
 
 def take_over(changed: Mapping[str, Any]) -> None:
-    """Set here what another process has set."""
+    """Set in this process what the program has set; report errors, and go on."""
     known = {setting.module: setting for setting in SETTINGS}
     for name, value in changed.items():
         try:
@@ -113,15 +115,15 @@ def take_over(changed: Mapping[str, Any]) -> None:
 
 
 class Undisturbed:
-    """What modules set when they are imported counts for nothing, within.
+    """Context in which imports change neither warnings filters nor levels of loggers.
 
-    To unpickle a function imports its module, and packages with it, which add warnings filters
-    and set levels of loggers. They did so in the program, before it went on from there.
+    To unpickle a function imports its module, and packages with it, which may change both. They did
+    so in the program too, but before the program made the settings that were taken over.
 
     Parameters
     ----------
     active : bool
-        Whether anything of the program's was taken over.
+        Whether any settings were taken over; if not, the context does nothing.
     """
 
     __slots__ = ("_active", "_kept", "_loaded")
@@ -146,6 +148,7 @@ class Undisturbed:
 
 
 def _setting(name: str) -> Setting:
+    """Return the setting of a module in `_OTHERS`, after importing the code for it."""
     module = f"{__name__}.{_OTHERS[name]}"
     __import__(module)
     found: Setting = sys.modules[module].SETTINGS[name]

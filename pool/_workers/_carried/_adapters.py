@@ -1,6 +1,6 @@
 """How the program stores objects in SQLite, and reads them.
 
-Without its adapter a number of numpy's is stored as bytes, and nobody is told.
+Without the adapter that the program has registered, a numpy number is stored as bytes, silently.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def _packed(function: Any) -> bytes | None:
-    """Return it pickled; None if it is there anyway, or comes with a package, or cannot travel."""
+    """Return an adapter or converter pickled, or None if it is not to be carried.
+
+    Not those that `sqlite3` has itself, those that installed packages register when they are
+    imported, and those that cannot be pickled.
+    """
     module = getattr(function, "__module__", None)
     top = module.partition(".")[0] if isinstance(module, str) else ""
     if module == "sqlite3.dbapi2" or (installed(top) and type(function) is not Later):
@@ -55,7 +59,7 @@ def _write(module: Any, value: _Registered) -> None:
             with Undisturbed(True):
                 module.register_adapter(unpacked(kind), Later(adapter))
         except Exception:
-            continue  # whose module cannot be imported here; then there are no objects of it
+            continue  # its class cannot be imported here, so there are no objects of it either
 
 
 def _needs(value: _Registered) -> Iterable[str]:

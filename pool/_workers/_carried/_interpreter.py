@@ -59,8 +59,9 @@ def _write_thread(module: Any, value: int) -> None:
 
 
 def _read_decimal(module: Any) -> Any:
-    # Of the thread that makes the pool, as its forked children would have it; and of those to
-    # come. Asked in a copy: a thread that has none yet would get one for good.
+    # The context of the thread that makes the pool, as its forks would have it; and the default for
+    # new threads. Read in a copy of the thread's variables, for a thread without a context would
+    # get one for good.
     context = copy_context().run(module.getcontext)
     values = list(map(_plain_context, (context, module.DefaultContext)))
     return None if values == [_FRESH_CONTEXT, _FRESH_CONTEXT] else values
@@ -84,7 +85,7 @@ def _write_decimal(module: Any, value: list[tuple[Any, ...]]) -> None:
         for *numbers, traps in value
     ]
     module.setcontext(contexts[0])
-    # Others hold the object of this name.
+    # Changed in place: other modules hold the object.
     default = module.DefaultContext
     for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps"):
         setattr(default, name, getattr(contexts[1], name))
@@ -103,7 +104,7 @@ _DIALECT = (
     *("delimiter", "doublequote", "escapechar", "lineterminator"),
     *("quotechar", "quoting", "skipinitialspace", "strict"),
 )
-#: Those that the module `csv` registers.
+#: The dialects that the module `csv` registers.
 _FRESH_DIALECTS = {
     "excel": [",", True, None, "\r\n", '"', 0, False, False],
     "excel-tab": ["\t", True, None, "\r\n", '"', 0, False, False],
@@ -126,7 +127,7 @@ def _write_csv(module: Any, value: tuple[int, dict[str, list[Any]]]) -> None:
     limit, dialects = value
     module.field_size_limit(limit)
     if dialects:
-        __import__("csv")  # now: later it would register its own in their place
+        __import__("csv")  # before them: imported later, it would replace them by its own
     for name, values in dialects.items():
         module.register_dialect(name, **dict(zip(_DIALECT, values, strict=True)))
 
@@ -141,7 +142,7 @@ def _write_faulthandler(module: Any, value: bool) -> None:
 
 def _read_locale(module: Any) -> Any:
     found = module.setlocale(module.LC_ALL, None)
-    # The interpreter sets the category for characters, by the environment, and no other one.
+    # An interpreter sets only the category for characters, LC_CTYPE, by the environment.
     rest = [part for part in found.split(";") if not part.startswith("LC_CTYPE=")]
     return None if all(part.endswith("=C") or part == "C" for part in rest) else found
 
@@ -162,7 +163,7 @@ def _write_tempfile(module: Any, value: str) -> None:
 
 # ---------------------------------------------------------------- warnings filters
 
-#: Those of an interpreter without ``-W``.
+#: The filters of an interpreter without ``-W``.
 _FRESH_FILTERS = [
     ("default", None, "builtins:DeprecationWarning", "__main__", 0),
     ("ignore", None, "builtins:DeprecationWarning", None, 0),
@@ -181,7 +182,7 @@ def _plain_filter(entry: tuple[Any, ...]) -> tuple[Any, ...]:
     action, message, category, module, line = entry
     name = f"{category.__module__}:{category.__qualname__}"
     if type(category) is _Named:
-        name = category.named  # of the program whose task makes this pool
+        name = category.named  # this is a worker, and the category is its program's
     return action, _plain_pattern(message), name, _plain_pattern(module), line
 
 
@@ -190,7 +191,7 @@ def _plain_pattern(pattern: Any) -> Any:
 
 
 def _write_warnings(module: Any, value: list[tuple[Any, ...]]) -> None:
-    # Most of them are here too, with their patterns compiled.
+    # Most filters are set here as well, with their patterns compiled: those are used again.
     own = {_plain_filter(entry): entry for entry in module.filters}
     if list(own) == value:
         return
@@ -219,7 +220,10 @@ def _category(name: str) -> type:
 
 
 class _Named(type):
-    """Stands for the warning class of a name, whose module need not be imported for that."""
+    """Metaclass of stand-ins for warning classes whose modules are not imported in this worker.
+
+    A class counts as a subclass of a stand-in if it, or a base of it, has the name in `named`.
+    """
 
     named: str
 
@@ -254,7 +258,7 @@ def _restore_levels(module: Any, value: list[Any]) -> None:
         logger.disabled = disabled
 
 
-# What stays as it is while functions are unpickled, see `Undisturbed`.
+# Settings that are kept while functions are unpickled, see `Undisturbed`.
 FILTERS = Setting("warnings", _keep_filters, _restore_filters)
 LEVELS = Setting("logging", _keep_levels, _restore_levels)
 

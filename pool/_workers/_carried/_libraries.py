@@ -1,4 +1,4 @@
-"""numpy, pandas and matplotlib: error handling, options, styles."""
+"""Settings of numpy, pandas and matplotlib: error handling, options, styles."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def _write_numpy(module: Any, value: tuple[dict[str, Any], bytes | None, list[by
 
 
 def _read_pandas(module: Any) -> Any:
-    # There is no public way to ask which options are not at their default, and asking for
-    # each of them one by one takes a millisecond.
+    # There is no public way to ask which options are not at their default, and to ask for
+    # each option takes a millisecond in all.
     config = sys.modules["pandas._config.config"]
     changed: dict[str, Any] = {}
     _collect(config._global_config, "", config._registered_options, changed)
-    return _each(changed)
+    return _packed_each(changed)
 
 
-def _each(changed: dict[str, Any]) -> list[bytes] | None:
-    # One by one: what cannot travel keeps back nothing else.
+def _packed_each(changed: dict[str, Any]) -> list[bytes] | None:
+    """Pickle options one by one, so that one that cannot be pickled keeps back no other."""
     return [entry for entry in map(packed, changed.items()) if entry] or None
 
 
@@ -78,13 +78,13 @@ def _write_pandas(module: Any, value: list[bytes]) -> None:
 
 
 def _read_matplotlib(module: Any) -> Any:
-    # As dicts: to ask for the backend in the ordinary way would choose one.
+    # Read as dicts: to ask for the backend in the ordinary way would choose one.
     fresh = module.rcParamsDefault
     changed = {}
     for name, value in dict.items(module.rcParams):
         if dict.get(fresh, name) != value:
             changed[name] = value
-    return _each(changed)
+    return _packed_each(changed)
 
 
 def _write_matplotlib(module: Any, value: list[bytes]) -> None:

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    # Class and attributes, pickled; which standard stream it writes to, or the path, encoding
-    # and error handler of a file.
+    # Class and attributes, pickled; the name of the standard stream that it writes to, or path,
+    # encoding and error handler of a file.
     _Handler = tuple[bytes, str | tuple[Any, ...]]
     # (name, level, propagate, disabled, numbers of handlers, filters)
     _Logger = tuple[str, int, bool, bool, list[int], bytes | None]
 
-#: What these hold belongs to this process: a connection, a queue that somebody reads here,
-#: records that wait.
+#: Handlers that are not carried, since what they hold belongs to this process: a connection, a
+#: queue that is read here, records that wait.
 _LOCAL = (_handlers.SysLogHandler, _handlers.QueueHandler, _handlers.MemoryHandler)
 
-#: A handler with a collection of more items than this keeps what it was told; that stays here.
+#: A handler that has a collection of more items keeps its records there; it is not carried.
 _ITEMS_MAX = 1000
 
 _FRESH_NAMES = {
@@ -43,7 +43,7 @@ _FRESH_NAMES = {
 
 
 class _Reading:
-    """Collects the handlers, each of them once, though several loggers may have it."""
+    """Reads loggers, and collects their handlers: each one once, though several may share it."""
 
     def __init__(self) -> None:
         self.handlers: list[_Handler] = []
@@ -51,7 +51,7 @@ class _Reading:
         self._numbers: dict[int, int | None] = {}
 
     def logger(self, name: str, logger: logging.Logger) -> _Logger | None:
-        """Return what is to be set of a logger; None if it is as it was made."""
+        """Return what is to be set of a logger; None if it is as a new one."""
         usual = logging.WARNING if logger is logging.root else logging.NOTSET
         if (
             logger.level == usual
@@ -62,7 +62,8 @@ class _Reading:
         found = map(self._number, logger.handlers)
         numbers = [number for number in found if number is not None]
         filters = packed(logger.filters) if logger.filters else None
-        # What its filters would have kept back must not be told by others.
+        # If its filters cannot be carried, it is disabled: records that they would have kept back
+        # must not be shown.
         silent = bool(logger.filters) and filters is None
         level, off = int(logger.level), bool(logger.disabled) or silent
         if level == usual and logger.propagate and not (off or numbers or filters):
@@ -70,11 +71,12 @@ class _Reading:
         return str(name), level, bool(logger.propagate), off, numbers, filters
 
     def _number(self, handler: logging.Handler) -> int | None:
+        """Return the number of a handler among those that are carried; None if it is not."""
         if id(handler) not in self._numbers:
             try:
                 carried = _carry(handler)
             except Exception:
-                carried = None  # an odd one stays here, and the others go
+                carried = None  # an unusual handler is not carried, and the others are
             self._numbers[id(handler)] = None if carried is None else len(self.handlers)
             if carried is not None:
                 self.handlers.append(carried)
@@ -88,13 +90,14 @@ class _Reading:
         if formatter is not None and (
             type(formatter) is not logging.Formatter or "processName" in str(formatter._fmt)
         ):
-            self.needs.add("multiprocessing")  # without it, records have "MainProcess"
+            # Without the module, records of workers have the process name "MainProcess".
+            self.needs.add("multiprocessing")
 
 
 def _carry(handler: logging.Handler) -> _Handler | None:
-    """Return what a worker needs to make the same handler, or None for one that stays here.
+    """Return what a worker needs to make the same handler, or None if it is not to be carried.
 
-    Of a file, the position is shared first: see `write_at_the_end`.
+    If it writes to a file, this process appends to that from now on: see `write_at_the_end`.
     """
     if isinstance(handler, (logging.NullHandler, *_LOCAL)):
         return None
@@ -115,7 +118,7 @@ def _carry(handler: logging.Handler) -> _Handler | None:
         stream, state["stream"] = state["stream"], None
         target = _stream_name(stream) or _file(stream)
         if not target:
-            return None  # it stands in for a standard stream, or collects what is written
+            return None  # an object in place of a standard stream, or one that collects text
     if "sock" in state:
         state["sock"] = None  # connected with the first record
     data = packed((type(handler), state))
@@ -130,6 +133,7 @@ def _stream_name(stream: object) -> str:
 
 
 def _file(stream: Any) -> tuple[Any, ...]:
+    """Return path, encoding and error handler of an open file; nothing if it is none."""
     path = getattr(stream, "name", None)
     if type(path) is not str or not os.path.isfile(path) or stream.closed:
         return ()
@@ -197,7 +201,8 @@ def _write(module: ModuleType, value: tuple[Any, ...]) -> None:
         logger.propagate = propagate
         logger.disabled = off
         for number in numbers:
-            # One for each logger: it may have to step aside in one of them.
+            # One handler for each logger, for in one of them it may leave records to another one,
+            # see `_Carried`.
             data, target = carried[number]
             handler = _handler(data, target, logger)
             if handler is not None:
@@ -210,10 +215,10 @@ def _write(module: ModuleType, value: tuple[Any, ...]) -> None:
 
 
 class _Carried:
-    """A handler of the program's, in a worker.
+    """Base class of carried handlers, in a worker.
 
-    Modules that add handlers when they are imported did so in the program, and will do so here:
-    then this one leaves the records to that one.
+    A module that adds a handler when it is imported has done so in the program, and may do so again
+    in the worker. The carried handler then leaves records to the one that the module has added.
     """
 
     _pool_logger: logging.Logger
@@ -227,11 +232,12 @@ class _Carried:
         try:
             super().emit(record)  # type: ignore[misc]  # as above
         except OSError:
-            # Its file cannot be opened here. The task can do nothing about that.
+            # The file cannot be opened here, which is no error of the task's.
             self.handleError(record)  # type: ignore[attr-defined]  # as above
 
 
 def _is_same(carried: Any, other: Any) -> bool:
+    """Return whether another handler of a logger does the same as a carried one."""
     kind: Any = type(carried).__bases__[1]
     if kind is not type(other) or len(other.filters) != len(carried.filters):
         return False
@@ -253,10 +259,10 @@ def _handler(data: bytes, target: Any, logger: logging.Logger) -> Any:
                 handler.stream = getattr(sys, target)
         else:
             path, encoding, errors = target
-            handler.stream = open(path, "a", encoding=encoding, errors=errors)  # lives on
+            handler.stream = open(path, "a", encoding=encoding, errors=errors)  # stays open
         handler.createLock()
     except Exception:
-        return None  # whose module cannot be loaded here, for one: the others are set
+        return None  # its module cannot be imported here, for example; the others are made
     return handler
 
 

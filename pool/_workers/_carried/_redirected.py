@@ -1,7 +1,8 @@
 """Standard streams in whose place the program has put a file, or an object of its own.
 
-``sys.stdout = open("log.txt", "w")``, or an object that writes both there and to the terminal. What
-notebooks, test runners and other packages put there belongs to this process and stays here.
+``sys.stdout = open("log.txt", "w")``, or an object that writes to that file and to the terminal.
+What notebooks, test runners and other packages put there belongs to this process, and is not
+carried.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    # Name, and what stands there, pickled; None: the same object as in the place before.
+    # Name of the stream, and the pickled object in its place; None: the same as for the one before.
     _Stream = tuple[str, bytes | None]
 
 
 class _Again:
-    """A file that is open for writing; arrives opened once more, to append."""
+    """A file that is open for writing; unpickled, it is the file opened again to append."""
 
     def __init__(self, file: TextIOWrapper) -> None:
         file.flush()
@@ -40,10 +41,10 @@ class _Again:
 
 
 class _Standard:
-    """One of the streams that the interpreter has made; arrives as that of the worker.
+    """A stream that the interpreter has made; unpickled, it is the same stream of the worker.
 
-    By another of its names, that under which it stands in a place of the other's, it would arrive
-    as what is there in a worker.
+    It is named ``__stdout__`` or ``__stderr__``: as ``sys.stdout``, where the program may have put
+    the other one, it would arrive as whatever has that name in the worker.
     """
 
     def __init__(self, name: str) -> None:
@@ -54,14 +55,14 @@ class _Standard:
 
 
 class _Nowhere:
-    """Arrives as a file that keeps nothing."""
+    """Unpickled, it is a file that keeps nothing."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (os.devnull, "w")
 
 
 class _Own:
-    """An object of a class of the program's; arrives with attributes that can be sent."""
+    """An object of one of the program's classes; each attribute is sent as `_sendable` says."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -78,21 +79,21 @@ def _rebuild(kind: Any, state: dict[str, Any]) -> Any:
 
 
 def _sendable(value: Any) -> Any:
-    """Return what arrives in place of a stream, or of what an own one has."""
+    """Return what to pickle in place of a stream, or of an attribute of one of the program's."""
     kind = type(value)
     if value is not None and (value is sys.__stdout__ or value is sys.__stderr__):
         return _Standard("__stdout__" if value is sys.__stdout__ else "__stderr__")
     if kind is list or kind is tuple:
         return kind(map(_sendable, value))
     if isinstance(value, StringIO | BytesIO):
-        return _Nowhere()  # a forked child would collect what nobody sees
+        return _Nowhere()  # a forked child would collect text there that nobody reads
     if kind is TextIOWrapper and _is_file(value):
         return _Again(value)
     return _Own(value) if _is_own(value) else value
 
 
 def _is_own(value: Any) -> bool:
-    """Return whether it is a stream of a class of the program's, and all of it is attributes."""
+    """Return whether a stream is of one of the program's classes, and all its state attributes."""
     kind = type(value)
     top = kind.__module__.partition(".")[0]
     if top in sys.stdlib_module_names or installed(top) or isinstance(value, TextIOWrapper):
@@ -103,9 +104,9 @@ def _is_own(value: Any) -> bool:
 
 
 def _is_file(stream: Any) -> bool:
-    """Return whether it only writes, to a file that can be opened by its name."""
+    """Return whether a stream only writes, to a file that can be opened by its name."""
     if stream.closed or not stream.writable() or stream.readable():
-        return False  # what is read as well has a position that means something
+        return False  # of a file that is read as well, the position matters
     path = stream.name
     if type(path) is not str:
         return False
@@ -113,7 +114,7 @@ def _is_file(stream: Any) -> bool:
         found = os.stat(path)
     except OSError:
         return False
-    # Not another one, that has the name since the log was rotated, or in another folder.
+    # Another file may have the name by now: after a log was rotated, or in another directory.
     same = os.path.samestat(found, os.fstat(stream.fileno()))
     return same and (path == os.devnull or os.path.isfile(path))
 

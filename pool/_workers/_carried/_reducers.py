@@ -1,8 +1,7 @@
 """How the program pickles objects of types that are not its own.
 
-What it has registered with `copyreg`, or with `multiprocessing` for what its processes send, it
-wants for results as well. What installed packages register they register in a worker too, when
-tasks import them.
+Reducers that it has registered with `copyreg`, or with `multiprocessing`, hold for results of tasks
+as well. Those of installed packages are registered in a worker when tasks import the package.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def _register(registered: dict[type, Any], value: _Registered) -> None:
             with Undisturbed(True):
                 registered[unpacked(kind)] = Later(reducer)
         except Exception:
-            continue  # whose module cannot be imported here; then there are no objects of it
+            continue  # its class cannot be imported here, so there are no objects of it either
 
 
 def _needs(value: _Registered) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""One thing that is carried: how to read it, and how to set it."""
+"""A setting that is carried: how to read it in the program, and how to set it in a worker."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ def _nothing(value: Any) -> Iterable[str]:
 
 
 class Setting:
-    """The state of one module.
+    """The settings of one module.
 
     Parameters
     ----------
     module : str
-        Looked at only where it is loaded.
+        Its name. Its settings are read only if it is loaded.
     read : callable
-        ``read(module)`` returns a value for `marshal`, or None if it is as after its import.
+        ``read(module)`` returns a value that `marshal` takes, or None if the settings are as after
+        the import of the module.
     write : callable
-        ``write(module, value)``, in a worker.
+        ``write(module, value)`` makes these settings in a worker.
     needs : callable
-        ``needs(value)`` returns the names of modules that `write` will import besides.
+        ``needs(value)`` returns the names of other modules that `write` will import.
     """
 
     __slots__ = ("module", "needs", "read", "write")
@@ -44,10 +45,10 @@ class Setting:
 
 
 def write_at_the_end(fd: int) -> None:
-    """Make what this process writes go to the end of the file, wherever that is by then.
+    """Have this process append to a file, at whatever end it has when it writes.
 
-    A forked child would share the position in it. Workers open it again, to append; what is
-    written here at a position of its own would overwrite what they write.
+    Workers open the file again, to append. A forked child would share this process's position in
+    it; without that, this process would write over what they have written.
     """
     import fcntl
     import os
@@ -56,7 +57,7 @@ def write_at_the_end(fd: int) -> None:
 
 
 def packed(value: Any) -> bytes | None:
-    """Return `value` pickled, or None if it cannot travel: then it is not carried."""
+    """Return `value` pickled, or None if that is not possible: then it is not carried."""
     from pool._pickling import dumps_to_worker
 
     try:
@@ -74,14 +75,14 @@ def unpacked(data: bytes) -> Any:
 
 
 class Later:
-    """A function of the program's in a worker.
+    """A function of the program's, in a worker: unpickled when it is first called.
 
-    It is unpickled when it is needed: that may import a module.
+    Unpickling it may import a module, which few tasks need.
 
     Parameters
     ----------
     data : bytes
-        What was `packed`.
+        The function, `packed`.
     """
 
     def __init__(self, data: bytes) -> None:
