@@ -10,11 +10,11 @@ descriptor travels instead; the receiver reads each blob into memory of its own,
 writable and private. So neither side ever waits for the other half-way through a message,
 and two processes that send each other large messages cannot block each other.
 
-Where both ends are *linked*, large blobs do not even do that: they are put in the store of
-the sender, once, and only references travel; the receiver gets blocks, see `store._links`.
+Where both ends are *linked*, large blobs are not even copied into a file: they are put in the
+sender's store, once, and only references travel; the receiver gets blocks, see `store._links`.
 
-``marshal`` packs the envelope: both ends are the same interpreter, and it is twice as
-fast as pickle. The blobs are what users' objects were pickled into.
+``marshal`` packs the envelope, which is everything but the blobs in a file: both ends are the same
+interpreter, and it is twice as fast as pickle. The blobs are what users' objects were pickled into.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 #: of 64 KiB takes two thirds of the time that it takes by reference.
 INLINE_MAX = 96 * 1024
 
-#: Where the blobs of a message are in a file, what else there is of it goes there as well if it is
-#: larger than this; the head alone stays in the socket if it is not. A receiver that has no
-#: descriptor for the file knows of the message what is in the socket.
+#: If the blobs of a message are in a file, a larger envelope goes there as well; its head then
+#: stays in the socket if it is not larger itself. A receiver that has no descriptor left for the
+#: file knows at least what was in the socket.
 ENVELOPE_MAX = 16 * 1024
 
 #: Descriptors in one message; the kernel allows 253.
@@ -57,8 +57,8 @@ FDS_MAX = 128
 BUFFER_NBYTES = INLINE_MAX + 4096
 
 _FD_SIZE = 4
-#: Room for the descriptors of a message that is not about descriptors: one that the caller
-#: sent, one of a file, and of segments as many as `store._links.SEGMENTS_MAX`.
+#: Bytes for the descriptors of an ordinary message: one of the caller's, one of a file, and
+#: `store._links.SEGMENTS_MAX` of segments.
 FEW = 14 * _FD_SIZE
 # Version 2 does not look for repeated objects, which costs more than it saves here.
 _MARSHAL = 2
@@ -74,9 +74,9 @@ class DescriptorsLost(OSError):
     Attributes
     ----------
     head : tuple or None
-        Of the message; None if it was too large to travel outside of what was lost.
+        The head of the message; None if that was in the lost file as well.
     note : tuple or None
-        Of the message, see `store._links`.
+        The note of the message, see `store._links`.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class DescriptorsLost(OSError):
         self.note = note
 
     def plain(self) -> OSError:
-        """Return it as an error for whoever waits for what was lost.
+        """Return a builtin error that says the same, for the caller that waits for the message.
 
-        A builtin: to import anything there would have to be a descriptor.
+        To unpickle another one would import its module, for which there is no descriptor.
         """
         return OSError(*self.args)
 
@@ -105,13 +105,13 @@ class Channel:
     buffer : bytearray, optional
         To receive into; may be shared by channels that are read under one lock.
     linked : bool
-        Send large blobs by reference. Both ends must be, and the other end must be one
-        process, whose references end with it.
+        Send large blobs by reference. Both ends must be linked, and the other end must belong to
+        one process only, with whose end its references end.
 
     Attributes
     ----------
     link : Link or None
-        What travels by reference, once anything has.
+        Keeps account of what travels by reference; None until anything has.
     """
 
     __slots__ = ("_buffer", "_linked", "link", "socket")
@@ -131,8 +131,8 @@ class Channel:
     def close(self) -> None:
         """Close this end.
 
-        What the other end was sent by reference comes back when it is gone: it, and any
-        child of it that inherited its socket and may be looking at the same memory.
+        Objects that the other end was sent by reference are taken back when it is gone: the
+        process, and its children that inherited the socket and may look at the same memory.
         """
         if self.link is not None:
             self.link.close(Sentinel(self.socket.fileno()).alive)
@@ -141,8 +141,8 @@ class Channel:
     def leave(self) -> None:
         """Use this end no more, while both processes live on.
 
-        It closes when nobody here looks at what came by reference: as with children, the other
-        end takes back what it has sent when that has happened.
+        Its socket closes when this process has let go of everything that came by reference: only
+        then the other end takes back what it has sent, as it does where children are left.
         """
         link, self.link = self.link, None
         if link is None:
@@ -189,7 +189,7 @@ class Channel:
                         self.socket.send(data, flags)
                     return
         if not self._linked:
-            # Blocks, too, by their bytes: the other end shares no memory with this one.
+            # The bytes of blocks as well: the other end shares no memory with this one.
             self._send_large(head, [opened(blob) for blob in blobs], None, list(fds), flags)
             return
         self._send_linked(head, blobs, fds, flags)
@@ -198,8 +198,8 @@ class Channel:
         self, head: Head, blobs: Sequence[Any], fds: Sequence[int], flags: int, waits: bool = True
     ) -> None:
         link = self._linking()
-        # What goes by reference counts if this is received, and only then: a handler that raises
-        # must not leave it open whether it was sent.
+        # References count if the message is sent, and only then. An interrupt must not strike where
+        # it would be unknown whether it was sent.
         shielded = shield.enter()
         try:
             left, note, segments = link.pack(blobs, waits)
@@ -216,29 +216,33 @@ class Channel:
             from store._links import Link
 
             made = Link(self._urge)
-            # Threads of an actor answer side by side, and there must be one for all of them. No
-            # other thread, and no signal handler, comes between these two lines: nothing is called.
+            # Threads of an actor answer at the same time, and must use one link. Between these two
+            # lines the interpreter lets no other thread and no signal handler run, since nothing
+            # is called.
             if self.link is None:
                 self.link = made
         return self.link
 
     def return_now(self, waits: bool = True) -> None:
-        """Tell the other end what was let go here, if there is room.
+        """Tell the other end which of its objects were let go here, if the socket has room.
 
         Parameters
         ----------
         waits : bool
-            Wait while another thread is in the store.
+            Wait while another thread uses the store.
         """
         if self.link is None or not self.link.due:
             return
         try:
             self._send_linked((RETURNS, 0), (), (), _DONTWAIT, waits)
         except OSError:
-            return  # full, or gone: told with the next message, or not needed
+            return  # no room: told with the next message; or the other end is gone
 
     def _urge(self) -> None:
-        """Do that in a finalizer: what it interrupted may be what another thread waits for."""
+        """Do as `return_now` in a finalizer, which must not wait for another thread.
+
+        That thread may be waiting for the one that the finalizer has interrupted.
+        """
         self.return_now(waits=False)
 
     def _send_large(
@@ -250,7 +254,7 @@ class Channel:
         flags: int,
         shielded: bool = False,
     ) -> None:
-        """Send what may be too large for the socket, or has a note."""
+        """Send a message that may be too large for the socket, or that has a note."""
         send = self._send_shielded if shielded and not flags & _DONTWAIT else self._send_fds
         sizes = [len(blob) for blob in blobs]
         if sum(sizes) <= INLINE_MAX:
@@ -273,7 +277,7 @@ class Channel:
             os.close(file)
 
     def _send_shielded(self, data: bytes, fds: list[int], flags: int) -> None:
-        """Send, and let interrupts through where that has to wait."""
+        """Send; while the socket has no room, wait where interrupts are let through."""
         while True:
             try:
                 self._send_fds(data, fds, flags | _DONTWAIT)
@@ -316,7 +320,7 @@ class Channel:
     ) -> tuple[Head, list[Any], list[int]]:
         """Wait for one message and return its head, blobs and descriptors.
 
-        The descriptors belong to the caller.
+        Raises as `receive` does, and `DescriptorsLost`. The descriptors belong to the caller.
         """
         try:
             head, blobs, note, fds = self._receive(flags, fds_nbytes)
@@ -325,7 +329,9 @@ class Channel:
                 try:
                     self._linking().lost(lost.note)
                 except OSError:
-                    pass  # not even to import that by: it stays held as long as its sender lives
+                    # No descriptor is left to import the link with: the objects stay as long as
+                    # their sender lives.
+                    pass
             raise
         if note is not None:
             first = len(fds) - len(note[3])
@@ -334,13 +340,13 @@ class Channel:
         return head, blobs, fds
 
     def take_back(self, flags: int = 0) -> tuple[Head, Any]:
-        """Receive, at the other's end, a message that shall not be received there.
+        """Receive a message in place of its receiver: called by its sender, at the other end.
 
         Returns
         -------
         head : tuple
         note : tuple or None
-            To be given to `Link.take_back` of the link that sent it.
+            For `Link.take_back` of the link that sent it.
         """
         head, _, note, fds = self._receive(flags, FEW)
         for fd in fds:
@@ -389,7 +395,17 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
 def _read_file(
     fd: int, head: Head, sizes: list[int] | int, note: Any
 ) -> tuple[Head, list[Any], Any]:
-    """Read the blobs of a message, and the rest of it if `sizes` is the size of that."""
+    """Read the blobs of a message from its file.
+
+    Parameters
+    ----------
+    fd : int
+        Closed afterwards.
+    head, note
+        As in the socket.
+    sizes : list of int, or int
+        The sizes of the blobs; or that of the envelope, if it is in the file too, before them.
+    """
     try:
         blobs = []
         offset = 0
@@ -410,12 +426,12 @@ def _read_file(
 
 
 class Sentinel:
-    """Tell when nobody has the other end of a socket open any more.
+    """Tells whether any process has the other end of a socket open.
 
     Parameters
     ----------
     fd : int
-        Of this end; stays the caller's.
+        Descriptor of this end; it stays the caller's.
     """
 
     def __init__(self, fd: int) -> None:
@@ -424,11 +440,11 @@ class Sentinel:
             self._gone = False
         except OSError:
             self._fd = -1
-            # Without it: known now or never.
+            # No descriptor is left to ask with later: what holds now must do.
             self._gone = fd >= 0 and _is_gone(fd)
 
     def alive(self) -> bool:
-        """Return whether somebody has; not to be asked again after a no."""
+        """Return whether a process has it open; must not be called again once it has not."""
         if self._fd < 0:
             return not self._gone
         if not _is_gone(self._fd):

@@ -1,15 +1,16 @@
 """What a worker is doing, readable after it was killed.
 
 Each worker has one slot, its *page*, in a memory file that it shares with its parent. Before a
-chunk runs, the slot says which one; results of cheap chunks, which are sent many at a time, are
-kept there until then. So when a worker dies the parent knows exactly which chunk was
-running, loses no finished result, and runs nothing twice.
+chunk runs, the slot says which one; outcomes of cheap chunks, which are sent many at a time, are
+kept there until they are sent. So when a worker dies the parent knows exactly which chunk was
+running, loses no finished outcome, and runs nothing twice.
 
 Workers of a runtime of tasks and actors also have a *trace* each, behind the slots: notes of what
-has run and when. Slots for more workers than the file was made for lie behind those.
+has run and when. Slots for more workers than the file was made for follow behind the traces.
 
-Only the worker writes a slot (but for the words about interrupts and halts, which only the
-parent writes), and the parent reads it after the worker has ended: there is nothing to lock.
+Each word has one writer: the parent for those about interrupts and halts, the worker for all
+others. So nothing is locked. What the parent reads while the worker lives, it checks again, see
+`pool._local._peers.Peer.harvest`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SLOT_NBYTES = 64 * 1024
 TRACE_NBYTES = 320 * 1024
 HEADER_NBYTES = 128
 CAPACITY = SLOT_NBYTES - HEADER_NBYTES
-#: Outcomes that are kept as machine words, at most; a message of them stays inline.
+#: Outcomes that are kept as machine words, at most: so many fit into a message in the socket.
 WORDS_MAX = 4096
 
 # Words of the header (64 bit each).
@@ -34,32 +35,34 @@ FINISHED = 1  #: chunks of it that have an outcome; so also the index of the run
 FLUSHED = 2  #: of these, how many were sent
 USED = 3  #: bytes of pickled outcomes in the slot, of the chunks FLUSHED..FINISHED
 TARGET = 4  #: message_id to interrupt, written by the parent
-TARGET_CHUNK = 5  #: and the index of the chunk in it
-#: As the target: whatever chunk of that message.
+TARGET_CHUNK = 5  #: and the place of the chunk in it, written by the parent
+#: In TARGET_CHUNK: whichever chunk of that message runs.
 ALL_CHUNKS = 1 << 63
-#: Flag of TARGET_CHUNK: that chunk is not to be interrupted but to be the worker's last.
+#: Flag of TARGET_CHUNK: the worker is to end itself in that chunk, instead of interrupting it.
 EXIT_AT_ONCE = 1 << 62
-#: In the page that all actors of a program have in common and never write: how many
-#: messages that cancel calls it has sent to any of them.
+#: In the page that all actors of a program share and only read: how many messages that cancel
+#: calls the program has sent to any of them.
 DROPS = TARGET
 LAYOUT = 6  #: how the outcomes are stored: STREAM, INTS or FLOATS
 TRACE_AT = 7  #: where in the file the slot's trace begins; 0: it has none
 HALT = 8  #: which chunk of which message not to begin, see `chunk_word`; written by the parent
 STRUCK = 9  #: in which chunk of which message an interrupt was raised last
 
-#: Bits that the chunks of any message can be counted with.
+#: Bits of a word for the place of a chunk in its message.
 _CHUNK_BITS = 16
 _WORD = (1 << 64) - 1
 
-#: The beginning of a trace, see `pool._in_worker._trace`: that there is nothing in it.
+#: Bytes at the beginning of a trace that, if zero, say that it is empty; see
+#: `pool._in_worker._trace`.
 TRACE_HEADER_NBYTES = 16
 _CLEAN = memoryview(bytes(HEADER_NBYTES)).cast("Q")
 
 
 def chunk_word(message_id: int, chunk: int) -> int:
-    """Return what stands for a chunk of a message in one word, so that it is written at one go.
+    """Return a chunk of a message as one word, so that it is written at one go.
 
-    Numbers of messages differ in their lower bits: they count up, those of loans down.
+    The upper bits of the message_id are cut off. Its lower bits tell messages apart: message_ids
+    count up, those of loans down from 2**62.
     """
     return (message_id << _CHUNK_BITS | chunk) & _WORD
 
@@ -70,15 +73,15 @@ class JournalFile:
     Parameters
     ----------
     slots : int
-        For how many workers there is room at first; more is made when they are needed.
+        How many workers there is room for at first; more room is made when it is needed.
     traced : bool
-        Have a trace for each of these slots, if files may be that large. It takes memory as it is
-        written.
+        Have a trace for each of these slots, if files may be that large. It takes memory only as
+        far as it is written.
 
     Raises
     ------
     OSError
-        If there is no room for it: found now, and not when a worker stores something.
+        If there is no room for the file: raised now, rather than when a worker stores something.
     """
 
     def __init__(self, slots: int, traced: bool = False) -> None:
@@ -93,11 +96,11 @@ class JournalFile:
                     anonymous.reserve(self.fd, size + slots * TRACE_NBYTES)
                     size += slots * TRACE_NBYTES
                 except OSError:
-                    # A low `ulimit -f`, a full disk: they are not worth an error.
+                    # A low `ulimit -f`, or a full disk: a missing trace is not worth an error.
                     os.ftruncate(self.fd, size)
                     traced = False
             self.traced = traced
-            # Parts of the file, each with the number of the slot that it begins with.
+            #: The mapped parts of the file, each with the number of its first slot.
             self._parts = [_Part(0, _mapped(self.fd, size, 0))]
         except BaseException:
             os.close(self.fd)
@@ -136,7 +139,7 @@ class JournalFile:
         self._free.extend(range(first + self._slots - 1, first - 1, -1))
 
     def release(self, slot: int) -> None:
-        """Give a slot back whose worker has ended."""
+        """Give back the slot of a worker that has ended."""
         self._free.append(slot)
 
     def slot(self, slot: int) -> Slot:
@@ -165,7 +168,8 @@ class JournalFile:
 
 
 def _mapped(fd: int, size: int, begin: int) -> mmap.mmap:
-    # The map keeps a descriptor of its own, which is not to be that of a stream that is closed.
+    # The mapping keeps a descriptor of its own, which must not get the number of a closed standard
+    # stream. So such numbers are occupied meanwhile.
     gaps = []
     try:
         while (copy := os.dup(fd)) <= 2:
@@ -193,12 +197,21 @@ class _Part:
             self.view.release()
             self._map.close()
         except BufferError:
-            # An interrupted thread still holds a slot; unmapped when it lets go.
+            # A thread that was interrupted still has a slot; the part is unmapped after that.
             return
 
 
 class Slot:
-    """One worker's page: words of the header, the outcomes behind it, and the trace if any."""
+    """A view of one worker's page.
+
+    Attributes
+    ----------
+    words : memoryview
+        The header, as 64-bit words.
+    data : memoryview
+        The outcomes behind it.
+    trace : memoryview or None
+    """
 
     __slots__ = ("_view", "data", "trace", "words")
 
@@ -209,7 +222,7 @@ class Slot:
         self.trace = trace
 
     def release(self) -> None:
-        """Let the mapping go."""
+        """Release all views, so that the file can be unmapped."""
         self.words.release()
         self.data.release()
         self._view.release()
