@@ -1,7 +1,7 @@
-"""Descriptors that are none of the standard streams'.
+"""Descriptors whose numbers are not those of standard streams.
 
-In a program that has closed its streams, as daemons do, the next ones to be opened get their
-numbers: whatever is printed would go there.
+In a program that has closed its standard streams, as daemons do, the next files to be opened get
+their numbers: whatever is printed would be written there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import select
 
 
 def above_streams(fd: int) -> int:
-    """Return a descriptor that is none of the standard streams', in place of `fd`."""
+    """Return `fd`, or in place of 0, 1 or 2 a copy with another number; `fd` is then closed."""
     if not 0 <= fd <= 2:
         return fd
     import fcntl
@@ -39,10 +39,10 @@ def epoll_above_streams() -> select.epoll:
 
 
 def pidfd_of_this() -> int:
-    """Return a descriptor by which others see the end of this process; -1 if there is none.
+    """Return a descriptor by which another process sees the end of this one; -1 if there is none.
 
-    Older kernels do not know the call, and some sandboxes forbid it: workers end all the same, with
-    their sockets.
+    Older kernels do not have the call, and some sandboxes forbid it. Workers end all the same, when
+    their sockets close.
     """
     try:
         return above_streams(os.pidfd_open(os.getpid()))
@@ -55,9 +55,9 @@ def pidfd_of_this() -> int:
 
 
 def is_closed(stream: int) -> bool:
-    """Return whether programs that this one starts have no such stream.
+    """Return whether programs that this one starts would not inherit a standard stream.
 
-    It may be another descriptor that has got the number.
+    It may be closed, or its number that of another file, which is not inherited.
     """
     try:
         return not os.get_inheritable(stream)

@@ -27,18 +27,18 @@ worker -> parent
         The next ``chunks`` chunks of the message have outcomes. One chunk: its payload;
         ``failed`` is 0, or if it is an exception, 1 + the position of the item that
         raised. Several, none of them failed: one blob, see the layouts of outcomes.
-        ``final``: nothing more will come; chunks without outcome
-        were not begun. ``elapsed``: seconds since the previous answer.
+        ``final``: no more answers will come; chunks without outcome were not begun.
+        ``elapsed``: seconds since the previous answer.
 
     ``(PART_OF, message_id)`` with the pickle of a list
-        Values of the only chunk of that message, which come before those of its outcome.
+        The first values of the only chunk of that message; the others come as its outcome.
 
     ``(REST, message_id)``
         The chunk that runs is the last one of the message; those behind it were not
         begun, and will not be. All before it have been answered.
 
     ``(IMPORTED, names, files)``
-        Its tasks have loaded these modules; see `pool._workers._warmup`.
+        The worker's tasks have imported these modules; see `pool._workers._warmup`.
 
     ``(CLIENT,)`` with the descriptor of a socket, over which tasks of this worker use the
     pool that they run in; see `pool._local._nested`. ``(CLIENT, kind)`` with descriptors that
@@ -46,17 +46,17 @@ worker -> parent
 
 both ways
     ``(RETURNS, 0)``
-        Nothing but the note of the channel: references that were let go.
+        Carries only the channel's note: which references were let go, see `store._links`.
 
-task -> parent, over that socket
+task -> parent, over the socket of a CLIENT message
     ``(SUBMIT, request_id, mode, chunksize, timeout, retries, label, function, chunks, final)``
         ``function``: None or ``(stateless, buffers)``; its payload comes first.
         ``chunks``: buffers of each chunk's payload.
     ``(CHUNKS, request_id, chunks, final)``, ``(CANCEL, request_id)``
     ``(BLOCKED,)``, ``(UNBLOCKED,)``
-        The task waits for the pool; its slot is lent out meanwhile.
+        The task waits for the pool, and a substitute may run in place of its worker; it goes on.
     ``(NAME, number, name)``
-        Over a connection of its own: a name of the main module is wanted.
+        Asks for a name of the main module; over another connection than the requests.
 
 parent -> task
     ``(NAMED, number, answer)``, mostly with a payload; see `pool._pickling._lookups`.
@@ -104,10 +104,10 @@ UP = 25
 
 RETURNS = 30  #: both ways
 
-#: In the place of the initializer's payload: it comes to each worker in a message.
+#: In place of the initializer's payload: the parent will send it to each worker, see INITIALIZE.
 AWAITED = -1
 
-# Modes: how a function meets the items of a chunk.
+# Modes: how a function is called with the items of a chunk.
 CALL = 0  #: one chunk, one call: the payload is ``(args, kwargs)``
 MAP = 1  #: ``func(item)`` for each item
 STAR = 2  #: ``func(*item)`` for each item
@@ -131,10 +131,10 @@ FLOATS = 3  #: double-precision words
 
 
 def can_be_lost(head: Any) -> bool:
-    """Return whether a message may be dropped for want of descriptors.
+    """Return whether a message may be dropped if there is no descriptor to receive it with.
 
-    A worker whose output is not read prints to nobody; all else of it works. A task whose own
-    connection is not there is told so by its end, which was lost: that task alone fails. What a
-    worker has imported nobody needs to know.
+    If a connection of a worker (CLIENT) is lost, its other end closes, by which the task that uses
+    it learns so: that task alone fails. If it was for output, that is not shown. What a worker has
+    imported need not be known.
     """
     return head is not None and head[0] in (CLIENT, IMPORTED)

@@ -5,8 +5,8 @@ Guarantees
 * A message is sent before those that were handed in after it.
 * `send` and `flush` never wait.
 * A message that cannot be sent although its receiver lives (no memory or descriptor for a
-  large one) is not dropped in silence: its owner says what is sent, or done, in its place.
-  One whose receiver is gone is dropped; the end of the connection tells of that.
+  large one) is not dropped in silence: `refused` decides what is sent, or done, in its place.
+* A message whose receiver is gone is dropped; the end of the connection tells of that.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Outbox:
     Parameters
     ----------
     channel : Channel
-        Stays its owner's, who also closes it.
+        Stays the caller's, who also closes it.
     wait_for_room : callable
-        ``wait_for_room(True)`` when messages begin to wait: `flush` is to be called when
-        the channel can be written to. ``wait_for_room(False)`` when none waits any more.
+        ``wait_for_room(True)`` is called when messages begin to wait: from then on `flush` must be
+        called when the socket has room. ``wait_for_room(False)`` when none waits any more.
     refused : callable
-        ``refused(head, error)`` for a message that cannot be sent; returns a small
+        ``refused(head, error)`` is called for a message that cannot be sent; returns a small
         message ``(head, blobs)`` to send in its place, or None. Must neither raise nor send.
     """
 
@@ -74,7 +74,7 @@ class Outbox:
         if not waiting:
             return
         while waiting:
-            # It stays in front meanwhile, so that nothing overtakes it.
+            # It stays in the deque meanwhile, so that no message overtakes it.
             left = self._try(*waiting[0])
             if left is not None:
                 waiting[0] = left
@@ -87,15 +87,15 @@ class Outbox:
         self._waiting.clear()
 
     def _try(self, head: Any, blobs: Any) -> Message | None:
-        """Send; return what there was no room for, None if that is settled."""
+        """Send a message, or what replaces it; return it if there was no room, else None."""
         try:
             return self._sent(head, blobs)
         except (OSError, MemoryError) as error:
             if self._channel.fileno() < 0:
-                return None  # closed on this side: nobody is there to be told
+                return None  # this side has closed the channel
             instead = self._refused(head, error)
-        # Small, so it needs neither memory nor a descriptor: should it fail as well, then
-        # nobody can be told any more, and that is raised.
+        # It is small, so it needs neither memory nor a descriptor. Should it fail all the same, the
+        # receiver cannot be told, and the error is raised here.
         return None if instead is None else self._sent(*instead)
 
     def _sent(self, head: Any, blobs: Any) -> Message | None:
@@ -104,5 +104,5 @@ class Outbox:
         except BlockingIOError:
             return head, blobs
         except ConnectionError:
-            return None  # its end is on the way
+            return None  # the receiver is gone, which its owner will notice
         return None

@@ -1,9 +1,9 @@
 """Where programs of one user find actors that belong to none of them.
 
 A directory that only the user can enter holds one listening socket for each such actor,
-under a name made from the actor's. Both ends check the other one's user by the kernel's
-word (SO_PEERCRED). A socket on which nobody listens any more is stale, since its owner was
-killed, and is removed by whoever meets it; the last one out removes the directory.
+under a name made from the actor's. Each end asks the kernel which user the other end is
+(SO_PEERCRED). A socket on which no process listens is stale, since its owner was killed; any
+process that comes across it removes it. The last actor that ends removes the directory.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 _KIND = _socket.SOCK_SEQPACKET
 _CREDENTIALS = struct.Struct("iII")
 
-#: Messages and pickles are understood by the same version of Python, and of them, only; so what
-#: speaks another dialect is not found.
+#: The end of a socket's name: version of the messages, and of Python. Both sides must have the same
+#: ones to understand messages and pickles, so actors of another dialect are not found.
 DIALECT = f".1-{sys.hexversion >> 16:x}"
 
 #: Bytes that the path of a socket may have.
 _PATH_MAX = 107
 
-#: How often to make the directory anew that others, who leave, remove.
+#: How often to make the directory anew if actors that end remove it at the same time.
 _ATTEMPTS = 100
 
-#: Seconds to wait for an actor to say who it is; its door answers even while it works.
+#: Seconds to wait for an actor to answer a connection, which it does even while it works.
 PATIENCE = 5.0
 
-#: Seconds that a process may take from closing its first connection to its end.
+#: Seconds that a process may take to end after it has closed its first connection.
 ENDING = 1.0
 
 
@@ -49,12 +49,12 @@ def folder(make: bool = False) -> str:
     Parameters
     ----------
     make : bool
-        Make it if it is not there.
+        Make it if it does not exist.
 
     Raises
     ------
     PermissionError
-        If somebody else owns it, or can enter it.
+        If another user owns it, or can enter it.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime and os.path.isdir(runtime):
@@ -67,7 +67,7 @@ def folder(make: bool = False) -> str:
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
-            pass  # checked below like one of our own
+            pass  # checked below, as if it had been made here
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def listen(namespace: str, name: str) -> tuple[_socket.socket, str] | None:
         try:
             return _listen(address(namespace, name, make=True))
         except FileNotFoundError:
-            continue  # who left last has removed the directory in the midst of this
+            continue  # the last actor has ended, and removed the directory, in the midst of this
     return _listen(address(namespace, name, make=True))
 
 
@@ -151,9 +151,9 @@ def unlimited(channel: Channel) -> None:
 
 
 def _limit(line: _socket.socket, seconds: float) -> None:
-    """Have the kernel bound each wait at a socket, also that of `connect` for a place in a queue.
+    """Have the kernel bound each wait at a socket, `connect` included; 0 seconds: no bound.
 
-    Not a timeout of Python's, which would make the socket one that does not block.
+    Not by a timeout of Python's, which would make the socket non-blocking.
     """
     packed = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
     for option in (_socket.SO_RCVTIMEO, _socket.SO_SNDTIMEO):
@@ -161,7 +161,7 @@ def _limit(line: _socket.socket, seconds: float) -> None:
 
 
 def accept(door: _socket.socket) -> Channel | None:
-    """Wait for somebody; None if it is not the same user."""
+    """Wait for a connection, and return a channel; None if it comes from another user."""
     fd, _ = door._accept()  # type: ignore[attr-defined]  # what `socket.socket.accept` calls
     line = _socket.socket(_socket.AF_UNIX, _KIND, 0, fd)
     if peer_of(line)[1] != os.getuid():
@@ -178,7 +178,7 @@ def peer_of(line: _socket.socket) -> tuple[int, int]:
 
 
 def paths() -> list[str]:
-    """Return the path of every socket behind which our dialect is spoken."""
+    """Return the path of every socket with the dialect of this process."""
     where = folder()
     return [os.path.join(where, name) for name in _names(where) if name.endswith(DIALECT)]
 
@@ -198,8 +198,14 @@ def _names(where: str) -> list[str]:
 def sweep(path: str, *pids: int) -> None:
     """Remove the socket of an actor that has hung up, if it was killed.
 
-    A process that is killed closes its connections one by one; until the last of them is
-    closed it seems to listen still. So its end is waited for, and that of its keeper: milliseconds.
+    A process that is killed closes its connections one by one, and seems to listen until the last
+    of them is closed. So this waits for its end, which takes milliseconds.
+
+    Parameters
+    ----------
+    path : str
+    *pids : int
+        The actor's process and that of its keeper, which has the socket as well; 0: unknown.
     """
     for pid in {pid for pid in pids if pid}:
         try:
@@ -208,7 +214,7 @@ def sweep(path: str, *pids: int) -> None:
             continue  # it has ended
         poll = select.poll()
         poll.register(process, select.POLLIN)
-        # One that only hung up lives on, and would be waited for in vain.
+        # With a bound: an actor that has only hung up does not end.
         poll.poll(ENDING * 1000)
         os.close(process)
     left = connect(path)  # removes the socket if nobody answers
@@ -222,13 +228,13 @@ def leave(path: str) -> None:
     try:
         os.rmdir(os.path.dirname(path))
     except OSError:
-        return  # others are there, or somebody else was quicker
+        return  # it has other sockets, or another process was quicker
 
 
 def _sweep(path: str, inode: int) -> None:
     try:
         with _locked(os.path.dirname(path)):
-            # Not one that was bound to that name since.
+            # Not a socket that was bound to that path since.
             if os.lstat(path).st_ino == inode and not _answers(path):
                 leave(path)
     except FileNotFoundError:
@@ -239,7 +245,7 @@ def _answers(path: str) -> bool:
     line = _socket.socket(_socket.AF_UNIX, _KIND)
     _limit(line, PATIENCE)
     try:
-        # An error of this says nothing about who listens.
+        # Outside of `_connects`: an error of `_Short` does not mean that no process listens.
         with _Short(path) as short:
             return _connects(line, short)
     finally:
@@ -250,7 +256,7 @@ def _connects(line: _socket.socket, path: str) -> bool:
     try:
         line.connect(path)
     except BlockingIOError:
-        return True  # though others wait there already
+        return True  # a process listens, and its queue is full
     except OSError:
         return False
     return True
@@ -264,7 +270,7 @@ def _remove(path: str) -> None:
 
 
 class _Short:
-    """Lead to a socket by a path of bounded length, whatever the user's directory is called."""
+    """Context that gives a path of bounded length to a socket, however long its own path is."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -290,7 +296,8 @@ class _Lock:
         self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
-            # Removed, and perhaps made anew, while this waited: then others lock another one.
+            # While this waited the directory may have been removed, and perhaps made anew: then
+            # other processes lock another one.
             if not os.path.samestat(os.fstat(self._fd), os.stat(self._path)):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path)
         except BaseException:
@@ -298,11 +305,11 @@ class _Lock:
             raise
 
     def __exit__(self, *exc: object) -> None:
-        # Not by closing it alone: another thread may have forked, and the child has a copy.
+        # To close it does not suffice: another thread may have forked, and the child has a copy.
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)
 
 
 def _locked(path: str) -> AbstractContextManager[None]:
-    """Keep others from taking or sweeping names; held by the kernel, so it dies with us."""
+    """Return a context in which no other process takes or sweeps names; a death ends it too."""
     return _Lock(path)

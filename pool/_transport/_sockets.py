@@ -1,7 +1,6 @@
 """Pairs of sockets that keep message boundaries.
 
-Apart from what `pool._transport._channel` does with them, so that a forkserver can be started
-before that is imported.
+Apart from `pool._transport._channel`, so that a forkserver can be started before that is imported.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ def socket_from(fd: int) -> _socket.socket:
 class _Socket(_socket.socket):
     """A socket that may be dropped without a ResourceWarning.
 
-    A pool that is terminated and never joined, as ``with Pool()`` leaves it, still has one. Where
-    the collector finds that pool in a cycle, it comes to the socket before whoever would close it.
+    A pool that is terminated and never joined, as ``with Pool()`` leaves it, still has one. If such
+    a pool is in a cycle of garbage, the collector may finalize the socket before its owner.
     """
 
     __slots__ = ()
 
-    # Of C, without a frame of Python's in which Ctrl-C could strike: it would be lost there.
+    # A function of C: in one of Python, Ctrl-C could strike, and would be lost in a finalizer.
     __del__ = _socket.socket.close
 
 
 def _blocking(socket: _socket.socket) -> _socket.socket:
-    """Free a socket from what the program set by `socket.setdefaulttimeout`."""
+    """Return a socket after undoing what the program has set by `socket.setdefaulttimeout`."""
     if socket.gettimeout() is not None:
         socket.settimeout(None)
     return socket

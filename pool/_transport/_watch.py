@@ -1,11 +1,10 @@
-"""Stay awake for a moment, when what is waited for is likely to come at once.
+"""Stay awake for a moment if an answer is likely to come at once.
 
 To fall asleep and be woken costs 10 to 50 us on each side of a connection, most in a virtual
-machine: more than a small call takes. So who had to wait for a moment only, the last time, looks
-again and again before it sleeps. That is bounded twice: by `AWAKE`, and by the last time, so
-whoever waits for something slow, or for nothing, does so asleep. And where there is one CPU only,
-being awake would keep the other side from getting on. ``POOL_AWAKE=0`` in the environment turns
-it off.
+machine: more than a small call takes. So a thread whose last wait was short looks again and again
+before it sleeps. That has two bounds: `AWAKE`, and the last wait, so that a thread that waits for
+something slow, or for nothing, does so asleep. With one CPU only it is not done, for it would keep
+the other side from running. ``POOL_AWAKE=0`` in the environment turns it off.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ if TYPE_CHECKING:
 
 #: Seconds to stay awake, at most.
 AWAKE = 100e-6
-#: A wait was short if it took no longer, in seconds: two wake-ups and a small call.
+#: A wait that took no more seconds was short: two wake-ups and a small call.
 SHORT = 300e-6
 
 _yield = os.sched_yield
-#: None: not known yet.
+#: Whether this process may stay awake; None: not known yet.
 _allowed: bool | None = None
 
 
 class Watch:
-    """Wait for something, again and again.
+    """Wait for one thing after another, at first awake, then asleep.
 
     Parameters
     ----------
     look : callable
-        Returns what there is; something false if there is nothing.
+        ``look()`` returns what has come, or something false; never waits.
     sleep : callable
-        Returns what there is as soon as there is something.
+        ``sleep(*patience)`` waits until something has come, and returns it.
     """
 
     __slots__ = ("_look", "_short", "_sleep")
@@ -48,7 +47,7 @@ class Watch:
         self._short = False
 
     def wait(self, *patience: Any) -> Any:
-        """Return what there is as soon as there is something.
+        """Wait until something has come, and return it.
 
         Parameters
         ----------
@@ -65,15 +64,14 @@ class Watch:
                     return found
                 if perf_counter() > until:
                     break
-                # Should somebody have work for this CPU.
-                _yield()
+                _yield()  # lets another thread or process that wants this CPU have it
         found = self._sleep(*patience)
         self._short = bool(found) and perf_counter() - began < SHORT
         return found
 
 
 def allowed() -> bool:
-    """Return whether this process may stay awake: whether it has a CPU to spare for that."""
+    """Return whether this process may stay awake: if it has more than one CPU."""
     if _allowed is None:
         from pool._cpus import usable_cpus
 
@@ -82,6 +80,6 @@ def allowed() -> bool:
 
 
 def allow(value: bool) -> None:
-    """Set that, in a worker: to find out takes longer than it saves."""
+    """Set what `allowed` returns; workers are told, since to find out takes them too long."""
     global _allowed
     _allowed = value
