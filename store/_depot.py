@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from store._readers import Reader
     from store._segments import Segment
 
-    #: Of a reference in a note: start, span, delta, nbytes, number.
+    #: A reference in a note: start, span, delta, nbytes, number.
     Place = tuple[int, int, int, int, int]
 
-#: Without numpy in the process, smaller ones are not worth importing ctypes.
+#: Bytes from which an object is worth importing ctypes, in a process without numpy.
 LEAST_WITHOUT_NUMPY = 1 << 20
 
-#: So much that was let go is given back without waiting for the next object.
+#: If more bytes were let go of, they are given back without waiting for the next object.
 LARGE_NBYTES = 64 << 20
 
 
 class Depot:
-    """Put objects, hand out references, and free what nobody holds.
+    """Put objects, hand out references, and free objects without a holder.
 
     Attributes
     ----------
@@ -54,33 +54,33 @@ class Depot:
         self.ledger = Ledger()
         self._lock = _mappings.books
         self._arena: Arena | None = None
-        #: The numbers in the ledger, by segment and offset: an object that comes back
-        #: must be found to be the one that was sent.
+        #: By key of the segment and offset, the numbers in the ledger: by them an object that comes
+        #: back is known to be one that was sent.
         self._numbers: dict[tuple[int, int], int] = {}
-        #: Given back while this very thread was busy in here.
+        #: References given back by a finalizer or signal handler of a thread that holds the lock.
         self._late: deque[tuple[Hashable, Iterable[int]]] = deque()
-        #: Own blocks that were let go in this process.
+        #: Blocks of this process that it has let go of itself.
         self._dropped = Returned(self._settle_large, LARGE_NBYTES)
-        #: Connections whose other end is gone, and whether its children are.
+        #: Connections whose other end is gone, and whether a child of it still sees their objects.
         self._leaving: list[tuple[Hashable, Callable[[], bool]]] = []
         self.copied = self.referred = self.puts = 0
 
     @property
     def least(self) -> int:
-        """From how many bytes on an object is worth a block."""
+        """Bytes from which an object is worth a block."""
         return OUT_OF_BAND_MIN if "numpy" in sys.modules else LEAST_WITHOUT_NUMPY
 
     def usable(self) -> bool:
-        """Return whether something can be put: memory is shared, and this is the moment.
+        """Return whether objects can be put, now and in this mode.
 
-        A finalizer or signal handler that runs while this very thread is in here, with
-        the books half written, must do without.
+        Not by a finalizer or signal handler that runs while its own thread holds the lock: the
+        records may be half written.
         """
         return self.mode != "frames" and not self._lock.held_here
 
     @property
     def arena(self) -> Arena:
-        """The arena, made when first asked for."""
+        """The arena, which is made when it is first asked for."""
         if self._arena is None:
             from store._arena import Arena
 
@@ -102,9 +102,9 @@ class Depot:
         return block
 
     def _enter(self, nbytes: int) -> tuple[Block, Segment]:
-        """Allocate, and enter in the ledger what is about to be written.
+        """Allocate a range, and enter in the ledger the object that is about to be written to it.
 
-        Whatever happens to who gets the block, the range is free again when that is gone.
+        Whatever happens to the caller, the range is free again when the block is gone.
         """
         with self._lock:
             self._settle()
@@ -125,7 +125,7 @@ class Depot:
         self.puts += 1
 
     def canvas(self, nbytes: int) -> Any:
-        """Return an array of bytes in a new block, that writes to it; see `_mappings.Canvas`.
+        """Return an array of bytes through which a new block is written; see `_mappings.Canvas`.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class Depot:
             raise self.arena.full(nbytes, str(error)) from error
 
     def prefault(self, nbytes: int) -> None:
-        """Have pages ready for `nbytes` in all."""
+        """Make pages for `nbytes` in all, so that putting objects is quick."""
         with self._lock:
             self._settle()
             self.arena.prefault(nbytes)
@@ -155,7 +155,7 @@ class Depot:
         Returns
         -------
         (Reader, tuple) or None
-            None: send the bytes themselves.
+            None if the bytes themselves are to be sent.
         """
         if not self.usable():
             return None
@@ -169,7 +169,7 @@ class Depot:
             if found is None:
                 return self._place_new(blob, link)
         except (StoreFull, OSError):
-            return None  # the other way has limits of its own, and tells them
+            return None  # to send the bytes has limits too, and raises if it reaches them
         block, delta = found
         with self._lock:
             self._settle()
@@ -184,7 +184,7 @@ class Depot:
 
     def _place_new(self, blob: Any, link: Hashable) -> tuple[Reader, Place]:
         view = memoryview(blob).cast("B")
-        # Held by this process meanwhile: another thread may close that connection.
+        # Held by this process until the link holds it: another thread may close that connection.
         block, segment = self._enter(len(view))
         self._write(segment, block.start, view)
         with self._lock:
@@ -194,12 +194,12 @@ class Depot:
     # ------------------------------------------------------------------ in
 
     def receive(self, link: Any, blobs: list[Any], places: Iterable[Any]) -> None:
-        """Put a block in the place of each reference."""
+        """Put a block in place of each reference that came over `link`."""
         for index, key, start, span, delta, nbytes, number in places:
             known = self._known(key, start, span)
             if known is not None:
-                # It comes back. The hold of whoever sent it ends with that process, so
-                # this one keeps its own.
+                # An object of this process comes back. The sender's hold on it ends with that
+                # process, so this one takes a hold of its own, and returns the sender's.
                 blobs[index] = known.part(delta, nbytes)
                 link.returned.append((number, _forks.NEVER, None))
             else:
@@ -208,7 +208,7 @@ class Depot:
                 blobs[index] = self._moved(block) if crowded() else block
 
     def _moved(self, block: Block) -> Any:
-        """Return the bytes of somebody else's block in memory of this process's own."""
+        """Return the bytes of another process's block in memory of this process."""
         if len(block) >= _mappings.MAPPED_NBYTES and self.usable():
             try:
                 return self.put(_mappings.shown(block))
@@ -217,7 +217,7 @@ class Depot:
         return block.copy()
 
     def _known(self, key: int, start: int, span: int) -> Block | None:
-        """Return a hold on an object that was sent from here and is still held."""
+        """Return a new hold on an object that this process has sent; None if it is not one."""
         if (key, start) not in self._numbers:
             return None
         with self._lock:
@@ -234,7 +234,7 @@ class Depot:
     # ------------------------------------------------------------------ letting go
 
     def release(self, link: Hashable, numbers: Iterable[int]) -> None:
-        """Take back references that the other end of a connection has let go."""
+        """Take back references that the other end of a connection has let go of."""
         if self._lock.held_here:
             self._late.append((link, numbers))
             return
@@ -247,7 +247,7 @@ class Depot:
             self._free(self.ledger.release(number, link))
 
     def drop(self, link: Hashable, alive: Callable[[], bool] | None) -> None:
-        """Take back everything that a connection holds, as soon as nobody sees it."""
+        """Take back everything that a connection holds, as soon as ``alive()`` returns False."""
         if self._lock.held_here:
             self._leaving.append((link, alive or _not_alive))
             return
@@ -259,9 +259,10 @@ class Depot:
             self._settle()
 
     def retire(self) -> None:
-        """Give back what is not held, to the page, and put nothing more: this process is to end.
+        """Give back all memory that is not held, and put nothing more: this process is to end.
 
-        What others look at stays as it is, and with it all that would be left here.
+        Other processes may still map its segments, which then keep all of their pages: so each page
+        is given back, even if that splits huge ones.
         """
         with self._lock:
             self._settle()
@@ -280,7 +281,7 @@ class Depot:
                 numbers |= self._arena.stats()
             held = {str(holder): self.ledger.held_by(holder) for holder in self.ledger.holders()}
             return numbers | {
-                # Ranges of its own; blocks are others', held here for others still.
+                # Tuples are ranges of this process; blocks are others' objects that it sent on.
                 "objects": sum(type(thing) is tuple for thing in self.ledger.things.values()),
                 "held": {name: sum(counts.values()) for name, counts in held.items()},
                 "pinned": _forks.pinned() + _handed.kept(),
@@ -290,10 +291,10 @@ class Depot:
             }
 
     def take_back(self, dropped: deque[_forks.Dropped], waits: bool = True) -> list[int]:
-        """Return what of a queue of things that were let go no forked child can see.
+        """Empty a queue of things that were let go of; return the numbers that no child can see.
 
-        None of it while this very thread is in here, or another one is, for which this shall
-        not wait.
+        Nothing, for now, if this very thread holds the lock, or if another one does and `waits` is
+        not set.
         """
         if not (dropped or _forks.pins) or self._lock.held_here:
             return []
@@ -306,12 +307,13 @@ class Depot:
             self._lock.release()
 
     def sweep(self) -> None:
-        """Take back what is held by nobody any more."""
+        """Free objects that have no holder any more."""
         if not self._lock.held_here:
             with self._lock:
                 self._settle()
 
     def _settle(self) -> None:
+        """Handle all that has been noted without the lock; called under it."""
         if _forks.pins:
             _forks.sweep()
         if _handed.handed:
@@ -328,10 +330,10 @@ class Depot:
         self._release(LOCAL, _forks.take_dropped(self._dropped))
 
     def _settle_large(self, _is_over: Callable[[], bool] = sys.is_finalizing) -> None:
-        """Take back what was let go; called by a finalizer.
+        """Take back blocks that were let go of; called by a finalizer.
 
-        Which may run in a thread that holds any lock, so this one is not waited for: whoever has
-        it looks when it comes here again.
+        That may run in a thread that holds any lock, so this does not wait for the depot's. If
+        another thread has it, the blocks are taken back with the next object.
         """
         if _is_over() or self._lock.held_here:
             return
@@ -362,7 +364,7 @@ class Depot:
             segment, offset = thing
             del self._numbers[segment.key, offset]
             self.arena.free(thing)
-        elif thing is not None:  # somebody else's, held here for others
+        elif thing is not None:  # a block of another process, which goes with this last reference
             del self._numbers[thing.reader.key, thing.start]
 
 
@@ -370,21 +372,21 @@ def _not_alive() -> bool:
     return False
 
 
-#: What there is to say of an arena that is not there yet.
+#: The sizes in `stats` of an arena that does not exist yet: all 0.
 _SIZES = ("segments", "live", "free", "peak", "resident", "spilled", "budget")
 
 _depot: Depot | None = None
 
 
 def shutdown() -> list[str]:
-    """Let go of the memory of this process's store, if nothing is held.
+    """Close this process's store, if nothing in it is held.
 
-    It would go with the process anyway; tests want to see nothing left.
+    Its memory goes with the process anyway; this is for tests, which look for what is left.
 
     Returns
     -------
     list of str
-        What is held, and by whom; empty if the memory is gone.
+        What is held, and by which holder; empty if the store was closed.
     """
     global _depot
     if _depot is None:
@@ -400,21 +402,21 @@ def shutdown() -> list[str]:
 
 
 def retire() -> None:
-    """Give back what this process holds for nobody, before it ends."""
+    """Give back memory in which nothing is held, before this process ends."""
     if _depot is not None and not _depot._lock.held_here:
         _depot.retire()
 
 
 def stored(blobs: Iterable[Any], strict: bool = False) -> list[Any]:
-    """Return blobs that no longer are the caller's memory: large ones in the arena.
+    """Return copies of blobs that do not change with the caller's memory: large ones in the arena.
 
-    Where that is not possible they are copied to ``bytes``.
+    Those that cannot be put there are copied to ``bytes``.
 
     Parameters
     ----------
     blobs : iterable of bytes-like or Block
     strict : bool
-        Raise `StoreFull` instead, if the reason is that there is no room.
+        Raise `StoreFull`, or OSError, instead.
     """
     return [
         blob if type(blob) is bytes and len(blob) < OUT_OF_BAND_MIN else _stored(blob, strict)
@@ -446,9 +448,9 @@ def depot() -> Depot:
     return _depot
 
 
-#: The depot that was there when the fork began; another thread may make one meanwhile.
+#: The depot when the fork began; another thread may make one meanwhile.
 _forking: Depot | None = None
-#: What to tell the shield when the fork is over.
+#: The token for `Shield.leave` when the fork is over.
 _shielded = 0
 
 
@@ -456,9 +458,9 @@ def _before_fork() -> None:
     global _forking, _shielded
     found = _depot
     if found is not None:
-        # An exception here would stop this, but not the fork.
+        # Shielded, since an exception here would end these steps, but not the fork.
         shielded = shield.enter()
-        # Other threads wait until the fork is over, those that fork too.
+        # Until the fork is over other threads wait, also those that want to fork.
         found._lock.acquire()
         _forking, _shielded = found, shielded
         _forks.before_fork()
