@@ -24,7 +24,7 @@ class StoreFull(StoreError, MemoryError):
     Attributes
     ----------
     nbytes : int
-        What was asked for.
+        Bytes that were asked for.
     """
 
     __module__ = "store"

@@ -27,8 +27,8 @@ def put(obj: object) -> ObjectRef:
     ----------
     obj : object
         Anything that can be pickled. Arrays, frames and other large buffers are copied
-        once; later changes to `obj` are not seen. What lives in the store already, see
-        `share`, is not copied.
+        once; later changes to `obj` are not seen. Buffers that live in the store already, see
+        `share`, are not copied.
 
     Returns
     -------
@@ -49,13 +49,13 @@ def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
     Parameters
     ----------
     refs : ObjectRef or list of ObjectRef
-        Or of a task or actor: anything whose ``future()`` has the value.
+        Also references to results of tasks and actors: anything with a method ``future()``.
     timeout : float, optional
-        Seconds to wait for a task; what was put is there.
+        Seconds to wait for the result of a task or actor; objects that were put need no wait.
     copy : {"cow", "readonly", "copy"}
         ``"cow"``: large buffers are mapped; what is written to them stays private, page
         by page. ``"readonly"``: mapped, and arrays refuse to be written to. ``"copy"``:
-        copied, which pays for who overwrites everything.
+        copied, which is faster if everything is going to be overwritten.
 
     Returns
     -------
@@ -65,13 +65,16 @@ def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
     Raises
     ------
     ObjectFreed
+        If `free` was called for the object in this process.
+    TypeError
+        If `refs` is something else.
     """
     if isinstance(refs, ObjectRef):
         return load(refs, copy)
     if isinstance(refs, list):
         return [get(ref, timeout, copy) for ref in refs]
     if hasattr(refs, "future"):
-        # Of a task or an actor: it promises what will be there, and knows how to wait for it.
+        # A promise of a task's or an actor's result, which knows how to wait for it.
         return refs.future().result(timeout)
     raise TypeError(
         f"get() takes an ObjectRef or a list of them, not {type(refs).__name__}; "
@@ -84,12 +87,26 @@ def wait(
 ) -> tuple[list[ObjectRef], list[ObjectRef]]:
     """Split references into those whose objects are there and the rest.
 
-    What was put is there at once, so this never blocks.
+    Objects that were put are there at once, so this never blocks.
+
+    Parameters
+    ----------
+    refs : sequence of ObjectRef
+    num_returns : int
+        How many to return as there.
+    timeout : float, optional
+        Seconds; not needed.
+
+    Returns
+    -------
+    ready, rest : list of ObjectRef
+        The first `num_returns` references, and the others.
 
     Raises
     ------
     ValueError
-        If more are asked for than given, or one is given twice.
+        If `num_returns` is not positive, or larger than the number of references, or if one of
+        them is given twice.
     """
     if len(set(refs)) != len(refs):
         raise ValueError("wait() was given the same reference twice")
@@ -101,8 +118,12 @@ def wait(
 def free(refs: Any) -> None:
     """Give up objects early, in this process: `get` then raises `ObjectFreed`.
 
-    Views that exist stay valid, and their memory with them. So do references that other
-    processes hold; one that arrives from there later on has the object again.
+    Views that exist stay valid, and keep their memory. References that other processes hold stay
+    valid too; one that arrives from there later has the object again.
+
+    Parameters
+    ----------
+    refs : ObjectRef or iterable of ObjectRef
     """
     for ref in [refs] if isinstance(refs, ObjectRef) else refs:
         ref._object.free()
@@ -111,8 +132,21 @@ def free(refs: Any) -> None:
 def share(obj: T) -> T:
     """Return a copy of an array, frame or other object whose buffers live in the store.
 
-    It is of the same type, writable and private; sent to a pool, as a whole or in
-    contiguous slices, it travels without being copied, unless it was written to.
+    Parameters
+    ----------
+    obj : object
+        Anything that can be pickled; copied once.
+
+    Returns
+    -------
+    object
+        Of the same type, writable and private. Sent to a pool, as a whole or in contiguous slices,
+        it is not copied, unless it was written to.
+
+    Raises
+    ------
+    StoreFull
+        If neither memory nor disk has room.
     """
     shared: T = load(put(obj))
     return shared
@@ -125,26 +159,32 @@ def empty(
 ) -> np.ndarray[Any, Any]:
     """Return a new array that lives in the store, with arbitrary contents.
 
-    For results: what is written to it need not be copied when it is sent. From its first
-    sending on it is private; what is written later is not seen by who got it.
+    For results: an array that is filled in place need not be copied when it is sent. Once it was
+    sent it is private: receivers do not see what is written to it later.
 
     Parameters
     ----------
     shape, dtype, order
         As for ``numpy.empty``; `dtype` without Python objects.
 
+    Returns
+    -------
+    ndarray
+        An ordinary one if it is too small for a block, or if no memory is shared.
+
     Raises
     ------
     TypeError
         If `dtype` has Python objects.
     StoreFull
+        If neither memory nor disk has room.
     """
     import numpy as np
 
     kind = np.dtype(dtype)
     if kind.hasobject:
         raise TypeError(f"cannot have {kind} in the store: Python objects live in one process")
-    # As numpy understands it: items without a size take no memory, however many they are.
+    # numpy itself interprets the shape; items without a size take no memory, however many.
     shape = np.empty(shape, np.dtype([])).shape
     nbytes = prod(shape) * kind.itemsize
     if not depot().least <= nbytes <= sys.maxsize or not depot().usable():
@@ -157,20 +197,26 @@ def zeros(
     dtype: Any = float,
     order: Literal["C", "F"] = "C",
 ) -> np.ndarray[Any, Any]:
-    """Return a new array of zeros that lives in the store; see `empty`."""
+    """Return a new array of zeros that lives in the store; as `empty` in everything else."""
     array = empty(shape, dtype, order)
     array.reshape(-1, order="A").view("u1").fill(0)
     return array
 
 
 def prefault(nbytes: int) -> None:
-    """Have memory ready for objects of `nbytes` in all, so that putting them is quick.
+    """Make memory ready for objects of `nbytes` in all, so that putting them is quick.
+
+    Parameters
+    ----------
+    nbytes : int
+        Bytes.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no whole number of bytes.
+        If `nbytes` is not an integer, or negative.
     StoreFull
+        If neither memory nor disk has room.
     """
     nbytes = index(nbytes)
     if nbytes < 0:
@@ -197,6 +243,6 @@ def stats() -> dict[str, Any]:
     return Stats(depot().stats())
 
 
-# Where users find them.
+# Shown as members of the package, where users import them from.
 for _public in (put, get, wait, free, share, empty, zeros, prefault, stats):
     _public.__module__ = "store"
