@@ -1,9 +1,9 @@
-"""How an object is pickled that is put: for no process in particular, maybe for many.
+"""How an object that is put is pickled: for no process in particular, maybe for many.
 
-Functions and classes go as names, which this process, its forked and spawned children and a
-later run of the program resolve to what they have themselves. Whoever sends a reference to a
-process that lacks these names has to see to them first (the pools of this project do), so
-they are noted. What has no name, a lambda say, goes as a definition.
+Functions and classes are pickled as names, which this process, its forked and spawned children and
+a later run of the program resolve to their own ones. The names are noted: before a reference is
+sent to a process that lacks them, they have to be defined there (the pools of this project do so).
+A function without a name, such as a lambda, is pickled as its definition.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def encoded(obj: object) -> tuple[Encoded, tuple[Name, ...]]:
     -------
     encoded : Encoded
     names : tuple
-        What some process may not have by these names: of the main module, and of modules that
-        are not known to be installed.
+        Names that some process may lack: those in the main module, and in modules that are not
+        known to be installed.
     """
     names: dict[Name, None] = {}
     try:
@@ -57,7 +57,7 @@ class _Pickler(_pickle.Pickler):
 
 @functools.cache
 def _reaching() -> Any:
-    """Return a class that goes on where the other fails; it takes long to import."""
+    """Return a pickler class for what the other one refuses; its import takes long."""
     from cloudpickle import CloudPickler
 
     class Pickler(CloudPickler):  # type: ignore[misc]  # it ships no annotations
@@ -135,7 +135,8 @@ def named(qualname: str) -> Any:
     ------
     AttributeError
     """
-    # Where both are, the former is the program, and the latter may not be that yet.
+    # In a spawned process of `multiprocessing` the program is `__mp_main__`, and may not be known
+    # as `__main__` yet.
     found: Any = sys.modules.get("__mp_main__") or sys.modules["__main__"]
     for part in qualname.split("."):
         found = getattr(found, part)

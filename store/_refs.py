@@ -4,10 +4,10 @@ An object is its pickle and the pickle's large buffers, each of which is a block
 store, or plain bytes where it is small or no memory is shared. A reference holds these,
 so the object lives as long as any reference to it, in any process.
 
-Pickling a reference passes its buffers out of band. Where the other side takes them as
-blocks, in the messages of a pool, the object is not copied, and neither is it among the
-arguments of a process that is being started; anywhere else (a file, a queue or pipe of
-`multiprocessing`) they are part of the pickle. So a reference never dangles.
+Pickling a reference passes its buffers out of band. The object is not copied in messages of a
+pool, whose receivers take buffers as blocks, nor among the arguments of a process that
+`multiprocessing` starts. Anywhere else (a file, a queue or pipe of `multiprocessing`) the buffers
+are part of the pickle. So a reference never dangles.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from store._pickling import Name
 
-#: What `get` may be asked for.
+#: The values of the argument `copy` of `get`.
 COPY_MODES = ("cow", "readonly", "copy")
 
 _numbers = count(1)
-#: Names differ among processes, whichever pid was used again: not even forked children of the
-#: same parent share this.
+#: Random part of the names of this process's objects, new in each forked child: a pid may be used
+#: again.
 _process = os.urandom(6).hex()
 
 
@@ -46,7 +46,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _Object:
-    """What references of one process to one object share."""
+    """What all references of one process to one object share."""
 
     __slots__ = ("__weakref__", "_arrived", "blobs", "names", "nbytes", "uid")
 
@@ -54,24 +54,24 @@ class _Object:
         self, uid: str, names: tuple[Name, ...], blobs: list[Any], arrived: list[Any] | None
     ) -> None:
         self.uid = uid
-        #: What whoever loads it must have by these names, see `_pickling`.
+        #: Names that a process which loads it must have, see `_pickling`.
         self.names = names
-        #: Empty once freed.
+        #: The pickle and its large buffers; empty once freed.
         self.blobs = blobs
-        #: What its blocks were mapped by to find out that they are blocks.
+        #: The arrays over its blocks that came with a reference; the first `open` takes them.
         self._arrived = [] if arrived is None else [arrived]
         self.nbytes = sum(map(len, blobs))
 
     def free(self) -> None:
-        """Hold nothing of it any more."""
+        """Let go of the object's memory."""
         self.blobs = []
         self._arrived.clear()
 
     def open(self) -> list[Any]:
-        """Return its buffers, writable and private, to be built upon.
+        """Return its buffers, writable and private, for an object to be built on.
 
-        Who is the first to ask gets those that came with the reference: nobody else has seen
-        them, and mapping them again would cost as much as unpickling a small frame.
+        The first call gets those that came with the reference: no other code has seen them, and to
+        map the blocks again would cost as much as unpickling a small frame.
         """
         buffers = self.blobs[1:]
         try:
@@ -133,10 +133,10 @@ class ObjectRef:
     ) -> Self:
         found = _objects.get(uid)
         if found is None or not found.blobs:
-            # References to what was freed here stay so: who freed it does not want it back.
+            # A new entry: references to what `free` was called for stay freed.
             found = _objects[uid] = _Object(uid, names, blobs, arrived)
         elif arrived is not None and not found._arrived:
-            # A worker that is given one object by many messages has the last one's still.
+            # The reference has come in another message: its arrays are as good as the first ones.
             found._arrived.append(arrived)
         ref = cls.__new__(cls)
         ref._object = found
@@ -177,7 +177,7 @@ class ObjectRef:
         return _rebuild, (*self._described(), *self._exported(protocol))
 
     def reduced_beside(self) -> Any:
-        """Return how a pickler with a `_codec.collector` takes it: blocks are not even mapped."""
+        """Reduce it for a pickler with a `_codec.collector`, so that blocks are not even mapped."""
         if _handed.starting() is not None:
             return NotImplemented
         blobs = [beside(blob) if type(blob) is Block else blob for blob in blobs_of(self)]
@@ -195,7 +195,7 @@ def _exported(blob: Any, protocol: int) -> Any:
         return blob
     if protocol < 5:
         return bytes(blob.copy())
-    # Read-only, so nobody needs to look whether it was written to.
+    # Read-only, so that `_finding.find` need not examine whether it was written to.
     return PickleBuffer(_mappings.shown(blob))
 
 
@@ -232,7 +232,7 @@ def blobs_of(ref: ObjectRef) -> list[Any]:
 
 
 def names_of(ref: ObjectRef) -> tuple[Name, ...]:
-    """Return what whoever loads the object must have by name, see `_pickling`."""
+    """Return the names that a process which loads the object must have, see `_pickling`."""
     return ref._object.names
 
 
