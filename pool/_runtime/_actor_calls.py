@@ -36,23 +36,23 @@ class ActorCall(mail.Call, Member):
         self.returns = 1
         self.stream: Any = None
         self.waiting = 0
-        self.found()
+        self.begin_alone()
 
     @property
     def title(self) -> str:
-        """How errors name it."""
+        """The name of the call in errors."""
         return f"{self.actor.title}.{self.method}"
 
     @property
     def name(self) -> bytes:
-        """What `get_runtime_context` calls it."""
+        """The task id of the call, for `get_runtime_context`."""
         if self.stream is not None:
             name: bytes = self.stream.name
             return name
         return self.refs[0].binary() if self.refs else b""
 
     def cancel_here(self, force: bool) -> None:
-        """Cancel it if it has not begun (or is async), else tell it; under the lock."""
+        """Take the call back if it has not been sent, else tell the actor; under the lock."""
         self.actor.cancel(self)
 
     def cancellation(self) -> BaseException:
@@ -76,7 +76,7 @@ class ActorCall(mail.Call, Member):
         self.over()
 
     def over(self) -> None:
-        """Let go of everything that the call held."""
+        """Note that the call has its outcome, and let go of everything that it held."""
         if self.parcel.refs:
             self.actor.runtime.lending.linger(self.parcel.refs)
         self.actor.runtime.catch_up()

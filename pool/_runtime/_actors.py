@@ -1,4 +1,4 @@
-"""Actors as their owner sees them: what they were made from, their mailbox, their process."""
+"""Actors as the program that owns them sees them: their class, mailbox and process."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ MESSAGE_NBYTES = 16 * 1024
 
 
 def _when_let_go(reference: weakref.ref[Actor]) -> Callable[[], None]:
-    """Return what tells an actor that its last handle is gone.
+    """Return a function that tells an actor that its last handle is gone.
 
-    It must not hold the actor: what is held until a reference goes, from a table that lasts, would
-    keep that reference, should the actor's runtime have it.
+    The function must not hold the actor. It is itself held, by a table that lasts, until the
+    reference goes; and if the actor holds that reference in turn, neither would ever go.
     """
 
     def tell() -> None:
@@ -57,9 +57,9 @@ class Actor:
     ----------
     runtime : Runtime
     code : Code
-        Its class, as it is now: a restart must not meet a redefinition.
+        Its class; pickled now, so that a restart gets the same one even if it is redefined.
     parcel : Parcel
-        Arguments of the constructor; kept as long as it may be started again.
+        Arguments of the constructor; kept as long as the actor may be started again.
     options : ActorOptions
     """
 
@@ -73,18 +73,20 @@ class Actor:
         self.mailbox = Mailbox(options.restarts, options.side_by_side, options.in_order)
         self.pid = 0
         self.grant: Grant | None = None
-        #: What its creation failed with.
+        #: The error that its creation failed with.
         self.cause: BaseException | None = None
         self._encoded = code.payload().encoded
         self._code_refs = code.refs
         self._parcel = parcel
-        #: To what handles hold; None if there never was a handle.
+        #: To the reference that its handles share; None if there never was a handle.
         self._ref: weakref.ref[ActorRef] | None = None
-        #: How many of those there are: more than one, if one came back from a collector.
+        #: How many such references there are: more than one, if a new one was made before the end
+        #: of the last was noted.
         self._held_by = 0
+        #: The connection to its process; None if it has none.
         self._link: Link | None = None
         self._worker_id = 0
-        #: It ended because it wanted to.
+        #: Whether it has ended by itself, as by `exit_actor`.
         self.left = False
         self._starts = 0
 
@@ -92,10 +94,10 @@ class Actor:
     is_task = False
 
     def waits(self, number: int) -> None:
-        """Nothing: an actor keeps its CPUs while it waits, as in Ray."""
+        """Do nothing: an actor keeps its CPUs while it waits, as in Ray."""
 
     def read_all(self) -> None:
-        """Read what it has sent until now."""
+        """Take in all messages that the actor has sent so far."""
         if self._link is not None:
             self._link.drain()
 
@@ -108,7 +110,7 @@ class Actor:
     # ------------------------------------------------------------------ handles
 
     def hold(self) -> ActorRef:
-        """Return what its handles hold, anew if the last one is gone."""
+        """Return the reference that its handles share; a new one if the last handle is gone."""
         ref = None if self._ref is None else self._ref()
         if ref is None:
             ref = ActorRef(self.runtime, self.options.facts, self.name)
@@ -123,18 +125,18 @@ class Actor:
     def _let_go(self) -> None:
         """Note that the last handle of it is gone; from any thread, at any time."""
         if not self.runtime.driver.closed:
-            # Not more than that: a collector may run this anywhere.
+            # Only noted here: the garbage collector may call this anywhere.
             self.runtime.later(self._dropped)
 
     def _dropped(self) -> None:
         self._held_by -= 1
-        if not self._held_by:  # else there is one again
+        if not self._held_by:  # else there is a handle again
             self.carry_out(self.mailbox.released())
 
     # ------------------------------------------------------------------ beginnings
 
     def begin(self) -> None:
-        """Start it as soon as its arguments and its resources are there."""
+        """Start the actor as soon as its arguments and its resources are there."""
         missing = [1]
 
         def arrived(need: ObjectRef | None) -> None:
@@ -149,7 +151,7 @@ class Actor:
 
     def _needs_met(self) -> None:
         if self.mailbox.state == mail.DEAD:
-            return  # killed meanwhile: others are not to queue behind what it would ask for
+            return  # killed meanwhile: it must not ask for resources, which others wait for
         for need in self._parcel.needs:
             if need._state == FAILED:
                 self.cause = need._value
@@ -173,7 +175,7 @@ class Actor:
         self._starts += 1
         try:
             self._worker_id, self._link = runtime.processes.launch(self)
-        except Exception as error:  # of the system, or that no forkserver comes up
+        except Exception as error:  # of the system, or since no forkserver can be started
             self.mailbox.refused(f"its process could not be started: {error}")
             self.carry_out(self.mailbox.exited("no process"))
             return
@@ -206,7 +208,7 @@ class Actor:
     # ------------------------------------------------------------------ calls
 
     def too_many(self) -> Exception | None:
-        """Return an error if no more calls may wait; any thread, without the lock."""
+        """Return the error if no more calls may wait, else None; any thread, without the lock."""
         limit = self.options.pending
         if not 0 < limit <= len(self.mailbox):
             return None
@@ -218,12 +220,12 @@ class Actor:
         )
 
     def call(self, call: ActorCall) -> None:
-        """Take a call, in the order of its caller."""
-        if call.cancelled:  # while it was on its way here
+        """Take a call; those of one caller come in their order."""
+        if call.cancelled:  # since it was submitted
             call.fail(call.cancellation())
             return
         problem = self.too_many()
-        if problem is not None:  # of a task's or another actor's, which nobody has asked before
+        if problem is not None:  # made by a task or an actor; the program itself has asked before
             call.fail(problem)
             return
         call.waiting = 0
@@ -269,11 +271,11 @@ class Actor:
             self._send((protocol.CALL, tuple(entries)), blobs)
 
     def _packets(self, parcel: Parcel) -> Sequence[Any]:
-        """Return what is sent of the arguments of a call."""
+        """Return the packets that are sent for the arguments of a call."""
         return parcel.packets
 
     def on_refused(self, head: Any, error: BaseException) -> None:
-        """Fail what cannot be sent: there is no memory or descriptor for a large message."""
+        """Fail the calls of a message for which there is no memory or descriptor."""
         if head[0] == protocol.CALL:
             for number, *_ in head[1]:
                 call = self.mailbox.posted.get(number)
@@ -286,12 +288,12 @@ class Actor:
     def _not_sent(self, call: ActorCall, error: BaseException) -> None:
         self.mailbox.take_out(call.number)
         call.fail(error)
-        # Not from here: the commands of which this call was one are being carried out. Until then
-        # what is behind it stays in its queue, where no later call can overtake it.
+        # Later, since the commands of which this call was one are being carried out. Until then the
+        # calls behind it stay in their queue, where no later one can overtake them.
         self.runtime.later(lambda: self.carry_out(self.mailbox.flush()))
 
     def cancel(self, call: ActorCall) -> None:
-        """Cancel a call: taken back, or told to the actor."""
+        """Cancel a call: take it back, or tell the actor if it has been sent."""
         call.retries = 0
         if self.mailbox.withdraw(call):
             call.fail(call.cancellation())
@@ -306,7 +308,7 @@ class Actor:
     # ------------------------------------------------------------------ messages
 
     def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> bool:
-        """Take a message of the actor's; return whether more of them can be expected."""
+        """Take a message of the actor's; return whether more are likely to come."""
         kind = head[0]
         if kind == protocol.RESULT:
             _, number, status, begun, finished = head
@@ -320,7 +322,8 @@ class Actor:
         elif kind == protocol.STARTED:
             self.pid = head[1]
             if not self.options.restarts:
-                # That it keeps some of them it has said before, over a socket read after this one.
+                # References that it keeps it has borrowed before, over a socket that may be read
+                # after this one; so its arguments are let go of only when that was read.
                 self.runtime.lending.linger(self._parcel.refs)
                 self._parcel = EMPTY
             self.carry_out(self.mailbox.started())
@@ -333,7 +336,7 @@ class Actor:
         return bool(self.mailbox.posted)
 
     def on_lost(self, head: Any, error: OSError) -> bool:
-        """Fail what a message was about for which this process has no descriptor."""
+        """Fail the call of a message that no descriptor was left for; return whether it has one."""
         if head is None:
             return False
         if head[0] == protocol.RESULT:
@@ -375,7 +378,7 @@ class Actor:
             except BaseException as error:
                 status, answer = protocol.ERROR, error
             if call.cancelled and status != protocol.LEFT and not self._minds_cancellations:
-                # As Ray has it: whatever a method that was told makes of that.
+                # As in Ray: a cancelled method's call fails, whatever the method returns.
                 for stored in call.stored_in(answer) if status == protocol.VALUE else ():
                     self._took_over(stored)
                 call.fail(call.cancellation())
@@ -389,7 +392,7 @@ class Actor:
 
     @property
     def _minds_cancellations(self) -> bool:
-        """Whether a cancellation is raised in what runs, which may then return a value."""
+        """Whether a cancellation is raised in the method, which may then still return a value."""
         return self.options.facts.is_async or self.is_task
 
     def _failed(self, call: ActorCall, error: BaseException) -> None:
@@ -410,14 +413,14 @@ class Actor:
         call.over()
 
     def _took_over(self, stored: Any) -> None:
-        """Note that a result is here, with what this actor has handed over for it."""
+        """Note that a result has arrived, and the references that were handed over for it."""
         if stored.__class__ is Sealed:
             self.runtime.lending.taken_over(stored.refs, self)
 
     # ------------------------------------------------------------------ ends
 
     def on_exit(self, exitcode: int) -> None:
-        """Note that its process has ended; what it had sent before still counts."""
+        """Note that its process has ended; messages that it had sent before still count."""
         self.mailbox.ending()
         link, self._link = self._link, None
         if link is not None:
@@ -427,11 +430,11 @@ class Actor:
         self.carry_out(self.mailbox.exited(how_ended(exitcode, self.left), self.left))
 
     def kill(self, no_restart: bool) -> None:
-        """End it at once."""
+        """End the actor at once."""
         self.carry_out(self.mailbox.kill("it was ended by kill()", no_restart))
 
     def carry_out(self, commands: Sequence[tuple[Any, ...]]) -> None:
-        """Do what the mailbox says."""
+        """Carry out the commands that the mailbox has returned."""
         if not commands:
             return
         posts = [command[1] for command in commands if command[0] == mail.POST]
@@ -445,7 +448,7 @@ class Actor:
             elif kind == mail.LAUNCH:
                 self._launch()
             elif kind == mail.IDLE:
-                # Not from here: this may be within a message of the borrower that is read.
+                # Later, since this may be called while a message of that borrower is handled.
                 self.runtime.later(self._end)
             elif kind == mail.STOP:
                 self._send((EXIT,))
@@ -455,7 +458,7 @@ class Actor:
                 self._gone()
 
     def _end(self) -> None:
-        """Have it end, unless it has asked for its own handle, or called itself."""
+        """Have the actor end, unless it has asked for its own handle, or has called itself."""
         self.runtime.lending.read_from(self)
         self.carry_out(self.mailbox.end())
 
@@ -466,8 +469,8 @@ class Actor:
             self._kill_unstarted()
 
     def _kill_unstarted(self) -> None:
-        """End it while it waits for arguments or resources."""
-        # As after a crash it would be started again: what it waits for is just that.
+        """End the actor while it waits for arguments or resources."""
+        # If it may be restarted, this changes nothing: it waits to be started anyway.
         if self.mailbox.killed or not self.options.restarts:
             self.carry_out(self.mailbox.exited("it was never started"))
 

@@ -1,4 +1,4 @@
-"""Which calls were made by which: what is cancelled goes along with what it has submitted."""
+"""Which call made which others, so that a call can be cancelled with all that it has submitted."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: How a cancelled call ends that does not make something else of it.
+#: What a cancelled call raises, unless it catches that and raises something else.
 STOPPED = (KeyboardInterrupt, CancelledError)
 
-#: What is cancelled, see `Member`.
+#: Values of `Member.cancelled`.
 NOT, ALONE, FAMILY = 0, 1, 2
 
-#: By a name: a type checker would take the literal for all the slots that there are.
-_NONE: tuple[str, ...] = ()
+#: A name, since from a literal ``()`` a type checker would conclude that there are no slots at all.
+_NO_SLOTS: tuple[str, ...] = ()
 
 
 class Member:
@@ -26,22 +26,22 @@ class Member:
     Attributes
     ----------
     parent : Member or None
-        Who made it, as long as that runs.
+        The call that made this one, as long as that runs.
     children : set of Member or None
-        What it has made and what is not over; None: nothing yet.
+        The calls that this one has made and that are not over; None: none yet.
     cancelled : int
-        NOT, ALONE, or FAMILY: with what it has made.
+        NOT; ALONE; or FAMILY, if the calls that it has made are cancelled with it.
     """
 
-    # Subclasses have the slots: two bases with slots of their own fit into no layout.
-    __slots__ = _NONE
+    # Subclasses declare the slots: a class cannot have two bases with slots of their own.
+    __slots__ = _NO_SLOTS
 
     parent: Any
     children: set[Any] | None
     cancelled: int
 
-    def found(self) -> None:
-        """Begin without relations."""
+    def begin_alone(self) -> None:
+        """Begin without parent and children; called by the constructor."""
         self.parent = None
         self.children = None
         self.cancelled = NOT
@@ -54,7 +54,7 @@ class Member:
         self.children.add(child)
 
     def leave(self) -> None:
-        """End: what this one has made goes on by itself."""
+        """Note that this call is over: the calls that it has made go on without a parent."""
         parent, self.parent = self.parent, None
         if parent is not None and parent.children is not None:
             parent.children.discard(self)
@@ -63,14 +63,14 @@ class Member:
             child.parent = None
 
     def cancel_family(self, force: bool, recursive: bool) -> None:
-        """Cancel this call, and before it what it has made, and what that has made.
+        """Cancel this call, and before it those that it has made, and so on.
 
         Parameters
         ----------
         force : bool
-            End processes instead of asking them; not those of actors.
+            End the processes of tasks instead of interrupting the tasks; not those of actors.
         recursive : bool
-            False: this call alone.
+            Whether to cancel more than this call alone.
         """
         found: list[Member] = [self]
         for member in found if recursive else ():

@@ -37,10 +37,10 @@ STREAM_NBYTES = 16 * 1024
 
 
 class _Alone:
-    """A key of costs that equals nothing, itself included.
+    """A cost key that equals nothing, itself included, so that a task shares no message.
 
-    A task that was given references or handles may wait for other tasks. It must not
-    share a message with one that it waits for: what a worker has read it cannot give back.
+    A task that was given references or handles may wait for other tasks. None of these may be in
+    the same message, behind it: the worker that has read the message would wait for itself.
     """
 
     def __eq__(self, other: object) -> bool:
@@ -53,12 +53,12 @@ ALONE = _Alone()
 
 
 class TaskCall(Member):
-    """One task: the result handle that the engine fills, and what is needed to try again.
+    """One task: the sink of its outcome, and what is needed to try it again.
 
     Attributes
     ----------
     refs : list of ObjectRef
-        What was promised; held until it is there.
+        The objects that it promises; held until they are there.
     """
 
     __slots__ = (
@@ -72,9 +72,9 @@ class TaskCall(Member):
     ) -> None:
         self._runtime = runtime
         self.code = code
-        #: The function as it is now; raises if it cannot be sent.
+        #: The function, pickled as it is now; this raises if it cannot be pickled.
         self.payload = runtime.tasks.payload(code)
-        #: When it was submitted, and plain arguments; or None if there is a parcel.
+        #: The time of submission, and plain arguments; None if they are in a parcel.
         self.args: Any = None
         self.options = options
         self.refs = refs
@@ -85,9 +85,9 @@ class TaskCall(Member):
         #: Whether it was handed to the engine.
         self.started = False
         self.begun = perf_counter()
-        #: Arguments that are not there yet.
+        #: How many arguments are not there yet.
         self.waiting = 0
-        self.found()
+        self.begin_alone()
         self._reset()
 
     def _reset(self) -> None:
@@ -98,7 +98,7 @@ class TaskCall(Member):
 
     @property
     def title(self) -> str:
-        """How logs and errors name it."""
+        """The name of the task in logs and errors."""
         return self.options.name or self.code.title
 
     def label(self, first: int = 0, last: int = 0) -> str:
@@ -124,13 +124,13 @@ class TaskCall(Member):
     # ------------------------------------------------------------------ as a sink
 
     def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
-        """Take the outcome of a job of its own."""
+        """Take the outcome, if the task is a job by itself."""
         self._success = not failed
         self._value = values[0]
         return False
 
     def finish(self) -> bool:
-        """Pass the outcome on; under the driver's lock."""
+        """Give the outcome to the objects; under the driver's lock."""
         if self.is_over:
             return False
         self._runtime.tasks.finished(self)
@@ -139,19 +139,19 @@ class TaskCall(Member):
     def abort(self, error: BaseException) -> bool:
         """Note that it was cancelled, or that the engine was given up."""
         if self._runtime.foreign:
-            return False  # its references say so when they are asked
+            return False  # in a forked child; references tell that when they are asked
         self._runtime.later(lambda: self.fail(error))
         return False
 
     def call_back(self) -> None:
-        """Nobody is called: watchers of the objects are told under the lock."""
+        """Do nothing: watchers of the objects were told under the lock."""
 
     def cancel(self) -> None:
-        """Cancel it: the submission was interrupted."""
+        """Cancel the task, whose submission was interrupted."""
         self._runtime.locked(lambda: self.cancel_family(False, True))
 
     def cancel_here(self, force: bool) -> None:
-        """Cancel it, wherever it is; under the lock."""
+        """Cancel the task, wherever it is; under the lock."""
         self.retries = 0
         if self.is_over:
             return
@@ -162,7 +162,7 @@ class TaskCall(Member):
         elif self.started:
             if self._runtime.driver.closed:
                 return
-            # It flowed into a stream, which is about to give it a number.
+            # It is in a stream, which is about to give it a job_id: then it is tried again.
             self._runtime.later(lambda: self.cancel_here(force))
         else:
             self.fail(self.cancellation())
@@ -182,7 +182,7 @@ class TaskCall(Member):
         for ref in self.refs:
             ref._seal(FAILED, error)
         if self.stream is not None:
-            # Behind the values that were yielded before, which come over another socket.
+            # Later, since values that were yielded before come over another socket, and go first.
             self._runtime.later(lambda: self._fail_stream(error))
         self.over()
 
@@ -191,7 +191,7 @@ class TaskCall(Member):
         self.stream.end(error=error)
 
     def over(self) -> None:
-        """Let go of everything that the task held."""
+        """Note that the task has its outcome, and let go of everything that it held."""
         self._runtime.lending.linger(self.parcel.refs if self.parcel is not None else ())
         self._runtime.lending.linger(self.code.refs)
         self._runtime.catch_up()
@@ -210,9 +210,10 @@ class Tasks:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        #: By what a code has now: data that a redefined function used is not kept.
+        #: By the payload that a code has now, which goes when its function is redefined, with all
+        #: data that the function used.
         self._payloads: WeakKeyDictionary[Any, FunctionPayload] = WeakKeyDictionary()
-        #: By the number that the engine gave a function.
+        #: By the function_id of the engine.
         self.codes: WeakValueDictionary[int, Code | SentCode] = WeakValueDictionary()
 
     # ------------------------------------------------------------------ beginnings
@@ -225,7 +226,7 @@ class Tasks:
         if options.returns == 1 and not (kwargs or options.name) and all(map(is_atom, args)):
             ref = ObjectRef(runtime)
             ref._call = call = TaskCall(runtime, code, options, [ref])
-            # What a `Runner` expects.
+            # As a `Runner` expects them.
             call.args = (call.begun, *args)
             return call, call.refs
         refs = [ObjectRef(runtime) for _ in range(number_of(options.returns))]
@@ -256,7 +257,8 @@ class Tasks:
             if not call.waiting:
                 self._needs_met(call)
 
-        # One more than there are, so that the last one is not met before all are asked.
+        # Counts one more than there are: else the first arrival might be taken for the last, before
+        # all are watched.
         call.waiting = 1
         for need in set(parcel.needs):
             if need._watch(arrived):
@@ -313,7 +315,7 @@ class Tasks:
         )
 
     def payload(self, code: Code | SentCode) -> FunctionPayload:
-        """Return what makes a `Runner` of a function in a worker."""
+        """Return the payload of a function, which a worker unpickles as a `Runner`."""
         inner = code.payload()
         known = self._payloads.get(inner)
         if known is None:
@@ -360,7 +362,7 @@ class Tasks:
         if call.retries and (died or call.retries_after(error)):
             call.retries -= call.retries > 0
             call._reset()
-            # Not from inside the scheduler, which is dealing with the death.
+            # Later, since the scheduler is just handling the death.
             self._runtime.later(lambda: self.start(call))
             return
         if died:
@@ -372,5 +374,5 @@ class Tasks:
 
 
 def _label(title: str) -> Callable[[int, int], str]:
-    # Kept as long as the stream: it must not hold a call.
+    # The label lives as long as the stream, so it must not hold a call.
     return lambda first, last: f"task {title}"
