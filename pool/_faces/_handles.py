@@ -54,7 +54,7 @@ class _Arrived(Pool):
 
 
 class _ParentEngine:
-    """The engine of the process that made the pool, as `Engines` of a handle."""
+    """Stands for `Engines` in a handle: its engine connects to that of the pool's own process."""
 
     method = "nested"
 
@@ -65,16 +65,16 @@ class _ParentEngine:
 
     @property
     def main(self) -> Any:
-        """That connection, or None; a forked child needs one of its own."""
+        """The connection, or None; a forked child must not use that of its parent."""
         return self._main if self._pid == os.getpid() else None
 
     def all(self) -> list[Any]:
-        """Return that connection, if there is one."""
+        """Return the connection, if there is one."""
         main = self.main
         return [] if main is None else [main]
 
     def current(self) -> Any:
-        """Return the connection to that engine, made at first use."""
+        """Return the connection to the pool's own process, made at first use."""
         if self.main is None:
             from pool._local._nested import NestedEngine
 
@@ -82,7 +82,7 @@ class _ParentEngine:
         return self._main
 
     def inheriting(self, error: Exception) -> Any:
-        """Refuse: workers that could inherit from this task are not the pool's."""
+        """Refuse: workers forked from this task would not be those of the pool."""
         raise error
 
     def sharing(self, engine: Any, inherits: int) -> Any:

@@ -1,4 +1,4 @@
-"""What no pickle can carry: workers forked from this process inherit it.
+"""Calls that cannot be pickled: workers forked from this process inherit their parts.
 
 The parent puts the objects in a table under a number and forks; in the workers the same
 table holds the same objects. Only the number is sent.
@@ -39,7 +39,7 @@ class Held:
 
 
 class _Inherited:
-    """The same in a worker."""
+    """A `Held` as it arrives in a worker: calls with the parts that the worker has inherited."""
 
     def __init__(self, number: int, run: Callable[..., Any]) -> None:
         self._parts = _held[number]
@@ -55,12 +55,12 @@ def hold_call(func: Callable[..., Any], args: tuple[Any, ...], kwds: Mapping[str
 
 
 def hold_map(func: Callable[..., Any], items: Sequence[Any], mode: int) -> Any:
-    """Return a callable that takes the index of an item."""
+    """Return a callable that takes the index of an item and calls `func` with the item."""
     return Held((func, items), _run_star if mode == STAR else _run_item)
 
 
 def hold_function(func: Callable[..., Any]) -> Any:
-    """Return a callable that takes what the function takes."""
+    """Return a callable that takes the arguments of the function and calls it."""
     return Held((func,), _run_function)
 
 

@@ -1,7 +1,7 @@
 """Views of what goes on inside a pool, for `pool._faces._standard`.
 
-All are made for one look, and see to it that work goes on for those who look again and again
-instead of waiting.
+Each is made anew when a program asks for it. Programs may poll them instead of waiting for a
+result, so asking also drives the engine: otherwise the work would not go on.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def unfinished(engines: Iterable[LocalEngine]) -> dict[Any, Any]:
-    """Return what these engines still have to give outcomes to, or to call back, by number.
+    """Return the jobs of these engines that lack outcomes or whose callbacks are due, by number.
 
-    An input of which no more is read until somebody takes results would be unfinished for ever: so
-    it is read.
+    A lazy input is read no further until somebody takes results, and a program that polls here
+    until nothing is left takes none: so the rest of the input is read.
     """
     found: dict[Any, Any] = {}
     for engine in engines:
@@ -44,7 +44,7 @@ def queued(engines: Iterable[LocalEngine]) -> int:
 
 
 def sent_ahead(engines: Iterable[LocalEngine]) -> int:
-    """Return how many tasks lie before workers that run others, or that are starting."""
+    """Return how many tasks have been sent to workers that run another task or are starting."""
     count = 0
     for engine in engines:
         engine.attend()
@@ -55,11 +55,12 @@ def sent_ahead(engines: Iterable[LocalEngine]) -> int:
 
 
 class Count:
-    """A queue of which is told how much is in it.
+    """Stands for a queue of the standard's Pool; tells only how much is in it.
 
     Parameters
     ----------
     count : callable
+        Returns the number of items.
     """
 
     def __init__(self, count: Callable[[], int]) -> None:
@@ -78,7 +79,7 @@ class Count:
 
 
 class Handler:
-    """What stands for the threads of the standard's Pool: whether anything is handled.
+    """Stands for the threads of the standard's Pool; tells whether the pool handles work.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ class Handler:
 
 
 class Done:
-    """What stands for the event of a result.
+    """Stands for the event that the standard sets when a result is there.
 
     Parameters
     ----------

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pool._local._engine import LocalEngine
     from pool._local._jobs import Function
 
-#: Libraries whose classes hold what they contain. Others may load it item by item.
+#: Packages whose containers have all their items in memory. Others may load them one by one.
 _CONTAINERS = frozenset({"builtins", "collections", "array", "numpy", "pandas"})
 
-#: Of these, all items are there when the call is made.
+#: Classes of which all items are known when the call is made.
 _SNAPSHOT = (list, tuple)
 
 #: Of Python's own containers, those that are iterated over as they are: mostly they cannot change,
@@ -46,7 +46,24 @@ def start_imap(
 ) -> IMapIterator:
     """Submit a lazy job and return the iterator over its results.
 
-    Parameters are those of `Pool.imap`; `mode` is MAP or STAR.
+    Parameters
+    ----------
+    pool : Pool
+    method : str
+        The method of the Pool that was called, for error messages.
+    func, iterable, chunksize
+        As for `Pool.imap`.
+    mode : int
+        MAP or STAR.
+    ordered : bool
+        Whether results come in the order of the input.
+    extra : mapping
+        The keyword arguments beyond the standard's.
+
+    Raises
+    ------
+    ValueError
+        If `chunksize` is less than 1.
     """
     if chunksize < 1:
         raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
@@ -85,20 +102,20 @@ def start_imap(
         function, mode, source, flow, label, chosen.timeout, chosen.retries
     )
     try:
-        # Not before: other threads that find it there have the rest of its input read.
+        # Only after `submit`: another thread that finds the flow there may open all its input.
         engine.lazies.add(flow)
         if in_memory and not source.final:
             flow.watch()
         if isinstance(source, Fed):
             source.start()
     except BaseException:
-        iterator.cancel()  # nobody reads its input: it would never be over
+        iterator.cancel()  # nothing reads the input, so the job would never finish
         raise
     return iterator
 
 
 def _is_in_memory(iterable: Iterable[Any]) -> bool:
-    """Return whether reading it takes no memory beyond what it has already."""
+    """Return whether all items are in memory already, so that reading ahead needs no more."""
     kind = type(iterable)
     library = kind.__module__.partition(".")[0]
     return hasattr(kind, "__len__") and library in _CONTAINERS
@@ -117,9 +134,10 @@ def _snapshot(iterable: Iterable[Any]) -> Iterable[Any]:
 def _sendable(
     pool: Pool, func: Callable[..., Any], iterable: Iterable[Any]
 ) -> tuple[LocalEngine, Function, Callable[..., Any]]:
-    """Return engine, function, and what that calls, such that workers can have it.
+    """Return an engine, the function as it knows it, and the callable that workers call.
 
-    Usually `func`; one that cannot be pickled is inherited by workers of an engine of its own.
+    The callable is usually `func`. One that cannot be pickled is inherited by the workers of an
+    engine made for this call.
     """
     engine = pool._engine
     try:
@@ -130,7 +148,7 @@ def _sendable(
     except CannotSend as error:
         from pool._faces._inherit import hold_function
 
-        func = hold_function(func)  # before the fork: the workers inherit it
+        func = hold_function(func)  # before `inheriting` forks the workers that inherit it
         engine = pool._engines.inheriting(error)
         return engine, engine.function(dumps_function(func)), func
 
@@ -146,7 +164,7 @@ def _submit_with_refs(
 ) -> None:
     from pool._faces import _awaited
 
-    flow.open = lambda limit: None  # the list is there, and pickled
+    flow.open = lambda limit: None  # nothing left to read: all items are pickled here
     parcels = _awaited.parcels_of(list(items), bool(mode & STAR))
     mode = MAP | mode & CAUGHT
     flow.job_id = _awaited.submit(
@@ -157,7 +175,7 @@ def _submit_with_refs(
 def _source_of(
     iterable: Any, chunksize: int, mode: int, flow: Flow, label: Label, least: int
 ) -> Windowed | Fed:
-    """Return where the chunks come from: a sequence that is there, or an iterator."""
+    """Return the source of the chunks: over a sequence that is in memory, or an iterator."""
     kind = iterable.__class__
     window = flow.window.size
     if kind is range or kind in _SNAPSHOT:
@@ -175,7 +193,7 @@ def _needed_by_first(items: Any, asks: int) -> int:
     try:
         return needed_by_first(items, asks)
     except CannotSend:
-        return 0  # the outcome of its chunk
+        return 0  # its chunk will fail with this error
 
 
 def _length(iterable: Iterable[Any]) -> int | None:

@@ -36,16 +36,24 @@ def start_map(
 ) -> MapResult:
     """Submit a map and return its result.
 
-    Parameters are those of `Pool.map_async`.
-
     Parameters
     ----------
+    pool : Pool
+    method : str
+        The method of the Pool that was called, for error messages.
+    func, iterable, chunksize, callback, error_callback
+        As for `Pool.map_async`.
     mode : int
         MAP or STAR.
     extra : mapping
         The keyword arguments beyond the standard's.
     awaited : bool
-        The caller waits, so nothing that it passed changes meanwhile.
+        The caller waits for the result, so what it passed does not change meanwhile.
+
+    Raises
+    ------
+    CannotSend
+        If `func` or the items can be neither pickled nor inherited.
     """
     chosen = options(extra)
     items = _as_sequence(iterable, awaited)
@@ -71,7 +79,7 @@ def start_map(
     except CannotSend:
         raise
     except Exception as error:
-        # Raised by the pickling of the user's own class: the outcome.
+        # The user's own class raised it while being pickled: it is the outcome of the map.
         failed = MapResult(pool, engine, chunksize, length, callback, error_callback)
         return fail(failed, error)
     result = MapResult(pool, engine, chunksize, length, callback, error_callback)
@@ -102,12 +110,12 @@ def _chunksize(given: int | None, length: int, processes: int) -> int:
 
 
 def mode_of(mapper: Any) -> int:
-    """Return MAP or STAR for what `Pool._map_async` is given.
+    """Return MAP or STAR for the `mapper` of `Pool._map_async`.
 
     Raises
     ------
     ValueError
-        If it is neither of them, nor the standard's function for one.
+        If `mapper` is neither MAP nor STAR, nor one of the standard's functions for these.
     """
     for mode, name in ((MAP, "mapstar"), (STAR, "starmapstar")):
         if mapper == mode or getattr(mapper, "__name__", None) == name:
@@ -125,7 +133,7 @@ def _as_sequence(iterable: Iterable[Any], awaited: bool) -> Sequence[Any]:
 
 
 def _need_runtime(items: Sequence[Any]) -> bool:
-    """Return whether there are references to wait for before the items can be sent."""
+    """Return whether items contain references, whose values only the runtime can send."""
     if items.__class__ is range or not len(items):
         return False
     return has_refs(items) or held_back_by_refs(items[0])
@@ -148,7 +156,7 @@ def _sendable(
     except CannotSend as error:
         from pool._faces._inherit import hold_function, hold_map
 
-        # Before the fork: the workers inherit it.
+        # Before `inheriting`, which forks the workers: only what is held by then is inherited.
         try:
             needed_by_first(items, engine.asks)
             func = hold_function(func)
@@ -166,7 +174,7 @@ def needed_by_first(items: Sequence[Any], asks: int) -> int:
     Raises
     ------
     CannotSend
-        If it cannot be pickled, by nobody's fault.
+        If the item cannot be pickled. What its own class raises is left to its chunk.
     """
     if items.__class__ is range or not len(items):
         return 0
@@ -175,4 +183,4 @@ def needed_by_first(items: Sequence[Any], asks: int) -> int:
     except CannotSend:
         raise
     except Exception:
-        return 0  # raised by its own class: the outcome of its chunk
+        return 0  # raised by the item's own class: its chunk will fail with it

@@ -42,7 +42,7 @@ class Options:
             raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
         if retries.__class__ is bool or not isinstance(retries, int) or retries < 0:
             raise ValueError(f"retries must be an int of 0 or more, not {retries!r}")
-        # A plain one: it is part of messages.
+        # Plain floats and bools, not numpy's: they become part of messages.
         self.timeout = None if timeout is None else float(timeout)
         self.retries = retries
         self.return_exceptions = bool(return_exceptions)
@@ -55,7 +55,7 @@ class Options:
         return self.timeout is not None or self.retries > 0 or self.return_exceptions
 
 
-#: What a call has that asks for nothing beyond the standard.
+#: The options of a call that asks for nothing beyond the standard.
 PLAIN = Options()
 
 
@@ -65,7 +65,7 @@ def options(given: Mapping[str, Any]) -> Options:
     Raises
     ------
     TypeError
-        Naming the argument that no method of the standard, nor of ours, knows.
+        If an argument is not one of `NAMES`.
     """
     if not given:
         return PLAIN
@@ -87,7 +87,8 @@ def name_of(function: object) -> str:
             return name_of(inner) if inner is not None else type(function).__qualname__
         module = getattr(function, "__module__", None)
     except Exception:
-        return type(function).__qualname__  # the `__getattr__` of its class raises something else
+        # The class's own `__getattr__` raised something other than AttributeError.
+        return type(function).__qualname__
     return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
 
 
@@ -128,7 +129,7 @@ class Label:
 
 
 class _Name:
-    """Stands for a function that is called this."""
+    """Stands for a function with this name, where the function itself must not be kept alive."""
 
     __slots__ = ("__qualname__",)
     __module__ = "builtins"
@@ -142,7 +143,7 @@ def _label(method: str, name: str) -> Label:
 
 
 class LabelLater:
-    """Make a label if one is needed; it does not hold the function, and may be kept for long."""
+    """Make a label when one is needed; the label does not hold the function and may live long."""
 
     __slots__ = ("_function", "_method")
 

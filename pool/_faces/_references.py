@@ -1,4 +1,4 @@
-"""Whether what a call is given holds references of the runtime; free where there is none."""
+"""Whether the arguments of a call contain references; costs nothing until one can exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def has_refs(values: Iterable[Any]) -> bool:
 
 
 def held_back_by_refs(value: object) -> bool:
-    """Return whether references, inside of objects of the user's, are all that cannot be sent."""
+    """Return whether `value` contains references, and only they keep it from being pickled."""
     if not any_refs():
         return False
     from pool._faces import _awaited
