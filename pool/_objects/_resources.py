@@ -1,7 +1,7 @@
 """Count CPUs, GPUs and whatever else a program names: books without any I/O.
 
-GPUs are told apart: who asks for one or more gets devices that nobody else holds, who
-asks for a fraction shares one device with others whose fractions fit.
+GPUs are not interchangeable: a request for one or more gets devices that no other grant holds,
+and a request for a fraction shares one device with others whose fractions fit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ UNIT = 10_000
 
 
 class Grant:
-    """What somebody holds.
+    """What one task or actor holds.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Grant:
 
 
 class Resources:
-    """Grant and take back.
+    """What there is, and what of it is free.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Resources:
         self._free_gpus = [UNIT] * len(self.devices)
 
     def impossible(self, request: Mapping[str, float]) -> str:
-        """Say why a request can never be granted; "" if it can."""
+        """Return the reason why a request can never be granted; "" if it can."""
         for name, amount in request.items():
             if _units(amount) > self.total.get(name, 0):
                 there = self.total.get(name, 0) / UNIT
@@ -59,15 +59,15 @@ class Resources:
         return ""
 
     def lacks(self, request: Mapping[str, float]) -> set[str]:
-        """Return of what a request asks for more than is free now."""
+        """Return the names of the resources of which a request asks for more than is free now."""
         amounts = _amounts(request)
         lacks = {name for name, units in amounts.items() if self.free.get(name, 0) < units}
         if self._choose_gpus(amounts.get("GPU", 0)) is None:
-            lacks.add("GPU")  # though there may be enough of them, in pieces
+            lacks.add("GPU")  # the sum may suffice, but in fractions of several devices
         return lacks
 
     def take(self, request: Mapping[str, float]) -> Grant | None:
-        """Return what was asked for, None if it is not free now."""
+        """Grant a request; None if what it asks for is not free now."""
         if self.lacks(request):
             return None
         amounts = _amounts(request)
@@ -85,7 +85,7 @@ class Resources:
             fitting = [i for i, free in enumerate(self._free_gpus) if free >= units]
             if not fitting:
                 return None
-            # The fullest that still fits: whole devices stay whole.
+            # The device with the least room that suffices: so whole devices stay whole.
             return {min(fitting, key=lambda index: self._free_gpus[index]): units}
         whole = [i for i, free in enumerate(self._free_gpus) if free == UNIT]
         wanted = units // UNIT
@@ -98,13 +98,16 @@ class Resources:
         for index, units in grant.gpus.items():
             self._free_gpus[index] += units
 
-    def lend(self, grant: Grant, again: bool = False) -> None:
-        """Count the CPUs of a grant as free while who holds it waits; `again`: no longer.
+    def lend(self, grant: Grant) -> None:
+        """Count the CPUs of a grant as free while its holder waits, until `take_again`."""
+        self.free["CPU"] = self.free.get("CPU", 0) + grant.amounts.get("CPU", 0)
 
-        Taken back at once, others may hold more than there is for a while.
+    def take_again(self, grant: Grant) -> None:
+        """Count the CPUs of a grant as held again, at once: its holder goes on.
+
+        Others may hold them by then: so for a while more may be held than there are.
         """
-        units = grant.amounts.get("CPU", 0)
-        self.free["CPU"] = self.free.get("CPU", 0) + (-units if again else units)
+        self.free["CPU"] = self.free.get("CPU", 0) - grant.amounts.get("CPU", 0)
 
     def names_of(self, grant: Grant) -> list[str]:
         """Return the names of the GPUs of a grant."""
@@ -117,7 +120,7 @@ class Resources:
     def check_invariants(self) -> None:
         """Raise AssertionError if the books are wrong."""
         for name, units in self.total.items():
-            # Of CPUs, those that were lent and are taken back are held twice.
+            # CPUs that were lent and then taken again may be held twice.
             assert self.free[name] <= units
             assert self.free[name] >= 0 or name == "CPU"
         assert all(0 <= free <= UNIT for free in self._free_gpus)

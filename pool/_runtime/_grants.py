@@ -73,7 +73,7 @@ class Grants:
 
     def take_again(self, grant: Grant) -> None:
         """Count them as held again: the task goes on."""
-        self.books.lend(grant, again=True)
+        self.books.take_again(grant)
         self._resize()
 
     def _resize(self) -> None:

@@ -74,7 +74,7 @@ def test_cpus_of_who_waits_are_lent_and_taken_back_at_once() -> None:
     assert books.amounts(free=True) == {"CPU": 2, "GPU": 0}
     other = books.take({"CPU": 1})
     assert other is not None
-    books.lend(holder, again=True)
+    books.take_again(holder)
     books.check_invariants()
     assert books.take({"CPU": 1}) is None
     books.give_back(other)
