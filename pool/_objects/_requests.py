@@ -1,9 +1,9 @@
 """Requests for resources that wait, and which of them is next: books without any I/O.
 
-First come, first served, for each resource: what a request lacks is kept from those that came
-after it, so small ones cannot starve a large one. What it does not lack they may have. To
-keep that from them as well would stop all that needs a CPU behind one task that waits for a
-GPU, for as long as an actor holds that.
+First come, first served, for each resource. A resource of which a request lacks some is kept from
+all later requests, so small ones cannot starve a large one. Resources that it does not lack may
+go to later requests. Otherwise one task that waits for a GPU would hold up all that need a CPU,
+for as long as an actor holds the GPU.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ class Requests:
     def __init__(self, books: Resources) -> None:
         self._books = books
         self._numbers = count()
-        #: By what they ask for, since of such only the oldest need be looked at; then by who asks.
+        #: By the names of what they ask for: only the oldest with the same names can be next.
+        #: Then by requester.
         self._groups: dict[frozenset[str], OrderedDict[Any, tuple[int, Mapping[str, float]]]] = {}
 
-    def add(self, who: Hashable, request: Mapping[str, float]) -> None:
-        """Queue a request behind all others; nobody has two in it."""
+    def add(self, requester: Hashable, request: Mapping[str, float]) -> None:
+        """Queue a request behind all others; a requester has one in the queue at most."""
         entry = next(self._numbers), request
-        self._groups.setdefault(_names(request), OrderedDict())[who] = entry
+        self._groups.setdefault(_names(request), OrderedDict())[requester] = entry
 
-    def withdraw(self, who: Hashable, request: Mapping[str, float]) -> None:
+    def withdraw(self, requester: Hashable, request: Mapping[str, float]) -> None:
         """Take a request out, if it is still there."""
         names = _names(request)
         group = self._groups.get(names)
-        if group is not None and group.pop(who, None) is not None and not group:
+        if group is not None and group.pop(requester, None) is not None and not group:
             del self._groups[names]
 
     def take(self) -> tuple[Any, Grant] | None:
@@ -50,20 +51,20 @@ class Requests:
 
         Returns
         -------
-        (who, grant) or None
+        (requester, grant) or None
         """
         books = self._books
         lacked: set[str] = set()
         for names in sorted(self._groups, key=self._age):
             if not lacked.isdisjoint(names):
                 continue
-            who, (_, request) = next(iter(self._groups[names].items()))
+            requester, (_, request) = next(iter(self._groups[names].items()))
             lacks = books.lacks(request)
             if not lacks:
                 grant = books.take(request)
                 assert grant is not None
-                self.withdraw(who, request)
-                return who, grant
+                self.withdraw(requester, request)
+                return requester, grant
             lacked |= lacks
         return None
 
