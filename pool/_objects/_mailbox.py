@@ -9,10 +9,10 @@ Theory of operation
         └────────> DEAD <────┘
 
 Each caller has a queue of its own: its calls are *posted* to the actor in the order in
-which they were made, and one whose arguments are not there yet holds back those behind it,
+which they were made. A call whose arguments do not exist yet holds back those behind it, but
 not those of other callers. An actor that runs calls side by side has no order to keep: there
-a call enters the queue when its arguments are there, and holds back nobody. At most `window`
-calls are posted and unanswered: the others stay here, where they can be withdrawn, and
+a call enters the queue when its arguments exist, and holds back no other. At most `window`
+calls are posted and unanswered. The others stay here, where they can be withdrawn, and
 survive a restart.
 
 Guarantees
@@ -20,8 +20,8 @@ Guarantees
 * Every call leaves exactly once: it is answered, failed or withdrawn.
 * A call is posted twice only if the actor died in between and the call says that it may
   be tried again.
-* When the last handle goes, the calls made before are answered, and then the actor ends, unless
-  what it has sent meanwhile shows that there is a handle again.
+* When the last handle is gone, the calls made before are answered. Then the actor ends, unless
+  what it has sent meanwhile contains a handle again.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
     from typing import Any
 
-#: Calls in the hands of an actor that runs one at a time, at most. More are posted when half
-#: of them are answered, so that several go in one message and the actor never waits.
+#: Calls that are posted to an actor and not answered, at most, if it runs one at a time. More are
+#: posted when half of them are answered: so several go in one message, and the actor never waits.
 WINDOW = 32
 
 STARTING, ALIVE, DEAD = "STARTING", "ALIVE", "DEAD"
 
-# Commands.
-LAUNCH = "launch"  #: start its process
+# Commands to the caller of a method.
+LAUNCH = "launch"  #: start the actor's process
 POST = "post"  #: send a call
 #: fail a call, since the actor died: ``(FAIL, call, reason, restarting)``
 FAIL = "fail"
-#: it has no handle and nothing to do: read what it has sent, and do what `end` says
+#: the actor has no handle and no calls: take in what it has sent, then do what `end` returns
 IDLE = "idle"
-STOP = "stop"  #: tell it to end in good order
+STOP = "stop"  #: tell the actor to end in good order
 KILL = "kill"  #: end its process at once
-GONE = "gone"  #: it is dead for good: free its name and what it holds
+GONE = "gone"  #: the actor is dead for good: free its name and its resources
 
 
 class Call:
@@ -57,13 +57,13 @@ class Call:
     Attributes
     ----------
     caller : hashable
-        Who called: the calls of one caller stay in order.
+        The calls of one caller stay in order.
     ready : bool
-        Whether its arguments are there.
+        Whether the values of all its arguments exist.
     retries : int
-        How often it may be posted again, should the actor die; -1: always.
+        Times that it may be posted again if the actor dies; -1: always.
     number : int
-        Given when it is posted first.
+        Set anew each time it is posted; 0 before.
     """
 
     __slots__ = ("caller", "number", "ready", "retries")
@@ -83,12 +83,12 @@ class Mailbox:
     Parameters
     ----------
     restarts : int
-        How often it may be started again; -1: always.
+        Times that the actor may be started again; -1: always.
     concurrency : int
-        Calls that it runs side by side. As many are always posted, since they may wait
-        for each other.
+        Calls that it runs side by side. At least as many are always posted, since they may
+        wait for each other.
     in_order : bool
-        Calls of one caller wait for those before them.
+        Whether calls of one caller wait for those before them.
     """
 
     __slots__ = (
@@ -101,34 +101,34 @@ class Mailbox:
         self.state = STARTING
         self.restarts = restarts
         self.used_restarts = 0
-        #: Calls in the actor's hands, oldest first.
+        #: Calls that are posted and not answered, by number, oldest first.
         self.posted: dict[int, Any] = {}
-        #: Why it is dead.
+        #: Why the actor is dead, for the errors of its calls.
         self.reason = ""
         self._queues: dict[Hashable, deque[Any]] = {}
         self._in_order = in_order
-        #: Calls that are in no queue yet, oldest first; the values say nothing.
+        #: An ordered set: calls that enter a queue when their arguments exist, oldest first.
         self._unready: dict[Any, None] = {}
         self._next = 1
-        #: Nobody has a handle.
+        #: Whether all handles are gone.
         self._stopping = False
-        #: Whether it was told to end in good order: it runs nothing any more.
+        #: Whether the actor was told to end in good order, so that it runs no more calls.
         self.stopped = False
-        #: It was ended on purpose and may not be started again.
+        #: Whether it was ended on purpose and may not be started again.
         self._killed = False
-        #: Its process has ended, and not all of what it had sent has been taken in.
+        #: Whether its process has ended, and some of what it had sent is still to be taken in.
         self._ended = False
 
     def __len__(self) -> int:
-        """Return how many calls have no answer."""
-        # Asked without the lock.
+        """Return how many calls have no answer; needs no lock."""
+        # A copy: other threads may change the dict meanwhile.
         queued = sum(map(len, list(self._queues.values())))
         return len(self.posted) + len(self._unready) + queued
 
     # ------------------------------------------------------------------ calls
 
     def called(self, call: Any) -> list[tuple[Any, ...]]:
-        """Take a call."""
+        """Take a new call."""
         if self.state == DEAD:
             return [(FAIL, call, self.reason, False)]
         if not (call.ready or self._in_order):
@@ -144,7 +144,7 @@ class Mailbox:
         queue.append(call)
 
     def resolved(self, call: Any) -> list[tuple[Any, ...]]:
-        """Note that the arguments of a call are there."""
+        """Note that the values of all arguments of a call exist."""
         call.ready = True
         if call in self._unready:
             del self._unready[call]
@@ -152,15 +152,15 @@ class Mailbox:
         return self._post()
 
     def answered(self, number: int) -> tuple[Any, list[tuple[Any, ...]]]:
-        """Take the call out that has its answer; None if it is none of ours (any more)."""
+        """Take out the call that was answered; None in its place if it is not here any more."""
         return self.posted.pop(number, None), self._post()
 
     def take_out(self, number: int) -> None:
-        """Take a call out that could not be sent; `flush` posts what that makes way for."""
+        """Take out a posted call that could not be sent; `flush` then posts others instead."""
         self.posted.pop(number, None)
 
     def withdraw(self, call: Any) -> bool:
-        """Take a call back that was not posted; return whether that was possible."""
+        """Take back a call unless it is posted; return whether it was taken back."""
         if call in self._unready:
             del self._unready[call]
             return True
@@ -173,17 +173,17 @@ class Mailbox:
         return True
 
     def flush(self) -> list[tuple[Any, ...]]:
-        """Post what calls that were taken back, or out, have made way for."""
+        """Post the calls for which `withdraw` or `take_out` has made room."""
         return self._post()
 
     def _post(self) -> list[tuple[Any, ...]]:
         if not (self._queues or self._stopping):
-            return []  # as after most answers
+            return []  # nothing to do, as after most answers
         if self.state != ALIVE or self._killed or self._ended:
-            return []  # what comes between the signal, or the death, and its notice is not begun
+            return []  # the actor is dying or dead, and `exited` has not been told yet
         commands: list[tuple[Any, ...]] = []
         if len(self.posted) > self.window // 2:
-            return commands  # many at a time are cheaper, and it has enough to go on with
+            return commands  # it has enough to do; many calls in one message are cheaper
         for caller in list(self._queues):
             queue = self._queues[caller]
             while queue and queue[0].ready and len(self.posted) < self.window:
@@ -223,7 +223,7 @@ class Mailbox:
         return [(KILL,)] if self.state != DEAD else []
 
     def ending(self) -> None:
-        """Note that nobody receives any more; `exited` follows when all it had sent was read."""
+        """Note that the process receives nothing any more; `exited` follows when all is read."""
         self._ended = True
 
     def exited(self, reason: str, intended: bool = False) -> list[tuple[Any, ...]]:
@@ -233,7 +233,7 @@ class Mailbox:
         ----------
         reason : str
         intended : bool
-            It left by itself: that is no reason to start it again.
+            Whether the actor chose to end. It is not started again then.
         """
         self._ended = False
         if self.state == DEAD:
@@ -280,18 +280,18 @@ class Mailbox:
         return self._post()
 
     def held(self) -> None:
-        """Note that there is a handle again: an actor may have kept or passed on its own."""
+        """Note that there is a handle again: the actor may have kept or passed on its own."""
         self._stopping = False
 
     def end(self) -> list[tuple[Any, ...]]:
-        """Have it end if it is idle still, after IDLE."""
+        """Have the actor end if it is still idle, after the command IDLE was carried out."""
         if not self._is_idle:
             return []
         self.stopped = True
         return [(STOP,)]
 
     def kill(self, reason: str, no_restart: bool = True) -> list[tuple[Any, ...]]:
-        """End it at once."""
+        """End the actor's process at once; `no_restart`: and do not start it again."""
         if self.state == DEAD:
             return []
         if no_restart:
