@@ -24,13 +24,13 @@ class Code:
     Attributes
     ----------
     number : int
-        Within this process.
+        Identifies it within this process.
     title : str
-        Its `__qualname__`, as in error messages.
+        Its `__qualname__`, for error messages.
     refs : list of Ref
         References that its pickle contains.
     waits : bool
-        Whether its tasks have been seen to wait for others.
+        Whether one of its tasks has waited for other tasks.
     """
 
     waits = False
@@ -41,17 +41,17 @@ class Code:
         self.title = str(getattr(definition, "__qualname__", type(definition).__qualname__))
         self.module = str(getattr(definition, "__module__", ""))
         self.refs: Sequence[Ref] = ()
-        #: What the definition was pickled into, and what is sent of that; replaced as one, since
-        #: several threads may do so.
+        #: The pickled definition, and what is sent of it: one tuple, since several threads may
+        #: replace it at the same time.
         self._kept: tuple[FunctionPayload, FunctionPayload] | None = None
 
     def payload(self) -> FunctionPayload:
-        """Return its pickle, made anew only if something that it uses was redefined.
+        """Return the pickle, made anew only if something that the definition uses was redefined.
 
         Raises
         ------
         CannotSend
-            As `pool._pickling.dumps_function`.
+            What `pool._pickling.dumps_function` raises.
         """
         payload = kept_payload(self.definition)
         kept = self._kept
@@ -65,11 +65,11 @@ class Code:
             encoded = payload.encoded
             sent = FunctionPayload(
                 Encoded(encoded.data, stored(encoded.buffers)),
-                # Loaded once in each worker, however many tasks it runs: what a remote
-                # function keeps between calls, it keeps.
+                # Each worker loads it once, however many tasks it runs: so a remote function
+                # keeps its state between calls.
                 True,
             )
-            # Of another code's pickle too, if that of the function was kept.
+            # Of the pickle that `dumps_function` has kept, even if it was made for another `Code`.
             self.refs = payload.companions
             if sent.encoded.buffers:
                 _with_data.add(self)
@@ -79,12 +79,12 @@ class Code:
         return sent
 
     def let_go(self) -> None:
-        """Keep no copy of the data that it uses."""
+        """Drop the copies of data that its pickle has in the store."""
         self._kept = None
         self.refs = ()
 
     def in_full(self) -> SentCode:
-        """Return it as it is sent."""
+        """Return the whole code, as it is sent to another process."""
         encoded = self.payload().encoded
         return SentCode(
             self.number, self.title, self.module, encoded.data, encoded.buffers, self.refs
@@ -123,12 +123,12 @@ class SentCode:
         )  # fmt: skip
 
 
-#: Those whose pickles have data beside them, in the store.
+#: Codes whose pickles have buffers in the store.
 _with_data: WeakSet[Code] = WeakSet()
 
 
 def let_go_of_data() -> None:
-    """Keep no copies of data: the runtime that had use for them has ended."""
+    """Drop all copies of data in the store: the runtime that needed them has ended."""
     for code in list(_with_data):
         code.let_go()
     _with_data.clear()

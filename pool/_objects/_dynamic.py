@@ -1,4 +1,4 @@
-"""The value of a task that yields and is asked for all at once: ``num_returns="dynamic"``."""
+"""The value of a generator task with ``num_returns="dynamic"``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 
 class DynamicObjectRefGenerator:
-    """Iterate over the references to what a task or a method has yielded, once.
+    """Iterate once over the references to the values that a task or a method has yielded.
 
-    An exception in the generator is raised by `get` of the last one.
+    `get` of the last reference raises the exception that ended the generator, if one did.
+
+    Parameters
+    ----------
+    refs : iterable of ObjectRef
     """
 
     __module__ = "pool"

@@ -1,4 +1,4 @@
-"""Errors on their way, with the references inside them."""
+"""Errors on their way between processes, with the references inside them."""
 
 from __future__ import annotations
 
@@ -24,23 +24,27 @@ def dumps_failure(error: BaseException, keep: Callable[[Sequence[Ref]], None]) -
     ----------
     error : BaseException
     keep : callable
-        Called with the references inside, if there are any: what they stand for has to be there
-        when the error arrives.
+        Called with the references inside the error, if there are any. It has to hold them until
+        the error has arrived, so that their objects exist.
+
+    Returns
+    -------
+    Encoded
     """
     with Collecting() as refs:
-        # As for a worker even where the runtime is to have it: it may go on to another one,
-        # which must find every definition in it.
+        # Pickled as for a worker even if it goes to the runtime: from there it may go on to another
+        # worker, which must find every definition in the pickle.
         encoded = dumps_exception(error, dumps_to_worker)
     if not refs:
         return encoded
-    # Pickled more than once, to see what of it can be.
+    # Each once: parts of the error were pickled several times, to find those that can be.
     found = list({ref.binary(): ref for ref in refs}.values())
     keep(found)
     return encode(_Failure(encoded, found))
 
 
 class _Failure:
-    """A pickled error and its references; arrives as the error."""
+    """A pickled error and its references; the receiver unpickles it as the error itself."""
 
     def __init__(self, encoded: Encoded, refs: Sequence[Ref]) -> None:
         self._encoded = encoded

@@ -1,7 +1,8 @@
-"""The runtime of this process: whom `remote`, `get` and `put` talk to.
+"""The home of this process: the runtime that `remote`, `get` and `put` use.
 
-In a program it is the `Runtime`, which owns everything. In a worker it is a
-`BorrowedRuntime`, which asks that one. A process has at most one; a forked child starts its own.
+In a program it is the `Runtime`, which owns all objects and actors. In a worker it is a
+`BorrowedRuntime`, which asks the program's. A process has at most one home; a forked child starts
+its own.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ if TYPE_CHECKING:
     from pool._objects._refs import ActorFacts, ActorRef, ObjectRef, Ref
 
     class Home(Protocol):
-        """What the words of `pool._ray` need of a runtime."""
+        """The methods that the functions of `pool._ray` need of a runtime."""
 
         named: WeakValueDictionary[bytes, Ref]
-        #: Counts the objects that have got their values.
+        #: The number of objects that have got a value or an error.
         seals: int
-        #: Of these, how many got errors.
+        #: The number of objects that have got an error.
         failures: int
 
         @property
         def usable(self) -> bool:
-            """Whether it can be used: one that was given up is replaced."""
+            """Whether it can be used; a home that cannot is replaced."""
 
         @property
         def foreign(self) -> bool:
             """Whether it belongs to the process that was forked."""
 
         def arrived(self, kind: str, name: bytes, facts: ActorFacts | None) -> Ref:
-            """Return the reference of that name, which has just been unpickled."""
+            """Return the reference of that name, found in a pickle; a worker borrows it."""
 
         def lent(self, kind: str, name: bytes, facts: ActorFacts | None) -> Ref:
-            """Return the reference of that name, which the sender noted that we hold."""
+            """Return the reference of that name, which the sender has noted as held here."""
 
         def taken_over(self, refs: Sequence[Ref]) -> None:
-            """Note that what the sender kept for us has arrived."""
+            """Note that references have arrived, which were kept for this process until now."""
 
         def future(self, ref: ObjectRef) -> Future[Any]:
             """Return a future of an object's value."""
@@ -69,13 +70,13 @@ if TYPE_CHECKING:
             """Wait for objects and return ``(state, stored value)`` of each."""
 
         def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
-            """Wait until `number` of the objects are there, or the timeout."""
+            """Wait until `number` of the objects have got their values, or the timeout."""
 
         def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
-            """Return which objects are there now."""
+            """Return for each object whether it has got its value."""
 
         def cancel(self, ref: ObjectRef, force: bool, recursive: bool) -> None:
-            """Cancel what is to produce an object."""
+            """Cancel the task or call whose result the object is."""
 
         def kill(self, actor: ActorRef, no_restart: bool) -> None:
             """End an actor at once."""
@@ -84,26 +85,26 @@ if TYPE_CHECKING:
             """Return a named actor."""
 
         def facts(self) -> dict[str, Any]:
-            """Return resources, nodes and the like."""
+            """Return the resources, the node and other facts about the runtime."""
 
         def stop(self) -> None:
-            """End everything."""
+            """End the runtime with all its tasks and actors."""
 
 
 _home: Home | None = None
-#: Makes the home of a process that has none; set by `pool._ray`, so that nothing down
-#: here need know of runtimes.
+#: Makes the home of a process that has none. `pool._ray` sets it, so that this package does not
+#: import any runtime.
 starter: Callable[[], Home] | None = None
-#: The thread that ends the interpreter.
+#: The thread that ends the interpreter, see `close`; 0 before.
 _last = 0
-#: Whether that is a home in the runtime of a program that runs already: this is a worker of it.
+#: Whether `starter` makes a `BorrowedRuntime`: this process is a worker of a program.
 borrows = False
 #: Whether this process was forked from one with a home, and may have references of that one's.
 forked = False
 
 
 def current() -> Home:
-    """Return the home of this process, started if need be."""
+    """Return the home of this process; start one if there is none that can be used."""
     if _home is not None and _home.usable:
         return _home
     if _last == _thread.get_ident():
@@ -126,10 +127,10 @@ def found() -> Home | None:
 
 
 def close() -> None:
-    """Have no home made any more: the interpreter goes down.
+    """Have no home made from now on, since the interpreter goes down.
 
-    This thread runs finalizers and gets an error. Daemon threads, which would print it, wait
-    here until they are ended.
+    `current` raises an error in this thread, which runs the finalizers. Other threads, which are
+    daemons and would print the error, wait in `current` until they are ended.
     """
     global _last
     _starting.acquire(timeout=1.0)
@@ -137,18 +138,18 @@ def close() -> None:
 
 
 def borrow(start: Callable[[], Home]) -> None:
-    """Have `start` make the home of this process: a worker asks the runtime that it belongs to."""
+    """Have `start` make the home of this process, a worker: it asks the program's runtime."""
     global starter, borrows
     starter, borrows = start, True
 
 
 def starting() -> AbstractContextManager[object]:
-    """Return what keeps other threads from making a home, or leaving one, meanwhile."""
+    """Return the lock under which the home is made and given up."""
     return _starting
 
 
 def move_out(home: Home) -> None:
-    """Have no home any more, unless another thread has made a new one since."""
+    """Give up `home`, unless another thread has replaced it since."""
     with _starting:
         if _home is home:
             settle_in(None)

@@ -1,4 +1,4 @@
-"""Names of things as Ray has them: bytes that say what they name."""
+"""Names of things as Ray has them: bytes, of a class that says what they name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ActorID(_ID):
     __module__ = "pool"
 
     __slots__ = ()
-    #: How many bytes it has, as in Ray; processes use more of them.
+    #: Its length in bytes, as in Ray. The names that processes use are longer.
     SIZE = 16
 
     def __new__(cls, name: bytes) -> ActorID:

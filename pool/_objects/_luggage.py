@@ -1,7 +1,8 @@
 """Values that go along with references into another program.
 
-Between programs a reference cannot be lent: the one that owns its object may end. So what
-it stands for travels with it, and becomes an object of the other program under the same name.
+Between programs a reference cannot be lent: the program that owns its object may end. So the
+object's value travels with the reference, and becomes an object of the other program under the
+same name.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Luggage:
-    """The objects behind references, all of which are there.
+    """The values of objects, all of which exist already.
 
-    Arrives as the list of the other program's references to them.
+    The receiver unpickles it as the list of its own program's references to them.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ class Luggage:
 
 
 class Accompanied:
-    """A stored value and what its references stand for; arrives as the value."""
+    """A stored value and the values of its references; unpickled as the former."""
 
     def __init__(self, stored: Sealed, luggage: Luggage) -> None:
         self._stored = stored
@@ -50,9 +51,9 @@ class Accompanied:
 
 
 def reached(refs: Iterable[Ref]) -> list[ObjectRef]:
-    """Return the objects behind references, and behind those in their values, each once.
+    """Return the objects of references, and of those in their values and so on, each once.
 
-    What is behind one that is pending is not known yet.
+    References in the value of a pending object are not known yet, and not returned.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def reached(refs: Iterable[Ref]) -> list[ObjectRef]:
 
 
 def _portable(ref: ObjectRef) -> Any:
-    """Return the value, of an error its pickle: classes may be known to the user's code only."""
+    """Return the stored value; for an error its pickle, as its class may be the user's."""
     if ref._state != FAILED:
         return ref._value
     encoded = dumps_exception(ref._value)
@@ -86,7 +87,7 @@ def _portable(ref: ObjectRef) -> Any:
 
 def _unpack(items: list[tuple[bytes, int, Any]]) -> list[ObjectRef]:
     if not items:
-        return []  # a home would be started for nothing
+        return []  # `current` might start a home for nothing
     home: Any = current()
 
     def enter() -> list[ObjectRef]:
