@@ -9,35 +9,38 @@ runtime -> actor, over the socket of its worker
     class and of the constructor's arguments. ``config``: a dict of plain values, see
     `pool._in_worker._actor`.
     ``(CALL, ((number, method, returns, layout, task), ...))``: the packets of a `Parcel`
-    for each call. ``returns``: how many values; STREAM: it yields them. ``task``: name of the call.
+    for each call. ``returns``: number of values; STREAM: it yields them. ``task``: name of the
+    call.
     ``(DROP, number)``: cancel a call, if it can still be cancelled.
     ``(EXIT,)`` of `pool._transport._messages`.
 
 actor -> runtime
-    ``(STARTED, pid)``; ``(REFUSED, pid, buffers)`` with the exception. Of detached ones
-    ``(READY, pid)`` before, of whom to end; ``(REFUSED, pid, buffers, TAKEN)`` if another one has
-    the name. Behind its door one says ``(STARTED, pid, *keeper)``, and while it is being made
-    ``(READY, pid, *keeper)`` before that, both with a packet of its name, namespace, `ActorFacts`
-    and options; ``keeper``: the pid of who starts it again, if somebody does.
+    ``(STARTED, pid)`` after the constructor; ``(REFUSED, pid, buffers)`` with the exception that
+    it raised.
+    A detached actor sends ``(READY, pid)`` first, so that its process can be ended meanwhile, and
+    ``(REFUSED, pid, buffers, TAKEN)`` if another actor has the name. A program that connects
+    to it later gets ``(STARTED, pid, *keeper)``, and ``(READY, pid, *keeper)`` before that while
+    the constructor runs. Both have a packet of its name, namespace, `ActorFacts` and options.
+    ``keeper``: the pid of the process that would start it again; empty if none would.
     ``(RESULT, number, status, begun, finished)``: a packet of the stored value (a list of
     them if it returns several), of an exception, or of the number of values that were yielded.
     ``begun``, ``finished``: readings of `time.perf_counter`; ``begun`` is 0 if it never ran.
     ``number`` is 0, and there is no packet, if the actor leaves and no call does.
     ``(YIELDED, number, index)``: a packet of one stored value.
     ``(CLIENT, "borrower")`` with the descriptor of a socket: see below. ``(CLIENT, "output")``
-    with those of two pipes: what is written to descriptors 1 and 2. Workers of tasks send
+    with those of two pipes, into which descriptors 1 and 2 write. Workers of tasks send
     both, too.
-    ``(LOG, name, pid, stream)`` with the text of whole lines: of detached actors.
+    ``(LOG, name, pid, stream)`` with the text of whole lines; from detached actors only.
 
 borrower -> runtime, over a socket of its own: tasks and actors that use the runtime themselves
-    ``(DO, verb, promised)`` and ``(ASK, request, verb)`` with a packet of arguments; ASK has
-    ANSWERs. ``promised``: names of what the verb makes (its stream, or its objects), which fails
-    if the verb does.
-    ``(BLOCKED,)``, ``(UNBLOCKED,)`` of `pool._transport._messages`, of tasks only.
+    ``(DO, verb, promised)`` and ``(ASK, request, verb)`` with a packet of arguments; ASK is
+    answered by ANSWERs. ``promised``: names of the stream or objects that the verb makes, which
+    fail if the verb does.
+    ``(BLOCKED,)``, ``(UNBLOCKED,)`` of `pool._transport._messages`; from tasks only.
 
 runtime -> borrower
-    ``(ANSWER, request, index, state)`` with a packet; index ALL, with an error: no other follows.
-    ``(OVER,)``, to workers of Pools: the runtime has ended. The program has not.
+    ``(ANSWER, request, index, state)`` with a packet. Index ALL, with an error: the last one.
+    ``(OVER,)``, to workers of Pools: the runtime has ended, but not the program.
 """
 
 from __future__ import annotations
@@ -60,15 +63,15 @@ VALUE = 0
 ERROR = 1
 LEFT = 2  #: the actor has chosen to end
 
-#: Why an actor is refused: there is one of that name, of another program.
+#: The reason of a REFUSED: a detached actor of another program has the name.
 TAKEN = 1
 
-#: Stands for a number of return values: they are yielded one by one.
+#: In place of a number of return values: they are yielded one by one.
 STREAM = -1
-#: Stands for the index of an answer: it is that of the whole request.
+#: In place of the index of an answer: the answer to the whole request.
 ALL = -1
 
-#: Stands for one value: the references to all that is yielded.
+#: In place of a number of return values: one value, with the references to all that is yielded.
 DYNAMIC = -2
 
 

@@ -1,13 +1,13 @@
 """References to objects and actors: who holds them, and how they cross processes.
 
-Ownership is Python's own. In the program that owns an object the `ObjectRef` *is* the
-object's record: whoever needs the object (the user, a task that waits for it, another
-object that contains it, a worker that borrowed it) holds the reference, and when the last
-holder lets go the value is freed, with no count kept by hand. A worker has a *mirror* of
-each reference it was given, which returns the loan when it is collected.
+Objects are owned by Python's own counting of references. In the program that owns an object, the
+`ObjectRef` *is* the object's record. All who need the object hold it: the user, a task that waits
+for it, another object that contains it, the record of a worker that borrowed it. When the last of
+them drops it, the value is freed; no count is kept by hand. A worker has a *mirror* of each
+reference that it was given, which returns the loan when it is collected.
 
-A reference gets a name (28 random-looking bytes) when it first leaves the process; most
-never do.
+A reference gets a name (28 random-looking bytes) when it first leaves the process. Most never
+leave it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from pool._objects._home import Home
     from pool._objects._ids import TaskID
 
-#: States of an object. True as soon as `get` would not wait.
+#: States of an object. All but PENDING are true: `get` need not wait.
 PENDING, READY, FAILED = 0, 1, 2
 
 NAME_NBYTES = 28
 
 
 class Ref:
-    """What a home can be asked about: an object or an actor.
+    """A reference to an object or an actor.
 
     Parameters
     ----------
     home : Home
         The runtime of this process.
     name : bytes, optional
-        Under which other processes know it already.
+        The name under which other processes know it already.
     """
 
     __slots__ = ("__weakref__", "_home", "_name")
@@ -49,7 +49,7 @@ class Ref:
         self._name = name
 
     def binary(self) -> bytes:
-        """Return the name, which is given now if need be."""
+        """Return the name; make one if it has none yet."""
         name = self._name
         if name is None:
             with _naming:
@@ -76,7 +76,7 @@ class Ref:
         return arrive, (type(self)._kind, self.binary())
 
     def __copy__(self) -> Self:
-        return self  # what it stands for is one thing, however many hold it
+        return self  # a copy would refer to the same object or actor
 
     def __deepcopy__(self, memo: Any) -> Self:
         return self
@@ -106,13 +106,13 @@ class ObjectRef(Ref):
         self._state = PENDING
         self._value: Any = None
         self._watchers: list[Callable[[ObjectRef], None]] | None = None
-        #: What is to produce it, as long as it can be cancelled.
+        #: The task or call whose result it is, as long as that can be cancelled.
         self._call: Any = None
 
     # ------------------------------------------------------------------ of the home
 
     def _seal(self, state: int, value: Any) -> None:
-        """Give it its value, once; under the lock of the home."""
+        """Set the value or error, unless it is set already; under the lock of the home."""
         if self._state:
             return
         self._value = value
@@ -127,7 +127,7 @@ class ObjectRef(Ref):
             watcher(self)
 
     def _watch(self, watcher: Callable[[ObjectRef], None]) -> bool:
-        """Have `watcher` called when it is sealed; False if it is. Under the lock."""
+        """Have `watcher` called when the value is set; False if it is set. Under the lock."""
         if self._state:
             return False
         if self._home.foreign:
@@ -157,7 +157,7 @@ class ObjectRef(Ref):
         return asyncio.wrap_future(self.future()).__await__()
 
     def task_id(self) -> TaskID:
-        """Return the name of the task or call whose only result it is."""
+        """Return the name of the task or call of which this is the only result."""
         from pool._objects._ids import TaskID
 
         return TaskID(self.binary())
@@ -171,16 +171,16 @@ class ObjectRef(Ref):
 
 
 class ActorRef(Ref):
-    """Hold an actor: it ends when the last of these goes, unless it is detached.
+    """A reference to an actor, which ends when the last one is gone, unless it is detached.
 
     Attributes
     ----------
     facts : ActorFacts
         What handles have to know of the class.
     record : object
-        The books of its home, in the program itself.
+        The actor's record in the runtime; only in the program, None in workers.
     life : Life
-        Ends with it; there as well.
+        Tells the runtime when this reference is freed; only in the program, None in workers.
     """
 
     __slots__ = ("facts", "life", "record")
@@ -198,11 +198,12 @@ class ActorRef(Ref):
 
 
 class Life(int):
-    """Tell when what holds it is gone.
+    """Calls `ended` when the object that holds this one has been freed.
 
-    Later than a ``__del__`` or a weak reference would: of a cycle, all objects may have such
-    methods, and use each other in them. This one refers to nothing, so no collector looks at
-    it, and it goes when its holder is really taken apart.
+    A ``__del__`` or a weak reference of the holder would tell too early if the holder is in a
+    cycle of garbage: the ``__del__`` of another object of the cycle may still use the holder. This
+    object refers to nothing, so the garbage collector does not track it, and it is freed only
+    when its holder is really taken apart.
 
     Parameters
     ----------
@@ -212,11 +213,11 @@ class Life(int):
 
     __slots__ = ()
 
-    #: What each one tells, by its number.
+    #: What each of them calls, by its number.
     _ends: dict[int, Callable[[], None]] = {}
 
     def __new__(cls, ended: Callable[[], None]) -> Life:
-        """Give it a number."""
+        """Make one with a number of its own."""
         life = super().__new__(cls, next(_numbers))
         cls._ends[life.real] = ended  # not `life`: it would be held here
         return life
@@ -234,9 +235,10 @@ class ActorFacts:
         Name of the class.
     module : str
     methods : dict
-        By name: how many values each method returns, whether it is a generator, and its
-        `Signature`.
+        By name of the method: the number of values that it returns, whether it is a generator,
+        and its `Signature`.
     is_async : bool
+        Whether the class has async methods.
     """
 
     __slots__ = ("is_async", "methods", "module", "title")
@@ -253,7 +255,7 @@ class ActorFacts:
         return ActorFacts, (self.title, self.module, self.methods, self.is_async)
 
 
-#: The name that Ray had for it before.
+#: The older name of the class in Ray.
 ObjectID = ObjectRef
 
 
@@ -261,7 +263,7 @@ ObjectID = ObjectRef
 
 
 class Collecting:
-    """Collect the references that are pickled by this thread in the meantime."""
+    """Collect the references that this thread pickles inside a ``with`` block."""
 
     __slots__ = ("_before", "refs")
 
@@ -276,10 +278,11 @@ class Collecting:
 
 
 class Known:
-    """Have this thread find references that it holds, in what it unpickles meanwhile.
+    """Have this thread unpickle the names of these references as these references themselves.
 
-    Whatever runtime they are of: that one may have ended, or be that of a parent, and the one
-    that runs now would take their names for promises of its own.
+    Holds inside a ``with`` block, and whatever runtime the references are of. That may have
+    ended, or be the one of a parent process; the present runtime would take their names for
+    references of its own.
 
     Parameters
     ----------
@@ -300,7 +303,7 @@ class Known:
 
 
 def arrive(kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
-    """Return this process's reference of that name."""
+    """Return the reference of this process with that name: the unpickling of a `Ref`."""
     from pool._objects._home import current
 
     known: dict[bytes, Ref] | None = getattr(_collecting, "known", None)
@@ -310,14 +313,14 @@ def arrive(kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
 
 
 def new_name() -> bytes:
-    """Return a name that no reference of any process has."""
+    """Return a new name, which no reference of any process has."""
     return _prefix + next(_numbers).to_bytes(8, "big")
 
 
 def _renew() -> None:
     global _prefix, _naming
     _prefix = os.urandom(NAME_NBYTES - 8)
-    # A thread of the parent may have held it.
+    # Another thread may have held the lock when the parent forked.
     _naming = _thread.RLock()
 
 
