@@ -1,4 +1,4 @@
-"""Remote functions in the workers that run them as tasks."""
+"""Remote functions in the workers that run their tasks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 
 class Order:
-    """The argument of a task that needs more than its plain arguments.
+    """The single argument of a task whose arguments or options are not plain.
 
     Parameters
     ----------
     parcel : Parcel
+        The arguments of the call.
     returns : int
+        Number of values; STREAM or DYNAMIC: the function yields them.
     name : str
         "": that of the function.
     task : bytes
@@ -49,7 +51,7 @@ class Order:
 
 
 class Runnable:
-    """A function as it is sent to workers of tasks; arrives as a `Runner`."""
+    """A function as it is sent to workers of tasks, which unpickle it as a `Runner`."""
 
     def __init__(self, code: Any, log_to_driver: bool, namespace: str) -> None:
         self._code = code
@@ -65,7 +67,7 @@ class Runnable:
 
 
 class Runner:
-    """Call a remote function and seal what it returns."""
+    """Calls a remote function and seals what it returns."""
 
     __slots__ = ("_function", "_title")
 
@@ -125,7 +127,10 @@ def results(value: Any, returns: int, title: str) -> Any:
 
 
 def _yielded_values(values: Any, returns: int, title: str) -> list[Any]:
-    """Return what a generator yields as several values: those before an exception stay."""
+    """Return the values of a generator as `returns` of them.
+
+    An exception takes the place of the value that it prevented and of all after that.
+    """
     found = list(yielded(values, title))
     if len(found) > returns or (len(found) < returns and found[-1:] and not _is_broken(found[-1])):
         raise ValueError(
@@ -135,7 +140,7 @@ def _yielded_values(values: Any, returns: int, title: str) -> list[Any]:
 
 
 def yielded(values: Iterable[Any], title: str) -> Iterator[Any]:
-    """Yield what a generator yields as it is stored; an exception is the last of it."""
+    """Yield the stored values of a generator, and last the exception that it raises, if any."""
     try:
         for value in values:
             yield sealed(value)
@@ -145,7 +150,7 @@ def yielded(values: Iterable[Any], title: str) -> Iterator[Any]:
 
 
 def dynamic(stored: Iterable[Any]) -> DynamicObjectRefGenerator:
-    """Return the references to values, which are stored now."""
+    """Store values and return the references to them."""
     home = _home.current()
     return DynamicObjectRefGenerator([home.put_stored(value) for value in stored])
 
@@ -155,7 +160,7 @@ def _is_broken(stored: Any) -> bool:
 
 
 def sealed(value: Any) -> Any:
-    """Return a value as it is stored, with what it refers to kept alive on the way."""
+    """Return a value as it is stored; keep the objects of its references until it arrives."""
     if is_atom(value):
         return value
     stored = seal(value)
@@ -167,14 +172,14 @@ def sealed(value: Any) -> Any:
 
 
 def dumps_error(error: BaseException) -> Encoded:
-    """Pickle what a task or a method raised, with what it refers to kept alive on the way."""
+    """Pickle what a task or a method raised; keep the objects of its references on the way."""
     if context.actor is not None and context.actor.detached:
         return dumps_exception(error)  # a reference in it means nothing to another program
     return dumps_failure(error, lambda refs: _borrowed().hand_over(refs))
 
 
 def _accompanied(stored: Sealed) -> Any:
-    """Return a result of a detached actor with what its references stand for; waits for that."""
+    """Return a result of a detached actor with the values of its references; waits for these."""
     from pool._objects._luggage import Accompanied, Luggage, reached
 
     home = _home.current()
@@ -186,10 +191,10 @@ def _accompanied(stored: Sealed) -> Any:
 
 
 def tidy() -> None:
-    """Return what the call that has ended held; cheap if it was nothing.
+    """Return to the runtime the references that an ended call has held; cheap if there are none.
 
-    When it ends, so that it is known before its outcome; and once more when its values and the
-    frames of its error are gone, too.
+    Called when the call ends, so that the runtime knows before it gets the outcome; and again
+    when the call's values and the frames of its error have been freed.
     """
     home: Any = _home.found()
     if home is not None and (home.returned or home.promises):
@@ -197,19 +202,28 @@ def tidy() -> None:
 
 
 def _borrowed() -> BorrowedRuntime:
-    home: Any = _home.current()  # in a worker, that of the program is borrowed
+    home: Any = _home.current()  # in a worker it is a `BorrowedRuntime`
     borrowed: BorrowedRuntime = home
     return borrowed
 
 
 def _load(title: str, data: Any, buffers: list[Any], log: bool, namespace: str) -> Runner:
-    """Rebuild a runner in a worker, which belongs to the runtime that sent it from now on."""
+    """Rebuild a runner in a worker, which from now on is a worker of the runtime."""
     enter(True, log, namespace)
     return Runner(loads(data, writable(buffers)), title)
 
 
 def enter(lends_slot: bool, log: bool, namespace: str) -> None:
-    """Make this worker one of a runtime."""
+    """Make this worker one of a runtime.
+
+    Parameters
+    ----------
+    lends_slot : bool
+        Whether its slot may be lent while a task waits.
+    log : bool
+        Whether the program prints what the worker prints.
+    namespace : str
+    """
     context.namespace = namespace
 
     from pool._workers._worker import Worker
@@ -227,7 +241,7 @@ def enter(lends_slot: bool, log: bool, namespace: str) -> None:
         # A child that the task has forked has no slot.
         return BorrowedRuntime(channel, lends_slot and os.getpid() == pid)
 
-    # A connection of its own: most tasks never need it.
+    # The connection to the runtime is made when a task first uses it: most never do.
     _home.borrow(start)
     if log:
         connect(channel)

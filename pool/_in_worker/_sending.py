@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class SentCodes:
-    """What the runtime has of the codes of this process.
+    """The codes of this process that the runtime knows, and the pickles that it has of them.
 
     Parameters
     ----------
     gone : callable
-        Told the number of a code that is gone: each call of a function that defines a remote one
-        makes another. Called by any thread, at any time.
+        Called with the number of a code that was freed, by any thread and at any time. Codes
+        come and go: each call of a function that defines a remote function makes a new one.
     """
 
     __slots__ = ("_gone", "_known")
@@ -29,7 +29,7 @@ class SentCodes:
         self._known: WeakKeyDictionary[Code, Any] = WeakKeyDictionary()
 
     def payload(self, code: Code) -> Any:
-        """Return the pickle that the runtime has; None: it does not know that code."""
+        """Return the pickle of a code that the runtime has; None if it does not know the code."""
         return self._known.get(code)
 
     def has_left(self, code: Code, payload: Any) -> None:
@@ -40,7 +40,10 @@ class SentCodes:
 
 
 class Sending:
-    """A code on its way: the runtime knows it as soon as it has left, not before."""
+    """A ``with`` block that sends a code: if it succeeds, the runtime knows the code.
+
+    Its target is the number of the code if the runtime knows that already, else the whole code.
+    """
 
     __slots__ = ("_code", "_payload", "_sent")
 

@@ -9,7 +9,13 @@ if TYPE_CHECKING:
 
 
 class BorrowedStream:
-    """Give the references of a stream one by one."""
+    """Gives the references to the values of a stream one by one.
+
+    Parameters
+    ----------
+    borrower : BorrowedRuntime
+    name : bytes
+    """
 
     def __init__(self, borrower: BorrowedRuntime, name: bytes) -> None:
         self._borrowed = borrower
@@ -20,7 +26,7 @@ class BorrowedStream:
         return self._borrowed.stream_next(self.name, index)
 
     def moment(self, index: int | None) -> ObjectRef:
-        """Return an object that is there when value number `index`, or the end, is known."""
+        """Return an object that gets its value once value number `index`, or the end, is known."""
         return self._borrowed.stream_moment(self.name, index)
 
     def is_over(self, index: int) -> bool:
@@ -28,7 +34,7 @@ class BorrowedStream:
         return self._borrowed.stream_is_over(self.name, index)
 
     def cancel(self, force: bool, recursive: bool) -> None:
-        """Cancel what yields."""
+        """Cancel the task or call that yields the values."""
         self._borrowed.cancel_stream(self.name, force, recursive)
 
     def __del__(self) -> None:

@@ -1,7 +1,7 @@
 """When a worker began and finished its tasks, written where the program can read it.
 
-Two readings of a clock and six words for each task, in memory that both processes have: nothing is
-sent, and what a worker noted is there after it was killed. The oldest entries are overwritten.
+It costs two readings of a clock and six words for each task, in memory that both processes share.
+Nothing is sent, and the entries of a worker that was killed remain. The oldest are overwritten.
 
 Layout of a trace (`pool._transport._journal`): the number of entries that were made, 64 bits;
 names of tasks, a line each, ended by a zero byte; then entries of four doubles: when the task was
@@ -35,7 +35,7 @@ class Trace:
     Parameters
     ----------
     trace : memoryview
-        Of the slot.
+        The memory of the worker's slot for it.
     """
 
     __slots__ = ("_at", "_count", "_entries", "_made", "_names", "_numbers", "_used")
@@ -72,7 +72,7 @@ class Trace:
             entries[at + 3] += 1
 
     def _number(self, name: str) -> int:
-        """Write a name down; its number is that of its line."""
+        """Write a name; return its number, that of its line."""
         line = " ".join(name.split()).encode("utf-8", "replace") + b"\n\0"
         if self._used + len(line) > NAMES_NBYTES:
             # Thousands of names: the last line stands for all others, which are not kept.
@@ -84,7 +84,7 @@ class Trace:
 
 
 class NoTrace:
-    """Take notes of nothing: there is no room for them."""
+    """In place of a `Trace` if the worker has no memory for one."""
 
     def begin(self, submitted: float, name: str) -> None:
         """Do nothing."""
@@ -93,12 +93,12 @@ class NoTrace:
         """Do nothing."""
 
 
-#: That of this process.
+#: The trace of this process.
 trace: Trace | NoTrace = NoTrace()
 
 
 def start(worker: Worker) -> None:
-    """Have the tasks of this worker noted."""
+    """Note the tasks of this worker from now on."""
     global trace
     if worker.trace is not None and isinstance(trace, NoTrace):
         trace = Trace(worker.trace)
@@ -110,7 +110,7 @@ Entry = tuple[str, float, float, float, bool]
 def entries(trace: memoryview) -> list[Entry]:
     """Return the entries of a trace as ``(name, submitted, begun, finished, failed)``.
 
-    Its worker may be writing: what it overwrites just now is left out.
+    The worker may be writing meanwhile: entries that it overwrites just now are left out.
     """
     count = trace[:COUNT_NBYTES].cast("Q")[0]
     if not count:
