@@ -5,8 +5,8 @@ for what lives in the main module or was never given a name that a worker could 
 reducers, for what programs keep as attributes (locks, files, loggers). What is left is
 refused with an error that names the path to the culprit.
 
-Both sides agree on who is who (`_identity`) and share one namespace per module
-(`_namespaces`). A message is a plain pickle, whatever it needs.
+Both sides know functions and classes by the same tokens (`_identity`) and have one namespace per
+module in common (`_namespaces`). A message is a plain pickle, whatever it needs.
 
 * To and from bytes: `_encoding`; `_payloads` for functions, which are pickled once for many
   calls, `_initializers`, `_exceptions`.
@@ -14,12 +14,12 @@ Both sides agree on who is who (`_identity`) and share one namespace per module
   and `_typing` do it. `_shared`: arrays on memory that processes share.
 * What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals
   it uses), `_needs` (what follows from that).
-* What goes before a message: `_preludes`, with `_named` and `_homes` so that what is one object
+* Definitions that precede a message: `_preludes`, with `_named` and `_homes` so that one object
   stays one; `_kept`, `_notes` and `_versions` say for how long a pickle can be used again.
-* What a worker asks for by itself: `_lookups`. What cannot be sent, and where it is: `_culprit`.
+* Globals that a worker asks for: `_lookups`. What cannot be sent, and where it is: `_culprit`.
 
-What every message takes is offered here; the rest is imported from its module, where it is needed.
-See docs/design/messages.md.
+This module offers what every message needs; the rest is imported from its module, where it is
+needed. See docs/design/messages.md.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ __all__ = [
 def notice_imports(
     when_imported: Callable[[str, Callable[[ModuleType], object]], object],
 ) -> None:
-    """Have objects that come become those of modules that are imported later, see `_homes`.
+    """Have objects that arrive become those of modules that are imported later, see `_homes`.
 
     Parameters
     ----------
@@ -80,14 +80,14 @@ def notice_imports(
 
 
 def start_anew() -> None:
-    """Pickle everything as it is now, and not as it was: workers start that have nothing yet."""
+    """Forget the pickles that are kept: new workers are to get everything as it is now."""
     from . import _kept
 
     _kept.clear()
 
 
 def forget_all() -> None:
-    """Let go of the program's objects, which the interpreter is about to take down."""
+    """Drop all references to the program's objects: the interpreter is about to end."""
     from . import _identity, _kept, _namespaces
 
     _kept.clear()
@@ -99,7 +99,7 @@ def __getattr__(name: str) -> object:
     if name == "dumps_exception":
         from ._exceptions import dumps_exception
 
-        # From now on without this detour: a task may raise again.
+        # Kept, so that later calls find it without this function.
         globals()[name] = dumps_exception
         return dumps_exception
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 _newobj: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # missing in typeshed
 
-#: What Enum keeps for itself in a member; the rest is the program's.
+#: Attributes that Enum sets in a member; the others are the program's.
 _MEMBER_NAMES = ("_value_", "_name_", "__objclass__", "_sort_order_")
 
-#: What a new class gets by itself; the descriptors of its slots are left out as well.
+#: Attributes that Python makes for a new class. They are not sent, nor are descriptors of slots.
 _MADE_ANEW = ("__dict__", "__weakref__")
 
-#: What a new Enum class gets by itself, besides.
+#: Attributes that Enum makes for a new class, besides.
 _MADE_BY_ENUM = (
     "_generate_next_value_",
     "_member_names_",
@@ -46,14 +46,14 @@ _MADE_BY_ENUM = (
 
 
 class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # it ships no annotations
-    """Pickle what needs cloudpickle."""
+    """Pickles objects that need cloudpickle."""
 
     def define_class(self, kind: type, entry: Entry) -> Any:
         """Reduce a class to its definition."""
         return _reduce_class(self, kind, entry)
 
     def reduce_other(self, obj: Any, kind: type) -> Any:
-        """Reduce what is left to the reducers that others have registered."""
+        """Reduce an object by the reducers that other libraries have registered."""
         if issubclass(kind, ModuleType):
             from ._modules import reduce_by_value
 
@@ -69,7 +69,7 @@ class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # i
         return reduced
 
     def reduce_class(self, kind: Any) -> Any:
-        """Reduce a class; cloudpickle knows those that are only called builtin."""
+        """Reduce a class; cloudpickle reduces those that only claim to be of `builtins`."""
         reduced = super().reduce_class(kind)
         if reduced is NotImplemented and kind.__module__ == "builtins":
             return cloudpickle.Pickler.reducer_override(self, kind)
@@ -77,7 +77,7 @@ class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # i
 
 
 class BarePickler(ReachPickler):
-    """Pickle without annotations, which may refer to anything and are rarely needed."""
+    """Pickles without annotations, which may refer to anything and are rarely needed."""
 
     annotations = False
 
@@ -97,8 +97,8 @@ def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
     else:
         make, arguments = _reduce_plain(kind, space)
     present = vars(kind)
-    # What comes from a call, like the registry of an ABC, is another object each time;
-    # what the class itself has tells whether it has changed.
+    # Compared by what the class has: `state` holds values made just now, such as the registry of
+    # an ABC, which would look changed each time.
     versions = {name: entry.versions.observe(present, name)[0] or 1 for name in state}
     gone = [name for name in entry.versions.numbers() if name not in present]
     for name in gone:
@@ -122,10 +122,10 @@ def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
 
 
 def _parts_of(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a class is given at first, and what only after that.
+    """Return the attributes that a class gets first, and those that it gets after them.
 
-    The data of a class may be instances of it: ``Point.ORIGIN = Point(0, 0)``. They are unpickled
-    by methods of the class, and these may look at what was written before them.
+    A class may have instances of itself as attributes: ``Point.ORIGIN = Point(0, 0)``. Methods of
+    the class unpickle them, and may use the attributes that the program had set before.
     """
     first = {name: value for name, value in state.items() if _comes_first(name, value)}
     return first, {name: value for name, value in state.items() if name not in first}
@@ -135,12 +135,12 @@ def _comes_first(name: str, value: Any) -> bool:
     kind = type(value)
     if kind in ATOMS:
         return True
-    # What says how the class works, in the words of Python or of a library.
+    # Descriptors and special names: they say how the class works.
     return is_plain(value) and (hasattr(kind, "__get__") or name.startswith("__"))
 
 
 def _reduce_instance(obj: Any, kind: Any) -> Any:
-    """Reduce an instance of a class with a ``__new__`` of its own, if that gets no arguments."""
+    """Reduce an instance whose class has a ``__new__`` of its own that takes no arguments."""
     if entry_of(kind) is None or issubclass(kind, BaseException):
         return NotImplemented
     reduced = obj.__reduce_ex__(5)
@@ -150,7 +150,7 @@ def _reduce_instance(obj: Any, kind: Any) -> Any:
 
 
 class _Attributes:
-    """Some attributes of a class, which has them before what follows is unpickled."""
+    """Some attributes of a class, set as soon as they are unpickled, before what follows."""
 
     __slots__ = ("_reduced",)
 
@@ -184,36 +184,36 @@ def _values_of(kind: type) -> Callable[[], Iterable[Any]]:
 
 
 def _state_of(kind: Any) -> dict[str, Any]:
-    """Return what the class is to be given once it is made."""
+    """Return the attributes that the class is given after it is made."""
     state = {
         name: value
         for name, value in vars(kind).items()
         if name not in _MADE_ANEW and not is_slot(kind, value)
     }
     if hasattr(state.get("__slots__"), "__next__"):
-        del state["__slots__"]  # it has ended
+        del state["__slots__"]  # an iterator, which making the class has used up
     if "_abc_impl" in state:
-        # Registered classes; what was found out with their help, or without, is left behind.
+        # Only the registered classes, without the caches of `isinstance`.
         found = [reference() for reference in abc._get_dump(kind)[0]]  # type: ignore[attr-defined]  # missing in typeshed
         state["_abc_impl"] = [registered for registered in found if registered is not None]
     return state
 
 
 def _reduce_plain(kind: Any, space: dict[str, Any]) -> tuple[Any, Any]:
-    """Return how to make a class that is empty but for its layout."""
+    """Return how to make a class that has only its bases and slots."""
     metaclass, name, _, given, *tracked = _class_getnewargs(kind)
     space = {**given, **space}
     if "__orig_bases__" in vars(kind):
-        # Not in place of the bases: what stands there may make another kind of class of them.
+        # As an attribute, not as the bases: ``__mro_entries__`` might make another class of them.
         space["__orig_bases__"] = kind.__orig_bases__
     return _make_skeleton_class, (metaclass, name, kind.__bases__, space, *tracked)
 
 
 def _reduce_enum(kind: Any, space: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    """Return how to make an Enum class, and what else its members hold.
+    """Return how to make an Enum class, and the attributes of its members.
 
-    Members are not made by the program's own ``__new__`` and ``__init__``, whose arguments
-    nobody knows any more, but from what these have left.
+    Members are not made by the program's own ``__new__`` and ``__init__``, since their arguments
+    are not known any more, but from the values and attributes that these have set.
     """
     native = native_base(kind._member_type_)
     members = {
@@ -253,7 +253,7 @@ def _value_of(data_type: Any, native: Any, member: Any) -> Any:
 
 
 class _Value:
-    """Stands for a value that only its own ``__new__`` could make of what is written."""
+    """Stands for a value of a member that could otherwise be made only by its own ``__new__``."""
 
     __slots__ = ("_native", "_value")
 
@@ -299,17 +299,24 @@ def make_enum(
     namespace["__init__"] = lambda *_: None
     for member, definition in members.items():
         namespace[member] = definition
-    # Not the metaclass's own `__new__`, which has had its say where members were what is written.
+    # Not by the metaclass's own `__new__`: it has done its work where the class was defined.
     made = EnumType.__new__(metaclass, name, bases, namespace)
     for method in ("__new_member__", "__init__"):
         if method in vars(made):
-            # The program's own comes with the state, if it had one.
+            # If the class had a method of this name, it comes with the state.
             type.__delattr__(made, method)
     return made
 
 
 def make_native(native: Any, kind: Any, parts: tuple[Any, list[Any], list[Any]]) -> Any:
-    """Make an instance of a class as the class in C does that it is derived from."""
+    """Make an instance of a class by the methods of `native`, the class in C that it derives from.
+
+    Parameters
+    ----------
+    native, kind : type
+    parts : tuple
+        The arguments of its constructor, items to append, and pairs to set.
+    """
     arguments, items, pairs = parts
     made = native.__new__(kind, *arguments)
     if native.__init__ is not object.__init__:
@@ -322,7 +329,7 @@ def make_native(native: Any, kind: Any, parts: tuple[Any, list[Any], list[Any]])
 
 
 def fill_native(obj: Any, state: dict[str, Any]) -> None:
-    """Give an instance its attributes, whatever its class thinks of that."""
+    """Set the attributes of an instance, without a ``__setattr__`` of its class."""
     for name, value in state.items():
         object.__setattr__(obj, name, value)
 
@@ -339,9 +346,9 @@ def make_class(token: str, up: bool, make: Callable[..., Any], arguments: tuple[
 def _made(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """Make a class without contents.
 
-    Hooks of the program's own classes have done their work there: here they would find a class
-    that has nothing yet, and globals that are still to come. Those of packages may have to know of
-    each class in this process too.
+    Hooks of the program's own classes (``__init_subclass__``, metaclasses) have done their work
+    where the class was defined. Here they would find a class without attributes, and miss globals
+    that have not arrived. Hooks of packages are run: they may have to register the class here too.
     """
     if _has_own_hooks(arguments[0], arguments[2]):
         return _make_quietly(make, arguments)
@@ -359,15 +366,15 @@ def _has_own_hooks(metaclass: Any, bases: tuple[Any, ...]) -> bool:
 
 
 def _is_of_another_layout(made: Any, namespace: dict[str, Any]) -> bool:
-    """Return whether a metaclass has found slots itself, by contents that are still missing."""
+    """Return whether the metaclass has chosen other slots, since the contents are missing."""
     return "__slots__" in namespace and slots_of(made) != namespace["__slots__"]
 
 
 def _make_quietly(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Make a class without the hooks of its bases, which may ask for what is not here.
+    """Make a class without running the hooks of its bases, which may fail here.
 
-    Keywords that only its ``class`` line had, for example. What came of them in the process that
-    defined the class is in the state.
+    They may need keywords of the ``class`` line, for example. What they did in the process that
+    defined the class is part of the state.
     """
     metaclass, name, bases, namespace, *_ = arguments
     owners = _hook_owners(bases)
@@ -382,7 +389,7 @@ def _make_quietly(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         for owner, hook in saved:
             type.__setattr__(owner, "__init_subclass__", hook)
     if issubclass(metaclass, abc.ABCMeta):
-        abc._abc_init(made)  # type: ignore[attr-defined]  # or it would share what its base has
+        abc._abc_init(made)  # type: ignore[attr-defined]  # not shared with its base
     return made
 
 
@@ -402,7 +409,7 @@ def begin_class(
     missing: list[str],
     gone: list[str],
 ) -> bool:
-    """Give a class what makes it work; return whether it was complete before."""
+    """Give a class its first attributes, see `_parts_of`; return whether it was complete before."""
     entry = entry_of(kind)
     knew = entry is not None and entry.knows_state
     if not knew:
@@ -418,7 +425,7 @@ def begin_class(
 
 
 def give_attributes(kind: type, versions: dict[str, int], state: dict[str, Any]) -> None:
-    """Give a class some attributes, as far as they are new."""
+    """Give a class those of some attributes that are newer than what it has."""
     entry = entry_of(kind)
     if entry is not None:
         changed = set(outdated(entry, versions))
@@ -431,8 +438,8 @@ def give_attributes(kind: type, versions: dict[str, int], state: dict[str, Any])
 def new_instance(kind: Any) -> Any:
     """Make an instance without contents.
 
-    A ``__new__`` that returns the one instance there is looks for it in the class. While that has
-    not got it yet, because this is it, it is left alone.
+    A ``__new__`` of a singleton looks for the instance in an attribute of the class. It is not
+    called while attributes of the class are still to come: this may be that very instance.
     """
     entry = entry_of(kind)
     owner = native_base(kind) if entry is not None and entry.missing else kind
@@ -440,7 +447,7 @@ def new_instance(kind: Any) -> Any:
 
 
 def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
-    """Give the members of an Enum class what they hold, if it is new."""
+    """Give the members of an Enum class their attributes, if the class is new here."""
     knew, members, *_ = definition
     if members and not knew:
         for name, attributes in members.items():
@@ -448,13 +455,13 @@ def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
 
 
 def _set_attributes(kind: Any, state: dict[str, Any]) -> None:
-    """Give a class its attributes, whatever its metaclass says of later changes."""
+    """Set attributes of a class, without a ``__setattr__`` of its metaclass."""
     for name, value in state.items():
         if name != "_abc_impl":
             type.__setattr__(kind, name, value)
     if "__firstlineno__" in state:
-        # Python 3.13 takes it away with the next attribute.
+        # Set last: Python 3.13 deletes it when another attribute is set.
         type.__setattr__(kind, "__firstlineno__", state["__firstlineno__"])
     for registered in state.get("_abc_impl") or ():
-        # Past a method of the program's of that name.
+        # Not by `kind.register`, which may be a method of the program's.
         abc.ABCMeta.register(kind, registered)

@@ -1,7 +1,7 @@
 """Find what exactly cannot be sent, once it is clear that something cannot.
 
 The parts of the object are tried one by one, then the parts of the first that fails, and
-so on. That is slow, and nobody waits for it but an error message.
+so on. That is slow, but is done only for an error message.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def explain(obj: Any, refusal: BaseException, up: bool = False) -> CannotSend:
     refusal : exception
         What pickling `obj` raised; used where the search finds nothing better.
     up : bool
-        Whether it was on its way to the parent.
+        Whether `obj` was to be sent to the parent.
     """
     steps = [("", obj)]
     reason = str(refusal)
@@ -48,7 +48,7 @@ def explain(obj: Any, refusal: BaseException, up: bool = False) -> CannotSend:
 
 
 def culprit_of(obj: Any) -> tuple[Any, Any]:
-    """Return what cannot be sent of an object, and what has it (None: nothing, it is `obj`)."""
+    """Return the part of an object that cannot be sent, and what holds it; None if it is `obj`."""
     steps = [("", obj)]
     try:
         _search(steps, up=False)
@@ -58,9 +58,9 @@ def culprit_of(obj: Any) -> tuple[Any, Any]:
 
 
 def _search(steps: list[tuple[str, Any]], up: bool) -> str:
-    """Append the steps that lead to the culprit; return what it says."""
+    """Append the steps that lead to the culprit; return the message of its error."""
     reason = ""
-    held = []  # parts may be made while looking; their ids must stay their own
+    held = []  # keeps parts that were made just now alive, so that their ids are not reused
     seen = {id(steps[-1][1])}
     while len(steps) < _DEEPEST:
         for name, part in _parts(steps[-1][1]):
@@ -94,8 +94,8 @@ def _is(obj: Any, *kinds: type) -> bool:
 def _path(steps: list[tuple[str, Any]]) -> str:
     """Return the path in the program's words.
 
-    It begins at the first object that is more than a container: where that one is among
-    the arguments, the caller knows better.
+    It begins at the first object that is not a mere container. The caller names the argument
+    that contains this object.
     """
     first = next((index for index, (_, obj) in enumerate(steps) if not _is(obj, *_CONTAINERS)), 0)
     if first == len(steps) - 1 and first:

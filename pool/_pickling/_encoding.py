@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-#: Immutable types whose objects nothing else can be reached from.
+#: Immutable types whose objects refer to no others.
 ATOMS: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
 
 #: Up to this many items, looking at each is cheaper than making a pickler of our own.
 _SHORT = 16
 
-#: How pickle and the objects themselves say that something cannot be pickled. What else
-#: an object raises is its own error and reaches the caller as it is.
+#: Exceptions by which pickle and the objects themselves say that something cannot be pickled. Any
+#: other exception is an error of the object, and reaches the caller as it is.
 REFUSALS = (
     _pickle.PicklingError,
     TypeError,
@@ -38,12 +38,12 @@ REFUSALS = (
     OSError,
 )
 
-#: How the RuntimeErrors of multiprocessing's own objects, and the ValueErrors of ctypes' read.
+#: Words in the RuntimeErrors of multiprocessing's objects and the ValueErrors of ctypes'.
 _STANDARD_REFUSALS = ("through inheritance", "between processes", "objects containing pointers")
 
 
 class CannotSend(_pickle.PicklingError, TypeError):
-    """Say what cannot be sent, and where it is.
+    """Something cannot be sent: the error says what, and where it is.
 
     Also a `TypeError`, which is what plain pickling raises in most such cases.
 
@@ -56,7 +56,7 @@ class CannotSend(_pickle.PicklingError, TypeError):
     what : str
         What was to be sent: ``"argument 1 of f"``; may be empty.
     reason : str
-        What the culprit said.
+        The message of the culprit's error.
     """
 
     __module__ = "pool"
@@ -74,7 +74,7 @@ class CannotSend(_pickle.PicklingError, TypeError):
         return ": ".join(parts)
 
     def about(self, what: str) -> CannotSend:
-        """Return the same error, saying what was to be sent."""
+        """Return the same error with `what`, which names what was to be sent."""
         error = CannotSend(self.path, self.culprit_type, self.reason, what)
         error.__cause__ = self.__cause__
         return error
@@ -87,15 +87,19 @@ def dumps_to_worker(obj: object, inherited: int | None = None, throughout: bool 
     ----------
     obj : object
     inherited : int, optional
-        Globals on shared memory are shared (see `_shared`), those without a name if they are
-        numbered below. By default they are copied.
+        Globals on shared memory are shared (see `_shared`); anonymous memory only if its number
+        is below this. By default they are copied.
     throughout : bool
-        Share what `obj` itself has, too, and nothing by its name.
+        Whether memory of `obj` itself is shared too; then all by inheritance, none by its name.
+
+    Returns
+    -------
+    Encoded
 
     Raises
     ------
     CannotSend
-        If that is not possible. Errors of the object's own reach the caller unchanged.
+        If it cannot be pickled. Errors of the object's own reach the caller unchanged.
     """
     return _dumps(obj, False, inherited, throughout)
 
@@ -103,13 +107,14 @@ def dumps_to_worker(obj: object, inherited: int | None = None, throughout: bool 
 def dumps_to_parent(obj: object) -> Encoded:
     """Pickle `obj` for the process that sent the task.
 
-    What came from there goes back as itself. Raises as `dumps_to_worker`.
+    Functions and classes that came from there go back as the same objects. Raises what
+    `dumps_to_worker` raises.
     """
     return _dumps(obj, True)
 
 
 def with_names(data: bytes, buffers: list[Any], pairs: Iterable[tuple[str, str]]) -> Encoded:
-    """Return a pickle that somebody else has made as a message, with what it names before it.
+    """Return a pickle made by other code as a message, preceded by the definitions it names.
 
     Parameters
     ----------
@@ -125,7 +130,7 @@ def with_names(data: bytes, buffers: list[Any], pairs: Iterable[tuple[str, str]]
 
 
 def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
-    """Rebuild what one of the functions above was given.
+    """Rebuild the object that one of the functions above was given.
 
     Parameters
     ----------
@@ -153,7 +158,7 @@ def _dumps(obj: Any, up: bool, inherited: int | None = None, throughout: bool = 
 
 
 def _dumps_late(obj: Any, up: bool, inherited: int | None, throughout: bool) -> Encoded:
-    """Pickle what `FastPickler` could not, or say why it cannot be pickled."""
+    """Pickle an object that `FastPickler` could not, or raise an error that names the culprit."""
     try:
         return attempt_late(
             lambda pickler_class: encode_with(pickler_class, obj, up, inherited, throughout)
@@ -162,7 +167,7 @@ def _dumps_late(obj: Any, up: bool, inherited: int | None, throughout: bool) -> 
         if isinstance(refusal, RuntimeError | ValueError) and not any(
             words in str(refusal) for words in _STANDARD_REFUSALS
         ):
-            raise  # not the standard's word, which can be helped, but the object's own
+            raise  # not one of the standard's refusals, but an error of the object's own
         from ._culprit import explain
 
         raise explain(obj, refusal, up) from refusal
@@ -176,14 +181,14 @@ def encode_with(
     throughout: bool = False,
     named: NamedValues | None = None,
 ) -> Encoded:
-    """Pickle `obj`, and before it what it needs; what is `named` arrives under its name."""
+    """Pickle `obj`, preceded by what it needs; objects in `named` arrive under their names."""
     file = BytesIO()
     buffers: list[memoryview] = []
     if named is not None and named.containers:
         pickler_class = looking_for_containers(pickler_class)
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     pickler.up = up
-    pickler.meant = not up  # the parent has had what a function from there may mean
+    pickler.meant = not up  # the parent has its globals already, see `_meant`
     if named is not None:
         pickler.named = named.instances
         pickler.containers = named.containers
