@@ -1,10 +1,10 @@
 """Functions and classes that several processes know by a token.
 
-An object that travels by value would get a twin with each trip. So each one that a
-program can name or meet twice has a token, given by the process where it was made. Who
-knows the token already takes the object that is there: `isinstance` holds, ``except``
-catches, an Enum member is itself, and what tasks left in a function's attributes or
-`lru_cache` is found again.
+An object that travels by value would get a copy with each message. So each one that a
+program can name or meet twice has a token, given by the process where it was made. A receiver
+that knows the token takes the object that it has: `isinstance` holds, ``except`` catches, an
+Enum member stays one object, and tasks find again what earlier ones have left in a function's
+attributes or `lru_cache`.
 
 Objects are held weakly here. In a worker their namespace and the last preludes hold them.
 """
@@ -43,7 +43,8 @@ class Entry:
     applied : dict of str to int
         The version of each attribute that this process has got from its parent.
     made_here : bool
-        Whether the object is complete without any definition.
+        Whether this process, or one that it was forked from, has made the object, so that no
+        definition need arrive.
     above : bool
         Whether this process's parent knows the object by this token.
     missing : set of str or None
@@ -76,7 +77,7 @@ class Entry:
 
 _by_identity: dict[int, Entry] = {}
 _by_token: dict[str, Entry] = {}
-# A signal handler, or a finalizer, may submit from within the lines that hold it.
+# Reentrant: a signal handler or a finalizer may pickle while its own thread holds it.
 _lock = RLock()
 _prefix = ""
 _count = 0
@@ -134,9 +135,9 @@ def _new_token() -> str:
 
 
 def outdated(entry: Entry, versions: dict[str, int]) -> list[str]:
-    """Return the attributes that the sender has changed since; take note of them."""
+    """Return the attributes of which the sender has a newer version; note these versions."""
     applied = entry.applied
-    # What this process has sent itself came back unchanged, if at all, as version 1.
+    # Attributes that this process has sent itself come back as version 1 if they are unchanged.
     known = (
         {**dict.fromkeys(entry.versions.numbers(), 1), **applied} if entry.made_here else applied
     )
@@ -181,8 +182,8 @@ def attributes(obj: Any) -> dict[str, Any]:
 def _introduce_main() -> None:
     """Give tokens to what the main module defines, just before a fork.
 
-    The child may become a worker that inherits all this. Then both must agree on who is
-    who, and the parent can tell later what has changed since.
+    The child may become a worker that inherits these objects. Then both have the same tokens for
+    them, and the parent can tell later which attributes have changed since.
     """
     introduce_all("__main__", "__mp_main__")
 
@@ -227,8 +228,8 @@ def _quietly(function: Callable[[], None]) -> Callable[[], None]:
         try:
             function()
         except Exception:
-            # A main module with odd objects in it; at worst something gets a twin. An
-            # error here would be printed at every fork of the program.
+            # An odd object in the main module has raised it. At worst a worker gets a second copy
+            # of some object. An error here would be printed at every fork of the program.
             return
 
     return run

@@ -1,8 +1,8 @@
-"""The initializer and its arguments: what the program has a name for arrives under that name.
+"""The initializer and its arguments: globals of the program among them arrive as globals.
 
-``Pool(2, init, (cache,))`` hands a global to `init` that tasks read by its name. In forked
-workers both are one object; so they are here. The arguments of tasks are copies instead,
-as everywhere.
+``Pool(2, init, (cache,))`` passes a global to `init`, and tasks read it by its name. In forked
+workers both are one object, and so they are here. Arguments of tasks, in contrast, are always
+copies.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def dumps_initializer(
     Raises
     ------
     Exception
-        If that is not possible: they have to be inherited.
+        If they cannot be pickled: then workers have to inherit them.
     """
     whole = (initializer, tuple(initargs))
     named = _named_in_main()

@@ -1,11 +1,11 @@
 """Pickles that are kept to be used again, each for as long as it is worth its memory.
 
 A pickle of a function holds the globals that the function uses, and these may be all the
-data of a program. The program frees them by binding the name anew, by deleting the
-function, by ending its pools; what is kept here must not hold on to them then. So what is
-large goes when something that it was made of dies, when another pickle is about to be
-kept, when garbage is collected, and with the last pool. What is small may wait until it
-is pushed out by others.
+data of a program. The program frees them by binding the name anew, by deleting the function or
+by ending its pools. The pickles kept here must not keep such data then. So a large pickle that is
+no longer valid is dropped when an object that it was made of dies, when garbage is collected, and
+with the last pool; and the oldest large ones are dropped when there are too many bytes of them.
+Small ones stay until they are pushed out by others.
 """
 
 from __future__ import annotations
@@ -21,28 +21,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from typing import Any
 
-#: From this size on, a pickle is let go of as soon as it is of no more use.
+#: Size in bytes from which a pickle is dropped as soon as it is not valid any more.
 LARGE = OUT_OF_BAND_MIN
 
-#: Bytes of large pickles in one table. The last one is kept whatever its size: a program
-#: that calls one function over and over would have to pickle its data each time.
+#: Bytes of large pickles in one table, at most. The latest is kept whatever its size: otherwise a
+#: program that calls one function over and over would pickle its data each time.
 LARGE_KEPT = 64 << 20
 
 
 class Kept:
-    """Pickles by what they were made of; they have ``nbytes``, ``is_current()``, ``let_go()``.
+    """A table of pickles, by what they were made of.
+
+    Its items have ``nbytes``, ``is_current()`` and ``let_go()``.
 
     Parameters
     ----------
     number : int, optional
-        How many there may be; the oldest go first.
+        How many there may be; the oldest are dropped first.
     """
 
     def __init__(self, number: int | None = None) -> None:
         self._number = number
         self._items: dict[Hashable, Any] = {}
         self._large: dict[Hashable, Any] = {}
-        #: Returns what is kept under a key, current or not, or None; on the way of every call.
+        #: Returns the item under a key, current or not, or None. Each call of a Pool uses it.
         self.get: Callable[[Hashable], Any] = self._items.get
         _tables.append(self)
 
@@ -50,7 +52,7 @@ class Kept:
         return len(self._items)
 
     def put(self, key: Hashable, item: Any) -> None:
-        """Keep an item, the youngest of all from now on."""
+        """Keep an item, as the youngest of all."""
         self.drop(key)
         self._items[key] = item
         if item.nbytes >= LARGE:
@@ -70,30 +72,30 @@ class Kept:
             self.drop(key)
 
     def drop(self, key: Hashable, item: object = None) -> None:
-        """Let go of what is kept under a key; of nothing else than `item`, if that is given."""
+        """Drop the item under a key; if `item` is given, only if it is that one."""
         if item is None or self._items.get(key) is item:
             self._items.pop(key, None)
             self._large.pop(key, None)
 
     @property
     def holds_large(self) -> bool:
-        """Whether anything large is among it."""
+        """Whether any item is large."""
         return bool(self._large)
 
     def sweep(self) -> None:
-        """Let go of what is large and no longer current."""
+        """Drop large items that are no longer current."""
         for key, item in list(self._large.items()):
             if not item.is_current():
                 self.drop(key, item)
 
     def drop_large(self) -> None:
-        """Let go of all that is large, and of what it was made of."""
+        """Drop all large items, and the values that they were made of."""
         for key, item in list(self._large.items()):
             self.drop(key, item)
             item.let_go()
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop all items."""
         self._items.clear()
         self._large.clear()
 
@@ -102,7 +104,7 @@ _tables: list[Kept] = []
 
 
 def sweep() -> None:
-    """Let go of large pickles that are no longer current, and of values that no name has."""
+    """Drop large pickles that are no longer current, and values that have lost their names."""
     _sweep()
     _listen()
 
@@ -114,18 +116,17 @@ def _sweep() -> None:
 
 
 def drop_large() -> None:
-    """Let go of all large pickles: no pool is left that might use them again."""
+    """Drop all large pickles: no pool is left that might use them again."""
     for table in _tables:
         table.drop_large()
     sweep()
 
 
 def clear() -> None:
-    """Let go of everything.
+    """Drop all pickles: the program ends, or workers start.
 
-    Since the program ends, and its objects with it; or since workers start. What is kept is known
-    to be of the very objects that the program has, but they may have other contents by now, and
-    new workers are to have those: forked ones would.
+    The pickles are of objects that the program still has, but the contents of these may have
+    changed. New workers are to have the contents as they are now, as forked ones would.
     """
     for table in _tables:
         table.clear()
@@ -133,10 +134,10 @@ def clear() -> None:
 
 
 def _listen() -> None:
-    """Hear of collections as long as there is something large to let go of.
+    """Have the garbage collector call `_collected` as long as a large pickle is kept.
 
-    Nobody tells when a name is bound anew. A collection is a moment at which memory is
-    looked for. While nothing large is kept, that is not to cost anything.
+    Nothing tells this module when a name is bound anew, but at a collection memory is being
+    looked for. While nothing large is kept, collections cost nothing.
     """
     wanted = any(table.holds_large for table in _tables)
     if wanted != (_collected in gc.callbacks):
@@ -148,4 +149,5 @@ def _listen() -> None:
 
 def _collected(phase: str, info: dict[str, int]) -> None:
     if phase == "stop" and info["generation"] > 0:
-        _sweep()  # and stay: the collector would pass over whoever comes next in its list
+        # Without `_listen`: if this removed itself, the collector would skip the next callback.
+        _sweep()

@@ -1,14 +1,14 @@
-"""Globals that a worker looks up in its main module and does not have: its parent is asked.
+"""Globals that a worker looks up in its main module and lacks: it asks its parent for them.
 
 Functions bring the globals that they use. But ``import __main__`` in a module of the
 program's, ``getattr(sys.modules[name], ...)``, and every plain pickle that mentions a class
-of the main module (a file, a value of a manager) look there without any function that could
-tell. The main module of a worker therefore has a ``__getattr__`` (PEP 562): what is not
-there is asked for, at that moment, and bound like what comes with a function.
+of the main module (a file, a value of a manager) look there without a function whose code names
+the global. The main module of a worker therefore has a ``__getattr__`` (PEP 562): it asks for a
+name that is missing, and binds the answer like a global that comes with a function.
 
-What was asked for once is wanted again. If it is small it goes with functions from then on,
-so that a worker has it as it is when the function is called; of what is large a worker is
-told that it has changed, and asks again.
+A global that was asked for once is likely to be used again. If it is small, it goes with
+functions from then on, so that a worker has it as it is when the function is called. If it is
+large, the worker is told when it has changed, and asks again.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
 
     from store._codec import Encoded
 
-#: What an answer says: there is no such name; it is bound when the payload is loaded; it is the
-#: payload; it cannot be sent, because of the payload.
+#: Kinds of answers: there is no such name; loading the payload binds it; the payload is its value;
+#: it cannot be sent, and the payload is the error.
 NONE = 0
 BOUND = 1
 VALUE = 2
 REFUSED = 3
 
-#: In the place of a name: which names there are.
+#: In place of a name: asks for a list of all names.
 _ALL = "*"
 
-#: What the main module of a worker has of us.
+#: Names that this library has put into the main module of a worker.
 _OURS = frozenset({"__getattr__", "__dir__"})
 
 
 def look_up(name: str) -> Any:
-    """Return a global of the parent's main module: the ``__getattr__`` of this one's.
+    """Return a global of the parent's main module; the ``__getattr__`` of the main module here.
 
     Raises
     ------
     AttributeError
-        If there is none, or it cannot be sent.
+        If the parent has none of this name, or cannot send it.
     """
     complaint = f"module '__main__' has no attribute {name!r}"
     ask = _namespaces.ask
@@ -68,9 +68,9 @@ def look_up(name: str) -> Any:
 
 
 def list_names() -> list[str]:
-    """Return the names that the main module has here or in the parent: the ``__dir__`` of this one.
+    """Return the names that the main module has here or in the parent; its ``__dir__`` here.
 
-    A worker may have set some of its own.
+    A worker may have set names of its own.
     """
     names = {*vars(sys.modules["__main__"])}.difference(_OURS)
     answer, blobs = (NONE, []) if _namespaces.ask is None else _namespaces.ask(_ALL)
@@ -80,7 +80,13 @@ def list_names() -> list[str]:
 
 
 def dumps_name(name: str) -> tuple[int, Encoded | None]:
-    """Answer a worker that has looked up a name; never raises."""
+    """Return the answer to a worker that has looked up a name; never raises.
+
+    Returns
+    -------
+    (int, Encoded or None)
+        The kind of the answer, and its payload.
+    """
     try:
         main = sys.modules["__main__"]
         if name == _ALL:
@@ -88,7 +94,8 @@ def dumps_name(name: str) -> tuple[int, Encoded | None]:
         names = vars(main)
         if name not in names:
             try:
-                # Asks further up, or is the program's own way to make names.
+                # This process is a worker itself and asks its parent, or the main module has a
+                # `__getattr__` of the program's.
                 value = getattr(main, name)
             except AttributeError:
                 return NONE, None
