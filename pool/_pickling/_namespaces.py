@@ -1,9 +1,9 @@
 """One namespace per module that travels by value.
 
-All functions of such a module share the namespace of that name in a worker, so that what
-an initializer sets there is seen by the tasks. A name that a function uses is written
-there when it is absent, or when the sender has bound it to another object since; what an
-initializer or a task has set stays otherwise.
+All functions of such a module share the namespace of that name in a worker, so that tasks see
+the globals that an initializer has set. A name that a function uses is written there if it is
+absent, or if the sender has bound it to another object since. Otherwise the value that an
+initializer or a task has set stays.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ if TYPE_CHECKING:
 #: Namespaces of scopes that are registered nowhere else.
 _modules: dict[str, ModuleType] = {}
 
-#: For each scope, the versions of its names: as counted for our workers, and as received.
+#: For each scope, the versions of its names: those that this process counts for its workers, and
+#: those that it has received from its parent.
 _sent: dict[str, Versions] = {}
 _applied: dict[str, dict[str, int]] = {}
 
-#: The mark of what was written under a name. It tells whether that is still there.
+#: For each name that was received, the mark of its value: whether it still has that.
 _written: dict[tuple[str, str], Mark] = {}
 
 
-#: Names of scopes that came because this process had asked for them.
+#: Names of scopes that this process has asked for, and that no function relies on.
 _looked_up: set[tuple[str, str]] = set()
 
 
 def main_facts() -> bytes:
-    """Return what this process's main module says of itself."""
+    """Return the pickled facts about the main module of this process, see `_facts`."""
     return facts_of(getattr(sys.modules.get("__main__"), "__dict__", {}))
 
 
@@ -50,7 +51,7 @@ def install_main(facts: bytes) -> None:
     Parameters
     ----------
     facts : bytes
-        What the parent's main module says of itself.
+        What `main_facts` has returned in the parent.
     """
     module = sys.modules["__main__"] = _new_module("__main__", facts)
     vars(module)["__getattr__"] = _look_up
@@ -59,12 +60,12 @@ def install_main(facts: bytes) -> None:
     _sent.pop("__main__", None)
 
 
-#: Asks the parent for a name; returns what the answer says, see `_lookups`, and its payload.
+#: Asks the parent for a name; returns the kind of the answer, see `_lookups`, and its payload.
 ask: Callable[[str], tuple[int, list[Any]]] | None = None
 
 
 def look_up_with(function: Callable[[str], tuple[int, list[Any]]] | None) -> None:
-    """Have names that the main module lacks asked for by a function; None: by nobody."""
+    """Set the function that asks for names that the main module lacks; None: none asks."""
     global ask
     ask = function
 
@@ -92,7 +93,7 @@ def _new_module(name: str, facts: bytes) -> ModuleType:
 def open_scope(
     key: str, name: str, by_import: bool, facts: bytes, package: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return the globals of a scope, which is made if it is not there.
+    """Return the globals of a scope; make the scope if it does not exist.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ def versions_of(key: str) -> Versions:
 
 
 def let_go_of_values() -> None:
-    """Keep no value alive that a name had when it was sent, and has no longer."""
+    """Drop the values of names, kept since they were sent, that the names no longer have."""
     for key, versions in list(_sent.items()):
         names = namespace(key)
         if names is not None:
@@ -155,12 +156,12 @@ def clear() -> None:
 
 
 def is_from_above(key: str, name: str) -> bool:
-    """Return whether the parent process is known to have this name."""
+    """Return whether the parent is known to have this name: it was received or inherited."""
     return name in _applied.get(key, ())
 
 
 def bind(names: dict[str, Any], key: str, name: str, version: int, value: Any) -> None:
-    """Write a name that the parent sent, if it is absent or has changed there."""
+    """Write a name that the parent sent, if it is absent here or has changed in the parent."""
     applied = _applied.setdefault(key, {})
     known = applied.get(name)
     applied[name] = version if known is None else max(version, known)
@@ -179,7 +180,7 @@ def bind_at_home(
     version: int,
     value: Any,
 ) -> None:
-    """Do as `bind`, with an object that the sender has imported from a module by its name."""
+    """Do as `bind` for an object that the sender had imported from a module, see `_homes`."""
     bind(names, key, name, version, value)
 
     def rebind(found: Any) -> None:
@@ -192,7 +193,7 @@ def bind_at_home(
 
 
 def note_looked_up(key: str, name: str) -> None:
-    """Note that a name was asked for: no function here is known to rely on it."""
+    """Note that a name was asked for, and that no function that uses it has arrived."""
     _looked_up.add((key, name))
 
 
@@ -213,18 +214,18 @@ def is_written(key: str, name: str, version: int, value: Any) -> bool:
 
 
 def bind_absent(names: dict[str, Any], name: str, value: Any) -> None:
-    """Write a name that a worker sent: nothing that this process has is overwritten."""
+    """Write a name that a worker sent, unless this process has it."""
     names.setdefault(name, value)
 
 
 def _after_fork_in_child() -> None:
-    look_up_with(None)  # the connection is that of the process which has forked
-    _applied.clear()  # what comes from now on is counted by the process that forked
+    look_up_with(None)  # the connection belongs to the process that has forked this one
+    _applied.clear()  # names now come from that process, which counts versions of its own
     _written.clear()
     for key, versions in _sent.items():
         versions.reset_lock()
         _applied[key] = versions.numbers()
-        # What the fork has inherited is what the parent means by these names.
+        # The values that the fork has inherited are those that the parent has sent or would send.
         names = namespace(key) or {}
         _written.update(
             {(key, name): mark(names[name]) for name in versions.numbers() if name in names}

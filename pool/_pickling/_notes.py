@@ -1,4 +1,4 @@
-"""What a pickle that is kept depends on, and what that is now."""
+"""The values that a kept pickle depends on, to see whether they are still the same."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Notes:
     """
 
     def __init__(self) -> None:
-        #: For each scope, by its key: what returns its module, and names of it.
+        #: For each scope, by its key: a function that returns its module, and names in it.
         self._names: dict[str, tuple[Callable[[], Any], list[str]]] = {}
         self._functions: list[Any] = []
         self._others: list[Callable[[], Iterable[Any]]] = []
 
     def add_name(self, key: str, names: dict[str, Any], name: str) -> None:
-        """Depend on what a name of a scope is bound to."""
+        """Depend on the value of a name of a scope."""
         known = self._names.get(key)
         if known is None:
             known = self._names[key] = (_module_with(names), [])
@@ -48,7 +48,7 @@ class Notes:
         self._others.append(values)
 
     def names(self) -> Iterator[tuple[str, str]]:
-        """Yield the key of the scope, and the name, of each of those."""
+        """Yield ``(key of the scope, name)`` for each name that it depends on."""
         for key, (_, names) in self._names.items():
             for name in names:
                 yield key, name
@@ -58,7 +58,7 @@ class Notes:
         self._functions.append(ref(func))
 
     def add(self, values: Callable[[], Iterable[Any]]) -> None:
-        """Depend on whatever `values` returns."""
+        """Depend on the values that `values` returns."""
         self._others.append(values)
 
     def functions(self) -> list[Any]:
@@ -66,7 +66,7 @@ class Notes:
         return [func for func in [reference() for reference in self._functions] if func is not None]
 
     def values(self) -> list[Any]:
-        """Return what everything is now.
+        """Return all values that it depends on, as they are now.
 
         Raises
         ------
@@ -94,10 +94,10 @@ class Notes:
 
 
 def _module_with(names: dict[str, Any]) -> Callable[[], Any]:
-    """Return what returns the module of a namespace without keeping it alive.
+    """Return a function that returns the module of a namespace, without keeping that alive.
 
-    At the end of a program the interpreter clears the main module. It must not find that
-    a library holds its names: the program's objects would lose their finalizers.
+    At the end of a program the interpreter frees the main module. If a library held its namespace
+    then, finalizers of the program's objects would not run.
     """
     module = sys.modules.get(names.get("__name__", ""))
     if module is not None and module.__dict__ is names:
@@ -108,7 +108,7 @@ def _module_with(names: dict[str, Any]) -> Callable[[], Any]:
 
 
 class _StandIn:
-    """Has a namespace as a module has it."""
+    """Has a namespace as its ``__dict__``, like a module."""
 
 
 _missing = repeat(MISSING)

@@ -27,20 +27,20 @@ _HEAPTYPE = 1 << 9
 #: Verdicts, each with the module object that it is about.
 _verdicts: dict[str, tuple[Any, bool]] = {}
 
-#: Modules whose things have been sent by value. They stay so: the worker has a namespace
-#: of that name now, and a later import by name would give every class a twin.
+#: Modules whose functions and classes were sent by value. They always are from then on: workers
+#: have a namespace of that name, and importing the module would make a second copy of each class.
 _by_value: set[str] = set()
 
-#: What loaders have made of importable modules, by their names.
+#: Importable modules that their loaders have changed, by name; see `_rewritten`.
 rewritten: dict[str, Rewritten] = {}
 
-#: Scopes made for globals that are not those of a registered module, and their number.
+#: The global that marks a namespace of no registered module as a scope, and how many there are.
 _MARKER = "__actorpool_scope__"
 _marked = 0
 
 
 class Scope:
-    """The globals that a function belongs to, as a name that both sides understand.
+    """The globals of a function, as a name that both sides know.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Scope:
     importable : bool
         Whether the worker imports the module instead of getting names one by one.
     facts : bytes
-        What the module says of itself, where the worker has to make it.
+        Its special globals, see `_facts`, if the worker has to make the module.
     package : Scope or None
         Its package, if the worker cannot import that either.
     """
@@ -80,10 +80,10 @@ _scopes: dict[tuple[str, bool], Scope] = {}
 
 
 def scope_of(names: dict[str, Any]) -> Scope | None:
-    """Return the scope whose globals are `names`, or None if they are nobody's.
+    """Return the scope whose globals are `names`, or None if they belong to no module.
 
-    Nobody's are those of generated code (``exec`` with a dict of its own); they are sent
-    along with each function.
+    That is so for generated code (``exec`` with a dict of its own); such globals are sent along
+    with each function.
     """
     name = names.get("__name__")
     if not isinstance(name, str):
@@ -117,7 +117,7 @@ def _by_value_scope(key: str, name: str, names: dict[str, Any]) -> Scope:
         return Scope(key, name, False)  # every worker has one
     package = names.get("__package__")
     if not isinstance(package, str) or package == name or _is_initializing(package):
-        package = ""  # none; or one that workers can import, if only they need not
+        package = ""  # none, or it is one; or one being imported now, which workers can import
     above = None if not package or importable(package) else scope_of_module(package)
     return Scope(key, name, False, facts_of(names), above)
 
@@ -140,7 +140,7 @@ def canonical(name: str) -> str:
 def is_named(obj: Any) -> bool:
     """Return whether a function or class can be sent as a name."""
     if isinstance(obj, type) and not obj.__flags__ & _HEAPTYPE:
-        return True  # built in: there is no other way, and pickle knows their names
+        return True  # built in: pickle knows the names of these, and there is no other way
     name = obj.__module__
     if name == "__main__" or not isinstance(name, str) or not importable(name):
         return False
@@ -157,7 +157,7 @@ def is_named(obj: Any) -> bool:
 def is_definition(value: Any) -> bool:
     """Return whether `value` is a function or a class.
 
-    It is not asked for its class: proxies lie about that, and may fail.
+    By `type` and not by `isinstance`: proxies claim to be of another class, and may raise.
     """
     kind = type(value)
     return kind is FunctionType or kind is LruType or issubclass(kind, type)
@@ -171,26 +171,26 @@ def innermost(obj: Any) -> Any:
 
 
 def is_by_value(names: dict[str, Any]) -> bool:
-    """Return whether a function with these globals travels by value, whatever name it bears.
+    """Return whether a function with these globals travels by value, whatever its name.
 
-    The program may have put it into a module that it did not write, in place of a function
-    whose name it has taken over (`functools.wraps`). A worker would find that one.
+    The program may have replaced a function of some installed module by one of its own that has
+    taken over the name (`functools.wraps`). By that name a worker would find the original.
     """
     name = names.get("__name__")
     if not isinstance(name, str):
-        return False  # generated, by a decorator for instance
+        return False  # generated code, by a decorator for instance
     module = sys.modules.get(name)
     if getattr(module, "__dict__", None) is names:
         return not importable(name)
     if module is None or canonical(name) == "__main__":
         return scope_of(names) is not None
-    return _MARKER in names  # else its module has put something else in its own place
+    return _MARKER in names  # otherwise its module has replaced itself in `sys.modules`
 
 
 def is_wrapped(obj: Any) -> bool:
-    """Return whether its module has, under its name, something that stands for this class.
+    """Return whether a class was replaced in its module by an object that wraps it.
 
-    A decorator put it there, and `__wrapped__` leads to the class, as `functools.wraps` has it.
+    A decorator does so; `__wrapped__` of that object is the class, as with `functools.wraps`.
     """
     name = obj.__module__
     if name == "__main__" or not isinstance(name, str) or not importable(name):
@@ -203,15 +203,15 @@ def is_wrapped(obj: Any) -> bool:
 
 
 def wrapped_in(name: str, qualname: str) -> Any:
-    """Return the class of which `is_wrapped` was true in another process."""
+    """Return the wrapped class of a module, for which `is_wrapped` was true in another process."""
     __import__(name)
     return resolve(sys.modules[name].__dict__, qualname).__wrapped__
 
 
 def _offered(module: ModuleType, qualname: str) -> Any:
-    """Return what a module has under a name that it gives away when asked, or None (PEP 562).
+    """Return the object that a module's ``__getattr__`` (PEP 562) returns for a name, or None.
 
-    Packages that import late do so, and let their classes bear the package's name.
+    Packages that import their modules late have one; their classes bear the package's name.
     """
     first = qualname.partition(".")[0]
     try:
@@ -221,7 +221,7 @@ def _offered(module: ModuleType, qualname: str) -> Any:
 
 
 def resolve(names: dict[str, Any], qualname: str) -> Any:
-    """Return what a dotted name leads to in a module's globals, or None."""
+    """Return the object that a dotted name has in a module's globals, or None."""
     if "." not in qualname:
         return names.get(qualname)
     first, *rest = qualname.split(".")
@@ -243,7 +243,7 @@ def importable(name: str) -> bool:
     if module is None or name in ("__main__", "__mp_main__") or name in _by_value:
         return False
     if _is_initializing(name):
-        return False  # not for ever: no verdict to keep
+        return False  # not kept as a verdict, since it will change
     verdict = _is_importable(name, module)
     _verdicts[name] = (module, verdict)
     return verdict
@@ -279,8 +279,7 @@ def _may_be_odd(name: str, names: dict[str, Any], folders: set[str]) -> bool:
 def _is_initializing(name: str) -> bool:
     """Return whether the module, or a package that it is in, is being imported now.
 
-    A worker that imported it would run what runs here at this moment: the line that
-    makes a Pool.
+    A worker that imported it would run its code, which in this process makes a Pool just now.
     """
     while name:
         spec = getattr(sys.modules.get(name), "__spec__", None)
@@ -300,7 +299,7 @@ def _is_importable(name: str, module: ModuleType) -> bool:
         return False
     found = _find(name, getattr(sys.modules.get(parent), "__path__", None))
     if found is None:
-        # Made by its package while that is imported, as `six.moves` is.
+        # Without a file: its package makes it when that is imported, as with `six.moves`.
         return spec is None and bool(parent)
     if not _same_file(found.origin, origin):
         return False
@@ -309,13 +308,13 @@ def _is_importable(name: str, module: ModuleType) -> bool:
 
 
 def _note_rewritten(name: str, module: ModuleType, spec: Any, file: Any) -> None:
-    """Note what a loader that is not importlib's own has made of a module of the program's."""
+    """Note how a loader that is not importlib's own has changed a module of the program's."""
     rewritten.pop(name, None)
     loader = getattr(spec, "loader", None)
     if loader is None or is_usual(loader) or type(file) is not str:
         return
     if {"site-packages", "dist-packages"} & set(file.split("/")):
-        return  # of an installed package, which is large, and whose own affair that is
+        return  # of an installed package: too large to compare, and not the program's own code
     from ._rewritten import compare
 
     found = compare(module, file, _is_known_elsewhere)
@@ -334,7 +333,7 @@ def _find(name: str, path: Any) -> Any:
     for finder in list(sys.meta_path):
         try:
             found = finder.find_spec(name, path)
-        except Exception:  # somebody else's finder, asked for nothing but its opinion
+        except Exception:  # a finder of another library; its error does not matter here
             continue
         if found is not None:
             return found
