@@ -1,4 +1,4 @@
-"""Functions, pickled once for as long as they stay what they are."""
+"""Functions, pickled once as long as neither they nor the globals that they use change."""
 
 from __future__ import annotations
 
@@ -32,25 +32,26 @@ class FunctionPayload:
     ----------
     encoded : Encoded
     stateless : bool
-        Whether a worker may unpickle it once and call that for every task. Otherwise it
-        is to be unpickled for each chunk, since a program can see the difference: an
-        instance that counts its calls, a closure that remembers.
+        Whether a worker may unpickle it once and use the function for all tasks. Otherwise it has
+        to be unpickled for each chunk, since a program can see the difference: an instance that
+        counts its calls, a closure with variables.
     inherits : int
-        Only workers can have it that have inherited what is numbered below (see `_shared`).
+        Workers must have inherited all shared memory with lower numbers (see `_shared`).
+    companions : object
+        For the caller of `dumps_function`, which may keep something with the pickle.
     """
 
     __slots__ = ("__weakref__", "companions", "encoded", "inherits", "stateless")
 
     def __init__(self, encoded: Encoded, stateless: bool) -> None:
         self.encoded = encoded
-        #: What whoever had it pickled keeps with it.
         self.companions: Any = ()
         self.inherits = inherits(encoded)
         self.stateless = stateless
 
 
 class _Record:
-    """A payload that is kept, and what it depends on."""
+    """A kept payload and the values that it depends on."""
 
     __slots__ = ("_notes", "_prelude", "_watch", "func", "nbytes", "payload")
 
@@ -65,7 +66,7 @@ class _Record:
         self._watch = None if notes is None else Watch(notes.values())
 
     def let_go(self) -> None:
-        """Nothing: what it was made of lives in the function."""
+        """Do nothing: the values that it was made of are those of the function."""
 
     def suits(self, inherited: int | None) -> bool:
         return self._prelude is None or self._prelude.suits(inherited)
@@ -91,7 +92,7 @@ def _drop(key: int, dead: object) -> None:
 
 
 def kept_payload(func: Callable[..., Any], inherited: int | None = None) -> FunctionPayload | None:
-    """Return the pickle of a function that is kept, None if there is none that is as it is now."""
+    """Return the kept pickle of a function; None if there is none, or it is out of date."""
     record: _Record | None = _records.get(id(func))
     if (
         record is not None
@@ -112,10 +113,14 @@ def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> Fu
     inherited : int, optional
         As for `dumps_to_worker`.
 
+    Returns
+    -------
+    FunctionPayload
+
     Raises
     ------
     CannotSend
-        As `dumps_to_worker`.
+        If it cannot be pickled; names the function.
     """
     kept = kept_payload(func, inherited)
     if kept is not None:
@@ -135,7 +140,7 @@ def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> Fu
 
 
 def is_stateless(func: Any) -> bool:
-    """Return whether a program cannot tell if `func` is unpickled once or many times."""
+    """Return whether it makes no difference if `func` is unpickled once or for each chunk."""
     kind = type(func)
     if kind is FunctionType or kind is LruType:
         return is_named(func) or token_of(func) is not None or not _closure(func)
@@ -154,12 +159,12 @@ def is_stateless(func: Any) -> bool:
 
 def _closure(func: Any) -> Any:
     if type(func) is LruType:
-        return True  # a cache of its own, which starts empty each time
+        return True  # it has a cache, which starts empty with each unpickling
     return func.__closure__
 
 
 def _what_to_watch(func: Any) -> tuple[bool, Notes | None]:
-    """Return whether the payload may be kept, and what it depends on beside its prelude."""
+    """Return whether the payload may be kept, and what it depends on besides its prelude."""
     kind = type(func)
     if kind is BuiltinFunctionType:
         return is_stateless(func), None
@@ -174,7 +179,7 @@ def _what_to_watch(func: Any) -> tuple[bool, Notes | None]:
 
 
 def _is_fixed(value: Any, notes: Notes, seen: set[int]) -> bool:
-    """Return whether `value` changes only in ways that `notes` will show."""
+    """Return whether all changes of `value` can be seen by `notes`, to which it is added."""
     kind = type(value)
     if kind in ATOMS or issubclass(kind, type) or kind is ModuleType or id(value) in seen:
         return True
@@ -184,7 +189,7 @@ def _is_fixed(value: Any, notes: Notes, seen: set[int]) -> bool:
         seen.add(id(value))
         notes.add_function(value)
         if scope_of(value.__globals__) is None:
-            # They go with it, and nobody else tells when one of them is bound anew.
+            # These globals are sent along with it, so that a change of them has to be noticed.
             notes.add(_globals_of(value))
         return all(_is_fixed(part, notes, seen) for part in _inside(value))
     if kind is LruType:

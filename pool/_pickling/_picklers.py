@@ -1,11 +1,11 @@
 """The picklers: what goes as a name, as a token, or as a definition.
 
-The body of a message is pickled by `FastPickler`. Where it meets something that lives by
-value and has a token, it writes the token and notes the need of a definition; the
-definitions go before the body, in a prelude that is pickled once for many messages (see
-`_preludes`). What has no token, a lambda say, is defined in the body itself.
+`FastPickler` pickles the body of a message. For a function or class that travels by value and has
+a token, it writes the token and notes that a definition is needed. The definitions precede the
+body in a prelude, which is pickled once for many messages (see `_preludes`). A function without a
+token, such as a lambda, is defined in the body itself.
 
-`_classes.ReachPickler`, on top of cloudpickle, does the same and reaches further; it is
+`_classes.ReachPickler`, on top of cloudpickle, does the same and can pickle more; it is
 imported when `FastPickler` has failed.
 """
 
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     #: by bytes, what loaders have made of modules.
     Needs = dict[str | tuple[str, str] | bytes, Any]
 
-#: Modules whose types are looked at by `_reducers`; there is no cheaper test for a type
-#: that may not even be imported.
+#: Modules for whose types `_reducers` may have a reducer. Their types themselves are not listed,
+#: since that would import the modules.
 _WATCHED = frozenset(
     {
         *WATCHED,
@@ -76,12 +76,12 @@ _WATCHED = frozenset(
     }
 )
 
-#: By exact type.
+#: Reducers by exact type.
 _SPECIAL: dict[type, Any] = {}
 
 
 class NeedsReach(_pickle.PicklingError):
-    """Ask for the pickle to be made again by `_classes.ReachPickler`."""
+    """The object can only be pickled by `_classes.ReachPickler`."""
 
 
 class _Nobodys:
@@ -90,7 +90,7 @@ class _Nobodys:
     __slots__ = ("_name", "names")
 
     def __init__(self, names: dict[str, Any]) -> None:
-        self.names = names  # held: its id is what it is known by
+        self.names = names  # kept alive: the pickler knows it by its id
         name = names.get("__name__")
         self._name = name if isinstance(name, str) else None
 
@@ -99,30 +99,30 @@ class _Nobodys:
 
 
 class BasePickler:
-    """What the picklers have in common: decisions, and notes for one pickle.
+    """Base of the picklers: decides how objects are pickled, and takes notes for one pickle.
 
     Attributes
     ----------
     up : bool
-        From a worker to its parent, who defined what came from there.
+        Whether the pickle goes from a worker to its parent, which has what it has sent.
     inline : bool
-        Whether definitions belong here: in a prelude.
+        Whether definitions are written into this pickle: it is a prelude.
     annotations : bool
-        Whether functions keep theirs.
+        Whether functions keep their annotations.
     meant : bool
-        Whether functions bring what they may mean without naming it; see `_meant`.
+        Whether functions bring globals that they may use without naming them; see `_meant`.
     needs : dict
         What a prelude has to define.
     notes : Notes or None
         What the pickle depends on, if it is to be used again.
     named, containers : dict
-        What is known by its name (see `_named`), in a prelude.
+        In a prelude: objects that are known by their names, see `_named`.
     sharing : Sharing or None
-        What becomes of shared memory that a fork would have inherited; None: it is copied.
+        How arrays on shared memory are sent; None: as copies.
     throughout : bool
-        Whether a fork would have inherited everything here.
+        Whether arrays of the pickled object itself are shared too, not only globals.
     deferred : list or None
-        What classes are to be given only when simple globals are there; None: at once.
+        Collects attributes of classes that are set only after simple globals; None: set at once.
     """
 
     up = False
@@ -140,7 +140,7 @@ class BasePickler:
     known_nobodys: dict[int, _Nobodys] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
-        """Decide how `obj` is pickled; called for all but the commonest types."""
+        """Decide how `obj` is pickled; pickle calls it for all but some built-in types."""
         if self.named is not None and id(obj) in self.named:
             from ._named import reduce_named
 
@@ -148,7 +148,7 @@ class BasePickler:
         return self.reduce_unnamed(obj)
 
     def reduce_unnamed(self, obj: Any) -> Any:
-        """Reduce an object of which it does not matter what it is bound to."""
+        """Reduce an object that is not in `named`."""
         kind = type(obj)
         if kind is FunctionType:
             return self._function(obj)
@@ -160,7 +160,7 @@ class BasePickler:
         special = _SPECIAL.get(kind)
         if special is not None:
             return special(self, obj)
-        # Not isinstance: proxies lie about their class, and may fail when asked.
+        # Not isinstance: proxies claim to be of another class, and may raise.
         if issubclass(kind, type):
             return self.reduce_class(obj)
         if kind.__module__ in _WATCHED:
@@ -168,7 +168,7 @@ class BasePickler:
         return self.reduce_other(obj, kind)
 
     def reduce_other(self, obj: Any, kind: type) -> Any:
-        """Reduce what nothing is known about."""
+        """Reduce an object of a type for which there is no reducer."""
         if issubclass(kind, BaseException):
             from ._exceptions import reduce_exception
 
@@ -203,7 +203,7 @@ class BasePickler:
         if is_named(kind):
             return self._by_name(kind)
         if is_wrapped(kind):
-            # A definition would be a twin of what the module's own functions find there.
+            # The worker imports the module, whose functions use the class: no second copy of it.
             return wrapped_in, (kind.__module__, kind.__qualname__)
         entry = introduce(kind)
         if self._is_bare(entry):
@@ -225,7 +225,7 @@ class BasePickler:
 
     def _bare(self, entry: Entry, obj: Any) -> Any:
         if self.up and entry.above:
-            # Its name helps where the parent has let go of the object.
+            # With the name, under which the parent may have a new object if this one is gone.
             return resolve_token, (entry.token, canonical(obj.__module__), obj.__qualname__)
         self.require(entry.token, obj)
         return resolve_token, (entry.token,)
@@ -250,7 +250,7 @@ class BasePickler:
             self.require(what.key, what)
 
     def unfilled(self, cells: Sequence[CellType]) -> list[CellType]:
-        """Return those cells whose contents have not been pickled, as if they now were."""
+        """Return the cells whose contents are still to be pickled; note them as pickled."""
         filled = self.filled
         if filled is None:
             filled = self.filled = {}
@@ -282,14 +282,14 @@ class BasePickler:
 
 
 def _registered(kind: type, obj: Any) -> Any:
-    """Return the reducer that somebody has registered for a type, in the order of the standard's.
+    """Return the reducer that other code has registered for a type, in the standard's order.
 
-    Connections, sockets, tensors: plain pickle would send descriptors as numbers, which mean
-    nothing, or something else, in a worker. The one that multiprocessing registers for a type of
-    ctypes with the first shared value of it is for shared values only.
+    For connections, sockets, tensors: plain pickle would send their descriptors as numbers, which
+    are invalid or something else in a worker. The reducer that multiprocessing registers for a
+    type of ctypes, with the first shared value of it, is used for shared values only.
     """
     reduction = sys.modules.get("multiprocessing.reduction")
-    # Not for methods: what it has for those is no better than pickle's own.
+    # Not for methods: its reducer for these is no better than pickle's own.
     if reduction is not None and kind is not MethodType:
         found = reduction.ForkingPickler._extra_reducers.get(kind)
         if found is not None and not (
@@ -301,7 +301,7 @@ def _registered(kind: type, obj: Any) -> Any:
 
 
 def _find(kind: type) -> Any:
-    """Import `_reducers` at the first call, and stand aside for its function."""
+    """Import `_reducers` at the first call, and replace this function by `find` of it."""
     global _find
     from ._reducers import find
 
@@ -310,7 +310,7 @@ def _find(kind: type) -> Any:
 
 
 class FastPickler(BasePickler, _pickle.Pickler):
-    """Pickle for a worker, without help from cloudpickle."""
+    """Pickles without cloudpickle."""
 
 
 def _is_empty(cell: CellType) -> bool:
@@ -325,7 +325,7 @@ def _is_empty(cell: CellType) -> bool:
 
 
 def _reduce_method(pickler: BasePickler, method: MethodType) -> Any:
-    """Reduce a bound method to its object and its name, if that is where it is found."""
+    """Reduce a bound method to its object and its name, or to its function if that differs."""
     owner = method.__self__
     try:
         if getattr(owner, method.__func__.__name__) == method and not _is_patch(owner, method):
@@ -336,7 +336,7 @@ def _reduce_method(pickler: BasePickler, method: MethodType) -> Any:
 
 
 def _is_patch(owner: Any, method: MethodType) -> bool:
-    """Return whether the program has put the function into a class that workers import."""
+    """Return whether the program has patched this function into a class that workers import."""
     func = method.__func__
     if type(func) is not FunctionType or not is_by_value(func.__globals__):
         return False

@@ -2,9 +2,9 @@
 
 "Another value" means another object: identity is what a program can rely on, costs a few
 nanoseconds, and needs no help from the values. An ``id`` alone will not do, because
-memory is used again (``n += 1`` twice gives a third integer where the first one was), so
-each ``id`` has a keeper: the value itself if it cannot refer to anything bigger, a weak
-reference if it allows one.
+memory is used again (``n += 1`` twice gives a third integer where the first one was). So
+each ``id`` has a keeper: the value itself if its type is in `_KEPT`, else a weak reference if its
+type allows one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Mark = tuple[int, Any]
 
-#: Kept as they are: they refer to nothing, or are what a program replaces as a whole.
+#: Types whose values are kept themselves: they refer to nothing, or programs replace them whole.
 _KEPT = frozenset(
     {int, float, complex, str, bytes, bool, type(None), list, dict, set, tuple, frozenset}
 )
@@ -28,12 +28,17 @@ MISSING: Any = object()
 
 
 def keep(value: Any, gone: Callable[[Any], None] | None = None) -> Any:
-    """Return something that makes sure that the ``id`` of `value` stays its own.
+    """Return an object by which to tell whether an ``id`` is still that of `value`.
 
-    Properties, descriptors and the like are neither weakly referable nor safe to keep
-    (they refer to their class, which would then never end); for these the ``id`` has to
-    do, and None is returned. Other values without weak references (`Decimal`, `datetime`, records)
-    are kept.
+    Descriptors such as properties have no weak references, and to keep them would keep their class
+    alive: for these None is returned, and the ``id`` has to suffice. Other values without weak
+    references (`Decimal`, `datetime`, records) are kept themselves.
+
+    Parameters
+    ----------
+    value : object
+    gone : callable, optional
+        Called when the value is freed, if it is referred to weakly.
     """
     kind = type(value)
     if kind in _KEPT:
@@ -54,8 +59,8 @@ def is_marked(marked: Mark, value: Any) -> bool:
     identity, keeper = marked
     if identity != id(value):
         return False
-    # Not a look at its type: what lies where the marked object was may be of any. Without a
-    # keeper the id has to do.
+    # The type of `value` tells nothing: a new object of any type may have the same id. Without a
+    # keeper the id has to suffice.
     return keeper is value or keeper is None or keeper() is value
 
 
@@ -69,10 +74,10 @@ class Versions:
     __slots__ = ("_lock", "_table")
 
     def __init__(self) -> None:
-        #: The mark is None where the value is gone, or is to be.
+        #: The mark is None if the value is not kept any more.
         self._table: dict[str, tuple[int, Mark | None]] = {}
-        # A signal handler, or a finalizer, may submit from within these lines: at worst a name
-        # gets one version more.
+        # Reentrant: a signal handler or a finalizer may pickle while its own thread holds it. At
+        # worst a name gets one version more.
         self._lock = RLock()
 
     def observe(self, names: Any, name: str) -> tuple[int, Any]:
@@ -108,9 +113,9 @@ class Versions:
         return {name: version for name, (version, _) in list(self._table.items())}
 
     def let_go(self, names: Any) -> None:
-        """Keep no value any more that its name no longer has; never waits."""
+        """Drop values that their names no longer have; never waits for the lock."""
         if not self._lock.acquire(False):
-            return  # in use; there will be another time
+            return  # in use; the next call will do
         try:
             for name, (version, marked) in list(self._table.items()):
                 if marked is not None and not is_marked(marked, names.get(name, MISSING)):
@@ -119,7 +124,7 @@ class Versions:
             self._lock.release()
 
     def forget(self, name: str) -> None:
-        """Keep the value of a name no longer; the next one counts as another."""
+        """Drop the value of a name; the next one that is observed gets a new version."""
         with self._lock:
             if name in self._table:
                 self._table[name] = (self._table[name][0], None)
@@ -130,15 +135,15 @@ class Versions:
 
 
 class Watch:
-    """A list of values as it was, to be compared with the list as it is.
+    """A list of values at one time, to be compared with the list at a later time.
 
     Parameters
     ----------
     values : iterable
     over : callable, optional
-        Called when one of the values has died: this will never hold again.
+        Called when one of the values is freed: `holds` is false from then on.
     owners : iterable
-        What has some of the values; its death counts, too.
+        Objects that hold some of the values; if one is freed, that counts too.
     """
 
     __slots__ = ("__weakref__", "_ids", "_keepers")
@@ -156,12 +161,12 @@ class Watch:
         def gone(_: object) -> None:
             watch = this()
             if watch is not None:
-                watch._ids = None  # from now on one of the ids may be anybody's
+                watch._ids = None  # from now on another object may get one of the ids
                 if over is not None:
                     over()
 
         self._keepers = [keep(value, gone) for value in (*values, *owners)]
 
     def holds(self, values: Iterable[Any]) -> bool:
-        """Return whether `values` are the very objects that were there."""
+        """Return whether `values` are the same objects as before."""
         return tuple(map(id, values)) == self._ids
