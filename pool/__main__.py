@@ -25,7 +25,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def list_actors(end: str | None, namespace: str | None, end_all: bool) -> int:
-    """Print one line for each detached actor, and end those that are meant."""
+    """Print one line for each detached actor; end some of them.
+
+    Parameters
+    ----------
+    end : str or None
+        The name of those to end, and to print.
+    namespace : str or None
+        Leave out actors of other namespaces.
+    end_all : bool
+        End all that are not left out.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if `end` is given and there is no such actor.
+    """
     rows = []
     ended = 0
     for found in _found():

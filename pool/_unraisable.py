@@ -1,4 +1,4 @@
-"""Errors that nobody can catch: told, and nothing else suffers."""
+"""Errors that no caller can catch: they are reported, and the program goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def report(error: BaseException, message: str) -> None:
 
 
 class _Unraisable:
-    """Raise an error where it goes to `sys.unraisablehook`: from a finalizer.
+    """Raises an error from its finalizer, so that Python passes it to `sys.unraisablehook`.
 
     The hook cannot be called directly: the standard one insists on an argument of a class
     that Python code cannot reach.

@@ -1,7 +1,7 @@
 """Reducers for what programs keep as attributes: locks, files, executors, weak references.
 
-None of these holds a value that could be sent; each is replaced by a fresh one that is
-as good at the other end. Types are known by name, so that nothing is imported to look.
+None of these can be sent itself; the receiver makes a new one that serves as well. Types are
+identified by name, so that their modules need not be imported.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def find(kind: type) -> Reducer | None:
 def _is_plain(kind: Any) -> bool:
     if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:
         return True
-    return issubclass(kind, BaseException)  # dealt with elsewhere
+    return issubclass(kind, BaseException)  # see `_exceptions`
 
 
 def find_late(obj: Any, kind: type) -> Reducer | None:
-    """Return a reducer for what could not be pickled otherwise.
+    """Return a reducer for an object that could not be pickled otherwise.
 
-    Standard streams are looked for by identity, since anything may stand in for them; of
-    other types also the bases count.
+    Standard streams are found by identity, since a program may have replaced them by objects of
+    any class. For other objects the bases of their classes are tried.
     """
     if _stream_name(obj):
         return _reduce_stream
@@ -71,7 +71,7 @@ def _reduce_singleton(pickler: BasePickler, obj: Any) -> Any:
     if pickler.inline:
         from ._named import reduce_by_state
 
-        return reduce_by_state(obj)  # this is where the name comes from
+        return reduce_by_state(obj)  # in a prelude, which defines the name
     return reduce_to_name(pickler, "__main__", reduced) or reduced
 
 
@@ -127,8 +127,8 @@ def _reduce_barrier(pickler: BasePickler, barrier: Any) -> Any:
 def _reduce_local(pickler: BasePickler, local: Any) -> Any:
     """Reduce an object with attributes for each thread.
 
-    A global comes with those of this thread, as a forked worker would have them. One among
-    arguments is as another thread sees it.
+    A global is sent with the attributes of this thread, as a forked worker would have them. One
+    among arguments is sent empty, as a new thread would see it.
     """
     if not pickler.inline or pickler.up:
         return _new_local, (type(local), False)
@@ -138,7 +138,7 @@ def _reduce_local(pickler: BasePickler, local: Any) -> Any:
 
 
 def _can_come_along(value: Any) -> bool:
-    """Return whether `value` can be sent, for certain and without any definition."""
+    """Return whether `value` can be pickled without definitions, and is of use elsewhere."""
     from io import BytesIO
 
     from ._meant import stands_for_other
@@ -149,7 +149,7 @@ def _can_come_along(value: Any) -> bool:
         if stands_for_other(value):
             return False
         pickler.dump(value)
-    except Exception:  # of whatever kind: a worker does without it
+    except Exception:  # of any kind: the worker does without this attribute
         return False
     return pickler.needs is None
 
@@ -157,15 +157,15 @@ def _can_come_along(value: Any) -> bool:
 def _new_local(kind: Any, complete: bool) -> Any:
     if not complete:
         try:
-            return kind()  # makes itself what could not be sent, a connection perhaps
-        except TypeError:  # it wants arguments, which nobody knows any more
+            return kind()  # its `__init__` makes what could not be sent, such as a connection
+        except TypeError:  # it takes arguments, which are not known any more
             pass
     return kind.__new__(kind)
 
 
 # ---------------------------------------------------------------- dataclasses
 
-#: What fields of classes are compared with, by the names of their types.
+#: Singletons with which `dataclasses` compares fields, by the names of their types.
 _SENTINELS = {
     "_MISSING_TYPE": "MISSING",
     "_HAS_DEFAULT_FACTORY_CLASS": "_HAS_DEFAULT_FACTORY",
@@ -188,7 +188,7 @@ def _reduce_queue(pickler: BasePickler, queue: Any) -> Any:
 
 def _new_queue(kind: Any, maxsize: int, items: list[Any]) -> Any:
     queue = kind(maxsize)
-    queue.queue.extend(items)  # as they were: a heap stays a heap
+    queue.queue.extend(items)  # in their order, so that a heap stays a heap
     queue.unfinished_tasks = len(items)
     return queue
 
@@ -247,8 +247,8 @@ def _reduce_file(pickler: BasePickler, file: Any) -> Any:
     if not isinstance(name, str | bytes):
         raise _pickle.PicklingError(f"cannot pickle an open file without a name: {file!r}")
     if file.writable():
-        # What has been written is in the file: the other end sees it, and a fork that
-        # inherits the file does not write it again.
+        # Flushed, so that the receiver sees what was written, and a forked process that inherits
+        # the buffer does not write it again.
         file.flush()
         _refuse_position(file)
     position = file.tell() if file.seekable() else None
@@ -259,9 +259,10 @@ def _reduce_file(pickler: BasePickler, file: Any) -> Any:
 
 
 def _refuse_position(file: Any) -> None:
-    """Refuse a file that is written at a position of which each process would have its own.
+    """Refuse a file that is open for writing, unless for appending.
 
-    They would write over each other. Forked children share one position.
+    Each process would have a position of its own, and write over what others have written. Forked
+    children, in contrast, share one position.
     """
     if "a" not in file.mode:
         raise _pickle.PicklingError(
@@ -283,7 +284,7 @@ def _mode_for(file: Any) -> str:
 
 
 def open_file(name: Any, mode: str, text: dict[str, str], position: int | None) -> Any:
-    """Open a file that is open in the sender; `flush_files` writes out what is appended to it."""
+    """Open a file as it is open in the sender; `flush_files` flushes what is appended to it."""
     global _written
     file = open(name, mode, **text)  # type: ignore[call-overload]  # the caller's
     if "a" in mode:
@@ -297,12 +298,12 @@ def open_file(name: Any, mode: str, text: dict[str, str], position: int | None) 
     return file
 
 
-#: Files opened again here, to be written to.
+#: Files that were opened here to be appended to.
 _written: Any = ()
 
 
 def flush_files() -> None:
-    """Write out what tasks wrote to files that they were sent: it is there with their results."""
+    """Flush files that tasks were sent, so that the program sees their text with the results."""
     for file in list(_written):
         try:
             if not file.closed:
@@ -356,9 +357,9 @@ def _wrap_temporary_file(file: Any, name: str) -> Any:
 
 
 def _reduce_weakref(pickler: BasePickler, reference: Any) -> Any:
-    """Reduce a weak reference along with what it refers to.
+    """Reduce a weak reference along with the object that it refers to.
 
-    At the other end that lives on only if something else there holds it too.
+    The receiver frees that object at once unless something else there holds it too.
     """
     target = reference()
     return (_dead_reference, ()) if target is None else (type(reference), (target,))
@@ -385,7 +386,7 @@ def _reduce_weak_set(pickler: BasePickler, members: Any) -> Any:
 
 
 def _reduce_reference(pickler: BasePickler, reference: Any) -> Any:
-    """See to it that the receiver has what the pickle of the object names."""
+    """Reduce a reference of the store, and note the names that the pickle of its object needs."""
     from store._refs import names_of
 
     if not pickler.up:  # the parent has them
@@ -441,7 +442,7 @@ _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("typing", "TypeAliasType"): reduce_type_alias,
 }
 
-#: Classes of the program's that are made of these count as well.
+#: Reducers that also apply to classes of the program's that are derived from these types.
 _BY_BASE: dict[tuple[str, str], Reducer] = {
     key: _BY_NAME[key]
     for key in (

@@ -1,9 +1,9 @@
-"""Modules whose functions are not what their file says.
+"""Modules whose functions differ from their source file.
 
-A loader may change what it reads: that of pytest makes assertions tell what they compared, others
-check types. A worker imports such a module as it is written; then its functions are given the
-code that they have in the program. All else, the module's state above all, is as in any other
-module that a worker imports.
+A loader may change the code that it loads: that of pytest makes failing assertions show the values
+they compared, others check types. A worker imports such a module as it is written. Then its
+functions are given the code that they have in the program. Everything else, above all the module's
+state, is as in any other module that a worker imports.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ _numbers = count()
 
 
 class Rewritten:
-    """What a loader has made of a module.
+    """The functions of a module that its loader has changed.
 
-    Unpickled, it does the same to the module there.
+    Unpickling it changes the module in the receiver in the same way.
 
     Parameters
     ----------
     name : str
         Of the module.
     codes : dict
-        The code of functions that are not as they are written.
+        The code of functions that differ from the source file.
     added : dict
-        Globals that these use beside those which are written.
+        Globals that these functions use and their source does not.
     """
 
     __slots__ = ("_added", "_codes", "_name", "key")
 
     def __init__(self, name: str, codes: Codes, added: dict[str, Any]) -> None:
-        #: What messages need it by. The module may be loaded again, and be another one.
+        #: Its key in the needs of messages; not the name, since the module may be loaded again.
         self.key = b"%d" % next(_numbers)
         self._name = name
         self._codes = marshal.dumps(codes)
@@ -65,17 +65,17 @@ def compare(module: ModuleType, file: str, can_be_added: Callable[[Any], bool]) 
     module : module
     file : str
     can_be_added : callable
-        Whether a worker can have this object.
+        Returns whether a worker can be sent an object.
 
     Returns
     -------
     Rewritten or None
-        None if its functions are as they are written.
+        None if its functions are as in the source file.
     """
     try:
         code = SourceFileLoader(module.__name__, file).get_code(module.__name__)
     except Exception:
-        return None  # not in Python, or no longer
+        return None  # the file is not in Python, or does not exist any more
     written = {_place(part): part for part in nested(code)} if code is not None else {}
     names = vars(module)
     codes: Codes = {}
@@ -102,7 +102,7 @@ def rewrite(name: str, data: bytes, added: dict[str, Any]) -> None:
     codes: Codes = marshal.loads(data)
     for func in _functions(module):
         code = codes.get(_place(func.__code__), func.__code__)
-        # Those of another shape are of another text, edited since.
+        # If the variables of the closure differ, the file was edited since.
         if code.co_freevars == func.__code__.co_freevars:
             func.__code__ = code
 

@@ -1,9 +1,9 @@
-"""The layout of classes: slots, found in a class and asked for when it is made again.
+"""The layout of classes: the slots of a class, with which it is made again in a worker.
 
-A class is made before its contents are there, for these may refer to it. Slots cannot be
-added later: they are what the new class begins with. Read from the class and not from
-``__slots__``, which may be a name alone, an iterator that has ended, or names that are
-private, they need no interpretation.
+A class is made before its contents arrive, since these may refer to it. Slots cannot be
+added later, so they are needed when the class is made. They are found by their descriptors in the
+class. ``__slots__`` would need interpretation: it may be a single name, an iterator that is used
+up, or contain private names.
 """
 
 from __future__ import annotations
