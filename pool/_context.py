@@ -1,10 +1,10 @@
-"""Hand out start-method contexts whose ``Pool`` is ours, and tell which method a Pool is to use.
+"""Contexts of start methods whose ``Pool`` is that of this package, and the choice of a method.
 
 A context wraps the standard one of the same name and passes every other attribute on to it, so
 that locks, queues and processes made from it are the standard's.
 
-Choosing a start method means the same as in the standard, with one method more: "default", which
-is meant where nobody chose. Its workers come from a clean server process and inherit nothing.
+Choosing a start method means the same as in the standard. If none is chosen, a Pool uses a method
+of this package, "default": workers come from a clean server process and inherit nothing.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _contexts: dict[str, Context] = {}
 
 
 class Context:
-    """Stand for a standard context, with our Pool in place of its own.
+    """Stands for a standard context, with the Pool of this package in place of the standard's.
 
     Every attribute except `Pool`, `cpu_count` and `get_context` comes from the standard context
-    of the same start method. Programs may derive from ``type(get_context())``, to put a class of
-    their own in the place of `Process`; pools here start no `Process`, and their workers may have
-    children without that.
+    of the same start method. Programs derive from ``type(get_context())`` to replace `Process` by a
+    class of their own, so that workers may have children. Pools here start no `Process`, and their
+    workers may have children anyway.
     """
 
     #: How the Pools made from this context start their workers.
@@ -100,7 +100,7 @@ class Context:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            # Looked up by copy and pickle before `_standard` is there.
+            # copy and pickle look these up before `_standard` is set.
             raise AttributeError(name)
         return getattr(self._standard, name)
 
@@ -137,12 +137,13 @@ _CLASSES: dict[str, type[Context]] = {
 
 
 def get_context(method: str | None = None) -> Context:
-    """Return the context of a start method, whose ``Pool`` is ours.
+    """Return the context of a start method, with the ``Pool`` of this package.
 
     Parameters
     ----------
     method : {"fork", "spawn", "forkserver"}, optional
-        None stands for what `set_start_method` chose, or our default where it did not.
+        By default the one that `set_start_method` chose; if it chose none, "default" of this
+        package.
 
     Raises
     ------
@@ -155,7 +156,7 @@ def get_context(method: str | None = None) -> Context:
         if name not in _CLASSES:
             import multiprocessing
 
-            multiprocessing.get_context(method)  # says what it thinks of that
+            multiprocessing.get_context(method)  # raises the standard's error
         context = _contexts[name] = _CLASSES[name]()
     return context
 
@@ -178,7 +179,7 @@ def set_start_method(method: str | None, force: bool = False) -> None:
 
 
 def start_method_for(context: object) -> str:
-    """Return the method that a Pool is to start its workers by.
+    """Return the method by which a Pool is to start its workers.
 
     Parameters
     ----------
@@ -225,13 +226,13 @@ def _actual_context() -> Any:
 
 
 def _standard_attribute(name: str) -> Any:
-    # If nobody imported the standard module, nobody chose anything there; finding that out
-    # must not cost an import.
+    # If the standard module is not imported, nothing was chosen there; it is not imported only to
+    # find that out.
     return getattr(sys.modules.get("multiprocessing.context"), name, None)
 
 
 def set_forkserver_preload(module_names: list[str]) -> None:
-    """Name modules that the servers which fork workers import beforehand.
+    """Set the modules that the servers which fork workers import beforehand.
 
     Holds for Pools made from now on, and for the standard module's "forkserver" method.
 

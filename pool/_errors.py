@@ -1,4 +1,4 @@
-"""Define what goes wrong in a Pool.
+"""The errors that a Pool raises.
 
 ::
 
@@ -10,11 +10,11 @@
     │   ├── TaskTimeout                a task ran longer than `timeout`    (+ TimeoutError)
     │   ├── TaskCancelled              a job was cancelled    (+ concurrent.futures.CancelledError)
     │   ├── PoolTerminated             a Pool was terminated under its jobs
-    │   └── InvalidTransition          a bug of this library: the scheduler was misled
+    │   └── InvalidTransition          a bug of this library: an impossible event for the scheduler
     └── TimeoutError                   the standard's: waiting for a result took too long
 
-Each class also inherits what callers of the standard classes catch today. Errors carry fields, and
-survive pickling with them: what is raised in a nested Pool crosses a process boundary.
+Each class is also derived from the standard class that callers catch today. Errors have fields,
+which survive pickling: an error of a nested Pool crosses a process boundary.
 
 Importing this takes `multiprocessing` and `concurrent.futures`, so the rest of the package does it
 only when something goes wrong.
@@ -46,7 +46,7 @@ __all__ = [
 
 
 class PoolError(ProcessError):
-    """Stand above every error that a Pool makes itself (a task's own errors come as they are)."""
+    """Base of all errors that a Pool makes itself; errors of tasks are raised as they are."""
 
     __module__ = "pool"
 

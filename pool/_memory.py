@@ -1,10 +1,10 @@
-"""Read how much memory is left, and what a process holds for itself.
+"""Read how much memory is left, and how much a process holds for itself.
 
-The machine is not always what limits: a container or a job scheduler grants less, by cgroups, and
-the user may set a limit by POOL_MEMORY_LIMIT. `rooms` gives a `Room` for each limit that there is.
+The limit is not always the machine's: a container or a job scheduler grants less, by cgroups, and
+the user may set a limit by POOL_MEMORY_LIMIT. `rooms` returns a `Room` for each limit.
 
-As in `pool._cpus`, what parses takes text, and nothing raises because a file is missing: what
-cannot be read sets no limit. Only a malformed POOL_MEMORY_LIMIT is an error.
+As in `pool._cpus`, functions that parse take text, and none raises because a file is missing: a
+file that cannot be read sets no limit. Only a malformed POOL_MEMORY_LIMIT is an error.
 
 References
 ----------
@@ -43,12 +43,13 @@ if TYPE_CHECKING:
 else:
     Room = namedtuple("Room", "available limit reserve where")
 
-#: The environment variable by which users say what a program and its workers may hold together.
+#: The environment variable by which users limit the memory of a program and its workers together.
 VARIABLE = "POOL_MEMORY_LIMIT"
 
-#: What is kept free of each limit that the kernel enforces: the part below, but at least and at
-#: most so many bytes. Enough to see it coming: two CPUs fill the least in some milliseconds. Not
-#: more, since what a program could use without us it must be able to use with us.
+#: Memory that is kept free under each limit that the kernel enforces: one part in `RESERVED_PART`,
+#: at least `RESERVE_LEAST` and at most `RESERVE_MOST` bytes. Enough to react in time: two CPUs fill
+#: the least in some milliseconds. Not more, since a program should be able to use nearly as much
+#: memory as without this package.
 RESERVED_PART = 100
 RESERVE_LEAST = 32 << 20
 RESERVE_MOST = 1 << 30
@@ -72,7 +73,7 @@ def rooms() -> list[Room]:
     if _folders is None:
         _folders = cgroup_folders(read("/proc/self/cgroup"), read("/proc/self/mountinfo"), "memory")
     groups = [group_room(folder, version2, swap) for folder, version2 in _folders]
-    # What grants more than there is limits nothing.
+    # A group that grants more than the machine has limits nothing.
     return [machine, *(room for room in groups if room is not None and room.limit < machine.limit)]
 
 
@@ -130,7 +131,7 @@ def group_room(folder: str, version2: bool, swap: int) -> Room | None:
 
 
 def parse_limit(text: str) -> int | None:
-    """Return the bytes that POOL_MEMORY_LIMIT stands for, or None if it turns the guard off.
+    """Return the limit in POOL_MEMORY_LIMIT in bytes, or None if it turns the guard off.
 
     Raises
     ------
@@ -160,17 +161,17 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 def resident(pid: int | str) -> int:
     """Return the anonymous memory that a process has in RAM, in bytes; 0 if it has ended.
 
-    What it shares with its forkserver counts too, so this is no less than `private`; but it takes
-    microseconds, and `private` a second for each hundred gigabytes.
+    It includes memory that the process shares with its forkserver, so it is not less than `private`
+    returns. It takes microseconds, `private` a second for each hundred gigabytes.
     """
     words = read(f"/proc/{pid}/statm").split()
     return max(0, int(words[1]) - int(words[2])) * _PAGE if len(words) > 2 else 0
 
 
 def private(pid: int | str) -> int:
-    """Return the USS of a process in bytes: what is freed when it ends.
+    """Return the USS of a process in bytes: the memory that is freed when it ends.
 
-    Where the kernel does not tell (another user's process), `resident`.
+    If the kernel does not tell it (another user's process), return what `resident` returns.
     """
     fields = parse_fields(read(f"/proc/{pid}/smaps_rollup").replace(":", " "))
     if "Private_Dirty" not in fields:
