@@ -1,8 +1,8 @@
 """Type parameters, aliases and new types, which pickle as names of their module.
 
-Those of the main module are made again. Since 3.12 Python evaluates some of them only when it is
-asked for that, and then there may be names that nobody has: of classes imported for type checkers
-alone. No task is to fail for that.
+Those of the main module are made again. Since 3.12 Python evaluates some of them only when their
+value is used, and may then miss names that are imported for type checkers only. No task fails
+because of that.
 """
 
 from __future__ import annotations
