@@ -24,7 +24,7 @@ from pool._errors import StartError, TaskCancelled
 from pool._local import _events as ev
 from pool._local._costs import Distance
 from pool._local._engine import LocalEngine
-from pool._local._jobs import Function, Items, Source, each
+from pool._local._jobs import Function, Items, Source, append_each
 from pool._local._outcomes import Outcomes
 from pool._local._pickle_streams import split_stream
 from pool._transport._messages import AWAITED, PACKED, RANGE, STREAM
@@ -170,7 +170,7 @@ class Passed(Source):
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
         payloads = self._payloads[start:stop]
-        return each((payload for payload in payloads if payload is not None), blobs)
+        return append_each((payload for payload in payloads if payload is not None), blobs)
 
     def done(self, start: int, stop: int) -> None:
         self._payloads[start:stop] = [None] * (stop - start)
