@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from threading import Lock
+from _thread import RLock
 
 from pool._cluster._crew import ClusterCrew, ClusterOutcomes
 from pool._cluster._messages import Config, portable, version
@@ -13,6 +13,7 @@ from pool._local import _events as ev
 from pool._local._costs import Distance
 from pool._local._driver import Driver
 from pool._local._engine import LocalEngine
+from pool._local._members import members
 from pool._local._scheduler import Scheduler
 from pool._local._tending import TendedLead
 from pool._pickling import CannotSend, dumps_to_worker, main_facts, start_anew
@@ -155,7 +156,7 @@ class ClusterEngines:
         self.maxtasksperchild = maxtasksperchild
         self.main: ClusterEngine | None = None
         self._limits = thread_limits(blas_threads or 1)
-        self._lock = Lock()
+        self._lock = RLock()  # a signal handler may end the pool in the midst of this
         self._closing = False
         self._owner = os.getpid()
         self._place = (name, address, options)
@@ -202,10 +203,15 @@ class ClusterEngines:
             assert self.main is not None
             return self.main
 
-    def close(self) -> None:
-        """Take no more calls: have the workers end when those that were made are done."""
+    def close(self, pool: object = None) -> None:
+        """Take no more calls: have the workers end when those that were made are done.
+
+        Until then the pool stays, though nobody else may hold it.
+        """
         self._closing = True
         for engine in self.all():
+            for lazy in members(engine.lazies):
+                lazy.keep(pool)
             engine.close()
 
     def finish(self) -> list[ClusterEngine]:

@@ -50,7 +50,10 @@ def here() -> Iterator[Any]:
         yield made
 
 
-@pytest.fixture(scope="module", params=["here", "dask", "ray"])
+_OTHERS = [pytest.param(name, marks=pytest.mark.elsewhere) for name in ("dask", "ray")]
+
+
+@pytest.fixture(scope="module", params=["here", *_OTHERS])
 def engine(request: pytest.FixtureRequest) -> str:
     """Give the name of an engine whose cluster is up."""
     request.getfixturevalue(request.param)

@@ -12,7 +12,9 @@ from typing import Any
 
 import clustertasks as tasks
 import numpy as np
+import psutil
 import pytest
+from poolkit import has_ended
 
 import pool as pool_module
 from pool import WorkerDied
@@ -220,6 +222,16 @@ def test_workers_ended_by_the_program(make_pool: Callable[..., Any]) -> None:
     worker.join(60.0)
     assert not worker.is_alive()
     assert pool.map(tasks.square, range(4)) == [0, 1, 4, 9]
+
+
+def test_nothing_stays_on_the_cluster(make_pool: Callable[..., Any]) -> None:
+    for end in ("close", "terminate"):
+        pool = make_pool(2)
+        workers = {psutil.Process(pid) for pid in pool.map(tasks.pid, range(8), 1)}
+        getattr(pool, end)()
+        pool.join()
+        _, alive = psutil.wait_procs(workers, timeout=60.0)
+        assert not [worker for worker in alive if not has_ended(worker)]
 
 
 def test_two_pools_at_once(make_pool: Callable[..., Any]) -> None:
