@@ -444,7 +444,9 @@ def depot() -> Depot:
     """Return this process's depot."""
     global _depot
     if _depot is None:
-        _depot = Depot()
+        made = Depot()
+        if _depot is None:  # no other thread comes before the next line: nothing is called
+            _depot = made
     return _depot
 
 

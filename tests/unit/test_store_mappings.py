@@ -152,6 +152,28 @@ def test_space_is_used_again() -> None:
     assert store.stats()["peak"] < 20 * 8 * COUNT
 
 
+def test_threads_that_put_their_first_objects_at_once_have_one_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = threading.Barrier(2, timeout=60.0)
+
+    class Slow(store._depot.Depot):
+        def __init__(self) -> None:
+            super().__init__()
+            both.wait()
+
+    assert not store._depot.shutdown()
+    monkeypatch.setattr(store._depot, "Depot", Slow)
+    found: list[Any] = []
+    threads = [threading.Thread(target=lambda: found.append(store._depot.depot())) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, second = found
+    assert first is second
+
+
 @pytest.mark.parametrize("first", ["the reference", "what holds it"])
 def test_what_a_finalizer_in_a_cycle_looks_at_is_not_overwritten(first: str) -> None:
     """The collector finalizes all of a cycle, in any order, before it knows what is kept."""
