@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 from collections import Counter
+from concurrent.futures import CancelledError
 from functools import partial
 from itertools import count
 
-from distributed import Client, default_client
+from distributed import Client, KilledWorker, default_client
+from distributed.comm import CommClosedError
 
 from pool._cluster._agent import Agent
 from pool._cluster._crew import Lost
@@ -153,7 +157,8 @@ class DaskAgent:
         self.lost = lost
         #: Those at the same worker.
         self.others: set[DaskAgent] = set()
-        self._calls: dict[int, Future] = {}
+        #: What waits for the outcomes of calls.
+        self._calls: dict[int, concurrent.futures.Future[Any]] = {}
         self._key = f"actorpool-agent-{client.id}-{next(_numbers)}"
         if initializer is not None and isinstance(initializer, list):
             initializer = self._packed((initializer,))
@@ -162,10 +167,9 @@ class DaskAgent:
         )
 
     def _packed(self, args: tuple[Any, ...]) -> Any:
-        blobs = [blob for part in args if isinstance(part, list) for blob in part]
-        buffers = [blob for blob in blobs if not isinstance(blob, tuple)]
         packed = Packed(*args)
-        if nbytes_of(buffers) < LARGE_NBYTES:
+        blobs = args[-1] if args and isinstance(args[-1], list) else []
+        if nbytes_of(blobs) < LARGE_NBYTES:
             return packed
         return self._client.scatter(packed, workers=[self._address], hash=False)
 
@@ -178,18 +182,23 @@ class DaskAgent:
         call = self._client.submit(
             _called, self._agent, method, self._packed(args), *passed, key=key, **self._where
         )
-        self._calls[number] = call
+        # Not by a callback of the future, which would have to wait for the value: for all futures
+        # there is one thread that calls back.
+        fetching = asyncio.run_coroutine_threadsafe(
+            _fetched(self._client, call), self._client.loop.asyncio_loop
+        )
+        self._calls[number] = fetching
 
-        def ended(future: Future) -> None:
+        def ended(fetched: concurrent.futures.Future[Any]) -> None:
             self._calls.pop(number, None)
             try:
-                value = future.result()
+                done(fetched.result(), None)
+            except (KilledWorker, asyncio.CancelledError, CancelledError, CommClosedError) as error:
+                done(None, Lost(f"Dask says {type(error).__name__}: {error}"))
             except Exception as error:
-                done(None, _as_lost(error, future))
-            else:
-                done(value, None)
+                done(None, error)
 
-        call.add_done_callback(ended)
+        fetching.add_done_callback(ended)
 
     def urge(self, method: str, *args: Any) -> None:
         # By the worker's event loop: its threads may all be busy.
@@ -199,7 +208,8 @@ class DaskAgent:
 
     def end(self) -> None:
         self.others.discard(self)
-        self._calls.clear()
+        for call in list(self._calls.values()):
+            call.cancel()
         if self._agent is not None:
             try:
                 self.urge("end")
@@ -208,14 +218,9 @@ class DaskAgent:
             self._agent = None
 
 
-def _as_lost(error: Exception, future: Future) -> BaseException:
-    from concurrent.futures import CancelledError
-
-    from distributed import KilledWorker
-
-    if future.status in ("lost", "cancelled") or isinstance(error, CancelledError | KilledWorker):
-        return Lost(f"Dask says {type(error).__name__}: {error}")
-    return error
+async def _fetched(client: Client, call: Any) -> Any:
+    """Return what a call has returned; in the client's event loop."""
+    return await client.gather(call, asynchronous=True)
 
 
 # ---------------------------------------------------------------- in workers of Dask
