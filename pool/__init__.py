@@ -91,6 +91,7 @@ if TYPE_CHECKING:
         TaskCancelled,
         TaskTimeout,
         WorkerDied,
+        WorkerLost,
     )
     from ._faces._pool import Pool
     from ._faces._progress import ProgressEvent
@@ -155,6 +156,7 @@ __all__ = [
     "TimeoutError",
     "Value",
     "WorkerDied",
+    "WorkerLost",
     "active_children",
     "allow_connection_pickling",
     "cpu_count",
@@ -186,6 +188,7 @@ _HOMES = {
     "TaskTimeout": "pool._errors",
     "ThreadPool": "multiprocessing.pool",
     "WorkerDied": "pool._errors",
+    "WorkerLost": "pool._errors",
     "cpu_count": "pool._cpus",
     "get_context": "pool._context",
     "set_forkserver_preload": "pool._context",

@@ -39,6 +39,7 @@ OURS = {
     "TaskTimeout",
     "ThreadPool",
     "WorkerDied",
+    "WorkerLost",
     "cpu_count",
     "get_context",
     "set_forkserver_preload",

@@ -1,0 +1,213 @@
+"""What is lost with a machine of a cluster, and what is not."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import clustertasks as tasks
+import psutil
+import pytest
+from agentcluster import AgentCluster, HeldAgent, let_go
+from forking import run_in_fork
+from poolkit import Gate, has_ended
+from pooltasks import hold
+
+from pool import Pool, PoolError, StartError, WorkerDied, WorkerLost
+from pool._cluster import _messages
+
+
+@pytest.fixture
+def agents(here: list[AgentCluster]) -> Iterator[Callable[[], list[HeldAgent]]]:
+    """Give a function that returns the agents of the last pool in this process."""
+    yield lambda: here[-1].agents
+    let_go(here)
+
+
+def test_a_lost_agent_fails_what_it_had_and_nothing_else(
+    agents: Callable[[], list[HeldAgent]], gate: Gate
+) -> None:
+    with Pool(2, engine="here") as pool:
+        result = pool.map_async(hold, [gate.path] * 2, 1)
+        for _ in range(2):
+            gate.entered()
+        agents()[0].shoot()
+        gate.release(2)
+        with pytest.raises(WorkerLost, match="it was shot") as caught:
+            result.get(60.0)
+        assert isinstance(caught.value, WorkerDied) and caught.value.host
+        assert "while it had item" in str(caught.value)
+        assert pool.map(tasks.square, range(20), 1) == [x * x for x in range(20)]
+        assert pool.stats()["restarts"] == 1
+        assert len(agents()) == 3
+
+
+def test_an_idle_agent_that_is_lost_is_replaced(agents: Callable[[], list[HeldAgent]]) -> None:
+    with Pool(2, engine="here") as pool:
+        pool.map(tasks.square, range(4))
+        agents()[1].shoot()
+        assert pool.map(tasks.square, range(50), 1) == [x * x for x in range(50)]
+
+
+def test_what_a_lost_agent_had_is_run_again_if_asked_for(
+    agents: Callable[[], list[HeldAgent]], gate: Gate
+) -> None:
+    with Pool(1, engine="here") as pool:
+        result = pool.map_async(hold, [gate.path] * 2, 1, retries=1)
+        gate.entered()
+        agents()[0].shoot()
+        gate.entered()
+        gate.release(3)
+        result.get(60.0)
+
+
+def test_nothing_runs_twice_and_nothing_is_lost_while_agents_go(
+    agents: Callable[[], list[HeldAgent]], tmp_path: Path
+) -> None:
+    choice = random.Random(7)
+    with Pool(3, engine="here") as pool:
+        items = [(str(tmp_path), number) for number in range(400)]
+        result = pool.starmap_async(tasks.note, items, 1, return_exceptions=True)
+        for _ in range(6):
+            time.sleep(0.02)  # while they work
+            choice.choice([agent for agent in agents() if not agent.gone]).shoot()
+        values = result.get(120.0)
+    lost = [value for value in values if isinstance(value, WorkerLost)]
+    assert [v for v in values if not isinstance(v, WorkerLost)] == [
+        number for number, v in enumerate(values) if not isinstance(v, WorkerLost)
+    ]
+    runs = {int(path.name): len(path.read_text().split()) for path in tmp_path.iterdir()}
+    assert max(runs.values()) == 1
+    assert set(range(400)) - set(runs) <= {n for n, v in enumerate(values) if v in lost}
+
+
+def test_agents_that_start_late_hold_nothing_up(agents: Callable[[], list[HeldAgent]]) -> None:
+    with Pool(2, engine="here") as pool:
+        late = agents()[1]
+        late.up.clear()
+        assert pool.map(tasks.square, range(40), 1) == [x * x for x in range(40)]
+        late.up.set()
+
+
+def test_agents_that_never_start_end_the_pool(agents: Callable[[], list[HeldAgent]]) -> None:
+    with Pool(1, engine="here") as pool:
+        for number in range(3):
+            while len(agents()) <= number:
+                time.sleep(0.01)
+            agents()[number].shoot()
+        with pytest.raises(WorkerLost, match="while starting.*it was shot"):
+            pool.map(tasks.square, range(3))
+
+
+def test_a_large_function_is_sent_once(here: list[AgentCluster]) -> None:
+    table = bytes(3_000_000)
+    with Pool(3, engine="here") as pool:
+        assert pool.map(lambda x: table[x], range(30), 1) == [0] * 30
+        assert here[-1].shared == 1
+    let_go(here)
+
+
+def test_other_versions_are_refused(
+    agents: Callable[[], list[HeldAgent]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = iter([(3, 99, "0.0.1")])
+    real = _messages.version
+    monkeypatch.setattr("pool._cluster._engine.version", lambda: next(versions, real()))
+    with Pool(1, engine="here") as pool:
+        with pytest.raises(StartError, match=r"Python 3\.99 and actorpool 0\.0\.1.*same versions"):
+            pool.map(tasks.square, [1])
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(ValueError, match="engine must be 'local', 'ray' or 'dask', not 'spark'"):
+        Pool(2, engine="spark")
+    with pytest.raises(ValueError, match="for engine='ray' and engine='dask'"):
+        Pool(2, address="auto")
+    import multiprocessing
+
+    with pytest.raises(ValueError, match="context says how processes of this machine"):
+        Pool(2, engine="dask", context=multiprocessing.get_context("spawn"))
+
+
+def test_a_forked_child_is_told(agents: Callable[[], list[HeldAgent]]) -> None:
+    with Pool(1, engine="here") as pool:
+        pool.map(tasks.square, [1])
+
+        def use() -> None:
+            with pytest.raises(RuntimeError, match="belongs to the process that was forked"):
+                pool.map(tasks.square, [1])
+
+        run_in_fork(use)
+        assert pool.map(tasks.square, [2]) == [4]
+
+
+@pytest.fixture(params=["dask", "ray"])
+def system(request: pytest.FixtureRequest) -> str:
+    """Give the name of a system whose processes can be killed."""
+    request.getfixturevalue(request.param)
+    name: str = request.param
+    return name
+
+
+@pytest.mark.elsewhere
+def test_the_process_of_an_agent_is_killed(system: str) -> None:
+    with Pool(2, engine=system) as pool:
+        holders = set(pool.map(tasks.parent_pid, range(40), 1))
+        assert os.getpid() not in holders
+        result = pool.map_async(tasks.sleep, [1.0] * 2, 1, return_exceptions=True)
+        time.sleep(0.3)
+        os.kill(holders.pop(), signal.SIGKILL)
+        values = result.get(60.0)
+        assert any(isinstance(value, WorkerLost) for value in values)
+        assert pool.map(tasks.square, range(20), 1) == [x * x for x in range(20)]
+
+
+PROGRAM = """
+import sys, os, time
+sys.path[:0] = {path!r}
+import clustertasks as tasks
+from pool import Pool
+
+if __name__ == "__main__":
+    import distributed
+    pool = Pool(2, engine="dask", address={address!r})
+    pids = sorted(set(pool.map(tasks.pid, range(20), 1)))
+    pool.map_async(tasks.sleep, [600.0] * 4, 1)
+    time.sleep(0.3)
+    print(*pids, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.elsewhere
+def test_a_program_that_is_killed_leaves_nothing_on_the_cluster(dask: Any) -> None:
+    path = [entry for entry in sys.path if entry]
+    program = PROGRAM.format(path=path, address=dask.scheduler_info()["address"])
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        workers = [psutil.Process(int(pid)) for pid in running.stdout.readline().split()]
+        assert workers
+        running.kill()
+    _, alive = psutil.wait_procs(workers, timeout=120.0)
+    assert not [worker for worker in alive if not has_ended(worker)]
+
+
+def test_errors_are_of_the_package() -> None:
+    error = WorkerLost(3, "node7", "the Dask worker is gone", "while it had item 2 of map(f)")
+    assert isinstance(error, PoolError)
+    import pickle
+
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) and again.host == "node7" and again.worker_id == 3
+    assert str(error).startswith(
+        "worker 3 on node7 was lost while it had item 2 of map(f): the Dask worker is gone"
+    )
