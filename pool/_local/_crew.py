@@ -39,10 +39,10 @@ class Crew:
     ----------
     driver : Driver
     connect : callable
-        ``connect(journal fd) -> Launcher``.
+        ``connect(journal fd)`` returns the launcher that asks a forkserver for workers.
     initial : sequence of bytes-like or Block
-        The payload of the initializer, if the forkserver has not got it: sent to each worker,
-        and kept for those to come.
+        The payload of the initializer, if the forkserver does not have it: sent to each worker
+        first, and kept for those to come.
     traced : bool
         Give workers room to note what they run.
 

@@ -51,7 +51,7 @@ class Driver(Door):
     ----------
     scheduler : Scheduler
     hire : callable
-        ``hire(driver) -> Crew``: who the workers are.
+        ``hire(driver)`` returns the crew: the workers, on this machine or on others.
     outcomes : type
         What becomes of their answers.
     """
@@ -66,7 +66,7 @@ class Driver(Door):
     ) -> None:
         super().__init__()
         self.scheduler = scheduler
-        #: By descriptor, what else is read from: tasks that use this pool, actors, borrowers.
+        #: By descriptor, what else is read from: tasks that use this pool, and what a runtime adds.
         self.clients: dict[int, Any] = {}
         #: What a runtime has driven along with the jobs; None for a Pool.
         self.aside: Aside | None = None

@@ -189,7 +189,7 @@ class NestedEngine:
         ]
         return found + [(getattr(sink, "_job_id", id(sink)), sink) for sink in list(driver.calling)]
 
-    def offer(self, feed: Growing, many: bool) -> None:
+    def offer(self, feed: Growing, at_once: bool) -> None:
         """Hand an input's new chunks to the parent; what its workers do is not known here."""
         # As under the lock of a driver: what was counted first is told first.
         with self._offering:
