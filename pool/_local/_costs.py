@@ -37,8 +37,8 @@ GROWTH = 16
 BATCH_MAX = 4096
 
 
-#: Chunks that run longer than this (s) are not sent ahead: the 20 us of idleness saved
-#: are not worth having to take them back.
+#: Chunks that run for longer, in seconds, are not sent ahead to a busy worker: that saves it 20 us
+#: of idleness, which is not worth having to take them back.
 PREFETCH_BELOW = 5e-3
 
 #: Seconds of work that the window of lazy calls should hold for each worker.
