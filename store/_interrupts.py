@@ -81,7 +81,7 @@ class Shield:
             for number in _SIGNALS:
                 handler = _signal.getsignal(number)
                 # Otherwise no Python code runs: the default action, ignored, or a handler of C.
-                # And asyncio's handler does nothing: its loop learns of signals from a pipe, and
+                # And asyncio's handler does nothing: its loop learns of signals from a socket, and
                 # would be told twice of one that is sent anew.
                 if callable(handler) and getattr(handler, "__name__", "") != "_sighandler_noop":
                     # Noted before it is replaced: `drop` finds it wherever an interrupt strikes.
