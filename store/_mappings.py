@@ -284,7 +284,7 @@ def lease(block: Block, readonly: bool = False) -> Any:
 
 
 class _Mapped:
-    """The mapping of a canvas, or of a lease that has its own, unmapped by a finalizer of its own.
+    """A mapping that only one canvas, or lease, uses; its finalizer unmaps it.
 
     A canvas has no finalizer itself. While that ran, weak references to it would still work, and
     another thread that forks would seal it, at an address where something else may be by then.
