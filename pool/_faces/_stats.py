@@ -46,8 +46,8 @@ class WorkerView:
     def pid(self) -> int | None:
         """The id of its process. Waits for it, since the fork comes a moment after `Pool()`.
 
-        None on a cluster. Here None would be harmful meanwhile: ``psutil.Process(None)`` is the
-        program itself.
+        None on a cluster. On this machine None would be harmful meanwhile: ``psutil.Process(None)``
+        is the program itself.
         """
         engine, peer = self._engine, self._peer
         driver = engine.driver
