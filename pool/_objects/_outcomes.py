@@ -29,7 +29,7 @@ def disown(ref: ObjectRef) -> None:
         return
     from pool.exceptions import OwnerDiedError
 
-    ref._watchers = None  # they are of the parent's books
+    ref._watchers = None  # they are in records of the parent
     ref._value = OwnerDiedError(
         f"{ref!r} was promised to the process that was forked; here nobody will keep "
         "that promise: pass values to children, or get() them before the fork"
