@@ -115,7 +115,7 @@ class Directory:
             return None
         options = ActorOptions()
         options.name, options.namespace, options.detached = name, key[0], True
-        return self._enter(_detached.books_of(self._runtime, options, found), key)
+        return self._enter(_detached.found_actor(self._runtime, options, found), key)
 
     def facts(self) -> list[dict[str, Any]]:
         """Return what is known of each actor."""
