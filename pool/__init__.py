@@ -102,12 +102,9 @@ if TYPE_CHECKING:
     from ._ray._api import cancel as cancel
     from ._ray._api import get as get
     from ._ray._api import get_actor as get_actor
-    from ._ray._api import init as init
-    from ._ray._api import is_initialized as is_initialized
     from ._ray._api import kill as kill
     from ._ray._api import put as put
     from ._ray._api import remote as remote
-    from ._ray._api import shutdown as shutdown
     from ._ray._api import wait as wait
     from ._ray._classes import ActorHandle as ActorHandle
     from ._ray._classes import method as method
@@ -118,6 +115,9 @@ if TYPE_CHECKING:
     from ._ray._facts import nodes as nodes
     from ._ray._facts import timeline as timeline
     from ._ray._generators import ObjectRefGenerator as ObjectRefGenerator
+    from ._ray._lifetime import init as init
+    from ._ray._lifetime import is_initialized as is_initialized
+    from ._ray._lifetime import shutdown as shutdown
 
 # The standard module's own `__all__`, and ours. Written out, because to compute it
 # `multiprocessing` would have to be imported.
@@ -212,14 +212,14 @@ _RAY = {
     "get_actor": "pool._ray._api",
     "get_gpu_ids": "pool._ray._facts",
     "get_runtime_context": "pool._ray._facts",
-    "init": "pool._ray._api",
-    "is_initialized": "pool._ray._api",
+    "init": "pool._ray._lifetime",
+    "is_initialized": "pool._ray._lifetime",
     "kill": "pool._ray._api",
     "method": "pool._ray._classes",
     "nodes": "pool._ray._facts",
     "put": "pool._ray._api",
     "remote": "pool._ray._api",
-    "shutdown": "pool._ray._api",
+    "shutdown": "pool._ray._lifetime",
     "timeline": "pool._ray._facts",
     "wait": "pool._ray._api",
 }

@@ -360,8 +360,8 @@ def _live(
 def _start_runtime() -> Any:
     """Start a runtime of this actor's own, as in any program."""
     # Imported by name, since it belongs to a layer above this one.
-    __import__("pool._ray._api")
-    return sys.modules["pool._ray._api"]._start()
+    __import__("pool._ray._lifetime")
+    return sys.modules["pool._ray._lifetime"].start()
 
 
 class _NoChannel:

@@ -197,7 +197,7 @@ class RayContext(dict):  # type: ignore[type-arg]  # `Any` is for type checkers 
     def disconnect(self) -> None:
         """End the runtime."""
         # Found by name, since that module imports this one.
-        sys.modules["pool._ray._api"].shutdown()
+        sys.modules["pool._ray._lifetime"].shutdown()
 
     def __enter__(self) -> Self:
         return self
