@@ -1,9 +1,9 @@
 """Take the place of :mod:`multiprocessing`, with a Pool on persistent workers.
 
 ``from pool import Pool`` replaces ``from multiprocessing import Pool``, and ``import pool as
-multiprocessing`` replaces the whole module; ``import pool as ray`` runs what was written for Ray
-on one machine. Names of our own are imported when they are first asked for; every other public
-name is the standard module's.
+multiprocessing`` replaces the whole module; ``import pool as ray`` runs programs written for Ray
+on one machine. Names of this package are imported when they are first asked for; every other
+public name is the standard module's.
 
 Guarantees: importing this package imports neither `multiprocessing` nor any third-party module,
 and asking for ``Pool`` does not either. That start-up time is paid by every program and by every
@@ -224,7 +224,7 @@ _RAY = {
     "wait": "pool._ray._api",
 }
 
-# Of Ray, and not here: who asks is told what to do instead.
+# Modules of Ray that are not supported: the error says what to do instead.
 _ABSENT = ("data", "rllib", "serve", "train", "tune", "workflow")
 
 _SUBMODULES = ("actor", "dummy", "exceptions", "pool", "util")
@@ -242,12 +242,12 @@ def __getattr__(name: str) -> Any:
         reason = _imported("pool._ray._absent").reason("pool." + name)
         raise AttributeError(reason, name=name, obj=sys.modules[__name__])
     elif name.startswith("_"):
-        # Private names are nobody's business, and probing for one must not import anything.
+        # Probing for a private name must not import anything.
         raise AttributeError(
             f"module 'pool' has no attribute {name!r}", name=name, obj=sys.modules[__name__]
         )
     else:
-        # Not kept: a program that patches `multiprocessing` is to see its patch here.
+        # Not kept in `globals()`: if a program patches `multiprocessing`, the patch counts here.
         return _standard(name)
     globals()[name] = value
     return value
@@ -258,7 +258,7 @@ def __dir__() -> list[str]:
 
 
 def _take_along(home: str) -> None:
-    """Keep the other words of Ray's that are there now, too.
+    """Also keep the other names of Ray's that the imported module has.
 
     A finalizer may be the first to need one, when nothing can be imported any more.
     """
