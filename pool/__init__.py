@@ -1,9 +1,9 @@
 """Take the place of :mod:`multiprocessing`, with a Pool on persistent workers.
 
 ``from pool import Pool`` replaces ``from multiprocessing import Pool``, and ``import pool as
-multiprocessing`` replaces the whole module; ``import pool as ray`` runs what was written for Ray
-on one machine. Names of our own are imported when they are first asked for; every other public
-name is the standard module's.
+multiprocessing`` replaces the whole module; ``import pool as ray`` runs programs written for Ray
+on one machine. Names of this package are imported when they are first asked for; every other
+public name is the standard module's.
 
 Guarantees: importing this package imports neither `multiprocessing` nor any third-party module,
 and asking for ``Pool`` does not either. That start-up time is paid by every program and by every
@@ -103,12 +103,9 @@ if TYPE_CHECKING:
     from ._ray._api import cancel as cancel
     from ._ray._api import get as get
     from ._ray._api import get_actor as get_actor
-    from ._ray._api import init as init
-    from ._ray._api import is_initialized as is_initialized
     from ._ray._api import kill as kill
     from ._ray._api import put as put
     from ._ray._api import remote as remote
-    from ._ray._api import shutdown as shutdown
     from ._ray._api import wait as wait
     from ._ray._classes import ActorHandle as ActorHandle
     from ._ray._classes import method as method
@@ -119,6 +116,9 @@ if TYPE_CHECKING:
     from ._ray._facts import nodes as nodes
     from ._ray._facts import timeline as timeline
     from ._ray._generators import ObjectRefGenerator as ObjectRefGenerator
+    from ._ray._lifetime import init as init
+    from ._ray._lifetime import is_initialized as is_initialized
+    from ._ray._lifetime import shutdown as shutdown
 
 # The standard module's own `__all__`, and ours. Written out, because to compute it
 # `multiprocessing` would have to be imported.
@@ -215,19 +215,19 @@ _RAY = {
     "get_actor": "pool._ray._api",
     "get_gpu_ids": "pool._ray._facts",
     "get_runtime_context": "pool._ray._facts",
-    "init": "pool._ray._api",
-    "is_initialized": "pool._ray._api",
+    "init": "pool._ray._lifetime",
+    "is_initialized": "pool._ray._lifetime",
     "kill": "pool._ray._api",
     "method": "pool._ray._classes",
     "nodes": "pool._ray._facts",
     "put": "pool._ray._api",
     "remote": "pool._ray._api",
-    "shutdown": "pool._ray._api",
+    "shutdown": "pool._ray._lifetime",
     "timeline": "pool._ray._facts",
     "wait": "pool._ray._api",
 }
 
-# Of Ray, and not here: who asks is told what to do instead.
+# Modules of Ray that are not supported: the error says what to do instead.
 _ABSENT = ("data", "rllib", "serve", "train", "tune", "workflow")
 
 _SUBMODULES = ("actor", "dummy", "exceptions", "pool", "util")
@@ -245,12 +245,12 @@ def __getattr__(name: str) -> Any:
         reason = _imported("pool._ray._absent").reason("pool." + name)
         raise AttributeError(reason, name=name, obj=sys.modules[__name__])
     elif name.startswith("_"):
-        # Private names are nobody's business, and probing for one must not import anything.
+        # Probing for a private name must not import anything.
         raise AttributeError(
             f"module 'pool' has no attribute {name!r}", name=name, obj=sys.modules[__name__]
         )
     else:
-        # Not kept: a program that patches `multiprocessing` is to see its patch here.
+        # Not kept in `globals()`: if a program patches `multiprocessing`, the patch counts here.
         return _standard(name)
     globals()[name] = value
     return value
@@ -261,7 +261,7 @@ def __dir__() -> list[str]:
 
 
 def _take_along(home: str) -> None:
-    """Keep the other words of Ray's that are there now, too.
+    """Also keep the other names of Ray's that the imported module has.
 
     A finalizer may be the first to need one, when nothing can be imported any more.
     """

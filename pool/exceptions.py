@@ -76,7 +76,7 @@ __all__ = [
 class RayError(Exception):
     """Stand above every error of this module."""
 
-    #: Tells of this error should nobody meet it; of those that are stored.
+    #: In a stored error: reports it if it is freed before the program has met it.
     _untold: Any = None
 
 
@@ -97,7 +97,7 @@ class RayTaskError(RayError):
     def __init__(self, function_name: str, cause: BaseException) -> None:
         self.function_name = function_name
         self.cause = cause
-        # Whatever an exception class of the user's does with `args` is not done here.
+        # Not by `__init__` of the user's exception class, which may change `args`.
         self.args = (function_name, cause)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -109,14 +109,14 @@ class RayTaskError(RayError):
         return f"{self.function_name}() raised {type(self.cause).__name__}: {self.cause}{text}"
 
     def as_instanceof_cause(self) -> RayTaskError:
-        """Return this error as an instance of its cause's class, too."""
+        """Return this error as an instance also of the class of its cause."""
         return raised_by(self.function_name, self.cause)
 
 
 def raised_by(function_name: str, cause: BaseException) -> RayTaskError:
     """Return the error that `get` raises for `cause`, an instance of both classes."""
     if isinstance(cause, RayTaskError):
-        # A task that got another one's error: the one that went wrong first is named.
+        # A task that has raised the error of another one: name the task that failed first.
         function_name, cause = cause.function_name, cause.cause
     error = _instance(_class_for(cause), function_name, cause)
     attributes = getattr(cause, "__dict__", {})
@@ -135,10 +135,10 @@ def raised_by(function_name: str, cause: BaseException) -> RayTaskError:
 
 
 def _fields_in_c(cause: BaseException) -> Iterator[tuple[str, Any]]:
-    """Yield what an exception has beside its `__dict__`: `errno`, `start`, `value`, slots.
+    """Yield the fields of an exception that are not in its `__dict__`: `errno`, `value`, slots.
 
-    The constructor would set it, which is not called. Without it they would be None, and the
-    interpreter itself crashes over a `StopIteration` that has no value.
+    The constructor, which is not called, would set them. They would be None otherwise, and the
+    interpreter itself crashes with a `StopIteration` that has no value.
     """
     for base in type(cause).__mro__:
         for name, field in vars(base).items():

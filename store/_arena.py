@@ -1,8 +1,8 @@
 """The memory that this process hands out: its segments, and what is free in them.
 
-Only the process that made an arena allocates in it, so there is no lock between
-processes and nothing that one which is killed could leave half done. Not safe for
-threads: the depot has the lock. Copying into a range that was allocated needs no lock.
+Only the process that made an arena allocates in it, so there is no lock between processes, and a
+process that is killed leaves nothing half done in shared memory. Not safe for threads: the depot
+has the lock. Copying into a range that was allocated needs no lock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     Range = tuple[Segment, int]
 
-#: Segments grow with their number, so that there are few of them.
+#: Bytes of the first segment, and of the largest: each one is twice as large as the last, so that
+#: there are few.
 FIRST_NBYTES = 64 << 20
 LARGEST_NBYTES = 1 << 30
 
@@ -39,11 +40,11 @@ class Arena:
     Attributes
     ----------
     segments : dict
-        Each segment, by key, with its allocator.
+        By key, each segment and its allocator.
     live, peak : int
-        Bytes handed out, now and at most.
+        Bytes handed out: now, and the most so far.
     spilled : int
-        Those of the live ones that are on disk.
+        How many of the live bytes are on disk.
     """
 
     def __init__(self, mode: str) -> None:
@@ -59,7 +60,7 @@ class Arena:
         self._key = int.from_bytes(os.urandom(5), "big") << 20
 
     def allocate(self, nbytes: int) -> Range:
-        """Return a segment and the offset in it of `nbytes` that are the caller's.
+        """Return a segment, and the offset in it of `nbytes` bytes that are now the caller's.
 
         Raises
         ------
@@ -70,7 +71,7 @@ class Arena:
         if found is None and self._allows(nbytes):
             found = self._grow(nbytes, None)
         if found is None:
-            # Only now: it is slow, and stays so for as long as the object lives.
+            # Disk only as a last resort: it is slow, as long as the object lives.
             found = self._fit(nbytes, on_disk=True) or self._grow(nbytes, self._folder(nbytes))
         self._count(found, 1)
         self.peak = max(self.peak, self.live)
@@ -85,6 +86,7 @@ class Arena:
             self.spilled += nbytes
 
     def _fit(self, nbytes: int, on_disk: bool) -> Range | None:
+        """Allocate in a segment that there is, if the budget allows the pages that are missing."""
         for segment, allocator in self.segments.values():
             if segment.on_disk != on_disk or allocator.largest < nbytes:
                 continue
@@ -104,7 +106,7 @@ class Arena:
     def _allows(self, more: int) -> bool:
         if not more or self.budget.allows(self.resident, more):
             return True
-        # What lies free elsewhere can be given back first.
+        # Free pages elsewhere can be given back first.
         return self.trim(0) > 0 and self.budget.allows(self.resident, more)
 
     def _folder(self, nbytes: int) -> str:
@@ -114,8 +116,9 @@ class Arena:
         return folder
 
     def _grow(self, nbytes: int, folder: str | None) -> Range:
+        """Make a segment, on disk if there is a folder, and allocate in it."""
         needed = -(-nbytes // STEP) * STEP
-        # Powers of two, so that objects which grow and grow do not each get a segment.
+        # A power of two: else each one of a series of growing objects might need a new segment.
         # What is not written takes no memory.
         usual = max(self._next_nbytes, 1 << (needed - 1).bit_length())
         failure: Exception | None = None
@@ -138,7 +141,7 @@ class Arena:
         return segment, offset
 
     def full(self, nbytes: int, reason: str, place: Range | None = None) -> StoreFull:
-        """Return what says that there is no room, and why.
+        """Return the error that says that there is no room, and why.
 
         Parameters
         ----------
@@ -169,7 +172,7 @@ class Arena:
         Raises
         ------
         StoreFull
-            If memory or the disk ran out. The range is still to be freed.
+            If memory or the disk ran out. The range must still be freed.
         """
         segment, offset = place
         try:
@@ -180,11 +183,12 @@ class Arena:
             raise
 
     def reserve(self, place: Range, nbytes: int) -> None:
-        """Have pages under a range that will be stored to; needs no lock.
+        """Make the pages of a range that will be stored to; needs no lock.
 
         Raises
         ------
         StoreFull
+            If memory or the disk ran out.
         """
         segment, offset = place
         try:
@@ -193,7 +197,7 @@ class Arena:
             raise self.full(nbytes, str(error), place) from error
 
     def free(self, place: Range) -> None:
-        """Take a range back that nobody can see any more."""
+        """Take back a range that no process can see any more."""
         segment, offset = place
         self._count(place, -1)
         start, end = self.segments[segment.key][1].free(offset)
@@ -202,18 +206,24 @@ class Arena:
             return
         excess = self._unused - self.budget.kept(self._peak_in_memory)
         if excess > 0:
-            # Not all of the range: what comes next would have to make the pages anew.
+            # Not the whole range: the next object would have to make its pages anew.
             end = segment.last_page(start, end)
             segment.punch(max(start, end - excess), end)
 
     def trim(self, keep: int, whole: bool = True) -> int:
-        """Give free pages back until at most `keep` bytes of them are left; return how many.
+        """Give free pages back to the system.
 
         Parameters
         ----------
         keep : int
+            Bytes of free pages that may be left.
         whole : bool
             Leave huge pages whole, for the next objects.
+
+        Returns
+        -------
+        int
+            Bytes given back.
         """
         given = 0
         for segment, allocator in self.segments.values():
@@ -232,15 +242,16 @@ class Arena:
 
     @property
     def _unused(self) -> int:
-        """Bytes that have pages in memory for nobody."""
+        """Bytes that have pages in memory and are not handed out."""
         return self.resident - (self.live - self.spilled)
 
     def prefault(self, nbytes: int) -> None:
-        """Have free pages for an object of `nbytes`, so that putting it is quick.
+        """Make free pages for an object of `nbytes`, so that putting it is quick.
 
         Raises
         ------
         StoreFull
+            If there is no room for it.
         """
         place = segment, offset = self.allocate(nbytes)
         try:
@@ -254,7 +265,7 @@ class Arena:
                 self.segments[segment.key][1].free(offset)
 
     def close(self) -> None:
-        """Let go of everything; what readers have mapped stays with them."""
+        """Close all segments; readers keep what they have mapped."""
         for segment, _ in self.segments.values():
             segment.close()
         self.segments.clear()

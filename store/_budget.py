@@ -10,7 +10,7 @@ from store._settings import nbytes_of
 #: Part of the memory that has to stay available when a store grows.
 RESERVE = 0.1
 
-#: For each so much that a store grows, the system is asked how much memory there is.
+#: Each time a store has grown by so many bytes, the system is asked how much memory is available.
 UNASKED_NBYTES = 16 << 20
 
 
@@ -20,8 +20,8 @@ class Budget:
     Attributes
     ----------
     nbytes : int
-        Most that may be resident: ``POOL_STORE_MAX``, or half of the memory of the
-        machine or the control group, whichever is less.
+        Bytes that may be resident, at most: ``POOL_STORE_MAX``, or half of the memory of the
+        machine or of the control group, whichever is less.
     """
 
     __slots__ = ("_groups", "_keep", "_total", "_unasked", "nbytes")
@@ -30,7 +30,7 @@ class Budget:
         machine = machine_nbytes()
         self._groups = limiting_groups(machine)
         self._total = min([machine, *(limit for _, _, limit in self._groups)])
-        #: How much it has grown since the system was asked.
+        #: Bytes by which the store has grown since the system was asked.
         self._unasked = 0
         most = nbytes_of("POOL_STORE_MAX", self._total)
         self.nbytes = self._total // 2 if most is None else most
@@ -42,8 +42,8 @@ class Budget:
         Parameters
         ----------
         peak : int
-            The most that was in use at once: who needs much needs it again. ``POOL_STORE_KEEP``
-            is meant as it is.
+            The most bytes that were in use at once: a program that needed many will need them
+            again. Not considered if ``POOL_STORE_KEEP`` is set.
         """
         if self._keep is not None:
             return self._keep

@@ -1,8 +1,8 @@
 """Find the block that a buffer shows, so that it travels by reference instead of as a copy.
 
-An array may be a slice of a column of a frame of what arrived. What it is built on is looked for
-through its views, or, where they do not tell (Arrow's buffers), by its address. A block counts as
-found only if the buffer shows what the block holds: nobody may have written to the pages under it.
+An array may be a slice of a column of a frame that arrived. The block under it is looked for by the
+chain of views, or, where that ends early (Arrow's buffers), by address. It counts as found only if
+the buffer shows what the block holds: the pages under it must not have been written to.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from store._mappings import Block
 
     class Shown(Protocol):
-        """What makes the bytes of a block visible: a lease, a canvas, a mapping without numpy."""
+        """What makes the bytes of a block visible: `Lease`, `Canvas` or `MmapLease`."""
 
         block: Block
         readonly: bool
 
         @property
         def address(self) -> int:
-            """Of the block's part."""
+            """Where the block's part is mapped."""
             ...
 
 
 #: How many views of views `find` looks through; numpy keeps chains short.
 _DEPTH = 12
 
-#: What is given out by `malloc` is good for every type.
+#: Memory from `malloc` begins at multiples of this, which suits every type.
 ALIGNED_NBYTES = 16
 
 _LEASES = frozenset({Lease, Canvas, MmapLease})
@@ -44,9 +44,9 @@ _LEASES = frozenset({Lease, Canvas, MmapLease})
 def find(view: Any) -> tuple[Block, int] | None:
     """Return the block that a buffer is a view of, and where in its object the buffer begins.
 
-    None if it is not, or if what the buffer shows is not what the object holds, because
-    it was written to; or if this process only inherited it; or if an array would not be
-    aligned where it arrives, as a copy is.
+    None if it is a view of no block; if it does not show what the object holds, because it was
+    written to; if this process has inherited the block; or if an array sent by reference would not
+    be aligned where it arrives, while a copy would.
     """
     found = base_of(view)
     if found is None or _forks.is_inherited(found.block.born) or not _is_aligned(view):
@@ -66,10 +66,10 @@ def held(view: Any) -> Block | None:
 
 
 def arrived(view: Any) -> Block | None:
-    """Return the block that a buffer shows which was just decoded.
+    """Return the block that a buffer shows, for a buffer that was just decoded.
 
-    Nobody has written to it, so its pages are not looked at, which takes as long as reading
-    a few of them; and unlike `held` it does without numpy.
+    It cannot have been written to, so its pages are not examined, which takes as long as reading a
+    few of them. Unlike `held` this works without numpy.
     """
     found = base_of(view)
     if found is None or type(found) is Canvas or _forks.is_inherited(found.block.born):
@@ -78,7 +78,7 @@ def arrived(view: Any) -> Block | None:
 
 
 def _is_all_of(shown: Shown, view: Any) -> bool:
-    """Return whether a buffer is of all that is shown, not of as much beginning elsewhere."""
+    """Return whether a buffer is all that `shown` makes visible, and begins at the same place."""
     if memoryview(view).nbytes != shown.block.nbytes:
         return False
     return _ndarray() is None or address_of(view) == shown.address
@@ -94,7 +94,7 @@ def array_under(view: Any) -> Any:
 
 
 def base_of(view: Any) -> Shown | None:
-    """Return what a buffer is built on, if that is of the store."""
+    """Return the lease or canvas that a buffer is built on; None if it is built on other memory."""
     found: Any = view
     while type(found) is memoryview:
         found = found.obj
@@ -110,22 +110,22 @@ def base_of(view: Any) -> Shown | None:
             shown: Shown = found
             return shown
         elif found is None or type(found) is bytes or type(found) is bytearray:
-            return None  # memory of their own
+            return None  # these have memory of their own
         else:
             return lease_at(address_of(view))
     return None
 
 
 def _ndarray() -> Any:
-    """Return numpy's class, if somebody has imported it; not while that is going on."""
+    """Return numpy's class if numpy is imported; None also while it is being imported."""
     return getattr(sys.modules.get("numpy"), "ndarray", None)
 
 
 def lease_at(address: int) -> Shown | None:
-    """Return what the memory at an address belongs to, if that is of the store.
+    """Return the lease or canvas at an address, if there is one.
 
-    For buffers of Arrow and others that do not tell what they are built on. They keep it
-    alive, whatever it is: so what is found there now is what they are built on.
+    For buffers of Arrow and others that do not tell what they are built on. They keep that alive,
+    so the lease that is found there now is the one that they are built on.
     """
     for reference in readers.valuerefs():
         reader = reference()
@@ -140,21 +140,21 @@ def _showing(leases: dict[int, Any], offset: int, address: int) -> Shown | None:
         start = max((start for start in list(leases) if start <= offset), default=None)
         ticket = None if start is None else leases.get(start)
     found: Shown | None = None if ticket is None else ticket()
-    # The last one that begins before the address may end before it, too.
+    # The last lease that begins before the address may also end before it.
     inside = found is not None and 0 <= address - found.address < found.block.nbytes
     return found if inside else None
 
 
 def _is_aligned(view: Any) -> bool:
-    """Return whether a copy would lie no better for the type of the array that is shown.
+    """Return whether an array sent by reference is as well aligned as a copy would be.
 
-    Places in a page are the same in every process. Bytes, and records that are packed, may be
-    looked at as anything where they arrive.
+    Its offset in a page is the same in every process. Bytes and packed records must be aligned for
+    any type, since the receiver may view them as any type.
     """
     exporter = view.obj if type(view) is memoryview else view
     ndarray = _ndarray()
     if ndarray is None or not isinstance(exporter, ndarray):
-        return True  # it is not known as what it will be looked at
+        return True  # its type is not known
     if exporter.dtype.alignment > 1:
         return bool(exporter.flags.aligned)
     address: int = exporter.__array_interface__["data"][0]
@@ -162,6 +162,7 @@ def _is_aligned(view: Any) -> bool:
 
 
 def _unchanged(lease: Shown, view: Any) -> tuple[Block, int] | None:
+    """Return block and offset as `find`, if the buffer lies in it and was not written to."""
     address = address_of(view)
     nbytes = memoryview(view).nbytes
     offset = address - lease.address

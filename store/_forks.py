@@ -1,15 +1,15 @@
-"""Forked children see what their parent saw; so it must stay what it was.
+"""Keep objects unchanged as long as a forked child can see them.
 
-A child inherits the views of its parent. When the parent lets go of one, the memory would
-be used again under the child's eyes. So what a process holds while it forks is *pinned*:
-letting go of it counts only when the child has ended, or called exec.
+A child inherits the views of its parent. If the parent let go of one, the memory would be used
+again while the child looks at it. So what a process holds when it forks is *pinned*: letting go of
+it counts only when the child has ended, or called exec.
 
-The child is watched by a *tether*: a lock on a file that it alone has mapped. The mapping ends
-with exec and death and by nothing else. A descriptor would not do: daemons close all that they
-inherited and go on. No process is waited for, no pid can be mistaken.
+The child is watched by a *tether*: a lock on a file that the child alone has mapped. The mapping
+ends with exec or death and by nothing else. A descriptor would not do: daemons close all that they
+inherited, and go on. No process is waited for, and no pid can be mistaken for another's.
 
-All of this is called under the depot's lock: what is told to wait for a child must not be told
-so when that child's pin has just been swept away.
+All functions are called under the depot's lock: a block must not be made to wait for a child whose
+pin another thread is just removing.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ if TYPE_CHECKING:
 
     from store._mappings import Block
 
-    #: Number of a thing, how many forks there had been when this process got it, and the block that
-    #: was let go, if it may be there still.
+    #: Number of a thing, how many forks there had been when this process got it, and the block
+    #: that was finalized, if it may still be in use (see `Block.__del__`).
     Dropped = tuple[int, int, ref[Block] | None]
 
 
 def tether() -> tuple[int, int]:
-    """Return two descriptors of a file that is locked as long as the first one is open.
+    """Return two descriptors of a file that is locked as long as the first is open or mapped.
 
-    Or is mapped: a lock belongs to what was opened, and a mapping keeps that open. The second was
-    opened by itself, so by it one can ask for the lock.
+    A lock belongs to an open file, which a mapping keeps open. The second descriptor is of another
+    open file, so that it can be used to try the lock.
 
     Raises
     ------
     OSError
+        If no descriptor is left.
     """
     holding = _anonymous.create("actorpool-tether")
     try:
@@ -56,7 +57,7 @@ def tether() -> tuple[int, int]:
 
 
 def is_loose(asking: int) -> bool:
-    """Return whether nobody has the other end of a tether any more."""
+    """Return whether no process has the first end of a tether open or mapped any more."""
     try:
         flock(asking, LOCK_EX | LOCK_NB)
     except OSError:
@@ -70,8 +71,9 @@ class Pin:
     Parameters
     ----------
     fd : int
-        By which one can ask for the lock that the child holds, see `tether`; -1: there is none.
+        The second end of its tether; -1: there is none.
     generation : int
+        How many forks there had been with this one.
     """
 
     __slots__ = ("fd", "generation", "waiting")
@@ -82,28 +84,29 @@ class Pin:
         self.waiting: list[tuple[deque[Dropped], Dropped]] = []
 
     def is_over(self) -> bool:
-        """Return whether the child has ended; never, if nobody can tell."""
+        """Return whether the child has ended; always False without a tether."""
         return self.fd >= 0 and is_loose(self.fd)
 
 
-#: Got after every fork: what no child can see.
+#: In place of the number of forks: for things that no child can see.
 NEVER = 1 << 62
 
-#: Forks so far, and the children that may still see what this process had then.
+#: How many times this process has forked.
 generation = 0
-#: In a child: what is older is its parent's, see `is_inherited`.
+#: In a child: things with a lower number are its parent's, see `is_inherited`.
 _own_from = 0
+#: The children that may still see what this process had when it forked.
 pins: list[Pin] = []
-#: While this process forks: what the child is to hold, and where that is mapped.
+#: While this process forks: the first end of the child's tether, and where it is mapped.
 _holding = -1
 _mapped = 0
 
 
 def take_dropped(dropped: deque[Dropped]) -> list[int]:
-    """Empty a queue of things that were let go; return those that no child can see.
+    """Empty a queue of things that were let go of; return the numbers that no child can see.
 
-    The others come back to the queue when their child has ended. What is in a cycle of garbage is
-    told that it goes before it is known whether it does: as long as it is there it waits as well.
+    The others come back to the queue when their child has ended. A block in a cycle of garbage is
+    finalized before it is certain that it goes: one that is still there stays in the queue.
     """
     numbers = []
     kept = []
@@ -126,7 +129,7 @@ def take_dropped(dropped: deque[Dropped]) -> list[int]:
 
 
 def sweep() -> None:
-    """Return to their queues what children held that have ended."""
+    """Put things back into their queues that waited for children which have ended."""
     for pin in list(pins):
         if pin.is_over():
             pins.remove(pin)
@@ -141,9 +144,9 @@ def pending() -> bool:
 
 
 def is_inherited(born: int) -> bool:
-    """Return whether something was got before this process was forked.
+    """Return whether this process has a thing from its parent, by the fork.
 
-    Its parent keeps it for this process, and for nobody else.
+    The parent keeps such a thing for this process only, which must not send references to it.
     """
     return born < _own_from
 
@@ -154,7 +157,7 @@ def pinned() -> int:
 
 
 def before_fork() -> None:
-    """Pin what this process holds; the pin is there before the child is."""
+    """Pin what this process holds, before there is a child that can see it."""
     sweep()
     _pin()
 
@@ -166,8 +169,8 @@ def _pin() -> None:
         _holding, asking = tether()
         _mapped = _memory.keep_open(_holding)
     except OSError:
-        # No descriptor, or no room for a mapping: pinned for good, which wastes memory but
-        # corrupts nothing.
+        # No descriptor, or no room for a mapping: pinned for ever, which wastes memory but corrupts
+        # nothing.
         _let_go()
         if asking >= 0:
             os.close(asking)
@@ -192,7 +195,7 @@ def after_fork_in_parent() -> None:
 
 
 def after_fork_in_child() -> None:
-    """Keep the mapping; the parent's other children are not this one's concern."""
+    """Keep the mapping of this child's tether, and forget the parent's other children."""
     global _own_from, _mapped
     _own_from = generation
     _mapped = 0

@@ -3,10 +3,10 @@
 Under ``spawn`` and ``forkserver`` these arguments are pickled, and the child gets descriptors
 along with them. So it can get those of the segments, and map what a forked child inherits.
 
-The parent *hands down* an object: it keeps it until the child has ended, and all of its
-children that it has forked. It knows that by a tether, as with forks (see `_forks`): one end of
-it goes to the child, which maps it. For the child the object is as inherited: it maps it,
-and sends copies of it.
+The parent *hands down* an object: it keeps the object until the child has ended, and all processes
+that the child has forked. It sees that by a tether, as with forks (see `_forks`), whose first end
+goes to the child. The child treats the object as one inherited by a fork: it maps it, and sends
+only copies of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Of a block that another process keeps for this one: see `_forks.is_inherited`.
+#: In place of the number of forks, for blocks that count as inherited: see `_forks.is_inherited`.
 _INHERITED = -1
 
 
@@ -35,7 +35,7 @@ class Handed:
     Parameters
     ----------
     popen : object
-        What starts the child, by the name that `multiprocessing` has for it.
+        `multiprocessing`'s object that starts the child.
     """
 
     def __init__(self, popen: Any) -> None:
@@ -47,22 +47,22 @@ class Handed:
             os.close(self.holding)
             os.close(self.asking)
             raise
-        #: Kept for the child.
+        #: Blocks that are kept for the child.
         self.blocks: list[Block] = []
-        #: The descriptors of segments, each to be passed only once.
+        #: By key, how segments were passed to the child: each only once.
         self.segments: dict[int, tuple[int, Any, int]] = {}
 
     def is_over(self) -> bool:
-        """Return whether nobody has the other end of the tether any more."""
+        """Return whether the child, and all that it has forked, have ended."""
         popen = self.popen()
         if self.holding >= 0 and (popen is None or hasattr(popen, "pid")):
-            # The child has its own by now, or was never started.
+            # The child has a descriptor of its own by now, or was never started.
             os.close(self.holding)
             self.holding = -1
         return _forks.is_loose(self.asking)
 
     def close(self) -> None:
-        """Close what is open, and let go of what was kept."""
+        """Close the tether, and let go of the blocks."""
         for fd in (self.holding, self.asking):
             if fd >= 0:
                 os.close(fd)
@@ -73,12 +73,18 @@ handed: list[Handed] = []
 
 
 def _duplicate(fd: int) -> tuple[Any, tuple[int, int]]:
-    """Return what becomes the descriptor in the child, and what it must be there."""
+    """Return what is unpickled as a copy of a descriptor in the child, and the file's identity."""
     return sys.modules["multiprocessing.reduction"].DupFd(fd), identity(fd)
 
 
 def _detached(duplicate: Any, wanted: tuple[int, int]) -> int:
-    """Return the descriptor that came along; any other of that number is not touched."""
+    """Return the descriptor that came with a pickle; one of another file is left alone.
+
+    Raises
+    ------
+    StoreError
+        If there is no descriptor of that file.
+    """
     try:
         fd: int = duplicate.detach()
         if identity(fd) == wanted:
@@ -93,7 +99,7 @@ def _detached(duplicate: Any, wanted: tuple[int, int]) -> int:
 
 
 def starting() -> Any:
-    """Return what starts a child for which this very thread is pickling, or None."""
+    """Return the object that starts a child for which this very thread pickles, or None."""
     context = sys.modules.get("multiprocessing.context")
     return None if context is None else context.get_spawning_popen()
 
@@ -104,8 +110,8 @@ def hand_down(popen: Any, blobs: list[Any]) -> tuple[Any, ...] | None:
     Returns
     -------
     tuple or None
-        What `receive` makes them of. None: send the bytes themselves, since there are no
-        blocks, or no descriptors left.
+        The arguments of `receive` in the child. None if the bytes themselves are to be sent,
+        because there are no blocks, or no descriptors are left.
     """
     if not any(type(blob) is Block for blob in blobs):
         return None
@@ -147,7 +153,7 @@ def sweep() -> None:
 
 # ---------------------------------------------------------------- in the child
 
-#: Tethers, which stay mapped, and segments: as long as this process lives.
+#: The files of tethers, and the segments, that this process keeps as long as it lives.
 _kept: set[tuple[int, int]] = set()
 _segments: dict[int, Any] = {}
 
@@ -165,7 +171,7 @@ def receive(token: tuple[Any, tuple[int, int]], blobs: list[Any]) -> list[Any]:
         try:
             _memory.keep_open(fd)
         except OSError:
-            pass  # no room: held by the descriptor alone
+            pass  # no address space: the descriptor stays open in place of a mapping
         else:
             os.close(fd)
         _kept.add(token[1])

@@ -1,10 +1,10 @@
 """Keep signal handlers that raise out of the few lines that must run as a whole.
 
-Whoever puts an object keeps the books of the store, and the thread that waits for a result
-drives the engine of its pool itself; when that is the main thread, a handler could raise
-(KeyboardInterrupt, SystemExit, a program's own time limit) between any two instructions and
-leave the books half written. While such lines run, the signal is noted instead, and the
-handler, Python's own or the program's, is called when they are over, some microseconds later.
+A thread that puts an object changes the records of the store, and a thread that waits for a result
+drives the engine of its pool. If that is the main thread, a signal handler could raise
+(KeyboardInterrupt, SystemExit, a program's own time limit) between any two instructions and leave
+records half written. So while such lines run the signal is only noted, and the handler, Python's
+own or the program's, is called when they are over, some microseconds later.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _get_ident = _thread.get_ident
 
-#: Those whose handlers are known to raise: Ctrl-C, requests to end, what schedulers of jobs send
+#: Signals whose handlers are known to raise: Ctrl-C, requests to end, what schedulers of jobs send
 #: before they end one, and time limits. Each one costs every wait some 30 ns.
 _SIGNALS = (
     _signal.SIGINT,
@@ -43,8 +43,8 @@ def _main_thread() -> int:
     threading = sys.modules.get("threading")
     if threading is not None:
         return threading.main_thread().ident or 0
-    # Without threading there is one thread, unless C code made others; those cannot
-    # have imported us first.
+    # Without `threading` there is one thread, unless C code made others, which cannot be the first
+    # to import this module.
     return _get_ident()
 
 
@@ -55,40 +55,42 @@ PAUSE = 1e-3
 
 
 class Shield:
-    """Signals deferred, if this is the main thread, but where they are let through.
+    """Defers signals of the main thread while it is raised, except where it is opened.
 
-    The main thread raises it for as long as it waits, and opens it where it sleeps and
-    where it calls the user's code. One for the whole process, since there is one main
-    thread; in other threads it does nothing.
+    The main thread raises it for as long as it waits or changes records, and opens it where it
+    sleeps and where it calls the user's code. There is one for the whole process, since there is
+    one main thread; in other threads it does nothing.
     """
 
     __slots__ = ("_handlers", "_hook", "_open", "_pending")
 
     def __init__(self) -> None:
+        #: Whether signals are let through, although it is raised.
         self._open = False
         #: Signals that came while it was closed, each once.
         self._pending: list[int] = []
-        #: What to restore: signals and the handlers of the program.
+        #: The program's handlers, by signal, while it is raised: to be called, and to be restored.
         self._handlers: list[tuple[int, Any]] = []
         self._hook = self._note
 
     def raised(self) -> bool:
-        """Install the shield; return whether `lower` must be called."""
+        """Raise the shield, unless it is raised already; return whether `lower` must be called."""
         if self._handlers or _get_ident() != _main:
             return False
         try:
             for number in _SIGNALS:
                 handler = _signal.getsignal(number)
-                # Otherwise nothing of Python's runs: the default, ignored, or set by C code. And
-                # asyncio's does nothing: of what is sent anew its loop would be told twice.
+                # Otherwise no Python code runs: the default action, ignored, or a handler of C.
+                # And asyncio's handler does nothing: its loop learns of signals from a socket, and
+                # would be told twice of one that is sent anew.
                 if callable(handler) and getattr(handler, "__name__", "") != "_sighandler_noop":
-                    # Noted first: whatever strikes in between, `drop` finds it.
+                    # Noted before it is replaced: `drop` finds it wherever an interrupt strikes.
                     self._handlers.append((number, handler))
                     _signal.signal(number, self._hook)
         except ValueError:
             return False  # a sub-interpreter, or a thread that became the main one by fork
         except BaseException:
-            self.drop()  # raised by the handler of one whose turn had not come
+            self.drop()  # raised by the handler of a signal that was not deferred yet
             raise
         return bool(self._handlers)
 
@@ -97,7 +99,7 @@ class Shield:
         self.drop()
         pending = self._pending
         while pending:
-            # Anew: its handler may raise, and those of the others are due as well.
+            # Sent anew, not called: if one handler raises, the others must still be called.
             _signal.raise_signal(pending.pop(0))
 
     def drop(self) -> None:
@@ -106,24 +108,24 @@ class Shield:
         try:
             while handlers:
                 number, handler = handlers[-1]
-                # Unless a callback, or a handler, has set another one meanwhile.
+                # Unless a callback, or a handler, has set another handler meanwhile.
                 if _signal.getsignal(number) is self._hook:
                     _signal.signal(number, handler)
                 handlers.pop()
         except BaseException as error:
-            # Raised by a handler that was restored a moment ago: the others must be as well. A
+            # Raised by a handler that was just restored: the others must be restored as well. A
             # ValueError means that this is not the main thread any more.
             handlers.clear() if isinstance(error, ValueError) else self.drop()
             raise
 
     def abandon(self) -> None:
-        """Restore the program's handlers in a fork that never returns to who raised the shield."""
+        """Restore the program's handlers, in a fork that never returns to where it was raised."""
         self.drop()
         self._open = False
         self._pending.clear()
 
     def opened(self, action: Callable[..., T], *args: Any) -> T:
-        """Return ``action(*args)``, which a handler may end at any point by raising."""
+        """Return ``action(*args)``, letting signals through, whose handlers may raise in it."""
         if _get_ident() != _main:
             return action(*args)
         before = self._open
@@ -136,7 +138,7 @@ class Shield:
             self._open = before
 
     def closed(self, action: Callable[..., T], *args: Any) -> T:
-        """Return ``action(*args)`` with interrupts kept out, inside of `opened`."""
+        """Return ``action(*args)``, deferring signals again, inside of `opened`."""
         if _get_ident() != _main:
             return action(*args)
         before = self._open
@@ -147,7 +149,7 @@ class Shield:
             self._open = before
 
     def enter(self) -> int:
-        """Keep interrupts out from here on; return what `leave` must be told."""
+        """Defer signals from here on; return a token for `leave`, which must be called."""
         if _get_ident() != _main:
             return 0
         if self._open:
@@ -156,7 +158,7 @@ class Shield:
         return 1 if self.raised() else 0
 
     def leave(self, token: int) -> None:
-        """Let interrupts through again as before `enter`, and heed those that came."""
+        """Let signals through again as before `enter`, and call the handlers of deferred ones."""
         if token == 1:
             self.lower()
         elif token == 2:
@@ -191,7 +193,7 @@ class Shield:
             self._pending.append(signum)
 
     def _call(self, signum: int, frame: FrameType | None) -> None:
-        """Call the program's handler; should it raise, what follows is closed again."""
+        """Call the program's handler of a signal; if it raises, the shield is left closed."""
         self._open = False
         for number, handler in self._handlers:
             if number == signum:
@@ -202,23 +204,23 @@ class Shield:
 def _send_again(numbers: list[int]) -> None:
     sleep(PAUSE)
     for number in numbers:
-        # By the default, which the program may have gone back to since, it would be ended.
+        # By the default action, which the program may have gone back to since, it would be ended.
         if callable(_signal.getsignal(number)):
             _signal.pthread_kill(_main, number)
 
 
-#: The one of this process.
+#: The shield of this process.
 shield = Shield()
 
 
 class ShieldedLock:
-    """A lock for books: its holder is not interrupted. The same thread may take it again."""
+    """A reentrant lock around changes of records, whose holder no signal handler interrupts."""
 
     __slots__ = ("_lock", "_tokens")
 
     def __init__(self) -> None:
         self._lock = _thread.RLock()
-        #: Of the holder, one for each time that it took the lock.
+        #: The holder's tokens for `Shield.leave`, one for each time that it took the lock.
         self._tokens: list[int] = []
 
     def __enter__(self) -> None:
@@ -231,14 +233,14 @@ class ShieldedLock:
         self._lock.release()
         shield.leave(token)
 
-    # For who has raised the shield, as hooks of `fork` do.
+    # For threads that have raised the shield themselves, as hooks of `fork` do.
 
     def acquire(self, waits: bool = True) -> bool:
         """Take the lock without shielding its holder; return whether it was taken."""
         return self._lock.acquire(waits)
 
     def release(self) -> None:
-        """Let it go after `acquire`."""
+        """Release the lock after `acquire`."""
         self._lock.release()
 
     @property
@@ -250,9 +252,9 @@ class ShieldedLock:
 def _after_fork() -> None:
     global _main
     if _main != _get_ident():
-        # The main thread waited, and does not exist here: nobody will lower its shield.
+        # The main thread had raised the shield, and does not exist here to lower it.
         shield.abandon()
-    # What was sent to the parent is not this process's concern.
+    # These signals were sent to the parent.
     shield._pending.clear()
     _main = _get_ident()
 

@@ -1,9 +1,8 @@
-"""Who holds what. Pure: decides which things nobody holds any more, frees none itself.
+"""Which holders have which things. Pure: says when a thing has no holder left, frees none itself.
 
-A *thing* is whatever the owner wants to be told of when its last count goes. A *holder*
-is this process itself (`LOCAL`) or whoever got a reference in a message. Counts, not
-flags: a release that crosses a message with another reference on it must not free what
-that message names.
+A *thing* is what the owner frees when its last reference is gone. A *holder* is this process
+(`LOCAL`) or a connection over which a reference was sent. References are counted, since a release
+may cross a message that carries another reference to the same thing, which must not be freed then.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Ledger:
         Raises
         ------
         KeyError
-            If the thing has been let go: nothing can be held again.
+            If the thing was let go of: it cannot be held again.
         """
         self._totals[number] += 1
         counts = self._holders.setdefault(holder, {})
@@ -55,9 +54,9 @@ class Ledger:
         Returns
         -------
         object
-            The thing, if that was the last count; otherwise None. Also None for counts
-            that the holder does not have: those of one that died were dropped, and its
-            last words may be read later.
+            The thing, if that was the last count of all; otherwise None. Also None if the holder
+            has no such count: those of a dead process were dropped, and a message of it may still
+            be read afterwards.
         """
         counts = self._holders.get(holder)
         if counts is None or number not in counts:
@@ -70,7 +69,7 @@ class Ledger:
         return self._lower(number, 1)
 
     def drop(self, holder: Hashable) -> list[Any]:
-        """Take back all counts of a holder that is gone; return the things to let go."""
+        """Take back all counts of a holder that is gone; return the things without a holder."""
         counts = self._holders.pop(holder, {})
         things = [self._lower(number, count) for number, count in counts.items()]
         return [thing for thing in things if thing is not None]
@@ -87,7 +86,7 @@ class Ledger:
         return dict(self._holders.get(holder, {}))
 
     def holders(self) -> list[Hashable]:
-        """Return everybody who holds something."""
+        """Return all holders that hold something."""
         return list(self._holders)
 
     def check_invariants(self) -> None:

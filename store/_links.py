@@ -4,9 +4,11 @@ A *note* goes with a message and says, in plain values, what its references mean
 
 ``(places, returned, attached, segments)``
     *places*: ``(index, key, start, span, delta, nbytes, number)`` for each blob that is not
-    in the message; *number* is the sender's, to be returned when it is let go.
-    *returned*: numbers of the receiver's that the sender has let go.
-    *attached*: keys of segments that the sender has received.
+    in the message (`index` is its place there): the key of its segment; where its object is in
+    the segment, and where the blob is in the object, see `store._mappings.Block`; and the
+    sender's number for it, which is returned when the receiver lets go of it.
+    *returned*: numbers of the receiver's that the sender has let go of.
+    *attached*: keys of segments whose descriptors the sender has received.
     *segments*: ``(key, nbytes)`` of the descriptors that come with the message.
 
 Guarantees
@@ -41,26 +43,26 @@ if TYPE_CHECKING:
 #: New segments in one message, at most; receivers have room for that many descriptors.
 SEGMENTS_MAX = 12
 
-#: Bytes that the other end would like back, above which it is told without delay.
+#: If more bytes of the other end's were let go of, it is told without waiting for a message.
 URGENT_NBYTES = 256 << 20
 
-#: So that `store.stats` tells them apart.
+#: Numbers by which `store.stats` tells links apart.
 _numbers = count(1)
 
 
 class Link:
-    """What was sent over a connection and has not come back, and what was received.
+    """One end's account of a connection: what it has sent by reference, and what it has received.
 
     Parameters
     ----------
     urge : callable
-        Asked to send a note at once: the other end is short of much memory that nobody
-        here uses. Called by finalizers.
+        ``urge()`` is to send a note at once: much memory of the other end was let go of here.
+        Called by finalizers, so it must not wait.
 
     Attributes
     ----------
     returned : deque
-        Blocks of the other end that were let go here.
+        Blocks of the other end that were let go of here, and that it was not told of.
     """
 
     __slots__ = ("_attached", "_known", "_number", "_readers", "closed", "returned")
@@ -69,10 +71,11 @@ class Link:
         self.returned = Returned(urge, URGENT_NBYTES)
         self.closed = False
         self._number = next(_numbers)
-        #: Segments that the other end is known to have.
+        #: Keys of segments whose descriptors the other end is known to have.
         self._known: set[int] = set()
-        #: Segments that came from there: kept, for they come only once.
+        #: By key, the segments that came from there: kept, for their descriptors come only once.
         self._readers: dict[int, Reader] = {}
+        #: Keys of segments that came from there, and that the other end was not told of.
         self._attached: list[int] = []
 
     def __str__(self) -> str:
@@ -85,10 +88,10 @@ class Link:
 
     @property
     def _is_own(self) -> bool:
-        """Whether this process made it: what a forked child has a copy of is its parent's to say.
+        """Whether this process made the link, and not its parent before a fork.
 
-        To the other end both are one: numbers of the child's would be taken for the parent's, and
-        what the child lets go for let go by both.
+        The other end cannot tell the two apart. It would take numbers of the child's for the
+        parent's, and think that both have let go of what the child lets go of.
         """
         return self.returned.pid == os.getpid()
 
@@ -99,12 +102,13 @@ class Link:
         ----------
         blobs : sequence of bytes-like or Block
         waits : bool
-            Wait for the store to return something; or it is returned with the next message.
+            Wait while another thread uses the store; otherwise blocks that were let go of may be
+            returned with the next message only.
 
         Returns
         -------
         blobs : list
-            Empty where there is a reference.
+            With ``b""`` in place of each blob that travels by reference.
         note : tuple
         fds : list of int
             Descriptors to send along; they stay open here.
@@ -132,7 +136,7 @@ class Link:
     def _placed(
         self, blobs: Sequence[Any], places: list[tuple[Any, ...]]
     ) -> tuple[list[Any], dict[int, Reader]]:
-        """Append the places of large blobs; return what is left, and the segments to send."""
+        """Append the places of large blobs; return all blobs as in `pack`, and segments to send."""
         left: list[Any] = []
         segments: dict[int, Reader] = {}
         store = depot()
@@ -141,8 +145,8 @@ class Link:
         for index, blob in enumerate(blobs):
             placed = store.place(blob, self) if own and len(blob) >= least else None
             if placed is not None and not self._has_room(placed[0].key, segments):
-                # Results of more workers than descriptors fit into a message: the rest of
-                # them goes by value this once, and by reference when these are known there.
+                # The blobs are in more new segments than a message can carry descriptors for: the
+                # others go by value this time, and by reference when these segments are known.
                 store.release(self, (placed[1][-1],))
                 placed = None
             if placed is None:
@@ -156,7 +160,7 @@ class Link:
         return left, segments
 
     def _has_room(self, key: int, segments: dict[int, Reader]) -> bool:
-        """Return whether the segment is known there, or its descriptor can come along."""
+        """Return whether the other end knows a segment, or its descriptor can come along."""
         return key in self._known or key in segments or len(segments) < SEGMENTS_MAX
 
     def unpack(self, blobs: list[Any], note: Note, fds: list[int]) -> None:
@@ -175,7 +179,7 @@ class Link:
             depot().receive(self, blobs, places)
 
     def lost(self, note: Note) -> None:
-        """Let go of what a message referred to that came without its descriptors."""
+        """Let go of the objects of a message that came without its descriptors."""
         places, returned, attached, _ = note
         self._known.update(attached)
         if returned:
@@ -186,7 +190,8 @@ class Link:
         """Undo `pack`: the message was not, and will not be, received."""
         places, returned, attached, _ = note
         depot().release(self, [place[-1] for place in places])
-        # As if let go anew; what was pinned by a child had not been sent.
+        # As if let go of just now. None of them is visible to a forked child: `pack` would not have
+        # taken it.
         self.returned.extend((number, NEVER, None) for number in returned)
         self._attached.extend(attached)
 
@@ -196,13 +201,13 @@ class Link:
         Parameters
         ----------
         alive : callable, optional
-            Whether somebody may still see it, children of the other end for example.
-            Asked now and then until the answer is no.
+            ``alive()`` returns whether a process may still look at it, such as a child of the other
+            end. It is called now and then, until it returns False; only then all is taken back.
         """
         if not self.closed:
             self.closed = True
             if not self._is_own:
-                # Maybe in a hook of the fork: what locks there are may be held for ever.
+                # This may be a hook of the fork: a lock may be held by a thread that is not here.
                 self._readers.clear()
                 return
             depot().drop(self, alive)

@@ -1,14 +1,14 @@
-"""What a process sees of segments: its own and others', read and privately written.
+"""How a process sees segments, its own and others': read, and privately written.
 
 Each segment is mapped once, privately (copy on write), see `_readers`. A `Block` is this
 process's hold on one object in it; a *lease* makes its bytes visible to numpy or anything else
-that takes buffers, writable, and private to whoever got it:
+that takes buffers, writable, and private to the caller that got it:
 
 * Two leases of one block at the same time never see each other's changes: the second one
   has a mapping of its own.
-* When a lease ends, what was written under it is dropped *before* the block is given back,
-  or the next object there would be seen with the old changes in it. Where the system does not
-  let go of it, that object gets a mapping of its own.
+* When a lease ends, its private pages are dropped *before* the block is given back, or the next
+  object there would be seen with the old changes in it. If the system does not drop them, that
+  object gets a mapping of its own.
 
 Leases end by themselves, with the last array, slice, column or memoryview on top of them.
 Finalizers run at any moment in any thread, so here they take no lock: they append to a
@@ -44,41 +44,42 @@ if TYPE_CHECKING:
     from store._forks import Dropped
     from store._readers import Reader
 
-#: Larger objects are worth telling at once that they were let go, many together.
+#: Bytes from which blocks that were let go of count towards telling their owner at once.
 LARGE_NBYTES = 1 << 20
 
-#: Up to here copying (5 us for 64 KiB) costs less than the page faults of a mapping and
-#: its reset (17 us).
+#: Bytes from which an object is mapped. To copy less (5 us for 64 KiB) costs less than the page
+#: faults of a mapping and its reset (17 us).
 MAPPED_NBYTES = 128 << 10
 
-#: The home of parts: what they are parts of is given back by itself.
+#: The home of blocks that are parts of another one, which is given back in their place.
 NOWHERE: deque[Dropped] = deque(maxlen=0)
 
-#: Held while the books of this process's store are written: what the depot knows, and which
-#: canvases are sealed. One for both, or a fork, which has to wait for both, could wait for a
-#: thread that waits for it in a finalizer.
+#: Held while records of this process's store are changed: those of the depot, and which canvases
+#: are sealed. It is one lock for both: with two, a fork that holds the one could wait for a thread
+#: that holds the other, and whose finalizer waits for the fork.
 books = ShieldedLock()
 
-#: Leases and canvases with a mapping of their own, by its address.
+#: By address, the leases and canvases that have a mapping of their own.
 apart: dict[int, ref[Lease] | ref[Canvas]] = {}
 
 
 class Block:
     """A hold on one object in a segment, or on a part of it.
 
-    As long as it lives the object stays. Its length is that of the part.
+    The object stays as long as the block lives. ``len(block)`` is the size of the part.
 
     Parameters
     ----------
     reader : Reader
+        The segment.
     start, span : int
-        The object: offset in the segment, a multiple of the page size, and bytes.
+        The object: its offset in the segment, a multiple of the page size, and its bytes.
     delta, nbytes : int
-        The part: offset in the object, and bytes.
+        The part: its offset in the object, and its bytes.
     number : int
-        What the object is called by whom it is given back to.
+        The number that the owner of the object has given it.
     home : deque
-        Where to note that it was given back.
+        The finalizer appends to it, by which the owner is told in the end.
     """
 
     __slots__ = (
@@ -116,8 +117,9 @@ class Block:
         self, _large: int = LARGE_NBYTES, _collected: Any = is_finalized, _ref: Any = ref
     ) -> None:
         if _collected(self):
-            # With the cycle that it is in, and others of that may look at it still, or keep it. A
-            # weak reference that was there before would not tell.
+            # Finalized by the garbage collector, as part of a cycle: other finalizers of the cycle
+            # may still use the block, or keep it alive. Whether it really goes is told by a weak
+            # reference made now; the collector has cleared those made before.
             self._home.append((self.number, self.born, _ref(self)))
             return
         self._home.append((self.number, self.born, None))
@@ -134,7 +136,7 @@ class Block:
         return whole
 
     def part(self, offset: int, nbytes: int) -> Block:
-        """Return a hold on a part of the object, which lives as long as that."""
+        """Return a hold on a part of the object, which keeps this block alive."""
         if not offset and nbytes == self.nbytes:
             return self
         part = Block(
@@ -145,13 +147,13 @@ class Block:
         return part
 
     def descriptor(self) -> int:
-        """Return that of its segment.
+        """Return the descriptor of its segment.
 
         Raises
         ------
         StoreError
-            If there is none any more. A forked child may close what it inherited, as daemons do,
-            and the next file that it opens gets this number.
+            If it was closed. A forked child may close all that it inherited, as daemons do, and the
+            next file that it opens gets this number.
         """
         if _forks.is_inherited(self.born):
             self.reader.check()
@@ -167,7 +169,7 @@ class Block:
             return self.copy()
         try:
             if "numpy" not in sys.modules:
-                # Not for this: importing numpy takes 100 ms.
+                # numpy is not imported for this: it takes 100 ms.
                 return _mmap_lease(self)
             return lease(self)
         except OSError:
@@ -195,7 +197,8 @@ class Lease:
     ----------
     block : Block
     address : int
-        Of the block's part.
+        Where the block's part is mapped.
+    readonly : bool
     """
 
     __slots__ = (
@@ -218,7 +221,7 @@ class Lease:
             self._ticket = ticket
             self.address = reader.address + at
         else:
-            # Somebody here has a view of it, maybe a changed one.
+            # The place in the segment's mapping is in use, maybe by a view that was written to.
             self._mapped = _Mapped(fd, first, nbytes, private=True)
             self.address = self._mapped.address + at - first
             apart[self._mapped.address] = ticket
@@ -232,8 +235,9 @@ class Lease:
     def _found_clean(self, ticket: ref[Lease], first: int, nbytes: int) -> bool:
         """Take the object's place in the mapping of the segment; return whether it can be used.
 
-        `mlockall` and `mlock` give a process copies of its own of all pages that are mapped. What
-        is put there later would not be seen.
+        Not if another lease has it. Nor if its private pages cannot be dropped: after `mlock` or
+        `mlockall` a process has private copies of all mapped pages, and would not see what is put
+        there later.
         """
         reader = self.block.reader
         if reader.leased.setdefault(self.block.start, ticket) is not ticket:
@@ -249,18 +253,18 @@ class Lease:
         return False
 
     def shows(self, block: Block) -> bool:
-        """Return whether it is of the same part of the same object, and not at its end."""
+        """Return whether it shows the same part of the same object, and is not being finalized."""
         mine = self.block
         return self._ticket is not None and (mine.delta, mine.nbytes) == (block.delta, block.nbytes)
 
     def __del__(
         self, _reset: Any = reset, _shield: Any = shield, _is_over: Any = sys.is_finalizing
     ) -> None:
-        # The weak reference still works, and another thread may run meanwhile.
+        # The weak reference in `leased` still works, and another thread may run meanwhile.
         ticket, self._ticket = self._ticket, None
         if ticket is None:
             return
-        # To give back what was written takes long, so Ctrl-C comes now as likely as at any time.
+        # To give back what was written takes long, so Ctrl-C may well come meanwhile.
         shielded = 0 if _is_over() else _shield.enter()
         try:
             reader = self.block.reader
@@ -280,10 +284,10 @@ def lease(block: Block, readonly: bool = False) -> Any:
 
 
 class _Mapped:
-    """The mapping of a canvas, or of a lease that has one of its own, which goes with it.
+    """A mapping that only one canvas, or lease, uses; its finalizer unmaps it.
 
-    A canvas has no finalizer, for while that runs a weak reference still works: another thread
-    that forks would seal the canvas, at an address where something else may be by then.
+    A canvas has no finalizer itself. While that ran, weak references to it would still work, and
+    another thread that forks would seal it, at an address where something else may be by then.
     """
 
     __slots__ = ("address", "nbytes")
@@ -305,7 +309,7 @@ class _Mapped:
         # As in `Lease`.
         shielded = 0 if _is_over() else _shield.enter()
         try:
-            # In this order: another thread may map something there as soon as this is unmapped.
+            # Removed before it is unmapped: then another thread may map something there at once.
             _apart.pop(self.address, None)
             _unmap(self.address, self.nbytes)
         finally:
@@ -316,10 +320,10 @@ class _Mapped:
 class Canvas:
     """Memory under an array that its owner fills; numpy's base object.
 
-    Until it is *sealed*, what is written goes to the segment. Sealing, before the first
-    reference leaves, puts a private mapping in the same place: the array stays what it
-    is, and later changes stay here. It is done once: a second mapping would throw away what
-    was written to the first one.
+    Until it is *sealed*, what is written goes to the segment. Sealing, before the first reference
+    is sent, puts a private mapping in the same place: the array keeps its contents, and later
+    changes stay in this process. It is done once: a second mapping would drop what was written to
+    the first.
     """
 
     __slots__ = (
@@ -345,9 +349,9 @@ class Canvas:
     def seal(self) -> bool:
         """Make what is written from now on private; return whether this call did it.
 
-        If not, another thread has (`sealed`) and things may have been written since. Or it
-        cannot be known: there is no room for a mapping, or this is a finalizer or a signal
-        handler of a thread that is in here itself, between the mapping and the note of it.
+        If not and `sealed` is set, another thread has, and the array may have changed since.
+        If not and `sealed` is not set, there is no address space for the mapping, or this is a
+        finalizer or signal handler that has interrupted this very method in its own thread.
         """
         if self.sealed:
             return False
@@ -372,15 +376,15 @@ def canvas(block: Block, fd: int) -> Any:
     return np.asarray(Canvas(block, fd))
 
 
-#: While this process forks: what could not be sealed.
+#: While this process forks: the canvases that could not be sealed.
 _unsealed: list[Canvas] = []
 
 
 def seal_all() -> None:
-    """Seal every array that is being filled: a child must not see what is written later.
+    """Seal every canvas before a fork: a child must not see what is written later.
 
-    What cannot be sealed the child does not get. That it ends when it looks there is better than
-    that parent and child write to the same memory.
+    The child does not get those that cannot be sealed. It is better that it ends by a signal when
+    it looks there than that parent and child write to the same memory.
     """
     for reference in list(apart.values()):
         made = reference()
@@ -390,16 +394,16 @@ def seal_all() -> None:
 
 
 def after_fork_in_parent() -> None:
-    """Have everything in the next child again, if it can be sealed by then."""
+    """Let the next child have the canvases that could not be sealed, in case they can be then."""
     while _unsealed:
         made = _unsealed.pop()
         give_to_children(made.address, made._mapped.nbytes)
 
 
 def after_fork_in_child() -> None:
-    """Renew the lock: a thread that is not there any more may have held it.
+    """Renew the lock, which a thread that this child does not have may have held.
 
-    What was left out stays away: nothing else may be mapped under the array.
+    Where canvases are missing, nothing else may be mapped: arrays would show it.
     """
     global books
     books = ShieldedLock()
@@ -411,14 +415,14 @@ def after_fork_in_child() -> None:
 
 
 class MmapLease(mmap.mmap):
-    """A mapping of its own, without numpy; costs a descriptor as long as it lives."""
+    """A lease with a mapping of its own, without numpy; costs a descriptor as long as it lives."""
 
     block: Block
     readonly: bool
 
     @property
     def address(self) -> int:
-        """Of the block's part. For who has numpy by now; there is no other way to ask."""
+        """Where the block's part is mapped; needs numpy, since `mmap` does not tell."""
         return address_of(self) + (self.block.start + self.block.delta) % PAGE
 
 
@@ -426,15 +430,15 @@ def shown(block: Block) -> Any:
     """Return a read-only buffer with the bytes of a block, for its pickle."""
     try:
         return _shown(block)
-    except OSError:  # neither address space nor a descriptor for a mapping of its own
+    except OSError:  # no address space, or no descriptor, for a mapping of its own
         return memoryview(block.copy()).toreadonly()
 
 
 def _shown(block: Block) -> Any:
     if "numpy" not in sys.modules:
         return _mmap_lease(block, readonly=True)
-    # One that is read-only already will do: a mapping for each of many messages with the same
-    # reference costs more than all else of them.
+    # A read-only lease that exists is used again: where many messages carry the same reference, a
+    # mapping for each would cost more than all the rest.
     ticket = block.reader.leased.get(block.start)
     found = None if ticket is None else ticket()
     if found is None or not found.readonly or not found.shows(block):
@@ -460,7 +464,7 @@ def _mmap_lease(block: Block, readonly: bool = False) -> Any:
 
 
 def fresh(buffer: Any, readonly: bool = False) -> Any:
-    """Return bytes that nobody else can change: of a block mapped, others copied."""
+    """Return bytes that only the caller can change: those of a block mapped, others copied."""
     if type(buffer) is Block:
         if not readonly:
             return buffer.view()
@@ -473,7 +477,7 @@ def fresh(buffer: Any, readonly: bool = False) -> Any:
 
 
 def address_of(view: Any) -> int:
-    """Return where the memory of a buffer is; for who has numpy."""
+    """Return the address of a buffer's memory; imports numpy."""
     import numpy as np
 
     address: int = np.frombuffer(view, np.uint8).__array_interface__["data"][0]

@@ -1,7 +1,7 @@
 """The few system calls on memory that Python's `mmap` module does not reach.
 
-Addresses are plain integers. Nothing here remembers anything: who maps a range unmaps it.
-Importing this module imports ctypes (4 ms), so nothing imports it before the first large
+Addresses are plain integers. Nothing here keeps account of mappings: the caller that maps a range
+unmaps it. Importing this module imports ctypes (4 ms), so nothing imports it before the first large
 object.
 """
 
@@ -63,8 +63,9 @@ HUGE = _huge_page()
 def map_file(fd: int, offset: int, nbytes: int, private: bool) -> int:
     """Map a range of a file, readable and writable, and return the address.
 
-    What is as large as a huge page is mapped at the same distance from one as it has in the
-    file: only then the kernel can map such a page as one, not as 512 small ones.
+    A range as large as a huge page is mapped at an address with the same remainder, by the size of
+    huge pages, as its offset in the file: only then can the kernel map a huge page as one, and not
+    as 512 small ones.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def map_file(fd: int, offset: int, nbytes: int, private: bool) -> int:
     offset, nbytes : int
         Multiples of `PAGE`.
     private : bool
-        What is written stays in this process (copy on write).
+        Whether what is written stays in this process (copy on write).
 
     Raises
     ------
@@ -99,12 +100,18 @@ def map_file(fd: int, offset: int, nbytes: int, private: bool) -> int:
 
 
 def remap_file(address: int, fd: int, offset: int, nbytes: int, private: bool) -> None:
-    """Put a range of a file at an address that is the caller's, in place of what is there."""
+    """Map a range of a file in place of a mapping of the caller's."""
     _call_map(address, nbytes, _READ | _WRITE, _kind(private) | _FIXED, fd, offset)
 
 
 def keep_open(fd: int) -> int:
-    """Map a page of a file that nobody looks at, so that it stays open; return the address."""
+    """Map a page of a file, which is never accessed, so that the file stays open.
+
+    Returns
+    -------
+    int
+        The address.
+    """
     return _call_map(None, PAGE, _NONE, _mmap.MAP_SHARED, fd)
 
 
@@ -127,7 +134,7 @@ def _call_map(
 
 
 def unmap(address: int, nbytes: int, _unmap: Any = _unmap) -> None:
-    """Take a mapping away."""
+    """Remove a mapping."""
     _unmap(address, nbytes)
 
 
@@ -137,14 +144,14 @@ def reset(
     _advise: Any = _advise,
     _ways: tuple[int, ...] = (_DONTNEED, _DONTNEED_LOCKED),
 ) -> bool:
-    """Drop what this process has of its own in a private mapping: the file shows through again.
+    """Drop the private pages of a private mapping, which then shows the file again.
 
-    Pages that were locked (`mlock`, `mlockall`) are another thing to the system.
+    Pages that were locked (`mlock`, `mlockall`) need a newer request.
 
     Returns
     -------
     bool
-        Whether that could be done.
+        Whether the system did so.
     """
     for way in _ways:
         if _advise(address, nbytes, way) == 0:
@@ -163,13 +170,19 @@ def give_to_children(address: int, nbytes: int) -> None:
 
 
 def occupy(address: int, nbytes: int) -> bool:
-    """Let nothing be mapped where nothing is; return whether there was nothing."""
+    """Reserve a range of addresses, so that nothing else is mapped there.
+
+    Returns
+    -------
+    bool
+        Whether it was free, and is reserved now.
+    """
     kind = _mmap.MAP_PRIVATE | _ANONYMOUS | _NORESERVE | _FIXED_NOREPLACE
     try:
         found = _call_map(address, nbytes, _NONE, kind, -1)
     except OSError:
         return False
-    if found != address:  # before Linux 4.17 it is but a wish
+    if found != address:  # before Linux 4.17 the address is only a hint
         _unmap(found, nbytes)
     return found == address
 
@@ -181,7 +194,7 @@ def remove(address: int, nbytes: int) -> bool:
 
 
 def collapse(address: int, nbytes: int) -> int:
-    """Back a range with huge pages, each of which has at least one byte written.
+    """Back a range with huge pages; in each, at least one byte must have been written.
 
     Unlike a huge-page policy this needs no administrator: the kernel documents that it
     ignores ``transparent_hugepage/shmem_enabled``.
@@ -189,7 +202,7 @@ def collapse(address: int, nbytes: int) -> int:
     Returns
     -------
     int
-        0, or the error number: EINVAL where there is no such thing.
+        0, or the error number: EINVAL where the system cannot.
 
     References
     ----------
@@ -203,12 +216,12 @@ def collapse(address: int, nbytes: int) -> int:
 def is_untouched(address: int, nbytes: int) -> bool:
     """Return whether no page of a private mapping has been written to.
 
-    False also where the system does not tell: the caller then copies.
+    Also False where the system does not tell: the caller then copies.
     """
     first = address // PAGE
     count = (address + nbytes - 1) // PAGE - first + 1
     try:
-        # Opened each time: it is about the process that opened it, not the one that reads it.
+        # Opened each time: the file tells of the process that opened it, not of the one that reads.
         file = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         try:
             table = os.pread(file, count * 8, first * 8)
@@ -219,10 +232,10 @@ def is_untouched(address: int, nbytes: int) -> bool:
     if len(table) != count * 8:
         return False
     if not table.strip(b"\0"):
-        return True  # nor read from
+        return True  # no page is present at all
     import numpy as np
 
-    # The upper three bits: present, swapped out, page of a file. An own page is present
-    # and not of the file, or swapped out.
+    # The upper three bits: present, swapped out, page of a file. A private page is present and not
+    # of the file, or swapped out.
     flags = np.frombuffer(table, np.uint64) >> np.uint64(61)
     return not bool(((flags == 4) | (flags & np.uint64(2) != 0)).any())

@@ -1,11 +1,11 @@
-"""Segments of processes that have ended, and how many of them to be content with.
+"""A bound for segments of processes that have ended.
 
-Results of a worker stay where it has put them when it has ended, and a view cannot be moved. Each
-such segment takes a descriptor, address space, and all of its memory, of which little may be looked
-at. So there is a bound: beyond it what arrives is copied into this process's own segments, whoever
-has sent it, until enough was let go.
+When a worker has ended, its results stay where it has put them, since a view cannot be moved. Each
+such segment takes a descriptor, address space, and all of its memory, even if little of it is still
+used. So there is a bound: beyond it, objects that arrive are copied into this process's own
+segments, whichever process they come from, until enough of the others was let go of.
 
-The bound is looked at where a connection ends, not where a message arrives.
+Whether it is exceeded is determined when a connection ends, not with each message.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from store._readers import Reader
 
-#: So many of them are no trouble. Each has a descriptor, so fewer where there are few of those.
+#: Segments of ended processes, at most; and at most this part of the descriptors that this process
+#: may have, since each segment has one.
 COUNT_MAX = 64
 DESCRIPTORS_PART = 8
 
-#: So much memory that nobody looks at is no trouble, besides as much as is looked at.
+#: Bytes in them that no view shows, at most, besides as many as views show.
 SPARE_NBYTES = 64 << 20
 
+#: Whether the bound is exceeded, and how many segments there were when that was determined.
 _crowded = False
-#: How many there were when that was found.
 _counted = 0
 
 
 def crowded() -> bool:
-    """Return whether what arrives should not stay in the segments of others."""
+    """Return whether objects that arrive are to be copied into segments of this process."""
     if _crowded and len(orphans) != _counted:
         review()
     return _crowded
 
 
 def review() -> None:
-    """Look again whether there are too many; to be called when there are more."""
+    """Determine anew whether the bound is exceeded; must be called when there are more segments."""
     global _counted, _crowded
     found = [reader for reference in orphans.valuerefs() if (reader := reference()) is not None]
     _counted = len(orphans)
@@ -61,6 +62,6 @@ def _taken(reader: Reader) -> int:
 
 
 def _looked_at(reader: Reader) -> int:
-    """Return how much of a segment there are views of."""
+    """Return how many bytes of a segment views show."""
     leases = [reference() for reference in list(reader.leased.values())]
     return sum(lease.block.span for lease in leases if lease is not None)

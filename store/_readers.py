@@ -21,14 +21,14 @@ _lock = RLock()
 
 #: The segments that this process can see, by key.
 readers: WeakValueDictionary[int, Reader] = WeakValueDictionary()
-#: Those of which no more will come, since the connections over which they came have ended.
+#: Of these, segments of processes that are gone: the connections that they came over have ended.
 orphans: WeakValueDictionary[int, Reader] = WeakValueDictionary()
 
 
 def _close(
     fd: int, file: tuple[int, int], _identity: Any = identity, _close: Any = os.close
 ) -> None:
-    """Close a descriptor, unless somebody else has done so: it may be another file's by now."""
+    """Close a descriptor, unless it was closed before: its number may be another file's by now."""
     try:
         if _identity(fd) == file:
             _close(fd)
@@ -37,21 +37,22 @@ def _close(
 
 
 class Reader:
-    """One segment, as a process sees it that may not change it.
+    """One segment, as seen by a process that may only read it.
 
     Parameters
     ----------
     key : int
     fd : int
-        Owned from now on.
+        Owned by the reader from now on.
     nbytes : int
+        Size of the segment.
 
     Attributes
     ----------
     keepers : int
-        How many keep it whether anything in it is held or not, see `attach`.
+        How many links keep it, whether any object in it is held or not; see `attach`.
     leased : dict
-        What is leased in the mapping of the segment, by the offset of the block.
+        By offset of the object, the leases in the mapping of the whole segment.
     """
 
     __slots__ = ("__weakref__", "_address", "_file", "fd", "keepers", "key", "leased", "nbytes")
@@ -67,7 +68,7 @@ class Reader:
 
     @property
     def address(self) -> int:
-        """Where the segment is mapped; it is mapped when first asked for."""
+        """Address at which the segment is mapped, which is done when it is first asked for."""
         if not self._address:
             with _lock:
                 if not self._address:
@@ -87,7 +88,8 @@ class Reader:
         )
 
     def __del__(self, _unmap: Any = unmap, _close: Any = _close) -> None:
-        # A collector may call this while others in a cycle still ask: they are to find nothing.
+        # In a cycle of garbage other objects may still use this one: they are to find neither a
+        # descriptor nor an address.
         fd, self.fd = self.fd, -1
         address, self._address = self._address, 0
         if address:
@@ -96,7 +98,15 @@ class Reader:
 
 
 def attach(key: int, fd: int, nbytes: int) -> Reader:
-    """Return the reader of a segment, for who keeps it; the descriptor is owned from now on."""
+    """Return the reader of a segment, with one more keeper.
+
+    Parameters
+    ----------
+    key : int
+    fd : int
+        A read-only descriptor of it; owned by the reader, or closed, from now on.
+    nbytes : int
+    """
     with _lock:
         reader = readers.get(key)
         if reader is None:
@@ -109,7 +119,7 @@ def attach(key: int, fd: int, nbytes: int) -> Reader:
 
 
 def leave(reader: Reader) -> None:
-    """Note that one who kept a reader does so no more; what is held in it keeps it still."""
+    """Note that a reader has one keeper less; objects that are held in it still keep it."""
     with _lock:
         reader.keepers -= 1
         if not reader.keepers:

@@ -1,4 +1,4 @@
-"""Blocks that were let go: noted by finalizers, which must not wait, and taken note of later."""
+"""Blocks that were let go of: noted by finalizers, which must not wait, and returned later."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 class Returned(deque["Dropped"]):
-    """Blocks that were let go here, and of which their owner was not told yet.
+    """Blocks that were let go of in this process, and that their owner was not told of yet.
 
     Parameters
     ----------
     urge : callable
-        Called when much memory waits for it; from a finalizer, so it must not wait.
+        Called, by a finalizer, when blocks with many bytes wait here; must not wait.
     urgent : int
-        How many bytes are much.
+        How many bytes are many.
 
     Attributes
     ----------
     pid : int
-        Of the process that has them; a forked child has copies of these words.
+        The process that let go of them; a forked child has a copy of the deque.
     kept : object
-        Lives as long as any of them.
+        Something that must live as long as any of these blocks.
     """
 
     def __init__(self, urge: Callable[[], None], urgent: int) -> None:
@@ -39,7 +39,7 @@ class Returned(deque["Dropped"]):
         self.pid = os.getpid()
 
     def notice(self, nbytes: int, _getpid: Callable[[], int] = os.getpid) -> None:
-        """Note that a large block was let go, if need be when the names of modules are gone."""
+        """Note that a large block was let go of; works also when module names are gone, at exit."""
         self._nbytes += nbytes
         if self._nbytes > self._urgent and self.pid == _getpid():
             self._nbytes = 0

@@ -4,15 +4,14 @@ Guarantees
 ----------
 * Nothing is left by any death: there is no name, and the last descriptor or mapping that
   goes takes the memory along.
-* A segment never shrinks (it is sealed where the system can), so a reader cannot meet
-  SIGBUS; space is found by writing or reserving, whose failure is an exception, and
-  never by storing through a mapping.
+* A segment never shrinks (its size is sealed where the system can), so a reader cannot meet SIGBUS.
+  Pages are made by writing or reserving, whose failure is an exception, and never by storing
+  through a mapping, whose failure would be SIGBUS.
 * Readers get a read-only descriptor: only the owner changes what they see.
 
-Writing through a mapping is the fastest way into pages that exist and the slowest into
-those that do not. So each segment knows its populated pages. Fresh ones are made in
-steps of a huge page where the system has them (`_memory.collapse`); where not, the first
-writing of a page is by ``pwrite``.
+Storing through a mapping is the fastest way into pages that exist and the slowest into those that
+do not. So each segment knows its populated pages. Where the system has huge pages, fresh pages are
+made in steps of one (`_memory.collapse`); elsewhere a page is first written by ``pwrite``.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Sizes are multiples of this, so that huge pages fit.
+#: Sizes of segments are multiples of this, so that huge pages fit.
 STEP = 1 << 21
 
-#: So many bytes of fresh huge pages are written to before more are made. The kernel clears them,
-#: and what it cleared last is in the processor's cache: a first `put` of 100 MB takes 10 ms
-#: instead of 12.
+#: Bytes of fresh huge pages that are made and then written to, before more are made. The kernel
+#: clears them, and what it cleared last is in the processor's cache: a first `put` of 100 MB takes
+#: 10 ms instead of 12.
 FRESH = 1 << 22
 
 
@@ -43,13 +42,13 @@ class Segment:
     Parameters
     ----------
     key : int
-        Names the segment among all of all processes.
+        Names the segment, unique among all processes.
     nbytes : int
-        A multiple of `STEP`.
+        Its size, a multiple of `STEP`.
     mode : str
         ``"memfd+huge"``, ``"memfd"`` or ``"tmpfile"``.
     folder : str, optional
-        For a file on disk instead of memory: where.
+        Where to make a file on disk; None: in memory.
 
     Attributes
     ----------
@@ -58,6 +57,7 @@ class Segment:
     resident : int
         Bytes of its populated pages.
     on_disk : bool
+        Whether it has a folder.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class Segment:
         self._huge = mode == "memfd+huge" and HUGE > 0 and not self.on_disk
         self._populated = bytearray(nbytes // PAGE)
         self.array: Any = None
-        #: This process's own private view of it, made when needed.
+        #: The `Reader` with which this process sees it privately; made when it is needed.
         self.reader: Any = None
         in_memory = mode != "tmpfile" and not self.on_disk
         self.fd = _memory_file() if in_memory else _unlinked_file(folder)
@@ -93,8 +93,8 @@ class Segment:
         except BaseException:
             self._close_files()
             raise
-        # A forked child has no business here, and what it does not map cannot be pinned
-        # by it for longer than its own views ask for.
+        # A forked child must not write here. And as it does not map the segment, it keeps no more
+        # memory than its own views show.
         _memory.keep_from_children(self.address, nbytes)
 
     def _close_files(self) -> None:
@@ -116,9 +116,9 @@ class Segment:
         return self._populated.count(0, offset // PAGE, -(-(offset + nbytes) // PAGE)) * PAGE
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Copy `data` to a range that is the caller's alone.
+        """Copy `data` to a range that only the caller uses.
 
-        Other threads run meanwhile. May be called for different ranges at the same time.
+        Other threads run meanwhile, and may write to other ranges.
 
         Raises
         ------
@@ -142,14 +142,14 @@ class Segment:
             np.copyto(array[begin : begin + len(part)], np.frombuffer(part, np.uint8))
 
     def populate(self, offset: int, nbytes: int) -> bool:
-        """Try to have pages under a range of the caller's; return whether all are there."""
+        """Try to make the pages of a range that only the caller uses; return whether all exist."""
         if not self.missing(offset, nbytes):
             return True
         if self.on_disk:
             try:
                 os.posix_fallocate(self.fd, offset, nbytes)
             except OSError:
-                # Some filesystems keep what there was of it, which may be all of the disk.
+                # Some filesystems keep what was allocated so far, which may fill the disk.
                 _memory.remove(self.address + offset, -(-nbytes // PAGE) * PAGE)
                 raise
             return False
@@ -165,13 +165,14 @@ class Segment:
                 continue
             stop = at
             while stop < last and self.missing(stop, HUGE):
-                # One byte in each: the kernel collapses no page that is all hole. It must
-                # be a byte of the caller's, for others may be writing theirs.
+                # Writes one byte in each huge page: the kernel does not collapse one that is all
+                # hole. It must be a byte of the caller's range, for other threads may be writing
+                # to theirs.
                 os.pwrite(self.fd, b"\0", max(stop, offset))
                 stop += HUGE
             failure = _memory.collapse(self.address + at, stop - at)
             if failure:
-                # EINVAL: not on this system. Else memory is too fragmented just now.
+                # EINVAL: the system cannot. Other errors: memory is too fragmented just now.
                 self._huge = failure != errno.EINVAL
                 return False
             self._mark(at, stop)
@@ -184,11 +185,11 @@ class Segment:
             written = os.pwrite(self.fd, data, at)
             at += written
             data = data[written:]
-        # The last page too: what is behind the end of the data belongs to nobody.
+        # The last page as well: no other range uses the rest of it.
         self._mark(offset // PAGE * PAGE, -(-at // PAGE) * PAGE)
 
     def reserve(self, offset: int, nbytes: int) -> None:
-        """Have pages under a range, zero where they are new, that will be stored to."""
+        """Make the pages of a range that will be stored to; new ones are zeros."""
         if self.populate(offset, nbytes):
             return
         zeros = memoryview(bytes(min(nbytes, 1 << 20)))
@@ -208,14 +209,23 @@ class Segment:
         return self.array
 
     def last_page(self, start: int, end: int) -> int:
-        """Return where the last page of a range ends that is there; `start` if none is."""
+        """Return where the last populated page of a range ends; `start` if none is populated."""
         found = self._populated.rfind(1, start // PAGE, end // PAGE)
         return start if found < 0 else (found + 1) * PAGE
 
     def punch(self, start: int, end: int, whole: bool = True) -> int:
-        """Give the pages of a free range back to the system; return how many bytes.
+        """Give the pages of a free range back to the system.
 
-        Only whole huge pages, unless they may be split.
+        Parameters
+        ----------
+        start, end : int
+        whole : bool
+            Only whole huge pages, which are not split.
+
+        Returns
+        -------
+        int
+            Bytes given back.
         """
         size = HUGE if self._huge and whole else PAGE
         start, end = -(-start // size) * size, end // size * size
@@ -245,7 +255,7 @@ class _Memory:
 def _memory_file() -> int:
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        # Asked for where vm.memfd_noexec is set; unknown before Linux 6.3.
+        # Needed where vm.memfd_noexec is set; not known before Linux 6.3.
         fd = os.memfd_create("actorpool-store", flags | _NOEXEC_SEAL)
     except OSError:
         fd = os.memfd_create("actorpool-store", flags)
@@ -272,7 +282,7 @@ def _unlinked_file(folder: str | None) -> int:
 
 
 def _seal(fd: int) -> None:
-    """Fix the size. Not the contents: the owner uses the memory again."""
+    """Fix the size of a file. Its contents are not sealed: the owner uses the memory again."""
     import fcntl
 
     seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

@@ -129,15 +129,16 @@ class AgentEngine(LocalEngine):
         limits = dict(config.limits)
         super().__init__(1, placeholder, (), config.maxtasksperchild, limits=limits, pool=POOL)
 
-    def _launcher(
+    def plan_start(
         self,
+        method: str,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         limits: dict[str, str],
         preload: Sequence[str],
         pool: int,
         shares: bool,
-    ) -> tuple[Callable[[int], _launcher.Launcher], Sequence[Any]]:
+    ) -> tuple[str, Callable[[int], _launcher.Launcher], Sequence[Any]]:
         config = self._config
         path = [*sys.path, *(entry for entry in config.path if entry not in sys.path)]
         other = {"main": config.main, "path": path, "number": config.number}
@@ -148,8 +149,9 @@ class AgentEngine(LocalEngine):
             payload, initial = AWAITED, stored(received(self._initializer))
             self._initializer = None
         return (
+            method,
             lambda journal: _launcher.connect(
-                self.method, payload, journal, limits, preload, pool, other
+                method, payload, journal, limits, preload, pool, other
             ),
             initial,
         )

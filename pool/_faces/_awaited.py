@@ -1,8 +1,9 @@
 """Calls of a Pool with references of the runtime among their arguments.
 
-A reference that is an argument of its own arrives as its value. What it stands for may not
-be there yet: the item waits for it, the others do not. A reference deeper inside stays
-one, which the task may `get`: then the Pool's worker becomes a guest of the runtime.
+A reference that is itself an argument arrives as the value that it refers to. If that value
+does not exist yet, this item waits for it and the others do not. A reference deeper inside an
+argument stays a reference. If the task calls `get` on it, the Pool's worker becomes a guest of
+the runtime.
 """
 
 from __future__ import annotations
@@ -41,20 +42,36 @@ def submit(
     timeout: float | None,
     retries: int,
 ) -> int:
-    """Start a job; each chunk when its arguments are there. Return its number.
+    """Start a job of which each chunk is sent when its arguments exist; return its number.
 
     Parameters
     ----------
+    engine : LocalEngine
+    func : callable
     parcels : sequence of Parcel
         The arguments of each call.
+    chunksize : int
+        Calls of one chunk.
     mode : int
-        CALL (with one parcel) or MAP, and CAUGHT.
+        CALL (with one parcel) or MAP; CAUGHT may be added to either.
+    sink : Sink
+        Takes the outcomes, in terms of the input's order.
+    label : callable
+        Called with the first and the last index of some items; returns how errors name them.
+    timeout : float or None
+        Seconds for each item.
+    retries : int
+        Times that an item is run again.
+
+    Returns
+    -------
+    int
 
     Raises
     ------
     TypeError
-        In a task: workers of a Pool that it has made cannot ask its runtime for what a reference
-        deeper inside stands for.
+        If a task makes this call and there is a reference deeper inside an argument: the workers
+        of a Pool that a task has made cannot ask the task's runtime for its value.
     """
     home: Any = _home.current()
     if not home.number:
@@ -112,12 +129,12 @@ def _refuse_inner_refs(
 
 
 def parcels_of(items: Sequence[Any], starred: bool) -> list[Parcel]:
-    """Pickle the arguments of each call of a map, now; raises as `pack`."""
+    """Pickle the arguments of each call of a map at once; raise what `pack` raises."""
     return [pack(tuple(item) if starred else (item,), {}) for item in items]
 
 
 def contain_refs(values: Iterable[Any]) -> bool:
-    """Return whether there is a reference among values, or in lists and dicts among them."""
+    """Return whether `values`, or a list, tuple, set or dict among them, has a reference."""
     handles = _handles()
     pending = [values]
     # A list may contain itself.
@@ -134,17 +151,17 @@ def contain_refs(values: Iterable[Any]) -> bool:
 
 
 def _handles() -> tuple[type[Any], ...]:
-    """Return the classes of what holds the reference of an actor, if there can be any."""
+    """Return the classes whose objects hold a reference to an actor; none before their import."""
     classes = sys.modules.get("pool._ray._classes")
     return () if classes is None else (classes.ActorHandle, classes.ActorMethod)
 
 
-#: What is looked into; a reference that an object of the user's holds is found by pickle.
+#: Classes that `contain_refs` looks into. A reference in any other object is found by pickling it.
 _CONTAINERS = (list, tuple, set, frozenset)
 
 
 def held_back_by_refs(value: object) -> bool:
-    """Return whether references are what keeps `value` from being sent as it is."""
+    """Return whether `value` contains references, and only they keep it from being pickled."""
     try:
         with Collecting() as refs:
             dumps_to_worker(value)
@@ -154,7 +171,7 @@ def held_back_by_refs(value: object) -> bool:
 
 
 def resolved_one_by_one(items: Iterable[Any], starred: bool) -> Iterator[Any]:
-    """Yield items with values in place of references; waits for each."""
+    """Yield items with values in place of references, waiting for each value."""
     from pool._ray._api import get
 
     def value(item: Any) -> Any:
@@ -165,13 +182,13 @@ def resolved_one_by_one(items: Iterable[Any], starred: bool) -> Iterator[Any]:
 
 
 class Guests:
-    """The aside of a Pool's driver: hands its workers' connections on to the runtime."""
+    """The `Aside` of a Pool's driver: passes connections of its workers on to the runtime."""
 
     outstanding = False
 
     def admit(self, worker: int, kind: str, fds: list[int]) -> None:
-        """Take a connection; under the lock of the Pool's driver."""
-        # No runtime is started for this: the references that the task has are of one that ended.
+        """Take a connection that a worker has sent; under the lock of the Pool's driver."""
+        # If there is no runtime, none is started: the task's references are of one that has ended.
         home: Any = _home.found()
         if home is None or not home.usable:
             os.close(fds[0])
@@ -179,7 +196,7 @@ class Guests:
             home.admit_guest(fds[0])
 
     def bury(self, peer: Any) -> None:
-        """Do nothing: the tasks of such a worker are the Pool's."""
+        """Do nothing: the Pool answers for the tasks of a worker that died."""
 
     def quit(self) -> None:
         """Do nothing: the runtime has its own driver."""

@@ -30,7 +30,10 @@ _NO_KWDS: dict[str, Any] = {}
 def call_now(
     pool: Pool, func: Callable[..., Any], args: Iterable[Any], kwds: Mapping[str, Any]
 ) -> Loan | None:
-    """Call on an idle worker and wait, if there is one and the function allows it."""
+    """Run a call on an idle worker and wait for it; None if this is not possible.
+
+    It is possible if a worker is idle, the function has no state, and there are no references.
+    """
     engine = pool._engine
     if args.__class__ is not tuple or engine.driver.jobs:
         return None
@@ -48,7 +51,7 @@ def call_now(
                 return None
             blobs = [encoded.data, *encoded.buffers]
     except CannotSend:
-        return None  # it may be inherited
+        return None  # `call` will meet the same error; it may have the object inherited
     return engine.call_now(payload, blobs, Label("apply", func))
 
 
@@ -59,14 +62,17 @@ def call_soon(
     callback: Callable[[Any], object] | None,
     error_callback: Callable[[BaseException], object] | None,
 ) -> AsyncResult | None:
-    """Submit together with others like it, if function and arguments allow it."""
+    """Submit a call together with others of the same function; None if this is not possible.
+
+    It is possible if the function has no state and all arguments are of classes in `ATOMS`.
+    """
     if args.__class__ is not tuple or not ATOMS.issuperset(map(type, args)):
         return None
     engine = pool._engine
     try:
         payload = dumps_function(func, engine.asks)
     except CannotSend:
-        return None  # it may be inherited
+        return None  # `call` will meet the same error; it may have the function inherited
     except Exception as error:
         return fail(AsyncResult(pool, engine, callback, error_callback), error)
     if not payload.stateless or payload.inherits > engine.inherited:
@@ -87,16 +93,23 @@ def call(
     extra: Mapping[str, Any] = {},  # never changed
     awaited: bool = False,
 ) -> AsyncResult:
-    """Submit a call, whatever it is made of.
-
-    Parameters are those of `Pool.apply_async`.
+    """Submit a call with any function and any arguments.
 
     Parameters
     ----------
+    pool : Pool
+    method : str
+        The method of the Pool that was called, for error messages.
+    func, args, kwds, callback, error_callback
+        As for `Pool.apply_async`.
     extra : mapping
         The keyword arguments beyond the standard's.
     awaited : bool
-        The caller waits, so nothing that it passed changes meanwhile.
+        The caller waits for the result, so what it passed does not change meanwhile.
+
+    Returns
+    -------
+    AsyncResult
     """
     chosen = options(extra)
     args = tuple(args)
@@ -123,10 +136,10 @@ def call(
             return _call_with_refs(engine, made(), label, func, args, kwds, chosen)
         engine, function, blobs = _encode_held(pool, func, args, kwds, error)
     except Exception as error:
-        # Raised by the pickling of the user's own class: the call's outcome.
+        # The user's own class raised it while being pickled: it is the outcome of the call.
         return fail(made(), error, chosen.return_exceptions)
     if len(blobs) > 1 and not awaited:
-        blobs = detached(blobs)  # the caller goes on and may change its arrays
+        blobs = detached(blobs)  # copies: the caller goes on and may change its arrays
     result = made()
     mode = CALL | CAUGHT if chosen.return_exceptions else CALL
     result._job_id = engine.submit(
@@ -173,7 +186,7 @@ def _encode(
     payload : list
     """
     payload = dumps_function(func, engine.asks)
-    # What the function holds may be among the arguments too: one pickle keeps that.
+    # What the function holds may be among the arguments too: pickled together they stay one object.
     call = (args, dict(kwds)) if payload.stateless else (func, args, dict(kwds))
     encoded = dumps_to_worker(call, engine.asks)
     engine = pool._engines.sharing(engine, max(payload.inherits, inherits(encoded)))
@@ -188,14 +201,14 @@ def _encode_held(
     kwds: Mapping[str, Any],
     error: CannotSend,
 ) -> tuple[LocalEngine, Function | None, list[Any]]:
-    """Do as `_encode` for a call of which workers must inherit a part.
+    """Do as `_encode` for a call of which workers must inherit a part by a fork.
 
-    The arguments are inherited only if they have to be. As copies they are a task's own, also
-    where they lie on memory that the workers share.
+    They inherit the arguments only if these cannot be pickled. Pickled ones are copies of the
+    task's own, even where they lie on memory that the workers share.
     """
     from pool._faces._inherit import hold_call, hold_function
 
-    # Before the fork: the workers inherit it.
+    # Before `inheriting`, which forks the workers: only what is held by then is inherited.
     try:
         dumps_to_worker((args, dict(kwds)))
         func = hold_function(func)
@@ -205,10 +218,10 @@ def _encode_held(
 
 
 def fail(result: R, error: BaseException, caught: bool = False) -> R:
-    """Return a result that has failed already; whoever drives calls back, as for others.
+    """Make `result` fail with `error` and return it; if `caught`, the error is its value.
 
-    Not this thread: it may hold a lock that the callback takes. If exceptions are wanted as values
-    (`caught`), the error is one.
+    The thread that drives the engine runs the callback, as for other results. This thread must
+    not: it may hold a lock that the callback takes.
     """
     if caught:
         result.deliver(0, [error], False)

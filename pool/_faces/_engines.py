@@ -1,8 +1,9 @@
-"""The engines behind one pool: the one it has, and those that stand in for it.
+"""The engines behind one pool: its main one, and those for calls that it cannot run.
 
-Usually there is one. After a fork of the process or a crash of the engine, the next call
-gets a new one; a call that no pickle can carry gets one of its own, whose workers inherit
-what it needs. Calls whose globals lie on shared memory have one in common, which is kept.
+Usually there is only the main one. After a fork of the process or a crash of the engine, the
+next call makes a new one. A call that cannot be pickled gets an engine of its own, whose workers
+inherit what it needs. Calls that use anonymous shared memory have one more in common, which is
+kept.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Engines:
         As for `Pool`.
     blas_threads : int, optional
     pool : int
-        What tells that pool from others of this process.
+        Identifies the pool among those of this process.
 
     Attributes
     ----------
@@ -80,8 +81,11 @@ class Engines:
         self.initargs = initargs
         self.maxtasksperchild = maxtasksperchild
         self._blas_threads = blas_threads
+        #: Engines whose workers inherit what one call needs, until that call is over.
         self._sides: list[LocalEngine] = []
+        #: The engine whose workers have inherited shared memory, see `sharing`.
         self._sharing: LocalEngine | None = None
+        #: By process id.
         self._locks: dict[int, RLock] = {}
         #: The pool was closed, or terminated.
         self._closing = self._over = False
@@ -99,15 +103,16 @@ class Engines:
         return self.main
 
     def current(self) -> LocalEngine:
-        """Return the engine; a new one after a fork or a crash, and at first use."""
+        """Return the main engine; make one at first use, and after a fork or a crash."""
         engine = self.main
         while engine is None or not engine.usable:
             if engine is not None:
                 if engine.driver.ended:
-                    engine.driver.check_open()  # the program is ending: none is started any more
+                    engine.driver.check_open()  # raises: the program is ending
                 self._check_running()
-                # First, for the new one may need its descriptors. And without the lock: whoever
-                # drives it may be in a callback, which makes calls.
+                # The old engine is disposed of before the new one starts, which may need the
+                # descriptors. The lock is not held: the thread that drives the old engine may be
+                # in a callback that makes calls, and so would wait for this lock.
                 engine.dispose()
             with self._lock():
                 if self.main is engine:  # no other thread was quicker
@@ -117,14 +122,14 @@ class Engines:
         return engine
 
     def _lock(self) -> RLock:
-        # One for each process: a fork may have copied one that a thread of the parent held. And
-        # a signal handler may terminate the pool in the midst of this.
+        # One lock for each process: a fork may copy one that a thread of the parent holds. It is
+        # reentrant: a signal handler may terminate the pool while its own thread holds it.
         return self._locks.setdefault(os.getpid(), RLock())
 
     def close(self, pool: object = None) -> None:
-        """Take no more calls: have the workers end when those that were made are done.
+        """Take no more calls; the workers end when the calls made so far are done.
 
-        Until then the pool stays, though nobody else may hold it.
+        Until then `pool` is kept, though nothing else may refer to it.
         """
         with self._lock():
             self._closing = True
@@ -134,7 +139,7 @@ class Engines:
             engine.close()
 
     def finish(self) -> list[LocalEngine]:
-        """Start no engine any more; return those that there are."""
+        """Start no engine from now on; return those that there are."""
         with self._lock():
             self._over = True
         return self.all()
@@ -146,12 +151,13 @@ class Engines:
     def _made(self, method: str) -> LocalEngine:
         engine = self._new(method)
         if self._closing or self._over:
-            engine.dispose()  # by a signal handler, which could not know of this one
+            # A signal handler has ended the pool just now, and did not know of this new engine.
+            engine.dispose()
             self._check_running()
         return engine
 
     def inheriting(self, error: CannotSend) -> LocalEngine:
-        """Return an engine whose workers inherit everything, for one call.
+        """Return a new engine for one call, whose workers inherit all of this process's memory.
 
         Raises
         ------
@@ -169,17 +175,18 @@ class Engines:
         return engine
 
     def _dispose_of_idle(self) -> None:
-        """Let go of the engines that have run what they were made for."""
+        """Dispose of the engines that have run the call they were made for."""
         me = get_ident()
         with self._lock():
             self._check_running()
             done = []
             for side in list(self._sides):
-                side.claims.discard(me)  # for a call that came to nothing
+                # This thread makes its next call: if it has a claim left, that call never began.
+                side.claims.discard(me)
                 if not (side.claims or side.driver.outstanding):
                     self._sides.remove(side)
                     done.append(side)
-        # Without the lock: whoever drives one may be in a callback, which makes calls.
+        # Without the lock: the thread that drives one may be in a callback that makes calls.
         for side in done:
             side.dispose()
 
@@ -189,9 +196,9 @@ class Engines:
         Parameters
         ----------
         engine : LocalEngine
-            What would run the call otherwise.
+            The engine that would run the call otherwise.
         inherits : int
-            Needed is what is numbered below, see `pool._pickling._shared`.
+            The call needs memory numbered below this, see `pool._pickling._shared`.
         """
         if inherits <= engine.inherited:
             return engine
@@ -201,7 +208,7 @@ class Engines:
                 self._check_running()
                 known = self._made("fork")
                 if before is not None and not before.foreign:
-                    self._sides.append(before)  # until it has no work any more
+                    self._sides.append(before)  # to be disposed of when it has no work left
                 self._sharing = known
             known.claims.add(get_ident())
         if known is not before:
@@ -209,13 +216,13 @@ class Engines:
         return known
 
     def resize(self, processes: int) -> None:
-        """Have so many workers from now on."""
+        """Have `processes` workers in each engine from now on."""
         self.processes = processes
         for engine in self.all():
             engine.resize(processes)
 
     def all(self) -> list[LocalEngine]:
-        """Return those that this process has started."""
+        """Return the engines that this process, not a parent of it, has started."""
         engines = (*self._sides, self._sharing, self.main)
         return [engine for engine in engines if engine is not None and not engine.foreign]
 
@@ -292,7 +299,7 @@ def _preload() -> list[str]:
 
 def _start_method(context: Any) -> str:
     method = _chosen_method(context)
-    # What would start the forkserver is the program itself.
+    # A frozen program has no interpreter to start the forkserver with, only itself.
     return "fork" if method == "default" and is_frozen() else method
 
 
@@ -300,7 +307,7 @@ def _chosen_method(context: Any) -> str:
     if context is None:
         import sys
 
-        # Nobody can have chosen a start method without importing this.
+        # A start method can only have been chosen by importing one of these.
         if "multiprocessing.context" not in sys.modules and "pool._context" not in sys.modules:
             return "default"
     from pool._context import start_method_for

@@ -1,10 +1,11 @@
 """The iterators of ``imap`` and ``imap_unordered``: lazy at both ends.
 
 Input is read ahead by a bounded window only, and the window moves as results are taken.
-So an endless input works, and memory stays flat. In `multiprocessing` tasks run whether or not
-anybody looks: so the rest of the input is worked off when the iterator is dropped, when the pool is
-joined, and, where the input is in memory anyway, when nobody takes results for a while. A pool that
-nobody holds any more stays for that if it was closed, or if the input is certain to have an end.
+So an endless input works, and memory stays flat. In `multiprocessing` all tasks run even if no
+result is ever taken. So the rest of the input is read when the iterator is dropped, when the pool
+is joined, and, where the input is in memory anyway, when no result is taken for a while. A pool to
+which nothing else refers is kept for that if it was closed, or if the input is certain to have an
+end.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ if TYPE_CHECKING:
     from pool._local._engine import LocalEngine
     from pool._local._jobs import Source
 
-#: Items that may be out or waiting to be taken, at most.
+#: Items that may be running or waiting to be taken, at most.
 WINDOW_ITEMS = 4096
 
-#: Seconds for which results may lie there until input that is in memory anyway is worked off.
+#: Seconds without a result being taken, after which an input that is in memory is read to its end.
 UNWATCHED = 0.25
 
 
 class _Raised:
-    """An outcome that is an exception; a value can never be taken for it."""
+    """An outcome that is raised; a class of its own, since a value may be an exception too."""
 
     __slots__ = ("error",)
 
     def __init__(self, error: BaseException) -> None:
         if isinstance(error, StopIteration):
-            # Raised by `next` it would look like the end, and the other results be lost (PEP 479).
+            # `next` raising it would look like the end, and the other results be lost (PEP 479).
             self.error: BaseException = RuntimeError("a task raised StopIteration")
             self.error.__cause__ = error
         else:
@@ -47,7 +48,7 @@ class _Raised:
 
 
 class Window:
-    """How many chunks may be ahead of the consumer.
+    """The number of chunks that may be ahead of the consumer.
 
     Parameters
     ----------
@@ -62,23 +63,41 @@ class Window:
         self.size = self._smallest
 
     def adapt(self, seconds_per_chunk: float | None, work: float) -> None:
-        """Size it by the measured run time of one chunk, to hold so many seconds of work."""
+        """Set the size by the measured run time of one chunk.
+
+        Parameters
+        ----------
+        seconds_per_chunk : float, optional
+            None if not measured yet.
+        work : float
+            Seconds of work that the window should hold.
+        """
         if seconds_per_chunk:
             wanted = int(work / seconds_per_chunk)
             self.size = max(self._smallest, min(wanted, self._largest))
 
 
 class Flow:
-    """The sink of a lazy job: orders outcomes, and opens the input as they are taken.
+    """The sink of a lazy job: orders outcomes, and lets the input be read as they are taken.
 
     Parameters
     ----------
     engine : LocalEngine
     ordered : bool
-        Hand out in the order of the input.
+        Whether outcomes are handed out in the order of the input.
     window : Window
     chunksize : int
-        The outcome of a chunk is a list, but of chunks of one item the value itself.
+        If it is 1, the outcome of a chunk is the value itself, else a list of values.
+
+    Attributes
+    ----------
+    ready : deque
+        Outcomes of chunks that the consumer may take.
+    finished : bool
+        Whether all outcomes are in `ready` or were taken.
+    job_id : int
+    cost_key : tuple
+        Under which the scheduler keeps the measured run time of a chunk.
     """
 
     def __init__(self, engine: LocalEngine, ordered: bool, window: Window, chunksize: int) -> None:
@@ -93,25 +112,33 @@ class Flow:
         self.progress: Progress | None = None
         #: Whether exceptions are wanted as values.
         self.caught = False
-        #: Called with how many chunks may be read in all; None: without limit.
+        #: Called with the number of chunks that may be read in all; None: without limit.
         self.open: Callable[[int | None], None] | None = None
-        #: Where its chunks come from.
+        #: Where the chunks come from.
         self.source: Source | None = None
         #: Whether its input has an end for certain.
         self.bounded = False
         #: The pool, which is to be there until all has run.
         self._kept: object = None
         self._ordered = ordered
+        #: Outcomes that came before their turn, by the number of their first chunk.
         self._parts: dict[int, tuple[list[Any], bool]] = {}
+        #: The chunk whose outcome goes to `ready` next, if ordered.
         self._next = 0
+        #: Chunks that the consumer has taken.
         self._taken = 0
+        #: Chunks that `open` has allowed to be read.
         self._opened = window.size
+        #: Whether the iterator has gone, so that outcomes are dropped.
         self._abandoned = False
+        #: Whether `open` has allowed to read to the end.
         self._unlimited = False
-        #: What was taken when somebody last looked, see `watch`.
+        #: What `_taken` was at the last look, see `watch`.
         self._seen = 0
+        #: Items, and failures among them, that the progress has not been told of.
         self._unreported = 0
         self._errors = 0
+        #: The error of the input, which comes after all outcomes.
         self._tail: list[Any] = []
 
     # ------------------------------------------------------------------ from the driver
@@ -135,7 +162,7 @@ class Flow:
         return self._abandoned or self.progress is not None
 
     def _count(self, values: list[Any], failed: bool) -> None:
-        """Count items: of a chunk that failed it is not known how many it had, but at most."""
+        """Count items for the progress; a chunk that failed counts as a full one."""
         self._errors += failures(values, failed, self.caught)
         if failed:
             self._unreported += self._chunksize
@@ -149,11 +176,11 @@ class Flow:
             self.ready.extend(values)
 
     def _mark(self, error: BaseException) -> Any:
-        """Return what stands for a chunk that raised."""
+        """Return `error` as the outcome of a chunk."""
         return _Raised(error) if self._single else (_Raised(error),)
 
     def end_with(self, error: BaseException) -> None:
-        """Raise `error`, of the input, after the results of what was read before it."""
+        """Raise `error`, which the input raised, after the results of the items read before."""
         self._tail.append(self._mark(error))
 
     def finish(self) -> bool:
@@ -189,7 +216,7 @@ class Flow:
             self.widen()
 
     def widen(self) -> None:
-        """Let the input go on as far as the window reaches."""
+        """Let the input be read as far as the window reaches."""
         if self._unlimited or self.open is None:
             return
         scheduler = self.engine.scheduler
@@ -203,30 +230,32 @@ class Flow:
             self.open(limit)
 
     def lift(self) -> None:
-        """Read the rest without waiting for a consumer."""
+        """Let the rest of the input be read without waiting for a consumer."""
         if not self._unlimited and self.open is not None:
             self._unlimited = True
             self.open(None)
 
     def watch(self) -> None:
-        """Work the input off though nobody takes results, or waits for a slow one in their order.
+        """Have all tasks run even if no results are taken, or a slow one holds up the others.
 
-        For input that costs no memory more: as in `multiprocessing`, a program may start this, do
-        something else, and want what the tasks do and not what they return.
+        For input that is in memory already. As in `multiprocessing`, a program may want what the
+        tasks do and not what they return: it calls `imap` and goes on with something else.
         """
         if self.engine.method != "nested":
             driver = self.engine.driver
             if driver.held_here:
-                self._look_later()  # the pickling of a task, or a finalizer, has called `imap`
+                # This thread drives: the pickling of a task, or a finalizer, has called `imap`.
+                self._look_later()
             else:
                 driver.locked(self._look_later)
         elif self.open is not None:
-            # There is no clock in a task's own engine, and what is open is sent to its parent.
+            # A task's engine has no timers, and sends all chunks that are open to its parent: so
+            # many chunks are opened at once, and no more.
             self._opened = WINDOW_ITEMS
             self.open(WINDOW_ITEMS)
 
     def _look_later(self) -> None:
-        this = weakref.ref(self)  # what nobody holds is not to be held for this
+        this = weakref.ref(self)  # the timer must not keep the flow alive
 
         def look() -> None:
             flow = this()
@@ -236,7 +265,7 @@ class Flow:
         self.engine.driver.after(UNWATCHED, look)
 
     def _look(self) -> None:
-        """Look whether anybody has taken a result since the last look; under the driver's lock."""
+        """Read on without limit if no result was taken since the last look; under the lock."""
         if self.finished or self._unlimited or self.length is not None:
             return
         if self._taken == self._seen and (self.ready or self._parts):
@@ -246,30 +275,30 @@ class Flow:
             self._look_later()
 
     def work_off(self) -> None:
-        """Do as `lift`, for somebody who looks how far it is; and see to it that it goes on."""
+        """Do as `lift` and drive the engine, for a program that polls for progress."""
         if not self.finished:
             self.lift()
             self.engine.attend()
 
     @property
     def arrived(self) -> int:
-        """Outcomes that were taken, or could be."""
+        """The number of outcomes that were taken or can be taken."""
         return self._taken + len(self.ready)
 
     @property
     def length(self) -> int | None:
-        """How many outcomes there will be; None while that is not known."""
+        """The number of outcomes that there will be; None while it is not known."""
         source = self.source
         return source.chunks + len(self._tail) if source is not None and source.final else None
 
     def keep(self, pool: object) -> None:
-        """Have the pool stay until all has run, whether or not anybody else holds it."""
+        """Keep the pool until all tasks have run, whether or not anything else refers to it."""
         self._kept = pool
         if self.finished:  # perhaps since this was called
             self._kept = None
 
     def abandon(self, pool: object) -> None:
-        """Nobody will look at the results; work the input off all the same."""
+        """Drop the results, since the iterator is gone, but run all tasks nevertheless."""
         if self.bounded:
             self.keep(pool)
         self._abandoned = True
@@ -300,7 +329,7 @@ class Flow:
 
 
 class _Ended(Flow):
-    """What is left of a flow for an iterator that an error has ended: nothing more comes."""
+    """Replaces the flow of an iterator that an error has ended: nothing more comes."""
 
     def __init__(self, flow: Flow) -> None:
         super().__init__(flow.engine, True, flow.window, 1)
@@ -327,7 +356,7 @@ class IMapIterator(StandardIterator):
     _as_standard = "IMapIterator"
 
     def __init__(self, pool: object, flow: Flow, chunksize: int) -> None:
-        # Until its end: a pool that nobody else holds has work as long as this.
+        # Kept until the end: a pool that only this iterator refers to must not be collected.
         self._pool: object = pool
         self._flow = flow
         self._chunk: Any = iter(())
@@ -401,7 +430,7 @@ class IMapIterator(StandardIterator):
                 raise TimeoutError
 
     def _interrupted(self) -> None:
-        """Cancel what is left: Ctrl-C came while the consumer waited."""
+        """Cancel the rest: Ctrl-C came while the consumer waited."""
         self.cancel()
 
     def _exhaust(self) -> None:
@@ -411,7 +440,13 @@ class IMapIterator(StandardIterator):
         self._flow = _Ended(self._flow)
 
     def cancel(self) -> bool:
-        """Cancel what has not been computed; False if everything was."""
+        """Cancel the items that have not been computed.
+
+        Returns
+        -------
+        bool
+            False if all had been.
+        """
         from pool._errors import TaskCancelled
 
         return self._flow.engine.cancel(self._flow.job_id, TaskCancelled("imap was cancelled"))

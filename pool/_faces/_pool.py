@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 def load_engine() -> None:
-    """Import what running tasks takes.
+    """Import the modules that run tasks, once the forkserver is starting.
 
-    Not at the top: a forkserver that starts at the same time needs the 10 ms as well, and
-    a short program is done so much sooner.
+    Not at the top of this module: the import takes 10 ms, in which the forkserver boots.
     """
     global MAP, STAR, _calls, _maps
     from pool._faces import _calls, _maps
@@ -42,7 +41,7 @@ class Pool(StandardPool):
     Parameters
     ----------
     processes : int, optional
-        How many; the CPUs that this process may use by default.
+        Number of workers; by default that of the CPUs this process may use.
     initializer : callable, optional
         Called as ``initializer(*initargs)`` in each worker when it starts. If it raises,
         every call on the pool raises that exception.
@@ -95,7 +94,7 @@ class Pool(StandardPool):
 
     __module__ = "pool"
     _as_standard = "Pool"
-    #: Workers are started by the first call.
+    #: Whether the first call, and not `__init__`, starts the workers.
     _starts_later = False
     _state = "INIT"
 
@@ -208,7 +207,7 @@ class Pool(StandardPool):
         chunksize: int | None = None,
         **extra: Any,
     ) -> list[Any]:
-        """Apply `func` to each element of `iterable` and return the list of results.
+        """Apply `func` to each element of `iterable` and return the list of results, in order.
 
         Parameters
         ----------
@@ -219,7 +218,7 @@ class Pool(StandardPool):
         Raises
         ------
         Exception
-            Of several that items raised, the one of the first item, once all have run.
+            What an item raised; if several did, the first by position. Raised after all have run.
         WorkerDied
             If the worker of an item ended; the items in other workers are not touched.
         """
@@ -303,13 +302,13 @@ class Pool(StandardPool):
         error_callback: Callable[[BaseException], object] | None = None,
         **extra: Any,
     ) -> MapResult:
-        """Do what the four methods above have in common; classes may replace it, as the standard's.
+        """Do what the four methods above have in common; a derived class may override it.
 
         Parameters
         ----------
         mapper : object
-            How items become arguments; what a class that replaces this was given, or one of the
-            standard's functions.
+            How items become arguments: MAP or STAR, which an overriding method was given and
+            passes on, or the standard's `mapstar` or `starmapstar`.
         """
         self._check_running()
         mode = _maps.mode_of(mapper)
@@ -319,10 +318,10 @@ class Pool(StandardPool):
         )
 
     def _replaced(self, name: str) -> bool:
-        """Return whether a derived class, or a patch, has put something in the place of a method.
+        """Return whether a derived class or a patch has replaced the method `name`.
 
-        Then the methods that go through it in the standard go through it here as well. Else they
-        take their own way, which is shorter.
+        Then the methods that call it in the standard call it here as well. Otherwise they take a
+        shorter way.
         """
         return getattr(getattr(self, name), "__func__", None) is not _OWN[name]
 
@@ -340,15 +339,15 @@ class Pool(StandardPool):
         Parameters
         ----------
         iterable : iterable
-            May be endless: an iterator is read ahead by a bounded number of items only. If it
-            raises, the iterator raises the same after the results of what came before.
+            May be endless: it is read ahead by a bounded number of items only. An exception that
+            it raises comes after the results of the items before.
         chunksize : int
             Items of one task; 1 costs little here.
 
         Returns
         -------
         IMapIterator
-            Raises the exception of an item in its place, and goes on after it.
+            Raises what an item raised in its place; with a `chunksize` of 1 it goes on after it.
         """
         return self._imap("imap", func, iterable, chunksize, MAP, True, extra)
 
@@ -440,9 +439,9 @@ class Pool(StandardPool):
                 warn_unclosed(self)
         finally:
             try:
-                self._end()  # not what a derived class does when it is terminated
+                self._end()  # not `terminate`, which a derived class may override
             except Exception:
-                pass  # never made, or the interpreter is going down
+                pass  # `__init__` had raised, or the interpreter is going down
 
     def __reduce__(self) -> tuple[Any, ...]:
         from pool._faces._handles import reduce_pool
@@ -469,7 +468,7 @@ class Pool(StandardPool):
 
     @property
     def _pool(self) -> list[Any]:
-        """The workers, as far as programs look at the standard's private list."""
+        """The workers; programs read this private name of the standard."""
         from pool._faces._stats import worker_views
 
         return worker_views(self)
@@ -484,14 +483,14 @@ class Pool(StandardPool):
         return pool_html(self.stats())
 
 
-#: What `_replaced` looks for.
+#: The methods that `_replaced` compares with.
 _OWN = {name: vars(Pool)[name] for name in ("apply_async", "_map_async")}
 
 
 def _in_worker() -> bool:
-    """Whether this is a worker: its pools start when they are used first.
+    """Return whether this is a worker, in which pools start when they are first used.
 
-    A module that makes a pool when it is imported is imported by workers too.
+    For workers also import the modules that make a pool when imported.
     """
     import sys
 

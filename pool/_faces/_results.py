@@ -29,12 +29,12 @@ class AsyncResult(StandardResult):
     _success = True
     _value: Any = None
     _job_id = 0
-    #: Which call of a stream this is.
+    #: The place of the call among those submitted as one stream; None if it is not of a stream.
     _index: int | None = None
     _progress: Progress | None = None
     #: Whether exceptions are wanted as values.
     _caught = False
-    #: Whether what is waited for is one answer.
+    #: Whether a thread that waits may spin: one answer is due soon, and no CPU is taken away.
     _eager = True
 
     def __init__(
@@ -44,7 +44,7 @@ class AsyncResult(StandardResult):
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> None:
-        # Held until it is there: `Pool().apply_async(...)` must not lose its workers.
+        # Kept until `get`: the pool of `Pool().apply_async(...)` must not be collected before.
         self._pool: object = pool
         self._engine = engine
         if callback is not None:
@@ -108,13 +108,13 @@ class AsyncResult(StandardResult):
             from multiprocessing import TimeoutError
 
             raise TimeoutError
-        self._pool = None  # not where it is delivered: a pool may end with that
+        self._pool = None  # not in `deliver`: to drop the last reference ends the pool
         if self._success:
             return self._value
         raise self._value
 
     def cancel(self) -> bool:
-        """Cancel the call: what has not begun never will, what runs is interrupted.
+        """Cancel the call: tasks that have not begun never run, running ones are interrupted.
 
         A running task gets a KeyboardInterrupt; a worker that does not answer within a
         second is replaced.
@@ -167,7 +167,8 @@ class AsyncResult(StandardResult):
             if callback is not None:
                 callback(self._value)
         except Exception as error:
-            # As if raised in a thread of its own: told, and nobody else suffers.
+            # Report it as for an uncaught exception in a thread: the driving thread is not at
+            # fault and goes on.
             report(error, f"raised by the callback of {self!r}")
         finally:
             self._done = True
@@ -182,7 +183,7 @@ class MapResult(AsyncResult):
     """The result of a ``map``: a list with one value for each item."""
 
     _as_standard = "MapResult"
-    # Its workers need the CPUs.
+    # The workers need the CPUs that a spinning thread would take.
     _eager = False
 
     def __init__(
@@ -197,13 +198,16 @@ class MapResult(AsyncResult):
         super().__init__(pool, engine, callback, error_callback)
         self._chunksize = chunksize
         self._length = length
-        #: Not `_value`: whoever cancels the call puts an error there, while this may be filled.
+        #: Not in `_value`, where a cancellation puts an error while results are still filled in.
         self._values = [None] * length
+        #: The first chunk, by position, of those that failed; -1 if there is none.
         self._first_failed = -1
+        #: Items delivered; failed ones among them; and how many of both the progress was told of.
         self._received = 0
         self._failures = 0
         self._reported = 0
         self._reported_failures = 0
+        #: Whether nothing more is delivered.
         self._whole = False
 
     def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
@@ -225,7 +229,7 @@ class MapResult(AsyncResult):
 
     @property
     def _number_left(self) -> int:
-        """Chunks without an outcome, as programs look at the standard's private count."""
+        """The number of chunks without an outcome; programs read this private name."""
         size = self._chunksize
         return -(-self._length // size) - self._received // size
 
@@ -262,16 +266,20 @@ class MapResult(AsyncResult):
 
 
 def failures(values: list[Any], failed: bool, caught: bool) -> int:
-    """Return how many items are known to have failed, of what was delivered.
+    """Return how many items are known to have failed, among delivered outcomes.
 
     Parameters
     ----------
     values : list
-        Outcomes of chunks; of one if `failed`.
+        Outcomes of chunks; of one chunk if `failed`.
     failed : bool
-        It is what the chunk raised: at least one of its items.
+        Whether the outcome is what the chunk raised, so that at least one item failed.
     caught : bool
-        Exceptions are wanted as values, so each chunk is one item.
+        Whether exceptions are wanted as values; each chunk is then one item.
+
+    Returns
+    -------
+    int
     """
     if failed:
         return 1

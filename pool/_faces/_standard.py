@@ -1,10 +1,10 @@
-"""What programs find that look behind the public names of `multiprocessing.pool`.
+"""Answers to programs that look behind the public names of `multiprocessing.pool`.
 
 They ask with `isinstance` for the classes of that module, and read attributes that are private
-there but that recipes of twenty years use. Both are answered here, as far as there is something
-true to say; what takes more than a line is imported when it is asked for.
+there but that recipes of twenty years use. Both are answered here where there is a true answer;
+what takes more than a line is imported when it is asked for.
 
-Nothing here imports the standard module: nobody can ask for its classes who has not done so.
+Nothing here imports the standard module: only a program that has can ask for its classes.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class AsStandard:
-    """An object that passes for one of a standard class with whoever asks by `isinstance`.
+    """Base of classes whose objects `isinstance` takes for objects of a standard class.
 
-    A class says in its own body which one: `_as_standard`. Classes that users derive from it
-    do not inherit that, since in their methods ``self.__class__`` has to be their own class.
+    `_as_standard` in the body of a class names the standard class. It does not hold for classes
+    that users derive from it: in their methods ``self.__class__`` has to be their own class.
     """
 
     @property
@@ -56,7 +56,7 @@ class StandardPool(AsStandard):
 
     @staticmethod
     def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:  # the standard's spelling
-        """Return a process of a context; the workers of a Pool are not made by this."""
+        """Return a process of a context, as the standard does; not how workers are made here."""
         return ctx.Process(*args, **kwds)
 
     @staticmethod
@@ -93,35 +93,35 @@ class StandardPool(AsStandard):
 
     @property
     def _cache(self) -> dict[Any, Any]:
-        """Calls that have no result yet, or whose callback has not returned, as of now."""
+        """The calls that have no result yet or whose callback has not returned."""
         from pool._faces._inside import unfinished
 
         return unfinished(self._engines.all())
 
     @property
     def _taskqueue(self) -> Count:
-        """Tasks that have not been sent to a worker."""
+        """Stands for the queue of tasks that have not been sent to a worker."""
         from pool._faces._inside import Count, queued
 
         return Count(lambda: queued(self._engines.all()))
 
     @property
     def _inqueue(self) -> Count:
-        """Tasks that have been sent, and not begun."""
+        """Stands for the queue of tasks that have been sent and have not begun."""
         from pool._faces._inside import Count, sent_ahead
 
         return Count(lambda: sent_ahead(self._engines.all()))
 
     @property
     def _outqueue(self) -> Count:
-        """Nothing, ever: results are put into their handles as they are received."""
+        """Stands for the queue of results; empty, as results go to their handles at once."""
         from pool._faces._inside import Count
 
         return Count(lambda: 0)
 
     @property
     def _worker_handler(self) -> Handler:
-        """What stands for a thread that there is none of here."""
+        """Stands for a thread of the standard's Pool; this one has none."""
         from pool._faces._inside import Handler
 
         return Handler(self)
@@ -129,18 +129,19 @@ class StandardPool(AsStandard):
     _task_handler = _result_handler = _worker_handler
 
     def _repopulate_pool(self) -> None:
-        """Have as many workers as `_processes` says, to which programs assign."""
+        """Have as many workers as `_processes` says, which programs may have changed."""
         self._processes = index(self._processes)
         self._engines.resize(self._processes)
 
 
 def warn_unclosed(pool: StandardPool) -> None:
-    """Warn, as the standard does, of a pool that is collected and was not closed.
+    """Warn, as the standard does, that a pool is collected which was not closed.
 
     Raises
     ------
     ResourceWarning
-        Where a filter makes an error of it: it is shown, as what finalizers raise.
+        If a filter makes errors of warnings; the interpreter then reports it, as it does for
+        any exception from a finalizer.
     """
     try:
         import warnings
@@ -161,14 +162,14 @@ class StandardResult(AsStandard):
     _job_id: int
     _index: int | None
 
-    #: So that annotations may say of what: ``AsyncResult[int]``.
+    #: Lets annotations name the type of the value: ``AsyncResult[int]``.
     __class_getitem__: ClassVar[Any] = classmethod(type(list[int]))
 
     @property
     def _job(self) -> Any:
         """The key in `_cache`."""
         if not self._job_id:
-            self._engine.catch_up()  # it may be known to its stream only
+            self._engine.catch_up()  # a call of a stream gets its number only now
         return self._job_id if self._index is None else (self._job_id, self._index)
 
     @property
@@ -179,7 +180,7 @@ class StandardResult(AsStandard):
 
     @property
     def _event(self) -> Done:
-        """What is set when the result is there."""
+        """Stands for the event that is set when the result is there."""
         from pool._faces._inside import Done
 
         return Done(self)
@@ -188,8 +189,8 @@ class StandardResult(AsStandard):
 class StandardIterator(AsStandard):
     """The private names of the standard's IMapIterator.
 
-    Progress is shown by them without a result being taken, so the input has to be worked off
-    without waiting for anybody who takes results.
+    Programs poll them for progress without taking results. So the input has to be read without
+    waiting for a consumer.
     """
 
     _flow: Flow
@@ -206,12 +207,12 @@ class StandardIterator(AsStandard):
 
     @property
     def _index(self) -> int:
-        """How many results have come in, in order if that matters; of chunks, how many chunks."""
+        """The number of chunks whose results can be handed out or were."""
         self._flow.work_off()
         return self._flow.arrived
 
     @property
     def _length(self) -> int | None:
-        """How many there will be; None while the input has not been read to its end."""
+        """The number of chunks; None while the input has not been read to its end."""
         self._flow.work_off()
         return self._flow.length

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
 
 class WorkerView:
-    """A worker as programs see it that look into ``pool._pool``: much like a `Process`."""
+    """A worker as an element of ``pool._pool``, with the attributes of a standard `Process`.
+
+    Parameters
+    ----------
+    engine : LocalEngine
+    worker_id : int
+    state : str
+        ``"starting"``, ``"idle"``, ``"busy"``, ``"blocked"`` or ``"stopping"``.
+    tasks_done : int
+    """
 
     daemon = True
 
@@ -22,7 +31,7 @@ class WorkerView:
         self._engine = engine
         self._peer = engine.driver.peers.get(worker_id)
         self.worker_id = worker_id
-        # Made for each look; programs compare what they saw.
+        # For `==`: views are made anew for each look, and programs compare them.
         self._key = id(engine), worker_id
         self.name = f"PoolWorker-{worker_id}"
         self.state = state
@@ -30,16 +39,15 @@ class WorkerView:
 
     @property
     def known_pid(self) -> int | None:
-        """The number of its process; None as long as the worker has not told."""
+        """The id of its process; None until the worker has told it."""
         return None if self._peer is None else self._peer.pid
 
     @property
     def pid(self) -> int | None:
-        """The number of its process, which is waited for: it is forked a moment after `Pool()`.
+        """The id of its process. Waits for it, since the fork comes a moment after `Pool()`.
 
-        None on a cluster.
-
-        To have none yet would not do: ``psutil.Process(None)`` is the program itself.
+        None on a cluster. On this machine None would be harmful meanwhile: ``psutil.Process(None)``
+        is the program itself.
         """
         engine, peer = self._engine, self._peer
         driver = engine.driver
@@ -65,18 +73,18 @@ class WorkerView:
 
     @property
     def exitcode(self) -> int | None:
-        """How it has ended, minus a signal's number if by that; None while it lives."""
+        """The exit status, or minus the number of the signal that ended it; None while it lives."""
         engine = self._engine
         if engine.usable:
             engine.glance()
         status = None if self._peer is None else self._peer.status
         if status is not None:
             return os.waitstatus_to_exitcode(status)
-        # Of workers that are terminated with their pool nobody waits for the status.
+        # The status of workers that are terminated with their pool is not collected.
         return -_signal.SIGTERM if engine.driver.closed else None
 
     def is_alive(self) -> bool:
-        """Return whether it has not ended."""
+        """Return whether it is running."""
         return self.exitcode is None
 
     def join(self, timeout: float | None = None) -> None:
@@ -85,15 +93,15 @@ class WorkerView:
         engine.wait(lambda: peer is None or peer.status is not None or not engine.usable, timeout)
 
     def terminate(self) -> None:
-        """End it by SIGTERM; another one takes its place, and the task that it runs fails."""
+        """Send it SIGTERM: the task that it runs fails, and another worker takes its place."""
         self._signal(_signal.SIGTERM)
 
     def kill(self) -> None:
-        """Do the same by SIGKILL."""
+        """Do as `terminate`, with SIGKILL."""
         self._signal(_signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        # Without the lock, which a signal handler may find held by its own thread.
+        # Without the driver's lock: a signal handler may run while its own thread holds it.
         if self._engine.usable:
             self._engine.driver.crew.signal(self.worker_id, number)
 
@@ -128,7 +136,7 @@ def worker_views(pool: Pool) -> list[WorkerView]:
 
 
 def _resident(pid: int | None) -> int | None:
-    """Return the memory that a worker has in RAM, without what it shares with files."""
+    """Return the bytes of RAM that a worker takes, without pages shared with files."""
     if pid is None:
         return None
     from pool._memory import resident
@@ -137,7 +145,7 @@ def _resident(pid: int | None) -> int | None:
 
 
 def stats(pool: Pool) -> dict[str, Any]:
-    """Return `Pool.stats`."""
+    """Return what `Pool.stats` returns."""
     workers = worker_views(pool)
     engine = pool._engines.main
     return {

@@ -1,10 +1,10 @@
-"""An actor in its process: the calls that arrive, one after the other or side by side.
+"""An actor in its process: it runs the calls that arrive, one after the other or side by side.
 
-Three ways, of which one is chosen by the class and by `max_concurrency`: one thread that
-sleeps in ``recv`` and runs what comes; a thread that receives for several that run; an
-event loop, if the class has async methods.
+There are three ways to do so, chosen by the class and by `max_concurrency`: one thread that sleeps
+in ``recv`` and runs each call; a thread that receives calls, and several that run them; or an event
+loop, if the class has async methods.
 
-An actor ends when the runtime says EXIT or is gone, or when one of its methods leaves by
+An actor ends when the runtime sends EXIT or is gone, or when one of its methods leaves by
 `exit_actor` (or ``sys.exit``).
 """
 
@@ -60,9 +60,9 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     channel : Channel
         To the runtime.
     config : dict
-        ``title``, ``name`` ("": none), ``key`` (that of its reference), ``is_task``, ``is_async``,
-        ``concurrency`` (0: by the class), ``environ``, ``gpus``, ``resources``, ``log``,
-        ``namespace``, ``reconstructed``.
+        ``title``, ``name`` ("": none), ``key`` (the name of its reference), ``is_task``,
+        ``is_async``, ``concurrency`` (0: by the class), ``environ``, ``gpus``, ``resources``,
+        ``log``, ``namespace``, ``reconstructed``.
     layout, blobs
         The packets of the class and of the constructor's arguments.
     """
@@ -114,31 +114,34 @@ class ActorHost:
         self.name = config["name"]
         self.key = config["key"]
         self.is_task = config["is_task"]
-        #: It belongs to no program.
+        #: Whether it is an actor that belongs to no program.
         self.detached = False
         #: The pid of its keeper, if it has one.
         self.kept_by: tuple[int, ...] = ()
-        #: What the instance is made of; None before it is known.
+        #: The class of the instance; None before it is known.
         self.kind: Any = None
-        #: The one instance; nothing before it is made, or when it is gone. Those that `over`
-        #: returns share it.
+        #: The instance; empty before it is made, and when it is gone. The hosts that `over` returns
+        #: share this list.
         self._instance: list[Any] = []
-        #: Whether the actor ends in good order: it was told to, or has left.
+        #: Whether the actor ends in good order: it was told to end, or has left.
         self.leaves = False
         self.is_async: bool = config["is_async"]
         #: The page that says how many cancellations were sent; None: look at the socket.
         self.page: Any = None
+        #: How many of them the page said when the socket was last read.
         self._seen = 0
-        #: Calls that were cancelled, and have not been answered.
+        #: Numbers of calls that were cancelled, and have not been answered.
         self._dropped: set[int] = set()
         #: Whether this thread, which receives, also runs the calls.
         self.alone = True
-        #: What is sent by `part`.
+        #: Messages that `part` sends.
         self._partings: list[tuple[Any, list[Any]]] = []
+        #: Whether no more calls will come.
         self._ended = False
         self._pid = os.getpid()
+        #: Whether an interrupt may strike now; one has come; one was raised in the running call.
         self.interruptible = self._interrupted = self._struck = False
-        #: Calls that came with others in one message.
+        #: Calls that came in a message behind the one that runs.
         self._calls: deque[tuple[Any, list[Any]]] = deque()
 
     def over(self, channel: Channel) -> ActorHost:
@@ -153,7 +156,7 @@ class ActorHost:
 
     @property
     def instance(self) -> Any:
-        """What the class made; None if it is not there."""
+        """The instance of the class; None before it is made, and when it is gone."""
         return self._instance[0] if self._instance else None
 
     def forget_instance(self) -> None:
@@ -161,7 +164,7 @@ class ActorHost:
         self._instance.clear()
 
     def label(self) -> str:
-        """Return how lines of its output begin: its own `__repr__`, if its class has one."""
+        """Return how lines of its output begin: by `__repr__`, if its class has one of its own."""
         if not self._instance or self.is_task:
             return self.title
         kind: type = type(self.instance)
@@ -197,7 +200,7 @@ class ActorHost:
         try:
             self.channel.send((STARTED, os.getpid(), *self.kept_by))
         except ConnectionError:
-            # The program that made it has ended.
+            # The program that made the actor has ended, which only a detached one survives.
             return self.detached
         return True
 
@@ -206,7 +209,7 @@ class ActorHost:
         if not self.detached:
             return Parcel(packets).open()
         *packets, luggage = packets
-        # Held until what the arguments refer to is found by its names.
+        # Held until the references in the arguments have found their objects, by name.
         held = loads(luggage[0], luggage[1:])
         opened = Parcel(packets).open()
         del held
@@ -230,7 +233,7 @@ class ActorHost:
             except (EOFError, ConnectionError):
                 return None
             if head[0] in _ASIDE and not self.alone:
-                return head, blobs  # who receives must not sleep here: it may be an event loop
+                return head, blobs  # the caller must not sleep here: it may be an event loop
             self._take(head, blobs)
 
     def _take(self, head: Any, blobs: list[Any]) -> None:
@@ -246,11 +249,11 @@ class ActorHost:
                     ((CALL, number, method, returns, layout, task), blobs[start:end])
                 )
                 start = end
-            # Each call holds its own: a block goes when its call is over.
+            # Each call holds its own blobs: a block is released when its call is over.
             blobs.clear()
 
     def is_canceled(self) -> bool:
-        """Return whether the call that asks was cancelled.
+        """Return whether the running call was cancelled.
 
         Raises
         ------
@@ -275,13 +278,13 @@ class ActorHost:
 
     def _forget_drops(self, number: int) -> None:
         if self._dropped and self.alone:
-            # Those of earlier calls came too late for them.
+            # Also cancellations of earlier calls, which came too late.
             self._dropped -= {n for n in self._dropped if n <= number}
         elif self._dropped:
             self._dropped.discard(number)  # another thread may add one meanwhile
 
     def _look(self) -> None:
-        """Take in what has come meanwhile, if a cancellation may be among it."""
+        """Take in messages that have come, if a cancellation may be among them."""
         if self.page is not None:
             sent = self.page[DROPS]
             if sent == self._seen:
@@ -314,7 +317,7 @@ class ActorHost:
     # ------------------------------------------------------------------ interrupts, of tasks
 
     def heed_interrupts(self) -> None:
-        """Have SIGINT mean the one call of this process, which is a task."""
+        """Have SIGINT interrupt the one call of this process, which is a task."""
         _signal.signal(_signal.SIGINT, self._on_interrupt)
         raise_again(self._strike_again)
 
@@ -372,7 +375,7 @@ class ActorHost:
         return getattr(self._instance[0], method)(*args, **kwargs)
 
     def finish(self, number: int, value: Any, returns: int, method: str) -> Any:
-        """Return a result as it is sent."""
+        """Return the answer to a call that has returned `value`."""
         if returns != STREAM:
             return results(value, returns, f"{self.title}.{method}")
         count = 0
@@ -395,7 +398,7 @@ class ActorHost:
         self.channel.send((YIELDED, number, index), [encoded.data, *encoded.buffers])
 
     def answer(self, number: int, answer: Any, begun: float) -> None:
-        """Send a result, or why it cannot be sent."""
+        """Send the answer to a call, or the error that says why it cannot be sent."""
         self.end_fork()
         finished = perf_counter()
         complete_lines()
@@ -407,7 +410,7 @@ class ActorHost:
             self.channel.send(head, [encoded.data, *encoded.buffers])
         except ConnectionError:
             raise
-        except (OSError, MemoryError) as error:  # there is no room for it
+        except (OSError, MemoryError) as error:  # no memory or descriptor for a large message
             self.fail(number, error, begun)
 
     def fail(self, number: int, error: BaseException, begun: float) -> bool:
@@ -415,8 +418,11 @@ class ActorHost:
 
         Parameters
         ----------
+        number : int
+        error : BaseException
+            What the call raised.
         begun : float
-            When the call was begun; 0: never.
+            When the call began; 0: it never did.
         """
         from pool.exceptions import AsyncioActorExit
 
@@ -427,7 +433,7 @@ class ActorHost:
         # In a task, which is no actor, it is an error like any other.
         leaves = isinstance(error, SystemExit | AsyncioActorExit) and not self.is_task
         if leaves:
-            self.leaves = True  # for good: other calls may still be answered
+            self.leaves = True  # never reset, although other calls may still be answered
         status = LEFT if leaves else ERROR
         encoded = dumps_error(error)
         message = (RESULT, number, status, begun, finished), [encoded.data, *encoded.buffers]
@@ -438,9 +444,10 @@ class ActorHost:
         return not leaves
 
     def part(self) -> None:
-        """Tell who has called what left, when no call runs any more: the actor is as good as gone.
+        """Answer the calls by which the actor has left, when no other call runs any more.
 
-        Not before: who sees that may wait no longer for an actor that others keep, and end it.
+        Not before: a caller that sees such an answer may end the actor at once, with the calls that
+        still run.
         """
         # Of none, if what has left was no call: then the runtime alone is told.
         partings = self._partings or [((RESULT, 0, LEFT, 0.0, 0.0), [])]
@@ -449,13 +456,13 @@ class ActorHost:
             try:
                 self.channel.send(*message)
             except ConnectionError:
-                return  # whoever asked is gone, too
+                return  # the caller is gone as well
 
 
 def _function(code: list[Any]) -> Callable[..., Any]:
-    """Return the function of a task; one that raises why not, if it cannot be had.
+    """Return the function of a task; if it cannot be unpickled, one that raises that error.
 
-    That is the outcome of the task, as in any other worker, and may be tried again.
+    So the error becomes the outcome of the task, as in any other worker, and may be tried again.
     """
     try:
         function: Callable[..., Any] = loads(code[0], code[1:])
@@ -469,19 +476,19 @@ def _function(code: list[Any]) -> Callable[..., Any]:
 
 
 def _tell_of(error: BaseException, name: str) -> None:
-    """Print what a constructor raised: nobody may ever call the actor and be told."""
+    """Print what a constructor raised, for the actor may never be called and the error be seen."""
     if "RAY_IGNORE_UNHANDLED_ERRORS" in os.environ:
         return
     import traceback
 
-    # Without the frame that has called it.
+    # Without this package's frame, which called the constructor.
     raised = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
     text = "".join(traceback.format_exception(raised))
     print(f"Exception raised in creation task: {name}()", text, sep="\n", end="", file=sys.stderr)
 
 
 def complete_lines() -> None:
-    """Hand on what was printed without a line break; at the end of a call."""
+    """Send text that was printed without a line break; at the end of a call."""
     _output.complete_lines()
     _output.flush()
     _logs.complete_lines()

@@ -1,4 +1,4 @@
-"""What a worker has asked the runtime for, and the answers that come back."""
+"""Requests of a worker to the runtime, and the answers that come back."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """Something that was asked for; each answer is ``(state, content)`` at its index."""
+    """A request; each of its answers is ``(state, content)``, at its index."""
 
     __slots__ = ("action", "answers", "failed", "missing")
 
     def __init__(self, number: int, action: Callable[[Request], None] | None = None) -> None:
         self.answers: list[Any] = [None] * number
         self.missing = number
-        #: Whether there is an error among the answers: nobody waits for the others.
+        #: Whether there is an error among the answers: then the others are not waited for.
         self.failed = False
+        #: Called with the request when all answers are there; None: a thread waits for them.
         self.action = action
 
     def call_back(self) -> None:
-        """Do what was to follow."""
+        """Run the action that was to follow."""
         if self.action is not None:
             self.action(self)
 
@@ -39,7 +40,7 @@ class Request:
 
 
 class BorrowedDriver(Receiver):
-    """Receive answers from the runtime; what `Lead` drives.
+    """Receive answers from the runtime; it is what a `Lead` drives in a worker.
 
     Parameters
     ----------
@@ -52,23 +53,23 @@ class BorrowedDriver(Receiver):
 
     @property
     def unanswered(self) -> bool:
-        """Whether anything was asked for and not answered."""
+        """Whether any request has not been answered."""
         return bool(self.requests)
 
     def check_open(self) -> None:
-        """Raise what whoever waits for the runtime is to get, once that has ended."""
+        """Raise `PoolTerminated` if the runtime has ended."""
         if self.closed:
             raise _ended()
 
     def end(self) -> None:
-        """Note that the runtime has ended: nothing that was asked for will be answered."""
+        """Note that the runtime has ended: no request will be answered any more."""
         self.closed = True
         while self.requests:
             try:
                 _, request = self.requests.popitem()
             except KeyError:
                 return  # another thread took the last one
-            if request.action is not None:  # nobody waits who could be told by `check_open`
+            if request.action is not None:  # else a thread waits, which learns it by `check_open`
                 request.answers = [(FAILED, _ended())] * len(request.answers)
                 request.missing = 0
                 self.calling.append(request)
@@ -78,7 +79,7 @@ class BorrowedDriver(Receiver):
         if head[0] == protocol.OVER:
             self.end()
         if head[0] != protocol.ANSWER:
-            return  # nothing but what the channel has noted
+            return  # a message only for the channel
         _, number, index, state = head
         try:
             content = loads(blobs[0], blobs[1:])
@@ -86,7 +87,7 @@ class BorrowedDriver(Receiver):
             state, content = FAILED, error
         request = self.requests.get(number)
         if request is None:
-            return  # given up: what came with it is let go
+            return  # given up; the content is dropped
         if index == protocol.ALL:
             request.answers = [(state, content)] * len(request.answers)
             request.missing = 0

@@ -1,11 +1,11 @@
-"""The runtime of a worker: it owns nothing and asks the one of the program.
+"""The runtime of a worker: it owns nothing and asks the runtime of the program.
 
 Every thread of a task or an actor may use it. References here are mirrors: the runtime has
-noted that this process holds what they stand for, once for each time it was lent; when a
-mirror is collected, the loan is returned. Returns wait for the next message, because a
-collector may run anywhere, even inside another send.
+noted that this process holds their objects, once for each time that one was lent; when a
+mirror is collected, its loans are returned. They are returned with the next message, because the
+garbage collector may run anywhere, even inside another send.
 
-`Lead` drives it, as it drives an engine: the thread that waits receives.
+A `Lead` drives it, as it drives an engine: the thread that waits receives.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class BorrowedRuntime:
     Parameters
     ----------
     channel : Channel
-        Of this worker; used once, to hand over the other end of a socket.
+        The worker's own; used once, to hand over the other end of a new socket.
     lends_slot : bool
-        This is a worker of tasks: while one waits, another may run.
+        Whether this is a worker of tasks: while its task waits, a substitute may run.
     driver : type of BorrowedDriver
-        What receives, and knows what the end of the runtime means.
+        What receives, and decides what the end of the runtime means for this process.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BorrowedRuntime:
         self.named: weakref.WeakValueDictionary[bytes, Ref] = weakref.WeakValueDictionary()
         self.seals = self.failures = 0
         self.usable = True
-        #: Of the runtime, for workers of Pools that tasks make.
+        #: For a `Runtime` the number by which a Pool's workers know it; they cannot use this one.
         self.number = 0
         self._requests = count(1)
         self._connect()
@@ -81,24 +81,25 @@ class BorrowedRuntime:
         self.channel = Channel(ours, linked=True)
         self.driver = self._driver_class(self.channel)
         self.lead = Lead(self.driver)
-        #: Names of streams that nobody reads any more.
+        #: Names of streams that are not read any more.
         self.finished: deque[bytes] = deque()
-        #: What is gone here: names of mirrors, numbers of codes.
+        #: Names of mirrors, and numbers of codes, that are gone here and not returned yet.
         self.returned: deque[bytes | int] = deque()
-        #: How often the runtime has lent us each reference.
+        #: By name, how often the runtime has lent each reference.
         self._loans: dict[bytes, int] = {}
-        #: Two threads would make two mirrors of one reference, and the first to go return both.
+        #: Held where mirrors are made. Without it two threads could make two mirrors of one
+        #: reference, and the first to go would return the loans of both.
         self._books = _thread.RLock()
-        #: One for each future that the slot is lent for.
+        #: One object for each future during which a substitute may run.
         self.promises: set[object] = set()
         self._sent_codes = SentCodes(self.returned.append)
 
     def _begin_anew(self) -> None:
         """Connect the child of a fork, which has the mirrors of its parent.
 
-        Over the same socket, each would take answers for the other, and return its loans.
+        If both used the same socket, each would take the other's answers, and return its loans.
         """
-        self._lends_slot = False  # the slot is the parent's
+        self._lends_slot = False  # the engine counts the parent only
         self._connect()
         for name, ref in list(self.named.items()):
             self._do("borrow", ref._kind, name, getattr(ref, "facts", None))
@@ -110,7 +111,7 @@ class BorrowedRuntime:
     # ------------------------------------------------------------------ references
 
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
-        """Return our mirror; borrow what we have none of."""
+        """Return the mirror of a reference; borrow it if there is none."""
         ref = self.named.get(name)
         if ref is not None:
             return ref
@@ -122,7 +123,7 @@ class BorrowedRuntime:
             return ref
 
     def lent(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
-        """Return our mirror of what the runtime has just lent us."""
+        """Return the mirror of a reference that the runtime has just lent to this process."""
         with self._books:
             ref = self.named.get(name)
             if ref is None:
@@ -136,21 +137,21 @@ class BorrowedRuntime:
             return ref
 
     def taken_over(self, refs: Sequence[Ref]) -> None:
-        """Nothing: the runtime has noted that we hold them."""
+        """Do nothing: the runtime has noted that this process holds them."""
 
     def settle_up(self) -> None:
         """Do what is due at the end of a call."""
-        # Who asked for a future need not wait for it.
+        # The call may have asked for futures that it has not waited for.
         for promise in list(self.promises):
             self._take_slot_back(promise)
         self.tidy()
 
     def tidy(self) -> None:
-        """Tell the runtime what nobody here holds any more."""
+        """Tell the runtime what this process does not hold any more."""
         try:
             self._return_loans()
         except PoolTerminated:
-            return  # there is nobody to return them to
+            return  # the runtime has ended
 
     def _return_loans(self) -> None:
         for stream in _emptied(self.finished):
@@ -161,7 +162,7 @@ class BorrowedRuntime:
                 codes.append(name)
                 continue
             with self._books:
-                # A new mirror may have come since; its own end will return all.
+                # A new mirror may have come since; when it goes, all loans are returned.
                 loans = 0 if name in self.named else self._loans.pop(name, 0)
             if loans:
                 returned.append((name, loans))
@@ -187,8 +188,8 @@ class BorrowedRuntime:
         try:
             self.channel.send(head, packet)
         except ConnectionError:
-            self.driver.end()  # its last word was not read yet
-            self.driver.call_back()  # nobody may be waiting who would
+            self.driver.end()  # the message that says so was not read yet
+            self.driver.call_back()  # since no thread may be waiting that would do so
             self.driver.check_open()
 
     def _ask(
@@ -198,7 +199,7 @@ class BorrowedRuntime:
             self._begin_anew()
         if self.returned:
             self.tidy()
-        # First: what cannot be pickled is not asked for, and nobody waits for an answer.
+        # Pickled first: if that fails, there must be no request, which would never be answered.
         packet = _packet(args)
         request = Request(number, call_back)
         request_id = next(self._requests)
@@ -214,7 +215,7 @@ class BorrowedRuntime:
         if not self._lends_slot:
             return self.lead.wait(request.is_over, timeout, eager=True)
         _hand_back()
-        # An interrupt is let through where it sleeps, and never parts the two messages.
+        # Interrupts are let through only where this thread sleeps: UNBLOCKED must always follow.
         shielded = shield.enter()
         try:
             self.channel.send((BLOCKED,))
@@ -226,7 +227,13 @@ class BorrowedRuntime:
             shield.leave(shielded)
 
     def _lend_slot(self) -> object:
-        """Lend the slot until `_take_slot_back` is told what this returns, or the call ends."""
+        """Let a substitute run, until `_take_slot_back` gets the promise, or the call ends.
+
+        Returns
+        -------
+        object
+            The promise.
+        """
         promise = object()
         if self._lends_slot:
             _hand_back()
@@ -242,7 +249,7 @@ class BorrowedRuntime:
         try:
             self.promises.remove(promise)
         except KeyError:
-            return  # none was lent, or the call is over
+            return  # no substitute was let run, or the call is over
         self.channel.send((UNBLOCKED,))
 
     def _answer(self, verb: str, *args: Any) -> Any:
@@ -266,7 +273,7 @@ class BorrowedRuntime:
         return self._made([name])[0]
 
     def _made(self, names: Sequence[bytes]) -> list[ObjectRef]:
-        """Return mirrors of what the runtime was told to make, and to lend."""
+        """Return mirrors of objects that the runtime was told to make, and to lend."""
         return [self.lent("o", name) for name in names]  # type: ignore[misc]  # "o": objects
 
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
@@ -330,7 +337,7 @@ class BorrowedRuntime:
         return bool(self._answer("is over", stream, index))
 
     def _sending(self, code: Any) -> Sending:
-        """Give a code as it is sent: whole for the first time, then by its number."""
+        """Return a context that gives a code as it is sent: at first whole, later as its number."""
         if self._pid != os.getpid():
             self._begin_anew()
         return Sending(self._sent_codes, code)
@@ -372,7 +379,7 @@ class BorrowedRuntime:
 
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        promise = self._lend_slot()  # as who is about to wait, in a way that is not seen from here
+        promise = self._lend_slot()  # the task is about to wait, by means of the future alone
 
         def resolve(request: Request) -> None:
             self._take_slot_back(promise)
@@ -387,11 +394,11 @@ class BorrowedRuntime:
         return future
 
     def cancel(self, ref: ObjectRef, force: bool, recursive: bool) -> None:
-        """Cancel what is to produce an object."""
+        """Cancel the call that is to produce an object."""
         self._answer("cancel", ref.binary(), force, recursive)
 
     def cancel_stream(self, name: bytes, force: bool, recursive: bool) -> None:
-        """Cancel what yields."""
+        """Cancel the call that yields a stream."""
         self._answer("cancel stream", name, force, recursive)
 
     def kill(self, actor: ActorRef, no_restart: bool) -> None:
@@ -409,7 +416,7 @@ class BorrowedRuntime:
         return found
 
     def hand_over(self, refs: Sequence[Ref]) -> None:
-        """Keep what a result contains alive until the runtime has that result."""
+        """Keep references in a result alive until the runtime has that result."""
         if refs:
             self._do("hand over", list(refs))
 
@@ -424,21 +431,21 @@ class BorrowedRuntime:
         while wanted:
             for ref, found in zip(wanted, self.fetch(wanted, None), strict=True):
                 if found is not None:
-                    # This mirror alone: it is what the parcels of the calls hold.
+                    # Given to this mirror alone, which the parcels of the calls hold.
                     ref._state, ref._value = found
-            # An error keeps only the calls from running that need it.
+            # An error ends the wait early, but concerns only the calls that need that object.
             wanted = [ref for ref in wanted if not ref._state]
         ready(list(range(len(needs))))
 
     def let_go(self, refs: Sequence[Ref]) -> None:
-        """Nothing: who holds them no more lets them go."""
+        """Do nothing: a mirror that is not held any more is returned by itself."""
 
     def leave(self) -> None:
-        """Use it no more: its runtime is gone."""
+        """Use this no more: its runtime is gone."""
         self.usable = False
         try:
             while self.channel.look():
-                continue  # its last words are which of our memory it has let go
+                continue  # the last messages tell which memory of this process it has let go of
         except (EOFError, OSError):
             pass
         self.channel.leave()
@@ -454,7 +461,7 @@ def _packet(args: tuple[Any, ...]) -> list[Any]:
 
 
 def _emptied(names: deque[_T]) -> Iterator[_T]:
-    """Take out one after the other; other threads may do the same."""
+    """Yield names and remove them; other threads may do the same."""
     while names:
         try:
             name = names.popleft()
@@ -471,7 +478,7 @@ def _hand_back() -> None:
 
 
 def _origin() -> Any:
-    """Return which call of this process asks, as the runtime knows it."""
+    """Return which call of this process makes a request, in terms that the runtime knows."""
     if context.actor is not None:
         return context.call
     from pool._transport._journal import FINISHED, MESSAGE

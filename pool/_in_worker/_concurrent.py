@@ -29,14 +29,14 @@ def serve_threads(host: ActorHost, concurrency: int) -> None:
     try:
         left = serve_on(executor, host)
     finally:
-        # Where one of them has left, the others run to their ends, as in Ray.
+        # If one call has left, the others run to their ends, as in Ray.
         executor.shutdown(wait=left, cancel_futures=True)
     if left:
         host.part()
 
 
 def threads(concurrency: int) -> ThreadPoolExecutor:
-    """Return what runs up to `concurrency` calls."""
+    """Return an executor that runs up to `concurrency` calls at a time."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(concurrency, thread_name_prefix="actor")
@@ -55,9 +55,9 @@ def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
 
     def run(head: Any, blobs: list[Any]) -> None:
         if leaving.locked():
-            return  # before it began: the end of the actor is the answer
+            return  # not begun: the caller is answered by the end of the actor
         if not host.run(head, blobs) and leaving.acquire(False):
-            # The receiving thread sleeps in `recv`; its end of the socket wakes it.
+            # The receiving thread sleeps in `recv`; to shut down its end of the socket wakes it.
             host.channel.socket.shutdown(0)
         tidy()
 
@@ -88,7 +88,7 @@ def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
 def _drop(host: ActorHost, number: int, futures: dict[int, Any]) -> None:
     future = futures.get(number)
     if future is None:
-        return  # it is over
+        return  # the call is over
     host.note_drop(number)
     if future.cancel():
         from pool.exceptions import TaskCancelledError
@@ -99,7 +99,7 @@ def _drop(host: ActorHost, number: int, futures: dict[int, Any]) -> None:
 def serve_async(host: ActorHost, concurrency: int, construct: Callable[[], bool]) -> None:
     """Make the instance and run its calls on an event loop; methods that are not async block it.
 
-    The constructor runs on the loop, too: it may make tasks, which run while calls are served.
+    The constructor runs on the loop as well: it may make asyncio tasks, which run beside the calls.
     """
     import asyncio
 
@@ -180,13 +180,13 @@ class AsyncServer:
             self._host.part()
 
     def leave(self) -> None:
-        """Take no more calls: the actor leaves. Those that run go on to their ends, as in Ray."""
+        """Take no more calls: the actor leaves. Calls that run go on to their ends, as in Ray."""
         self.left = self._host.leaves = True
         self._end.set()
 
     def _on_readable(self) -> None:
-        self._host.end_fork()  # what is sent to the actor is not for its children
-        # One message, with all its calls: the loop comes again while there are more.
+        self._host.end_fork()  # a fork of the actor must not read its messages
+        # One message, with all its calls; the event loop calls this again if there are more.
         self._take()
         while self._host.has_more:
             self._take()
@@ -197,7 +197,7 @@ class AsyncServer:
         try:
             message = self._host.receive()
         except BaseException:
-            # What was lost is not known, and somebody waits for it: it ends with this actor.
+            # A message was lost, perhaps a call that is waited for: the actor ends as an answer.
             self._end.set()
             raise
         if message is None:
@@ -224,7 +224,7 @@ class AsyncServer:
         try:
             async with self._slots:
                 if self.left:
-                    return  # before it began: the end of the actor is the answer
+                    return  # not begun: the caller is answered by the end of the actor
                 begun = perf_counter()
                 context.name = f"{host.title}.{method}"
                 context.begin(host, number)
@@ -245,7 +245,7 @@ class AsyncServer:
                         answer = results(value, returns, f"{host.title}.{method}")
         except asyncio.CancelledError:
             if self._end.is_set():
-                return  # with the event loop: the end of the actor is the answer
+                return  # the event loop ends: the caller is answered by the end of the actor
             from pool.exceptions import TaskCancelledError
 
             cancelled = TaskCancelledError(f"{host.title}.{method}() was cancelled")

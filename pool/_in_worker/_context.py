@@ -1,4 +1,4 @@
-"""What runs in this worker at the moment, for logs and for `get_runtime_context`."""
+"""Which call runs in this worker at the moment, for logs and for `get_runtime_context`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-# Unlike what is kept by thread, these tell coroutines apart.
-#: Who runs the call, and its number.
+# Context variables, since thread-local ones would not tell coroutines apart.
+#: The `ActorHost` that runs the call, and the call's number.
 _call: ContextVar[tuple[Any, int]] = ContextVar("call", default=(None, 0))
 _name: ContextVar[str] = ContextVar("name", default="")
 _task: ContextVar[bytes | None] = ContextVar("task", default=None)
@@ -40,7 +40,7 @@ class Context:
 
     @property
     def name(self) -> str:
-        """What runs here, "" if nothing."""
+        """The name of the call that runs here, "" if none does."""
         return _name.get()
 
     @name.setter
@@ -49,7 +49,7 @@ class Context:
 
     @property
     def task(self) -> bytes | None:
-        """The name of what runs here."""
+        """The name of the call's first result."""
         return _task.get()
 
     @task.setter
@@ -58,12 +58,12 @@ class Context:
 
     @property
     def call(self) -> int:
-        """The number of the actor's call that runs."""
+        """The number of the actor's call that runs here; 0: none."""
         return _call.get()[1]
 
     @property
     def host(self) -> Any:
-        """The `ActorHost` that runs it, None if there is no such call."""
+        """The `ActorHost` that runs the call, None if none runs."""
         return _call.get()[0]
 
     def begin(self, host: Any, number: int) -> None:

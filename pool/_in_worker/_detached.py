@@ -1,9 +1,9 @@
-"""A detached actor: a program of its own, with a door that other programs find.
+"""A detached actor: a program of its own, with a listening socket that other programs find.
 
-It is started by exec and then cut loose, so that nothing of the program that made it is
-its parent, and that program's end is not its own. It serves any number of programs, each
-over a connection of its own with the protocol of ordinary actors. A thread answers the
-door, also while the actor is made and while it works.
+It is started by exec and a double fork, so that it is no child of the program that made it and
+outlives that program. It serves any number of programs, each over a connection of its own with the
+protocol of ordinary actors. A thread accepts connections, also while the constructor or a method
+runs.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from pool._in_worker._keeper import Life
 
 
-#: Seconds after which a door that could not be opened is tried again.
-_BREATH = 0.05
+#: Seconds after which a connection that could not be accepted is tried again.
+_RETRY_AFTER = 0.05
 
 
 class Detached:
@@ -54,7 +54,9 @@ class Detached:
     Parameters
     ----------
     host : ActorHost
-        With its instance; copied for each connection.
+        Of the instance; copied for each connection.
+    config : dict
+        Of the first message, see `pool._runtime._detached`.
     """
 
     def __init__(self, host: ActorHost, config: dict[str, Any]) -> None:
@@ -62,17 +64,17 @@ class Detached:
         self._config = config
         self._end = threading.Event()
         self._turn = threading.Lock()
-        #: Held while somebody is told whether the instance is there.
-        self._opening = threading.Lock()
-        #: Connections from before it is there.
+        #: Held while a program is told whether the instance exists yet.
+        self._admitting = threading.Lock()
+        #: Connections that were made before the instance existed.
         self._early: list[Channel] = []
-        #: Those of connections by which it has left, where several calls run at a time.
+        #: Hosts of the connections over which a call has ended the actor, if several run at a time.
         self._left: list[ActorHost] = []
-        #: Run the calls of all connections, if there may be several at a time.
+        #: Run the calls of all connections, if several may run at a time.
         self._threads: ThreadPoolExecutor | None = None
 
     def run(
-        self, first: Channel | None, door: _socket.socket, construct: Callable[[], bool]
+        self, first: Channel | None, listener: _socket.socket, construct: Callable[[], bool]
     ) -> bool:
         """Make the instance, and serve until one of the methods leaves.
 
@@ -80,16 +82,16 @@ class Detached:
         ----------
         first : Channel or None
             To the program that made it; None if it has been started again.
-        door : socket
+        listener : socket
         construct : callable
-            Return whether the instance could be made.
+            Makes the instance; returns whether it could be made.
 
         Returns
         -------
         bool
             Whether there was an instance.
         """
-        threading.Thread(target=self._answer_door, args=(door,), daemon=True).start()
+        threading.Thread(target=self._accept_programs, args=(listener,), daemon=True).start()
         if self._config["is_async"]:
             return self._run_async(first, construct)
         if not construct():
@@ -99,7 +101,7 @@ class Detached:
             from pool._in_worker._concurrent import threads
 
             self._threads = threads(concurrency)
-        self._open_door(self._in_thread)
+        self._serve_programs(self._in_thread)
         if first is not None:
             self._in_thread(first)
         self._end.wait()
@@ -107,35 +109,35 @@ class Detached:
             self._threads.shutdown(wait=True, cancel_futures=True)
             for host in self._left:
                 host.part()
-        self._turn.acquire()  # for good: what is still called finds an actor that has ended
+        self._turn.acquire()  # for good: later calls find that the actor has ended
         return True
 
-    def _open_door(self, welcome: Callable[[Channel], object]) -> None:
-        """Serve those who come, and who have come before the instance was there."""
-        with self._opening:
+    def _serve_programs(self, welcome: Callable[[Channel], object]) -> None:
+        """Serve the programs that connect, and those that connected before the instance existed."""
+        with self._admitting:
             self._welcome = welcome
             early, self._early = self._early, []
         for channel in early:
-            self._let_in(channel)
+            self._admit(channel)
 
-    def _answer_door(self, door: _socket.socket) -> None:
+    def _accept_programs(self, listener: _socket.socket) -> None:
         while True:
             try:
-                channel = rendezvous.accept(door)
+                channel = rendezvous.accept(listener)
             except OSError:
-                # No descriptor is free, for a while: whoever it is waits at the door.
-                sleep(_BREATH)
+                # No descriptor is free at the moment: the program waits in the socket's queue.
+                sleep(_RETRY_AFTER)
                 continue
             if channel is not None:
-                self._let_in(channel)
+                self._admit(channel)
 
-    def _let_in(self, channel: Channel) -> None:
-        with self._opening:
+    def _admit(self, channel: Channel) -> None:
+        with self._admitting:
             welcome = self._welcome
             try:
                 self._introduce(channel, welcome is not None)
             except OSError:
-                return  # it looked in and left
+                return  # the program has closed the connection already
             if welcome is None:
                 self._early.append(channel)
                 return
@@ -149,7 +151,7 @@ class Detached:
                 config["task_retries"],
             )
         )  # fmt: skip
-        # Of one that is still being made, too: its handles have to know its methods.
+        # Also while the instance is being made: handles have to know its methods.
         kind = protocol.STARTED if started else READY
         channel.send((kind, os.getpid(), *self._host.kept_by), [facts.data, *facts.buffers])
 
@@ -178,11 +180,11 @@ class Detached:
             if head[0] != protocol.CALL:
                 continue
             with self._turn:
-                _speaking.channel = channel
+                _caller.channel = channel
                 try:
                     goes_on = host.run(head, blobs)
                 except OSError:
-                    channel.close()  # who called is gone, or is to take us for that
+                    channel.close()  # the caller is gone, or is to see the actor as gone
                     return
             if not goes_on:
                 self._end.set()
@@ -218,7 +220,7 @@ class Detached:
                 served.add(task)
                 task.add_done_callback(served.discard)
 
-            self._open_door(lambda channel: loop.call_soon_threadsafe(welcome, channel))
+            self._serve_programs(lambda channel: loop.call_soon_threadsafe(welcome, channel))
             if first is not None:
                 welcome(first)
             await left.wait()
@@ -233,25 +235,25 @@ class Detached:
         return run(main(), left.set)
 
 
-class _Speaking(threading.local):
-    """To whom this thread speaks."""
+class _Caller(threading.local):
+    """The program whose call this thread runs."""
 
     channel: Channel | None = None
 
 
-_speaking = _Speaking()
+_caller = _Caller()
 
 
-def _speak(stream: int, text: str) -> None:
-    """Hand what was printed to the program whose call prints it; nobody else asked."""
-    channel = _speaking.channel
+def _send_output(stream: int, text: str) -> None:
+    """Send what was printed to the program whose call printed it, and to no other."""
+    channel = _caller.channel
     if channel is None or context.actor is None:
         return
     try:
         head = (protocol.LOG, context.actor.label(), os.getpid(), stream)
         channel.send(head, [text.encode("utf-8", "replace")])
     except OSError:
-        return  # it is gone
+        return  # the program is gone
 
 
 def main(fd: int) -> None:
@@ -268,7 +270,7 @@ def main(fd: int) -> None:
         head = (REFUSED, os.getpid(), len(encoded.buffers), protocol.TAKEN)
         channel.send(head, [encoded.data, *encoded.buffers])
         return
-    door, path = found
+    listener, path = found
     life = None
     if config["restarts"]:
         from pool._in_worker._keeper import keep
@@ -281,12 +283,12 @@ def main(fd: int) -> None:
         if life is None:
             return
     if life is None or not life.number:
-        with suppress(ConnectionError):  # who made it has ended
-            # Whom to end, should it never be up.
+        with suppress(ConnectionError):  # the program that made the actor may have ended
+            # Tells which process to kill if the constructor never returns.
             channel.send((READY, os.getpid() if life is None else os.getppid()))
     try:
         try:
-            host = _live(config, unflatten(layout, blobs), channel, door, life)
+            host = _live(config, unflatten(layout, blobs), channel, listener, life)
         finally:
             if life is None:
                 rendezvous.leave(path)
@@ -301,21 +303,21 @@ def _live(
     config: dict[str, Any],
     packets: list[Any],
     channel: Channel,
-    door: _socket.socket,
+    listener: _socket.socket,
     life: Life | None,
 ) -> ActorHost | None:
-    """Make the instance and serve it; return the host of what has left.
+    """Make the instance and serve it; return its host if it has left by `exit_actor`.
 
     Parameters
     ----------
     config : dict
     packets : list
-        Of the class, of what handles have to know of it, and of the constructor's arguments.
+        Of the class, of its `ActorFacts`, and of the constructor's arguments.
     channel : Channel
         To the program that made it.
-    door : socket
+    listener : socket
     life : Life, optional
-        None: it has no keeper, and lives once.
+        None: the actor has no keeper and is never started again.
     """
     from pool._pickling import loads
 
@@ -325,8 +327,8 @@ def _live(
     first: Any = channel
     if life is not None and life.number:
         context.reconstructed = True
-        first, channel = None, _Nobody()  # type: ignore[assignment]  # it is only sent to
-    # `get_actor` without a namespace means this one.
+        first, channel = None, _NoChannel()  # type: ignore[assignment]  # it is only sent to
+    # The namespace that `get_actor` looks in if none is given.
     context.namespace = config["namespace"]
     host = ActorHost(channel, config)
     host.detached = True
@@ -334,12 +336,12 @@ def _live(
         host.kept_by = (os.getppid(),)
     context.actor = host
     _home.starter = _start_runtime
-    redirect(_speak)
-    _speaking.channel = first
+    redirect(_send_output)
+    _caller.channel = first
     when_imported("multiprocessing.process", lambda module: tie_children(module.current_process()))
     carried = dict(config["settings"]["carried"])
-    carried.pop("io", None)  # where the program's own output goes; what it prints is told apart
-    take_over(carried)  # after that, since handlers write where it leads
+    carried.pop("io", None)  # the program's own output; what the actor prints is sent to callers
+    take_over(carried)  # after `redirect`: handlers of loggers write to the streams it has set
 
     def construct() -> bool:
         if not host.construct(code, *arguments):
@@ -348,7 +350,7 @@ def _live(
             life.up()
         return True
 
-    if not Detached(host, config).run(first, door, construct):
+    if not Detached(host, config).run(first, listener, construct):
         return None
     if life is not None:
         life.leaves()
@@ -357,13 +359,13 @@ def _live(
 
 def _start_runtime() -> Any:
     """Start a runtime of this actor's own, as in any program."""
-    # By name: it belongs to a layer above this one.
-    __import__("pool._ray._api")
-    return sys.modules["pool._ray._api"]._start()
+    # Imported by name, since it belongs to a layer above this one.
+    __import__("pool._ray._lifetime")
+    return sys.modules["pool._ray._lifetime"].start()
 
 
-class _Nobody:
-    """In place of the channel to a program that is not there."""
+class _NoChannel:
+    """Stands for the channel to the program that made the actor, after a restart."""
 
     def send(self, *message: Any) -> None:
         """Do nothing."""

@@ -30,22 +30,23 @@ def farewell(host: ActorHost) -> None:
     host : ActorHost
         Its instance is gone afterwards.
     """
-    # By the kernel, since neither who waits in there nor this process need listen. The program
-    # that the actor belongs to may be gone by then, and a detached one never had any.
+    # The kernel ends this process when the time is over: code of the user's may be stuck, and the
+    # program, which could end it, may be gone by then, or never have been, if it is detached.
     _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
     _signal.alarm(GRACE)
     _shut_down(host)
-    atexit._run_exitfuncs()  # tells of errors, and runs the others
-    # Before the instance goes: of a file in a cycle the collector may close the lowest layer first.
+    atexit._run_exitfuncs()  # reports errors, and runs all functions
+    # Before the instance goes: if a file is in a cycle, the garbage collector may close its lowest
+    # layer first, and lose what is buffered.
     _flush_all_files()
     host.forget_instance()
     gc.collect()
-    # Those of modules, as the end of an interpreter does.
+    # Files that modules hold, as at the end of an interpreter.
     _flush_all_files()
 
 
 def _flush_all_files() -> None:
-    """Write out what is buffered for files that nobody has closed."""
+    """Write out what is buffered for all open files."""
     for file in gc.get_objects():
         # By exact type: proxies lie about their class, and may fail when asked.
         if type(file) in _BUFFERED and not file.closed:

@@ -1,4 +1,4 @@
-"""Workers of a Pool whose tasks were given references of their program's runtime."""
+"""Let a Pool's worker use the runtime of its program, if its tasks were given references."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pool._objects._parcels import Parcel
 
-#: Which runtime this worker is a guest of.
+#: The number of the runtime that this worker is a guest of; empty: none.
 _host: list[int] = []
 
 
@@ -42,14 +42,14 @@ class WithValues:
 
 
 def visit(runtime: int) -> None:
-    """Have references in this worker mean those of that runtime."""
+    """Have references in this worker belong to a runtime, given by its number."""
     if not runtime or [runtime] == _host:
         return
     home: Any = _home.found()
     if home is not None and _host:
-        # Of a runtime that was shut down meanwhile.
+        # The worker was the guest of another runtime, which was shut down meanwhile.
         home.leave()
-    # One that a task has started here has the references that it has made, and no others.
+    # A runtime that a task has started here has the references that it has made, and no others.
     _home.settle_in(None)
     _host[:] = [runtime]
     _home.borrow(_start)

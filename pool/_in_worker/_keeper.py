@@ -1,11 +1,12 @@
-"""Start a detached actor again after a crash: a process that does nothing else.
+"""The keeper of a detached actor: a process that only starts it again after a crash.
 
-An actor that may be restarted is the child of its keeper, which listens at its door and has
-what it is made from, as bytes. The keeper runs none of the user's code and has one thread,
-so it can fork at any time. Whoever calls the actor while it is started again waits at the door.
+An actor that may be restarted is the child of its keeper, which has the actor's listening socket
+and, as bytes, its class and arguments. The keeper runs none of the user's code and has one thread,
+so it can fork at any time. A program that calls the actor while it is started again waits in the
+queue of that socket.
 
-The actor dies with its keeper, by the kernel's hand; the keeper ends when the actor has left,
-has crashed too often, or before it was up.
+If the keeper dies, the kernel kills the actor; the keeper ends when the actor has left, or has
+crashed too often, or before its constructor had returned.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ _UP, _LEAVES = b"u", b"l"
 
 
 class Life:
-    """One life of an actor, as the actor itself has it.
+    """One life of an actor, from one start to its end; used by the actor itself.
 
     Parameters
     ----------
     report : int
         Descriptor of a pipe to the keeper.
     number : int
-        How often it has been started before.
+        How often the actor has been started before.
     """
 
     def __init__(self, report: int, number: int) -> None:
@@ -37,23 +38,23 @@ class Life:
         self.number = number
 
     def up(self) -> None:
-        """Tell that the constructor has returned."""
+        """Tell the keeper that the constructor has returned."""
         os.write(self._report, _UP)
 
     def leaves(self) -> None:
-        """Tell that it ends because it wants to."""
+        """Tell the keeper that the actor ends by itself."""
         os.write(self._report, _LEAVES)
 
 
 def keep(restarts: int, first: Channel) -> Life | None:
-    """Give an actor its lives.
+    """Become the keeper of an actor, and fork its lives, one after the other.
 
     Parameters
     ----------
     restarts : int
         How often it may be started again; -1: always.
     first : Channel
-        To the program that made it; of the first life alone.
+        To the program that made it; only the first life has it.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def keep(restarts: int, first: Channel) -> Life | None:
         lifeline.discard()
         os.close(write)
         if not number:
-            first.close()  # who made it is to see the end of the first life
+            first.close()  # so that the program sees the end of the first life
         os.waitpid(pid, 0)
         told = os.read(read, 2)
         os.close(read)

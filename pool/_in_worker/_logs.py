@@ -1,4 +1,4 @@
-"""What detached actors print, line by line, on its way to the program whose call prints it."""
+"""Send what detached actors print, line by line, to the program whose call prints it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LineWriter(io.TextIOBase):
     send : callable
         ``send(text)`` with text that ends with a line break.
     fd : int
-        What `fileno` returns: libraries that write there themselves still can.
+        Returned by `fileno`, for libraries that write to the descriptor themselves.
     """
 
     def __init__(self, send: Callable[[str], None], fd: int) -> None:

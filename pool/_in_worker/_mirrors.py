@@ -1,4 +1,4 @@
-"""References in a worker: what they stand for is the runtime's, which has lent them."""
+"""References in a worker, whose objects and actors the runtime owns and has lent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     class _Lender(Protocol):
         @property
         def returned(self) -> deque[bytes | int]:
-            """What is to be told to the runtime with the next message."""
+            """Names that are returned to the runtime with the next message."""
 
     class _Lent(Protocol):
         @property
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Loan:
-    """Return what was lent when nobody here holds it any more."""
+    """Mixin that returns a loan when its mirror is collected."""
 
     __slots__ = ()
 
@@ -36,7 +36,7 @@ class Mirror(_Loan, ObjectRef):
     __slots__ = ()
 
 
-# For users there is one kind of references.
+# Users are to see one class of references.
 Mirror.__name__ = Mirror.__qualname__ = "ObjectRef"
 Mirror.__module__ = "pool"
 

@@ -1,9 +1,9 @@
-"""What the workers of a runtime print, whoever it is that prints: Python, C code, a subprocess.
+"""What the workers of a runtime print, be it by Python, C code or a subprocess.
 
-Descriptors 1 and 2 of such a worker are pipes, whose other ends the program has. So what was
-written is safe from the death of the worker, and all of it comes in the order of writing. Who
-writes is said in the stream itself, by a *signature* before the first byte that is of another
-author: C code cannot be asked for its name.
+Descriptors 1 and 2 of such a worker are pipes, whose other ends the program has. So text that was
+written survives the worker, and all of it comes in the order of writing. The author is named in the
+stream itself, by a *signature* before the first byte of another author: C code does not name
+itself.
 
 A signature is a line: ``ESC _ pool:PID;NAME ESC \\`` is a command that terminals ignore, should
 one ever be shown raw.
@@ -30,7 +30,7 @@ NAME_MAX = 500
 
 
 class WorkerStream(io.TextIOWrapper):
-    """Standard output or error of a worker: it writes whole lines.
+    """Standard output or error of a worker, which writes whole lines.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class WorkerStream(io.TextIOWrapper):
         try:
             written = super().write(text)
         except BrokenPipeError:
-            # The program has no descriptor left for us, or is gone: nobody reads this.
+            # The program had no descriptor left for the other end, or is gone.
             _discard(self.fileno())
             return len(text)
         if text:
@@ -54,12 +54,12 @@ class WorkerStream(io.TextIOWrapper):
 
 
 class _Author:
-    """Who was the last to sign."""
+    """The author of what this process prints, by its last signature."""
 
     name: str | None = None
-    #: Whether anybody is told: False if nothing is to be shown.
+    #: Whether signatures are written: False if nothing is to be shown.
     told = False
-    #: Those of this process; user code may have put others into `sys`.
+    #: The streams of this process; user code may have put others into `sys`.
     streams: tuple[WorkerStream, ...] = ()
 
 
@@ -72,7 +72,7 @@ def connect(channel: Channel) -> None:
     Parameters
     ----------
     channel : Channel
-        Of this worker, over which the reading ends are handed over.
+        The worker's own, over which the reading ends are handed over.
     """
     if _author.told:
         return
@@ -92,7 +92,7 @@ def connect(channel: Channel) -> None:
 
 
 def _buffer_lines() -> None:
-    """Have C code write lines at once, too: into a pipe it would only every 4 KiB."""
+    """Have C code write each line at once: into a pipe it would write every 4 KiB."""
     try:
         # Not by `ctypes` itself, whose import would take a third of a worker's start.
         import _ctypes
@@ -122,7 +122,7 @@ def silence() -> None:
 
 
 def _discard(*targets: int) -> None:
-    """Have nobody read what is written to these descriptors."""
+    """Have what is written to these descriptors dropped."""
     null = os.open(os.devnull, os.O_WRONLY)
     for target in targets:
         os.dup2(null, target)
@@ -130,7 +130,7 @@ def _discard(*targets: int) -> None:
 
 
 def _occupy() -> None:
-    """See to it that descriptors 0 to 2 are open: a daemon may have closed them."""
+    """Open descriptors 0 to 2 if they are closed, as in a daemon."""
     while True:
         fd = os.open(os.devnull, os.O_RDWR)
         if fd > 2:
@@ -150,7 +150,7 @@ def _replace_streams() -> None:
 
 
 def sign(name: str) -> None:
-    """Say who writes from now on; nothing is written if it is the same as before."""
+    """Write a signature if `name` is another author than before."""
     if name != _author.name:
         _author.name = name
         if _author.told:
@@ -171,7 +171,7 @@ def _write_signature(name: str) -> None:
 def complete_lines() -> None:
     """End the last line of a call if the call did not."""
     for stream in _author.streams:
-        # Not that of another thread, which is about to end it.
+        # Not a line of another thread, which is about to end it itself.
         if stream.within_line and stream.within_line == _thread.get_ident():
             try:
                 stream.write("\n")
@@ -180,7 +180,7 @@ def complete_lines() -> None:
 
 
 def flush() -> None:
-    """Write out what is buffered: bytes, which have no lines."""
+    """Write out what is buffered, such as bytes, which are not written by lines."""
     for stream in _author.streams:
         try:
             stream.flush()

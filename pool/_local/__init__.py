@@ -1,8 +1,8 @@
 """The engine that runs jobs on worker processes of this machine.
 
 A *job* is one call of a user's, cut into *chunks*; ``_jobs`` says where these come from (its
-*source*) and where outcomes go (its *sink*). Faces talk to ``_engine`` only. Behind it are three
-parts, which know as little of each other as possible:
+*source*) and where outcomes go (its *sink*). Faces talk to ``_engine`` only, whose workers begin as
+``_starting`` says. Behind it are three parts, which know as little of each other as possible:
 
 * The **scheduler** decides which worker runs what. It takes an event and returns commands (both in
   ``_events``), and does no I/O: ``_scheduler``, with its records in ``_records``, ``_roster`` and

@@ -1,8 +1,8 @@
 """Stop what was called off: whole jobs, and single chunks.
 
-Part of the scheduler, see `pool._local._scheduler`. What has not been sent is dropped; what waits
-in a mailbox is taken back; what a worker has begun is interrupted, and by force if it goes on for
-too long (see `pool._local._interrupts`).
+Part of the scheduler, see `pool._local._scheduler`. Chunks that have not been sent are dropped,
+those that wait in a worker's mailbox are taken back, and one that has begun is interrupted, by
+force if it goes on for too long (see `pool._local._interrupts`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Cancelling:
-    """Carry out what users call off.
+    """Drop, take back and interrupt chunks that were cancelled or recalled.
 
     Parameters
     ----------
     scheduler : Scheduler
-        Whose books these are.
+        Whose records this part reads and changes.
     """
 
     __slots__ = ("_interrupts", "_queue", "_scheduler")
@@ -65,7 +65,7 @@ class Cancelling:
         return commands
 
     def on_recall(self, event: RecallRequested, now: float) -> list[Command]:
-        """Stop one chunk of a job whose other chunks go on; its outcome is that it was stopped."""
+        """Stop one chunk of a job whose other chunks go on; being stopped is its outcome."""
         job_id, index, force = event
         job = self._scheduler.jobs.get(job_id)
         if job is None or index in job.recalled:
@@ -84,12 +84,12 @@ class Cancelling:
         return commands
 
     def on_heard(self, event: RecallHeard, now: float) -> list[Command]:
-        """Note that a task was told to stop, and deals with it as it likes."""
+        """Note that a task got its interrupt; what it makes of that is its own affair."""
         self._interrupts.heard((event.worker_id, event.message_id, event.job_id, event.index))
         return []
 
     def on_missed(self, event: InterruptMissed, now: float) -> list[Command]:
-        """Ask once more: the task had not begun, and is to have its time to tidy up."""
+        """Ask a task that had not begun when it was asked, so that it has time to clean up."""
         worker_id, message_id, job_id, index = event
         worker = self._scheduler.workers.get(worker_id)
         if worker is None or message_id not in worker.messages:
@@ -105,9 +105,10 @@ class Cancelling:
     def _holders(
         self, job_id: int, index: int | None, commands: list[Command]
     ) -> Iterator[tuple[Worker, Message]]:
-        """Yield the messages that hold a chunk, after their workers were asked for them.
+        """Yield workers with their messages that hold the chunk (any of the job if None).
 
-        What a worker has read by then, it may be running, or be about to.
+        Appends a command to take back what such a worker has not read. If it has read a message
+        by then, it may be running the chunk, or be about to.
         """
         for worker in self._scheduler.workers.values():
             held = [m for m in worker.messages.values() if m.holds(job_id, index)]

@@ -21,23 +21,24 @@ MESSAGE_COST = 30e-6
 #: by the worker (`pool._workers._worker.PATIENCE`).
 MESSAGE_WORK = 1e-3
 
-#: Where very much waits, messages may hold so many times more work: what is lost by the last ones
-#: of them does not show then, and the parent takes part of a CPU from the workers.
+#: Factor on `MESSAGE_WORK` while very many chunks wait: the parent, which takes part of a CPU from
+#: the workers, then has fewer messages to send. That the workers end less evenly, because the last
+#: messages are larger too, does not show in so long a job.
 PLENTY = 3
 
-#: What waits for each free place of a worker is very much from so many usual messages on.
+#: Very many wait if there are more than so many messages' worth for each free place of a worker.
 MANY_MESSAGES = 100
 
-#: A message may hold so many times more chunks than the last measured one: the first
-#: chunk of a job may be a lucky quick one.
+#: A message may hold at most so many times the chunks of the last measured one: the first
+#: chunk of a job may happen to be a quick one.
 GROWTH = 16
 
-#: Chunks in one message, at most: so many outcomes fit into a worker's journal.
+#: Chunks in one message, at most: the number of outcomes that fit into a worker's journal.
 BATCH_MAX = 4096
 
 
-#: Chunks that run longer than this (s) are not sent ahead: the 20 us of idleness saved
-#: are not worth having to take them back.
+#: Chunks that run for longer, in seconds, are not sent ahead to a busy worker: that saves it 20 us
+#: of idleness, which is not worth having to take them back.
 PREFETCH_BELOW = 5e-3
 
 #: Seconds of work that the window of lazy calls should hold for each worker.
@@ -102,7 +103,7 @@ class Costs:
         each = seconds / chunks
         known = self._seconds.get(key)
         # Half of the old estimate is kept: one straggler among cheap chunks makes the
-        # next messages small and is forgotten after a few of them.
+        # next messages small, and is forgotten after a few of them.
         self._seconds[key] = each if known is None else (known + each) / 2
         self._last[key] = chunks
         if len(self._seconds) > 1024:
@@ -119,8 +120,8 @@ class Costs:
         ----------
         key : hashable
         share : int
-            Chunks that each free place of a worker would get of what is left: messages
-            shrink towards the end, so that all workers end together.
+            Chunks that wait, divided by the messages that all workers may hold. So messages
+            shrink towards the end, and all workers end together.
         """
         each = self._seconds.get(key)
         if each is None:
@@ -130,13 +131,13 @@ class Costs:
         work = self._work
         if share * each > MANY_MESSAGES * work and 4 * each < work:
             work *= PLENTY
-        # Compared before they are made integers: the quotient may be infinite.
+        # Bounded before it is made an integer: the quotient may be infinite.
         wanted = int(min(work / each, self._last[key] * GROWTH, BATCH_MAX))
-        # Not below what is worth a message at all.
+        # A share may be too small to be worth a message.
         return max(1, min(wanted, max(share, int(min(self._worth / each, BATCH_MAX)))))
 
     def least(self, key: Hashable) -> int:
-        """Return how many chunks are worth a message to a worker that is busy anyway."""
+        """Return how many chunks it takes to be worth a message to a worker that is busy."""
         each = self._seconds.get(key)
         if each is None:
             return 1

@@ -1,8 +1,8 @@
 """The workers of an engine as processes: asking for them, signals to them, their ends.
 
-Each one takes a page of the journal. There may be no room for as many pages as workers are
-wanted, because blocked tasks do not count as running; the others, and what is to be sent
-to them, wait here until a page is free.
+Each worker takes a page of the journal. More workers may be wanted than there is room for pages,
+because those whose tasks are blocked do not count. The others wait here, with the messages that are
+to be sent to them, until a page is free.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ class Crew:
     ----------
     driver : Driver
     connect : callable
-        ``connect(journal fd) -> Launcher``.
+        ``connect(journal fd)`` returns the launcher that asks a forkserver for workers.
     initial : sequence of bytes-like or Block
-        The payload of the initializer, if the forkserver has not got it: sent to each worker,
-        and kept for those to come.
+        The payload of the initializer, if the forkserver does not have it: sent to each worker
+        first, and kept for those to come.
     traced : bool
-        Give workers room to note what they run.
+        Give workers room to note what they run, for a timeline.
 
     Attributes
     ----------
     peers, by_fd : dict
-        The workers that were asked for, by worker_id and by the descriptor of our socket.
+        The workers that were asked for, by worker_id and by the descriptor of the parent's socket.
     unlaunched : list of int
-        Workers that are wanted and were not asked for yet.
+        The worker_ids of workers that are wanted and were not asked for yet.
     controls : dict
-        The forkservers, by the descriptor on which each tells of workers that ended. The last
-        one starts the next workers.
+        The launchers, by the descriptor on which their forkserver tells of workers that ended. The
+        last one starts the next workers.
     buffer : bytearray
         To receive into, for everything that is read under the driver's lock.
     """
@@ -73,8 +73,9 @@ class Crew:
         self.by_fd: dict[int, Peer] = {}
         self.unlaunched: list[int] = []
         self.buffer = bytearray(BUFFER_NBYTES)
-        #: Workers were asked for: those to come follow others.
+        #: Whether workers were asked for before.
         self._begun = False
+        #: By worker_id, the messages for workers that wait for a page of the journal.
         self._early_mail: dict[int, list[ev.Send]] = {}
         self._journal = JournalFile(max(64, 4 * driver.scheduler.processes), traced)
         try:
@@ -103,33 +104,26 @@ class Crew:
         while self.unlaunched and not driver.closed:
             slot_id = self._journal.acquire()
             if slot_id is None:
-                break  # no room for more pages: go on when a worker ends
+                break  # no room for more pages: `_on_exit` goes on when a worker has ended
             worker_id = self.unlaunched.pop(0)
             try:
-                ours, theirs = socket_pair()
+                peer, theirs = self._peer(worker_id, slot_id)
             except OSError as error:
                 self._journal.release(slot_id)
                 self._cannot_start(error, len(batch))
                 return
-            peer = Peer(worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self.buffer)
             peer.launcher = launcher
-            try:
-                self._initialize(peer)
-            except OSError as error:
-                peer.close()
-                self._journal.release(slot_id)
-                self._cannot_start(error, len(batch))
-                return
-            self.peers[worker_id] = self.by_fd[ours.fileno()] = peer
-            driver.epoll.register(ours.fileno(), select.EPOLLIN)
-            batch.append((worker_id, slot_id, theirs.fileno()))
+            fd = peer.channel.fileno()
+            self.peers[worker_id] = self.by_fd[fd] = peer
+            driver.epoll.register(fd, select.EPOLLIN)
+            batch.append((worker_id, slot_id, theirs))
         if batch:
             try:
                 launcher.launch(batch)
             except ConnectionError:
-                pass  # the server is gone: its end is on the way, and what follows from that
+                pass  # the forkserver has ended; `on_control` will learn of it
             except OSError as error:
-                # No memory, or too many descriptors on their way: they would never start, nor end.
+                # No memory, or too many descriptors in flight: these workers never start, nor end.
                 self._cannot_start(error, len(batch))
                 return
         if self._early_mail:
@@ -137,13 +131,25 @@ class Crew:
                 for mail in self._early_mail.pop(worker_id, ()):
                     driver.sending.send(mail)
 
+    def _peer(self, worker_id: int, slot_id: int) -> tuple[Peer, int]:
+        """Return the parent's side of a new worker, and the descriptor of the worker's end."""
+        ours, theirs = socket_pair()
+        peer = Peer(worker_id, ours, theirs, slot_id, self._journal.slot(slot_id), self.buffer)
+        try:
+            self._initialize(peer)
+        except OSError:
+            peer.close()
+            raise
+        return peer, theirs.fileno()
+
     def _initialize(self, peer: Peer) -> None:
+        """Send a worker the payload of the initializer, if it gets that from the parent."""
         if self._initial:
             peer.initialized = True
             peer.post((INITIALIZE,), self._initial)
 
     def _cannot_start(self, error: OSError, unasked: int) -> None:
-        """End the pool, of whose peers so many were not asked for."""
+        """End the pool; `unasked` of its peers have not been asked for."""
         driver = self._driver
         there = len(self.peers) - unasked
         driver.failure = _not_started(
@@ -154,7 +160,7 @@ class Crew:
         driver.inbox.append(ev.PoolTerminated())
 
     def keep_mail(self, command: ev.Send) -> None:
-        """Keep mail for a worker that waits for a page of the journal, until it has one."""
+        """Keep a message for a worker that waits for a page of the journal, until it has one."""
         self._early_mail.setdefault(command.worker_id, []).append(command)
 
     # ------------------------------------------------------------------ signals
@@ -173,7 +179,7 @@ class Crew:
             self.signal(command.worker_id, _signal.SIGKILL)
 
     def _forget_unlaunched(self, worker_id: int) -> bool:
-        """End a worker that was not even asked for; False if it was."""
+        """Note the end of a worker that was not even asked for; return False if it was."""
         if worker_id not in self.unlaunched:
             return False
         self.unlaunched.remove(worker_id)
@@ -182,11 +188,12 @@ class Crew:
         return True
 
     def reclaim(self, command: ev.Reclaim) -> None:
-        """Take back what a worker has not read."""
+        """Take back the messages that a worker has not read."""
         peer = self.peers.get(command.worker_id)
         message_ids = () if peer is None else tuple(peer.reclaim())
         if peer is not None and not peer.initialized:
-            # That message came along; the worker waits for it, whatever it reads before.
+            # The initializer was taken back as well. The worker waits for it, so it is sent again,
+            # and may well arrive behind other messages.
             try:
                 self._initialize(peer)
             except OSError:
@@ -194,13 +201,13 @@ class Crew:
         self._driver.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
 
     def halt(self, command: ev.Halt) -> None:
-        """Have a worker begin nothing behind the chunk that it runs."""
+        """Have a worker begin no chunk of a message behind the one that it runs."""
         peer = self.peers.get(command.worker_id)
         if peer is not None:
             peer.halt(command.message_id)
 
     def take_rest(self, command: ev.TakeRest) -> None:
-        """Take what a worker has not begun since it was told to halt, and what is finished."""
+        """Take the chunks that a halted worker has not begun, and the outcomes it has not sent."""
         worker_id, message_id = command
         peer = self.peers.get(worker_id)
         begun = None if peer is None else peer.begun_at_halt(message_id)
@@ -218,14 +225,14 @@ class Crew:
         driver.inbox.append(rest)
 
     def interrupt(self, command: ev.Interrupt) -> None:
-        """Ask the running task to stop, or end its worker, if it is the one that is meant."""
+        """Ask a chunk to stop, or end its worker, if that is the chunk that the worker runs now."""
         worker_id, message_id, job_id, index, how = command
         peer = self.peers.get(worker_id)
         if peer is None:
             return
         target = peer.target(message_id, job_id, index)
         if target is None:
-            return  # it is over, or has not begun: nobody else's task must be hit
+            return  # the chunk is over, or has not begun: the signal would hit another one
         if how == ev.ASK and peer.was_struck(message_id):
             self._driver.inbox.append(ev.RecallHeard(worker_id, message_id, job_id, index))
         elif how != ev.KILL:
@@ -245,15 +252,15 @@ class Crew:
         try:
             peer.launcher.signal(worker_id, number)
         except OSError:
-            return  # the forkserver is gone, which we are about to learn
+            return  # the forkserver has ended; `on_control` will learn of it
 
     def ask_pids(self) -> None:
-        """Ask which processes the workers are that have not told."""
+        """Ask the forkservers for the pids of workers that have not told theirs."""
         for launcher in self.controls.values():
             try:
                 launcher.ask_pids()
             except OSError:
-                continue  # as above
+                continue  # as in `signal`
 
     # ------------------------------------------------------------------ ends
 
@@ -289,19 +296,22 @@ class Crew:
         driver.epoll.unregister(fd)
         del self.by_fd[fd]
         driver.arrivals.settle(peer, status)
-        # In the midst of that it was still known to the scheduler, which sends it again.
+        # Until `settle` told the scheduler, it may have sent the worker more; that is sent again.
         self._early_mail.pop(worker_id, None)
         self._journal.release(peer.slot_id)
         peer.close()
         self.launch()
 
     def _take_successor(self) -> None:
-        """Get workers that follow others from a forkserver that has loaded what tasks need."""
+        """Start the next workers in a forkserver that has loaded what tasks need, if there is one.
+
+        For workers that follow others: after `maxtasksperchild` tasks, or a death.
+        """
         launcher = next(reversed(self.controls.values()), None)
         try:
             successor = None if launcher is None else launcher.successor()
         except OSError:
-            return  # no descriptors left: then from the one that is there
+            return  # no descriptors are left: the present forkserver will do
         if successor is not None:
             self._add(successor)
 
@@ -311,7 +321,7 @@ class Crew:
         self._driver.epoll.register(control, select.EPOLLIN)
 
     def _forkserver_gone(self, control: int, launcher: Launcher) -> None:
-        """Get a new forkserver: ours was killed, and with it (by the kernel) its workers."""
+        """Get a new forkserver: this one was killed, and its workers with it, by the kernel."""
         driver = self._driver
         driver.epoll.unregister(control)
         del self.controls[control]
@@ -325,12 +335,12 @@ class Crew:
                 self._on_exit(worker_id, _signal.SIGKILL)
 
     def close(self, forked: bool) -> None:
-        """Let go of all descriptors; the forkserver then ends all workers.
+        """Close all descriptors; the forkserver then ends all workers.
 
         Parameters
         ----------
         forked : bool
-            This is a forked child, see `Driver.release_forked`.
+            Whether this is a forked child, see `Driver.release_forked`.
         """
         for launcher in self.controls.values():
             launcher.forked() if forked else launcher.close()
@@ -342,7 +352,7 @@ class Crew:
         self._journal.close()
 
     def end_all(self) -> None:
-        """Have the forkserver end all workers, and let go of nothing here."""
+        """Have the forkserver end all workers, and keep the descriptors of this process."""
         for launcher in self.controls.values():
             launcher.close()
 
@@ -356,12 +366,12 @@ def _not_started(text: str) -> BaseException:
     try:
         from pool._errors import StartError
     except (OSError, ImportError, AttributeError):
-        return RuntimeError(text)  # as with what is given up, see `Driver`
+        return RuntimeError(text)  # for the reasons that `_given_up` of the driver names
     return StartError(text)
 
 
 def _why(error: OSError, peers: int) -> str:
-    """Return what uses up the descriptors, if that is the error. Opens nothing."""
+    """Return a text on what uses up the descriptors, if none is left; opens none itself."""
     if error.errno != errno.EMFILE:
         return ""
     mappings = sys.modules.get("store._mappings")

@@ -1,4 +1,4 @@
-"""Who gets which chunks, and when: batches are cut here, and taken back from stragglers.
+"""Which worker gets which chunks, and when; what waits behind a straggler is taken back.
 
 Part of the scheduler, see `pool._local._scheduler`.
 """
@@ -22,7 +22,7 @@ class Dispatch:
     Parameters
     ----------
     scheduler : Scheduler
-        Whose books these are.
+        Whose records this part reads and changes.
     """
 
     __slots__ = (
@@ -41,7 +41,7 @@ class Dispatch:
         self._next_message = 1
 
     def place(self, worker: Worker, commands: list[Command]) -> None:
-        """File the worker under what it can take now; retire it when it is due."""
+        """Enter the worker in the roster under what it can take now, or stop it if it is due."""
         self._roster.withdraw(worker.worker_id)
         if worker.stopping or worker.blocked or worker.lent:
             return
@@ -56,7 +56,17 @@ class Dispatch:
             self._roster.file(worker)
 
     def fill(self, commands: list[Command], now: float, steal: bool = True) -> list[Command]:
-        """Give work to workers that can take some; return `commands` with what that takes."""
+        """Send queued chunks to workers with room, and take some back for those still idle.
+
+        Parameters
+        ----------
+        commands : list of Command
+            Is extended, and returned.
+        now : float
+            Seconds of a monotonic clock.
+        steal : bool
+            Whether messages that wait behind a straggler may be taken back.
+        """
         roster = self._roster
         while self._queue.chunks:
             job = self._queue.head()
@@ -71,8 +81,8 @@ class Dispatch:
                 return commands
             self._send(worker, job, commands, now)
         if steal and roster.idle and len(roster.idle) < len(roster.workers):
-            # Workers that are still starting must not rob anybody, least of all each other:
-            # they would hand a message to and fro until one of them is ready.
+            # A worker that is still starting takes nothing from others, least of all from another
+            # such worker: a message would go to and fro between them until one is ready.
             if roster.pick_idle().ready:
                 self._steal(commands)
         return commands
@@ -86,7 +96,7 @@ class Dispatch:
 
     def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
         key = job.cost_key
-        # What runs against the clock travels alone, so that the clock is its own.
+        # A chunk with a time limit travels alone, so that no other one uses up its time.
         timeout = job.timeout
         share = -(-self._queue.chunks // (DEPTH * max(1, self._scheduler.processes)))
         limit = 1 if timeout is not None else self._costs.batch(key, share)
@@ -106,12 +116,12 @@ class Dispatch:
                 message.deadline = now + timeout
         if worker.tasks_left is not None:
             worker.tasks_left -= taken
-        # The driver gets a list of its own: answers cut ours down.
+        # A copy for the driver: answers cut down the list in `message`.
         commands.append(Send(worker.worker_id, message_id, list(runs)))
         self.place(worker, commands)
 
     def _steal(self, commands: list[Command]) -> None:
-        """Ask for what waits behind the message that has been running longest."""
+        """Take back what waits behind the message that has been running longest."""
         victim = self._roster.straggler()
         if victim is not None:
             victim.reclaiming = True

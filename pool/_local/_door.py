@@ -1,8 +1,8 @@
 """How events come in: from any thread, without waiting.
 
-A thread appends its event to a deque and then tries the lock; whoever holds the lock empties the
-deque. So nobody waits for the lock in order to submit, and a signal handler or a finalizer that
-interrupts the holder cannot deadlock.
+A thread appends its event to a deque and then tries to take the lock. If another thread holds it,
+that thread empties the deque. So no thread waits for the lock in order to submit, and a signal
+handler or a finalizer that interrupts the holder of the lock cannot deadlock.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ class Door:
     Attributes
     ----------
     inbox : deque of Event
+        Events that the scheduler has not been told of.
     dirty : deque of Flushable
-        Streams with calls that the scheduler does not know of.
+        What has collected news for the scheduler, such as streams with new calls.
     calling : list of CallsBack
-        Whose callbacks are due.
+        Results whose callbacks are due.
     sleeping : float
-        Until when the leader sleeps; 0.0 if it does not.
+        When the leader will wake up by itself, on the monotonic clock; 0.0 while it is awake.
     closed : bool
-        Nothing is handled any more.
+        Whether the descriptors are closed, or about to be: no event is handled any more.
     """
 
     def __init__(self) -> None:
@@ -47,52 +48,52 @@ class Door:
         self.closed = False
         #: A job has ended since the leader last looked, perhaps the one that it waits for.
         self.ended_some = False
-        #: Nothing that is handed in can be done any more, and whoever does it is to know.
+        #: Closed in this process (not by a fork): what is still handed in fails at once.
         self._released = False
-        #: Never taken twice by one thread; it is one of these because it knows who has it, from the
-        #: very moment on, which a signal handler or a finalizer asks.
+        #: Never taken twice by one thread; an RLock because it knows from the very moment on that
+        #: it is taken which thread holds it, which a signal handler or a finalizer asks.
         self._lock = _thread.RLock()
         self._owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
-        #: The thread that ends the interpreter.
-        self._last = 0
+        #: The thread that called `Driver.quit` as the interpreter goes down; 0 before that.
+        self._quitter = 0
 
     # ------------------------------------------------------------------ of the driver
 
     def wake(self) -> None:
-        """Make the leader look around."""
+        """Make the leader return from its sleep and look at what has changed."""
         raise NotImplementedError
 
     def check_open(self) -> None:
-        """Refuse to go on where nothing will come any more."""
+        """Raise if no outcome will come any more."""
         raise NotImplementedError
 
     def _drain(self) -> None:
-        """Handle what is in the inbox."""
+        """Handle everything in `inbox` and `dirty`."""
         raise NotImplementedError
 
     def _deadline(self) -> float | None:
-        """Return when something is due by the clock."""
+        """Return when something is next due by the monotonic clock; None if nothing is."""
         raise NotImplementedError
 
     def _crash(self, error: BaseException) -> None:
-        """Give up in good order."""
+        """Fail all jobs after an error that may have left the records half written."""
         raise NotImplementedError
 
     def _refuse_rest(self) -> None:
-        """Fail what was handed in when everything was closed."""
+        """Fail what was handed in too late: after everything was closed."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ who is inside
 
     @property
     def held_here(self) -> bool:
-        """Whether this very thread is inside the driver, further up its stack; or for good."""
-        return self._owned() or self._last == _get_ident()
+        """Whether this very thread holds the lock, further up its stack; or keeps it for good."""
+        return self._owned() or self._quitter == _get_ident()
 
     @property
     def ended(self) -> bool:
         """Whether the interpreter goes down, and nothing is done any more."""
-        return bool(self._last)
+        return bool(self._quitter)
 
     # ------------------------------------------------------------------ events in
 
@@ -101,13 +102,13 @@ class Door:
         self.inbox.append(event)
         self.pump()
 
-    # `pump`, `locked` and `deal` handle events in the same frame: the lock, and what is done about
-    # an error. Written out, since each of them is on the way of every round trip.
+    # `pump`, `locked` and `deal` repeat the same frame: take the lock, handle, and crash on an
+    # error. It is written out in each, since they are part of every round trip.
 
     def pump(self) -> None:
-        """Handle what has been handed in, unless another thread is about to."""
-        # Look again after each release: an event that came while the lock was held by
-        # somebody who had just emptied the deque would wait for the next one.
+        """Handle what has been handed in, unless another thread holds the lock and will do so."""
+        # Look again after each release: an event that came while the lock was still held, but after
+        # its holder had emptied the deque, would otherwise lie there until the next event.
         while (self.inbox or self.dirty) and not self.closed:
             shielded = shield.enter()
             try:
@@ -127,13 +128,13 @@ class Door:
         else:
             if self.calling or self.ended_some:
                 self.ended_some = False
-                self.wake()  # whoever drives calls back, or waits for that job, and may be asleep
+                self.wake()  # the leader runs callbacks, or waits for that job, and may be asleep
         if self.closed and self._released:
-            self._refuse_rest()  # everything was let go of meanwhile
+            self._refuse_rest()  # everything was closed meanwhile
 
     def locked(self, action: Callable[[], Any]) -> Any:
         """Run `action` while no event is being handled, and handle what it hands in."""
-        if self._last:
+        if self._quitter:
             self.check_open()
         shielded = shield.enter()
         try:
@@ -156,7 +157,7 @@ class Door:
         return result
 
     def _hurry(self) -> None:
-        """Wake the leader if something is due before it would wake by itself."""
+        """Wake the leader if something is due before it would wake up by itself."""
         deadline = self._deadline()
         if deadline is not None and deadline < self.sleeping:
             self.wake()

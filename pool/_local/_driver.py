@@ -1,8 +1,8 @@
 """Where the local engine does its I/O.
 
-The driver turns what arrives (answers of workers, exits, user calls, deadlines) into
-events for the scheduler, and has the commands carried out that come back. `Sending` and `Arrivals`
-see to what goes to workers and comes from them, `Crew` to their lives, `Outcomes` to results.
+The driver turns what arrives (answers of workers, exits, user calls, deadlines) into events for the
+scheduler, and has the commands that come back carried out: `Sending` writes to workers, `Arrivals`
+reads from them, `Crew` starts, signals and buries them, `Outcomes` delivers results.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: Seconds until a new pool first looks how much memory is left.
 FIRST_LOOK = 0.1
 
-#: What finalizers and `atexit` functions get that come too late.
+#: What finalizers and `atexit` functions are told that use a pool after its workers have ended.
 ENDED = (
     "the program is ending: its workers are gone, and nothing is run, fetched or waited for any "
     "more; do this before, or in a function that is registered by `atexit` after the first use"
@@ -51,7 +51,7 @@ class Driver(Door):
     ----------
     scheduler : Scheduler
     hire : callable
-        ``hire(driver) -> Crew``: who the workers are.
+        ``hire(driver)`` returns the crew: the workers, on this machine or on others.
     outcomes : type
         What becomes of their answers.
     """
@@ -66,16 +66,18 @@ class Driver(Door):
     ) -> None:
         super().__init__()
         self.scheduler = scheduler
-        #: What else is read from, by descriptor.
+        #: By descriptor, what else is read from: tasks that use this pool, and what a runtime adds.
         self.clients: dict[int, Any] = {}
+        #: What a runtime has driven along with the jobs; None for a Pool.
         self.aside: Aside | None = None
-        #: Ends every job if set: why no worker can be had.
+        #: Why no worker can be had; once set, every job fails with it.
         self.failure: BaseException | None = None
-        #: The books may be wrong: nothing will finish any more.
+        #: The records may be half written: no job will finish any more.
         self.crashed = False
-        #: Workers run code of the program's before they are ready, which may look names up here.
+        #: Workers run an initializer before they are ready, and it may ask for names of the main
+        #: module: somebody has to answer although no job is outstanding.
         self.initializes = False
-        #: Whose callbacks are being run: lists of one, or of none for an instant.
+        #: Results whose callbacks are running now: lists of one, or of none for an instant.
         self.called: dict[int, list[CallsBack]] = {}
         self.epoll = epoll_above_streams()
         self._wake = above_streams(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
@@ -89,7 +91,7 @@ class Driver(Door):
         self.sending = Sending(self)
         self.functions = FunctionTable(crew.peers, self.dirty)
         self.jobs = JobTable(self.functions, crew.peers, self.calling)
-        # The same objects by shorter ways.
+        # The same objects again, fewer attributes away: they are used in every round trip.
         self.peers = crew.peers
         self.loans = self.outcomes.loans
         self._by_fd = crew.by_fd
@@ -110,26 +112,26 @@ class Driver(Door):
             ev.FinishJob: self._finish_job,
             ev.AbortJobs: self._abort_jobs,
         }
-        #: To wait for one answer that may come at once.
+        #: Waits awake, for a moment, where a single answer may come at once.
         self.watch = Watch(lambda: self.epoll.poll(0, 64), lambda s: self.epoll.poll(s, 64))
         self.epoll.register(self._wake, select.EPOLLIN)
         for control in crew.controls:
             self.epoll.register(control, select.EPOLLIN)
         self.timers = Timers()
-        #: When somebody last looked at the sockets.
+        #: When a thread last took in what had arrived, on the monotonic clock.
         self.looked = 0.0
         #: Bytes that this process and the workers may hold together, see `pool._memory`.
         self.memory_limit: int | None = None
-        #: When to look how much memory is left; None: never.
+        #: When to look how much memory is left, on the monotonic clock; None: never.
         self.memory_due: float | None = monotonic() + FIRST_LOOK
-        #: Made with the first look.
+        #: Made when memory is first looked at.
         self.guard: Guard | None = None
 
     # ------------------------------------------------------------------ events in
 
     @property
     def outstanding(self) -> bool:
-        """Whether any job has not finished."""
+        """Whether there is anything for which some thread has to drive."""
         return bool(
             self.jobs
             or self.calling
@@ -137,9 +139,9 @@ class Driver(Door):
             or self.inbox
             or self.dirty
             or (self.initializes and self.scheduler.starting)
-            or self.scheduler.interrupting  # somebody has to see to it that they end
+            or self.scheduler.interrupting  # tasks that do not stop must be ended by force
             or (self.aside is not None and self.aside.outstanding)
-            # Until its end is noticed, no guard of this process looks for memory.
+            # Until the end of that worker is noticed, no guard of this process looks at memory.
             or (self.guard is not None and self.guard.ending is not None)
         )
 
@@ -150,52 +152,55 @@ class Driver(Door):
 
     @property
     def over(self) -> bool:
-        """Whether all workers have ended for good, or are about to be let go of."""
-        # Terminated by another thread, which waits for the lead in order to let go of all: then
-        # the workers end with that, and whoever comes first does it.
+        """Whether all workers have ended for good, or will when the driver is released."""
+        # Another thread may have terminated the pool and be waiting for the lead in order to
+        # release the driver. Its workers end with the release, which whoever comes first does.
         ending = self.closed or self.crashed or self.scheduler.broken
-        return ending or not (self.peers or self.jobs)  # between two workers there may be none
+        # No peers is not enough: the last worker may have ended, and its successor not be there.
+        return ending or not (self.peers or self.jobs)
 
     def check_open(self) -> None:
-        """Refuse to wait where nothing will come any more; for threads that found it closed.
+        """Raise if no outcome will come any more; for threads that found the driver closed.
+
+        A daemon thread that comes here as the interpreter goes down blocks for ever, see `quit`.
 
         Raises
         ------
         RuntimeError
-            If this thread ends the interpreter: a finalizer waits.
+            If this thread ends the interpreter: a finalizer or `atexit` function would wait.
         PoolTerminated
-            If all was let go of.
+            If the driver was released.
         """
         me = _get_ident()
-        if self._last == me:
+        if self._quitter == me:
             raise RuntimeError(ENDED)
-        if self._last:
-            self._lock.acquire()  # a daemon thread, see `quit`
+        if self._quitter:
+            self._lock.acquire()  # never released
         elif self.closed:
             raise self.reason()
 
     def wake(self) -> None:
-        """Make the thread that sleeps in `step` look around."""
+        """Make the thread that sleeps in `step` return from its sleep."""
         try:
             os.eventfd_write(self._wake, 1)
         except (OSError, ValueError):
             return  # closed meanwhile
 
     def _deadline(self) -> float | None:
-        """Return when something is due by the clock."""
+        """Return when the scheduler or a timer is next due; None if nothing is."""
         deadline = self.scheduler.next_deadline()
         timer = self.timers.due
         return timer if deadline is None or (timer is not None and timer < deadline) else deadline
 
     def arrived(self) -> bool:
-        """Whether there is something that nobody has taken in; from any thread."""
+        """Return whether something has arrived that no thread has taken in; from any thread."""
         try:
             return bool(self.epoll.poll(0, 1))
         except (OSError, ValueError):
             return False  # closed meanwhile
 
     def after(self, seconds: float, action: Callable[[], object]) -> None:
-        """Have whoever drives do something after a while; called under the lock."""
+        """Have `action` run after `seconds` by whichever thread drives; called under the lock."""
         self.timers.add(monotonic() + seconds, action)
         self.wake()
 
@@ -213,8 +218,9 @@ class Driver(Door):
         """
         calls = len(self.called) < DEEPEST or bool(self.calling and not self.jobs)
         if self.calling and calls:
-            patience = 0.0  # due since something was handed in: nothing will arrive for that
-        # First: from here on a thread that makes something due earlier wakes this one.
+            patience = 0.0  # callbacks are due, and no message will arrive to tell of that
+        # Set before the deadline is read: a thread that makes something due earlier, from here on,
+        # wakes this one.
         self.sleeping = FOREVER
         deadline = self._deadline()
         if deadline is not None:
@@ -223,8 +229,8 @@ class Driver(Door):
             patience = left if patience is None else min(patience, left)
         due = self.memory_due
         if due is not None and (self.jobs or self.loans):
-            # Counted from when this pool last had work: what was idle took no memory. So no
-            # clock is read here, on the way of every round trip.
+            # Counted from when this pool last took something in: since then its workers were idle,
+            # which takes no memory. So the clock need not be read in every round trip.
             left = due - self.looked
             if patience is None or left < patience:
                 patience = left if left > 0.0 else 0.0
@@ -235,12 +241,12 @@ class Driver(Door):
                 ready = shield.opened(self.epoll.poll, patience, 64)
         except (OSError, ValueError):
             if self.closed:
-                return  # by a signal handler, which has interrupted this
+                return  # closed by a signal handler that has interrupted the sleep
             raise
         self.deal(ready, deadline, calls)
 
     def look(self) -> None:
-        """Take in what has arrived, without sleeping, and call nobody back; needs the lead."""
+        """Take in what has arrived, without sleeping or running callbacks; needs the lead."""
         self.deal(self.epoll.poll(0, 64), self._deadline(), calls=False)
 
     def deal(
@@ -253,13 +259,13 @@ class Driver(Door):
         ready : list of (descriptor, event)
             From `epoll`.
         deadline : float, optional
-            Of the scheduler or a timer, before the sleep.
+            What `_deadline` returned before the sleep.
         calls : bool
             Run callbacks that are due.
         """
         self.sleeping = 0.0
         if self.closed:
-            return  # by a signal handler, since the sleep
+            return  # closed by a signal handler since the sleep
         with self._lock:
             try:
                 if not self.closed:  # by a signal handler, or by a thread that had the lock
@@ -269,7 +275,7 @@ class Driver(Door):
             except BaseException as error:
                 self._crash(error)
                 raise
-        self.ended_some = False  # this thread is the one that is to know
+        self.ended_some = False  # this thread is the leader, who is to know of it
         if self.calling and calls:
             self.call_back()
         if self.inbox or self.dirty or self.closed:
@@ -279,7 +285,8 @@ class Driver(Door):
         """Run callbacks that are due, without any lock held."""
         while self.calling:
             under_way: list[CallsBack] = []
-            # Before anything is taken, so that who looks for what is not over finds it somewhere.
+            # Entered before anything is taken from `calling`: `LocalEngine.unfinished` then finds a
+            # result whose callback is not over in one of the two.
             self.called[id(under_way)] = under_way
             try:
                 try:
@@ -290,7 +297,8 @@ class Driver(Door):
                 try:
                     shield.opened(sink.call_back)
                 except BaseException:
-                    # Perhaps before it began. What it has done by now it does not do again.
+                    # Raised by a signal handler, perhaps before `call_back` began. It may be called
+                    # again: it never repeats what it has done already.
                     self.calling.insert(0, sink)
                     raise
             finally:
@@ -319,7 +327,7 @@ class Driver(Door):
             self._look_at_memory()
 
     def limit_memory(self, nbytes: int | None) -> None:
-        """Set what this process and the workers may hold together; None: anything."""
+        """Set how many bytes this process and the workers may hold together; None: any number."""
         self.memory_limit = nbytes
         if nbytes is None:
             self.memory_due = None
@@ -330,7 +338,7 @@ class Driver(Door):
                 from pool._local._guard import Guard
             except OSError:
                 self.memory_due = self.looked + FIRST_LOOK
-                return  # no descriptor to import it by
+                return  # no descriptor is left to import the module with
 
             self.guard = Guard(self, self.memory_limit)
         self.memory_due = self.looked + self.guard.look()
@@ -347,17 +355,17 @@ class Driver(Door):
                     self.crew.launch()
 
     def handle(self, event: ev.Event) -> None:
-        """Tell the scheduler, and do what it says; called under the lock."""
+        """Tell the scheduler of an event, and carry out its commands; called under the lock."""
         for command in self.scheduler.handle(event, monotonic()):
             handler = self.handlers.get(command.__class__)
             if handler is not None:
                 handler(command)
 
     def _crash(self, error: BaseException) -> None:
-        """Give up in good order after an error that is ours, or came from a signal handler.
+        """Fail all jobs after an error of this package, or one that a signal handler raised.
 
-        The books may be half written, so nothing can be trusted to finish; but nobody
-        must wait for it either.
+        The records may be half written, so no job can be trusted to finish; and no thread must go
+        on waiting for one.
         """
         self.crashed = True
         if self.failure is None:
@@ -394,7 +402,7 @@ class Driver(Door):
             self.outcomes.abort_loans(self.reason)
 
     def reason(self) -> BaseException:
-        """Return why nothing will finish any more."""
+        """Return the error that says why no job will finish any more."""
         if self.failure is None and self.scheduler.gave_up:
             self.failure = self.outcomes.death("while starting (or in its initializer)")
         if self.failure is not None:
@@ -406,18 +414,18 @@ class Driver(Door):
     def quit(self) -> None:
         """End the workers as the interpreter goes down, and let nothing else happen.
 
-        A daemon thread may be waiting for a result. It shall neither get an error, which
-        it would print, nor start workers anew: so the lock is taken and kept.
+        A daemon thread may be waiting for a result. It must neither get an error, which it would
+        print, nor start workers anew: so this takes the lock and never releases it.
         """
         alone = self._lock.acquire(timeout=1.0)
-        self._last = _get_ident()
+        self._quitter = _get_ident()
         self.closed = True
         self.crew.end_all()
         if alone and self.aside is not None:
             self.aside.quit()
 
     def release(self) -> None:
-        """Let go of all descriptors; the forkserver then ends all workers. Needs the lead."""
+        """Close all descriptors; the forkserver then ends all workers. Needs the lead."""
         with self._lock:  # another thread may be sending
             self._release(False)
             self._close_epoll()
@@ -455,8 +463,8 @@ class Driver(Door):
         self._close_wake()
 
     def _close_wake(self, _close: Any = os.close) -> None:
-        # Not to be written to, or closed, any more: the number may soon be that of a file. The
-        # collector may run this before it ends the pool.
+        # Replaced first: `wake` must not write to a number that is soon another file's, nor may
+        # that be closed once more. The collector may run this before it ends the pool.
         wake, self._wake = self._wake, -1
         if wake >= 0:
             _close(wake)
@@ -464,7 +472,7 @@ class Driver(Door):
     __del__ = _close_wake
 
     def _refuse_rest(self) -> None:
-        """Fail what was handed in while everything was being closed: nobody will look at it."""
+        """Fail what was handed in while everything was being closed: no thread drives any more."""
         self.inbox.clear()
         for job_id in list(self.jobs):
             self.jobs.abort(job_id, self.reason())
@@ -481,6 +489,7 @@ def _given_up(text: str) -> BaseException:
     try:
         from pool._errors import PoolTerminated
     except (OSError, ImportError, AttributeError):
-        # No descriptor to import anything by, or a finalizer in the midst of importing the same.
+        # No descriptor is left to import the module with, or this is a finalizer in the midst of
+        # importing it.
         return RuntimeError(text)
     return PoolTerminated(text)

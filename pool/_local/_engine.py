@@ -1,6 +1,6 @@
-"""The local engine: a scheduler, its driver and who leads it, as one thing with a life.
+"""The local engine: a scheduler, its driver and its lead, started and ended together.
 
-Faces talk to this class only.
+Faces talk to `LocalEngine` only.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ from pool._local._jobs import Job
 from pool._local._members import members
 from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
-from pool._local._streams import Batch, CallStream, told_apart
+from pool._local._starting import plan_start
+from pool._local._streams import Batch, CallStream, single_calls
 from pool._local._tending import TendedLead
-from pool._pickling import drop_large, forget_all, inherits, start_anew
+from pool._pickling import drop_large, forget_all, start_anew
 from pool._pickling._shared import ALL, number_globals, upcoming
-from pool._transport._messages import AWAITED
-from pool._workers import _launcher
-from store._codec import OUT_OF_BAND_MIN
 from store._interrupts import shield
 from store._settings import wanted_mode
 
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from pool._local._express import Loan
     from pool._local._jobs import Function, Sink, Source
     from pool._local._lazy import Growing
+    from pool._workers._launcher import Launcher
 
 #: Functions that `LocalEngine.call_soon` remembers.
 STREAMS_KEPT = 256
@@ -50,9 +49,12 @@ class LocalEngine:
     Parameters
     ----------
     processes : int
+        Workers that may run tasks at the same time.
     initializer : callable, optional
+        Called in each worker before its first task.
     initargs : tuple
     maxtasksperchild : int, optional
+        Chunks after which a worker is replaced; None: never.
     method : {"forkserver", "fork", "spawn"}
     limits : dict, optional
         Environment variables that limit BLAS and OpenMP threads in the workers.
@@ -61,23 +63,28 @@ class LocalEngine:
     traced : bool
         Give workers room to note what they run.
     pool : int
-        What tells the pool of this engine from others of this process.
+        Tells the pool of this engine from others of this process.
     shares : bool
         Fork if the initializer's arguments lie on shared memory: as `multiprocessing` does where
-        nobody chose another way to start workers.
+        nobody chose another start method.
+
+    Raises
+    ------
+    StartError
+        If descriptors, memory or the disk do not suffice for the workers.
 
     Attributes
     ----------
     inherited : int
-        Workers have inherited the arrays on shared memory that are numbered below (see
+        Workers have inherited the arrays on shared memory whose numbers are below this one (see
         `pool._pickling._shared`).
     asks : int
-        For pickling what its workers are to have: that number, or `ALL` where another engine can
-        be had whose workers inherit more.
+        Up to which of these numbers a pickle for the workers may name an array: `inherited`, or
+        `ALL` where the call can go to another engine whose workers inherit more.
     claims : set of int
-        Threads that are about to submit a job, so that this must not be disposed of.
+        Threads that are about to submit a job: until they have, the engine must not be disposed of.
     scheduler, driver, lead
-        What decides, what does, and which thread has the driver do it.
+        What decides, what carries out, and which thread has the driver do so.
     """
 
     #: Whether workers are processes of this machine.
@@ -86,6 +93,8 @@ class LocalEngine:
     distance = NEAR
     #: What becomes of the answers of workers.
     outcomes: type[Outcomes] = Outcomes
+    #: How they are started.
+    plan_start = staticmethod(plan_start)
 
     def __init__(
         self,
@@ -100,7 +109,6 @@ class LocalEngine:
         pool: int = 0,
         shares: bool = False,
     ) -> None:
-        self.method = method
         self.inherited = 0
         self.asks = ALL
         self.claims: set[int] = set()
@@ -111,22 +119,25 @@ class LocalEngine:
             from pool._memory import parse_limit
 
             memory_limit = parse_limit(limit)
-        wanted_mode()  # what is wrong with the settings of the store is known before it is used
+        wanted_mode()  # raises now, not at the first array, if a setting of the store is wrong
         start_anew()
-        launcher, initial = self._launcher(
-            initializer, tuple(initargs), limits or {}, preload, pool, shares
+        self.method, connect, initial = self.plan_start(
+            method, initializer, tuple(initargs), limits or {}, preload, pool, shares
         )
-        # An interrupt in the midst of this would leave descriptors behind that nobody knows.
+        if self.method == "fork":
+            number_globals()
+            self.inherited = self.asks = upcoming()
+        # An interrupt in the midst of starting would leave descriptors that nothing ever closes.
         shielded = shield.enter()
         try:
             initializes = initializer is not None and self.method != "fork"
-            self._start(processes, maxtasksperchild, launcher, initial, traced, initializes)
+            self._start(processes, maxtasksperchild, connect, initial, traced, initializes)
             if limit is not None:
                 self.driver.limit_memory(memory_limit)
         finally:
             try:
                 shield.leave(shielded)
-            except BaseException:  # of a handler of the program's, whatever it raises
+            except BaseException:  # raised by one of the program's own signal handlers
                 if hasattr(self, "driver"):
                     self.dispose()
                 raise
@@ -135,7 +146,7 @@ class LocalEngine:
         self,
         processes: int,
         maxtasksperchild: int | None,
-        launcher: Callable[[int], _launcher.Launcher],
+        connect: Callable[[int], Launcher],
         initial: Sequence[Any],
         traced: bool,
         initializes: bool,
@@ -144,7 +155,7 @@ class LocalEngine:
         try:
             self.driver = Driver(
                 self.scheduler,
-                lambda driver: Crew(driver, launcher, initial, traced),
+                lambda driver: Crew(driver, connect, initial, traced),
                 self.outcomes,
             )
         except OSError as error:
@@ -155,10 +166,10 @@ class LocalEngine:
                 "`ulimit -f`, too little memory, or a full disk is the usual cause"
             ) from error
         self.lead = TendedLead(self.driver)
-        #: By the ``id`` of their payload, with a reference to it.
+        #: By the ``id`` of their function's payload, with a weak reference to the payload.
         self._streams: dict[int, tuple[CallStream, Any]] = {}
-        #: Lazy jobs, whose input is read to its end when nobody can be expected to take their
-        #: results any more.
+        #: Results of lazy jobs. `join` has their inputs read to the end, as the program may be
+        #: unable to take results, and so to make room, while it waits there.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
         self._enter()
         self.driver.initializes = initializes
@@ -171,53 +182,8 @@ class LocalEngine:
             self.attend()
 
     def _enter(self) -> None:
-        """Be known to what ends engines with the program, and in forked children."""
+        """Have this engine ended with the program, and told of it in forked children."""
         _engines.add(self)
-
-    def _launcher(
-        self,
-        initializer: Callable[..., object] | None,
-        initargs: tuple[Any, ...],
-        limits: dict[str, str],
-        preload: Sequence[str],
-        pool: int,
-        shares: bool,
-    ) -> tuple[Callable[[int], _launcher.Launcher], Sequence[Any]]:
-        """Return what connects to a forkserver, and what each worker is to be sent first."""
-        payload: Any = None
-        initial: Sequence[Any] = ()
-        if initializer is not None and self.method != "fork":
-            from pool._pickling._initializers import dumps_initializer
-
-            try:
-                given = (initializer, initargs)
-                payload = dumps_initializer(*given, ALL if shares else 0, shares)
-            except Exception:
-                if not hasattr(os, "fork"):
-                    raise
-                # Locks of multiprocessing, open connections and the like can only be
-                # inherited: then they are.
-                self.method = "fork"
-            else:
-                if inherits(payload):
-                    self.method = "fork"
-        if self.method == "fork":
-            number_globals()
-            self.inherited = self.asks = upcoming()
-            run = None if initializer is None else lambda: initializer(*initargs)
-            return lambda journal: _launcher.fork(run, journal, limits, pool), ()
-        if payload is not None and (payload.buffers or len(payload.data) >= OUT_OF_BAND_MIN):
-            from store._depot import stored
-            from store._mappings import Block
-
-            blobs = stored([payload.data, *payload.buffers])
-            if any(type(blob) is Block for blob in blobs):
-                payload, initial = AWAITED, blobs
-        method = self.method
-        return (
-            lambda journal: _launcher.connect(method, payload, journal, limits, preload, pool),
-            initial,
-        )
 
     # ------------------------------------------------------------------ jobs
 
@@ -229,14 +195,14 @@ class LocalEngine:
 
     @property
     def foreign(self) -> bool:
-        """Whether this belongs to the process that was forked."""
+        """Whether this engine was made by the parent, before this process was forked."""
         return self._owner != os.getpid()
 
     def function(self, payload: Any) -> Function:
         """Register a pickled function; see `FunctionTable`."""
         driver = self.driver
         if payload.encoded.buffers:
-            # What workers let go since somebody looked is room for this.
+            # Workers may have let go of stored objects, which makes room for these buffers.
             self.lead.glance()
         return driver.functions.register(payload)
 
@@ -262,18 +228,27 @@ class LocalEngine:
         mode : int
             CALL, MAP or STAR, see `pool._transport._messages`.
         source : Source
+            Where its chunks come from.
         sink : Sink
+            What receives its outcomes.
         label : callable
-            ``label(first item, last item)`` names them for error messages.
+            ``label(first item, last item)`` names these items for error messages.
         timeout : float, optional
             Seconds for each chunk.
         retries : int
+            How many times a chunk that failed, or whose worker died, is tried again.
         awaited : bool
-            The caller is going to wait at once: nobody has to stand in.
+            The caller is going to wait at once and will drive: no stand-in is needed.
         depth : int
+            How many tasks up the job was submitted from; deeper jobs go first.
         cost_key : hashable, optional
-            Jobs of one key share an estimate of their time, and messages. None: those of
-            the same function and chunk size.
+            Jobs with the same key share an estimate of run times, and messages. None: the
+            function and the chunk size are the key.
+
+        Returns
+        -------
+        int
+            The job_id, for `cancel` and `recall`.
         """
         job_id = self.driver.jobs.new_id()
         job = Job(job_id, function, mode, source, sink, label)
@@ -295,7 +270,7 @@ class LocalEngine:
         except BaseException:
             from pool._errors import TaskCancelled
 
-            # The caller will never have the handle by which it could be cancelled.
+            # The caller will never have a handle to cancel the job with.
             self.cancel(job_id, TaskCancelled("interrupted by Ctrl-C"))
             raise
         return job_id
@@ -311,21 +286,23 @@ class LocalEngine:
         ----------
         payload : FunctionPayload
         label : callable
-            Makes the label of a new stream.
+            ``label()`` returns the label of a new stream.
         args : tuple
-            Of ATOMS.
+            Of immutable values whose types are in `pool._pickling.ATOMS`.
         result : AsyncResult
+            The caller's handle.
         """
         known = self._streams.get(id(payload))
         stream = self._new_stream(payload, label()) if known is None else known[0]
         try:
             stream.add(args, result)
             scheduler, driver = self.scheduler, self.driver
-            if scheduler.hungry or scheduler.broken or driver.closed:  # then no answer will come
+            # Else the thread that takes in the next answer finds the call. A broken pool gets none.
+            if scheduler.hungry or scheduler.broken or driver.closed:
                 driver.pump()
             self.attend()
         except BaseException:
-            result.cancel()  # the caller will never have it
+            result.cancel()  # the caller will never have the handle
             raise
 
     def _new_stream(self, payload: Any, label: Any) -> CallStream:
@@ -333,7 +310,8 @@ class LocalEngine:
             self._streams.clear()
         stream = CallStream(self.driver, self.function(payload), label)
         key, streams = id(payload), self._streams
-        # It goes with the payload, which goes with the function: there may be data in it.
+        # The stream is dropped with the payload, which is dropped with the user's function: a
+        # function may hold large data.
         streams[key] = stream, weakref.ref(payload, lambda _: streams.pop(key, None) and None)
         return stream
 
@@ -343,20 +321,20 @@ class LocalEngine:
         lead.attend(weakref.ref(lead))
 
     def glance(self) -> None:
-        """Take in what has arrived; for who wants to know how far it is."""
+        """Take in what has arrived; for threads that ask how far their jobs are."""
         self.lead.glance()
         self.lead.ensure_stand_in(weakref.ref(self.lead))
 
     def catch_up(self) -> None:
-        """See to it that all that was submitted is known, in whatever thread."""
+        """Return once the scheduler knows of everything that any thread has submitted."""
         driver = self.driver
         if not (driver.closed or driver.held_here):
             driver.locked(lambda: None)
 
     def unfinished(self) -> list[tuple[Any, Any]]:
-        """Return number and result of each call that is not over, callbacks included.
+        """Return an identity and the result of each call that is not over, callbacks included.
 
-        Calls that travel together have one number; each is told by its place besides.
+        The identity is a job_id; for the calls of a stream, a job_id and the call's index in it.
         """
         driver = self.driver
         found: list[tuple[Any, Any]] = []
@@ -366,35 +344,36 @@ class LocalEngine:
             else:
                 found.append((job_id, job.sink))
         found += [(loan.message_id, loan) for _, loan in _items(driver.loans)]
-        # In this order: a sink goes from the one to the other.
+        # `calling` before `called`: a sink moves from the one to the other, and must not be missed.
         due: list[Any] = list(driver.calling)
         for _, under_way in _items(driver.called):
             due += under_way or [None]
-        return found + told_apart(due)
+        return found + single_calls(due)
 
     def resize(self, processes: int) -> None:
-        """Have so many workers that may run tasks at the same time."""
+        """Change how many workers may run tasks at the same time."""
         self.driver.post(ev.ProcessesChanged(processes))
 
-    def offer(self, feed: Growing, many: bool) -> None:
+    def offer(self, feed: Growing, at_once: bool) -> None:
         """See to it that an input's new chunks are sent as soon as a worker can take one.
 
-        At once if a worker has nothing to do, or if there are `many`. Else whoever receives the
-        next answer tells the scheduler of them too: before that no worker gets free. Either it
-        sees them, or this thread sees the worker that has got free.
+        The scheduler is told now if `at_once` is set, or if a worker has nothing to do. Otherwise
+        the thread that takes in the next answer tells it, since no worker gets free before that.
+        Nothing is missed between the two: either that thread sees the chunks, or this one sees
+        the worker that has got free.
         """
         driver = self.driver
         if not feed.offered:
             feed.offered = True
             driver.dirty.append(feed)
-        if many or self.scheduler.starving:
+        if at_once or self.scheduler.starving:
             driver.pump()
             self.attend()
 
     def wait(
         self, ready: Callable[[], bool], timeout: float | None = None, eager: bool = False
     ) -> bool:
-        """Block until ``ready()``; return whether it came to that. See `Lead.wait`."""
+        """Block until ``ready()`` or the timeout; return what ``ready()`` says then. See `Lead`."""
         return self.lead.wait(ready, timeout, eager)
 
     def cancel(self, job_id: int, error: BaseException, index: int | None = None) -> bool:
@@ -445,7 +424,7 @@ class LocalEngine:
         """Wait until all workers have ended, after `close` or `terminate`."""
         for lazy in members(self.lazies):
             lazy.lift()
-        # What another thread is just about to be told of is neither in the jobs nor in a worker.
+        # A job that another thread is just submitting is not yet in the scheduler's records.
         self.catch_up()
         driver = self.driver
         self.lead.wait(lambda: driver.over)
@@ -455,7 +434,9 @@ class LocalEngine:
     def terminate(self) -> None:
         """End all workers at once; outstanding jobs fail."""
         if self.driver.closed or self._owner != os.getpid() or self._terminates == get_ident():
-            return  # by a callback that this very call runs: there may be thousands of them
+            # The last one: called by a callback that this very call runs further down; thousands
+            # of callbacks may do so, one inside the other.
+            return
         self._terminates = get_ident()
         try:
             self.driver.post(ev.PoolTerminated())
@@ -466,7 +447,7 @@ class LocalEngine:
         self.dispose()
 
     def dispose(self) -> None:
-        """Let go of every descriptor and thread."""
+        """Close every descriptor and end the stand-in thread."""
         driver = self.driver
         if self.foreign or driver.closed:
             return
@@ -483,25 +464,26 @@ class LocalEngine:
         from pool._errors import PoolTerminated
 
         driver = self.driver
-        # First: the tasks of workers that wait for a job in the parent must not hear of its end.
+        # First, so that aborting the jobs here sends nothing to the parent's workers.
         driver.release_forked()
-        # A thread that is not here may have had the other one.
+        # A thread that this child does not have may hold the old one.
         self.lead = TendedLead(driver)
         text = "this result belongs to the process that was forked"
         while driver.jobs:
             _, job = driver.jobs.popitem()
             job.sink.abort(PoolTerminated(text))
-        # Of those with callbacks, which are the parent's to run: told when somebody waits.
+        # Results that wait for their callbacks, which only the parent runs, are in no job: `wait`
+        # raises this.
         driver.failure = driver.failure or PoolTerminated(text)
 
 
-def _items(books: dict[Any, Any]) -> list[tuple[Any, Any]]:
-    """Return what a dict holds that other threads change meanwhile."""
-    return list(books.copy().items())
+def _items(shared: dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """Return the items of a dict that other threads change meanwhile."""
+    return list(shared.copy().items())
 
 
 def _terminate_all() -> None:
-    """End what a program leaves behind when it ends."""
+    """End the engines that a program has not closed when it ends."""
     for engine in members(_engines):
         if not (engine.driver.closed or engine.foreign):
             engine.driver.quit()

@@ -1,7 +1,7 @@
-"""Workers that the driver uses for a call of its own, see `pool._local._express`.
+"""Workers lent to the driver for a single call, see `pool._local._express`.
 
-Part of the scheduler, see `pool._local._scheduler`. A lent worker is sent nothing until it is
-returned, and counts as one task.
+Part of the scheduler, see `pool._local._scheduler`, which sends a lent worker nothing until it is
+returned. The call counts as one task.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Loans:
     Parameters
     ----------
     scheduler : Scheduler
-        Whose books these are.
+        Whose records this part reads and changes.
     """
 
     __slots__ = ("_dispatch", "_interrupts", "_queue", "_roster", "_scheduler")
@@ -31,7 +31,7 @@ class Loans:
         self._roster = scheduler.roster
 
     def lendable(self) -> int | None:
-        """Return an idle worker that the driver may use for a call of its own, if any."""
+        """Return the worker_id of an idle worker that the driver may use; None if there is none."""
         idle = self._roster.idle
         if not idle or self._scheduler.maxtasksperchild is not None or self._scheduler.broken:
             return None
@@ -47,7 +47,7 @@ class Loans:
         return []
 
     def on_returned(self, event: WorkerReturned, now: float) -> list[Command]:
-        """Note that the driver's call is over; give the worker what waits."""
+        """Note that the driver's call is over; send the worker chunks that wait."""
         worker = self._roster.workers.get(event.worker_id)
         if worker is None:
             return []
@@ -64,7 +64,7 @@ class Loans:
         return commands
 
     def on_cancelled(self, event: LoanCancelled, now: float) -> list[Command]:
-        """Interrupt what a lent worker runs."""
+        """Interrupt the call that a lent worker runs."""
         worker = self._roster.workers.get(event.worker_id)
         if worker is None or not worker.lent:
             return []

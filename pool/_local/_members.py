@@ -16,4 +16,4 @@ def members(weak: weakref.WeakSet[T]) -> list[T]:
         try:
             return list(weak)
         except RuntimeError:
-            continue  # it changed; a lock would be in the way of finalizers
+            continue  # the set changed meanwhile; with a lock, a finalizer could deadlock

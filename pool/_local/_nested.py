@@ -1,7 +1,7 @@
-"""The pool that a task runs in, as that task uses it: an engine that asks the parent.
+"""The pool that a task runs in, as that task uses it: an engine that sends requests to the parent.
 
-It has the interface of `pool._local._engine.LocalEngine` as far as faces need it, so the
-methods of `Pool` work unchanged on top of it.
+It has as much of the interface of `pool._local._engine.LocalEngine` as faces need, so that the
+methods of `Pool` work unchanged on top of it. `pool._local._relay` is the parent's side.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class _Request:
     def __init__(self, source: Source, sink: Sink, sent: int, caught: bool) -> None:
         self.source = source
         self.sink = sink
-        #: Errors are values, those too that befall an outcome on its way here.
+        #: Whether errors are wanted as values, also that an outcome cannot be unpickled here.
         self.caught = caught
-        #: Chunks handed to the parent.
+        #: How many chunks the parent has been sent.
         self.sent = sent
 
 
 class NestedDriver(Receiver):
-    """Receive outcomes from the parent; what `Lead` drives."""
+    """Receive outcomes from the parent; it is what a `Lead` drives in a task."""
 
     def __init__(self) -> None:
         worker = Worker.current
@@ -71,7 +71,7 @@ class NestedDriver(Receiver):
         return bool(self.jobs)
 
     def pump(self) -> None:
-        """Nothing: requests are sent when they are made."""
+        """Do nothing: requests are sent when they are made."""
 
     def on_message(self, head: Any, blobs: list[Any]) -> None:
         """Take an outcome, or the end of a job."""
@@ -102,12 +102,12 @@ class NestedEngine:
     Parameters
     ----------
     processes : int
-        Of that pool.
+        How many workers that pool has.
     """
 
     method = "nested"
     usable = near = True
-    #: What can only be inherited is copied: there, it does not replace what was inherited.
+    #: Nothing is sent as the number of an inherited array: arrays on shared memory are copied.
     inherited = asks = 0
 
     def __init__(self, processes: int) -> None:
@@ -182,16 +182,19 @@ class NestedEngine:
         self.driver.channel.send((CHUNKS, job_id, described, final), blobs)
 
     def unfinished(self) -> list[tuple[Any, Any]]:
-        """Return number and sink of each job that is not over, callbacks included."""
+        """Return an identity and the sink of each job that is not over, callbacks included."""
         driver = self.driver
         found: list[tuple[Any, Any]] = [
             (job_id, request.sink) for job_id, request in driver.jobs.copy().items()
         ]
         return found + [(getattr(sink, "_job_id", id(sink)), sink) for sink in list(driver.calling)]
 
-    def offer(self, feed: Growing, many: bool) -> None:
-        """Hand an input's new chunks to the parent; what its workers do is not known here."""
-        # As under the lock of a driver: what was counted first is told first.
+    def offer(self, feed: Growing, at_once: bool) -> None:
+        """Hand an input's new chunks to the parent, always at once.
+
+        Whether its workers have something to do is not known here.
+        """
+        # One thread at a time, as under a driver's lock: chunks must be sent in their order.
         with self._offering:
             added, final = feed.news()
             if added or final:
@@ -199,7 +202,7 @@ class NestedEngine:
         self.attend()
 
     def call_now(self, payload: Any, blobs: list[Any], label: Any) -> None:
-        """Leave it to `submit`: the workers are the parent's."""
+        """Return None, so that the call is submitted: the workers are the parent's to lend."""
 
     def call_soon(self, payload: Any, label: Any, args: tuple[Any, ...], result: Any) -> None:
         """Submit one call; see `LocalEngine.call_soon`."""
@@ -209,7 +212,7 @@ class NestedEngine:
         result._job_id = self.submit(self.function(payload), CALL, source, result, label())
 
     def attend(self) -> None:
-        """See to it that callbacks run although nobody waits."""
+        """See to it that callbacks run although no thread waits."""
         self.lead.ensure_stand_in(weakref.ref(self.lead))
 
     glance = attend
@@ -217,7 +220,7 @@ class NestedEngine:
     def wait(
         self, ready: Callable[[], bool], timeout: float | None = None, eager: bool = False
     ) -> bool:
-        """Block until ``ready()``; this task's slot is lent out meanwhile."""
+        """Block until ``ready()``; meanwhile a substitute may run in place of this worker."""
         if ready():
             return True
         if Worker.current is not None:
@@ -229,7 +232,7 @@ class NestedEngine:
             self.driver.channel.send((UNBLOCKED,))
 
     def catch_up(self) -> None:
-        """Nothing: requests are sent when they are made."""
+        """Do nothing: requests are sent when they are made."""
 
     def cancel(self, job_id: int, error: BaseException, index: int | None = None) -> bool:
         """Cancel a job; return False if it had finished."""
@@ -245,7 +248,7 @@ class NestedEngine:
 
 
 def _payloads(source: Source, start: int, stop: int, blobs: list[Any]) -> list[int]:
-    """Append the payload of each chunk; return how many buffers each one has."""
+    """Append the payloads of chunks start..stop to `blobs`; return how many buffers each has."""
     from pool._pickling import dumps_to_worker
 
     buffers = []

@@ -1,7 +1,7 @@
 """What `Lead` drives in a worker: the answers that come back over one socket.
 
-A task that uses the pool it runs in, or the runtime it came from, asks over a socket of
-its own; here is the receiving side that both have in common.
+A task that uses the pool it runs in, or the runtime it came from, sends its requests over a socket
+of its own. Here is what both have in common: the side that receives the answers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Receiver:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.closed = False
-        #: Whose callbacks are due, now that what they waited for is there.
+        #: Results whose callbacks are due.
         self.calling: deque[CallsBack] = deque()
         #: How many run one within the other.
         self._depth = 0
@@ -64,10 +64,10 @@ class Receiver:
         raise NotImplementedError
 
     def check_open(self) -> None:
-        """Nothing here: it is closed by the end of its process only."""
+        """Do nothing: only the end of its process closes a receiver."""
 
     def let_go(self, _close: Any = os.close) -> None:
-        """Close what it is woken by: nobody waits here any more."""
+        """Close the pipe that `wake` writes to: no thread waits here any more."""
         ends = self._wake_read, self._wake_write
         self._wake_read = self._wake_write = -1
         for fd in ends:
@@ -77,23 +77,28 @@ class Receiver:
     __del__ = let_go
 
     def wake(self) -> None:
-        """Make the thread that sleeps in `step` look around."""
+        """Make the thread that sleeps in `step` return from its sleep."""
         try:
             os.write(self._wake_write, b"x")
         except OSError:
-            return  # it has been told often enough, or is there no more
+            return  # the pipe is full, so the thread will wake up; or it is closed
 
     def step(self, patience: float | None, eager: bool = False) -> None:
-        """Sleep until a message comes, at most `patience` seconds, and deal with it.
+        """Sleep until a message comes, and deal with it.
 
-        `eager`: it is one answer, which may come at once.
+        Parameters
+        ----------
+        patience : float, optional
+            Seconds to sleep at most.
+        eager : bool
+            Wait for a single answer, which may come at once; see `pool._transport._watch`.
         """
         calls = self._depth < DEEPEST or bool(self.calling and not self.unanswered)
         if self.calling and calls:
-            patience = 0.0  # left over when one of them was interrupted
+            patience = 0.0  # callbacks are left over from when one of them was interrupted
         sleep = None if patience is None else patience * 1000
         poll = self._watch.wait if eager else self._poll.poll
-        # Where a task that is cancelled waits, it is to be interrupted.
+        # A task that is cancelled while it waits is to be interrupted here.
         for fd, _ in shield.opened(poll, sleep):
             if fd == self._wake_read:
                 os.read(fd, 4096)
@@ -127,5 +132,5 @@ class Receiver:
             self.on_message(head, blobs)
 
     def on_end(self) -> None:
-        """End: who answers is gone, and this worker with it."""
+        """End this worker: the process that answers is gone."""
         os._exit(1)

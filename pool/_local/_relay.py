@@ -1,8 +1,9 @@
 """Jobs submitted by tasks of the pool itself: the parent's side.
 
-A task that got its own pool as an argument, or in an attribute of ``self``, may use it:
-the job is one of this pool like any other, only deeper. While the task waits, its slot is
-lent to a substitute worker, so any depth of nesting works with any number of workers.
+A task that got its own pool as an argument, or in an attribute of ``self``, may use it: the
+job is one of this pool like any other, only deeper. While the task waits, a substitute worker
+runs in its place, so any depth of nesting works with any number of workers. The task's side is
+`pool._local._nested`.
 """
 
 from __future__ import annotations
@@ -38,25 +39,27 @@ _DONTWAIT = _socket.MSG_DONTWAIT
 
 
 class Client:
-    """The tasks of one worker as users of the pool.
+    """The tasks of one worker as users of the pool. Everything here runs under the driver's lock.
 
     Parameters
     ----------
     driver : Driver
     worker_id : int
     channel : Channel
+        The parent's end of a socket that the tasks of this worker use for that.
     """
 
     def __init__(self, driver: Driver, worker_id: int, channel: Channel) -> None:
         self._driver = driver
         self.worker_id = worker_id
         self.channel = channel
+        #: By request_id, the task's number for a job: the job_id, and where its chunks come from.
         self._jobs: dict[int, int] = {}
         self._sources: dict[int, Relayed] = {}
         self._outbox = Outbox(channel, self._wait_for_room, _refused)
 
     def on_ready(self) -> None:
-        """Read requests, and send what the worker had no room for."""
+        """Read requests, and send what the socket had no room for."""
         self._outbox.flush()
         while True:
             try:
@@ -97,7 +100,7 @@ class Client:
             driver.inbox.append(ev.WorkerUnblocked(self.worker_id))
 
     def _answer(self, number: int, name: str) -> None:
-        """Send a global of the main module that a task has looked up."""
+        """Send the value of a global of the main module that a task has looked up."""
         from pool._pickling._lookups import dumps_name
 
         answer, encoded = dumps_name(name)
@@ -132,7 +135,7 @@ class Client:
     # ------------------------------------------------------------------ outcomes
 
     def send(self, head: Any, blobs: Any = ()) -> None:
-        """Send, now or when the worker has room; never waits for it."""
+        """Send a message, now or when the socket has room; never waits."""
         self._outbox.send(head, blobs)
 
     def _wait_for_room(self, wanted: bool) -> None:
@@ -142,7 +145,7 @@ class Client:
             self._driver.epoll.modify(fd, events)
 
     def finished(self, request_id: int) -> None:
-        """Forget a job that is over."""
+        """Forget the job of a request that is over."""
         self._jobs.pop(request_id, None)
         self._sources.pop(request_id, None)
 
@@ -157,7 +160,16 @@ class Relayed(Source):
         self._payloads: dict[int, list[Any]] = {}
 
     def add(self, chunks: Any, blobs: list[Any], position: int) -> None:
-        """Take the payloads of more chunks, each given by its number of buffers."""
+        """Take the payloads of more chunks.
+
+        Parameters
+        ----------
+        chunks : sequence of int
+            How many buffers the payload of each chunk has.
+        blobs : list
+            Holds the payloads, from `position` on.
+        position : int
+        """
         for buffers in chunks:
             end = position + 1 + buffers
             self._payloads[self.chunks] = blobs[position:end]
@@ -185,7 +197,7 @@ class _Relay:
             try:
                 encoded = dumps_exception(value) if failed else dumps_to_worker(value)
             except Exception as error:
-                # Of this one alone: those that came with it are values.
+                # Only this value failed: those that came with it are sent as they are.
                 encoded, this_failed = dumps_exception(error), 1
             self._client.send(
                 (OUTCOME, self._request_id, index, this_failed),
@@ -204,7 +216,7 @@ class _Relay:
         return self.finish()
 
     def call_back(self) -> None:
-        """Nobody in this process wants to be called."""
+        """Do nothing: the callbacks are in the task's process."""
 
 
 def _refused(head: Any, error: BaseException) -> Any:
@@ -215,12 +227,12 @@ def _refused(head: Any, error: BaseException) -> Any:
         encoded = dumps_exception(error)
         return (NAMED, head[1], REFUSED), [encoded.data, *encoded.buffers]
     if head[0] != OUTCOME:
-        return None  # small, so its receiver is gone
+        return None  # the message is small, so the failure is that its receiver is gone
     _, request_id, index, _ = head
     error.add_note("raised while sending the result to the task that waits for it")
     encoded = dumps_exception(error)
     return (OUTCOME, request_id, index, 1), [encoded.data, *encoded.buffers]
 
 
-# Numbers of functions that other counters will not reach.
+# Numbers that those of the program's own functions, which count from 1, will not reach.
 _function_ids = count(1 << 40)

@@ -11,9 +11,9 @@ A chunk is in exactly one of four places: *queued* in its job (not yet cut off, 
 Each worker holds at most `DEPTH` messages: the one it runs and one that waits in its
 mailbox, so that it need not sleep between two. A message waiting in a mailbox can be
 taken back (`Reclaim`) as long as the worker has not read it; that is how an idle worker
-gets what would wait behind a straggler. Within a message the worker itself hands back
-what it has not begun when a chunk took unexpectedly long; while such a chunk still runs, that
-is taken from it (`pool._local._stragglers`).
+gets what would wait behind a straggler. Within a message, a worker hands back the chunks that
+it has not begun when one took unexpectedly long; while such a chunk still runs, they are
+taken from it (`pool._local._stragglers`).
 
 A chunk is never sent to a second worker unless the first cannot have begun it, or the
 job asked for retries.
@@ -60,9 +60,18 @@ class Scheduler:
     processes : int
         Workers that may run tasks at the same time.
     maxtasksperchild : int, optional
-        Chunks after which a worker is replaced.
+        Chunks after which a worker is replaced; None: never.
     distance : Distance
         How far away the workers are.
+
+    Attributes
+    ----------
+    closing : bool
+        No more jobs are expected: workers are stopped when none is left.
+    broken : bool
+        No worker will run anything any more: every job is aborted.
+    restarts : int
+        How many workers died, or were killed for a time limit or for memory.
     """
 
     def __init__(
@@ -81,7 +90,9 @@ class Scheduler:
         self.closing = False
         self.broken = False
         self.queue = JobQueue()
+        #: Workers that ended while starting, since one last was ready.
         self._failed_starts = 0
+        #: Jobs with a time limit.
         self._timed = 0
         self.interrupts = Interrupts()
         self.staff = Staffing(self)
@@ -119,7 +130,7 @@ class Scheduler:
     # ------------------------------------------------------------------ the one door
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Command]:
-        """Take one event and return what has to be done about it, in this order.
+        """Take one event and return the commands that follow, to be carried out in this order.
 
         Parameters
         ----------
@@ -138,7 +149,7 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when `DeadlinePassed` is due, None if nothing is."""
-        # Asked without the lock by the thread that is about to sleep.
+        # Called without the lock by the thread that is about to sleep.
         deadline = self.stragglers.due
         if self.interrupts.asked:
             asked = self.interrupts.deadline()
@@ -169,7 +180,7 @@ class Scheduler:
 
     @property
     def hungry(self) -> bool:
-        """Whether some worker could take a message."""
+        """Whether some worker could be sent a message."""
         return bool(self.roster.idle or self.roster.room)
 
     @property
@@ -179,8 +190,8 @@ class Scheduler:
 
     @property
     def starting(self) -> bool:
-        """Whether a worker is on its way."""
-        # Asked without the lock.
+        """Whether a worker was asked for that is not ready."""
+        # Called without the lock.
         return any(not worker.ready for worker in list(self.workers.values()))
 
     @property
@@ -204,7 +215,7 @@ class Scheduler:
             return self.finish(job)
         commands: list[ev.Command] = []
         if self.closing:
-            # Submitted by a thread that saw the pool open: its workers may be gone.
+            # Submitted by a thread that saw the pool open: the workers may have been stopped since.
             self.staff.start_missing(commands)
         if job.chunks:
             self.queue.add(job, job.chunks)
@@ -228,7 +239,7 @@ class Scheduler:
         return []
 
     def finish(self, job: Job) -> list[ev.Command]:
-        """End a job that waits for nothing any more."""
+        """End a job none of whose chunks is without an outcome."""
         self.forget(job)
         commands: list[ev.Command] = [ev.FinishJob(job.job_id)]
         if self.closing and not self.jobs:
@@ -236,7 +247,7 @@ class Scheduler:
         return commands
 
     def forget(self, job: Job) -> None:
-        """Drop a job from the books."""
+        """Drop a job from the records."""
         del self.jobs[job.job_id]
         if job.timeout is not None:
             self._timed -= 1
@@ -249,7 +260,7 @@ class Scheduler:
         worker = self.workers.get(event.worker_id)
         message = None if worker is None else worker.messages.get(event.message_id)
         if worker is None or message is None:
-            return []  # a late answer of a worker that was given up: its chunks were failed
+            return []  # a late answer of a worker that was given up: its chunks have failed
         commands: list[ev.Command] = []
         worker.heard = now
         if event.done:
@@ -260,7 +271,7 @@ class Scheduler:
             self.tasks_failed += len(event.failed)
             self._settle(message, event, commands)
         if not event.final:
-            # What is to be tried again need not wait for the rest of this message.
+            # Chunks that are to be tried again need not wait for the rest of this message.
             return self.dispatch.fill(commands, now) if event.failed else commands
         del worker.messages[event.message_id]
         for run in message.runs:
@@ -327,9 +338,9 @@ class Scheduler:
                 job.pending -= 1
 
     def _requeue(self, run: ev.Run, worker: Worker | None, commands: list[ev.Command]) -> None:
-        """Put a run that was certainly not begun back to the head of its job.
+        """Queue a run again, at the head of its job: it was certainly not begun, or is retried.
 
-        That is the end of a job which waited for nothing but chunks that were cancelled.
+        Cancelled and recalled chunks of the run are dropped, which may finish the job.
         """
         job_id, start, stop = run
         if worker is not None and worker.tasks_left is not None:
@@ -357,7 +368,7 @@ class Scheduler:
                 for run in message.runs:
                     self._requeue(run, worker, commands)
         self.dispatch.place(worker, commands)
-        # No worker is asked again for what it has just been too quick to give.
+        # A worker that had read everything by then is not asked again at once.
         return self.dispatch.fill(commands, now, steal=bool(event.message_ids))
 
     # ------------------------------------------------------------------ workers
@@ -370,7 +381,7 @@ class Scheduler:
         worker.heard = now
         for message in worker.messages.values():
             if message.timeout is not None:
-                # Only now: what a worker does before it can begin is not the task's time.
+                # Only now: the time that a worker takes to start is not the task's.
                 message.deadline = now + message.timeout
         self._failed_starts = 0
         return self.dispatch.fill([], now)
@@ -436,8 +447,8 @@ class Scheduler:
         worker = self.workers.get(event.worker_id)
         if worker is None:
             return []
-        # As with a task that is late, it must get nothing more. But its place is taken by
-        # another one only when it is gone, and its memory free.
+        # The worker must be sent nothing more, as when a task is late. But another worker takes its
+        # place only when it has ended, and its memory is free.
         worker.condemned = worker.stopping = True
         self.roster.withdraw(event.worker_id)
         return [ev.KillWorker(event.worker_id)]
@@ -451,8 +462,8 @@ class Scheduler:
             for message in worker.messages.values():
                 if message.deadline is not None and message.deadline <= now:
                     message.deadline = None
-                    # Its answer may still be quicker than the signal. It must get nothing
-                    # more, for that would be killed in place of what was late.
+                    # The answer may still be quicker than the signal. So the worker must be sent
+                    # nothing more: the signal would hit that in place of the task that was late.
                     worker.timed_out = worker.stopping = late = True
                     commands.append(ev.KillWorker(worker.worker_id))
         if late:
@@ -469,7 +480,7 @@ class Scheduler:
 
     def _on_terminated(self, event: ev.PoolTerminated, now: float) -> list[ev.Command]:
         self.closing = True
-        # The workers need not be killed one by one: their pool goes away as a whole.
+        # Without the commands that kill workers one by one: the pool goes away as a whole.
         return self._break()[:1]
 
     # ------------------------------------------------------------------ self-checks

@@ -1,9 +1,9 @@
 """How many workers there are: those missing are started, those too many are stopped.
 
-Part of the scheduler, see `pool._local._scheduler`. A worker whose task waits for other tasks
-does not count, so that another one may run in its place; when it goes on there is one too many,
-which ends as soon as it is idle. Starting one takes time, an initializer's too, and a task may wait
-often and shortly: so none is started before there is something for it to do.
+Part of the scheduler, see `pool._local._scheduler`. A worker whose task waits for other tasks does
+not count, so that a *substitute* may run in its place. When that task goes on there is one worker
+too many, which is stopped as soon as it is idle. To start a substitute takes time, and perhaps an
+initializer, while a task may wait often and briefly: so none is started while another is idle.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Staffing:
-    """Start and stop workers, as many as the pool shall have.
+    """Start and stop workers until `Scheduler.processes` of them can run tasks.
 
     Parameters
     ----------
     scheduler : Scheduler
-        Whose books these are.
+        Whose records this part reads and changes.
     """
 
     __slots__ = ("_roster", "_scheduler", "owed")
@@ -37,11 +37,11 @@ class Staffing:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._roster = scheduler.roster
-        #: Substitutes that were not started yet: others had nothing to do.
+        #: Substitutes that were not started because another worker was idle.
         self.owed = 0
 
     def on_processes(self, event: ProcessesChanged, now: float) -> list[Command]:
-        """Start those that are missing now, stop those that are too many and idle."""
+        """Start the workers that are missing now, and stop idle ones that are too many."""
         self._scheduler.processes = event.processes
         commands: list[Command] = []
         self._stop_surplus(commands)
@@ -55,17 +55,17 @@ class Staffing:
         return commands
 
     def surplus(self) -> int:
-        """Return how many workers more than wanted could run tasks now."""
+        """Return how many more workers than wanted can run tasks now."""
         scheduler = self._scheduler
         if len(self._roster.workers) <= scheduler.processes:
             return 0
         return self._roster.runnable - scheduler.processes
 
     def _stop_surplus(self, commands: list[Command]) -> None:
-        # Those that are busy end when they have nothing more to do.
+        # Busy workers that are too many are stopped when they are idle, by `Dispatch.place`.
         idle = self._roster.idle
         while idle and self.surplus() > 0:
-            # Rather one that is still starting than one that is up.
+            # One that is still starting before one that has started.
             starting = (worker for worker in idle.values() if not worker.ready)
             self.stop(next(starting, None) or next(iter(idle.values())), commands)
 
@@ -80,19 +80,19 @@ class Staffing:
             commands.append(StartWorker(worker.worker_id))
 
     def stop(self, worker: Worker, commands: list[Command]) -> None:
-        """End a worker; it gets nothing more."""
+        """Have a worker end in good order; it is sent nothing more."""
         worker.stopping = True
         self._roster.withdraw(worker.worker_id)
         commands.append(StopWorker(worker.worker_id))
 
     def stop_all(self, commands: list[Command]) -> None:
-        """End all workers: the pool was closed and nothing is left to do."""
+        """Have all workers end in good order: the pool was closed, and no job is left."""
         for worker in self._roster.workers.values():
             if not worker.stopping:
                 self.stop(worker, commands)
 
     def on_blocked(self, event: WorkerBlocked, now: float) -> list[Command]:
-        """Have another worker run in place of one whose task waits for other tasks."""
+        """Let a substitute run in place of a worker whose task waits for other tasks."""
         worker = self._roster.workers.get(event.worker_id)
         if worker is None:
             return []

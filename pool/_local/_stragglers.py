@@ -1,16 +1,16 @@
-"""Messages that are stuck in a slow chunk: what is behind it is taken, what is before it is read.
+"""Messages that are stuck in a slow chunk: the chunks behind it go to other workers.
 
-Cheap chunks travel many to a message, and which of them will be slow nobody knows. The worker
-hands back what is behind a slow one, and sends what it had kept of the outcomes before it, but only
-when that is done; an hour may be too late for those who wait. So after a while their parent helps
-itself.
+Cheap chunks travel many to a message, and nobody knows which of them will be slow. When a slow
+chunk is over, the worker hands back the chunks behind it and sends the outcomes before it that it
+had kept. But that may be after an hour. So after a while the parent takes those chunks, and reads
+those outcomes in the worker's journal, by itself.
 
-The worker looks before each chunk whether it is to *halt* there, at a word that only its parent
-writes (see `pool._transport._journal`); the parent looks which chunk the worker says it has
-begun. Neither waits for the other, so the parent looks twice: it says where to halt, lets `SETTLE`
-pass, and takes what is behind only if the worker has not reached that place by then. Had the
-worker gone past it without seeing the word, it would have noted the next chunk before it looked,
-and that note would be there after the time that a store needs to get to memory, by far.
+Before each chunk the worker notes its number, and then looks whether it is to *halt* there, at a
+word of the journal that only the parent writes (see `pool._transport._journal`). Neither side waits
+for the other. So the parent first writes at which chunk to halt, then lets `SETTLE` pass, and takes
+the chunks from there on only if the worker has not noted that chunk by then. A worker that went
+past it without seeing the word would have noted the chunk before it looked, and `SETTLE` is by far
+longer than a store takes to get to memory.
 
 Part of the scheduler, see `pool._local._scheduler`.
 """
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pool._local._records import Message, Worker
     from pool._local._scheduler import Scheduler
 
-#: Seconds without news of a message after which it is taken for stuck: when its worker would hand
-#: back the rest by itself, were it between two chunks (`pool._workers._worker.PATIENCE`).
+#: Seconds without news of a message after which it counts as stuck: between two chunks its worker
+#: would hand back the rest after as long (`pool._workers._worker.PATIENCE`).
 PATIENCE = 5e-3
 
-#: Seconds between saying where to halt and looking whether the worker is behind that place.
+#: Seconds between telling a worker where to halt and looking whether it has gone past that chunk.
 #: A processor's stores reach memory within microseconds.
 SETTLE = 1e-3
 
@@ -42,12 +42,12 @@ class Stragglers:
     Parameters
     ----------
     scheduler : Scheduler
-        Whose books these are.
+        Whose roster this part reads.
 
     Attributes
     ----------
     due : float or None
-        When to look again.
+        When to look again, on the monotonic clock; None: not needed.
     """
 
     __slots__ = ("_roster", "due")
@@ -57,19 +57,19 @@ class Stragglers:
         self.due: float | None = None
 
     def watch(self, now: float) -> None:
-        """Look after a while, since a message with several chunks is on its way."""
+        """Have messages looked at after a while: one with several chunks is on its way."""
         if self.due is None:
             self.due = now + PATIENCE
 
     def on_time(self, now: float) -> Iterator[Command]:
-        """Yield what is to be done now, if anything is due."""
+        """Yield a command for each message that is stuck; nothing before `due`."""
         if self.due is None or self.due > now:
             return
         self.due = None
         for worker, message in self._unfinished():
             if message.halted is not None and message.halted + SETTLE <= now:
                 yield TakeRest(worker.worker_id, message.message_id)
-                # It may be in vain: a worker that was quicker goes on, until it is stuck.
+                # The worker may have gone past the place; then it is watched anew.
                 worker.heard, message.halted = now, None
             elif message.halted is None and worker.heard + PATIENCE <= now:
                 message.halted = now

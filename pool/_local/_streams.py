@@ -266,13 +266,16 @@ class Batch(Source):
         return [*list(self._due), *self._under_way]
 
 
-def told_apart(sinks: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """Return number and result of each call, of sinks whose callbacks are due or under way."""
+def single_calls(sinks: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Return an identity and the result of each call, of sinks with callbacks due or under way.
+
+    See `LocalEngine.unfinished`.
+    """
     found: list[tuple[Any, Any]] = []
     for sink in sinks:
         results = sink.called() if isinstance(sink, Batch) else ()
         found += [((result._job_id, result._index), result) for result in results]
-        if not results:  # one that travels alone; or this is between two of them
+        if not results:  # no batch; or a batch that is between two of its callbacks
             found.append((getattr(sink, "_job_id", id(sink)), sink))
     return found
 

@@ -1,9 +1,9 @@
-"""How threads that submit look after the engine on their way.
+"""How a thread that submits in a loop takes in answers on the way.
 
-A stand-in that is woken by an answer waits for the interpreter's lock, which a thread that submits
-in a loop keeps for a whole switch interval: an eternity for workers that have nothing to do. So
-that thread takes in what has arrived by itself. Callbacks it leaves to the stand-in: a program may
-hold a lock while it submits that its callbacks take.
+A stand-in that is woken by an answer has to wait for the interpreter's lock, which a thread that
+submits in a loop keeps for a whole switch interval, 5 ms: an eternity for workers that have nothing
+to do. So the submitting thread itself takes in what has arrived. It leaves callbacks to the
+stand-in, for the program may hold a lock while it submits that its callbacks want to take.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pool._local._waiting import Steppable
 
     class Tended(Steppable, Protocol):
-        """What is driven and looked after: `pool._local._driver.Driver`."""
+        """What a `TendedLead` drives: `pool._local._driver.Driver`."""
 
         looked: float
 
@@ -39,7 +39,7 @@ _get_ident = _thread.get_ident
 
 
 class TendedLead(Lead):
-    """The lead of an engine that other threads may look after.
+    """The lead of an engine whose answers threads that submit may take in as well.
 
     Parameters
     ----------
@@ -49,18 +49,21 @@ class TendedLead(Lead):
     def __init__(self, driver: Tended) -> None:
         super().__init__(driver)
         self._tended = driver
-        #: When a thread that submits last looked.
+        #: When a thread that submits last took in answers, on the monotonic clock.
         self._visited = 0.0
-        #: Until when the stand-in is not asked whether it is late.
+        #: Until when `attend` does not ask again whether the stand-in falls behind.
         self._patient = 0.0
 
     @property
     def looked_after(self) -> bool:
-        """Whether a thread has just looked that submits more, or is about to wait."""
+        """Whether a submitting thread has just taken in answers, and no callback is due.
+
+        Most likely it submits more and comes again, or is about to wait.
+        """
         return self._visited + GRACE > monotonic() and not self._tended.calls_back
 
     def attend(self, me: weakref.ref[Lead]) -> None:
-        """See to it that outstanding work goes on; for a thread that has submitted."""
+        """See to it that outstanding work goes on; for a thread that has just submitted."""
         driver = self._tended
         if driver.closed or driver.held_here:
             return
@@ -74,10 +77,10 @@ class TendedLead(Lead):
         self.ensure_stand_in(me)
 
     def glance(self) -> None:
-        """Deal with what has arrived, without sleeping, unless somebody drives."""
+        """Take in what has arrived, without sleeping, unless another thread drives."""
         driver = self._tended
         if driver.held_here:
-            return  # a finalizer or a signal handler, within the driver's own lines
+            return  # this is a finalizer or a signal handler that has interrupted the driver itself
         shielded = shield.enter()
         try:
             if self.acquire():
@@ -91,21 +94,21 @@ class TendedLead(Lead):
             shield.leave(shielded)
 
     def _relieve(self, now: float) -> None:
-        """Take the lead from the stand-in if it does not get to what has arrived."""
+        """Take the lead from the stand-in if something has arrived that it has not taken in."""
         self._patient = now + LOOK
         driver = self._tended
         if self._leader == _get_ident() or driver.calls_back:
-            return  # this is a callback, or one is under way and may take its time
+            return  # this is a callback of the stand-in's, or it runs one, which may take long
         shielded = shield.enter()
         try:
             self._claims += 1
             try:
                 if driver.closed or not driver.arrived():
                     return
-                # This hands over the interpreter's lock as well.
+                # Sleeping hands the interpreter's lock over to the stand-in as well.
                 self._follow(lambda: False, now + LOOK)
                 if self.taken:
-                    self._patient = now + GRACE  # it has much to take in
+                    self._patient = now + GRACE  # the stand-in is at it, and has much to take in
                 self.glance()
                 self._visited = now
             finally:

@@ -1,12 +1,12 @@
-"""Who drives the engine: the thread that waits, or a stand-in while nobody does.
+"""Which thread drives the engine: one that waits for a result, or a stand-in if none does.
 
-One thread at a time sleeps in `Driver.step`: the *leader*. A thread that waits for a
-result leads if nobody else does; a round trip then needs no hand-over between threads,
-which would triple its time. Other waiting threads are *followers*: they sleep on a lock
-of their own until their result is there or the lead is free.
+One thread at a time sleeps in `Driver.step`: the *leader*. A thread that waits for a result takes
+the lead if it is free; a round trip then needs no hand-over between threads, which would triple its
+time. Other waiting threads are *followers*: each sleeps on a lock of its own until its result is
+there or the lead is free.
 
-While work is outstanding that nobody waits for, the stand-in thread leads. It is started
-with the first such job, sleeps while there is nothing to do, and makes way at once for a
+While work is outstanding that no thread waits for, the stand-in leads: a background thread that is
+started with the first such job, sleeps while there is nothing to do, and makes way at once for a
 thread that comes to wait.
 """
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
         def call_back(self) -> None: ...
 
 
-#: Seconds that the stand-in leaves to a thread which has just submitted: mostly it
-#: submits more, or comes to wait, and taking the lead from it costs two thread switches.
-#: The interpreter's own switch interval.
+#: Seconds for which the stand-in leaves the lead free after a thread has submitted: mostly that
+#: thread submits more, or comes to wait, and would have to get the lead from the stand-in, which
+#: costs two thread switches. As long as the interpreter's own switch interval.
 GRACE = 5e-3
 
 #: Callbacks that run one within the other, as those do that wait: about so many. After that others
@@ -55,6 +55,8 @@ _allocate_lock = _thread.allocate_lock
 
 
 class _Follower:
+    """A thread that waits while another one leads; it sleeps on `lock`."""
+
     __slots__ = ("lock", "ready")
 
     def __init__(self, ready: Callable[[], bool]) -> None:
@@ -62,7 +64,8 @@ class _Follower:
         self.lock = _allocate_lock()
         self.lock.acquire()
 
-    def release(self) -> None:
+    def wake(self) -> None:
+        """Let the thread go on, to look whether it is ready or may lead."""
         try:
             self.lock.release()
         except RuntimeError:
@@ -70,7 +73,7 @@ class _Follower:
 
 
 class Lead:
-    """The lead of one engine.
+    """The right to drive one engine: to sleep on its sockets and take in what arrives.
 
     Parameters
     ----------
@@ -80,10 +83,14 @@ class Lead:
     def __init__(self, driver: Steppable) -> None:
         self._driver = driver
         self._lead = _allocate_lock()
+        #: The thread that has the lead; 0 if none has.
         self._leader = 0
         self._followers: list[_Follower] = []
+        #: How many threads wait, or want the lead. While there are any the stand-in does not take
+        #: it, and gives it up. Each one calls `_leave` afterwards, or `abdicate` as the leader.
         self._claims = 0
         self._stand_in: StandIn | None = None
+        #: Held while the stand-in is started, and for good once it is retired.
         self._hiring = _allocate_lock()
 
     @property
@@ -116,23 +123,30 @@ class Lead:
         Parameters
         ----------
         ready : callable
-            Cheap; called by any thread.
+            ``ready()`` says whether the wait is over. Cheap; called by any thread.
         timeout : float, optional
-            Seconds.
+            Seconds; None: no limit.
         eager : bool
-            What is waited for is one answer, which may come at once.
+            This thread waits for a single answer, which may come at once.
 
         Returns
         -------
         bool
-            What ``ready()`` says in the end.
+            What ``ready()`` returned last: False after a timeout.
+
+        Raises
+        ------
+        RuntimeError
+            If this thread is inside the driver further up its stack, and so can never be ready.
+        PoolTerminated
+            If the driver was released before ``ready()``.
         """
         if ready():
             return True
         if self._driver.held_here:
             if self._driver.closed:
                 self._driver.check_open()
-            # Leader or not: a thread that submits is inside the driver without leading.
+            # Also for a thread that does not lead: submitting takes the driver's lock as well.
             raise RuntimeError(
                 "a pool cannot be waited for inside the pickling of its own tasks, nor in a "
                 "signal handler or a finalizer (`__del__`, run by the garbage collector) that "
@@ -140,11 +154,11 @@ class Lead:
             )
         deadline = None if timeout is None else monotonic() + max(0.0, timeout)
         if self._leader == _get_ident():
-            # Inside a callback or a signal handler. The leader's own wait has let interrupts
-            # through for it; not for us.
+            # The leader is in a callback or a signal handler, for which its own wait has opened the
+            # shield. The driving that starts here needs it closed again.
             return shield.closed(self.drive, ready, deadline, eager)
-        # An interrupt between taking the lead and the `try` after it would leave the lead
-        # to nobody, for ever; so it is let through only where this thread sleeps.
+        # An interrupt between taking the lead and the `try` after it would leave the lead taken
+        # for ever. So interrupts are let through only where this thread sleeps.
         shielded = shield.enter()
         try:
             return self._wait_shielded(ready, deadline, eager)
@@ -170,7 +184,7 @@ class Lead:
         return True
 
     def _leave(self) -> None:
-        """Call the stand-in if the last one who could have led goes without having led."""
+        """Ring for the stand-in if this was the last claim and work is left that nobody drives."""
         stand_in = self._stand_in
         if stand_in is not None and stand_in.parked and self.forsaken():
             stand_in.ring()
@@ -195,12 +209,12 @@ class Lead:
         return True
 
     def _follow(self, ready: Callable[[], bool], deadline: float | None) -> bool:
-        """Sleep until notified; False when the deadline has passed."""
+        """Sleep until woken by the leader; return False when the deadline has passed."""
         follower = _Follower(ready)
         self._followers.append(follower)
         try:
-            # The leader frees the lead before it looks at the followers. So either we
-            # see it free here, or it sees us.
+            # A leader frees the lead before it looks at the followers. So either this thread sees
+            # the lead free here, or that leader sees this thread among them.
             if ready() or not self._lead.locked():
                 return True
             if self._leader_is_stand_in():
@@ -217,7 +231,7 @@ class Lead:
         """Wake the followers whose results are there."""
         for follower in list(self._followers):
             if follower.ready():
-                follower.release()
+                follower.wake()
 
     # ------------------------------------------------------------------ the lead itself
 
@@ -229,20 +243,20 @@ class Lead:
         return True
 
     def abdicate(self) -> None:
-        """Give up the lead, and see to it that somebody takes it if need be."""
+        """Give up the lead, and see to it that another thread takes it if work is outstanding."""
         self._leader = 0
         self._lead.release()
         followers = self._followers
         if followers:
             for follower in list(followers):
-                follower.release()
+                follower.wake()
         elif (stand_in := self._stand_in) is not None and stand_in.parked:
-            # Else it looks by itself.
+            # A stand-in that is not parked looks by itself before it parks.
             if self._driver.outstanding:
                 stand_in.ring()
 
     def exclusively(self, action: Callable[[], None]) -> None:
-        """Run `action` while nobody drives: it takes away what a leader sleeps on."""
+        """Run `action` while no thread drives: it closes what a leader sleeps on."""
         if self.taken_here:
             action()
             return
@@ -266,7 +280,13 @@ class Lead:
         return self._stand_in is not None and self._leader == self._stand_in.ident
 
     def ensure_stand_in(self, me: weakref.ref[Lead]) -> None:
-        """See to it that somebody drives although nobody waits."""
+        """See to it that the engine is driven although no thread waits.
+
+        Parameters
+        ----------
+        me : weakref to this lead
+            For the stand-in, which must not keep an idle engine alive.
+        """
         stand_in = self._stand_in
         if stand_in is None:
             stand_in = self._hire(me)
@@ -274,7 +294,10 @@ class Lead:
             stand_in.ring()
 
     def _hire(self, me: weakref.ref[Lead]) -> StandIn | None:
-        """Start the thread, once; None if another thread, or a frame below, does so now."""
+        """Start the stand-in, once; return it, or None if another call is just starting it.
+
+        That call may be one that this call has interrupted, as a signal handler or a finalizer.
+        """
         shielded = shield.enter()
         try:
             if self._hiring.acquire(False):
@@ -290,7 +313,7 @@ class Lead:
             shield.leave(shielded)
 
     def forsaken(self) -> bool:
-        """Return whether work is outstanding that nobody drives or is about to."""
+        """Return whether work is outstanding, and no thread drives or is about to."""
         driver = self._driver
         return (
             driver.outstanding
@@ -301,14 +324,14 @@ class Lead:
 
     @property
     def looked_after(self) -> bool:
-        """Whether the stand-in may leave the lead alone for a while, see `pool._local._tending`."""
+        """Whether the stand-in can leave the lead free for now, see `pool._local._tending`."""
         return False
 
     def stand_in(self) -> None:
-        """Lead, as the stand-in, until nothing is left or somebody comes to wait."""
+        """Lead, as the stand-in, until nothing is outstanding or another thread comes to wait."""
         driver = self._driver
         if self._claims or driver.closed or not self.acquire():
-            return  # who leads now rings when leaving
+            return  # the thread that leads now, or is about to, rings when it leaves
         try:
             while driver.outstanding and not self._claims and not (driver.crashed or driver.closed):
                 driver.step(None)
@@ -318,27 +341,32 @@ class Lead:
             self.abdicate()
 
     def call_back(self) -> None:
-        """Tell who waits for nothing but a callback that the engine was given up."""
+        """Run the callbacks that are due, after the engine was given up; never raises."""
         try:
             self._driver.call_back()
         except BaseException as error:
             report(error, "raised by a callback of a pool that was given up")
 
     def retire_stand_in(self, waits: bool = True) -> None:
-        """End the stand-in thread; there is nothing to drive any more.
+        """End the stand-in thread, and let no other be started: nothing is driven any more.
 
         Parameters
         ----------
         waits : bool
-            Until it has ended, unless this is it.
+            Wait until it has ended, unless this call comes from it.
         """
-        self._hiring.acquire(False)  # for good: no other one is started
+        self._hiring.acquire(False)  # never released
         if self._stand_in is not None:
             self._stand_in.retire(waits)
 
 
 class StandIn:
-    """The background thread of one engine; holds it only while it has work."""
+    """The background thread of one engine, to which it keeps a reference only while it works.
+
+    Parameters
+    ----------
+    lead : weakref to Lead
+    """
 
     def __init__(self, lead: weakref.ref[Lead]) -> None:
         import threading
@@ -347,20 +375,21 @@ class StandIn:
         self._bell = _allocate_lock()
         self._bell.acquire()
         self._end = threading.Event()
-        #: Whether it sleeps until somebody rings.
+        #: Whether the thread sleeps, or is about to, until another one rings.
         self.parked = False
+        #: The thread's identifier, 0 until it runs.
         self.ident = 0
         self._thread = threading.Thread(target=self._run, name="actorpool", daemon=True)
         self._thread.start()
 
     def ring(self) -> None:
-        """Ask it to look whether it is needed; cheap if it is awake."""
+        """Have the thread look whether it is needed; cheap if it is awake."""
         if self.parked:
             self.parked = False
             self._release()
 
     def retire(self, waits: bool = True) -> None:
-        """End the thread, and wait for that unless this is it."""
+        """End the thread, and wait until it has ended unless this call comes from it."""
         self._end.set()
         self._release()
         if waits and self.ident != _get_ident():
@@ -389,7 +418,8 @@ class StandIn:
                 report(error, "ended the background thread of a pool")
                 lead.call_back()
             self.parked = True
-            # Whoever found it awake until now did not ring.
+            # Looked at again after `parked` was set: threads that came before found this one awake
+            # and did not ring.
             if not lead.forsaken():
                 del lead
                 self._bell.acquire()

@@ -1,4 +1,4 @@
-"""What can be asked for a task or an actor, checked: plain values that can be sent."""
+"""The options of tasks and actors, already checked: plain values that can be sent."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def _rebuild(kind: type[_Options], values: list[Any]) -> Any:
 
 
 class TaskOptions(_Options):
-    """Of a task.
+    """Options of a task.
 
     Attributes
     ----------
     returns : int
-        Number of values; STREAM: it yields them.
+        Number of values; STREAM or DYNAMIC: the task yields them.
     retries : int
-        How often it is run again if its worker dies; -1: always.
+        Times that it is run again if its worker dies; -1: always.
     retry_errors : bool or Kinds
-        Whether it is run again also if it raises (one of these).
+        Whether it is also run again if it raises: anything, or one of these classes.
     name : str
-        In logs and errors; "": the function's.
+        Its name in logs and errors; "": that of the function.
     resources : dict or None
-        By name; None: one CPU and nothing else.
+        Amounts by name; None: one CPU and nothing else.
     environ : dict
-        Environment variables; only of a task with a process of its own.
+        Environment variables; only for a task with a process of its own.
     """
 
     __slots__ = ("environ", "name", "resources", "retries", "retry_errors", "returns")
@@ -59,10 +59,10 @@ class TaskOptions(_Options):
 
 
 class Kinds:
-    """Classes of exceptions; from another process they arrive as a pickle.
+    """Classes of exceptions, which another process receives as a pickle.
 
-    They may be the user's, defined anywhere, so opening it may run code and may fail. That
-    is put off until somebody asks.
+    They may be defined by the user, so that unpickling runs code of the user's and may fail. It
+    is therefore put off until `include` is called.
 
     Parameters
     ----------
@@ -74,12 +74,12 @@ class Kinds:
         self._packet: tuple[Any, list[Any]] | None = None
 
     def include(self, error: BaseException) -> bool:
-        """Return whether `error` is of one of them.
+        """Return whether `error` is an instance of one of the classes.
 
         Raises
         ------
         Exception
-            If they cannot be unpickled here, or what a metaclass of theirs raises.
+            If the classes cannot be unpickled here, or if a metaclass of theirs raises it.
         """
         if self._kinds is None:
             assert self._packet is not None
@@ -100,25 +100,31 @@ def _arrived(data: Any, buffers: list[Any]) -> Kinds:
 
 
 class ActorOptions(_Options):
-    """Of an actor.
+    """Options of an actor.
 
     Attributes
     ----------
-    name, namespace : str
-        "": it has none; the program's.
+    name : str
+        "": it has none.
+    namespace : str
+        "": that of the program.
     detached : bool
-        It outlives its handles and the program.
+        Whether it outlives its handles and the program.
     get_if_exists : bool
-    restarts, task_retries : int
-        -1: always.
+        Whether the actor that has the name already is taken instead, if there is one.
+    restarts : int
+        Times that it is started again if its process dies; -1: always.
+    task_retries : int
+        Times that one of its calls is made again if its process dies; -1: always.
     concurrency : int
-        Calls that may run at the same time; 0: one, or 1000 if it has async methods.
+        Calls that may run at the same time; 0: one, or `ASYNC_CONCURRENCY` if it has async
+        methods.
     resources : dict
-        Held as long as it lives.
+        Amounts by name, held as long as it lives.
     out_of_order : bool or None
         Whether calls overtake those that wait for arguments; None: if several may run side by side.
     pending : int
-        Calls that may wait; -1: any number.
+        Calls that may wait for an answer; -1: any number.
     environ : dict
         Environment variables.
     facts : ActorFacts

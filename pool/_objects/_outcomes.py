@@ -1,4 +1,4 @@
-"""From what is stored of an object to what `get` returns or raises."""
+"""Turn the stored value of an object into what `get` returns or raises."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def value_of(state: int, stored: Any) -> Any:
 
 
 def disown(ref: ObjectRef) -> None:
-    """Put an error in place of a value that was promised to the process that was forked."""
+    """In a forked child, fail an object whose value was promised to its parent."""
     if ref._state or not ref._home.foreign:
         return
     from pool.exceptions import OwnerDiedError
 
-    ref._watchers = None  # they are of the parent's books
+    ref._watchers = None  # they are in records of the parent
     ref._value = OwnerDiedError(
         f"{ref!r} was promised to the process that was forked; here nobody will keep "
         "that promise: pass values to children, or get() them before the fork"
@@ -38,7 +38,7 @@ def disown(ref: ObjectRef) -> None:
 
 
 def told(error: BaseException) -> None:
-    """Note that somebody meets an error, and its cause, so that the program need not tell of it."""
+    """Note that an error, and its cause, reach the program: they are not reported as lost, too."""
     for met in (error, error.__cause__):
         untold = getattr(met, "_untold", None)
         if untold is not None:
@@ -46,7 +46,7 @@ def told(error: BaseException) -> None:
 
 
 def raisable(error: BaseException) -> BaseException:
-    """Return `error` anew: raising one object twice would mix the two tracebacks."""
+    """Return a new copy of `error`: raising one object twice would mix the two tracebacks."""
     from pool.exceptions import RayError, RayTaskError
 
     if isinstance(error, RayTaskError):
@@ -69,7 +69,7 @@ def resolve_future(future: Future[Any], state: int, stored: Any) -> None:
 
 
 def _awaitable(error: BaseException) -> BaseException:
-    """Return what a coroutine may raise: it takes a `StopIteration` for what it waits for."""
+    """Return `error`, but no `StopIteration`: awaiting it would return instead of raising."""
     from pool.exceptions import RayTaskError
 
     if not (isinstance(error, StopIteration) and isinstance(error, RayTaskError)):

@@ -1,4 +1,4 @@
-"""Values on their way: what a call brings along, and what is kept of a result.
+"""Pickled values on their way between processes: arguments of calls, and results.
 
 A *packet* is one pickled object: a blob of pickle bytes followed by its out-of-band
 buffers. A `Sealed` value is a packet and the references inside it. A `Parcel` is the
@@ -42,9 +42,9 @@ class Sealed:
     ----------
     data : bytes
     buffers : list of bytes or Block
-        Nobody writes to them any more.
+        Never written to.
     refs : list of Ref
-        The references in the value; held, so that what they stand for is there.
+        The references in the value. Held here, so that their objects exist.
     """
 
     __slots__ = ("buffers", "data", "refs")
@@ -56,7 +56,7 @@ class Sealed:
 
     @property
     def packet(self) -> Packet:
-        """The blobs."""
+        """The value's blobs, as a packet."""
         return [self.data, *self.buffers]
 
     def open(self) -> Any:
@@ -76,12 +76,12 @@ def _arrived(data: Any, buffers: list[Any], refs: list[Ref]) -> Sealed:
 
 
 class Broken:
-    """What stands among several values of a call for one that could not be made.
+    """Stands among the values that a generator has yielded for the exception that ended it.
 
     Parameters
     ----------
     title : str
-        Of the call.
+        Names the call in error messages.
     data, buffers
         The pickled exception.
     """
@@ -94,7 +94,7 @@ class Broken:
         self.buffers = buffers
 
     def open(self) -> BaseException:
-        """Return the exception; what that raises if it cannot be made here."""
+        """Return the exception, or the one that its unpickling raises here."""
         try:
             error: BaseException = loads(self.data, private(self.buffers))
         except BaseException as failure:
@@ -106,14 +106,14 @@ class Broken:
 
 
 def views(buffers: Sequence[Any]) -> list[PickleBuffer]:
-    """Return buffers as they go beside the pickle of a message, not into it."""
+    """Return buffers wrapped so that they travel beside the pickle of a message, not in it."""
     return [PickleBuffer(opened(buffer)) for buffer in buffers]
 
 
 def private(buffers: Sequence[Any]) -> list[Any]:
-    """Return buffers on which objects can be built that nobody else sees.
+    """Return buffers for new objects that share no memory with others.
 
-    Blocks of the store are mapped anew each time; the rest is copied.
+    Each unpickling maps blocks of the store anew, copy-on-write; other buffers are copied here.
     """
     return [bytearray(buffer) if type(buffer) in _BYTES else buffer for buffer in buffers]
 
@@ -122,10 +122,10 @@ _BYTES = frozenset({bytes, bytearray, memoryview})
 
 
 def writable(buffers: Sequence[Any]) -> list[Any]:
-    """Return buffers that came in a message as those of whoever received it.
+    """Return buffers that came in a message, with read-only ones replaced by copies.
 
-    What was bytes where it was sent arrives as bytes, or beside the pickle as a view that is
-    read-only; arrays on top of them would be so, too.
+    Buffers that were bytes at the sender arrive as bytes, or as read-only views beside the
+    pickle. Arrays on top of them would be read-only too.
     """
     return [
         bytearray(buffer)
@@ -136,20 +136,20 @@ def writable(buffers: Sequence[Any]) -> list[Any]:
 
 
 def stored(buffers: Sequence[Any]) -> list[Any]:
-    """Return buffers that are nobody else's: bytes, or blocks of the store."""
+    """Return copies of buffers that no other code can change: bytes, or blocks of the store."""
     if not buffers:
         return []
-    # Not before there is something to store: it takes longer to import than all of this.
+    # Imported only when there is something to store: the import takes longer than a call.
     from store._depot import stored
 
     return stored(buffers)
 
 
 class Lent:
-    """A reference in a message whose sender has noted that the receiver holds it.
+    """A reference in a message, of which the sender has noted that the receiver holds it.
 
-    Arrives as the reference itself. One that a user's pickle contains is different: the
-    receiver has to say that it holds it, see `BorrowedRuntime.arrived`.
+    The receiver unpickles it as the reference itself. A reference in a pickle of the user's is
+    different: there the receiver has to say that it holds it, see `BorrowedRuntime.arrived`.
     """
 
     __slots__ = ("ref",)
@@ -167,15 +167,15 @@ def _lent(kind: str, name: bytes, facts: Any) -> Ref:
 
 
 def seal(value: object) -> Any:
-    """Return `value` as it is stored: itself if it is an atom, or `Sealed`.
+    """Return `value` as it is stored: itself if it is an atom, else a `Sealed` copy.
 
-    Copied: nothing of the result is shared with `value`.
+    Later changes of `value` do not reach the copy.
     """
     if is_atom(value):
         return value
     with Collecting() as refs:
-        # As for a worker even where the parent is to have it: it may go on to another
-        # worker, which must find every definition in it.
+        # Pickled as for a worker even if it goes to the program: from there it may go on to
+        # another worker, which must find every definition in the pickle.
         encoded = dumps_to_worker(value)
     return Sealed(encoded.data, stored(encoded.buffers), refs)
 
@@ -199,19 +199,25 @@ def is_of_store(value: object) -> bool:
 
 
 def of_runtime(ref: Any) -> ObjectRef:
-    """Return a reference of the runtime to what a reference of the store names; no copy."""
+    """Return a reference of the runtime to the object of a reference of the store."""
     from store._refs import blobs_of, names_of
 
     data, *buffers = blobs_of(ref)
     if type(data) is not bytes:
         data = bytes(opened(data))
     encoded = with_names(data, buffers, names_of(ref))
-    # What is in the store already stays there.
+    # Blocks that are in the store already are not copied.
     return current().put_stored(Sealed(encoded.data, stored(encoded.buffers), ()))
 
 
 class Hole:
-    """Stand in the arguments where the value of a reference belongs."""
+    """Stands in pickled arguments for one that was a reference, whose value replaces it.
+
+    Parameters
+    ----------
+    index : int
+        Of the value, in `Parcel.needs`.
+    """
 
     __slots__ = ("index",)
 
@@ -228,11 +234,11 @@ class Parcel:
     Attributes
     ----------
     packets : list
-        That of ``(args, kwargs)``, then the values of `needs`.
+        The packet of ``(args, kwargs)``; after `fill`, also those of the values of `needs`.
     needs : list of ObjectRef
         Arguments that were references. Not sent.
     refs : list of Ref
-        References deeper inside; held until the call is over. Not sent.
+        References deeper inside the arguments; held until the call is over. Not sent.
     """
 
     __slots__ = ("needs", "packets", "refs")
@@ -248,7 +254,7 @@ class Parcel:
         self.refs = refs
 
     def fill(self) -> None:
-        """Add the values of `needs`, all of which are ready; let the references go."""
+        """Add the values of `needs`, all of which exist, and drop those references."""
         for need in self.needs:
             kept = need._value
             if kept.__class__ is Sealed and kept.refs:
@@ -269,7 +275,7 @@ class Parcel:
 
     @property
     def nbytes(self) -> int:
-        """Size of all blobs together."""
+        """The size of all blobs together, in bytes."""
         return sum(len(blob) for packet in self.packets for blob in packet)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -279,12 +285,12 @@ class Parcel:
         return [[packet[0], *views(packet[1:])] for packet in self.packets]
 
     def in_full(self) -> FullParcel:
-        """Return what makes a runtime hold the references, too."""
+        """Return the parcel in a form that is sent with its references."""
         return FullParcel(self)
 
 
 class FullParcel:
-    """A parcel on its way from a borrower to the runtime; arrives as a `Parcel`."""
+    """A parcel that a borrower sends to the runtime; unpickled as a `Parcel` with references."""
 
     __slots__ = ("parcel",)
 
@@ -301,15 +307,15 @@ def _opened(packet: Packet) -> Any:
 
 
 def pack(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
-    """Pickle the arguments of a call, now.
+    """Pickle the arguments of a call, so that later changes of them do not reach it.
 
     Raises
     ------
     CannotSend
-        It names the path to what cannot be sent.
+        If something in an argument cannot be pickled; names the path to it.
     """
     if not kwargs and all(map(is_atom, args)):
-        # What most calls have; nothing in it needs a pickler of ours.
+        # As in most calls. The standard's pickler suffices for atoms.
         return Parcel([[dumps((args, {}), 5)]])
     needs: list[ObjectRef] = []
 
@@ -327,13 +333,13 @@ def pack(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parcel:
             encoded = dumps_to_worker(sent)
         except CannotSend as error:
             raise _located(error, args, kwargs) from error.__cause__
-    # Copies: the caller may write to its arrays as soon as it has called.
+    # `stored` copies: the caller may write to its arrays as soon as this returns.
     packet = [encoded.data, *stored(encoded.buffers)]
     return Parcel([packet], needs, refs)
 
 
 def _located(error: CannotSend, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CannotSend:
-    """Name the argument by its place in the call, not in what is pickled."""
+    """Return `error` with the argument named as in the call, not by its place in the pickle."""
     for where, name in (
         *((f"[0][{index}]", f"argument {index + 1}") for index in range(len(args))),
         *((f"[1][{name!r}]", f"argument {name}") for name in kwargs),

@@ -1,8 +1,9 @@
-"""Exceptions on their way to the parent: always something arrives, as true as possible.
+"""Exceptions on their way to the parent: some exception always arrives, as close as possible.
 
-An exception is rebuilt without its ``__init__`` where that is the program's own: pickle
-would call it with ``args``, which are what ``__init__`` has made, not what it wants. What
-cannot be sent of an exception is left behind bit by bit: attributes, then the class.
+An exception whose ``__init__`` is the program's own is rebuilt without calling it. Pickle
+would call it with ``args``, which need not be the arguments it takes. If something in an
+exception cannot be sent, that attribute is replaced by its repr; if its class cannot be sent, the
+whole exception is replaced by a description.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _HEAPTYPE = 1 << 9
 
-#: Methods by which a class says itself how it is pickled.
+#: Methods by which a class defines how it is pickled.
 _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
 
 
@@ -37,26 +38,30 @@ def dumps_exception(error: BaseException, dumps: Dumps = dumps_to_parent) -> Enc
     ----------
     error : BaseException
     dumps : callable
-        `dumps_to_worker`, if it may go on to another worker.
+        `dumps_to_worker`, if the pickle may go on to another worker.
+
+    Returns
+    -------
+    Encoded
     """
     text = _safely(_format, error)
     try:
         return dumps(_Raised(_best(error, dumps), text))
     except BaseException:
-        # It could be sent a moment ago: an exception that pickles differently each time.
+        # `_best` could send it a moment ago: it pickles differently each time.
         described = _Described(_safely(_name, error), _safely(str, error))
         return dumps(_Raised(described, text))
 
 
 def _best(error: BaseException, dumps: Dumps) -> Any:
-    """Return what stands for `error` in the pickle, with as much of it as can be sent."""
+    """Return an object that is pickled for `error`, with as much of it as can be sent."""
     for way in (_Faithful, _Rebuilt, _Reduced):
         candidate = way(error, dumps)
         try:
             if type(_round_trip(candidate, dumps)) is type(error):
                 return candidate
         except BaseException:
-            # Whatever an exception does when pickled, the next way relies on less of it.
+            # Whatever the exception raised: the next way relies on fewer of its methods.
             continue
     return _Described(_safely(_name, error), _safely(str, error))
 
@@ -88,9 +93,9 @@ def _safely(function: Callable[[Any], str], obj: Any) -> str:
 
 
 def reduce_exception(error: BaseException) -> Any:
-    """Reduce an exception, if the way in which exceptions pickle is not good enough.
+    """Reduce an exception whose own pickling would call an ``__init__`` of the program's.
 
-    For every exception that is sent, among results and arguments too.
+    Used for every exception that is sent, also among results and arguments.
     """
     if _has_own_init(error) and not _pickles_itself(error):
         return _reduce_parts(error)
@@ -115,12 +120,12 @@ class _Way:
         self._dumps = dumps
 
     def _inner(self, error: BaseException) -> Any:
-        """Return what stands for one of a group."""
+        """Return the object that is pickled for one exception of a group."""
         return type(self)(error, self._dumps)
 
 
 class _Faithful(_Way):
-    """An exception as it pickles itself, or as `reduce_exception` does."""
+    """An exception pickled by its own methods, or by `reduce_exception`."""
 
     def __reduce__(self) -> Any:
         error = self._error
@@ -134,7 +139,7 @@ class _Faithful(_Way):
 
 
 class _Rebuilt(_Way):
-    """An exception part by part, whatever it says about that."""
+    """An exception pickled part by part, whatever methods for pickling it has."""
 
     def __reduce__(self) -> Any:
         if _is_group(self._error):
@@ -143,7 +148,7 @@ class _Rebuilt(_Way):
 
 
 class _Reduced(_Way):
-    """An exception part by part, with a description of each part that cannot be sent."""
+    """An exception pickled part by part, with the repr of each part that cannot be sent."""
 
     def _inner(self, error: BaseException) -> Any:
         return _best(error, self._dumps)
@@ -174,7 +179,7 @@ class _Reduced(_Way):
 
 
 class _Described:
-    """What is left of an exception whose class cannot be sent."""
+    """The name and text of an exception whose class cannot be sent."""
 
     def __init__(self, name: str, text: str) -> None:
         self._parts = (name, text)
@@ -188,7 +193,7 @@ def _is_group(error: BaseException) -> bool:
 
 
 def _pickles_itself(error: BaseException) -> bool:
-    """Return whether a class of the program's says how it is pickled."""
+    """Return whether a class that is not built in defines how the exception is pickled."""
     return any(name in vars(kind) for kind in _own_classes(error) for name in _OWN_WAYS)
 
 
@@ -240,7 +245,7 @@ def _keep(error: BaseException) -> BaseException:
 
 
 def rebuild(kind: Any, args: tuple[Any, ...]) -> BaseException:
-    """Make an exception as its built-in base makes it, without the program's ``__init__``."""
+    """Make an exception by its built-in base class, without calling the program's ``__init__``."""
     native = next(base for base in kind.__mro__ if not base.__flags__ & _HEAPTYPE)
     error: BaseException = native.__new__(kind, *args)
     native.__init__(error, *args)
@@ -248,22 +253,22 @@ def rebuild(kind: Any, args: tuple[Any, ...]) -> BaseException:
 
 
 def restore(error: BaseException, state: dict[str, Any]) -> None:
-    """Give an exception its attributes, whatever its class thinks of that."""
+    """Set the attributes of an exception, without a ``__setattr__`` of its class."""
     for name, value in state.items():
         object.__setattr__(error, name, value)
 
 
 def with_cause(error: BaseException, text: str) -> BaseException:
-    """Return `error` as it is raised in the parent."""
+    """Return `error` with the text of the worker's traceback as its cause."""
     from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]  # missing in typeshed
 
-    # Past a __setattr__ of the program's own, which may refuse.
+    # Without a `__setattr__` of its class, which may refuse.
     object.__setattr__(error, "__cause__", RemoteTraceback(f'\n"""\n{text}"""'))
     return error
 
 
 class _Text(str):
-    """A text that is its own repr, since the error below shows the repr of what it gets."""
+    """A text that is its own repr: `MaybeEncodingError` shows the repr of its arguments."""
 
     __slots__ = ()
 
@@ -272,7 +277,7 @@ class _Text(str):
 
 
 def describe(name: str, text: str) -> BaseException:
-    """Return what is raised in place of an exception that could not be sent."""
+    """Return the error that is raised in place of an exception that could not be sent."""
     from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]  # missing in typeshed
 
     reason = _Text(f"exceptions of type {name} cannot be sent")

@@ -1,8 +1,7 @@
-"""What a module says of itself: its file, package, text, spec and loader.
+"""The special globals of a module: its file, package, docstring, spec and loader.
 
-Functions see these among their globals: relative imports go by ``__package__``, resources are
-found with it, tracebacks ask the loader for source lines. So a namespace that stands for a
-module in a worker has them too.
+Functions use them: relative imports and resources are found by ``__package__``, and tracebacks ask
+the loader for source lines. So a namespace that stands for a module in a worker has them too.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 _TEXTS = ("__file__", "__package__", "__doc__", "__cached__")
 
-#: Where loaders are that work in any process. Others may hold whatever they were made for.
+#: Modules whose loaders work in any process. Other loaders may refer to any object.
 _LOADERS = ("_frozen_importlib", "_frozen_importlib_external", "zipimport")
 
 
@@ -25,7 +24,7 @@ def facts_of(names: dict[str, Any]) -> bytes:
     try:
         return _pickle.dumps(_facts(names), 5)
     except Exception:
-        return b""  # the program has given these names to something else
+        return b""  # the program has bound these names to objects of other types
 
 
 def _facts(names: dict[str, Any]) -> tuple[Any, ...]:
@@ -51,17 +50,17 @@ def take_over(names: dict[str, Any], facts: bytes) -> None:
 
 
 def _text(value: Any) -> Any:
-    # Of class str itself: under pdb the file is of another one.
+    # A plain `str`: under pdb the file is of a subclass.
     return value if value is None else str(value)
 
 
 def _texts(path: Any) -> list[str]:
-    # That of a package without a file is of a class that would look for it again.
+    # A plain list: the path of a namespace package is of a class that searches for it again.
     return [str(entry) for entry in path]
 
 
 def _parts(spec: ModuleSpec) -> tuple[Any, ...]:
-    """Return what a spec is made of; that it is being imported is true only here."""
+    """Return the parts of a spec, without those that hold in this process only."""
     places = spec.submodule_search_locations
     return (
         spec.name,
@@ -106,4 +105,4 @@ def _loaded(loader: bytes) -> Any:
     try:
         return _pickle.loads(loader)
     except Exception:
-        return None  # a worker lives without it
+        return None  # a worker can do without it

@@ -1,8 +1,8 @@
-"""Functions by value: code, globals, cells, and what hangs on them.
+"""Functions by value: their code, globals, cells and attributes.
 
 A function is made empty first and filled afterwards, so that functions may refer to
-themselves and to each other. Cells are shared as they were; globals are those of the
-scope (see `_namespaces`), never a copy of them.
+themselves and to each other. Functions that have a cell in common have it in common there too.
+Globals are those of the scope (see `_namespaces`), never a copy of them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ._identity import Entry
     from ._picklers import BasePickler
 
-#: Attributes of a function that are sent; None, which most of them are, only where a new function
-#: has something else.
+#: Attributes of a function that are sent. None, the value of most, is sent only if a new function
+#: with that code would have another value.
 _PLAIN = ("__defaults__", "__kwdefaults__", "__doc__", "__module__", "__qualname__")
 
 
@@ -45,8 +45,8 @@ _PLAIN = ("__defaults__", "__kwdefaults__", "__doc__", "__module__", "__qualname
 def token_of(obj: Any) -> Entry | None:
     """Return the entry of a function or cached function, if it is to have one.
 
-    Those that their own module can name are; a lambda or a nested function is made anew
-    for each trip, as everything that pickle sends.
+    Functions that can be found by a name in their module have one. A lambda or a nested function
+    is made anew by each message, as pickle does with all objects.
     """
     entry = entry_of(obj)
     if entry is not None:
@@ -61,10 +61,10 @@ def token_of(obj: Any) -> Entry | None:
 
 
 def _is_known_otherwise(obj: Any, func: Any, names: dict[str, Any]) -> bool:
-    """Return whether a name leads to `obj` that is not the one it bears.
+    """Return whether `obj` is found by another name than its ``__qualname__`` in its globals.
 
-    `functools.wraps` gives it the name and module of another function: what it was called
-    where it was written leads to it, or it has taken the place of the other one.
+    `functools.wraps` gives a function the name and module of another one. It may be found by the
+    name in its own code, or in that module in place of the other function.
     """
     code = getattr(func, "__code__", None)
     if code is None or obj.__qualname__ == code.co_qualname:
@@ -81,10 +81,9 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
     Parameters
     ----------
     pickler : BasePickler
-        The pickle that it is for.
     func : function
     entry : Entry or None
-        If it has a token.
+        Of the function; None if it has no token.
     """
     code = func.__code__
     scope = scope_of(func.__globals__)
@@ -119,7 +118,7 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
 
 
 def names_needed(func: FunctionType, meant: bool) -> Iterable[str]:
-    """Return which globals must come with `func`: those that it names and, if `meant`, may mean."""
+    """Return the globals that must come with `func`: named ones and, if `meant`, see `_meant`."""
     names = global_names(func.__code__)
     if not (meant and is_open(func.__code__)):
         return names
@@ -135,7 +134,7 @@ def _modules_in(values: Iterable[Any]) -> list[str]:
 def _state(
     pickler: BasePickler, func: FunctionType, entry: Entry | None
 ) -> tuple[dict[str, int], dict[str, Any]]:
-    """Return what is to be set on the new function, and as of which versions."""
+    """Return the versions of the function's attributes, and those to set on the new function."""
     state: dict[str, Any] = {"__dict__": dict(func.__dict__)} if func.__dict__ else {}
     for name in _PLAIN:
         value = getattr(func, name)
@@ -146,7 +145,7 @@ def _state(
             state["__type_params__"] = func.__type_params__  # type: ignore[attr-defined]  # since 3.12
         try:
             annotations = func.__annotations__
-        except Exception:  # evaluated only now, by 3.14, with names that are not there
+        except Exception:  # Python 3.14 evaluates them only now, and a name may be missing
             annotations = {}
         if annotations:
             state["__annotations__"] = annotations
@@ -185,7 +184,7 @@ def make_function(
 
 
 def fill_function(func: FunctionType, definition: tuple[Any, ...]) -> None:
-    """Give a function what its definition says, as far as it is new."""
+    """Give a function those parts of its definition that are newer than what it has."""
     code, versions, state, contents, values, modules = definition
     for name in modules:
         _import(name)
@@ -210,7 +209,7 @@ def _import(name: str) -> None:
     try:
         __import__(name)
     except ImportError:
-        # That the code has a name like it does not mean that it needs the module.
+        # The code mentions an attribute of this name, but need not mean the module.
         return
 
 
@@ -237,7 +236,7 @@ def _set_changed(
 
 
 def reduce_cell(pickler: BasePickler, cell: CellType) -> Any:
-    """Reduce a cell; its contents follow unless they come with a function."""
+    """Reduce a cell; its contents follow unless a function has brought them already."""
     if pickler.unfilled((cell,)):
         return CellType, (), captured(pickler, cell.cell_contents), None, None, fill_cell
     return CellType, ()
@@ -288,12 +287,12 @@ def fill_lru(cached: Any, definition: tuple[str | None, dict[str, Any]]) -> None
 
 
 def resolve_token(token: str, key: str | None = None, qualname: str = "") -> Any:
-    """Return the object of a token; if it is gone here, what has its name now.
+    """Return the object of a token or, if that is gone, the object that has its name now.
 
     Raises
     ------
     UnpicklingError
-        If there is neither.
+        If neither exists.
     """
     entry = entry_for(token)
     if entry is not None:
@@ -311,7 +310,7 @@ def resolve_token(token: str, key: str | None = None, qualname: str = "") -> Any
 
 
 def resolve_name(names: dict[str, Any], qualname: str) -> Any:
-    """Return what a dotted name leads to in a scope."""
+    """Return the object that a dotted name has in a scope."""
     return resolve(names, qualname)
 
 
@@ -334,6 +333,6 @@ def _pid() -> int:
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a module and return it, not its package."""
+    """Import a module and return it, unlike `__import__`, which returns its top-level package."""
     __import__(name)
     return sys.modules[name]

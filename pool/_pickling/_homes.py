@@ -1,12 +1,13 @@
 """Objects that a program has imported by name from modules of its own or of packages.
 
-``from config import settings``: the main module's `settings` and that of `config` are one object,
-and have to be one in a worker too, where `config` may be imported later, by whatever needs it. What
-came for the name is then put into the object of the module, which may have been handed on when it
-was imported (a default, a decorator, an attribute), and the name is bound to that. An object that
-something in the worker has changed by then, or whose module was there before, is left as it is.
+After ``from config import settings`` the main module's `settings` and that of `config` are one
+object. They have to be one in a worker too, where `config` may be imported after the main module's
+`settings` has arrived. Then the contents that have arrived are put into the module's object, since
+the import may have handed that on (as a default, to a decorator, as an attribute), and the name is
+bound to the module's object. An object is left as it is if the worker has changed it by then, or
+had imported its module before.
 
-An object without any state, with which others are compared, is simply that of the module.
+For an object without any state, made only to be compared with, the module's is taken.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 _new: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # missing in typeshed
 
-#: Types in C whose objects can be emptied and filled, and how, whatever classes that are made of
-#: them say of it. None: there are only attributes.
+#: Types in C whose objects can be emptied and filled, with the methods that do so even for
+#: subclasses that override them. None: they have only attributes.
 _FILLED: dict[type, tuple[Callable[[Any], object], Callable[[Any, Any], object]] | None] = {
     object: None,
     SimpleNamespace: None,
@@ -50,13 +51,13 @@ _WATCHED_MAX = 100_000
 
 
 def home_of(name: str, value: Any) -> tuple[str, str] | None:
-    """Return a module, beside the main one, that has an object, and the name that it has there.
+    """Return the module, other than the main one, that has an object, and its name there.
 
-    The same name, if there is such a module; another one only in modules of the program's own
-    (``from config import SETTINGS as settings``).
+    A module in which it has the same name comes first. Other names are searched only in modules
+    of the program's own (``from config import SETTINGS as settings``).
 
-    None for objects that cannot be filled anew, and for those of the standard library: what these
-    are about is a matter of their own in each process.
+    None for objects that cannot be filled anew, and for those of the standard library, which
+    represent something of each process.
     """
     if not _can_be_filled(value):
         return None
@@ -79,8 +80,8 @@ def _is_beside(module_name: str) -> bool:
     return module_name.partition(".")[0] not in sys.stdlib_module_names
 
 
-#: Modules that came with the program and are not installed, as of some number of modules: to look
-#: at thousands for each object would take longer than to send it.
+#: The program's own modules, which are not installed, and how many modules there were when they
+#: were found. Kept, since to go through thousands for each object takes longer than to send it.
 _own: tuple[int, list[str]] = (0, [])
 
 
@@ -114,12 +115,16 @@ def _can_be_filled(value: Any) -> bool:
 
 
 def is_stateless(reduced: str | tuple[Any, ...]) -> bool:
-    """Return whether there is nothing to an object but that it is the one it is.
+    """Return whether an object has nothing but its identity.
 
     Parameters
     ----------
     reduced : str or tuple
         From `object.__reduce_ex__`.
+
+    Returns
+    -------
+    bool
     """
     if isinstance(reduced, str):
         return False
@@ -129,18 +134,19 @@ def is_stateless(reduced: str | tuple[Any, ...]) -> bool:
 
 # ---------------------------------------------------------------- in a worker
 
-#: Calls a step when a module is imported; set where workers start.
+#: Calls a function when a module is imported; set where workers start.
 when_imported: Callable[[str, Callable[[ModuleType], object]], object] | None = None
 
-#: For modules that are not imported yet, by name: what is to be put into them then.
+#: For modules that are not imported yet, by name: the objects that arrived for them, with the
+#: functions to call with the modules' objects.
 _awaited: dict[str, dict[str, tuple[Any, list[Callable[[Any], object]]]]] = {}
 
-#: Of modules that were awaited: their objects, and what each held when the module was imported.
+#: For modules that were awaited: their objects, and what each held when the module was imported.
 _as_imported: dict[str, dict[str, tuple[Any, Any]]] = {}
 
 
-#: Objects that were brought home by the message that is being unpickled, by ``id``, and what is in
-#: their place: other names of theirs are still to come. None between messages.
+#: Objects of the message that is being unpickled, by ``id``, and the modules' objects that have
+#: replaced them: more names of the same objects may follow in it. None between messages.
 _brought: dict[int, tuple[Any, Any]] | None = None
 
 #: Modules that were awaited, and are imported by this message.
@@ -149,7 +155,7 @@ _arrived: dict[str, ModuleType] = {}
 #: Objects of theirs that have got what came, by ``id``, and what that is.
 _settled: dict[int, tuple[Any, Any]] = {}
 
-#: Where names of scopes have their objects from, as far as this message tells.
+#: For names of scopes, as far as this message tells: the module, and the name of the object there.
 _places: dict[tuple[str, str], tuple[str, str]] = {}
 
 
@@ -184,7 +190,7 @@ def end_message() -> None:
 
 
 def await_modules(places: dict[tuple[str, str], tuple[str, str]]) -> None:
-    """Await those modules that are not imported yet: what follows may import them.
+    """Await those modules that are not imported yet: the rest of the message may import them.
 
     Parameters
     ----------
@@ -199,20 +205,24 @@ def await_modules(places: dict[tuple[str, str], tuple[str, str]]) -> None:
 
 
 def attribute_of(home: str, name: str) -> Any:
-    """Return what a module has under a name."""
+    """Import a module and return what it has under a name."""
     __import__(home)
     return vars(sys.modules[home])[name]
 
 
 def bring_home(home: str, name: str, value: Any, rebind: Callable[[Any], object]) -> None:
-    """Make one object of what has come and what its module has, or will have.
+    """Replace an object that has arrived by that of its module, now or when it is imported.
 
     Parameters
     ----------
-    home, name : str
+    home : str
+        The module.
+    name : str
+        Of the object, in that module.
     value : object
+        The object that has arrived.
     rebind : callable
-        Called with the object of the module, which is to take the place of `value`.
+        Called with the object of the module, which takes the place of `value`.
     """
     if _brought is not None and id(value) in _brought:
         rebind(_brought[id(value)][1])
@@ -241,7 +251,7 @@ def _bring(home: str, name: str, value: Any, rebinds: list[Callable[[Any], objec
 
 
 def _take(home: str, name: str, kind: type) -> Any:
-    """Return what a module has had since it was imported, if it is as it was then; only once."""
+    """Return the object that a module has had since its import, if unchanged; only once."""
     if home in _arrived:
         found = vars(_arrived[home]).get(name)
         if type(found) is not kind or id(found) in _settled:
@@ -253,7 +263,7 @@ def _take(home: str, name: str, kind: type) -> Any:
 
 
 def _fill(found: Any, value: Any) -> bool:
-    """Give an object what another one has; return False if such objects can have nothing."""
+    """Give `found` the contents of `value`; return False if such objects cannot have any."""
     kind = type(value)
     base = native_base(kind)
     methods = _FILLED[base]
@@ -267,17 +277,17 @@ def _fill(found: Any, value: Any) -> bool:
         vars(found).clear()
         vars(found).update(vars(value))
     elif kind.__dictoffset__:
-        # One for both: there may be other references to what has come.
+        # Both get the same dict: there may be other references to the object that has arrived.
         object.__setattr__(found, "__dict__", vars(value))
     note_contents(found)
     return bool(methods or kind.__dictoffset__ or slot_names(kind))
 
 
 def at_home(key: str, name: str, value: Any) -> Any:
-    """Return the object of a module that is imported already in place of a new one that comes.
+    """Return the object of an imported module in place of one that has just been unpickled.
 
-    Before anything else refers to that: an instance which has it, too. Not if they can have their
-    attributes in common later.
+    Done before anything else in the message refers to the new object, such as an instance that has
+    it as an attribute. Not done for objects that can share one ``__dict__``, see `_fill`.
     """
     place = _places.get((key, name))
     kind = type(value)
@@ -295,13 +305,13 @@ def make_empty(obj: Any) -> None:
 
 
 def note_contents(obj: Any) -> None:
-    """Note what an object has got, if it is that of a module which came with this message."""
+    """Note what an object contains, if it is that of a module which came with this message."""
     if id(obj) in _settled:
         _settled[id(obj)] = (obj, _contents(obj))
 
 
 def _imported(name: str, module: ModuleType) -> None:
-    # The name that it was awaited by: a module may put another into its place.
+    # By the name under which it was awaited: a module may put another one in its place.
     if _brought is not None:
         _arrived[name] = module
     else:

@@ -1,9 +1,9 @@
 """Which globals a function may mean without naming them: through `eval`, `globals`, a string.
 
-``globals()[name](x)`` names no function, ``df.query("a > @limit")`` names one in a string.
-Forked workers have whatever that leads to. Here such a function brings along what its
-strings name, and, if it looks into its globals as a whole, whatever of them is small. What
-is large, or cannot be sent, it has to name.
+``globals()[name](x)`` names no global, ``df.query("a > @limit")`` names one in a string. Forked
+workers have all globals anyway. Here such a function brings along the globals that its strings
+name and, if it looks into its globals as a whole, all that are small. Globals that are large or
+cannot be sent have to be named by its code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: A value that consists of more objects is large.
 _OBJECTS = 5000
 
-#: Packages whose objects stand for something outside of the program, or for its own doings.
+#: Packages whose objects are of use in one process only: threads, locks, connections and the like.
 _NO_DATA = frozenset(
     {
         "_asyncio",
@@ -55,7 +55,7 @@ _NO_DATA = frozenset(
 
 
 def names_meant(func: FunctionType) -> list[str]:
-    """Return which globals `func` may mean beside those that it names; `ALL_NAMES` among them."""
+    """Return the globals that `func` may use without naming them; `ALL_NAMES` may be among them."""
     code = func.__code__
     parts = list(nested(code))
     mentioned = {name for part in parts for name in part.co_names}
@@ -85,9 +85,10 @@ def _texts(constants: Iterable[Any]) -> Iterator[str]:
 
 
 def _named_in(texts: list[str], func: FunctionType, evaluated: bool) -> list[str]:
-    """Return the globals that some strings name.
+    """Return the globals that words of some strings name.
 
-    Where none of these need be code, what is large has to be called as `pandas` does it.
+    If the strings need not be code (not `evaluated`), a large global counts only if it is written
+    as in `DataFrame.query`: ``@name``.
     """
     names = func.__globals__
     scope = scope_of(names)
@@ -133,7 +134,7 @@ def is_small_name(
         The namespace.
     name : str
     verdicts : dict, optional
-        On values by ``id``, for those that come next.
+        Results for values by ``id``, kept between calls.
     """
     if _is_dunder(name):
         return False
@@ -166,7 +167,8 @@ def _is_small(value: Any) -> bool:
             nbytes += sys.getsizeof(obj)
         elif kind.__module__ == "numpy":
             nbytes += getattr(obj, "nbytes", 0)
-        # Of others only what they consist of: to be asked, a frame goes through all its cells.
+        # Objects of other classes count by their parts: a DataFrame asked for its size would go
+        # through all its cells.
         if nbytes >= LARGE or len(seen) > _OBJECTS:
             return False
         pending += gc.get_referents(obj)
@@ -184,20 +186,20 @@ def _can_be_pickled(value: Any) -> bool:
 
     try:
         attempt(lambda pickler_class: pickler_class(BytesIO(), 5).dump(value))
-    except Exception:  # of whatever kind: it was only to come along
+    except Exception:  # of any kind: the function may not need this value at all
         return False
     return True
 
 
 def _is_elsewhere(value: Any) -> bool:
-    """Return whether `value` is looked at for itself: a function, class or module."""
+    """Return whether `value` is a function, class or module, whose parts `explore` looks at."""
     return is_definition(value) or type(value) is ModuleType
 
 
 def annotated_names(kind: Any) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
     """Yield the classes that the annotations of a class name in strings, as needs.
 
-    Whoever fills a class from plain data looks them up.
+    Libraries that make instances from plain data look these classes up.
     """
     annotations = vars(kind).get("__annotations__")
     names = getattr(sys.modules.get(kind.__module__), "__dict__", None)

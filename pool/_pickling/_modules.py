@@ -17,10 +17,10 @@ _SENDABLE = (FunctionType, ModuleType, type, int, float, str, bytes, bool, type(
 
 
 def reduce_by_value(pickler: BasePickler, module: ModuleType) -> Any:
-    """Reduce a module to its namespace and whatever in it can be sent.
+    """Reduce a module to its namespace and those of its contents that can be sent.
 
-    The main module comes without contents: functions bring the names that they use, and
-    all of a program would be too much to send for a mention of it.
+    The main module is sent without contents: functions bring the names that they use, and a mere
+    mention of the module should not send the whole program.
     """
     names = vars(module)
     scope = scope_of(names)
@@ -40,7 +40,7 @@ def _public(names: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _can_be_sent(value: Any) -> bool:
-    """Return whether `value` can be sent; what cannot must not hold up the rest."""
+    """Return whether `value` can be sent; those that cannot are left out of the module."""
     # Not isinstance: proxies may fail when asked.
     if issubclass(type(value), _SENDABLE):
         return True

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ._origins import Scope
     from ._picklers import BasePickler, Needs
 
-#: These have tokens or names of their own, or cannot be told from their equals.
+#: Types whose objects have tokens or names of their own, or cannot be told from equal ones.
 _OTHERS = (FunctionType, ModuleType, LruType, type, int, float, complex, str, bytes, type(None))
 
-#: Pickle asks no reducer for these; they are found by `persistent_id`.
+#: Types for which pickle does not call a reducer; `persistent_id` finds their objects.
 _CONTAINERS = frozenset({list, dict, set, bytearray})
 
 #: A container with more items is pickled by itself if it holds nothing but atoms.
@@ -48,10 +48,10 @@ class NamedValues:
         return any(container.pickler is not None for container in self.containers.values())
 
     def add(self, scope: Scope, name: str, names: dict[str, Any]) -> None:
-        """Add what a name of a scope is bound to, if it has an identity to keep.
+        """Add the value of a name of a scope, if its identity may matter.
 
-        Of several names of one object the first counts. Receivers know it by the one that they
-        were sent it with, so names that have been sent come first.
+        Of several names of one object the first that is added counts. Receivers know an object by
+        the name under which it was sent, so names that have been sent are to be added first.
         """
         value = names.get(name)
         if type(value) in _CONTAINERS:
@@ -68,10 +68,10 @@ class NamedValues:
 
 
 def named_with(needs: Needs) -> NamedValues:
-    """Return what the receiver of some needs knows by name, or will know.
+    """Return the objects that the receiver of some needs knows by name, or may know later.
 
-    From earlier messages, from this one, or from later ones: an object that is reached through
-    another one today may be called by its name tomorrow.
+    It knows them from earlier messages, from this one, or from later ones: an object that is part
+    of another one in this message may be used by its name in the next.
     """
     found = NamedValues()
     scopes: dict[str, dict[str, Any]] = {}
@@ -105,7 +105,7 @@ def has_identity(value: Any) -> bool:
 
 
 class _Container:
-    """Stands for a named list, dict, set or bytearray wherever that occurs in a pickle."""
+    """Is pickled in place of a named list, dict, set or bytearray, wherever that occurs."""
 
     __slots__ = ("_name", "_names", "_scope", "_value", "pickler")
 
@@ -125,15 +125,16 @@ class _Container:
                 return resolve_name, (self._scope, self._name)
         name = (self._scope.key, self._name, version)
         if type(value) is bytearray or (len(value) > _MANY and _holds_atoms(value)):
-            # Not item by item, each of which would be looked up in vain.
+            # In one piece: otherwise `persistent_id` would be called in vain for each item.
             return recall_whole, (*name, _pickle.dumps(value, 5))
         return recall, (*name, type(value), ()), (None, *_items_of(value), None), None, None, fill
 
 
 class _OfClass:
-    """Stands for a container of a class, which has it before the items are unpickled.
+    """Is pickled in place of a container that is an attribute of a class.
 
-    Code that makes these may look for them there: a ``__new__`` that keeps what it has made.
+    The class gets the container before the items are unpickled, since the code that makes these
+    may use it: a ``__new__`` that keeps its instances there.
     """
 
     __slots__ = ("_kind", "_name", "_value", "pickler")
@@ -181,7 +182,7 @@ def _persistent_id(pickler: BasePickler, obj: Any) -> _Container | _OfClass | No
 
 
 class Unpickler(_pickle.Unpickler):
-    """Unpickle what such a pickler has written."""
+    """Unpickles what a pickler of `looking_for_containers` has written."""
 
     def persistent_load(self, pid: Any) -> Any:
         """Return the container, which was unpickled in place of its id."""
@@ -189,7 +190,7 @@ class Unpickler(_pickle.Unpickler):
 
 
 def loading(data: bytes, buffers: int) -> bytes:
-    """Return a plain pickle of what such a pickler has written."""
+    """Return a plain pickle that calls `load` with what such a pickler has written."""
     return b"".join(
         [
             b"\x80\x05cpool._pickling._named\nload\n(",
@@ -206,7 +207,7 @@ def load(data: bytes, *buffers: Any) -> Any:
 
 
 def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names: Any) -> Any:
-    """Reduce an instance to its name and, for who does not have it, itself."""
+    """Reduce an instance to its name and, for a receiver that lacks it, its contents."""
     if not pickler.inline:
         pickler.require_names(scope, names, [name])  # a prelude brings it
         return resolve_name, (scope, name)
@@ -217,8 +218,8 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
         if home is not None:
             reduced = (attribute_of, home)
     if isinstance(reduced, str):
-        # It pickles as its name. That can be imported (`math.sqrt`, `numpy.sin`), unless its class
-        # travels by value: then the object has to be made once where the name comes from.
+        # It pickles as a name, which can be imported (`math.sqrt`, `numpy.sin`) unless the class
+        # travels by value: then the receiver has to make the object, once.
         if importable(type(obj).__module__):
             return reduced
         reduced = reduce_by_state(obj)
@@ -268,7 +269,7 @@ def _received(key: str, name: str, version: int) -> Any:
 
 
 def make_attribute(kind: type, name: str, container: Callable[[], Any]) -> Any:
-    """Return a new container, which the class has from now on if it had none of this name."""
+    """Return a new container; set it as the attribute of the class unless that has one."""
     made = container()
     _fresh[id(made)] = made
     if name not in vars(kind):
@@ -277,7 +278,7 @@ def make_attribute(kind: type, name: str, container: Callable[[], Any]) -> Any:
 
 
 def fill(obj: Any, content: tuple[Any, ...]) -> None:
-    """Give a new object its contents; leave one that was there as it is."""
+    """Give a new object its contents; leave one that was received earlier as it is."""
     if _fresh.pop(id(obj), None) is not obj:
         return
     make_empty(obj)
@@ -304,9 +305,10 @@ def _extend(obj: Any, items: Iterable[Any]) -> None:
 
 
 def _set_state(obj: Any, state: Any) -> None:
-    """Do as unpickling does, without asking an object that has nothing yet.
+    """Set the state as unpickling does, but without looking up attributes of the object.
 
-    One that hands attributes on to what it stands for would look for that without end.
+    A ``__getattr__`` that forwards to a wrapped object would look for that object without end,
+    while the instance is still empty.
     """
     if hasattr(type(obj), "__setstate__"):
         obj.__setstate__(state)
@@ -317,5 +319,5 @@ def _set_state(obj: Any, state: Any) -> None:
     if state:
         obj.__dict__.update(state)
     for name, value in (slots or {}).items():
-        # Whatever its class says of later changes.
+        # Without a `__setattr__` of its class.
         object.__setattr__(obj, name, value)

@@ -58,16 +58,17 @@ def global_names(code: CodeType) -> tuple[str, ...]:
     return found
 
 
-#: Words by which code may mean globals that it does not name; see `_meant`. As global names,
-#: these look into globals as a whole;
+# Words in code that may use globals without naming them; see `_meant`.
+
+#: As global names, these look into globals as a whole.
 LOOKING = frozenset({"eval", "exec", "globals"})
-#: these if they are about a module (``vars(m)``, ``m.__dict__``),
+#: These look into the globals of a module (``vars(m)``, ``m.__dict__``), if the code has one, ...
 LOOKING_INTO = frozenset({"vars", "__dict__"})
-#: which code has that mentions one of these;
+#: ... which code may have that mentions one of these.
 MODULES = frozenset({"__import__", "__main__", "import_module", "modules"})
-#: these look into globals as attributes, too;
+#: These look into globals as a whole as global names and as attributes.
 LOOKING_ANYHOW = frozenset({"__globals__", "f_globals", "get_type_hints"})
-#: methods of this name evaluate strings.
+#: Methods of these names evaluate strings.
 EVALUATING = frozenset({"eval", "query"})
 
 _OPEN = LOOKING | LOOKING_ANYHOW | EVALUATING

@@ -1,4 +1,4 @@
-"""What definitions need besides themselves, as far as functions and classes tell."""
+"""Find the definitions and globals that other definitions use, without pickling them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,29 @@ if TYPE_CHECKING:
 
     from ._picklers import Needs
 
-#: In the place of a name: all names of a scope that are small. See `_meant`, which is imported only
-#: if code has a word that asks for it.
+#: In place of a name: all names of a scope whose values are small. See `_meant`, which is imported
+#: only if code contains a word that may mean them.
 ALL_NAMES = "*"
 
-#: How long a container may be for the classes of its items to be looked for.
+#: Containers with more items are not searched for the classes of their items.
 _LOOKED_THROUGH = 256
 
 
 def explore(needs: Needs, meant: bool = True) -> Needs:
-    """Return `needs` and what follows from them, as far as functions and classes tell.
+    """Return `needs` and all that these use in turn, as far as functions and classes show.
 
-    With `meant`, that is also what they may mean without naming it.
+    Pickling would find the same, but by recursion: a chain of a few hundred functions would
+    exceed the recursion limit.
 
-    Pickling would find the same, but one inside the other: a chain of a few hundred
-    functions would exceed the recursion limit.
+    Parameters
+    ----------
+    needs : dict
+    meant : bool
+        Whether to include globals that they may use without naming them, see `_meant`.
+
+    Returns
+    -------
+    dict
     """
     found: Needs = {}
     pending = list(needs.items())
@@ -90,9 +98,9 @@ def _names_used(part: Any, meant: bool) -> Iterator[tuple[Any, Any]]:
 
 
 def _names_beside(func: FunctionType) -> Iterator[str]:
-    """Yield the globals that are functions with a variable in common with `func`.
+    """Yield the names of global functions that have a closure variable in common with `func`.
 
-    Only what is pickled together shares a cell: ``increase, value = make_counter()``.
+    They have to be pickled together to share the cell: ``increase, value = make_counter()``.
     """
     cells = set(map(id, func.__closure__ or ()))
     for name, value in list(func.__globals__.items()):
@@ -137,9 +145,9 @@ def _definitions_in(value: Any, seen: set[int]) -> Iterator[Any]:
 
 
 def names_in_use(names: dict[str, Any]) -> Iterator[str]:
-    """Yield the names that the functions and classes of a scope use, whichever of them are sent.
+    """Yield the names that any function or class of a scope uses, whether or not that is sent.
 
-    Others, as that of a loop's variable, are bound anew all the time, and no task asks for them.
+    Other names, such as the variable of a loop, are bound anew often, and no task uses them.
     """
     for value in list(names.values()):
         if issubclass(type(value), type):
@@ -166,7 +174,7 @@ def _names_in(value: Any, names: dict[str, Any]) -> tuple[str, ...]:
 
 
 def is_plain(value: Any) -> bool:
-    """Return whether no code of the program's runs when `value` is unpickled, as far as is seen."""
+    """Return whether unpickling `value` runs no code of the program's, by its first items."""
     kind = type(value)
     return is_named(kind) and (kind not in _CONTAINERS or all(map(is_named, _kinds_in(value))))
 

@@ -1,9 +1,9 @@
 """Definitions that go before a message.
 
-A prelude holds what a message mentions by token or by name of a scope: functions and
-classes that travel by value, the globals that they use, and so on from there. It is one
-pickle, so that what is shared among all this arrives shared. It is used again as long as
-nothing in it has been replaced, and a worker that has entered it once skips it.
+A prelude holds the definitions that a message refers to by token or by name of a scope: functions
+and classes that travel by value, the globals that they use, and so on. It is one pickle, so that
+objects which several of them have in common stay one. It is used again as long as nothing in it
+has been replaced, and a worker that has entered it once skips it.
 
 On the wire a prelude is a few instructions at the beginning of the pickle: call `enter`
 with the bytes, and leave what it returns on the stack, below the message. So a message stays a
@@ -51,14 +51,14 @@ class Prelude:
     identity : bytes
         Unique among all processes.
     prefix : bytes
-        What a message begins with.
+        The beginning of each message that has this prelude.
     buffers : list of memoryview
-        Come before those of the message. If there is much of it, the pickle itself is the
-        first: it would be copied into each message otherwise.
+        Come before those of the message. A large prelude is itself the first of them: otherwise
+        it would be copied into each message.
     sharing : Sharing or None
-        What became of shared memory; None: all was copied, whatever the receiver has.
+        How arrays on shared memory were sent; None: as copies, to any receiver.
     nbytes : int
-        What it takes to keep it.
+        Bytes of memory that it takes while it is kept.
     """
 
     __slots__ = (
@@ -89,12 +89,12 @@ class Prelude:
         self.prefix = _call(self.identity, lasting, gone, inline, len(self.buffers))
 
     def watch(self, over: Callable[[], None]) -> None:
-        """Watch what it was made of; `over` is called when something of that has died."""
+        """Watch the values that it was made of; `over` is called when one of them is freed."""
         if self._notes is not None:
             self._watch = Watch(self._notes.values(), over, self._notes.functions())
 
     def let_go(self) -> None:
-        """Hold nothing that it was made of: there is nobody who has got it."""
+        """Drop the values that it was made of: no worker that has received it is left."""
         if self._notes is not None:
             for key, name in self._notes.names():
                 versions_of(key).forget(name)
@@ -109,7 +109,7 @@ class Prelude:
             return False
 
     def suits(self, inherited: int | None) -> bool:
-        """Return whether a receiver that has `inherited` is to have this one."""
+        """Return whether it may be sent to a receiver that has inherited numbers below this."""
         return self.sharing is None or self.sharing.suits(inherited)
 
     def before(
@@ -155,8 +155,8 @@ def _new_identity() -> bytes:
 def _call(identity: bytes, lasting: bool, gone: bytes, data: bytes | None, buffers: int) -> bytes:
     """Return pickle instructions that call `enter`.
 
-    Without `data`, the first of the buffers is what `enter` gets for it. Nothing is memoized, so
-    the memo of the body that follows begins at zero.
+    If `data` is None, `enter` gets the first of the buffers instead. Nothing is memoized, so the
+    memo of the body that follows begins at zero.
     """
     parts = [
         b"\x80\x05cpool._pickling._preludes\nenter\n(",
@@ -174,28 +174,29 @@ def _call(identity: bytes, lasting: bool, gone: bytes, data: bytes | None, buffe
 
 _known = Kept(_KEPT)
 
-#: The identities of large preludes that are of no more use: workers shall not keep what
-#: came with them either. Each new prelude tells; with so many, every worker gets to hear it.
+#: The identities of large preludes that are not used any more, the latest ones: each new prelude
+#: tells them to workers, so that these drop what came with them.
 _gone: deque[bytes] = deque(maxlen=16)
 
 
 def prelude_for(needs: Needs, up: bool, inherited: int | None = None) -> Prelude:
-    """Return a prelude that defines what is needed, made now or before.
+    """Return a prelude that defines what is needed: a kept one, or a new one.
 
     Parameters
     ----------
     needs : dict
     up : bool
+        Whether it goes to the parent; then it is always new.
     inherited : int, optional
         As for `_encoding.dumps_to_worker`.
     """
     if up:
         return _make(needs, True, None)
-    # With what they are: another module may have the same name by now.
+    # With the ids of the objects: another module may have the same name by now.
     key = frozenset(zip(needs, map(id, needs.values()), strict=True))
     prelude: Prelude | None = _known.get(key)
     if prelude is None or not prelude.is_current() or not prelude.suits(inherited):
-        sweep()  # first: there may be room for only one of them
+        sweep()  # first drop the old one: there may not be memory for both
         prelude = _make(needs, False, inherited)
         _watch(key, prelude)
         _known.put(key, prelude)
@@ -203,7 +204,7 @@ def prelude_for(needs: Needs, up: bool, inherited: int | None = None) -> Prelude
 
 
 def _watch(key: frozenset[Any], prelude: Prelude) -> None:
-    """Let go of a large prelude as soon as something that it was made of dies."""
+    """Have a large prelude dropped as soon as a value that it was made of is freed."""
     if prelude.nbytes < LARGE:
         prelude.watch(lambda: None)
         return
@@ -216,7 +217,7 @@ def _watch(key: frozenset[Any], prelude: Prelude) -> None:
     _references[prelude.identity] = reference
 
 
-#: To large preludes, by identity.
+#: Weak references to large preludes, by identity.
 _references: dict[bytes, Any] = {}
 
 
@@ -236,23 +237,22 @@ _names_looked_up = 0
 def prelude_for_name(scope_key: str, names: dict[str, Any], name: str) -> Prelude:
     """Return a prelude that defines a name which a worker has looked up."""
     global _names_looked_up
-    prelude = prelude_for({(scope_key, name): names}, False, 0)  # shares what has a name of its own
+    prelude = prelude_for({(scope_key, name): names}, False, 0)  # 0: shares only named memory
     known = _looked_up.setdefault(scope_key, {})
     large = prelude.nbytes >= LARGE
     if known.get(name) is not large:
         known[name] = large
-        _names_looked_up += 1  # functions that were sent before said nothing of it
+        _names_looked_up += 1  # preludes made before lack it, and are not current any more
     return prelude
 
 
 def _add_looked_up(needs: Needs) -> list[Any]:
-    """Add names that workers have looked up, where other names of the scope are needed.
+    """Add names that workers have looked up, for scopes of which other names are needed.
 
     Returns
     -------
     list
-        In place of those that are large, which a function must not bring: that they have
-        changed.
+        An `_Outdated` for each name with a large value, which a function must not bring.
     """
     outdated: list[Any] = []
     scopes = {key[0]: names for key, names in needs.items() if isinstance(key, tuple)}
@@ -268,7 +268,7 @@ def _add_looked_up(needs: Needs) -> list[Any]:
 
 
 class _Outdated:
-    """Tells that a name has been bound anew, if it has."""
+    """Tells the receiver the version of a name, so that it drops an older value."""
 
     __slots__ = ("key", "name", "names")
 
@@ -293,7 +293,7 @@ def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
     except REFUSALS:
         if up:
             raise
-        # Perhaps of something that was only to come along.
+        # Perhaps because of a global that the functions do not name and may not use.
         return make(False)
 
 
@@ -323,7 +323,7 @@ def _pickle_needs(
     pickler.notes = notes
     pickler.named = named.instances
     pickler.containers = named.containers
-    # Also where all of it is copied: then that is noted.
+    # Also if nothing is shared: it notes whether something could have been.
     sharing = None if up else Sharing(inherited)
     pickler.sharing = sharing
     pickler.throughout = True
@@ -356,8 +356,8 @@ def _in_order(
 ) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
     """Return what is to be pickled for some needs, in the order in which it has to arrive.
 
-    Definitions first: the data may need them while it is being unpickled. What may run code of the
-    program's comes last: that is to find all else.
+    Definitions come first, since unpickling the data may need them. Data whose unpickling may run
+    code of the program's comes last, so that this code finds everything else.
     """
     definitions: list[Any] = []
     simple: list[Any] = []
@@ -386,7 +386,7 @@ class _Binding:
 
     def __init__(self, scope: Any, name: str, version: int, value: Any, up: bool) -> None:
         self._scope = scope
-        #: A module that has it, too, and the name that it has there.
+        #: A module that has the value too, and its name there; see `_homes`.
         self.home = None if up or not has_identity(value) else home_of(name, value)
         self.name = name
         self.version = version
@@ -411,7 +411,7 @@ def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
         return what
     scope_key, name = key
     if up and is_from_above(scope_key, name):
-        return None  # the parent had it first
+        return None  # it came from the parent
     if name == ALL_NAMES:
         notes.add_all_names(what)
         return None
@@ -427,14 +427,14 @@ def _value(item: Any) -> Any:
 
 
 def _arrivals(*groups: list[Any]) -> list[Any]:
-    """Return what tells a receiver of modules that objects of this prelude belong to as well."""
+    """Return the `_Arrival` of the values that modules have too, in a list, if there are any."""
     items = [item for group in groups for item in group if type(item) is _Binding]
     places = {item.key: item.home for item in items if item.home is not None}
     return [_Arrival(places)] if places else []
 
 
 class _Arrival:
-    """Stands before everything that might import modules."""
+    """Tells the receiver which modules have which values, before anything may import them."""
 
     __slots__ = ("_places",)
 
@@ -448,20 +448,20 @@ class _Arrival:
 # ---------------------------------------------------------------- entering
 
 
-#: Preludes that this process has entered, with the objects that must not go before them.
+#: Preludes that this process has entered, with their objects, which it keeps alive.
 _entered: dict[bytes, list[Any]] = {}
 
 
 def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any) -> list[Any]:
-    """Define what a prelude defines, unless that has been done; return what it holds.
+    """Unpickle the definitions of a prelude, unless that has been done; return its objects.
 
     Parameters
     ----------
     identity : bytes
     lasting : bool
-        Whether the prelude may come again. One from a worker does not.
+        Whether the prelude may come again, which one from a worker never does.
     gone : bytes
-        Identities of others, which will not come again.
+        Identities of preludes that will not come again.
     data : bytes-like
         The definitions.
     *buffers : bytes-like

@@ -1,14 +1,14 @@
-"""Arrays on memory that processes share: what a task writes there, the program is to see.
+"""Arrays on memory that processes share, so that the program sees what tasks write there.
 
-A fork has such memory in common with the program: a view of a `RawArray`, of a block of
+A forked process shares such memory with the program: a view of a `RawArray`, of a block of
 `multiprocessing.shared_memory`, of an anonymous `mmap`, a `numpy.memmap` that is written to.
-A pickle of the bytes would be a copy, and what tasks write would be lost without a word. So
-what a fork would have inherited, globals above all, shares it here too:
+A pickle of the bytes would be a copy, and what tasks write would be lost silently. So arrays that
+a forked process would have inherited, globals above all, share the memory here too:
 
 * Memory that has a name in the file system is opened again by that name.
-* What has none gets a number, under which workers forked from now on have it.
+* An array on other memory gets a number, under which workers that are forked later have it.
 
-Arguments of tasks are copies, as everywhere.
+Arguments of tasks are always copies.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     Identity = tuple[int, int]
 
-#: Ask for a number for everything that has no name.
+#: As `inherited`: all arrays on memory without a name get a number.
 ALL = sys.maxsize
 
-#: How many objects are looked through for the one that owns an array's memory.
+#: Bases of an array that are followed to find the owner of its memory, at most.
 _DEPTH = 32
 
-#: What owns memory of its own, which nobody shares.
+#: Types of owners whose memory no other process shares.
 _PLAIN = frozenset({("array", "array"), ("builtins", "bytearray"), ("builtins", "bytes")})
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -46,9 +46,9 @@ class Inheriting(Encoded):
     Attributes
     ----------
     inherits : int
-        Those numbered below.
+        The receiver must have inherited all arrays with lower numbers.
     held : list
-        The arrays: who forks next must have them.
+        The arrays. Kept alive here, so that workers which are forked for it inherit them.
     """
 
     __slots__ = ("held", "inherits")
@@ -60,31 +60,31 @@ class Inheriting(Encoded):
 
 
 def inherits(encoded: Encoded) -> int:
-    """Return below which number the receiver of a message must have inherited everything."""
+    """Return the number below which the receiver must have inherited all arrays."""
     return getattr(encoded, "inherits", 0)
 
 
 class Sharing:
-    """What becomes of shared memory in one pickle.
+    """Decides how arrays on shared memory are sent in one pickle, and notes it.
 
     Parameters
     ----------
     inherited : int or None
-        The receiver has what is numbered below. What has a higher number, and no name, is copied;
-        everything is if this is None.
+        The receiver has inherited the arrays with lower numbers. Others are copied, unless their
+        memory has a name. If None, all are copied.
     named : bool
         Whether memory may be opened by its name.
 
     Attributes
     ----------
     inherits : int
-        The receiver must have what is numbered below.
+        The receiver must have inherited the arrays with lower numbers.
     held : list
-        What was written as a number.
+        The arrays that were written as numbers.
     names : list
-        What was written as a name: path, and the identity of the file.
+        For memory that was written as a name: the path, and the identity of the file.
     copied : bool
-        Whether anything was copied that a receiver of more could share.
+        Whether an array was copied that a receiver with a higher `inherited` could share.
     """
 
     __slots__ = ("copied", "held", "inherited", "inherits", "named", "names")
@@ -106,7 +106,7 @@ class Sharing:
         return self.inherits <= inherited and not (self.copied and inherited > self.inherited)
 
     def standing(self) -> list[bool]:
-        """Return of each name whether it is still that of the file that was meant."""
+        """Return for each name whether it is still that of the same file."""
         return [_identity(path) == identity for path, identity in self.names]
 
     def reduce(self, obj: Any) -> Any:
@@ -132,7 +132,7 @@ class Sharing:
 
 
 class _Shared:
-    """Stand for a value for which the pickler would ask only in a global."""
+    """Is pickled in place of a captured array, which the pickler shares only in globals."""
 
     __slots__ = ("_reduced",)
 
@@ -146,7 +146,7 @@ class _Shared:
 def captured(pickler: BasePickler, value: Any) -> Any:
     """Return what is to be pickled for a variable that a function has captured."""
     if pickler.sharing is None or pickler.throughout or not is_array(value):
-        return value  # in a global it is asked for in any case
+        return value  # `throughout`: the pickler itself asks `sharing` for each array
     reduced = pickler.sharing.reduce(value)
     return value if reduced is NotImplemented else _Shared(reduced)
 
@@ -160,12 +160,12 @@ def is_array(value: Any) -> bool:
 # ---------------------------------------------------------------- numbers
 
 
-#: One that a finalizer can take which runs while its thread holds it.
+#: Reentrant: a finalizer may need it that runs while its own thread holds it.
 _lock = RLock()
 _next = 1
-#: By id: number, and what says that the id is still that of the same array.
+#: By id: the number, and a reference to the array, to see that the id is still its own.
 _numbers: dict[int, tuple[int, ref[Any]]] = {}
-#: In workers that were forked from the program: what they have inherited.
+#: In workers that were forked from the program: the arrays that they have inherited, by number.
 _inherited: dict[int, Any] = {}
 
 
@@ -190,7 +190,7 @@ def _forget(key: int, dead: object) -> None:
 
 
 def upcoming() -> int:
-    """Return the next number: a fork has what is numbered below."""
+    """Return the next number: a fork inherits the arrays with lower ones."""
     with _lock:
         return _next
 
@@ -203,7 +203,7 @@ def number_globals() -> None:
 
 
 def keep_inherited() -> None:
-    """Keep what has a number, in a process that was forked to fork workers."""
+    """Keep the arrays that have numbers, in a process that was forked to fork workers."""
     for number, reference in list(_numbers.values()):
         array = reference()
         if array is not None:
@@ -252,7 +252,7 @@ class _Place:
 
 
 def _place_of(array: Any) -> _Place | None:
-    """Return where an array lies, if others may see what is written there."""
+    """Return where an array lies, if it lies on memory that other processes may share."""
     if not is_array(array) or not array.nbytes or _is_ordinary(array):
         return None
     address = array.__array_interface__["data"][0]
@@ -268,7 +268,7 @@ def _place_of(array: Any) -> _Place | None:
     identity = os.makedev(*(int(part, 16) for part in device.split(b":"))), int(inode)
     path = os.fsdecode(name) if begin <= low and high <= end else ""
     if path.startswith("/dev/") and not path.startswith("/dev/shm/") and "(deleted)" not in path:
-        return None  # a device: who maps it knows what for
+        return None  # the memory of a device, which is not opened again
     if _identity(path) != identity or not os.access(path, os.R_OK | os.W_OK):
         path = ""
     return _Place(path, identity, int(offset, 16) + low - begin, high - low, address - low)
@@ -287,12 +287,12 @@ def _is_ordinary(array: Any) -> bool:
         else:
             break
     kind = type(found)
-    # What the store maps shared is private as soon as it is sent.
+    # Blocks that the store maps shared become private as soon as they are sent.
     return kind.__module__ == "store._mappings" or (kind.__module__, kind.__qualname__) in _PLAIN
 
 
 def _mapping_at(address: int) -> Any:
-    """Return what the kernel says of the mapping that has an address, or None."""
+    """Return the fields of ``/proc/self/maps`` for the mapping of an address, or None."""
     try:
         with open("/proc/self/maps", "rb") as lines:
             for line in lines:
@@ -302,7 +302,7 @@ def _mapping_at(address: int) -> Any:
                     path = name[0] if name else b""
                     return int(begin, 16), int(end, 16), flags, offset, device, inode, path
     except OSError:
-        pass  # no such file in this container: nobody can tell
+        pass  # no such file in this container: taken for private memory
     return None
 
 
@@ -350,7 +350,7 @@ def reopen(
     Raises
     ------
     FileNotFoundError
-        If it does not bear that name any more.
+        If another file has that name by now.
     """
     import mmap
 

@@ -1,4 +1,4 @@
-"""What Ray has and this package has not: said where it is asked for, with what to do instead."""
+"""Modules of Ray's that this package lacks: errors that say what to do instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give work to a fixed set of actors, one item each at a time."""
+"""Give work to a set of actors, one item at a time to each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ActorPool:
-    """Hand values to whichever actor of a list is free.
+    """Passes values to the actors of a list, each to one that is free.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class ActorPool:
         for value in values:
             self.submit(fn, value)
 
-        # The work has begun when `map` returns, not when somebody asks for the first result.
+        # A function of its own: as a generator, `map` would begin only with the first `next`.
         def results() -> Iterator[Any]:
             while self.has_next():
                 yield take()
@@ -74,8 +74,8 @@ class ActorPool:
         return results()
 
     def _discard(self) -> None:
-        # What an earlier, abandoned `map` left is waited for and thrown away, as by the
-        # `map_unordered` of Ray, whose `map` does not wait.
+        # As in Ray's `map_unordered` (its `map` does not wait): wait for the results that an
+        # abandoned `map` has left, and drop them.
         while self.has_next():
             try:
                 self.get_next_unordered()
@@ -83,7 +83,7 @@ class ActorPool:
                 continue
 
     def submit(self, fn: Callable[[ActorHandle, Any], ObjectRef], value: Any) -> None:
-        """Have a free actor do ``fn(actor, value)``, now or when there is one."""
+        """Call ``fn(actor, value)`` with a free actor, at once or as soon as there is one."""
         if self._idle:
             self._start(self._idle.pop(), fn, value)
         else:
@@ -122,7 +122,7 @@ class ActorPool:
         """
         if not self.has_next():
             raise StopIteration("there are no more results")
-        # Taken by `get_next_unordered` meanwhile.
+        # Skip results that `get_next_unordered` has taken.
         while self._next_return not in self._refs:
             self._next_return += 1
         ref = self._refs[self._next_return]
@@ -136,7 +136,7 @@ class ActorPool:
     def get_next_unordered(
         self, timeout: float | None = None, ignore_if_timedout: bool = False
     ) -> Any:
-        """Return whichever result comes first; raises as `get_next`, and drops none."""
+        """Return the result that comes first; raise what `get_next` raises, and drop no result."""
         if not self.has_next():
             raise StopIteration("there are no more results")
         ready, _ = wait(list(self._running), timeout=timeout)

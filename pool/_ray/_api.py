@@ -1,8 +1,6 @@
-"""Ray's functions: start and stop the runtime, run and call, put, get and wait."""
+"""Ray's functions: make tasks and actors, put, get and wait, cancel and kill."""
 
 from __future__ import annotations
-
-import os
 
 from pool._objects import _home
 from pool._objects._home import current
@@ -13,182 +11,26 @@ from pool._ray import _kinds
 from pool._ray._classes import ActorClass, ActorHandle
 from pool._ray._functions import RemoteFunction
 from pool._ray._generators import ObjectRefGenerator
-from pool._ray._options import amount_of, others_of, text_of
+from pool._ray._lifetime import is_program
+from pool._ray._options import text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-#: Arguments of Ray's `init` that set up a cluster, and change nothing here.
-_NO_EFFECT = frozenset(
-    {
-        "cgroup_path", "configure_logging", "dashboard_host", "dashboard_port",
-        "enable_resource_isolation", "include_dashboard", "labels", "logging_config",
-        "logging_format", "logging_level", "object_spilling_directory", "object_store_memory",
-        "proxy_server_url", "system_reserved_cpu", "system_reserved_memory",
-        "_driver_object_store_memory", "_enable_object_reconstruction", "_memory",
-        "_metrics_export_port", "_node_ip_address", "_node_name", "_plasma_directory",
-        "_redis_password", "_redis_username", "_system_config", "_temp_dir",
-    }
-)  # fmt: skip
-
-#: Those that may be given as what they are without; and what to do instead.
-_ONLY_EMPTY = {
-    "job_config": "there are no jobs beside this program",
-    "local_mode": "call the function itself, f._function(...), to run it here",
-    "runtime_env": "workers have the packages, sys.path, folder and environment of the program; "
-    "give tasks and actors env_vars by .options(runtime_env=...)",
-}
-
-
-def init(
-    address: str | None = None,
-    *,
-    num_cpus: int | None = None,
-    num_gpus: int | None = None,
-    resources: dict[str, float] | None = None,
-    ignore_reinit_error: bool = False,
-    namespace: str | None = None,
-    log_to_driver: bool | None = True,
-    **others: Any,
-) -> dict[str, Any]:
-    """Start the runtime; not needed, since the first use does.
-
-    Parameters
-    ----------
-    address : str, optional
-        None, "auto" or "local": there is this machine only.
-    num_cpus, num_gpus : int, optional
-        How many there are. Without it: the CPUs that this process may use, the GPUs that
-        CUDA_VISIBLE_DEVICES names.
-    resources : dict, optional
-        Others, by name.
-    ignore_reinit_error : bool
-        Return quietly if it runs already.
-    namespace : str, optional
-        Of named actors. Without it: one of this program's own.
-    log_to_driver : bool, optional
-        Print here what tasks and actors print; None: as without it.
-    **others
-        ``include_dashboard``, ``logging_level`` and the like are taken and do nothing;
-        what nobody knows is refused.
-
-    Raises
-    ------
-    RuntimeError
-        If it runs already.
-    ValueError
-        If an argument is unknown, or `address` names a cluster.
-    """
-    if address not in (None, "auto", "local"):
-        raise ValueError(
-            f"address={address!r}: there is this machine only; use Ray itself on a cluster"
-        )
-    for name, value in others.items():
-        if name in _ONLY_EMPTY and value:
-            raise ValueError(f"init: argument {name!r} is not supported here: {_ONLY_EMPTY[name]}")
-        if name not in _NO_EFFECT and name not in _ONLY_EMPTY:
-            raise ValueError(f"init: unknown argument {name!r}")
-    with _home.starting():
-        running = is_initialized()
-        if not running:
-            _start(num_cpus, num_gpus, resources, namespace, log_to_driver in (None, True))
-    if running and not ignore_reinit_error:
-        raise RuntimeError(
-            "the runtime runs already (the first use starts it, and tasks and actors have that "
-            "of their program); call init() earlier, shutdown() before, or give "
-            "ignore_reinit_error=True"
-        )
-    return facts()
-
-
-def facts() -> dict[str, Any]:
-    """Return what `init` returns."""
-    from pool._ray._facts import RayContext, get_runtime_context
-
-    return RayContext(
-        node_ip_address="127.0.0.1",
-        address="local",
-        pid=os.getpid(),
-        node_id=get_runtime_context().get_node_id(),
-    )
-
-
-def _is_program(home: Any) -> bool:
-    return hasattr(home, "engine")
-
-
-def _usable() -> Any:
-    home: Any = _home.found()
-    if home is not None and _is_program(home) and not home.usable:
-        home.stop()
-        _home.move_out(home)
-        return None
-    return home
-
-
-def _start(
-    num_cpus: int | None = None,
-    num_gpus: int | None = None,
-    resources: dict[str, float] | None = None,
-    namespace: str | None = None,
-    log_to_driver: bool = True,
-) -> Any:
-    from pool._cpus import usable_cpus
-    from pool._runtime._runtime import Runtime
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    devices = [name.strip() for name in visible.split(",") if name.strip()]
-    if num_gpus is not None:
-        num_gpus = int(amount_of("num_gpus", num_gpus))
-        if devices and len(devices) < num_gpus:
-            raise ValueError(
-                f"num_gpus={num_gpus}, and CUDA_VISIBLE_DEVICES={visible!r} names {len(devices)}"
-            )
-        devices = devices[:num_gpus] or [str(index) for index in range(num_gpus)]
-    cpus = usable_cpus() if num_cpus is None else num_cpus
-    total = {"CPU": amount_of("num_cpus", cpus), **others_of(resources)}
-    if devices:
-        total["GPU"] = float(len(devices))
-    namespace = text_of("namespace", namespace)
-    if not namespace:
-        from pool._in_worker._context import context
-
-        # That of a detached actor, which is a program of its own.
-        namespace = context.namespace or os.urandom(8).hex()
-    runtime = Runtime(total, devices, namespace, log_to_driver)
-    _home.settle_in(runtime)
-    return runtime
-
-
-def shutdown() -> None:
-    """End all tasks and actors of this program, and wait until they are gone.
-
-    Detached actors go on. The next use starts anew.
-    """
-    home = _home.found()
-    if home is not None and _is_program(home):
-        home.stop()
-        _home.move_out(home)
-
-
-def is_initialized() -> bool:
-    """Return whether the runtime runs; in tasks and actors it does."""
-    return _home.borrows or _usable() is not None
-
 
 def remote(*args: Any, **given: Any) -> Any:
-    """Make a function run as tasks, or a class live as actors.
+    """Make calls of a function tasks, or instances of a class actors.
 
     Used as ``@remote`` or ``@remote(num_cpus=2, ...)``.
 
     Raises
     ------
     TypeError
-        If what is decorated is neither.
+        If the decorated object is neither a function nor a class.
     ValueError
-        It names the option that is unknown.
+        If an option is unknown or has a wrong value; names it.
     """
     if len(args) == 1 and not given:
         return _make(args[0], {})
@@ -216,12 +58,16 @@ def _make(definition: Any, given: dict[str, Any]) -> Any:
 
 
 def put(value: object) -> ObjectRef:
-    """Store a value, copied now, and return the reference to it.
+    """Store a copy of a value and return the reference to it.
+
+    Returns
+    -------
+    ObjectRef
 
     Raises
     ------
     TypeError
-        If it is a reference already.
+        If the value is a reference already.
     """
     if isinstance(value, ObjectRef):
         raise TypeError("put: this is a reference already; put the value, or a list with it")
@@ -234,19 +80,19 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     Parameters
     ----------
     object_refs : ObjectRef, or list of ObjectRef
-        Those of `store.put` are welcome, too.
+        References of `store.put` are accepted too.
     timeout : float, optional
         Seconds for all of them together.
 
     Raises
     ------
     GetTimeoutError
-        If one is not there in time.
+        If a value does not exist in time.
     ValueError, TypeError
         If it is neither a reference nor a list; if there is something else in the list.
     Exception
-        What the task raised, as soon as that is known, without waiting for the others: an
-        instance of its class and of `RayTaskError`.
+        What a task raised, as an instance of its class and of `RayTaskError`. Raised as soon as it
+        is known, without waiting for the others.
     """
     if isinstance(object_refs, ObjectRef):
         return _values([object_refs], timeout)[0]
@@ -288,14 +134,13 @@ def _values(refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
             raise GetTimeoutError(
                 f"{missing} of {len(refs)} objects were not there within {timeout} s; they go on"
             )
-        # An error is not held back by what is still missing.
-        found = failed
+        found = failed  # an error is raised without waiting for values that are missing
     try:
         return [value_of(*entry) for entry in found]
     except BaseException:
         for state, stored in found:
             if state == FAILED:
-                told(stored)  # the first is raised; this call was about all of them
+                told(stored)  # only the first is raised, but the program has asked for all
         raise
 
 
@@ -318,17 +163,17 @@ def wait(
     timeout: float | None = None,
     fetch_local: bool = True,
 ) -> tuple[list[ObjectRef], list[ObjectRef]]:
-    """Wait until some of the values are there.
+    """Wait until some of the values exist.
 
     Parameters
     ----------
     ray_waitables : list of ObjectRef or ObjectRefGenerator
-        A generator is ready when its next reference is, or its end.
-        Without duplicates; those that would be left are looked for only where it has to wait.
+        Without duplicates, which are looked for among all only if it has to wait. A generator is
+        ready when its next reference, or its end, is known.
     num_returns : int
-        How many to wait for.
+        The number of values to wait for.
     timeout : float, optional
-        Seconds; 0 only looks.
+        Seconds; 0: do not wait.
     fetch_local : bool
         No effect: everything is local.
 
@@ -350,14 +195,15 @@ def wait(
     try:
         taken = _there(object_refs, num_returns, timeout)
     except _NoRef:
-        # Met on the way, not looked for: a loop over what is left is to stay linear.
+        # Replaced only if one is met: programs wait in a loop over all that are left, and to look
+        # through the list each time would take quadratic time.
         promised = [_promised(ref) for ref in object_refs]
         taken = _there(promised, num_returns, timeout)
     ready = [object_refs[index] for index in taken]
     if len(ready) > 1 and len(set(ready)) != len(ready):
         raise ValueError(_TWICE)
     if len(taken) == 1:
-        # Copied in one piece, which is most of the work of a loop over very many.
+        # Copied as a whole: this is most of the work of a loop over very many references.
         rest = object_refs.copy()
         del rest[taken[0]]
         return ready, rest
@@ -371,7 +217,7 @@ def wait(
 
 
 def _promised(waitable: Any) -> Any:
-    """Return a reference of the runtime to wait for in place of something else."""
+    """Return the reference of the runtime to wait for in place of `waitable`."""
     if isinstance(waitable, ObjectRef):
         return waitable
     if isinstance(waitable, ObjectRefGenerator):
@@ -385,18 +231,18 @@ _TWICE = "wait: the same reference is in the list twice"
 
 
 class _NoRef(Exception):
-    """Say that there is something else in a list of references."""
+    """A list of references contains something else."""
 
 
 def _there(object_refs: list[ObjectRef], num_returns: int, timeout: float | None) -> list[int]:
-    """Wait; return the positions of those that are there, `num_returns` at most."""
+    """Wait; return the positions of references with values, `num_returns` at most."""
     if not isinstance(object_refs[0], ObjectRef):
         raise _NoRef
     home = object_refs[0]._home
     taken = _ready(home, object_refs, num_returns)
     if len(taken) < num_returns:
-        # Looked at as a whole only where it is waited for: programs wait in a loop over all
-        # that is left, which is to stay linear.
+        # The whole list is checked only if it has to wait: programs wait in a loop over all that
+        # are left, which would take quadratic time otherwise.
         for ref in object_refs:
             if not isinstance(ref, ObjectRef):
                 raise _NoRef
@@ -409,8 +255,8 @@ def _there(object_refs: list[ObjectRef], num_returns: int, timeout: float | None
 
 
 def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
-    """Return the positions of the first `number` references that are there."""
-    if not _is_program(home):
+    """Return the positions of the first `number` references that have values."""
+    if not is_program(home):
         for ref in refs:
             if not isinstance(ref, ObjectRef):
                 raise _NoRef
@@ -434,20 +280,20 @@ def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
     """Cancel a task, or a call of an actor; `get` raises `TaskCancelledError`.
 
-    What has not begun never runs. A running task gets a `KeyboardInterrupt`; should it
-    return a value all the same, `get` returns that. A running async method is cancelled as
+    A task or call that has not begun never runs. A running task gets a `KeyboardInterrupt`; if it
+    returns a value nevertheless, `get` returns that. A running async method is cancelled as
     asyncio does it; another method runs on, and may ask
     ``get_runtime_context().is_canceled()``. A generator ends; so does iterating over its
-    references, after one that raises. What is over stays as it is. Nothing is retried.
+    references, after one that raises. One that is over is not changed. Nothing is retried.
 
     Parameters
     ----------
     ray_waitable : ObjectRef or ObjectRefGenerator
-        Of its result.
+        A result of the task or call.
     force : bool
-        End the process of a running task instead.
+        End the process of a running task instead of interrupting it.
     recursive : bool
-        Cancel also what it has submitted, tasks and calls of actors.
+        Also cancel the tasks and calls that it has submitted.
 
     Raises
     ------
@@ -470,7 +316,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     ----------
     actor : ActorHandle
     no_restart : bool
-        False: as if it had crashed, so it may be started again.
+        False: treat it as crashed, so that it may be started again.
     """
     if not isinstance(actor, ActorHandle):
         raise ValueError(f"kill: the handle of an actor is expected, not {actor!r}")
@@ -480,10 +326,16 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """Return the handle of a named actor.
 
+    Parameters
+    ----------
+    name : str
+    namespace : str, optional
+        By default that of the program.
+
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is no actor of that name.
     """
     name = text_of("get_actor: name", name)
     if not name:
@@ -498,11 +350,6 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     return ActorHandle(ref)
 
 
-# A worker has set its own, which asks its runtime.
-if _home.starter is None:
-    _home.starter = _start
-
-
 # Where users find them.
-for _public in (init, shutdown, is_initialized, remote, put, get, wait, cancel, kill, get_actor):
+for _public in (remote, put, get, wait, cancel, kill, get_actor):
     _public.__module__ = "pool"

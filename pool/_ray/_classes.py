@@ -1,4 +1,4 @@
-"""Classes whose instances live in processes of their own, and the handles to these."""
+"""Actor classes, whose instances live in processes of their own, and handles to the instances."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BUILT_IN = {
 }
 
 
-#: Options of methods that a whole actor has, or nothing here.
+#: Options of methods that are refused, with what to do instead.
 _NOT_OF_METHODS = {
     "concurrency_group": "give max_concurrency for the whole actor",
     "max_task_retries": "give it for the whole actor",
@@ -59,7 +59,7 @@ def method(*args: Any, **given: Any) -> Any:
         If another option is given; it says what to do instead.
     """
     if len(args) == 1 and not given:
-        return args[0]  # without parentheses, as Ray takes it, too
+        return args[0]  # used without parentheses, which Ray allows too
     if args:
         raise TypeError("use @method(num_returns=...) with options by name")
     returns = _returns_of_method("method", given, None)
@@ -73,7 +73,7 @@ def method(*args: Any, **given: Any) -> Any:
 
 
 def _returns_of_method(title: str, given: dict[str, Any], default: Any) -> Any:
-    """Return the number of values that options of a method ask for; refuse others by name."""
+    """Return the number of values that options of a method ask for; raise for other options."""
     for name, value in given.items():
         if name in _NOT_OF_METHODS and value is not None:
             raise ValueError(
@@ -88,8 +88,8 @@ def _returns_of_method(title: str, given: dict[str, Any], default: Any) -> Any:
 class ActorClass:
     """A class decorated with ``remote``: ``C.remote(...)`` starts an actor.
 
-    Its attributes are those of the class: ``C.SIZE``, ``C.helper()`` for a static method, and
-    ``C.count += 1`` in the actor's own methods, whose class that is.
+    Its attributes are those of the class: ``C.SIZE``, ``C.helper()`` for a static method. In the
+    actor's own methods ``C.count += 1`` changes the attribute of their class.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class ActorClass:
     #: In annotations: ``ActorClass[Counter]``.
     __class_getitem__: Any = classmethod(GenericAlias)
 
-    # Names that the class behind it is not likely to have: theirs are this object's attributes.
+    # Private names, since all other names are looked up in the class that it stands for.
     __kind: type
     __given: dict[str, Any]
     __code: Code
@@ -111,7 +111,7 @@ class ActorClass:
         actor_options(given, code.title)
         self.__dict__.update(
             {name: getattr(kind, name) for name in _LIKE_ITS_CLASS},
-            # `inspect` looks through it; and a worker finds the class by it, see
+            # `inspect` follows it, and a worker finds the class by it, see
             # `pool._pickling._origins.is_wrapped`.
             __wrapped__=kind,
             _ActorClass__kind=kind,
@@ -131,14 +131,14 @@ class ActorClass:
         Parameters
         ----------
         *args, **kwargs
-            For the constructor; as those of a remote function.
+            For the constructor; treated as those of a remote function.
 
         Raises
         ------
         TypeError
             If the class does not take these arguments.
         ValueError
-            If its calls are to have an order, and it runs them side by side.
+            If calls are to stay in order and also to run side by side.
         """
         return self._start(self.__given, args, kwargs)
 
@@ -148,7 +148,7 @@ class ActorClass:
         if problem:
             raise misfit(title, problem)
         options = actor_options(given, title)
-        # As the class is now: a method may have been added, or replaced.
+        # Anew for each actor: methods of the class may have been added or replaced.
         options.facts = facts_of(self.__kind)
         if options.side_by_side > 1 and options.out_of_order is False:
             raise ValueError(
@@ -178,7 +178,7 @@ class ActorClass:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
-            # Protocols: of them this object has its own, or none.
+            # Special names: those of this object must not come from the class.
             raise AttributeError(f"{self!r} has no attribute {name!r}", name=name, obj=self)
         return getattr(self.__kind, name)
 
@@ -212,7 +212,7 @@ class ActorClass:
         return f"ActorClass({self.__code.title})"
 
 
-#: What an actor class has of the class that it stands for.
+#: Attributes that an actor class copies from the class that it stands for.
 _LIKE_ITS_CLASS = ("__doc__", "__module__", "__name__", "__qualname__")
 
 
@@ -229,12 +229,12 @@ class _Configured:
 
 
 def facts_of(kind: type) -> ActorFacts:
-    """Return what handles have to know of a class."""
+    """Return the facts about a class that its handles have to know."""
     methods: dict[str, tuple[Any, bool, Any]] = dict(BUILT_IN)
     is_async = False
     for name, function, definition in _kinds.methods_of(kind):
         if name in _OF_HANDLES:
-            continue  # asked of the handle: that is what it says of itself
+            continue  # the handle has an attribute of this name itself
         yields = _kinds.yields(function)
         is_async |= _kinds.is_async(function)
         returns = getattr(function, MARK, STREAM if yields else 1)
@@ -243,9 +243,9 @@ def facts_of(kind: type) -> ActorFacts:
 
 
 class ActorHandle:
-    """Call the methods of an actor: ``handle.method.remote(...)``.
+    """Refers to an actor and calls its methods: ``handle.method.remote(...)``.
 
-    Can be passed to tasks and to other actors. The actor ends when the last handle goes,
+    Can be passed to tasks and to other actors. The actor ends when its last handle is gone,
     unless it is detached.
     """
 
@@ -268,7 +268,7 @@ class ActorHandle:
             )
         found = ActorMethod(self._ref, name, known[0], known[2])
         if not name.startswith("__"):
-            # Kept: the next call finds it without coming here.
+            # Kept as an attribute, so that the next use does not call this method.
             self.__dict__[name] = found
         return found
 
@@ -316,10 +316,22 @@ class ActorMethod:
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method in the actor; return the reference to its value at once.
 
+        Parameters
+        ----------
+        *args, **kwargs
+            For the method; treated as those of a remote function.
+
+        Returns
+        -------
+        ObjectRef, list of ObjectRef, ObjectRefGenerator or None
+            By ``num_returns``.
+
         Raises
         ------
         TypeError
             If the method does not take these arguments.
+        PendingCallsLimitExceeded
+            If `max_pending_calls` of the actor are waiting already.
         """
         ref = self._ref
         signature = self._signature

@@ -21,7 +21,7 @@ def cluster_resources() -> dict[str, float]:
 
 
 def available_resources() -> dict[str, float]:
-    """Return what nobody holds at the moment."""
+    """Return by name how much of each resource is free now; without those of which none is."""
     return {name: amount for name, amount in current().facts()["free"].items() if amount}
 
 
@@ -55,7 +55,7 @@ def get_runtime_context() -> RuntimeContext:
 
 
 class RuntimeContext:
-    """Tell who runs here; made by `get_runtime_context`."""
+    """Tells which task, actor or program runs here; made by `get_runtime_context`."""
 
     @property
     def _context(self) -> Any:
@@ -97,7 +97,7 @@ class RuntimeContext:
         if host is None or host.is_task:
             raise RuntimeError("current_actor: this is not an actor")
         if host.detached:
-            # To its own program, it is one that is found by its name as in any other.
+            # A detached actor has a runtime of its own, which finds it by its name.
             found = current().find(host.name, self._context.namespace)
             if found is None:
                 raise RuntimeError("current_actor: nobody finds this actor by its name any more")
@@ -126,7 +126,7 @@ class RuntimeContext:
 
     @property
     def namespace(self) -> str:
-        """Of named actors."""
+        """The namespace of named actors."""
         return str(self._context.namespace or current().facts()["namespace"])
 
     def get_namespace(self) -> str:
@@ -134,7 +134,7 @@ class RuntimeContext:
         return self.namespace
 
     def get_assigned_resources(self) -> dict[str, float]:
-        """Return what this task or actor holds."""
+        """Return the resources that this task or actor holds, by name."""
         context = self._context
         if context.actor is not None:
             return dict(context.resources)
@@ -166,7 +166,7 @@ class RuntimeContext:
         return JobID(bytes.fromhex(self.get_job_id()))
 
     def get(self) -> dict[str, Any]:
-        """Return names by what they are of: the machine, the program, the task and the actor."""
+        """Return the names of the machine, program, namespace, task and actor that there are."""
         found = {
             "node_id": self.node_id,
             "job_id": self.job_id,
@@ -182,7 +182,7 @@ class RuntimeContext:
 
 
 class RayContext(dict):  # type: ignore[type-arg]  # `Any` is for type checkers only
-    """What `init` returns: facts by name; leaving it as a context ends the runtime."""
+    """Returned by `init`: facts by name. As a context manager it ends the runtime."""
 
     @property
     def address_info(self) -> dict[str, Any]:
@@ -196,8 +196,8 @@ class RayContext(dict):  # type: ignore[type-arg]  # `Any` is for type checkers 
 
     def disconnect(self) -> None:
         """End the runtime."""
-        # By name: it uses this module.
-        sys.modules["pool._ray._api"].shutdown()
+        # Found by name, since that module imports this one.
+        sys.modules["pool._ray._lifetime"].shutdown()
 
     def __enter__(self) -> Self:
         return self

@@ -52,8 +52,8 @@ class RemoteFunction:
         Parameters
         ----------
         *args, **kwargs
-            Copied now. An `ObjectRef` among them arrives as its value; one deeper inside
-            stays a reference.
+            Copied before this returns. An `ObjectRef` among them arrives as its value; one
+            deeper inside an argument stays a reference.
 
         Returns
         -------
@@ -76,7 +76,7 @@ class RemoteFunction:
 
     def _check(self, args: Any, kwargs: Any) -> None:
         if self._signature.problem(args, kwargs):
-            # As it is now: its code may have been replaced, as notebooks do that reload modules.
+            # Read anew: its code may have been replaced, by a notebook that reloads modules.
             self._signature = signature_of(self._function)
             problem = self._signature.problem(args, kwargs)
             if problem:
@@ -91,11 +91,11 @@ class RemoteFunction:
             It names the option that is unknown or has no such value.
         """
         if given.get("num_returns", 0) is None:
-            del given["num_returns"]  # as the function has it
+            del given["num_returns"]  # None: that of the function
         return _Configured(self, task_options({**self._given, **given}, self._code.title))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: graphs of calls are not here."""
+        """Refuse: graphs of calls are not supported."""
         raise NotImplementedError(
             f"{self._code.title}.bind: graphs are not supported; call .remote() with the "
             "references of the calls before"

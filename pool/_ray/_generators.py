@@ -1,4 +1,4 @@
-"""What `remote` returns: references, and those of a generator one after the other while it runs."""
+"""What `remote` returns: references; for a generator an iterator over references while it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ObjectRefGenerator:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._index = 0
-        #: What stands for the next value, and its number.
+        #: The number of the next value, and the object of `_moment` for it.
         self._next: tuple[int, ObjectRef | None] = (0, None)
 
     def __iter__(self) -> Iterator[ObjectRef]:
@@ -43,7 +43,7 @@ class ObjectRefGenerator:
         self._index += 1
 
     def completed(self) -> ObjectRef:
-        """Return a reference to None that is there when nothing more will be yielded."""
+        """Return a reference to None, which gets its value when nothing more will be yielded."""
         ref: ObjectRef = self._stream.moment(None)
         return ref
 
@@ -59,9 +59,9 @@ class ObjectRefGenerator:
         return bool(home.settled([ref])[0]) and not self.is_finished()
 
     def _moment(self) -> ObjectRef:
-        """Return an object that is there when `next` would not wait."""
+        """Return an object that gets its value as soon as `next` need not wait."""
         index, ref = self._next
-        # Kept: who asks again and again is not to leave something with the stream each time.
+        # Kept: otherwise a program that polls would add an object to the stream each time.
         if index != self._index or ref is None:
             ref = self._stream.moment(self._index)
             self._next = self._index, ref
@@ -77,7 +77,7 @@ class ObjectRefGenerator:
         return self
 
     async def __anext__(self) -> ObjectRef:
-        # No thread waits: one cannot be cancelled, and the end of the event loop would wait for it.
+        # Without a waiting thread: it could not be cancelled, and would delay the loop's end.
         await self._moment()
         ref: ObjectRef | None = self._stream.take(self._index)
         if ref is None:
@@ -95,13 +95,13 @@ class ObjectRefGenerator:
 
 
 def as_returned(promised: Any, returns: int) -> Any:
-    """Return what users get for what a home has promised.
+    """Return what `remote` returns to users, from what the home has returned.
 
     Parameters
     ----------
     promised : list of ObjectRef, or stream
     returns : int
-        How many values were asked for, see `pool._objects._protocol`.
+        The number of values that were asked for, see `pool._objects._protocol`.
     """
     if returns in (1, DYNAMIC):
         return promised[0]

@@ -1,4 +1,4 @@
-"""What there is to find out with `util`: names of actors, and what cannot be sent."""
+"""Functions of Ray's `util` that inspect: names of actors, and objects that cannot be sent."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ if TYPE_CHECKING:
 
 
 def list_named_actors(all_namespaces: bool = False) -> list[Any]:
-    """Return the names of the named actors that live, of this program and detached.
+    """Return the names of the actors that are alive, of this program and detached ones.
 
     Parameters
     ----------
     all_namespaces : bool
-        Return dicts with ``"namespace"`` and ``"name"``, of all namespaces.
+        Return dicts with ``"namespace"`` and ``"name"``, for all namespaces.
+
+    Returns
+    -------
+    list of str, or list of dict
     """
     from pool._runtime._detached import introduced
     from pool._transport._rendezvous import paths
@@ -38,7 +42,7 @@ def get_node_ip_address() -> str:
 
 
 class FailureTuple:
-    """What cannot be sent.
+    """An object that cannot be sent.
 
     Attributes
     ----------
@@ -46,7 +50,7 @@ class FailureTuple:
     name : str
         The path to it: ``"Analyzer.model.handle"``.
     parent : object
-        What has it.
+        The object that holds it; None if there is none.
     """
 
     __slots__ = ("name", "obj", "parent")
@@ -69,17 +73,18 @@ def inspect_serializability(
     ----------
     base_obj : object
     name : str, optional
-        What to call it.
+        Its name in the text that is printed; by default its repr.
     depth : int
-        No effect: it is searched down to the end.
+        No effect: the search goes as deep as it has to.
     print_file : file, optional
-        Where to print to; standard output.
+        Printed to; by default standard output.
 
     Returns
     -------
     bool
+        Whether it can be sent.
     set of FailureTuple
-        What cannot be sent; empty if all can.
+        The part that cannot be sent; empty if all can.
     """
     from pool._pickling import CannotSend, dumps_to_worker
 

@@ -33,7 +33,7 @@ def _flags(function: Any) -> int:
 
 
 def methods_of(kind: type) -> Iterator[tuple[str, FunctionType, Any]]:
-    """Yield the functions that a class has, by name, and what it has under that name."""
+    """Yield the name of each method of a class, its function, and the attribute that has it."""
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         found.update(vars(base))

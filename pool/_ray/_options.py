@@ -1,4 +1,4 @@
-"""Ray's options by name: what is known is checked, what is not is refused by name."""
+"""Ray's options by name: supported ones are checked, others are refused by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-#: No machine has as much of anything; infinity is no number to count with.
+#: More of a resource than any machine has; infinity cannot be counted with.
 LIMIT = 1e15
 
 TASK_NAMES = frozenset(
@@ -27,14 +27,14 @@ ACTOR_NAMES = frozenset(
     }
 )  # fmt: skip
 
-#: What says where to run, or what to note of it: on one machine there is nothing to choose.
+#: Options that choose a machine, or what to record: they have no effect on one machine.
 NO_EFFECT = frozenset(
     {
         "_labels", "enable_task_events", "fallback_strategy", "label_selector", "memory",
     }
 )  # fmt: skip
 
-#: What Ray has and one machine has no use for; each with what to do instead.
+#: Options of Ray that are of no use on one machine, each with the reason or what to do instead.
 REFUSED = {
     "_generator_backpressure_num_objects": "values are stored as they are yielded; yield less",
     "placement_group": "there is one machine",
@@ -67,14 +67,14 @@ def task_options(given: Mapping[str, Any], title: str) -> TaskOptions:
     options.name = text_of("name", given.get("name"))
     resources = resources_of(given, default_cpus=1.0)
     options.environ = environ_of(given, f"task {title}")
-    # What is not as in any other worker takes a process of its own.
+    # A task that needs more than an ordinary worker gets a process of its own.
     plain = resources == {"CPU": 1.0} and not options.environ
     options.resources = None if plain else resources
     return options
 
 
 def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
-    """Return the options of an actor; raises as `task_options`."""
+    """Return the options of an actor; raise what `task_options` raises."""
     _refuse_unknown(given, ACTOR_NAMES, f"actor {title}")
     options = ActorOptions()
     options.name = text_of("name", given.get("name"))
@@ -105,7 +105,7 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
 
 
 def environ_of(given: Mapping[str, Any], what: str) -> dict[str, str]:
-    """Return the environment variables that a runtime environment sets, which is all it may do."""
+    """Return the environment variables of a runtime environment, which may set nothing else."""
     runtime_env = given.get("runtime_env") or {}
     for name, value in runtime_env.items():
         if name != "env_vars" and value:
@@ -132,7 +132,7 @@ def returns_of(number: Any) -> int:
 
 
 def resources_of(given: Mapping[str, Any], default_cpus: float) -> dict[str, float]:
-    """Return what is asked for, by name."""
+    """Return the amounts of resources that are asked for, by name."""
     amounts: dict[str, float] = {}
     cpus = given.get("num_cpus")
     amounts["CPU"] = default_cpus if cpus is None else amount_of("num_cpus", cpus)
@@ -145,7 +145,7 @@ def resources_of(given: Mapping[str, Any], default_cpus: float) -> dict[str, flo
 
 
 def others_of(resources: Any) -> dict[str, float]:
-    """Return amounts of what is neither CPU nor GPU, by name."""
+    """Return the amounts of resources other than CPU and GPU, by name."""
     if resources is not None and not isinstance(resources, dict):
         raise TypeError(f"resources={resources!r}: a dict is expected")
     amounts = {}

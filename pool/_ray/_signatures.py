@@ -1,8 +1,8 @@
-"""Whether arguments fit a function, known where it is called and before anything is sent.
+"""Check where a function is called, before anything is sent, whether arguments fit it.
 
-What is known of a signature is plain values: handles carry them to processes that do not have the
-class. `inspect`, which does the same, takes 10 ms to import. A decorator's wrapper is taken at its
-word, not at that of what it wraps: nothing is refused that would work.
+A signature is kept as plain values, since handles carry it to processes that do not have the class.
+`inspect`, which does the same, takes 10 ms to import. Of a decorated function the signature of the
+wrapper counts, not that of the wrapped function: no call is refused that would work.
 """
 
 from __future__ import annotations
@@ -21,12 +21,25 @@ _MANY = 1 << 30
 
 
 class Signature:
-    """What a function takes.
+    """The arguments that a function takes.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of positional arguments.
+    only : int
+        The number of these, from the first on, that can be given by position only.
+    required : int
+        The number of these, from the first on, that have to be given.
+    keywords : mapping
+        By the name of each argument that can be given by keyword only: whether it is required.
+    any_number, any_name : bool
+        Whether it takes ``*args``, and ``**kwargs``.
 
     Attributes
     ----------
     least, most : int
-        A call without keywords fits if it has as many arguments as these, or between them.
+        A call without keywords fits if the number of its arguments is from `least` to `most`.
     """
 
     __slots__ = ("_any", "_extra", "_keywords", "_names", "_only", "_required", "least", "most")
@@ -40,11 +53,9 @@ class Signature:
         any_number: bool,
         any_name: bool,
     ) -> None:
-        #: Of positional arguments; so many have to be given, and so many only by position.
         self._names = names
         self._only = only
         self._required = required
-        #: Of arguments that can be given by name alone: whether they have to be.
         self._keywords = keywords
         self._any = any_number
         self._extra = any_name
@@ -80,19 +91,23 @@ class Signature:
         return ""
 
 
-#: What takes anything: functions of which nothing is known.
+#: The signature of callables of which nothing is known: it fits all arguments.
 ANYTHING = Signature((), 0, 0, {}, True, True)
 NOTHING = Signature((), 0, 0, {}, False, False)
 
 
 def signature_of(function: Any, bound: int = 0) -> Signature:
-    """Return what a function takes.
+    """Return the signature of a function.
 
     Parameters
     ----------
     function : callable
     bound : int
-        1 if its first argument is the instance or the class.
+        1 if its first argument is the instance or the class, 0 otherwise.
+
+    Returns
+    -------
+    Signature
     """
     if not isinstance(function, FunctionType):
         return ANYTHING
@@ -112,7 +127,7 @@ def signature_of(function: Any, bound: int = 0) -> Signature:
 
 
 def signature_of_method(definition: Any) -> Signature:
-    """Return what a method takes, from what its class has under its name."""
+    """Return the signature of a method, from the attribute of its class."""
     if isinstance(definition, staticmethod):
         return signature_of(definition.__func__)
     if isinstance(definition, classmethod):
@@ -121,7 +136,7 @@ def signature_of_method(definition: Any) -> Signature:
 
 
 def signature_of_class(kind: Any) -> Signature:
-    """Return what a class is called with."""
+    """Return the signature by which a class is called."""
     if type(kind).__call__ is not type.__call__:
         return ANYTHING
     if kind.__init__ is not object.__init__:
@@ -132,5 +147,5 @@ def signature_of_class(kind: Any) -> Signature:
 
 
 def misfit(title: str, problem: str) -> TypeError:
-    """Return what is raised for arguments that do not fit."""
+    """Return the error that is raised for arguments that do not fit."""
     return TypeError(f"{title}(): {problem}")

@@ -1,4 +1,4 @@
-"""What is done along with an engine: under its driver's lock, or right after it without one."""
+"""What a runtime has done along with its engine: under the driver's lock, or after it, without."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 class Aside:
-    """Take actions from any thread, and what workers print.
+    """Run actions that any thread hands in, and show what workers print.
 
     Parameters
     ----------
     driver : Driver
+        Its `aside` is this.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -33,7 +34,7 @@ class Aside:
         self._afterwards = _Afterwards()
 
     def locked(self, action: Callable[[], Any]) -> Any:
-        """Run `action` under the driver's lock, which this thread may have."""
+        """Run `action` under the driver's lock, which this thread may hold already."""
         driver = self.driver
         if driver.held_here and not driver.ended:
             return action()
@@ -42,15 +43,15 @@ class Aside:
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` under the lock as soon as possible; from anywhere, never waits."""
         if self.driver.closed:
-            action()  # nothing is read any more, and nobody else looks at the books
+            action()  # no thread drives any more, so no other one uses the records
             return
         self._actions.append(action)
         self.driver.dirty.append(self)
         self.driver.pump()
 
     def flush(self) -> None:
-        """Do what is due; called by the driver, between two events."""
-        # Not those that these hand in: what they wait for may have to be flushed first.
+        """Run the actions that are due; called by the driver, between two events."""
+        # Not actions that these hand in: something else in `dirty` may have to be flushed before.
         for _ in range(len(self._actions)):
             self._actions.popleft()()
         self.read_what_is_due()
@@ -59,11 +60,11 @@ class Aside:
             self.outputs.catch_up()
 
     def read_what_is_due(self) -> None:
-        """Read what has to be read between the actions and the output."""
+        """Read what has to be read after the actions and before the output."""
 
     def abort(self, error: BaseException) -> list[Any]:
-        """Give up: the engine has crashed. Nobody has to be called back."""
-        # Among what is due are the errors of the tasks that were just given up.
+        """Give up: the engine has crashed. Return no results with callbacks."""
+        # Some of the actions give errors to the tasks that were just given up.
         while self._actions:
             try:
                 action = self._actions.popleft()
@@ -72,12 +73,12 @@ class Aside:
             try:
                 action()
             except Exception as error:
-                # The others, and the rest of the end, are not to be left out for that.
+                # Not raised: the other actions, and the other steps of the end, must follow.
                 report(error, "raised while a runtime was given up")
         return []
 
     def catch_up(self) -> None:
-        """Read what the author of an outcome wrote before it: that is shown first."""
+        """Have output read that was written before an outcome, so that it is shown first."""
         if not self._output_is_due and self.outputs.open:
             self._output_is_due = True
             self.driver.dirty.append(self)
@@ -107,7 +108,7 @@ class _Afterwards:
         self.actions: deque[Callable[[], None]] = deque()
 
     def call_back(self) -> None:
-        """Run what is due."""
+        """Run the actions that are due."""
         while self.actions:
             try:
                 action = self.actions.popleft()

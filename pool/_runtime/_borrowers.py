@@ -1,4 +1,4 @@
-"""What borrowers, tasks and actors that use the runtime, ask of it, and what they hold."""
+"""Borrowers: tasks and actors that use the runtime. What they ask of it, and what they hold."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 class _Request:
-    """Something that a borrower waits for.
+    """Something that a borrower has asked for and waits for.
 
     Attributes
     ----------
     missing : int
-        How many answers are to be given.
+        How many answers are still to be given.
     watched : list of (ObjectRef, callable)
-        What to undo when it is over before they are there.
+        Objects that are not there, with the watcher to remove if the request is over before.
     """
 
     __slots__ = ("missing", "watched")
@@ -48,7 +48,7 @@ class _Request:
         self.watched: list[tuple[ObjectRef, Callable[[ObjectRef], None]]] = []
 
     def unwatch(self) -> None:
-        """Have nothing of it left with objects that are not there yet."""
+        """Remove its watchers from objects that are not there yet."""
         for ref, watcher in self.watched:
             ref._unwatch(watcher)
 
@@ -61,7 +61,7 @@ class Borrower:
     runtime : Runtime
     channel : Channel
     worker_id : int
-        Of the engine's worker; 0 if it is an actor, or the worker of a Pool.
+        The engine's worker; 0 if it is an actor, or the worker of a Pool.
     actor : Actor, optional
     """
 
@@ -71,12 +71,14 @@ class Borrower:
         self._runtime = runtime
         self._worker_id = worker_id
         self.actor = actor
-        #: What it holds: the reference, and how often it was lent.
+        #: By name, the references that it holds, and how often each was lent.
         self._loans: dict[bytes, tuple[Ref, int]] = {}
-        #: What its results contain that are still on the way.
+        #: References in results of its own that have not been read yet.
         self._handed: Counter[Ref] = Counter()
         self._requests: dict[int, _Request] = {}
+        #: By number, the functions and classes that it has sent.
         self._codes: dict[int, Any] = {}
+        #: By name, the streams that it reads.
         self._streams: dict[bytes, Any] = {}
         self.link = Link(runtime.driver, channel, self._on_message, self._gone, _refused)
         self._verbs: dict[str, Callable[..., None]] = {
@@ -128,8 +130,8 @@ class Borrower:
                 self.actor.waits(-1)
         return False
 
-    # An error here is one of this message. It must not be taken for one of the books, after which
-    # nothing is trusted any more.
+    # An error in the next two methods concerns one message. It must not reach the driver, which
+    # would take its records for half written and give up everything.
 
     def _do(self, verb: str, promised: Sequence[bytes], blobs: list[Any]) -> None:
         try:
@@ -142,7 +144,7 @@ class Borrower:
                 report(error, f"raised by the runtime, which a worker had told to {verb}")
 
     def _break(self, verb: str, promised: Sequence[bytes], error: Exception) -> None:
-        """Fail what a verb was to make."""
+        """Fail the objects, or the stream, that a verb was to make."""
         if verb.startswith("stream"):
             (name,) = promised
             stream = self._streams.get(name)
@@ -150,7 +152,7 @@ class Borrower:
                 stream = self._streams[name] = self._runtime.new_stream(name)
             stream.end(error=error)
             return
-        # What it has made already it has also lent.
+        # Those that are lent were made before the error.
         made = self._own([name for name in promised if name not in self._loans])
         for ref in {*made, *self._refs(promised)}:
             ref._seal(FAILED, error)
@@ -165,7 +167,7 @@ class Borrower:
             self._forget(request)
 
     def _gone(self) -> None:
-        """Let go of what it held: its worker has ended."""
+        """Let go of all that it held: its worker has ended."""
         self._runtime.lending.gone(self, self._worker_id, list(self._handed))
         for request in list(self._requests):
             self._forget(request)
@@ -203,13 +205,13 @@ class Borrower:
             self._lend(ref)
 
     def _borrow(self, kind: str, name: bytes, facts: Any) -> None:
-        # An actor knows its own name, though nobody may have a handle.
+        # An actor may ask for itself when there is no handle left.
         self._lend(self._runtime.arrived(kind, name, facts))
 
     def _return(self, names: Sequence[tuple[bytes, int]]) -> None:
         for name, number in names:
             if name not in self._loans:
-                continue  # it was promised by a message that could not be read
+                continue  # a message that could not be read was to make it
             ref, loans = self._loans.pop(name)
             if loans > number:  # it was lent once more meanwhile
                 self._loans[name] = (ref, loans - number)
@@ -218,7 +220,7 @@ class Borrower:
         self._handed.update(refs)
 
     def arrived(self, ref: Ref) -> bool:
-        """Note that a result with `ref` is here; return whether it was handed over by this one."""
+        """Note that a result with `ref` has arrived; return whether this borrower has sent it."""
         number = self._handed.pop(ref, 0)
         if number > 1:
             self._handed[ref] = number - 1
@@ -233,11 +235,11 @@ class Borrower:
         return [self._ref(name) for name in names]
 
     def _own(self, names: Sequence[bytes], call: Any = None) -> list[ObjectRef]:
-        """Return the objects that the borrower made under these names, and lent to it."""
+        """Make objects under the names that the borrower has given them, and lend them to it."""
         refs = []
         for name in names:
             # A result that contains it comes over another socket, and may have been read
-            # before: then somebody waits for this very reference.
+            # before: then this very reference exists, and may be waited for.
             ref = self._runtime.lent("o", name)
             assert isinstance(ref, ObjectRef)
             ref._call = call
@@ -280,7 +282,7 @@ class Borrower:
                 over()
 
         def over() -> None:
-            # Those that are not there yet need not hold this any longer.
+            # Objects that are not there yet must not hold this request any longer.
             asked.unwatch()
             self._answer(request, 0, READY, None)
 
@@ -345,7 +347,7 @@ class Borrower:
         call.stream._call = call
 
     def _belongs(self, call: TaskCall | ActorCall, origin: Any) -> bool:
-        """Note who made a call; False if that was cancelled, and the call with it."""
+        """Note which call made another; return False if it was cancelled, and the other with it."""
         maker = self._maker(origin)
         if maker is None:
             return True
@@ -361,7 +363,7 @@ class Borrower:
         Parameters
         ----------
         origin : (message_id, chunk) or int
-            Of a worker of tasks, as its journal has it; number of an actor's call.
+            What a worker of tasks runs, by its journal; or the number of an actor's call.
         """
         if self.actor is not None:
             return self.actor.mailbox.posted.get(origin)
@@ -431,7 +433,7 @@ class Borrower:
 
     def _next(self, request: int, name: bytes, index: int) -> None:
         stream = self._streams[name]
-        # The one before has arrived. This one may be asked for twice, by who gave up waiting.
+        # The value before has arrived. This one is kept: it is asked for again after a timeout.
         stream.let_go(index - 1)
         if not stream.knows(index):
 
@@ -457,7 +459,7 @@ class Borrower:
 
 
 def _refused(head: Any, error: BaseException) -> Any:
-    """Return what a task gets in place of an answer that cannot be sent to it."""
+    """Return the message for a task in place of an answer that cannot be sent to it."""
     _, request, index, _ = head
     error.add_note("raised while sending the value to the task that asked for it")
     encoded = dumps_exception(error)

@@ -1,6 +1,7 @@
-"""When somebody who waits for several objects goes on.
+"""Conditions on which a thread that waits for several objects goes on.
 
-What is returned here is asked by several threads, and again after a yes, which has to stay one.
+The functions returned here are called by several threads, also after they have returned True; then
+they must go on to do so.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def all_or_failed(home: Home, refs: Sequence[ObjectRef]) -> Callable[[], bool]:
-    """Return what says whether all objects are there, or an error in place of one."""
+    """Return a function that says whether all objects are there, or one has failed."""
     left = deque(refs)
-    # As long as nothing at all has failed, nobody looks for it.
+    # Objects are examined for errors only when some object of the home has failed since.
     seen, failed = 0, False
 
     def is_over() -> bool:
@@ -42,7 +43,7 @@ def all_or_failed(home: Home, refs: Sequence[ObjectRef]) -> Callable[[], bool]:
 
 
 def enough(home: Home, refs: Sequence[ObjectRef], number: int) -> Callable[[], bool]:
-    """Return what says whether `number` of the objects are there."""
+    """Return a function that says whether `number` of the objects are there."""
     seen = -1
     found = 0
 

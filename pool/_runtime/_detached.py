@@ -37,34 +37,34 @@ if TYPE_CHECKING:
 
 
 class DetachedActor(Actor):
-    """An actor that is no process of this program's.
+    """An actor whose process does not belong to this program.
 
-    Its calls travel over a connection. When the last handle here goes, the connection is
-    closed; the actor lives on. Should it crash and be started again by its keeper, what
-    was not begun, or may be tried again, waits at its door.
+    Its calls travel over a connection. When the last handle in this program is gone, the connection
+    is closed, and the actor lives on. If it crashes and its keeper starts it again, the calls that
+    had not begun or may be tried again are sent over a new connection.
     """
 
-    #: It was killed before it had said who it is.
+    #: Whether it was killed before its pid was known.
     _doomed = False
     #: Whether its process, or its keeper, has been started.
     _spawned = False
-    #: The process to end it by: its keeper, or itself; 0: not known yet.
+    #: The process to kill in order to end it: its keeper, or itself; 0: not known yet.
     keeper = 0
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        #: A handle, until it has opened its door: nobody else can find it before.
+        #: A reference of its own until it has started: it must not end before others can find it.
         self._held: ActorRef | None = None
-        # Its keeper counts. Here it is tried until nobody opens any more.
+        # The keeper counts the restarts. Here connections are tried until none is accepted.
         self.mailbox.restarts = -1 if self.options.restarts else 0
 
     def begin(self) -> None:
-        """Start it when its arguments are there."""
+        """Start the actor when the values of its arguments exist."""
         self._held = self.hold()
         super().begin()
 
     def _granted(self, grant: Any) -> None:
-        # What it holds it holds of the machine, not of this program.
+        # Its resources do not count as this program's: the actor outlives it.
         if grant is not None:
             self.runtime.grants.give_back(grant)
         if self.mailbox.state != mail.DEAD:
@@ -72,7 +72,7 @@ class DetachedActor(Actor):
 
     def _launch(self) -> None:
         if self._spawned:
-            self._knock()
+            self._reconnect()
             return
         self._spawned = True
         try:
@@ -81,10 +81,10 @@ class DetachedActor(Actor):
             self.mailbox.refused(f"its process could not be started: {error}")
             self.carry_out(self.mailbox.exited("no process"))
             return
-        self._line(channel)
+        self._use(channel)
 
-    def _knock(self) -> None:
-        """Wait at its door while its keeper starts it again."""
+    def _reconnect(self) -> None:
+        """Connect to its socket, whose queue is open also while its keeper starts it again."""
         try:
             found = rendezvous.connect(self._address())
         except OSError:
@@ -95,22 +95,22 @@ class DetachedActor(Actor):
             return
         channel, self.keeper = found
         rendezvous.unlimited(channel)
-        self._line(channel)
+        self._use(channel)
 
     def _address(self) -> str:
         where = self.options.namespace or self.runtime.namespace
         return rendezvous.address(where, self.options.name)
 
-    def _line(self, channel: Channel) -> None:
+    def _use(self, channel: Channel) -> None:
         self._link = Link(
             self.runtime.driver, channel, self.on_message, self._cut, self.on_refused, self.on_lost
         )
 
     def join(self, found: Introduced) -> None:
-        """Use the connection to an actor that lives already."""
+        """Use the connection to an actor that exists already."""
         self._spawned = True
         self.pid, self.keeper = found.pid, found.keeper
-        self._line(found.channel)
+        self._use(found.channel)
         if found.started:
             self.carry_out(self.mailbox.started())
 
@@ -120,11 +120,11 @@ class DetachedActor(Actor):
             self.pid = 0
             self.carry_out(self.mailbox.exited("its process ended"))
             return
-        # It may have been killed: then nobody else removes its socket.
+        # If it was killed, it has not removed its socket itself.
         try:
             rendezvous.sweep(self._address(), self.keeper, self.pid)
         except OSError:
-            pass  # whoever looks for it next sweeps, or is told what is wrong
+            pass  # the next program that looks for the actor removes the socket, or gets the error
         reason = "it left by exit_actor()" if self.left else "its process ended"
         self.carry_out(self.mailbox.exited(reason, True))
 
@@ -146,7 +146,7 @@ class DetachedActor(Actor):
         if head[0] == protocol.STARTED:
             self._held = None
             self.keeper = head[-1]
-            if blobs:  # from behind its door
+            if blobs:  # it has accepted this connection; another program may have made it
                 self._take_options(loads(blobs[0], blobs[1:]))
         more = super().on_message(head, blobs, fds)
         if head[0] == protocol.STARTED and self._doomed:
@@ -155,14 +155,14 @@ class DetachedActor(Actor):
         return more
 
     def _join_other(self) -> None:
-        """Wait at the door of the one that was there before: it may not be up yet."""
+        """Connect to the actor that has the name already, which may not have started yet."""
         if self._link is not None:
             self._link.close()
             self._link = None
-        self._knock()
+        self._reconnect()
 
     def _take_options(self, described: Any) -> None:
-        """Note how it was made, which another program may have done."""
+        """Take over the options that the actor was made with, perhaps by another program."""
         self.options = copy.copy(self.options)
         *_, self.options.restarts, self.options.task_retries = described
         self.mailbox.restarts = -1 if self.options.restarts else 0
@@ -183,11 +183,11 @@ class DetachedActor(Actor):
             self._needs_met()  # nobody will make it any more: look for the next one
 
     def _can_go(self, call: ActorCall) -> bool:
-        """Return whether all is there that goes along; else look again when more of it is."""
+        """Return whether all objects that go along have values; else look again when one has."""
         try:
             pending = _pending(call.parcel)
         except TypeError:
-            return True  # refused when it is its turn
+            return True  # the call fails when it is posted
         if pending is not None and not pending._watch(lambda _: self._look_again(call)):
             return self._can_go(call)
         return pending is None
@@ -200,7 +200,7 @@ class DetachedActor(Actor):
         return [*parcel.packets, _luggage(parcel)]
 
     def _tell_of_drops(self) -> None:
-        """Nothing: what belongs to no program shares no page with one, and looks by itself."""
+        """Do nothing: a detached actor shares no memory with a program, and reads all messages."""
 
     def _end_connection(self) -> None:
         if self._link is not None:
@@ -209,7 +209,7 @@ class DetachedActor(Actor):
         self.carry_out(self.mailbox.exited("this program has no handle of it any more", True))
 
     def carry_out(self, commands: Any) -> None:
-        """Do what the mailbox says; to stop means to hang up."""
+        """Carry out the mailbox's commands; STOP only closes the connection."""
         rest = [command for command in commands if command[0] != mail.STOP]
         super().carry_out(rest)
         if len(rest) != len(commands):
@@ -239,7 +239,7 @@ def end(pid: int, channel: Channel) -> None:
     ----------
     pid : int
     channel : Channel
-        To it. As long as the other end is open, the pid is no stranger's.
+        To the actor. As long as its other end is open, the pid has not been reused.
     """
     try:
         process = os.pidfd_open(pid)
@@ -257,12 +257,12 @@ def end(pid: int, channel: Channel) -> None:
 
 
 def _spawn(actor: DetachedActor) -> Channel:
-    """Start the process of a detached actor, which belongs to nobody; return the channel."""
+    """Start the process of a detached actor, which is no child of this one; return the channel."""
     check_not_frozen()
     options = actor.options
     ours, theirs = socket_pair()
-    # The first process forks the actor and ends at once, so that the actor is nobody's
-    # child: no zombie when it ends, no signal when the terminal goes.
+    # The first process forks the actor and ends at once, so that the actor is no child of the
+    # program: it leaves no zombie when it ends, and gets no signal when the terminal closes.
     code = (
         f"import os, sys; os.fork() and os._exit(0); sys.path[:] = {_path()!r}; "
         f"from pool._in_worker._detached import main; main({theirs.fileno()})"
@@ -312,7 +312,7 @@ def _path() -> list[str]:
 
 
 def _pending(parcel: Parcel) -> ObjectRef | None:
-    """Return an object that is not there and has to go along; None: all are there."""
+    """Return an object that has to go along and has no value yet; None if all have."""
     if not (parcel.needs or parcel.refs):
         return None
     return next((ref for ref in reached([*parcel.needs, *parcel.refs]) if not ref._state), None)
@@ -324,7 +324,14 @@ def _luggage(parcel: Parcel) -> list[Any]:
 
 
 class Introduced:
-    """A detached actor that has said who it is.
+    """A detached actor that has told its name and class over a new connection.
+
+    Parameters
+    ----------
+    path, channel, keeper
+        As the attributes.
+    head, blobs
+        The actor's first message, see `pool._objects._protocol`.
 
     Attributes
     ----------
@@ -335,11 +342,11 @@ class Introduced:
     started : bool
         Whether its constructor has returned.
     keeper : int
-        The process to end it by.
+        The process to kill in order to end it.
     name, namespace : str
     facts : ActorFacts
     restarts, task_retries : int
-        As it was made with.
+        Of the options that it was made with.
     """
 
     def __init__(
@@ -357,17 +364,17 @@ class Introduced:
 def find(namespace: str, name: str) -> Introduced | None:
     """Return the connection to a detached actor; None: no such actor.
 
-    Called under the lock, where nothing may be raised: a directory that cannot be trusted
-    has no actors of ours. `Runtime.find` tells the user about it.
+    Called under the lock, where nothing may be raised. In a directory that cannot be trusted no
+    actor is found; `Runtime.find` has raised the error before.
     """
     try:
         return introduced(rendezvous.address(namespace, name))
     except (OSError, ValueError):
-        return None  # also a name that is none of a file
+        return None  # ValueError: the name cannot be part of a path
 
 
 def introduced(path: str) -> Introduced | None:
-    """Connect to the actor behind a socket, and have it say who it is."""
+    """Connect to the actor that listens on a socket, and receive what it tells of itself."""
     connected = rendezvous.connect(path)
     if connected is None:
         return None
@@ -375,7 +382,7 @@ def introduced(path: str) -> Introduced | None:
     try:
         head, blobs = channel.receive()
     except (ConnectionError, EOFError):
-        # It hung up: it is about to end, and may have been killed before it could tidy up.
+        # The connection was closed: the actor ends, or was killed and has left its socket.
         channel.close()
         rendezvous.sweep(path, keeper)
         return None
@@ -386,8 +393,8 @@ def introduced(path: str) -> Introduced | None:
     return Introduced(path, channel, keeper, head, blobs)
 
 
-def books_of(runtime: Runtime, options: ActorOptions, found: Introduced) -> DetachedActor:
-    """Return the books of an actor that was found."""
+def found_actor(runtime: Runtime, options: ActorOptions, found: Introduced) -> DetachedActor:
+    """Return the record of a detached actor that `find` has found."""
     from pool._objects._codes import SentCode
 
     options.facts = found.facts

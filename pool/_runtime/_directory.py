@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Directory:
-    """Enter actors, and find them. Everything here runs under the driver's lock.
+    """The actors of a runtime, by name. All methods run under the driver's lock.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ class Directory:
         self._names: dict[tuple[str, str], Actor] = {}
 
     def create(self, code: Any, parcel: Any, options: Any) -> ActorRef | Exception:
-        """Start an actor, under the lock.
+        """Start an actor.
 
         Returns
         -------
         ActorRef or Exception
-            An error if its name is taken, if it asks for more than there is, or at the end. Not
-            raised: an exception under the lock means that the books are broken.
+            An error if its name is taken, if it asks for more resources than there are, or at the
+            end. It is not raised: an exception under the lock means that the driver has crashed.
         """
         if self.ended is not None:
             return self.ended
@@ -78,14 +78,17 @@ class Directory:
         return ref
 
     def _enter(self, actor: Actor, key: tuple[str, str]) -> ActorRef:
-        """Enter an actor in the books; return what its handles hold."""
+        """Add an actor; return the reference that its handles hold."""
         self.alive.add(actor)
         if key[1]:
             self._names[key] = actor
         return actor.hold()
 
     def held(self, name: bytes, facts: ActorFacts) -> ActorRef:
-        """Return what handles of an actor hold whose last one here is gone; under the lock."""
+        """Return a new reference to an actor of which this process held none any more.
+
+        If the actor is not known any more, it is to one that is dead.
+        """
         for actor in self.alive:
             if actor.name == name:
                 return actor.hold()
@@ -102,7 +105,7 @@ class Directory:
         key = (namespace or self._runtime.namespace, name)
         actor = self._names.get(key)
         if actor is not None and not (actor.mailbox.stopped or actor.mailbox.killed):
-            return actor.hold()  # though it may only be finishing what it was asked to do
+            return actor.hold()  # even if it has no handle and finishes its last calls
         if self.ended is not None:
             return None
         from pool._runtime import _detached
@@ -112,7 +115,7 @@ class Directory:
             return None
         options = ActorOptions()
         options.name, options.namespace, options.detached = name, key[0], True
-        return self._enter(_detached.books_of(self._runtime, options, found), key)
+        return self._enter(_detached.found_actor(self._runtime, options, found), key)
 
     def facts(self) -> list[dict[str, Any]]:
         """Return what is known of each actor."""

@@ -75,8 +75,9 @@ class Member:
         found: list[Member] = [self]
         for member in found if recursive else ():
             found.extend(member.children or ())
-        # The deepest first: a task must not find its own subtasks cancelled and go on
-        # before it is itself told.
+        # No order keeps a task from seeing that one of its subtasks was cancelled before its own
+        # interrupt arrives, since signals and answers reach a worker by different ways. Then it may
+        # return a value all the same, see `pool.cancel`.
         for member in reversed(found):
             member.cancelled = FAMILY if recursive else ALONE
             member.cancel_here(force)

@@ -1,4 +1,4 @@
-"""Who holds which CPUs and GPUs, and who waits for them."""
+"""Which actors and tasks hold which CPUs, GPUs and other resources, and which wait for them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 
 class Grants:
-    """Grant resources, each in the order in which it was asked for. Under the driver's lock.
+    """Grant resources, each in the order of the requests for it. Under the driver's lock.
 
-    Tasks that ask for one CPU, as most do, are not counted here: they take turns on the
-    workers of the engine, of which there are as many as CPUs. What is granted here takes
-    CPUs away from those.
+    Tasks that ask for one CPU, as most do, are not counted here: they take turns on the workers of
+    the engine, of which there are as many as CPUs that are not granted here.
+
+    Parameters
+    ----------
+    driver : Driver
+    books : Resources
     """
 
     def __init__(self, driver: Driver, books: Resources) -> None:
@@ -28,7 +32,15 @@ class Grants:
         self._requests = Requests(books)
 
     def unschedulable(self, resources: Any, title: str) -> Exception | None:
-        """Return an error if a request can never be met; None asks for a worker of tasks."""
+        """Return an error if a request can never be met, else None.
+
+        Parameters
+        ----------
+        resources : dict or None
+            None: one CPU, on a worker of the engine.
+        title : str
+            Of the task or actor.
+        """
         why = self.books.impossible({"CPU": 1.0} if resources is None else resources)
         if not why:
             return None
@@ -39,7 +51,7 @@ class Grants:
         )
 
     def ask(self, request: Mapping[str, float], granted: Callable[[Grant | None], None]) -> None:
-        """Call ``granted(grant)`` as soon as the request can be met; None if it is empty."""
+        """Call ``granted(grant)`` as soon as the request can be met; with None if it is empty."""
         if not any(request.values()):
             granted(None)
             return
@@ -49,7 +61,7 @@ class Grants:
     def withdraw(
         self, request: Mapping[str, float], granted: Callable[[Grant | None], None]
     ) -> None:
-        """Forget a request that was not met yet: who asked for it is gone."""
+        """Forget a request that was not met yet: its actor is gone."""
         self._requests.withdraw(granted, request)
         self._serve()
 
@@ -60,13 +72,13 @@ class Grants:
             granted(grant)
 
     def give_back(self, grant: Grant) -> None:
-        """Take back what somebody held."""
+        """Take a grant back."""
         self.books.give_back(grant)
         self._resize()
         self._serve()
 
     def lend(self, grant: Grant) -> None:
-        """Let others have the CPUs of a task that waits for them."""
+        """Let others have the CPUs of a task, which waits for them, until `take_again`."""
         self.books.lend(grant)
         self._resize()
         self._serve()
@@ -77,7 +89,7 @@ class Grants:
         self._resize()
 
     def _resize(self) -> None:
-        """Leave the workers of ordinary tasks the CPUs that nobody holds."""
+        """Let the engine have as many workers as there are CPUs that are not granted."""
         from pool._local import _events as ev
 
         free = self.books.amounts(free=True).get("CPU", 0.0)
@@ -93,6 +105,6 @@ class Grants:
         if request.get("CPU", 0) > 1:
             environ |= thread_limits(int(request["CPU"]))
         if "GPU" in request or self.books.devices:
-            # Who was granted none shall see none: it would take another one's memory.
+            # A process without a grant must see no GPU: it would take the memory of another one's.
             environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         return environ

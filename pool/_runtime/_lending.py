@@ -1,7 +1,8 @@
-"""Who borrows from the runtime, and when what they say is read.
+"""The borrowers of a runtime, and in which order their messages are read.
 
 Each borrower has a socket of its own beside that of its outcomes, so what it sent in one order
-may be read in another. What a call held is let go only when it is known who else holds it.
+may be read in another. References that a call held are let go of only when all messages have been
+read in which borrowers may have said that they hold them as well.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ class GuestChannel(Channel):
         self._made_in = os.getpid()
 
     def close(self) -> None:
-        """Say that the runtime has ended; close this end when nobody looks at what it brought."""
+        """Tell the worker that the runtime has ended; close when all that came over it is gone."""
         if self._made_in == os.getpid():
             try:
                 self.send((OVER,), flags=_socket.MSG_DONTWAIT)
-                # Nobody reads any more: who goes on sending is to get an error, not to wait.
+                # This end reads no more: a worker that goes on sending must get an error, not wait.
                 self.socket.shutdown(_socket.SHUT_RD)
             except OSError:
-                pass  # it has ended, or has not read for long: it finds the end closed
+                pass  # the worker has ended, or has not read for long: it finds the end closed
             else:
                 if self.link is not None:
                     self.leave()
@@ -53,16 +54,16 @@ class Lending:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.borrowers: list[Borrower] = []
-        #: What calls held that are over.
+        #: References that calls held which are over.
         self._lingering: list[Ref] = []
-        #: What results contain that have arrived, and the actor that has sent it; None: not known.
+        #: References in results that have arrived, with the actor that sent them; None: unknown.
         self._taken: list[tuple[Ref, Actor | None]] = []
-        #: What results contain that workers of tasks have left behind, which nobody has read.
+        #: By worker_id, references in results of a dead worker that have not been read yet.
         self._left: dict[int, list[Ref]] = {}
         #: Whether `flush` has anything to do; looked at after each call of an actor.
         self.due = False
 
-    # ------------------------------------------------------------------ who borrows
+    # ------------------------------------------------------------------ borrowers come and go
 
     def admit(self, worker: Actor | int, channel: Channel) -> None:
         """Take the connection of an actor, or of a worker of tasks."""
@@ -79,12 +80,14 @@ class Lending:
         self.borrowers.append(Borrower(self._runtime, channel, 0))
 
     def gone(self, borrower: Borrower, worker_id: int, handed: Sequence[Ref]) -> None:
-        """Forget a borrower whose worker has ended; what it had answered before still counts.
+        """Forget a borrower whose worker has ended; outcomes that it had sent before still count.
 
         Parameters
         ----------
+        borrower : Borrower
+        worker_id : int
         handed : sequence of Ref
-            What its results contain that are still on the way.
+            References in results of its own that have not been read yet.
         """
         driver = self._runtime.driver
         if borrower.actor is not None:
@@ -94,20 +97,20 @@ class Lending:
             while peer is not None and driver.arrivals.receive(peer):
                 pass
             if peer is not None and handed:
-                # Some may be in its journal, which is looked at when its exit is known.
+                # Some results may be in its journal, which is read when its exit is known.
                 self._left.setdefault(worker_id, []).extend(handed)
         if borrower in self.borrowers:
             self.borrowers.remove(borrower)
 
     def bury(self, worker_id: int) -> None:
-        """Let go of what a worker of tasks has left behind: all its results have been read."""
+        """Let go of the references of a dead worker of tasks: all its results have been read."""
         left = self._left.pop(worker_id, ())
         if left:
-            # Not yet: those results are being dealt with.
+            # Later, since those results are just being handled.
             self.linger(left)
 
     def read_from(self, actor: Actor) -> None:
-        """Read what an actor has asked for until now."""
+        """Read what an actor has asked for so far."""
         for borrower in list(self.borrowers):
             if borrower.actor is actor:
                 borrower.link.drain()
@@ -115,42 +118,42 @@ class Lending:
     # ------------------------------------------------------------------ in which order
 
     def read(self) -> None:
-        """Read what borrowers have sent until now."""
+        """Read what borrowers have sent so far."""
         for borrower in list(self.borrowers):
             borrower.link.drain()
 
     def linger(self, refs: Sequence[Ref]) -> None:
-        """Let go of what a call held, when all that came before its end has been read."""
+        """Let go of references that a call held, once all that was sent before its end is read."""
         if refs:
             self._lingering.extend(refs)
             self.due = True
             self._runtime.driver.dirty.append(self._runtime)
 
     def taken_over(self, refs: Sequence[Ref], sender: Actor | None = None) -> None:
-        """Note that a result has arrived with what it contains."""
+        """Note that a result with these references has arrived."""
         if refs:
-            # That it was handed over was said before, and may be read after.
+            # The message that hands them over was sent before, and may be read later.
             self._taken.extend([(ref, sender) for ref in refs])
             self.due = True
             self._runtime.driver.dirty.append(self._runtime)
 
     def flush(self) -> None:
-        """Read what is due, and let go."""
+        """Read what borrowers have sent, and let go of what is due."""
         self.due = False
-        # What was sent before the end of a call is in a socket by now: among it may be that
-        # somebody else holds what the call held.
+        # What was sent before the end of a call is in a socket by now. A borrower may have said
+        # there that it holds what the call held.
         lingering, self._lingering = self._lingering, []
         taken, self._taken = self._taken, []
         self.read()
         for ref, sender in taken:
-            # What another one hands over may still be on its way.
+            # Of the sender only: another borrower's result with this reference may be on its way.
             for borrower in self.borrowers:
                 if sender in (None, borrower.actor) and borrower.arrived(ref):
                     break
         del lingering
 
     def abort(self) -> None:
-        """Let go at once: nothing is read any more."""
+        """Let go of everything at once: no more messages are read."""
         self._lingering.clear()
         self._taken.clear()
         self._left.clear()

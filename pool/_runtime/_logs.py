@@ -1,4 +1,4 @@
-"""What workers print, in the program: whole lines, each with the name of its author."""
+"""Print in the program what workers print: whole lines, each with the name of its task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Logs:
-    """Lines that wait to be printed; the driver calls `call_back` without any lock."""
+    """Lines that wait to be printed; the driver calls `call_back` without holding its lock."""
 
     def __init__(self) -> None:
         self._lines: deque[tuple[int, str]] = deque()
@@ -24,7 +24,7 @@ class Logs:
         self._lines.append((stream, "".join(f"{prefix}{line}\n" for line in lines)))
 
     def tell(self, text: str) -> None:
-        """Print what the program itself has to say, to standard error, at once."""
+        """Print a message of the runtime itself to standard error, at once."""
         self._lines.append((2, text.rstrip("\n") + "\n"))
         self.call_back()
 
@@ -37,13 +37,13 @@ class Logs:
         else:
             from contextvars import copy_context
 
-            # In a context of its own: what this thread itself prints stays where it belongs.
+            # In a copied context, so that what this thread itself prints keeps its cell.
             copy_context().run(self._print_in_latest_cell, shell)
 
     def _print_in_latest_cell(self, shell: Any) -> None:
         """Print where the user looks: below the cell that runs, or was the last to run.
 
-        A kernel takes what a thread prints for that of the cell that had started the thread.
+        Otherwise a kernel shows what a thread prints below the cell that started the thread.
         """
         for target in (sys.stdout, sys.stderr):
             choose = getattr(target, "set_thread_parent", getattr(target, "set_parent", None))

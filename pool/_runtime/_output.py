@@ -1,9 +1,9 @@
 """What workers write to descriptors 1 and 2, read in the program.
 
-Each worker has two pipes, see `pool._in_worker._output`. They are in an epoll of their own,
-which is in that of the driver: so whoever drives reads them, and one call tells whether there
-is anything to be read, however many workers there are. As long as there are pipes somebody
-drives (the stand-in thread, if nobody waits), so no worker is held up by a full one.
+Each worker has two pipes, see `pool._in_worker._output`. They are in an epoll object of their own,
+which is in that of the driver: so the thread that drives reads them, and one call tells whether
+there is anything to be read, however many workers there are. As long as there are pipes some thread
+drives (the stand-in, if none waits), so no worker is held up by a full one.
 
 Everything here but the printing runs under the driver's lock.
 """
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from pool._local._driver import Driver
     from pool._runtime._logs import Logs
 
-#: Bytes of a pipe.
+#: Bytes that a pipe holds.
 PIPE_NBYTES = 64 * 1024
-#: Of one worker, between two looks at the others: it may write faster than we print.
+#: Reads of one pipe between two looks at the others: a worker may write faster than this prints.
 READS_AT_ONCE = 16
-#: A line longer than this is shown in pieces.
+#: Bytes of a line, at most; a longer one is shown in pieces.
 LINE_MAX = 32 * 1024
-#: What is longer than this is no signature, however it begins: names are cut.
+#: Bytes of a signature, at most, since names are cut; what is longer is none.
 SIGNATURE_MAX = 4096
 
 
 class Lines:
-    """The lines of one pipe, each with its author; it knows nothing of pipes.
+    """Takes the bytes of one pipe apart into lines, each with its author.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Lines:
         self._show = show
         self._name = ""
         self._pid = 0
-        #: What has come of a line without end.
+        #: The beginning of a line whose end has not come.
         self._pending = b""
 
     @property
@@ -69,7 +69,7 @@ class Lines:
             start = len(data)
         whole = data.rfind(b"\n", 0, start) + 1
         if not whole and start > LINE_MAX:
-            # Not through the beginning of a signature, if that is what comes last.
+            # The line is not cut within the beginning of a signature, if it ends with one.
             escape = data.rfind(BEGINNING[:1], start - len(BEGINNING), start)
             whole = start if escape < 0 else escape
         self._pending = data[whole:]
@@ -100,7 +100,7 @@ class _Pipe:
         self.is_idle = is_idle
 
     def read(self) -> bool:
-        """Read what is there; return False if nobody can write to it any more."""
+        """Read what has come; return False if no process can write to the pipe any more."""
         for _ in range(READS_AT_ONCE):
             try:
                 data = os.read(self.fd, PIPE_NBYTES)
@@ -128,13 +128,13 @@ class Outputs:
         self._driver = driver
         self._logs = logs
         self._pipes: dict[int, _Pipe] = {}
-        #: Those within a line.
+        #: Pipes of which the end of a line is missing.
         self._within: set[_Pipe] = set()
         self._epoll: select.epoll | None = None
 
     @property
     def open(self) -> bool:
-        """Whether there is anything that a worker may write to."""
+        """Whether there is any pipe that a worker may write to."""
         return bool(self._pipes)
 
     def add(self, fds: list[int], is_idle: Callable[[], bool]) -> None:
@@ -143,9 +143,9 @@ class Outputs:
         Parameters
         ----------
         fds : list of int
-            Of standard output and of standard error; ours from now on.
+            The reading ends of standard output and standard error; owned by this from now on.
         is_idle : callable
-            Whether this worker runs nothing: then half a line will get no end.
+            ``is_idle()`` returns whether the worker runs nothing, so that a line gets no end.
         """
         if self._epoll is None:
             self._epoll = select.epoll()
@@ -162,7 +162,7 @@ class Outputs:
             self._logs.add(name, pid, stream, text)
             driver = self._driver
             if not (driver.calling or driver.closed):
-                # Who drives prints, and may be asleep: this may be a thread that submits.
+                # The thread that drives prints, and may be asleep while this one submits.
                 driver.wake()
             driver.calling.append(self._logs)
 
@@ -170,7 +170,7 @@ class Outputs:
 
     @property
     def channel(self) -> Any:
-        """What the driver closes when it closes all that it reads."""
+        """The object that the driver closes when it closes all its clients: this one."""
         return self
 
     def on_ready(self) -> None:
@@ -201,7 +201,7 @@ class Outputs:
             self._within.discard(pipe)
 
     def close(self) -> None:
-        """Do nothing yet: what is left is read by `finish`, when all workers are gone."""
+        """Do nothing: `finish` reads what is left, when all workers are gone."""
 
     def finish(self, forked: bool = False) -> None:
         """Show what is left, and close everything.
@@ -209,7 +209,7 @@ class Outputs:
         Parameters
         ----------
         forked : bool
-            This is a forked child: what is left is the parent's.
+            Whether this is a forked child, where what is left is not shown: the parent does that.
         """
         if self._epoll is None:
             return

@@ -33,27 +33,27 @@ _DONTWAIT = _socket.MSG_DONTWAIT
 
 #: Messages of one actor between two looks at the others.
 MESSAGES_AT_ONCE = 32
-#: For the smallest message in a socket the kernel counts more bytes than this.
+#: Bytes that the kernel counts for the smallest message in a socket, at least.
 LEAST_NBYTES = 512
 
 
 class Link:
-    """A socket to an actor: what is sent waits here rather than in the sender.
+    """A socket to an actor or a borrower; messages without room wait here, not in their sender.
 
     Parameters
     ----------
     driver : Driver
     channel : Channel
     on_message : callable
-        ``on_message(head, blobs, descriptors)``; returns whether another message is likely
-        to be there.
+        ``on_message(head, blobs, descriptors)`` takes a message; returns whether another one is
+        likely to be there.
     on_end : callable
-        Called once, when the other end is closed.
+        ``on_end()`` is called once, when the other end is closed.
     refused : callable
-        As that of an `Outbox`.
+        As for an `Outbox`.
     on_lost : callable, optional
-        ``on_lost(head, error)`` for a message that came without its descriptors; returns whether
-        whoever waits for it has been told.
+        ``on_lost(head, error)`` is called for a message that came without its descriptors; returns
+        whether the call that waits for it has got the error.
     """
 
     def __init__(
@@ -71,8 +71,10 @@ class Link:
         self._on_end = on_end
         self._on_lost = on_lost
         self._outbox = Outbox(channel, self._wait_for_room, refused)
+        #: Whether another message is likely to be there.
         self._more = False
-        #: No more messages than this can be on their way: the other end's buffer is like ours.
+        #: Messages that can be on their way, at most: the other end's buffer is as large as this
+        #: one's.
         self.queued = channel.socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF) // (
             LEAST_NBYTES
         )
@@ -82,7 +84,7 @@ class Link:
 
     def send(self, head: Any, blobs: Any = ()) -> None:
         """Send, now or when there is room; never waits."""
-        if self._fd >= 0:  # else it has ended
+        if self._fd >= 0:  # else the connection has ended
             self._outbox.send(head, blobs)
 
     def _wait_for_room(self, wanted: bool) -> None:
@@ -94,16 +96,16 @@ class Link:
         self._outbox.flush()
         for _ in range(MESSAGES_AT_ONCE):
             if self._fd < 0 or not self._receive() or not self._more:
-                return  # the next poll tells of the next one
+                return  # the next poll tells if there are more
 
     def drain(self) -> None:
-        """Read all messages that have come until now, from one that may go on sending."""
+        """Read all messages that have come so far, from a process that may go on sending."""
         for _ in range(self.queued):
             if self._fd < 0 or not self._receive():
                 return
 
     def drain_out(self) -> None:
-        """Read all that is left of one that sends no more."""
+        """Read all messages that are left, of a process that sends no more."""
         while self._fd >= 0 and self._receive():
             continue
 
@@ -114,8 +116,8 @@ class Link:
         except BlockingIOError:
             return False
         except ConnectionError:
-            # The other end died with messages unread. The kernel says so first, once; what
-            # it had sent before is still there to be read.
+            # The other end died with unread messages. The kernel says so once, and first; what the
+            # process had sent before is still there to be read.
             return True
         except EOFError:
             self.close()
@@ -123,7 +125,8 @@ class Link:
             return False
         except DescriptorsLost as lost:
             if not (can_be_lost(lost.head) or self._on_lost(lost.head, lost.plain())):
-                # Who sent that waits for ever, or for nothing: it ends with its connection.
+                # The process that sent it might wait for an answer for ever. It is cut off, by
+                # which it ends.
                 self.close()
                 self._on_end()
                 return False
@@ -132,7 +135,7 @@ class Link:
         return True
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             if self._driver.clients.pop(fd, None) is not None and not self._driver.closed:
@@ -158,7 +161,7 @@ class ActorProcesses:
         self._limits = limits
         self._preload = preload
         self._launcher: Any = None
-        #: Workers have a page each; actors never write to it, so all have the same one.
+        #: Its one page is shared by all actors, which only read it.
         self._journal: JournalFile | None = None
         self._page: Slot | None = None
         self.actors: dict[int, Actor] = {}
@@ -179,7 +182,7 @@ class ActorProcesses:
         try:
             self._launcher.launch([(worker_id, 0, theirs.fileno())])
         except ConnectionError:
-            pass  # the forkserver was killed: its notice, for this actor too, is on the way
+            pass  # the forkserver was killed; `_forkserver_gone` will end this actor too
         finally:
             theirs.close()
         return worker_id, link
@@ -207,7 +210,7 @@ class ActorProcesses:
         try:
             self._launcher.signal(worker_id, number)
         except OSError:
-            return  # the forkserver is gone, which we are about to learn
+            return  # the forkserver has ended; `on_ready` will learn of it
 
     def on_ready(self) -> None:
         """Take the forkserver's notices of actors that have ended."""
@@ -228,7 +231,7 @@ class ActorProcesses:
             actor.on_exit(os.waitstatus_to_exitcode(status))
 
     def _forkserver_gone(self) -> None:
-        """Get a new forkserver: ours was killed, and with it (by the kernel) all actors."""
+        """Forget the forkserver, which was killed, and all actors with it, by the kernel."""
         fd = self.channel.fileno()
         self._driver.epoll.unregister(fd)
         del self._driver.clients[fd]
@@ -239,19 +242,19 @@ class ActorProcesses:
             self._exited(worker_id, _signal.SIGKILL)
 
     def leave(self) -> None:
-        """Have the driver read no more notices: it is about to close what it reads."""
+        """Have the driver read no more notices: it would close the channel, which is needed yet."""
         if self._launcher is not None:
             fd = self.channel.fileno()
             if self._driver.clients.pop(fd, None) is not None:
                 self._driver.epoll.unregister(fd)
 
     def end_all(self) -> None:
-        """Have the forkserver end all actors, and let go of nothing here."""
+        """Have the forkserver end all actors, and keep the descriptors of this process."""
         if self._launcher is not None:
             self._launcher.close()
 
     def close(self, forked: bool = False) -> None:
-        """Let go of everything; the forkserver then ends all actors."""
+        """Close all but the channel, see `wait_gone`; the forkserver then ends all actors."""
         if self._launcher is not None:
             if forked:
                 self._launcher.forked()

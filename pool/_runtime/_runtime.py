@@ -1,8 +1,8 @@
 """The runtime of a program: it owns objects, and drives the workers of tasks and actors.
 
 One engine runs the tasks; its driver also reads the sockets of actors and of borrowers. So
-whoever waits, for whatever it may be, drives everything, and a round trip to an actor
-takes no helper thread. Everything that changes the books happens under that driver's lock.
+a thread that waits for anything drives everything, and a round trip to an actor takes no
+helper thread. All changes of the runtime's state are made under that driver's lock.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pool._local._peers import Peer
     from pool._objects._refs import ActorFacts, Ref
 
-#: What workers of a runtime need; imported once, by the process that they are forked from.
+#: Modules that workers of a runtime need; imported once, in the process they are forked from.
 PRELOAD = ("_ctypes", "pool._in_worker._actor", "pool._in_worker._borrowed")
 
 _numbers = count(1)
@@ -67,9 +67,9 @@ class Runtime(Aside):
     gpus : sequence of str
         Names of the GPUs.
     namespace : str
-        Of named actors.
+        The namespace of named actors that do not give one.
     log_to_driver : bool
-        Print here what workers print.
+        Whether this process prints what workers print.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Runtime(Aside):
     ) -> None:
         limits = thread_limits(1)
         self._owner = os.getpid()
-        #: What borrowers have to return and to take back; a runtime borrows and lends nothing.
+        #: For `tidy` of `pool._in_worker._runner`: always empty, as a runtime borrows nothing.
         self.returned = self.promises = ()
         self.seals = self.failures = 0
         self.namespace = namespace
@@ -111,9 +111,9 @@ class Runtime(Aside):
 
     @property
     def outstanding(self) -> bool:
-        """Whether somebody has to drive although no task runs."""
-        # Who has pipes has them read: a worker that fills one up would wait for us. Who borrows may
-        # ask at any time, from a thread of its own; an actor that does not yet may begin to.
+        """Whether a thread has to drive even if no task runs."""
+        # Open pipes have to be read: a worker that fills one up waits until it is. A borrower may
+        # ask at any time, from a thread of its own, and an actor may become a borrower.
         others = self.outputs.open or self.lending.borrowers or self.directory.alive
         return bool(self._actions or others)
 
@@ -123,7 +123,7 @@ class Runtime(Aside):
             self.lending.flush()
 
     def admit(self, worker: int | Actor, kind: str, fds: list[int]) -> None:
-        """Take descriptors that a worker sends: of tasks, by its number, or of an actor."""
+        """Take descriptors that a worker sends: an actor, or a worker of tasks by its number."""
         if kind == "output":
             self.outputs.add(fds, lambda: self._is_idle(worker))
         else:
@@ -137,12 +137,12 @@ class Runtime(Aside):
         return peer is None or not peer.sent
 
     def bury(self, peer: Peer) -> None:
-        """Note what a worker of tasks did that has ended, and let go of what it has left."""
+        """Keep the timeline of a worker of tasks that has ended, and take back what it held."""
         self.timeline.bury(peer)
         self.lending.bury(peer.worker_id)
 
     def worker_blocked(self, worker_id: int) -> None:
-        """Lend the slot of a task that waits."""
+        """Note that a task waits, so that its slot may be lent; 0 is a guest without slot."""
         if not worker_id:
             return
         for job in self.driver.jobs.of_worker(worker_id):
@@ -154,12 +154,12 @@ class Runtime(Aside):
         self.driver.inbox.append(ev.WorkerBlocked(worker_id))
 
     def worker_unblocked(self, worker_id: int) -> None:
-        """Take the slot back."""
+        """Note that the task goes on, and has its slot back."""
         if worker_id:
             self.driver.inbox.append(ev.WorkerUnblocked(worker_id))
 
     def abort(self, error: BaseException) -> list[Any]:
-        """Give up: the engine has crashed. Nobody has to be called back."""
+        """Give up, since the engine has crashed; return no callbacks."""
         super().abort(error)
         self.lending.abort()
         for actor in list(self.directory.alive):
@@ -172,9 +172,9 @@ class Runtime(Aside):
     def when_there(
         self, needs: Sequence[Sequence[ObjectRef]], ready: Callable[[list[int]], None]
     ) -> None:
-        """Call ``ready(places)`` for groups of objects as soon as all of a group are there.
+        """Call ``ready(places)`` for groups of objects as soon as all of a group have values.
 
-        At once for those that are; for the others by the thread that drives, without the lock.
+        At once for those that have; for the others in the driving thread, without the lock.
         """
 
         def watch() -> list[int]:
@@ -196,7 +196,7 @@ class Runtime(Aside):
         self.engine.attend()
 
     def let_go(self, refs: Sequence[Ref]) -> None:
-        """Let go of what a task of a Pool was given; from any thread."""
+        """Drop the references that a task of a Pool was given; from any thread."""
         if not self.driver.closed:
             self.later(lambda: self.lending.linger(refs))
 
@@ -209,22 +209,22 @@ class Runtime(Aside):
     # ------------------------------------------------------------------ references
 
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
-        """Return the reference of that name, which somebody holds who has sent it."""
+        """Return the reference of that name, found in a pickle; its sender holds it."""
         ref = self.named.get(name)
         if facts is not None and (ref is None or ref._home is not self):
             ref = self.locked(lambda: self.directory.held(name, facts))
         return self.lost(name) if ref is None else ref
 
     def lent(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
-        """Return the reference of that name, which a borrower says it has made, or handed over."""
+        """Return the reference of that name, which a borrower has made or handed over."""
         if name in self.named or facts is not None:
             return self.arrived(kind, name, facts)
-        # The message that gives it a value has not been read yet.
+        # The borrower's message that gives it a value has not been read yet.
         ref = self.named[name] = ObjectRef(self, name)
         return ref
 
     def lost(self, name: bytes) -> ObjectRef:
-        """Return a reference to an object that nobody knows."""
+        """Return a reference to an object that does not exist any more: `get` raises."""
         from pool.exceptions import ObjectLostError
 
         ref = ObjectRef(self, name)
@@ -232,7 +232,7 @@ class Runtime(Aside):
         return ref
 
     def taken_over(self, refs: Sequence[Ref]) -> None:
-        """Note that an error has arrived with what it contains; under the lock."""
+        """Note that the references in an error have arrived; under the lock."""
         self.lending.taken_over(refs)
 
     def future(self, ref: ObjectRef) -> Future[Any]:
@@ -249,7 +249,7 @@ class Runtime(Aside):
         def resolve(ref: ObjectRef) -> None:
             self.afterwards(lambda: resolve_future(future, ref._state, ref._value))
 
-        # What is not there when all is closed never comes.
+        # After the driver is closed no object gets its value any more.
         if self.locked(lambda: not self.driver.closed and ref._watch(resolve)):
             self.engine.attend()
         elif ref._state:
@@ -293,7 +293,7 @@ class Runtime(Aside):
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each.
 
-        None for one that is not there: the time is over, or there is an error already to raise.
+        None for one without a value: the time is over, or another has failed, which `get` raises.
         """
         if len(refs) == 1:
             (ref,) = refs
@@ -304,27 +304,27 @@ class Runtime(Aside):
 
     @property
     def foreign(self) -> bool:
-        """Whether this belongs to the process that was forked."""
+        """Whether this is a forked child, and the runtime belongs to its parent."""
         return self._owner != os.getpid()
 
     def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
-        """Wait until `number` of the objects are there, or the timeout."""
+        """Wait until `number` of the objects have got their values, or the timeout."""
         if timeout == 0:
             self.engine.lead.glance()
             return
         self.engine.wait(enough(self, refs, number), timeout)
 
     def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
-        """Return which objects are there now."""
+        """Return for each object whether it has got its value."""
         return [bool(ref._state) for ref in refs]
 
     def cancel(self, target: ObjectRef | Stream, force: bool, recursive: bool) -> None:
-        """Cancel what is to produce an object, or yields a stream.
+        """Cancel the task or call whose result an object is, or which yields a stream.
 
         Raises
         ------
         ValueError
-            If an actor would have to be ended for that.
+            If `force` and it is the call of an actor: the actor would have to be ended.
         """
         if self.foreign:
             return  # the parent's tasks are the parent's to cancel
@@ -339,7 +339,7 @@ class Runtime(Aside):
         """Do as `cancel`, under the lock; return the error instead of raising it."""
         call = target._call
         if call is None:
-            return None  # it is over, or was put
+            return None  # the task is over, or there was none: the object was `put`
         if force and call.__class__ is ActorCall:
             return ValueError(
                 f"cancel: {call.title}() is a method of an actor, which force=True would end with "
@@ -376,10 +376,10 @@ class Runtime(Aside):
     # ------------------------------------------------------------------ actors
 
     def create(self, code: Any, args: Any, kwargs: Any, options: Any) -> ActorRef:
-        """Start an actor; never waits for it."""
+        """Start an actor without waiting for it."""
         parcel = pack(args, kwargs)
-        # As the class is now, and pickled before the lock is taken: pickling may run code
-        # of the user's.
+        # Pickled now, so that later changes of the class do not count; and before the lock is
+        # taken, since pickling may run code of the user's.
         code = code.in_full()
         found: ActorRef | Exception = self.locked(
             lambda: self.directory.create(code, parcel, options)
@@ -411,7 +411,7 @@ class Runtime(Aside):
 
     def kill(self, actor: ActorRef, no_restart: bool) -> None:
         """End an actor at once."""
-        if not self.driver.ended:  # else it is gone, and a finalizer has come too late
+        if not self.driver.ended:  # otherwise all actors are gone, and a finalizer calls this
             self.locked(lambda: actor.record.kill(no_restart))
 
     def find(self, name: str, namespace: str | None) -> ActorRef | None:
@@ -420,7 +420,7 @@ class Runtime(Aside):
         Raises
         ------
         PermissionError
-            If others can enter the directory of detached actors.
+            If other users have access to the directory with the sockets of detached actors.
         """
         from pool._transport import _rendezvous as rendezvous
 
@@ -431,7 +431,7 @@ class Runtime(Aside):
     # ------------------------------------------------------------------ facts and the end
 
     def facts(self) -> dict[str, Any]:
-        """Return resources, nodes and the like."""
+        """Return the resources, the actors and other facts about the runtime."""
         found: dict[str, Any] = self.locked(self.facts_here)
         return found
 
@@ -451,9 +451,9 @@ class Runtime(Aside):
 
     @property
     def usable(self) -> bool:
-        """Whether it can be used: not after a crash, and not in a forked child."""
+        """Whether it can be used: not after its end or a crash, and not in a forked child."""
         driver = self.driver
-        # Of the engine as of this: asked for each task.
+        # Without a call of `engine.usable`, for speed: each task asks this.
         return not (driver.closed or driver.crashed or self._owner != os.getpid())
 
     def stop(self) -> None:
@@ -468,18 +468,18 @@ class Runtime(Aside):
         self.processes.wait_gone()
         self.driver.crew.wait_gone()
         let_go_of_data()
-        # What they wrote until the last moment.
+        # Print what they wrote until the last moment.
         self.outputs.finish()
         self.logs.call_back()
 
     def forked(self) -> None:
-        """Let go, in a forked child, of what belongs to the parent."""
+        """Close, in a forked child, the descriptors that belong to the parent."""
         self.outputs.finish(forked=True)
         self.processes.close(forked=True)
 
 
 def _quit() -> None:
-    """End what a program leaves behind when it ends."""
+    """End the processes of actors when the program ends."""
     _home.close()
     for runtime in list(_runtimes):
         if not runtime.driver.closed and runtime._owner == os.getpid():
@@ -492,6 +492,6 @@ def _after_fork() -> None:
     _runtimes.clear()
 
 
-# After those of the engine, that is: called before them.
+# Registered after the exit functions of the engine, and therefore called before them.
 atexit.register(_quit)
 os.register_at_fork(after_in_child=_after_fork)

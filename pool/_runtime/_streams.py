@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """What a generator has yielded so far.
+    """The values that a generator has yielded so far, each an object of its own.
 
     The values and the end come over different sockets, in any order: the end says how
     many values there are, and the stream is over when that many have come.
@@ -27,14 +27,17 @@ class Stream:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.name = new_name()
-        #: Nobody reads it any more, though what yields goes on and holds it.
+        #: Whether its reader is gone, though the task goes on to yield, and holds the stream.
         self._abandoned = False
-        #: What yields, as long as it can be cancelled.
+        #: The call that yields, as long as it can be cancelled.
         self._call: Any = None
+        #: By index, the values that have come and were not let go of.
         self._items: dict[int, ObjectRef] = {}
         #: How many values have come; they come in order.
         self._received = 0
+        #: How many values there are, an error counted as one; None: not known yet.
         self.count: int | None = None
+        #: Called, once, at the next change.
         self._watchers: list[Callable[[], None]] = []
         runtime.streams[self.name] = self
 
@@ -75,7 +78,7 @@ class Stream:
 
     def knows(self, index: int) -> bool:
         """Return whether value number `index`, or that there is none, is known."""
-        # Also of one that was let go: another reader of the same number may wait still.
+        # Also of a value that was let go of: another reader of the same number may still wait.
         return (
             index in self._items
             or index < self._received
@@ -83,7 +86,18 @@ class Stream:
         )
 
     def take(self, index: int, timeout: float | None = None) -> ObjectRef | None:
-        """Wait for the reference number `index`; None: no more, or somebody else had it."""
+        """Wait for the reference number `index`.
+
+        Returns
+        -------
+        ObjectRef or None
+            None if there are fewer values, or if another reader has taken this one.
+
+        Raises
+        ------
+        GetTimeoutError
+            If it is not yielded within `timeout` seconds.
+        """
         if not self._runtime.engine.wait(lambda: self.knows(index), timeout, True):
             from pool.exceptions import GetTimeoutError
 
@@ -114,7 +128,7 @@ class Stream:
         return self.count is not None and index >= self.count
 
     def cancel(self, force: bool, recursive: bool) -> None:
-        """Cancel what yields."""
+        """Cancel the call that yields."""
         self._runtime.cancel(self, force, recursive)
 
     def let_go(self, index: int) -> None:

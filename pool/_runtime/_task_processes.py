@@ -1,8 +1,8 @@
 """Tasks that ask for anything but one CPU: each has a process of its own.
 
-For several CPUs or none, for GPUs, other resources or environment variables. Which devices a
-process sees is settled before it starts (CUDA reads its variable once), so such a task is an actor
-that lives for one call. It waits for its resources as actors do.
+That is several CPUs or none, GPUs, other resources, or environment variables. Which devices a
+process sees must be settled before it starts (CUDA reads its variable once), so such a task is an
+actor that lives for one call. It waits for its resources as actors do.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class TaskProcesses:
         if call.stream is not None:
             call.stream._call = inner
         if call.parent is not None:
-            call.parent.adopt(inner)  # beside the task itself, which is cancelled by this one
+            call.parent.adopt(inner)  # as well as the task, which is cancelled through this one
         actor.call(inner)
         actor.carry_out(actor.mailbox.released())
 
@@ -106,7 +106,7 @@ class _OneCall(ActorCall):
     Attributes
     ----------
     task : TaskCall
-        As it was submitted; it counts how often it may be tried again.
+        The task as it was submitted; it counts how often it may still be tried again.
     """
 
     __slots__ = ("task",)
@@ -144,7 +144,7 @@ class _OneCall(ActorCall):
         super().fail(error)
 
     def over(self) -> None:
-        """Let go of everything, also what the task held for another try."""
+        """Note that the task has its outcome, and let go of all that was held for another try."""
         super().over()
         task = self.task
         task.args = task.parcel = None
@@ -152,27 +152,28 @@ class _OneCall(ActorCall):
         task.leave()
 
     def cancel_here(self, force: bool) -> None:
-        """Interrupt it, or end its process; under the lock."""
+        """Interrupt the task, or end its process; under the lock."""
         actor = self.actor
         runtime = actor.runtime
         self.task.retries = 0
-        self.task.cancelled = self.cancelled  # it may be about to be tried again
+        self.task.cancelled = self.cancelled  # the task may be about to be tried again
         posted = actor.mailbox.posted.get(self.number) is self
         if actor.mailbox.withdraw(self) or (force and posted):
             if posted:
                 actor.mailbox.answered(self.number)
             self.fail(self.cancellation())
-            # Not from here: this may be one of the commands of its mailbox.
+            # Later, since this may be called while commands of its mailbox are carried out.
             runtime.later(lambda: actor.kill(True))
         elif posted:
-            # It has a handler for that since it said that it has started.
+            # The process has a signal handler for this from before it said that it has started.
             self._interrupt()
 
     def _interrupt(self) -> None:
         """Raise KeyboardInterrupt in the task, unless it is over; under the lock.
 
-        Again and again, though the task sees it once: the signal may come just before a system
-        call that it does not end, and its handler does not run until the next one.
+        The signal is repeated until the task is over, though the task sees it once: it may come
+        just before a system call, which it then does not end, and Python runs the handler only
+        after that call.
         """
         actor = self.actor
         if actor.mailbox.posted.get(self.number) is self:

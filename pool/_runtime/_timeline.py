@@ -1,7 +1,7 @@
 """What has run and when, for `timeline`: as the workers saw it.
 
-Workers of tasks note it in their pages of the journal (`pool._in_worker._trace`), which are read
-when somebody asks, and when a worker has ended. Actors say it with each result.
+Workers of tasks note it in the journal, each in its trace (`pool._in_worker._trace`), which is read
+when the timeline is asked for, and when the worker has ended. Actors tell it with each result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Events of actors, and of workers that have ended, that are kept.
 KEPT = 100_000
-#: Lanes of one process are this far apart: no pid is larger.
+#: Difference between the numbers of two lanes of one process; larger than any pid.
 LANE = 1 << 22
 
 
@@ -43,10 +43,10 @@ class Timeline:
         self._seen.append((pid, "actor", entry))
 
     def bury(self, peer: Peer) -> None:
-        """Note what a worker did that has ended; its page is given to another one."""
+        """Keep what a worker did that has ended, for its page will be another worker's."""
         now = perf_counter()
         for name, submitted, begun, finished, failed in _entries(peer):
-            # What it had not finished has failed now.
+            # What it had not finished counts as failed now.
             entry = (name, submitted, begun, finished or now, failed or not finished)
             self._seen.append((peer.pid or 0, "task", entry))
 
@@ -71,7 +71,7 @@ def _event(
 ) -> dict[str, Any]:
     name, submitted, begun, finished, failed = entry
     end = finished or now
-    # Calls that an actor runs side by side must not lie upon each other.
+    # Calls that an actor runs at the same time are shown in different lanes.
     lane = next((number for number, free in enumerate(lanes) if free <= begun), len(lanes))
     lanes[lane : lane + 1] = [end]
     args = {"submitted": submitted * 1e6, "failed": failed}
@@ -90,7 +90,7 @@ def _event(
 
 
 def _titles(lanes: dict[int, list[float]]) -> list[dict[str, Any]]:
-    """Return what names the lanes; a viewer shows the machine in place of a process."""
+    """Return events that name the lanes; the machine is shown in place of a process."""
     node = {"name": f"Node {os.uname().nodename}"}
     titles = [{"name": "process_name", "ph": "M", "pid": 0, "tid": 0, "args": node}]
     for pid, ends in lanes.items():

@@ -1,11 +1,11 @@
-"""Errors of tasks and calls that nobody asked for: told once, when nobody can ask any more.
+"""Errors of tasks and calls whose results were never asked for: reported once, when they cannot be.
 
 An error is held by the references that failed with it and by nothing else. So it is enough that
-the error holds something that tells of it when it is freed, unless somebody has met it before
-(see `pool._objects._outcomes.told`). What succeeds pays nothing for that.
+the error holds an object that reports it when it is freed, unless the program has seen the error
+before (see `pool._objects._outcomes.told`). Calls that succeed pay nothing for that.
 
-Cancelled calls, actors that are dead and what ends with the runtime are not told: whoever ended
-them knows.
+Not reported are errors of cancelled calls, of dead actors, and of what ends with the runtime: the
+program has ended those itself, or is told in other ways.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from pool._runtime._runtime import Runtime
     from pool.exceptions import RayError
 
-#: Ray's switch.
+#: Ray's environment variable; if it is set, nothing is reported.
 SILENCE = "RAY_IGNORE_UNHANDLED_ERRORS"
 
 
 def watched(runtime: Runtime, error: RayError) -> RayError:
-    """Return `error`; should it vanish before anybody meets it, the program tells of it."""
+    """Return `error`, having it reported if it is freed before the program has seen it."""
     if runtime.log_to_driver and SILENCE not in os.environ:
         error._untold = _Untold(runtime, type(error), error.args)
     return error
 
 
 class _Untold:
-    """Tell of an error when it is freed.
+    """Reports an error when it is freed together with the error.
 
     Parameters
     ----------
     runtime : Runtime
     kind : type
-        Of the error; not the error itself, which holds this.
+        Class of the error. The error itself must not be held, since it holds this.
     args : tuple
-        Of the error.
+        Arguments of the error.
     """
 
     __slots__ = ("_args", "_kind", "_runtime")
@@ -50,7 +50,7 @@ class _Untold:
         self._args = args
 
     def told(self) -> None:
-        """Note that somebody knows."""
+        """Note that the program has seen the error."""
         self._runtime = None
 
     def __del__(self) -> None:
@@ -58,12 +58,12 @@ class _Untold:
         if runtime is None or runtime.driver.closed or runtime.foreign:
             return
         kind, args = self._kind, self._args
-        # Later, since a collector may run this anywhere; and without the lock, for the text
-        # is up to the exception's class.
+        # Later, since the garbage collector may call this anywhere; and without the lock, since the
+        # text of the error may be made by code of the user's.
         runtime.afterwards(lambda: _tell(runtime, kind(*args)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()  # who gets the error is told by that
+        return type(None), ()  # the process that gets the error has seen it
 
 
 def _tell(runtime: Runtime, error: RayError) -> None:

@@ -108,16 +108,16 @@ def _listen(path: str) -> tuple[_socket.socket, str] | None:
         if _answers(path):
             return None
         _remove(path)
-        door = _socket.socket(_socket.AF_UNIX, _KIND)
+        listener = _socket.socket(_socket.AF_UNIX, _KIND)
         try:
             with _Short(path) as short:
-                door.bind(short)
+                listener.bind(short)
             os.chmod(path, 0o600)
-            door.listen(64)
+            listener.listen(64)
         except BaseException:
-            door.close()
+            listener.close()
             raise
-        return door, path
+        return listener, path
 
 
 def connect(path: str) -> tuple[Channel, int] | None:
@@ -160,9 +160,9 @@ def _limit(line: _socket.socket, seconds: float) -> None:
         line.setsockopt(_socket.SOL_SOCKET, option, packed)
 
 
-def accept(door: _socket.socket) -> Channel | None:
+def accept(listener: _socket.socket) -> Channel | None:
     """Wait for a connection, and return a channel; None if it comes from another user."""
-    fd, _ = door._accept()  # type: ignore[attr-defined]  # what `socket.socket.accept` calls
+    fd, _ = listener._accept()  # type: ignore[attr-defined]  # what `socket.socket.accept` calls
     line = _socket.socket(_socket.AF_UNIX, _KIND, 0, fd)
     if peer_of(line)[1] != os.getuid():
         line.close()

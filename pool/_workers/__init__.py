@@ -2,8 +2,9 @@
 
 * In the program: ``_launcher`` asks a server for workers; ``_servers`` has the servers, the first
   of which ``_early`` starts.
-* In the server: ``_forkserver``, which forks workers and alone reaps them. It was started by exec,
-  or is a fork of the program (``_inherited``); ``_spawned`` workers are fresh interpreters.
+* In the server: ``_forkserver``, which forks workers and alone reaps them, with its ``_clients``.
+  It was started by exec, or is a fork of the program (``_inherited``); ``_spawned`` workers are
+  fresh interpreters.
 * In a worker: ``_boot`` makes one of a fresh process, ``_worker`` has its loop, ``_quick`` and
   ``_parts`` the inner loops, ``_functions``, ``_payloads`` and ``_outcomes`` what goes in and out.
 * What it has of the program: ``_settings`` and ``_carried``, ``_identity``, ``_streams``.

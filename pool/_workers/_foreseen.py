@@ -1,17 +1,17 @@
-"""Which modules of Python's own the tasks will need, as far as the program shows it.
+"""Guess which of Python's own modules the tasks will need.
 
 A fork of the program has all its modules. A worker from the forkserver imports what its tasks
 use: `json`, `logging` and `urllib` in each of eight workers take longer than all the rest of a
 short program. So the forkserver loads them, once, for the workers that it forks after each CPU
 has one.
 
-Not all that the program has loaded, which would keep everybody waiting. What counts is what
-functions of the main module refer to, except for those that are running, whose work is done here;
-and what modules of the program's own refer to, since workers import these whole. Packages that
-are installed may take seconds; for them see `pool._workers._servers`.
+It does not load all that the program has loaded, since each pool would wait for that. What counts
+is what functions of the main module refer to, except for those that are running, whose work is
+done in this process; and what modules of the program's own refer to, since workers import these as
+a whole. Installed packages may take seconds; for them see `pool._workers._servers`.
 
-It is a guess that changes no result. So nothing of the user's runs here: no attribute is asked
-for that a class of theirs could answer.
+The guess changes no result. So it must run no code of the user's: nothing here reads an attribute
+that one of the user's classes could answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Modules of the program's own that are looked through.
+#: After so many modules no more of the program's own are looked through.
 OWN_MAX = 50
 
 
@@ -59,7 +59,7 @@ def foreseen() -> list[str]:
 
 
 def _module_of(value: Any) -> str:
-    """Return the name of a module, or of that which a function or class comes from."""
+    """Return the name of a module, or of the module of a function or class, if it is one."""
     kind = type(value)
     if kind is str:
         return str(value)
@@ -73,13 +73,13 @@ def _module_of(value: Any) -> str:
 
 
 def _submodules(package: str, names: set[str]) -> list[str]:
-    """Return modules of a package that are used as its attributes, such as `urllib.request`."""
+    """Return loaded modules of a package that are used as attributes, such as `urllib.request`."""
     full = (f"{package}.{name}" for name in names)
     return [name for name in full if name in sys.modules]
 
 
 def _names_used(namespace: dict[str, Any]) -> set[str]:
-    """Return all names in the functions and methods of a module, but for those that run."""
+    """Return all names used in the functions and methods of a module, but for those that run."""
     running = set()
     frame: FrameType | None = sys._getframe()
     while frame is not None:

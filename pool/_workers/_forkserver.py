@@ -10,20 +10,22 @@ Guarantees
 * It is the parent of all workers, so it alone reaps them: a signal asked for by a pool
   never hits a process that merely got the same pid.
 * When a pool goes away (its socket closes), its workers end.
-* When the user's process dies, by whatever death, all workers end and so does it: it
+* When the user's process dies, by whatever death, all workers end, and the forkserver too. It
   polls a pidfd, which unlike ``PR_SET_PDEATHSIG`` does not depend on a thread.
 * When it is killed itself, the kernel kills its workers: see `pool._workers._lifeline`.
 
 Messages (see `pool._transport._messages` for the style)
-    user -> forkserver: ``(CONNECT, settings, prefix, payload buffers, None or AWAITED, streams)``
-    with the initializer's payload and the descriptors of the new client's socket, its journal and
-    those of stdout (1) and stderr (2) that are open.
-    client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with one descriptor each;
-    ``(SIGNAL, worker_id, number)``; ``(PIDS,)``: which processes its workers are.
+    user -> forkserver: ``(CONNECT, settings, prefix, buffers, streams)`` with the initializer's
+    payload; `buffers` is how many it has, None if there is no initializer, or AWAITED. With
+    descriptors: the new client's socket, its journal, and stdout (1) and stderr (2) as far as
+    `streams` lists them, which are open.
+    client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with a descriptor for each worker,
+    its end of its socket; ``(SIGNAL, worker_id, number)``; ``(PIDS,)``: which processes the
+    client's workers are.
     forkserver -> user: ``(UP,)`` from a successor (see `pool._workers._servers`), when its
     modules are loaded.
     forkserver -> client: ``(EXITED, ((worker_id, wait status, pid), ...))``;
-    ``(PIDS, ((worker_id, pid), ...))``, when all that were asked for are forked.
+    ``(PIDS, ((worker_id, pid), ...))``, when all workers that were asked for are forked.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from pool._transport._sockets import socket_from
 from pool._workers import _tracking
 from pool._workers._boot import become_worker
 from pool._workers._carried import not_set_here
+from pool._workers._clients import Client
 from pool._workers._heap import keep_freed
 from pool._workers._lifeline import Lifeline, tie
 from pool._workers._settings import apply_common
@@ -55,49 +58,18 @@ if TYPE_CHECKING:
 #: Seconds that workers get between SIGTERM and SIGKILL.
 TERM_GRACE = 0.5
 
-#: What may be sent to all processes of a program at once, by a service manager or a scheduler of
-#: jobs. How to answer is for the program, and for each worker: this process has other ties of life.
+#: Signals that a service manager or a batch scheduler may send to all processes of a program at
+#: once. The forkserver blocks them: the program and each worker decide how to answer, and this
+#: process ends when the program does.
 NOT_ASKED = (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2)
 
-#: Status of a worker that could not be forked: as if it had died at once, which the pool knows how
-#: to count and to report.
+#: Wait status of a worker that could not be forked: as if it had died at once, which the pool
+#: counts and reports.
 NOT_FORKED = 71 << 8
 
-#: Forks between two looks at what else is asked for: a pool that is closed at once must
-#: not wait for workers that nobody needs any more.
+#: Forks for one pool between two looks at the sockets: a pool that is closed right after it was
+#: made must not wait for workers that it no longer needs.
 FORKS_AT_ONCE = 2
-
-
-class Client:
-    """One pool: its socket, what its workers take over, and who they are."""
-
-    def __init__(self, channel: Channel, settings: dict[str, Any], prefix: str) -> None:
-        self.channel = channel
-        self.settings = settings
-        self.prefix = prefix
-        #: The initializer, pickled or AWAITED; inherited ones are a callable.
-        self.payload: Any = None
-        self.fds: list[int] = []
-        self.pids: dict[int, int] = {}
-        self.waiting: list[tuple[int, int, int]] = []
-        self.notices: list[tuple[int, int, int]] = []
-        #: How many workers were forked for it; modules that those to come are likely to import.
-        self.forks = 0
-        self.foreseen: list[str] = []
-        #: It waits for the pids of its workers.
-        self.asks = False
-        self.gone = False
-        #: When its workers are killed, since it is gone.
-        self.deadline: float | None = None
-
-    def part(self) -> None:
-        """Let the pool know that all of its workers have ended."""
-        # Not by closing it alone: the program may have forked while it had this end as well.
-        try:
-            self.channel.socket.shutdown(_socket.SHUT_RDWR)
-        except OSError:
-            pass  # the pool is gone
-        self.channel.close()
 
 
 class ForkServer:
@@ -106,31 +78,32 @@ class ForkServer:
     Parameters
     ----------
     control : Channel, optional
-        Over which pools connect. None for the fork of a user's process, which serves
-        one pool only.
+        Pools connect over it. None in a fork of the user's process, which serves one pool only.
     owner : int
-        pidfd of the user's process, -1 if there is none on this platform.
+        pidfd of the user's process; -1 if the system has none.
     """
 
     def __init__(self, control: Channel | None, owner: int) -> None:
         self.control = control
         self.owner = owner
         self.clients: dict[int, Client] = {}
+        #: By pid, the pool and the worker_id of each worker.
         self.children: dict[int, tuple[Client, int]] = {}
         self.lifeline = Lifeline()
+        #: The earliest deadline of a client.
         self.deadline: float | None = None
-        #: Signals that workers shall have blocked, as the program that was forked has.
+        #: Signals that workers are to block, as the program does of which this is a fork.
         self._blocked: set[int] = set()
-        #: Whether workers shall collect garbage: not where a program that was forked does not. A
-        #: process of its own has it off while it loads modules, see `forkserver_argv`.
+        #: Whether workers are to collect garbage: unless this is a fork of a program that does not.
+        #: A process started by exec has it off only while it loads modules, see `forkserver_argv`.
         self._collects = control is not None or gc.isenabled()
-        #: By which spawned workers agree on `hash` as well; not in the program's environment.
+        #: The seed of `hash` that spawned workers get too; the program's environment may have none.
         self._seed = os.environb.get(b"PYTHONHASHSEED", b"random")
         self._cpus = os.cpu_count() or 1
-        #: Whose environment this process has.
+        #: The settings of the pool whose environment this process has.
         self._applied: dict[str, Any] | None = None
-        #: What every worker receives into: inherited, it costs a worker only the pages
-        #: that it writes to.
+        #: What every worker receives into. Workers inherit it, so that it costs each one only the
+        #: pages that it writes to.
         self._buffer = bytearray(BUFFER_NBYTES)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -147,19 +120,19 @@ class ForkServer:
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         _signal.signal(_signal.SIGCHLD, _nothing)
-        # Workers are in the background of a terminal. What asks there, a task or a program that it
-        # runs, gets an error; it would be stopped, and nobody would tell it to go on.
+        # Workers are in the background of a terminal. A task that reads from it, or a program that
+        # a task runs, gets an error: by default it would be stopped, and never continued.
         for number in (_signal.SIGTTIN, _signal.SIGTTOU):
             _signal.signal(number, _signal.SIG_IGN)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        # Not ignored: what is sent to a worker before it is one would be lost.
+        # Blocked, not ignored: a signal to a worker that is just being forked would be lost.
         blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, NOT_ASKED)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
         if self.control is None:
             self._blocked = blocked
         keep_freed()
-        # Or the collector's marks would unshare the pages. It is not run before: that took 45 ms
-        # with pandas loaded, and found next to nothing.
+        # Without this the collector in a worker writes to all objects, and so copies shared pages.
+        # It is not run before: that took 45 ms with pandas loaded, and freed next to nothing.
         gc.freeze()
         gc.disable()
         while self.control is not None or self.clients or self.children:
@@ -175,7 +148,7 @@ class ForkServer:
             elif self.control is not None and fd == self.control.fileno():
                 self._on_control()
             elif fd in self.clients and event & ~select.POLLOUT:
-                # Only room for what it is to be told, see `_notify`, is nothing to receive.
+                # POLLOUT alone means room for notices, see `_notify`: there is nothing to receive.
                 self._on_client(self.clients[fd])
         self._reap()
         self._fork_some()
@@ -183,7 +156,7 @@ class ForkServer:
             self._kill_stubborn()
 
     def _kill_stubborn(self) -> None:
-        """Kill the workers of pools that are gone which have not ended in time."""
+        """Kill the workers of vanished pools that have not ended in time."""
         now = monotonic()
         self.deadline = None
         for pid, (client, _) in self.children.items():
@@ -195,6 +168,7 @@ class ForkServer:
                 self.deadline = client.deadline
 
     def _patience(self) -> int | None:
+        """Return for how many milliseconds the next poll may sleep; None: without a limit."""
         if any(client.waiting for client in self.clients.values()):
             return 0
         if self.deadline is None:
@@ -202,7 +176,7 @@ class ForkServer:
         return max(0, int((self.deadline - monotonic()) * 1000) + 1)
 
     def _end(self) -> NoReturn:
-        """End, and leave nothing: the user's process is dead."""
+        """End this process and all workers: the user's process is dead."""
         for pid in self.children:
             os.kill(pid, _signal.SIGTERM)
         deadline = monotonic() + TERM_GRACE
@@ -228,13 +202,13 @@ class ForkServer:
             self.control = None
             return
         except DescriptorsLost:
-            return  # and with it the socket of the pool, which sees that
+            return  # the socket of the new client is lost too, which its pool notices
         assert head[0] == CONNECT
         _, settings, prefix, buffers, streams = head
         client = Client(Channel(socket_from(fds[0])), settings, prefix)
         if prefix == "ForkServer":
-            # Once here, and not in each worker on pages of its own; in the program's environment,
-            # which they may look at.
+            # Loaded once here, not in each worker on pages of its own; in the program's
+            # environment, which modules may look at as they are loaded.
             self._prepare(settings)
             load_missing(settings["learned"])
             client.foreseen = settings["foreseen"]
@@ -302,13 +276,14 @@ class ForkServer:
         if client.pids:
             client.deadline = monotonic() + TERM_GRACE
             if self.deadline is None:
-                self.deadline = client.deadline  # others are earlier
+                self.deadline = client.deadline  # else it is earlier than this one
         else:
             client.part()
 
     # ------------------------------------------------------------------ children
 
     def _reap(self) -> None:
+        """Collect the exit status of workers that have ended, and tell their pools."""
         told = []
         while self.children:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -321,11 +296,12 @@ class ForkServer:
             client.notices.append((worker_id, status, pid))
             told.append(client)
             if client.gone and not client.pids:
-                client.part()  # the pool may be waiting for that
+                client.part()  # its `join` may be waiting for that
         for client in told:
             self._notify(client)
 
     def _notify(self, client: Client) -> None:
+        """Send a pool the ends, and the pids, that it is to be told of; never wait."""
         if client.gone:
             return
         try:
@@ -337,18 +313,19 @@ class ForkServer:
                 client.channel.send((PIDS, pids), flags=_socket.MSG_DONTWAIT)
                 client.asks = False
         except BlockingIOError:
-            # The pool does not read at the moment; asked again below, in _fork_some.
+            # The socket is full. When there is room, `_fork_some` tries again.
             self._poll.modify(client.channel.fileno(), select.POLLIN | select.POLLOUT)
             return
         except OSError:
-            return  # its end is noticed by the poll
+            return  # the pool is gone, which the poll will tell
         self._poll.modify(client.channel.fileno(), select.POLLIN)
 
     def _fork_some(self) -> None:
+        """Fork a few of the workers that are waited for."""
         for client in list(self.clients.values()):
             for _ in range(min(FORKS_AT_ONCE, len(client.waiting))):
-                # Where each CPU has a worker, another one could not begin sooner. From here on
-                # each of them would import that again.
+                # When each CPU has a worker, the next one need not begin at once. So modules that
+                # it and later ones would import, each by itself, are loaded here before.
                 if client.forks >= self._cpus and self._load_next(client):
                     break
                 self._fork(client, *client.waiting.pop(0))
@@ -369,7 +346,7 @@ class ForkServer:
             pid = os.fork()
         except Exception:
             self.lifeline.discard()
-            # Out of processes or memory, mostly. The others are not to suffer.
+            # Mostly the limit of processes, or memory. Only this worker is reported as ended.
             os.close(fd)
             client.notices.append((worker_id, NOT_FORKED, 0))
             self._notify(client)
@@ -387,9 +364,9 @@ class ForkServer:
             os._exit(70)
 
     def _prepare(self, settings: dict[str, Any]) -> None:
-        """Do for the next worker what is cheaper here than in it, on pages of its own."""
+        """Set here what the next worker would set on pages of its own, at a higher cost."""
         if settings is not self._applied:
-            self._applied = None  # should only a part of it be possible
+            self._applied = None  # in case `apply_common` raises half-way
             apply_common(settings)
             self._applied = settings
         # Python reseeds `random` after a fork. numpy does not: all workers would draw the same
@@ -399,6 +376,7 @@ class ForkServer:
             numpy_random.seed()
 
     def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
+        """Turn this process, which was just forked, into a worker; never return."""
         _signal.set_wakeup_fd(-1)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -406,8 +384,7 @@ class ForkServer:
         mine = {fd, *client.fds}
         others = [self._wake_read, self._wake_write, self.owner, *self.clients]
         others += [-1 if self.control is None else self.control.fileno()]
-        # Not only those that are listed: of a pool that is gone the socket stays open
-        # until its last worker has ended.
+        # Also of pools that are gone: their sockets stay open until their last worker has ended.
         others += [gone.channel.fileno() for gone, _ in self.children.values()]
         for other in self.clients.values():
             others += [entry[2] for entry in other.waiting]
@@ -420,27 +397,15 @@ class ForkServer:
         if client.prefix == "Spawn":
             from pool._workers._spawned import exec_worker
 
+            tracked = _tracking.shared()
             exec_worker(
-                worker_id,
-                slot,
-                fd,
-                client.fds,
-                client.settings,
-                client.payload,
-                self.lifeline.held,
-                _tracking.shared(),
-                self._seed,
-            )
+                worker_id, slot, fd, client.fds, client.settings, client.payload,
+                self.lifeline.held, tracked, self._seed,
+            )  # fmt: skip
         become_worker(
-            worker_id,
-            slot,
-            fd,
-            client.fds,
-            client.settings,
-            client.prefix,
-            client.payload,
+            worker_id, slot, fd, client.fds, client.settings, client.prefix, client.payload,
             self._buffer,
-        )
+        )  # fmt: skip
 
 
 def _nothing(signum: int, frame: object) -> None:
@@ -453,15 +418,19 @@ def main(fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = 
     Parameters
     ----------
     fds : tuple of int
-        Descriptors: the control socket; a pidfd of the user's process or -1; a pipe: while
-        modules are loaded, its end is the end of this process, which cannot look at its sockets
-        meanwhile; a file with the names of more modules, or -1; the program's resource tracker,
-        or -1.
+        Descriptors; -1 stands for one that there is not.
+
+        * The control socket.
+        * A pidfd of the user's process, or -1.
+        * The read end of a pipe of which the user's process has the other end. If that closes
+          while modules are loaded, when this process cannot look at its sockets, it is killed.
+        * A file with the names of more modules, or -1.
+        * The write end of the pipe to the program's resource tracker, or -1.
     preload : sequence of str
         Modules to import before the first fork.
     without : sequence of str
-        Packages that are left out. One that starts a thread that a fork does not end makes this
-        process unfit for forking: it is then exec'd again without it.
+        Packages not to import. A package whose import starts a thread that a fork does not end
+        makes this process unfit for forking: then it executes itself again, without that package.
     """
     control, owner, life, more, tracked = fds
     tied = tie(life)
@@ -489,11 +458,12 @@ def main(fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = 
         try:
             channel.send((UP,))
         except OSError:
-            pass  # the user's process is gone, which is noticed below
-    # The folder that the program was in could not be unmounted.
+            pass  # the user's process is gone, which `run` will notice
+    # The file system of the program's directory could not be unmounted while this process is there.
     os.chdir("/")
     ForkServer(channel, owner).run()
 
 
 def _read_names(fd: int) -> list[str]:
+    """Return the names of modules in a file, one a line; none if the descriptor is -1."""
     return [] if fd < 0 else os.pread(fd, os.fstat(fd).st_size, 0).decode().split("\n")

@@ -1,8 +1,8 @@
-"""Make `multiprocessing.current_process` tell a worker from its parent.
+"""Give a worker its own identity in `multiprocessing.current_process`.
 
 Programs choose a GPU or a log file by ``current_process()._identity`` or by its name.
-Importing `multiprocessing` takes 10 ms, which few tasks need; so unless it is there
-already, the process object is put in place at the moment a task imports it.
+Importing `multiprocessing` takes 10 ms, and few tasks need it. So if it is not loaded yet,
+the process object is put in place when a task imports it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def introduce(worker_id: int, settings: dict[str, Any], prefix: str) -> None:
     settings : dict
         From `pool._workers._settings.capture`.
     prefix : str
-        ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``: the name is as the standard's,
+        ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``. The name is as in `multiprocessing`, such as
         ``ForkServerPoolWorker-1``.
     """
     keep_authkey(settings["authkey"])
@@ -39,7 +39,7 @@ def introduce(worker_id: int, settings: dict[str, Any], prefix: str) -> None:
 def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], prefix: str) -> None:
     process: Any = module
     parent = process._current_process
-    # The number of a worker within its pool follows those of the processes it is in.
+    # The worker's number in its pool is appended to the identity of the process that has the pool.
     identity = (*getattr(parent, "_identity", ()), worker_id)
     if "number" in settings:
         # Of a pool each of whose workers has an engine of its own: the worker_id tells those apart
@@ -52,7 +52,7 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
         def __init__(self) -> None:
             self._identity = identity
             self._config = dict(getattr(parent, "_config", {}))
-            # What `Process.start` looks at: workers may have children of their own.
+            # `Process.start` looks at this one: workers may have children of their own.
             self._config["daemon"] = False
             self._daemon = bool(settings["pool"])
             self._config["authkey"] = process.AuthenticationString(settings["authkey"])
@@ -65,10 +65,10 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
 
         @property
         def daemon(self) -> bool:
-            """Whether libraries are to start no processes here: in workers of a Pool.
+            """Whether this is a worker of a Pool, in which libraries are to start no processes.
 
-            joblib and others look at this, and do with one process what they would do with many:
-            there is one worker for each CPU already.
+            joblib and others look at this one, and then use one process where they would use many:
+            there is a worker for each CPU already.
             """
             return self._daemon
 
@@ -94,12 +94,12 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
 
 
 def _parent(process: Any, settings: dict[str, Any]) -> Any:
-    """Return what `multiprocessing.parent_process` shows: whoever made the pool."""
+    """Return what `multiprocessing.parent_process` is to return: the process that made the pool."""
     import os
 
     pid = settings["parent_pid"]
     try:
-        # Becomes readable when the process ends, like the pipe that the standard uses.
+        # Becomes readable when the process ends, like the pipe that `multiprocessing` uses.
         sentinel = os.pidfd_open(pid)
     except (AttributeError, OSError):
         return None

@@ -1,4 +1,4 @@
-"""Steps that are due when a module has been imported, if it ever is."""
+"""Run a step when a module has been imported, for modules that most processes never import."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 
 class _Afterwards:
-    """A finder that finds one module as the others do, and takes a step when it is loaded."""
+    """A finder that finds one module as the others do, and takes a step after it is loaded.
+
+    Parameters
+    ----------
+    name : str
+        Of the module.
+    step : callable
+        ``step(module)`` is called once, when the module is loaded.
+    """
 
     def __init__(self, name: str, step: Callable[[ModuleType], object]) -> None:
         self._name = name
@@ -37,7 +45,7 @@ class _Afterwards:
     def loaded(self, module: ModuleType) -> None:
         """Take the step, once.
 
-        Not when the module is found: who asked may have wanted the spec alone, and an import may
+        Not when the module is found: a caller may have wanted the spec alone, and an import may
         fail.
         """
         if self in sys.meta_path:
@@ -70,14 +78,14 @@ class _Loader:
 
 
 def when_imported(name: str, step: Callable[[ModuleType], object]) -> None:
-    """Take a step with a module: now, if it has been imported, else as soon as it is.
+    """Call ``step(module)``: now if the module is loaded, otherwise as soon as it is imported.
 
     Parameters
     ----------
     name : str
-        Its full name.
+        Of the module, in full.
     step : callable
-        Called with the module when all of its code has run, before `import` returns.
+        Called when all of the module's code has run, before `import` returns.
     """
     module = sys.modules.get(name)
     if module is not None:

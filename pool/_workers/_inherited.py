@@ -90,7 +90,8 @@ def _serve(
 ) -> NoReturn:
     from pool._pickling._shared import keep_inherited
     from pool._transport._channel import Channel
-    from pool._workers._forkserver import Client, ForkServer
+    from pool._workers._clients import Client
+    from pool._workers._forkserver import ForkServer
 
     # The thread that makes the pool has the shield closed. In tasks the program's signal handlers
     # work as in any fork of it.

@@ -1,4 +1,4 @@
-"""The parent's side of the workers of one pool: ask a forkserver for them, lose them."""
+"""The parent's connection to the forkserver of one pool: to start, signal and end its workers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Launcher:
-    """Start, signal and lose the workers of one pool.
+    """Have a forkserver start, signal and end the workers of one pool.
 
     Parameters
     ----------
     channel : Channel
-        To the forkserver, as a client of it.
+        To the forkserver, of which this is a client.
     child : int, optional
-        pid of a forkserver that serves this pool alone.
+        pid of the forkserver, if it is a fork of the program that serves this pool alone.
     connection : Connection, optional
-        How it became a client of one that serves any pool.
+        What the forkserver was told, if it is one that serves any pool.
     """
 
     def __init__(
@@ -39,19 +39,19 @@ class Launcher:
         self._connection = connection
 
     def successor(self) -> Launcher | None:
-        """Return one for the same pool at a forkserver that has loaded more, if there is one."""
+        """Return a launcher for this pool at a forkserver that has loaded more, if there is one."""
         return None if self._connection is None else self._connection.make(better=True)
 
     def again(self) -> Launcher | None:
-        """Return one for the same pool at another forkserver: that of this one was killed.
+        """Return a launcher for this pool at another forkserver, since that of this one was killed.
 
-        Its workers are as the first ones, whatever the program has become. None if there was no
-        forkserver but a fork of the program.
+        Its workers take over the same settings as the first ones, whatever the program has changed
+        since. None if the forkserver was a fork of the program: the caller has to fork it anew.
         """
         return None if self._connection is None else self._connection.make()
 
     def launch(self, workers: Sequence[tuple[int, int, int]]) -> None:
-        """Fork workers, each one given by (worker_id, journal slot, socket)."""
+        """Have workers forked, each given by (worker_id, slot, descriptor of its socket)."""
         for start in range(0, len(workers), FDS_MAX):
             part = workers[start : start + FDS_MAX]
             names = tuple((worker_id, slot) for worker_id, slot, _ in part)
@@ -62,14 +62,14 @@ class Launcher:
         self.channel.send((SIGNAL, worker_id, number))
 
     def ask_pids(self) -> None:
-        """Have the forkserver tell which processes the workers are."""
+        """Have the forkserver send the pids of the workers."""
         self.channel.send((PIDS,))
 
     def close(self) -> None:
         """End all workers of the pool: SIGTERM now, SIGKILL soon after."""
         try:
-            # Only our direction: the forkserver closes the other one when the last
-            # worker is gone, see `wait`.
+            # Only this direction: the forkserver closes the other one when the last worker has
+            # ended, see `wait`.
             self.channel.socket.shutdown(_socket.SHUT_WR)
         except OSError:
             pass  # the forkserver is gone, and the workers with it
@@ -89,7 +89,7 @@ class Launcher:
             _servers.reap_one(child)
 
     def __del__(self) -> None:
-        # Nobody joined the pool after terminate: what is left of the connection goes now.
+        # The pool was terminated and not joined: the other direction is still open.
         self.channel.close()
 
     def forked(self) -> None:
@@ -120,7 +120,7 @@ def connect(
     preload : sequence of str
         Modules that the user asked to be preloaded.
     pool : int
-        What tells this pool from others of this process.
+        Tells this pool from others of this process.
     other : mapping, optional
         Settings in place of those that this process has.
     """
@@ -135,7 +135,7 @@ def connect(
 
 
 class Connection:
-    """What a forkserver is told of a pool.
+    """What a forkserver is told of a pool; kept, to tell another forkserver the same.
 
     Parameters
     ----------
@@ -171,13 +171,18 @@ class Connection:
         Parameters
         ----------
         better : bool
-            Only of one that has loaded more than the last one.
+            Only of one that has loaded more modules than the last one.
+
+        Returns
+        -------
+        Launcher or None
+            None if `better` and there is no such forkserver.
         """
         if better and self._head[2] != "ForkServer":
-            return None  # spawned workers have nothing of what it has loaded
+            return None  # spawned workers do not inherit what a forkserver has loaded
         ours, theirs = socket_pair()
-        # Descriptors of streams that a daemon has closed are left as they are. A file that has
-        # got the number since is no stream: it would get what workers print.
+        # A stream that the program has closed, as daemons do, is not handed over. Its number may
+        # have become that of a file since, which would get what workers print.
         streams = tuple(fd for fd in (1, 2) if not is_closed(fd))
         fds = [theirs.fileno(), self._journal, *streams]
         message = (self._wanted, self._limits, (*self._head, streams), self._blobs, fds)
@@ -210,11 +215,17 @@ def fork(
     Parameters
     ----------
     run_initializer : callable, optional
-        Called in each worker.
+        Called without arguments in each worker.
+    journal : int
+        Descriptor of the journal file.
+    limits : dict
+        Environment variables that limit threads.
+    pool : int
+        Tells this pool from others of this process.
     """
     from pool._workers._inherited import fork_template
 
-    _tracking.shared()  # inherited
+    _tracking.shared()  # made now, so that the fork inherits it
     ours, theirs = socket_pair()
     child = fork_template(
         theirs, ours, capture(limits, pool, inherited=True), run_initializer, journal

@@ -1,4 +1,4 @@
-"""Death of the workers with their forkserver, by the kernel's hand."""
+"""Workers die with their forkserver, however it ends: the kernel kills them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import os
 class Lifeline:
     """Let the kernel kill the workers when their forkserver is gone.
 
-    The forkserver holds the only write end of a pipe. Each worker opens the read end
-    anew and asks for SIGKILL upon an event there; the only event that can ever come is
-    the closing of the write end. That works while the worker is in C code and without
-    ctypes, and does not depend on which thread forked.
+    The forkserver has the only write end of a pipe. Each worker opens the read end anew and asks,
+    by ``F_SETSIG``, for SIGKILL upon an event there; the only event that can ever come is the
+    closing of the write end. That works while the worker is in C code, needs no ctypes, and does
+    not depend on which thread forked, as ``PR_SET_PDEATHSIG`` does.
     """
 
     def __init__(self) -> None:
         self.read, self.write = os.pipe()
-        #: In a worker, the descriptor that its life is tied to; -1 without /proc.
+        #: The read end that was opened anew, which ties the life of a worker; -1 without /proc.
         self.held = -1
 
     def prepare(self) -> None:
-        """Open the read end anew for the next child: before the fork, where it is cheap."""
+        """Open the read end anew for the next worker: before the fork, where that is cheaper."""
         self.held = _listen(self.read)
 
     def discard(self) -> None:
-        """Close what was prepared, in the forkserver: it is the child's now."""
+        """Close the forkserver's copy of what `prepare` has opened: the worker has it now."""
         if self.held >= 0:
             os.close(self.held)
             self.held = -1
@@ -46,7 +46,7 @@ def tie(read: int) -> int:
     Returns
     -------
     int
-        Descriptor: to close it is to take that back. -1 without /proc.
+        A descriptor; to close it takes the request back. -1 without /proc.
     """
     fd = _listen(read)
     if fd >= 0:
@@ -55,12 +55,12 @@ def tie(read: int) -> int:
 
 
 def _listen(read: int) -> int:
-    """Return a descriptor of its own to the pipe, armed; -1 without /proc."""
+    """Open the read end of a pipe anew and ask for SIGKILL upon events; -1 without /proc."""
     try:
         fd = os.open(f"/proc/self/fd/{read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM):
-            raise  # short of descriptors, say: there is a /proc
+            raise  # there is a /proc, but no descriptor is left, for example
         return -1  # workers still end when their socket closes
     fcntl.fcntl(fd, fcntl.F_SETSIG, _signal.SIGKILL)
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
@@ -68,10 +68,10 @@ def _listen(read: int) -> int:
 
 
 def _own(fd: int) -> None:
-    """Have the signal sent to this process, or end if its cause was there before."""
+    """Have the signal sent to this process; end at once if the write end is closed already."""
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     try:
         if not os.read(fd, 1):
-            os._exit(1)  # it closed before we asked
+            os._exit(1)  # closed before the request
     except BlockingIOError:
-        return  # open, and nothing in it: as it should be
+        return  # the write end is open

@@ -1,9 +1,9 @@
-"""What a worker takes over from the moment its pool was made, and nothing else.
+"""What a worker takes over from its program, as it was when the pool was made.
 
 Working directory, umask, environment, time zone, how standard streams write, ``sys.path``,
 ``sys.argv``, the authentication key of `multiprocessing`, and what the program has set in the
-interpreter and its libraries (see `pool._workers._carried`); no signal handlers, locks or file
-buffers.
+interpreter and its libraries (see `pool._workers._carried`). Nothing else: no signal handlers,
+locks or file buffers.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
 )
 
-#: The authentication key, if any, until `multiprocessing` is imported, which keeps it from then on.
+#: The authentication key, if one was drawn, under `_PROCESS`: used until `multiprocessing` is
+#: imported, which keeps it from then on. A dict, since `setdefault` lets one of two threads win.
 _keys: dict[str, bytes] = {}
 
 
 def thread_limits(threads: int) -> dict[str, str]:
     """Return the variables that limit each worker to `threads` BLAS threads.
 
-    What the user's environment sets already is left alone. Libraries that do not find their own
-    variable look at OMP_NUM_THREADS: so that is what those are set to.
+    Variables that the user's environment has are left alone. If OMP_NUM_THREADS is among them, the
+    others get its value: libraries look at it where their own variable is missing.
     """
     common = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     value = common if common.isdigit() else str(threads)
@@ -60,13 +61,18 @@ def capture(
     Parameters
     ----------
     extra_environ : dict
-        Variables that the workers shall have beside the present ones.
+        Environment variables that the workers are to have besides those of this process.
     pool : int
-        What tells the pool of these workers from others of this process.
+        Tells the pool of these workers from others of this process; 0: the runtime of Ray's API.
     inherited : bool
-        The workers will be forks of this process.
+        Whether the workers will be forks of this process, which have most of it anyway.
+
+    Returns
+    -------
+    dict
+        Of values that `marshal` takes.
     """
-    # Not at the top: this takes 8 ms, and by now a forkserver boots in the meantime.
+    # Not at the top: this import takes 8 ms, in which the forkserver boots now.
     from pool._pickling import main_facts
 
     try:
@@ -77,7 +83,7 @@ def capture(
     loads_ahead = not (inherited or is_shadowed())
     return {
         "cwd": cwd,
-        # As bytes: nothing to decode when a worker compares it with what it has.
+        # As bytes, so that a worker can compare it with its own without decoding.
         "environ": {**os.environb, **_as_bytes(extra_environ)},
         "path": [str(entry) for entry in sys.path],
         "argv": [str(argument) for argument in getattr(sys, "argv", [])],
@@ -91,33 +97,34 @@ def capture(
         "zone": _zone(),
         "streams": () if inherited else manners(),
         "carried": {} if inherited else _carried.changes(),
-        # Modules that tasks had to import, or will have to.
+        # Modules of Python's own that tasks had to import, and those that they are likely to need.
         "learned": _servers.learned_of_python() if loads_ahead else [],
         "foreseen": foreseen() if loads_ahead else [],
     }
 
 
 def _authkey() -> bytes:
-    """Return what processes of this program know each other by.
+    """Return the key by which processes of this program authenticate each other.
 
-    `multiprocessing` draws it when it is imported, which may be after this: for a manager, say.
-    Workers could not talk to that one if each of them drew a key of its own.
+    `multiprocessing` draws one when it is imported, which may come later, as for a manager.
+    If each worker drew one of its own, they could not connect to that manager.
     """
     process = sys.modules.get(_PROCESS)
     if process is not None:
         return bytes(process.current_process().authkey)
     if _PROCESS not in _keys:
-        _keys.setdefault(_PROCESS, os.urandom(32))  # another thread may make a pool as well
+        _keys.setdefault(_PROCESS, os.urandom(32))  # another thread may make a pool now as well
         when_imported(_PROCESS, _hand_over)
     return _keys[_PROCESS]
 
 
 def keep_authkey(key: bytes) -> None:
-    """Have this process hand `key` to its own workers while it has no `multiprocessing`."""
+    """Keep the program's key for this worker's own workers, until it imports `multiprocessing`."""
     _keys[_PROCESS] = key
 
 
 def _hand_over(process: ModuleType) -> None:
+    """Give the key to `multiprocessing`, which has just been imported."""
     process.current_process().authkey = _keys[_PROCESS]
 
 
@@ -126,7 +133,7 @@ def _zone() -> tuple[Any, ...]:
 
 
 def _umask() -> int | None:
-    # To ask the system call is to set it, if only for a moment: for other threads too.
+    # Not by `os.umask`, which can only set it: for a moment other threads would have another one.
     try:
         with open("/proc/self/status", "rb") as file:
             _, found, rest = file.read(512).partition(b"\nUmask:")
@@ -146,22 +153,22 @@ def apply(settings: dict[str, Any]) -> None:
 
 
 def apply_common(settings: dict[str, Any]) -> None:
-    """Take over what a forkserver can for its workers: less is left for each of them to do."""
+    """Take over what a forkserver can take over for its workers, once for all of them."""
     allow(settings["awake"])
     environ = settings["environ"]
     present = dict(os.environb)
     if present != environ:
-        # What differs only: each variable set costs as much as looking at all of them.
+        # Only what differs: to set one variable takes as long as to compare all of them.
         for name in present.keys() - environ.keys():
             del os.environb[name]
         os.environb.update(dict(environ.items() - present.items()))
 
 
 def enter(cwd: str | None) -> None:
-    """Go where the program is, if that is still there.
+    """Change to the program's working directory, if it still exists.
 
-    Otherwise into a directory that is gone, as a forked child would be: relative names lead
-    nowhere, and not into the root directory.
+    Otherwise to a directory that is removed at once, as that of a forked child would be: so that
+    relative paths lead nowhere, rather than into the root directory.
     """
     try:
         if cwd is not None:
@@ -182,12 +189,16 @@ def enter(cwd: str | None) -> None:
 
 
 def apply_place(settings: dict[str, Any]) -> None:
-    """Take over the rest: a folder that a forkserver is in could not be unmounted."""
+    """Take over what each worker has to by itself.
+
+    The working directory, for one: a file system could not be unmounted while a forkserver has a
+    directory of it as its own.
+    """
     enter(settings["cwd"])
     if settings["umask"] is not None:
         os.umask(settings["umask"])
     if settings["zone"] != _zone():
-        # The variable TZ is the program's by now, but had another value when this process began.
+        # TZ has the program's value by now, but the C library read it when this process began.
         time.tzset()
     write_alike(settings["streams"])
     sys.path[:] = settings["path"]

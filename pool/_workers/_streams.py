@@ -1,6 +1,7 @@
-"""How standard output and standard error write: under ``python -u``, or after `reconfigure`.
+"""How standard output and standard error buffer and encode, carried from a program to its workers.
 
-What a task prints then appears at once, or in another encoding, as that of a forked child would.
+After ``python -u``, or `reconfigure`, what a task prints appears at once, or in another encoding,
+as what a fork of the program prints does.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    # Encoding, errors, whether it writes each line, whether it keeps nothing; and whether there
-    # is no buffer behind it either.
+    # Encoding, errors, whether it writes out each line, whether it writes through to its buffer at
+    # once; and whether it has no buffer, so that each write is a system call.
     _Manner = tuple[str, str | None, bool, bool, bool]
 
 _NAMES = ("__stdout__", "__stderr__")
@@ -26,7 +27,7 @@ def manners() -> tuple[_Manner | None, ...]:
 
 
 def _manner(stream: Any) -> _Manner | None:
-    # No others: they have no such thing, or know it by other names.
+    # Of other classes it is not known what they have, nor by which names.
     if type(stream) is not TextIOWrapper or stream.closed:
         return None
     return (
@@ -48,7 +49,7 @@ def write_alike(manners: Sequence[_Manner | None]) -> None:
             raw.name = stream.name
             made: Any = TextIOWrapper(raw, encoding, errors, "\n", lines, through)
             made.mode = stream.mode
-            # Not in place of its buffer: handlers of modules that are loaded may have that one.
+            # A new object, without a change of the old one's buffer: loaded modules may hold that.
             if getattr(sys, name.strip("_")) is stream:
                 setattr(sys, name.strip("_"), made)
             setattr(sys, name, made)

@@ -1,4 +1,4 @@
-"""What takes long to import, and is imported before workers are forked."""
+"""Import before the fork what takes long, and note what tasks import that could have been."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: So many modules that tasks have loaded are worth a message.
+#: A worker tells its parent when tasks have imported so many modules.
 SOME = 5
 
-#: So many of installed packages are worth another forkserver.
+#: So many modules of installed packages are worth another forkserver.
 MANY = 25
 
-#: Where Python's own modules are; nowhere, if they were frozen into a program.
+#: Where Python's own modules are; a folder that does not exist if they are frozen into a program.
 LIBRARY = os.path.dirname(getattr(os, "__file__", "/nowhere/os.py")) + os.sep
 
-#: Folders of what was installed.
+#: Names of the folders into which packages are installed.
 PACKAGES = {"site-packages", "dist-packages"}
 
-#: A bound for the message. What is behind these is mostly imported by them.
+#: Modules in one message, at most. Later ones are mostly imported by those that are in it.
 NAMES_MAX = 2000
 
 
 def news(known: int) -> tuple[list[str], dict[str, str]]:
-    """Return what was imported after the first `known` modules of this process.
+    """Return what this process has imported after its first `known` modules.
 
     Returns
     -------
     names : list of str
         Modules of installed packages, in the order of their import.
     files : dict
-        Where the packages at the top of these names are.
+        By name, the files of the top-level packages of these modules.
     """
     names = []
     files: dict[str, str] = {}
@@ -52,16 +52,16 @@ def news(known: int) -> tuple[list[str], dict[str, str]]:
 
 
 def installed(top: str) -> str:
-    """Return the file of a package or module that is installed or Python's own; else nothing.
+    """Return the file of a top-level module, empty unless it is installed or comes with Python.
 
-    Those of the program itself may have been edited before the next pool is made.
+    Modules of the program's own do not count: they may be edited before the next pool is made.
     """
     file = _file_of(top)
     return file if file.startswith(LIBRARY) or _is_package(file) else ""
 
 
 def is_of_python(top: str) -> bool:
-    """Return whether a package or module comes with Python, and is one for programs to use."""
+    """Return whether a top-level module comes with Python, and is meant for programs to use."""
     file = _file_of(top)
     return top != "test" and file.startswith(LIBRARY) and not _is_package(file)
 
@@ -85,13 +85,13 @@ def _file_of(top: str) -> str:
     module = sys.modules.get(top)
     if not isinstance(module, type(sys)):
         return ""
-    # Not by attribute: a lazy module would be loaded by that.
+    # Not by `getattr`, which would load a lazy module.
     file = object.__getattribute__(module, "__dict__").get("__file__")
     return file if type(file) is str else ""
 
 
 def load_missing(names: Iterable[str]) -> bool:
-    """Load modules that come with Python in a running forkserver; return whether there were any.
+    """Load modules that come with Python in a running forkserver; return whether it loaded any.
 
     Only from where Python has them. A file of the program's may have the name of one, in a folder
     that was put before those when the program had imported Python's own: no code of the user's
@@ -109,12 +109,12 @@ def load_missing(names: Iterable[str]) -> bool:
         pass  # short of descriptors: workers load what they need, and others are not to suffer
     finally:
         sys.path[:] = path
-    gc.freeze()  # or the collector's marks would unshare the pages
+    gc.freeze()  # as in `ForkServer.run`
     return True
 
 
 def load_next(names: list[str]) -> bool:
-    """Take names from a list until one was loaded; return whether there was one."""
+    """Remove names from a list until one was not loaded, and load it; return whether one was."""
     while names:
         if load_missing([names.pop(0)]):
             return True
@@ -122,13 +122,15 @@ def load_next(names: list[str]) -> bool:
 
 
 def load(names: Iterable[str]) -> str:
-    """Import modules without a word, whatever they print.
+    """Import modules, and show neither what they print nor their errors.
+
+    Workers report a module that cannot be imported, if any task needs it.
 
     Returns
     -------
     str
-        The package that made this process unfit to be forked; empty: all of them are loaded,
-        or cannot be, which workers report if any task needs them.
+        The package that has made this process unfit to be forked, by a thread; empty if there is
+        none, and all modules were tried.
     """
     null = os.open(os.devnull, os.O_WRONLY)
     kept = []
@@ -142,7 +144,7 @@ def load(names: Iterable[str]) -> str:
         for name in names:
             try:
                 __import__(name)
-            except BaseException:  # SystemExit: a script, whose arguments these are not
+            except BaseException:  # also SystemExit: a script that misses its arguments
                 continue
             if not may_fork():
                 return name.partition(".")[0]
@@ -158,10 +160,10 @@ def load(names: Iterable[str]) -> str:
 
 
 def may_fork() -> bool:
-    """Return whether this process has no threads but those that end at a fork.
+    """Return whether this process has no threads but those that end themselves before a fork.
 
-    OpenBLAS starts its threads when it is loaded, ends them before a fork and starts them
-    again when there is work.
+    Forks once to find out. OpenBLAS starts its threads when it is loaded, ends them before a fork,
+    and starts them again when there is work.
     """
     if _threads() == 1:
         return True

@@ -1,4 +1,4 @@
-"""joblib on workers of this package, and with it whatever takes ``n_jobs``: scikit-learn, for one.
+"""joblib on workers of this package, and all that takes ``n_jobs`` by joblib, as scikit-learn does.
 
 >>> import joblib
 >>> from pool.util.joblib import register
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PoolBackend", "register", "register_ray"]
 
-#: What `Parallel` tells every backend: how others write large arrays to files, for the most part.
+#: Options that `Parallel` passes to every backend, and that mean nothing to this one.
 _OF_OTHERS = frozenset({"context", "max_nbytes", "mmap_mode", "temp_folder", "verbose"})
 
 
@@ -44,12 +44,12 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     Parameters
     ----------
     nesting_level : int, optional
-        Of joblib: inside of how many other parallel calls this is.
+        The number of parallel calls of joblib around this one.
     inner_max_num_threads : int, optional
-        Of joblib: threads of numerical libraries in each worker.
+        Threads of numerical libraries in each worker.
     **options
-        Further arguments of `Pool`, as in ``parallel_config("pool", maxtasksperchild=100)``; those
-        of `Parallel` that it does not know itself are, too.
+        Further arguments of `Pool`, as in ``parallel_config("pool", maxtasksperchild=100)``.
+        Arguments of `Parallel` that it does not know itself are passed to `Pool` too.
     """
 
     supports_inner_max_num_threads = True
@@ -57,12 +57,12 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     supports_return_generator = True
 
     _pool: Pool | None = None
-    #: How many calls have it: joblib keeps one backend for each ``parallel_config``, and within it
-    #: another call may be made while a generator is read.
+    #: The number of calls that use the Pool. joblib keeps one backend for each ``parallel_config``,
+    #: and within it another call may be made while the results of a generator are read.
     _users = 0
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return how many workers `n_jobs` means: -1 one for each usable CPU, -2 one less.
+        """Return the number of workers for `n_jobs`: -1 one for each usable CPU, -2 one less.
 
         Raises
         ------
@@ -90,9 +90,9 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         n_jobs : int
         parallel : joblib.Parallel
         prefer, require : str
-            Were looked at when this backend was chosen.
+            Ignored here: joblib uses them to choose the backend.
         **options
-            What `Parallel` was given beside.
+            Further arguments of `Parallel`.
         """
         number = self.effective_n_jobs(n_jobs)
         if number == 1:
@@ -118,16 +118,16 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         return self._pool.apply_async(func, callback=callback, error_callback=callback)
 
     def retrieve_result_callback(self, out: Any) -> Any:
-        """Return what the callback got, or raise it.
+        """Return the result that the callback got, or raise it if it is an exception.
 
-        A batch that has succeeded returns a list, so an exception is no result.
+        The result of a batch is a list, so that an exception is never a result.
         """
         if isinstance(out, BaseException):
             raise out
         return out
 
     def terminate(self) -> None:
-        """End the workers, unless another call has them; called by joblib at the end of one."""
+        """End the workers unless another call uses them; joblib calls this at the end of each."""
         self._users = max(0, self._users - 1)
         if not self._users:
             self._end()
@@ -140,9 +140,9 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             self._pool = None
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """End what is running, after an error; start anew if there is more to come."""
+        """End the workers after an error; start new ones if `ensure_ready`."""
         self._end()
-        # Batches that joblib had cut and not submitted would be part of its next call.
+        # Drop batches that joblib has not submitted: otherwise they would run in its next call.
         while not self.parallel._ready_batches.empty():
             self.parallel._ready_batches.get_nowait()
         if ensure_ready:
@@ -150,14 +150,14 @@ class PoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
 
 def register(name: str = "pool", make_default: bool = False) -> None:
-    """Have joblib know workers of this package as a backend.
+    """Register workers of this package as a backend of joblib.
 
     Parameters
     ----------
     name : str
-        As which it is asked for: ``joblib.parallel_config(backend=name)``.
+        Of the backend: ``joblib.parallel_config(backend=name)``.
     make_default : bool
-        Use it where no backend is named.
+        Whether joblib uses it if no backend is named.
     """
     register_parallel_backend(name, PoolBackend, make_default=make_default)
 

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 class Empty(queue.Empty):
-    """Say that there is nothing in the queue."""
+    """The queue has too few values."""
 
 
 class Full(queue.Full):
-    """Say that there is no room in the queue."""
+    """The queue has too little room."""
 
 
 class Queue:
     """Pass values between tasks, actors and the program, first in, first out.
 
-    It can be given to tasks and actors, and ends when nobody has it any more.
+    It can be passed to tasks and actors, and ends when no process refers to it any more.
 
     Parameters
     ----------
     maxsize : int
-        How many values there is room for; 0: for any number.
+        The number of values that it has room for; 0: any number.
     actor_options : dict, optional
-        Of the actor that it lives in.
+        Options of the actor that holds the values.
     """
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
@@ -135,7 +135,7 @@ class Queue:
         return self.get(block=False)
 
     def put_nowait_batch(self, items: Iterable[Any]) -> None:
-        """Put all of these values in, or none and raise `Full`."""
+        """Put all of these values in; if there is no room for all, none, and raise `Full`."""
         if not isinstance(items, Iterable):
             raise TypeError(f"items={items!r}: an iterable is expected")
         try:
@@ -144,7 +144,7 @@ class Queue:
             raise _plain(error) from None
 
     def get_nowait_batch(self, num_items: int) -> list[Any]:
-        """Take so many values out, or none and raise `Empty`."""
+        """Take `num_items` values out; if there are fewer, none, and raise `Empty`."""
         if not isinstance(num_items, int):
             raise TypeError(f"num_items={num_items!r}: a whole number is expected")
         if num_items < 0:
@@ -155,14 +155,14 @@ class Queue:
             raise _plain(error) from None
 
     def shutdown(self, force: bool = False, grace_period_s: float = 5) -> None:
-        """End the queue; who waits at it gets an `ActorDiedError`.
+        """End the queue; calls that still wait raise `ActorDiedError`.
 
         Parameters
         ----------
         force : bool
-            At once, rather than behind the calls that it has.
+            End it at once, without waiting for the calls made before.
         grace_period_s : float
-            Seconds that these have.
+            Seconds to wait for these calls at most.
         """
         if self.actor is None:
             return
@@ -172,7 +172,7 @@ class Queue:
 
 
 def _plain(error: Any) -> Exception:
-    """Return what the actor raised, as if there were no actor."""
+    """Return the error that the actor raised as an error of its plain class."""
     cause: Exception = error.cause
     return type(cause)(*cause.args)
 
@@ -184,7 +184,7 @@ def _checked(timeout: float | None) -> float | None:
 
 
 class _QueueActor:
-    """The actor that has the values."""
+    """The actor that holds the values."""
 
     def __init__(self, maxsize: int) -> None:
         self._queue: asyncio.Queue[Any] = asyncio.Queue(maxsize)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pool._faces._iterators import Flow, Window
+from pool._local._costs import NEAR
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -15,7 +16,7 @@ def test_what_comes_while_the_iterator_is_dropped_is_counted_as_taken(ordered: b
     # Else the input would be read less far by so many chunks, for good.
     costs = SimpleNamespace(seconds=lambda key: None)
     engine: Any = SimpleNamespace(
-        scheduler=SimpleNamespace(costs=costs, processes=2), attend=lambda: None
+        scheduler=SimpleNamespace(costs=costs, processes=2, distance=NEAR), attend=lambda: None
     )
     flow = Flow(engine, ordered, Window(2, 1), 1)
     opened: list[int | None] = []

@@ -1,4 +1,4 @@
-"""The doors of detached actors, where there is no room behind them."""
+"""The sockets of detached actors, where there is no room behind them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pool._in_worker._detached import Detached
 from pool._transport import _rendezvous as rendezvous
 
 
-def test_a_door_before_which_others_wait_is_neither_waited_for_nor_swept(
+def test_a_full_queue_is_neither_waited_for_nor_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(rendezvous, "PATIENCE", 0.01)
     found = rendezvous.listen("here", "it")
     assert found is not None
-    door, path = found
-    door.listen(0)
+    listener, path = found
+    listener.listen(0)
     first = rendezvous.connect(path)
     assert first is not None
     with pytest.raises(BlockingIOError):
@@ -31,7 +31,7 @@ def test_a_door_before_which_others_wait_is_neither_waited_for_nor_swept(
     assert rendezvous.listen("here", "it") is None
     assert os.path.exists(path)
     first[0].close()
-    door.close()
+    listener.close()
     rendezvous.leave(path)
 
 
@@ -53,9 +53,9 @@ def test_a_name_is_taken_though_the_directory_goes_meanwhile(
     monkeypatch.setattr(fcntl, "flock", wait_for_others)
     found = rendezvous.listen("here", "it")
     assert found is not None
-    door, path = found
+    listener, path = found
     assert os.path.exists(path)
-    door.close()
+    listener.close()
     rendezvous.leave(path)
 
 
@@ -76,14 +76,14 @@ def test_a_fork_does_not_keep_the_lock(tmp_path: Path) -> None:
         os.waitpid(pid, 0)
 
 
-def test_a_door_is_answered_again_after_descriptors_were_short(
+def test_connections_are_accepted_again_after_descriptors_were_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slept: list[float] = []
     welcomed: list[Any] = []
     outcomes = iter([OSError(errno.EMFILE, "none is free"), None, "channel", SystemExit()])
 
-    def accept(door: Any) -> Any:
+    def accept(listener: Any) -> Any:
         outcome = next(outcomes)
         if isinstance(outcome, BaseException):
             raise outcome
@@ -95,6 +95,6 @@ def test_a_door_is_answered_again_after_descriptors_were_short(
     monkeypatch.setattr(detached, "_introduce", lambda channel, made: None)
     monkeypatch.setattr(detached, "_welcome", welcomed.append, raising=False)
     with pytest.raises(SystemExit):
-        detached._answer_door(_socket.socket.__new__(_socket.socket))
+        detached._accept_programs(_socket.socket.__new__(_socket.socket))
     assert welcomed == ["channel"]
     assert len(slept) == 1

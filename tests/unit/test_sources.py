@@ -192,10 +192,10 @@ class Engine:
         self.starving = False
         self.offers = 0
 
-    def offer(self, feed: Fed | Windowed, many: bool) -> None:
+    def offer(self, feed: Fed | Windowed, at_once: bool) -> None:
         self.offers += 1
         feed.offered = True
-        if many or self.starving:
+        if at_once or self.starving:
             feed.flush()
 
     def append(self, event: ChunksAdded) -> None:
@@ -252,11 +252,11 @@ def test_window_is_opened_from_several_threads(engine: Engine) -> None:
     source.engine, source.job_id = engine, JOB  # type: ignore[assignment]  # a stand-in
     offer = engine.offer
 
-    def held_up(feed: Any, many: bool) -> None:
+    def held_up(feed: Any, at_once: bool) -> None:
         """Let another thread be quicker."""
         engine.offer = offer  # type: ignore[method-assign]  # once
         source.open(None)
-        offer(feed, many)
+        offer(feed, at_once)
 
     engine.offer = held_up  # type: ignore[method-assign]
     source.open(3)
@@ -422,8 +422,8 @@ class Driven:
     def attend(self) -> None:
         """Needed by none."""
 
-    def offer(self, feed: Any, many: bool = False) -> None:
-        LocalEngine.offer(self, feed, many)  # type: ignore[arg-type]  # as far as it is looked at
+    def offer(self, feed: Any, at_once: bool = False) -> None:
+        LocalEngine.offer(self, feed, at_once)  # type: ignore[arg-type]  # as far as it is looked at
 
 
 def test_offers_lie_where_the_driver_looks_after_each_answer() -> None:
@@ -431,7 +431,7 @@ def test_offers_lie_where_the_driver_looks_after_each_answer() -> None:
     engine.offer(feed)
     engine.offer(feed)
     assert (engine.dirty, engine.pumped) == ([feed], 0)
-    engine.offer(feed, many=True)
+    engine.offer(feed, at_once=True)
     assert (engine.dirty, engine.pumped) == ([feed], 1)
 
 

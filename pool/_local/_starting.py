@@ -1,0 +1,70 @@
+"""How the workers of an engine are started: by which method, from which server, with what."""
+
+from __future__ import annotations
+
+import os
+
+from pool._pickling import inherits
+from pool._pickling._shared import ALL
+from pool._transport._messages import AWAITED
+from pool._workers import _launcher
+from store._codec import OUT_OF_BAND_MIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+
+def plan_start(
+    method: str,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    limits: dict[str, str],
+    preload: Sequence[str],
+    pool: int,
+    shares: bool,
+) -> tuple[str, Callable[[int], _launcher.Launcher], Sequence[Any]]:
+    """Pickle the initializer, and decide how workers get it. For the parameters see `LocalEngine`.
+
+    Returns
+    -------
+    method : str
+        ``"fork"`` in place of `method` if something can only be inherited.
+    connect : callable
+        ``connect(journal fd)`` returns the launcher that asks a forkserver for workers.
+    initial : sequence of bytes-like or Block
+        The payload of the initializer, if each worker is to be sent it; empty if the forkserver
+        has it, or if there is none.
+    """
+    payload: Any = None
+    if initializer is not None and method != "fork":
+        from pool._pickling._initializers import dumps_initializer
+
+        try:
+            payload = dumps_initializer(initializer, initargs, ALL if shares else 0, shares)
+        except Exception:
+            if not hasattr(os, "fork"):
+                raise
+            # Locks of multiprocessing, open connections and the like cannot be pickled, only
+            # inherited. So workers are forked from the program.
+            method = "fork"
+        else:
+            if inherits(payload):
+                method = "fork"
+    if method == "fork":
+        run = None if initializer is None else lambda: initializer(*initargs)
+        return method, lambda journal: _launcher.fork(run, journal, limits, pool), ()
+    initial: Sequence[Any] = ()
+    if payload is not None and (payload.buffers or len(payload.data) >= OUT_OF_BAND_MIN):
+        from store._depot import stored
+        from store._mappings import Block
+
+        blobs = stored([payload.data, *payload.buffers])
+        if any(type(blob) is Block for blob in blobs):
+            payload, initial = AWAITED, blobs
+    return (
+        method,
+        lambda journal: _launcher.connect(method, payload, journal, limits, preload, pool),
+        initial,
+    )
