@@ -32,6 +32,9 @@ class AgentCluster:
     cpus : int
     """
 
+    #: Which agents do not start before they are told to, counted from 0.
+    late: frozenset[int] = frozenset()
+
     def __init__(self, cpus: int = 2) -> None:
         self._cpus = cpus
         self.agents: list[HeldAgent] = []
@@ -44,7 +47,10 @@ class AgentCluster:
 
     def hire(self, config: Any, initializer: Any, lost: Callable[[str], object]) -> HeldAgent:
         """Make an agent."""
-        self.agents.append(HeldAgent(config, initializer, lost))
+        agent = HeldAgent(config, initializer, lost)
+        if len(self.agents) in self.late:
+            agent.up.clear()
+        self.agents.append(agent)
         return self.agents[-1]
 
     def share(self, blobs: list[Any]) -> Shared:

@@ -310,7 +310,10 @@ class ClusterCrew:
         )
 
     def keep_mail(self, command: ev.Send) -> None:
-        raise AssertionError("all workers that were started have a mailbox")
+        """Nothing: that worker has ended, which the scheduler is about to be told.
+
+        It sends this to another one then.
+        """
 
     # ------------------------------------------------------------------ calls
 
@@ -492,9 +495,10 @@ class ClusterCrew:
     def _on_lost(self, peer: RemotePeer, why: str) -> None:
         self.last_lost = (peer, why)
         peer.mail.clear()
+        # First: nothing more is to be sent there, where it might be run in spite of all.
+        self._end(peer)
         outcomes: Any = self._driver.outcomes
         outcomes.give_up(peer, lambda doing: WorkerLost(peer.worker_id, peer.host, why, doing))
-        self._end(peer)
 
     def _end(self, peer: RemotePeer, status: int = _signal.SIGKILL) -> None:
         """Note the end of a worker; what it has not begun is sent to another one."""

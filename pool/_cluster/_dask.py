@@ -19,7 +19,7 @@ from pool._errors import StartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import Any
 
     from distributed import Future, Worker
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: Seconds for which a cluster may be without any worker.
 PATIENCE = 30
 
+#: Seconds that the last messages to agents may take.
+GOODBYE = 5.0
+
 #: Arguments that are larger do not go by way of the scheduler.
 LARGE_NBYTES = 1 << 20
 
@@ -38,6 +41,9 @@ _numbers = count(1)
 
 class DaskCluster:
     """A cluster of Dask, over a connection of the pool's own.
+
+    What has to wait for the scheduler or for a worker does so in the client's event loop: the pool
+    is locked when its crew asks for something.
 
     Parameters
     ----------
@@ -51,22 +57,22 @@ class DaskCluster:
     """
 
     def __init__(self, address: Any, options: Mapping[str, Any]) -> None:
-        self._client = client = _connected(address)
-        self._options = dict(options)
-        self._allowed = self._options.pop("workers", None)
+        self.client = client = _connected(address)
+        self.loop = client.loop.asyncio_loop
+        self.options = dict(options)
+        self._allowed = self.options.pop("workers", None)
         self._agents: dict[str, set[DaskAgent]] = {}
+        #: What is under way in the event loop and is to be done before the end.
+        self._urgent: set[concurrent.futures.Future[Any]] = set()
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
             client.close()
-            raise StartError(
-                f"the Dask cluster has had no worker for {PATIENCE} s; start some, or have it "
-                "scaled up (`cluster.scale(n)`) before the pool is made"
-            ) from None
+            raise _no_workers() from None
 
     def _threads(self) -> dict[str, int]:
         """Return how many threads each worker has, by its address."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
         allowed = self._allowed
         return {
             address: facts["nthreads"]
@@ -78,31 +84,73 @@ class DaskCluster:
         return sum(self._threads().values())
 
     def hire(self, config: Config, initializer: Any, lost: Callable[[str], object]) -> DaskAgent:
-        threads = self._threads()
-        if not threads:
-            raise StartError("the Dask cluster has no worker that may be used")
+        return DaskAgent(self, config, initializer, lost)
+
+    async def place(self, agent: DaskAgent) -> str:
+        """Return the address of the worker that has most room for another agent."""
+        deadline = self.loop.time() + PATIENCE
+        while not (threads := await self.loop.run_in_executor(None, self._threads)):
+            if self.loop.time() > deadline:
+                raise _no_workers()
+            await asyncio.sleep(0.2)  # one that has died may be started again
         taken = Counter({address: len(self._agents.get(address, ())) for address in threads})
-        address = min(threads, key=lambda each: (taken[each] / threads[each], each))
+        address: str = min(threads, key=lambda each: (taken[each] / threads[each], each))
         if address not in self._agents:
             self._agents[address] = set()
-            self._client.subscribe_topic(address, partial(self._on_event, address))
-        agent = DaskAgent(self._client, address, self._options, config, initializer, lost)
-        agent.others = self._agents[address]
-        agent.others.add(agent)
-        return agent
+            self.client.subscribe_topic(address, partial(self._on_event, address))
+        self._agents[address].add(agent)
+        return address
+
+    def leave(self, agent: DaskAgent) -> None:
+        """Note that an agent has ended, wherever it was."""
+        for agents in self._agents.values():
+            agents.discard(agent)
 
     def share(self, blobs: list[Any]) -> Any:
-        return self._client.scatter(Packed(blobs), hash=False)
+        return self.soon(self._scattered(Packed(blobs), None))
+
+    async def _scattered(self, packed: Packed, address: str | None) -> Any:
+        workers = None if address is None else [address]
+        return await self.client.scatter(packed, workers=workers, hash=False, asynchronous=True)
+
+    async def passed(self, args: tuple[Any, ...], address: str | None = None) -> Any:
+        """Return arguments for a task: as they are, or where they are if they are large."""
+        packed = Packed(*args)
+        blobs = args[-1] if args and isinstance(args[-1], list) else []
+        return packed if nbytes_of(blobs) < LARGE_NBYTES else await self._scattered(packed, address)
+
+    def soon(self, coroutine: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+        """Run something in the client's event loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def urge(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run something there that is to be done before the connection is closed."""
+        future = self.soon(coroutine)
+        self._urgent.add(future)
+        future.add_done_callback(self._urgent.discard)
 
     def _on_event(self, address: str, event: tuple[float, Any]) -> None:
-        """Note that a worker of Dask is gone, and whoever it had; in the client's own thread."""
+        """Note that a worker of Dask is gone, and whoever it had; in the event loop."""
         _, message = event
         if isinstance(message, dict) and message.get("action") == "remove-worker":
             for agent in list(self._agents.get(address, ())):
-                agent.lost(f"the Dask worker {address} is gone")
+                agent.is_lost(f"the Dask worker {address} is gone")
 
     def close(self) -> None:
-        self._client.close()
+        concurrent.futures.wait(set(self._urgent), timeout=GOODBYE)
+        self.client.close()
+
+
+async def _finished(future: concurrent.futures.Future[Any]) -> Any:
+    """Wait for what others wait for, too: it goes on when one of them is cancelled."""
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
+def _no_workers() -> StartError:
+    return StartError(
+        f"the Dask cluster has had no worker that may be used for {PATIENCE} s; start some, or "
+        "have it scaled up (`cluster.scale(n)`)"
+    )
 
 
 def _connected(address: Any) -> Client:
@@ -130,97 +178,102 @@ class DaskAgent:
 
     Parameters
     ----------
-    client : Client
-    address : str
-        Of that worker.
-    options : mapping
+    cluster : DaskCluster
     config, initializer, lost
         As for `Cluster.hire`.
     """
 
     def __init__(
         self,
-        client: Client,
-        address: str,
-        options: Mapping[str, Any],
+        cluster: DaskCluster,
         config: Config,
         initializer: Any,
         lost: Callable[[str], object],
     ) -> None:
-        self._client = client
-        self._address = address
-        # To that worker and no other, and never twice.
-        self._where = {
-            **options, "workers": [address], "allow_other_workers": False, "pure": False,
-            "retries": 0,
-        }  # fmt: skip
-        self.lost = lost
-        #: Those at the same worker.
-        self.others: set[DaskAgent] = set()
+        self._cluster = cluster
+        self._lost = lost
+        self._gone = False
+        self._agent: Future | None = None
+        self._address = ""
+        self._key = f"actorpool-agent-{cluster.client.id}-{next(_numbers)}"
         #: What waits for the outcomes of calls.
-        self._calls: dict[int, concurrent.futures.Future[Any]] = {}
-        self._key = f"actorpool-agent-{client.id}-{next(_numbers)}"
-        if initializer is not None and isinstance(initializer, list):
-            initializer = self._packed((initializer,))
-        self._agent: Future | None = client.submit(
-            _made, Packed(config), initializer, key=self._key, **self._where
-        )
+        self._calls: set[concurrent.futures.Future[Any]] = set()
+        self._made = cluster.soon(self._make(config, initializer))
 
-    def _packed(self, args: tuple[Any, ...]) -> Any:
-        packed = Packed(*args)
-        blobs = args[-1] if args and isinstance(args[-1], list) else []
-        if nbytes_of(blobs) < LARGE_NBYTES:
-            return packed
-        return self._client.scatter(packed, workers=[self._address], hash=False)
+    async def _make(self, config: Config, initializer: Any) -> None:
+        self._address = await self._cluster.place(self)
+        if isinstance(initializer, list):
+            initializer = await self._cluster.passed((initializer,), self._address)
+        elif initializer is not None:
+            initializer = await _finished(initializer)
+        self._agent = self._submit(_made, Packed(config), initializer, key=self._key)
+
+    def _submit(self, function: Callable[..., Any], *args: Any, key: str) -> Any:
+        # To that worker and no other, and never twice.
+        where = {
+            **self._cluster.options, "workers": [self._address], "allow_other_workers": False,
+            "pure": False, "retries": 0,
+        }  # fmt: skip
+        return self._cluster.client.submit(function, *args, key=key, **where)
 
     def call(
         self, done: Done, method: str, args: tuple[Any, ...], shared: Sequence[Any] = ()
     ) -> None:
-        number = next(_numbers)
-        key = f"actorpool-{method}-{self._client.id}-{number}"
-        passed = [Packed(each) if isinstance(each, list) else each for each in shared]
-        call = self._client.submit(
-            _called, self._agent, method, self._packed(args), *passed, key=key, **self._where
-        )
-        # Not by a callback of the future, which would have to wait for the value: for all futures
-        # there is one thread that calls back.
-        fetching = asyncio.run_coroutine_threadsafe(
-            _fetched(self._client, call), self._client.loop.asyncio_loop
-        )
-        self._calls[number] = fetching
+        call = self._cluster.soon(self._call(method, args, shared))
+        self._calls.add(call)
 
-        def ended(fetched: concurrent.futures.Future[Any]) -> None:
-            self._calls.pop(number, None)
+        def ended(call: concurrent.futures.Future[Any]) -> None:
+            self._calls.discard(call)
             try:
-                done(fetched.result(), None)
+                done(call.result(), None)
             except (KilledWorker, asyncio.CancelledError, CancelledError, CommClosedError) as error:
                 done(None, Lost(f"Dask says {type(error).__name__}: {error}"))
             except Exception as error:
                 done(None, error)
 
-        fetching.add_done_callback(ended)
+        call.add_done_callback(ended)
+
+    async def _call(self, method: str, args: tuple[Any, ...], shared: Sequence[Any]) -> Any:
+        await _finished(self._made)
+        others = [
+            Packed(each) if isinstance(each, list) else await _finished(each) for each in shared
+        ]
+        given = await self._cluster.passed(args, self._address)
+        key = f"actorpool-{method}-{self._cluster.client.id}-{next(_numbers)}"
+        call = self._submit(_called, self._agent, method, given, *others, key=key)
+        # Not by a callback of that future, which would have to wait for the value: Dask has one
+        # thread for the callbacks of all.
+        return await self._cluster.client.gather(call, asynchronous=True)
 
     def urge(self, method: str, *args: Any) -> None:
-        # By the worker's event loop: its threads may all be busy.
-        self._client.run(
-            _urged, self._key, method, args, workers=[self._address], wait=False, on_error="ignore"
-        )
+        self._cluster.urge(self._urge(method, args))
+
+    async def _urge(self, method: str, args: tuple[Any, ...]) -> None:
+        await _finished(self._made)
+        # By the event loop of that worker: its threads may all be busy.
+        run = partial(
+            self._cluster.client.run, _urged, self._key, method, args,
+            workers=[self._address], wait=False, on_error="ignore",
+        )  # fmt: skip
+        await self._cluster.loop.run_in_executor(None, run)
+
+    def is_lost(self, why: str) -> None:
+        """Note that its worker is gone."""
+        self._gone = True
+        self._lost(why)
 
     def end(self) -> None:
-        self.others.discard(self)
-        for call in list(self._calls.values()):
+        self._cluster.leave(self)
+        for call in list(self._calls):
             call.cancel()
-        if self._agent is not None:
-            try:
-                self.urge("end")
-            except Exception:
-                pass  # the client or its worker is gone
+        if not self._gone:
+            self._cluster.urge(self._end())
+
+    async def _end(self) -> None:
+        try:
+            await self._urge("end", ())
+        finally:
             self._agent = None
-
-
-async def _fetched(client: Client, call: Any) -> Any:
-    """Return what a call has returned; in the client's event loop."""
-    return await client.gather(call, asynchronous=True)
 
 
 # ---------------------------------------------------------------- in workers of Dask
