@@ -14,7 +14,7 @@ from typing import Any
 
 from pool._cluster import _engine
 from pool._cluster._agent import Agent
-from pool._cluster._crew import Lost
+from pool._cluster._peers import Lost
 
 
 class Shared:

@@ -12,7 +12,10 @@ has died is settled by the agent, as for any pool on its machine. Agents read no
 pass on: their processes need none of the program's modules, and are not changed by it.
 
 * `_messages`: what is said to agents, and what they answer.
-* `_agent`: there. `_crew`: here. `_engine`: the two ends of a Pool.
+* There: `_agent`, with `_errands` (messages that are being worked off) and `_raw` (outcomes that
+  are passed on unread).
+* Here: `_engine` (what a Pool has), `_crew` (asks for agents and calls them), `_outcomes` (what
+  becomes of answers) and `_peers` (the books of one worker, and what is asked of the systems).
 * `_ray` and `_dask`: one leaf for each system, which knows how to place an agent, to call it, and
   to notice that it is lost.
 

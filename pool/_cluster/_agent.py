@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import _pickle
 import os
 import socket
 import sys
 import threading
 
-from pool._cluster._messages import (
-    FAILED,
-    MANY,
-    PARTS,
-    RAISED,
-    VALUE,
-    Answer,
-    Started,
-    portable,
-    received,
-    version,
-)
+from pool._cluster._errands import Errand, Share, label_of, source_of
+from pool._cluster._messages import Answer, Started, portable, received, version
+from pool._cluster._raw import RawError, RawOutcomes, as_sent
 from pool._errors import StartError, TaskCancelled
 from pool._local import _events as ev
 from pool._local._costs import Distance
 from pool._local._engine import LocalEngine
-from pool._local._jobs import Function, Items, Source, append_each
-from pool._local._outcomes import Outcomes
-from pool._local._pickle_streams import split_stream
-from pool._transport._messages import AWAITED, PACKED, RANGE, STREAM
+from pool._local._jobs import Function
+from pool._transport._messages import AWAITED
 from pool._workers import _launcher
 
 TYPE_CHECKING = False
@@ -36,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._cluster._messages import Config, Payload, Run
-    from pool._local._jobs import Job
 
 #: Seconds after which an agent answers with what there is, and gives back what it has not begun:
 #: other workers may have nothing to do.
@@ -44,67 +31,6 @@ PATIENCE = 0.25
 
 #: The number of the pool of every agent, for its worker: none of a pool that somebody made there.
 POOL = 1
-
-
-class Raw:
-    """An outcome, as the worker has sent it."""
-
-    __slots__ = ("blobs", "parts", "position")
-
-    def __init__(self, blobs: list[Any]) -> None:
-        self.blobs = blobs
-        #: Pickles of lists of values that come before.
-        self.parts: list[Any] = []
-        #: Of the item that raised.
-        self.position = 0
-
-
-class Streamed:
-    """One of several outcomes that the worker has sent as one stream of pickles."""
-
-    __slots__ = ("count", "index", "stream")
-
-    def __init__(self, stream: bytes, count: int, index: int) -> None:
-        self.stream = stream
-        self.count = count
-        self.index = index
-
-
-class RawError(Exception):
-    """What an initializer raised, as the worker has sent it."""
-
-    def __init__(self, blobs: list[Any]) -> None:
-        super().__init__()
-        self.blobs = blobs
-
-
-class RawOutcomes(Outcomes):
-    """Deliver outcomes that are not for this process to read."""
-
-    __slots__ = ()
-
-    def value(self, blobs: list[Any]) -> Raw:
-        return Raw(blobs)
-
-    def values(self, stored: Any, count: int, layout: int) -> list[Any]:
-        if layout == STREAM:
-            stream = bytes(stored)
-            return [Streamed(stream, count, index) for index in range(count)]
-        return super().values(stored, count, layout)  # numbers
-
-    def part(self, blobs: list[Any]) -> list[Any]:
-        return [blobs[0]]
-
-    def whole(self, parts: list[Any], value: Raw) -> Raw:
-        value.parts = parts
-        return value
-
-    def error(self, blobs: list[Any]) -> RawError:
-        return RawError(blobs)
-
-    def annotate(self, job: Job, chunk: int, position: int, error: Any) -> None:
-        if type(error) is Raw:
-            error.position = position
 
 
 class AgentEngine(LocalEngine):
@@ -159,90 +85,6 @@ class AgentEngine(LocalEngine):
 
 def _refuse() -> None:
     raise AssertionError("an initializer is called by workers only")
-
-
-class Passed(Source):
-    """Chunks that were pickled on another machine."""
-
-    __slots__ = ("_payloads",)
-
-    def __init__(self, payloads: list[list[Any]], chunksize: int) -> None:
-        super().__init__(len(payloads), True, chunksize)
-        self._payloads: list[list[Any] | None] = [*payloads]
-
-    def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
-        payloads = self._payloads[start:stop]
-        return append_each((payload for payload in payloads if payload is not None), blobs)
-
-    def done(self, start: int, stop: int) -> None:
-        self._payloads[start:stop] = [None] * (stop - start)
-
-
-class Errand:
-    """A message that is being worked off."""
-
-    def __init__(self, count: int, cost_key: tuple[int, int]) -> None:
-        self.cost_key = cost_key
-        self.outcomes: list[Any] = [None] * count
-        #: How many of them have been answered, and how many will be here.
-        self.answered = 0
-        self.kept = count
-        #: Its jobs: number, number of the first chunk in this message, how many chunks.
-        self.jobs: list[tuple[int, int, int]] = []
-        self.open = 0
-        #: Everything was handed to the worker.
-        self.submitted = False
-
-    def is_over(self) -> bool:
-        """Return whether there is nothing to wait for."""
-        return self.submitted and not self.open
-
-    def take(self) -> list[Any]:
-        """Return outcomes that were not answered, up to the first one that is not there."""
-        taken: list[Any] = []
-        for index in range(self.answered, self.kept):
-            outcome = self.outcomes[index]
-            if outcome is None:
-                break
-            taken.append(outcome)
-            self.outcomes[index] = None
-        self.answered += len(taken)
-        return taken
-
-
-class _Share:
-    """The sink of one job of an errand."""
-
-    def __init__(self, errand: Errand, offset: int, count: int) -> None:
-        self._errand = errand
-        self._offset = offset
-        self._count = count
-        errand.open += 1
-
-    def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
-        at = self._offset + start
-        self._errand.outcomes[at : at + len(values)] = [(failed, value) for value in values]
-        return False
-
-    def finish(self) -> bool:
-        self._fill(TaskCancelled("cancelled"))
-        self._errand.open -= 1
-        return False
-
-    def abort(self, error: BaseException) -> bool:
-        self._fill(error)
-        self._errand.open -= 1
-        return False
-
-    def _fill(self, error: BaseException) -> None:
-        """Give an outcome to what has none: nobody waits for it, or nothing more will come."""
-        outcomes = self._errand.outcomes
-        for at in range(self._offset, min(self._offset + self._count, self._errand.kept)):
-            if outcomes[at] is None and at >= self._errand.answered:
-                outcomes[at] = (True, error)
-
-    def call_back(self) -> None:
-        """Nobody in this process wants to be called."""
 
 
 class Agent:
@@ -328,15 +170,15 @@ class Agent:
         offset = 0
         try:
             for run in runs:
-                source, used = _source(run, rest)
+                source, used = source_of(run, rest)
                 del rest[:used]
-                share = _Share(errand, offset, run.chunks)
+                share = Share(errand, offset, run.chunks)
                 job_id = self._engine.submit(
                     self._functions.get(run.function_id),
                     run.mode,
                     source,
                     share,
-                    _described(run),
+                    label_of(run),
                     run.timeout,
                     cost_key=key,
                 )
@@ -455,7 +297,7 @@ class Agent:
             self._forget_cancelled(message_id)
         # As the worker has measured it: it is not the time that the messages took.
         seconds = engine.scheduler.costs.seconds(errand.cost_key) or 0.0
-        return Answer(_outcomes(taken), final, kept[0], seconds * len(taken))
+        return Answer(as_sent(taken), final, kept[0], seconds * len(taken))
 
     def _give_back(self, errand: Errand) -> None:
         """Take chunks at the end of a message that no worker has; under the lock."""
@@ -476,67 +318,3 @@ class Agent:
 def _versions(version: tuple[Any, ...]) -> str:
     major, minor, ours = version
     return f"Python {major}.{minor} and actorpool {ours}"
-
-
-def _outcomes(taken: list[tuple[bool, Any]]) -> list[Any]:
-    """Return outcomes as they are sent; streams as one, where all of one is there."""
-    sent = []
-    at = 0
-    while at < len(taken):
-        failed, value = taken[at]
-        if type(value) is not Streamed:
-            sent.append(_outcome(failed, value))
-            at += 1
-            continue
-        rest = value.count - value.index
-        part = [each for _, each in taken[at : at + rest] if type(each) is Streamed]
-        part = [each for each in part if each.stream is value.stream]
-        at += len(part)
-        if len(part) == value.count:
-            sent.append((MANY, value.stream, value.count))
-        else:
-            pickles = split_stream(value.stream, value.count)
-            sent += [(VALUE, [pickles[each.index]]) for each in part]
-    return sent
-
-
-def _outcome(failed: bool, value: Any) -> Any:
-    """Return an outcome as it is sent."""
-    if type(value) is Raw:
-        blobs = portable(value.blobs)
-        if failed:
-            return RAISED, blobs, value.position
-        return (PARTS, blobs, portable(value.parts)) if value.parts else (VALUE, blobs)
-    if not failed:
-        return value  # a number
-    try:
-        return FAILED, _pickle.dumps(value, 5)
-    except Exception as error:
-        return FAILED, _pickle.dumps(RuntimeError(f"{type(value).__name__}: {value} ({error})"), 5)
-
-
-def _source(run: Run, blobs: list[Any]) -> tuple[Source, int]:
-    """Return where the chunks of a run come from, and how many blobs they are."""
-    if run.layout == RANGE:
-        return Items(range(*run.extra), run.chunksize, str), 0
-    if run.layout == PACKED:
-        # Plain values, of which nothing is the program's own.
-        return Items(_pickle.loads(blobs[0]), run.chunksize, str), 1
-    payloads = []
-    position = 0
-    for index in range(run.chunks):
-        end = position + 1 + (0 if run.extra is None else run.extra[index])
-        payloads.append(blobs[position:end])
-        position = end
-    return Passed(payloads, run.chunksize), position
-
-
-def _described(run: Run) -> Callable[[int, int], str]:
-    """Return what names items of a run as the program does."""
-    skipped = run.first * run.chunksize
-
-    def label(first: int, last: int) -> str:
-        text: str = run.label(skipped + first, skipped + last)
-        return text
-
-    return label

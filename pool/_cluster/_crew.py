@@ -5,95 +5,30 @@ from __future__ import annotations
 import _pickle
 import _signal
 import sys
-from collections import deque
 from functools import partial
 
 from pool._cluster._messages import (
-    FAILED,
-    MANY,
-    PARTS,
-    RAISED,
-    VALUE,
     Run,
     Texts,
     nbytes_of,
     owned,
     portable,
 )
+from pool._cluster._peers import Lost, RemotePeer
 from pool._errors import StartError, WorkerLost
 from pool._local import _events as ev
-from pool._local._outcomes import UNSENT, Outcomes
-from pool._local._peers import Sent, decode_many
-from pool._local._pickle_streams import split_stream
-from pool._pickling import loads
 from pool._transport._channel import BUFFER_NBYTES
-from pool._transport._messages import RUN, STREAM
+from pool._transport._messages import RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, Protocol
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from pool._cluster._messages import Answer, Config, Started
+    from pool._cluster._peers import Cluster
     from pool._local._driver import Driver
     from pool._local._jobs import Job
-
-    #: Told what a call returned, or what it raised; by any thread.
-    Done = Callable[[Any, BaseException | None], object]
-
-    class RemoteAgent(Protocol):
-        """An agent on the cluster, as a leaf knows it. No method waits."""
-
-        def call(
-            self, done: Done, method: str, args: tuple[Any, ...], shared: Sequence[Any] = ()
-        ) -> None:
-            """Call one of its methods, and `done` when that has ended.
-
-            Parameters
-            ----------
-            done : callable
-                Its error is a `Lost` if the agent, or its machine, is gone.
-            method : str
-            args : tuple
-            shared : sequence
-                Further arguments: blobs, or what stands for them.
-            """
-
-        def urge(self, method: str, *args: Any) -> None:
-            """Call a method that returns at once, ahead of calls that wait."""
-
-        def end(self) -> None:
-            """End it at once, if it is there."""
-
-    class Cluster(Protocol):
-        """What places agents: Ray or Dask."""
-
-        def cpus(self) -> int:
-            """Return how many tasks all its machines together can run at a time."""
-
-        def hire(
-            self, config: Config, initializer: Any, lost: Callable[[str], object]
-        ) -> RemoteAgent:
-            """Ask for another agent.
-
-            Parameters
-            ----------
-            config : Config
-            initializer : object
-                None, blobs, or what stands for them.
-            lost : callable
-                Told, by any thread, why the agent is gone.
-            """
-
-        def share(self, blobs: list[Any]) -> Any:
-            """Return what stands for blobs in the arguments of calls, and is sent once."""
-
-        def close(self) -> None:
-            """Let go of the connection, unless it is the program's."""
-
-
-class Lost(Exception):
-    """Say that an agent is gone, and why."""
 
 
 #: Bytes from which on a function is sent once for all workers.
@@ -101,141 +36,6 @@ SHARED_NBYTES = 1 << 20
 
 #: Seconds until a pool that waits for its first worker says so.
 SLOW_START = 30.0
-
-
-class RemotePeer:
-    """A worker, as its crew sees it.
-
-    Attributes
-    ----------
-    ready : bool
-        Whether it has started; what is for it is kept here until then.
-    status : int or None
-        With which it has ended, as from `os.waitpid`.
-    pid : None
-        A number of another machine is nothing that a program could do anything with.
-    """
-
-    pid = None
-
-    def __init__(self, worker_id: int) -> None:
-        self.worker_id = worker_id
-        self.status: int | None = None
-        self.agent: Any = None
-        self.host = ""
-        self.ready = False
-        self.mail: deque[tuple[Any, list[Any]]] = deque()
-        #: As for `pool._local._peers.Peer`.
-        self.known: set[int] = set()
-        self.forgets: list[int] = []
-        self.sent: dict[int, Sent] = {}
-        #: Sends a message that is not kept here.
-        self.send: Callable[[Any, list[Any]], None] | None = None
-
-    def post(self, head: Any, blobs: list[Any]) -> None:
-        """Send a message, now or when the agent has started."""
-        if self.ready and self.send is not None:
-            self.send(head, blobs)
-        else:
-            self.mail.append((head, blobs))
-
-    def tell(self) -> None:
-        """Tell now what it shall forget."""
-        if self.ready:
-            self.agent.urge("forget", self.forgets)
-            self.forgets = []
-
-
-class ClusterOutcomes(Outcomes):
-    """Deliver the outcomes that agents have sent."""
-
-    __slots__ = ()
-
-    def death(self, doing: str) -> BaseException:
-        crew: Any = self._driver.crew
-        peer, reason = crew.last_lost
-        return WorkerLost(peer.worker_id, peer.host, reason, doing)
-
-    def take(self, peer: RemotePeer, message_id: int, answer: Answer) -> None:
-        """Take an answer to a message."""
-        sent = peer.sent[message_id]
-        if sent.defines:
-            self._driver.functions.learned(peer, sent.defines)  # type: ignore[arg-type]  # as good as one
-            sent.defines = []
-        if answer.final:
-            del peer.sent[message_id]
-        # Those that follow each other and are values are told together.
-        groups: list[tuple[int, list[Any]]] = []
-        count = 0
-        for failed, values in _read(answer.outcomes):
-            count += len(values)
-            if failed:
-                _locate(values[0], peer.host)
-            if failed or not groups or groups[-1][0]:
-                groups.append((failed, values))
-            else:
-                groups[-1][1].extend(values)
-        sent.answered += count
-        if answer.final and not groups:
-            groups.append((0, []))
-        for number, (failed, values) in enumerate(groups, 1):
-            share = len(values) / count if count else 0.0
-            event = ev.MessageAnswered(
-                peer.worker_id,
-                message_id,
-                len(values),
-                answer.final and number == len(groups),
-                answer.elapsed * share,
-                (0,) if failed else (),
-            )
-            self._deliver(event, values, failed)
-
-    def give_up(self, peer: RemotePeer, error: Callable[[str], BaseException]) -> None:
-        """Fail what an agent has been sent: it may have begun any of it."""
-        for message_id, sent in list(peer.sent.items()):
-            del peer.sent[message_id]
-            chunks = [
-                (job_id, chunk) for job_id, start, stop in sent.runs for chunk in range(start, stop)
-            ]
-            for job_id, chunk in chunks[sent.answered :]:
-                job = self._driver.jobs.get(job_id)
-                doing = "" if job is None else f"while it had {job.describe(chunk)}"
-                event = ev.MessageAnswered(peer.worker_id, message_id, 1, False, 0.0, (0,))
-                self._deliver(event, [error(doing)], UNSENT)
-
-
-def _locate(error: Any, host: str) -> None:
-    try:
-        error.add_note(f"on {host}")
-    except Exception:
-        return  # an exception class that refuses attributes
-
-
-def _read(outcomes: Sequence[Any]) -> Iterator[tuple[int, list[Any]]]:
-    """Yield 0 and values, or one exception and 1 + the position of the item that raised it."""
-    for outcome in outcomes:
-        if type(outcome) is not tuple:
-            yield 0, [outcome]
-            continue
-        kind, blobs = outcome[:2]
-        if kind == FAILED:
-            yield UNSENT, [_pickle.loads(blobs)]
-        elif kind == MANY:
-            try:
-                yield 0, decode_many(blobs, outcome[2], STREAM)
-            except Exception:
-                # Each by itself: only those fail that cannot be had here.
-                pickles = split_stream(blobs, outcome[2])
-                yield from _read([(VALUE, [data]) for data in pickles])
-        else:
-            try:
-                value = loads(*owned(blobs))
-                if kind == PARTS:
-                    value = [item for part in outcome[2] for item in _pickle.loads(part)] + value
-            except BaseException as error:
-                yield 1, [error]
-            else:
-                yield (1 + outcome[2] if kind == RAISED else 0), [value]
 
 
 class ClusterCrew:

@@ -13,8 +13,8 @@ from distributed import Client, KilledWorker, default_client
 from distributed.comm import CommClosedError
 
 from pool._cluster._agent import Agent
-from pool._cluster._crew import Lost
 from pool._cluster._messages import nbytes_of
+from pool._cluster._peers import Lost
 from pool._errors import StartError
 
 TYPE_CHECKING = False
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from distributed import Future, Worker
 
-    from pool._cluster._crew import Done
     from pool._cluster._messages import Config
+    from pool._cluster._peers import Done
 
 #: Seconds for which a cluster may be without any worker.
 PATIENCE = 30

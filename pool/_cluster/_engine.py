@@ -7,8 +7,9 @@ import sys
 import weakref
 from _thread import RLock
 
-from pool._cluster._crew import ClusterCrew, ClusterOutcomes
+from pool._cluster._crew import ClusterCrew
 from pool._cluster._messages import Config, portable, version
+from pool._cluster._outcomes import ClusterOutcomes
 from pool._local import _events as ev
 from pool._local._costs import Distance
 from pool._local._driver import Driver
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from pool._cluster._crew import Cluster
+    from pool._cluster._peers import Cluster
 
 #: A call of Ray or Dask takes some milliseconds, most of them in this process; agents see to tasks
 #: that take long, by their own clocks.

@@ -6,7 +6,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from pool._cluster._agent import Agent
-from pool._cluster._crew import Lost
+from pool._cluster._peers import Lost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
-    from pool._cluster._crew import Done
     from pool._cluster._messages import Config
+    from pool._cluster._peers import Done
 
 #: Calls that an agent may have at a time: two messages, the one that waits for its end, and a few
 #: that return at once.
