@@ -238,7 +238,7 @@ def __getattr__(name: str) -> Any:
     if home is not None:
         value = getattr(_imported(home), name)
         if name in _RAY:
-            _take_along(home)
+            _take_along()
     elif name in _SUBMODULES:
         value = _imported("pool." + name)
     elif name in _ABSENT:
@@ -260,14 +260,15 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_RAY, *_SUBMODULES})
 
 
-def _take_along(home: str) -> None:
-    """Also keep the other names of Ray's that the imported module has.
+def _take_along() -> None:
+    """Also keep the other names of Ray's that imported modules have.
 
     A finalizer may be the first to need one, when nothing can be imported any more.
     """
-    for name, other in _RAY.items():
-        if other == home:
-            globals().setdefault(name, getattr(sys.modules[home], name))
+    for name, home in _RAY.items():
+        value = getattr(sys.modules.get(home), name, None)
+        if value is not None:
+            globals().setdefault(name, value)
 
 
 def _imported(module: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from poolkit import gate, shared_heap
 
 __all__ = ["gate", "shared_heap"]
 
+#: How Dask has exceptions pickled in all of a program that imports it: without what they have in C
+#: (`StopIteration.value`). It is not to be so in the tests of other folders.
+_of_dask: dict[Any, Any] = {}
+
 #: Of each system, as small as it may be: two workers of one thread.
 WORKERS = 2
 
@@ -24,14 +29,19 @@ WORKERS = 2
 @pytest.fixture(scope="module")
 def dask() -> Iterator[Any]:
     """Give a client of a Dask cluster on this machine."""
+    before = dict(copyreg.dispatch_table)
     distributed = pytest.importorskip("distributed")
+    _of_dask.update({k: v for k, v in copyreg.dispatch_table.items() if k not in before})
+    copyreg.dispatch_table.update(_of_dask)
     with (
         distributed.LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
+    for kind in _of_dask:
+        copyreg.dispatch_table.pop(kind, None)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "compat"))
 
 from poolkit import (  # found through the path set above
+    agents,
     flavour,
     gate,
     make_pool,
@@ -18,6 +19,7 @@ from poolkit import (  # found through the path set above
 )
 
 __all__ = [
+    "agents",
     "flavour",
     "gate",
     "make_pool",

@@ -83,6 +83,7 @@ def take_and_keep(nbytes: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.this_machine
 @pytest.mark.usefixtures("limited")
 @pytest.mark.every_method
 def test_the_task_that_takes_too_much_is_ended(make_pool: Callable[..., Any], gate: Gate) -> None:

@@ -246,7 +246,7 @@ def test_statistics(make_pool: Callable[..., Any], gate: Gate) -> None:
     assert stats["jobs"] >= 1 and stats["queued"] <= 1
     assert {worker["pid"] for worker in stats["workers"]} == pids
     assert [set(worker) for worker in stats["workers"]] == [
-        {"worker_id", "pid", "state", "tasks_done", "nbytes"}
+        {"worker_id", "pid", "host", "state", "tasks_done", "nbytes"}
     ] * 2
     assert {worker["state"] for worker in stats["workers"]} == {"busy"}
     html = pool._repr_html_()
