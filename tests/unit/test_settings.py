@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from typing import Any
 
+import hypothesis  # noqa: F401  # what the last test speaks of
 import pytest
 
 from pool._workers import _carried
+from pool._workers._carried import _logging
 from pool._workers._carried._setting import Setting
 from pool._workers._settings import THREAD_VARIABLES, apply_common, capture, thread_limits
 
@@ -69,3 +73,27 @@ def test_what_a_forkserver_has_is_left_out_for_its_workers() -> None:
     here = _carried.changes().get("warnings")  # the test run's own
     changed = {"warnings": here, "tempfile": "/nowhere"}
     assert _carried.not_set_here(changed) == {"tempfile": "/nowhere"}
+
+
+class FilterOfAPackage(logging.Filter):
+    """What a package adds to a logger when it is imported."""
+
+    __module__ = "hypothesis.anything"
+
+
+class HandlerOfAPackage(logging.StreamHandler[Any]):
+    """The same."""
+
+    __module__ = "hypothesis.anything"
+
+
+@pytest.mark.parametrize(
+    ("name", "carried"), [("hypothesis.core", False), ("hypothesis", False), ("program", True)]
+)
+def test_what_a_package_adds_to_its_own_loggers_is_left_to_it(name: str, carried: bool) -> None:
+    # Installed, and loaded here. To carry its filter, workers would have to load it.
+    for method, what in (("addFilter", FilterOfAPackage()), ("addHandler", HandlerOfAPackage())):
+        logger = logging.Logger(name)
+        getattr(logger, method)(what)
+        found = _logging._Reading().logger(name, logger)
+        assert (found is not None) == carried

@@ -7,6 +7,8 @@ import os
 import sys
 from logging import handlers as _handlers
 
+from pool._workers._warmup import installed
+
 from ._setting import Setting, packed, unpacked, write_at_the_end
 
 TYPE_CHECKING = False
@@ -42,6 +44,16 @@ _FRESH_NAMES = {
 # ---------------------------------------------------------------- in the program
 
 
+def _adds_itself(name: str, what: Any) -> bool:
+    """Return whether an installed package has given a logger of its own a filter or a handler.
+
+    It does so again where a task imports it. To carry that, every worker would have to load the
+    package: Dask's takes a third of a second, and has all exceptions pickled its own way.
+    """
+    package = name.partition(".")[0]
+    return type(what).__module__.partition(".")[0] == package and bool(installed(package))
+
+
 class _Reading:
     """Reads loggers, and collects their handlers: each one once, though several may share it."""
 
@@ -59,12 +71,14 @@ class _Reading:
             and not (logger.disabled or logger.handlers or logger.filters)
         ):
             return None
-        found = map(self._number, logger.handlers)
+        handlers = [each for each in logger.handlers if not _adds_itself(name, each)]
+        found = map(self._number, handlers)
         numbers = [number for number in found if number is not None]
-        filters = packed(logger.filters) if logger.filters else None
+        given = [each for each in logger.filters if not _adds_itself(name, each)]
+        filters = packed(given) if given else None
         # If its filters cannot be carried, it is disabled: records that they would have kept back
         # must not be shown.
-        silent = bool(logger.filters) and filters is None
+        silent = bool(given) and filters is None
         level, off = int(logger.level), bool(logger.disabled) or silent
         if level == usual and logger.propagate and not (off or numbers or filters):
             return None
