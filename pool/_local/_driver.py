@@ -273,13 +273,18 @@ class Driver(Door):
                 if self.inbox or self.dirty:
                     self._drain()
             except BaseException as error:
-                self._crash(error)
-                raise
+                if not self._was_closed(error):
+                    self._crash(error)
+                    raise
         self.ended_some = False  # this thread is the leader, who is to know of it
         if self.calling and calls:
             self.call_back()
         if self.inbox or self.dirty or self.closed:
             self.pump()  # handed in between the draining and the release of the lock
+
+    def _was_closed(self, error: BaseException) -> bool:
+        # A signal handler that runs in the midst of reading may close what is read from.
+        return self.closed and isinstance(error, OSError | ValueError)
 
     def call_back(self) -> None:
         """Run callbacks that are due, without any lock held."""
