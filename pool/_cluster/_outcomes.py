@@ -68,12 +68,13 @@ class ClusterOutcomes(Outcomes):
 
     def give_up(self, peer: RemotePeer, error: Callable[[str], BaseException]) -> None:
         """Fail what an agent has been sent: it may have begun any of it."""
-        for message_id, sent in list(peer.sent.items()):
+        worker = self._driver.scheduler.workers.get(peer.worker_id)
+        for message_id in list(peer.sent):
             del peer.sent[message_id]
-            chunks = [
-                (job_id, chunk) for job_id, start, stop in sent.runs for chunk in range(start, stop)
-            ]
-            for job_id, chunk in chunks[sent.answered :]:
+            message = None if worker is None else worker.messages.get(message_id)
+            # Not what it was sent: of that it may have given chunks back, which others have now.
+            runs = [] if message is None else message.runs
+            for job_id, chunk in [(run[0], chunk) for run in runs for chunk in range(*run[1:])]:
                 job = self._driver.jobs.get(job_id)
                 doing = "" if job is None else f"while it had {job.describe(chunk)}"
                 event = ev.MessageAnswered(peer.worker_id, message_id, 1, False, 0.0, (0,))

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+from pooltasks import hold
+
 STATE: dict[str, Any] = {}
 
 
@@ -18,6 +20,13 @@ def square(x: int) -> int:
 def fail_at_three(x: int) -> int:
     if x == 3:
         raise ValueError(f"it is {x}")
+    return x
+
+
+def hold_at_three(item: tuple[str, int]) -> int:
+    path, x = item
+    if x == 3:
+        hold(path)
     return x
 
 

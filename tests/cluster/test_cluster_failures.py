@@ -114,6 +114,26 @@ def test_agents_that_never_start_end_the_pool(
             pool.map(tasks.square, range(3))
 
 
+def test_what_a_lost_agent_had_given_back_is_not_lost(
+    agents: Callable[[], list[HeldAgent]], gate: Gate
+) -> None:
+    with Pool(1, engine="here") as pool:
+        pool.map(tasks.hold_at_three, [(gate.path, 0)] * 30, 1)  # cheap: they travel together
+        items = [(gate.path, number) for number in range(60)]
+        result = pool.map_async(tasks.hold_at_three, items, 1, return_exceptions=True)
+        gate.entered()
+        while "go_on" not in agents()[0].methods:
+            time.sleep(0.01)  # until it has given back what is behind that one
+        agents()[0].shoot()
+        values = result.get(60.0)
+        lost = {number for number, value in enumerate(values) if isinstance(value, WorkerLost)}
+        assert 3 in lost and not lost & {0, 1, 2, 4}  # a message behind it may be lost as a whole
+        assert [number for number in values if isinstance(number, int)] == [
+            number for number in range(60) if number not in lost
+        ]
+        gate.release(1)
+
+
 def test_a_large_function_is_sent_once(here: list[AgentCluster]) -> None:
     table = bytes(3_000_000)
     with Pool(3, engine="here") as pool:
