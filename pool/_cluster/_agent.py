@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from itertools import takewhile
 
 from pool._cluster._errands import Errand, Share, label_of, source_of
 from pool._cluster._messages import Answer, Started, portable, received, version
@@ -127,13 +128,7 @@ class Agent:
             raise RuntimeError("the agent was ended before it had started")
         scheduler = engine.scheduler
         engine.wait(lambda: scheduler.broken or not (scheduler.starting and engine.usable))
-        blobs = None
-        if scheduler.broken or not engine.usable:
-            failure = engine.driver.reason()
-            if not isinstance(failure, RawError):
-                raise failure
-            blobs = portable(failure.blobs)
-        return Started(socket.gethostname(), os.getpid(), blobs)
+        return Started(socket.gethostname(), os.getpid(), self._failure())
 
     def run(
         self,
@@ -247,6 +242,16 @@ class Agent:
 
     # ------------------------------------------------------------------ inside
 
+    def _failure(self) -> Payload | None:
+        """Return what the initializer raised; raise what else has ended the engine."""
+        engine = self._engine
+        if engine.usable and not engine.scheduler.broken:
+            return None
+        failure = engine.driver.reason()
+        if not isinstance(failure, RawError):
+            raise failure
+        return portable(failure.blobs)
+
     def _call_off(self, message_id: int, errand: Errand) -> None:
         for message, number, index in list(self._called_off):
             if message != message_id or number >= len(errand.jobs):
@@ -295,9 +300,14 @@ class Agent:
         if final:
             del self._errands[message_id]
             self._forget_cancelled(message_id)
+        failure = self._failure()
+        if failure is not None:
+            # The rest has no outcomes of its own: it fails with all that the pool has to do.
+            taken = list(takewhile(lambda outcome: type(outcome[1]) is not RawError, taken))
+            final = False
         # As the worker has measured it: it is not the time that the messages took.
         seconds = engine.scheduler.costs.seconds(errand.cost_key) or 0.0
-        return Answer(as_sent(taken), final, kept[0], seconds * len(taken))
+        return Answer(as_sent(taken), final, kept[0], seconds * len(taken), failure)
 
     def _give_back(self, errand: Errand) -> None:
         """Take chunks at the end of a message that no worker has; under the lock."""

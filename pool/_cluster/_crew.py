@@ -142,18 +142,24 @@ class ClusterCrew:
         self, peer: RemotePeer, started: Started | None, error: BaseException | None
     ) -> None:
         driver = self._driver
-        if error is not None or (started is not None and started.failure is not None):
-            if driver.failure is None:
-                data, buffers = owned((started and started.failure) or (b"",))
-                driver.failure = error or driver.outcomes.error([data, *buffers])
-            driver.handle(ev.WorkerRefused(peer.worker_id))
+        if started is None or started.failure is not None:
+            self._refuse(peer, error, started and started.failure)
             return
-        assert started is not None
         peer.host = started.host
         peer.ready = True
         driver.handle(ev.WorkerReady(peer.worker_id))
         while peer.mail:
             self._send(peer, *peer.mail.popleft())
+
+    def _refuse(
+        self, peer: RemotePeer, error: BaseException | None, blobs: Sequence[Any] | None
+    ) -> None:
+        """End the pool: an agent cannot start, or an initializer has raised what is in `blobs`."""
+        driver = self._driver
+        if driver.failure is None:
+            data, buffers = owned(blobs or (b"",))
+            driver.failure = error or driver.outcomes.error([data, *buffers])
+        driver.handle(ev.WorkerRefused(peer.worker_id))
 
     def _send(self, peer: RemotePeer, head: Any, blobs: list[Any]) -> None:
         assert head[0] == RUN
@@ -214,6 +220,9 @@ class ClusterCrew:
             self._on_lost(peer, f"{type(error).__name__}: {error}")
             return
         outcomes.take(peer, message_id, answer)
+        if answer.failure is not None:
+            self._refuse(peer, None, answer.failure)
+            return
         if answer.kept is not None:
             driver.handle(ev.RestReturned(peer.worker_id, message_id, answer.kept))
         if not answer.final:

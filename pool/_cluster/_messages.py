@@ -46,11 +46,12 @@ if TYPE_CHECKING:
         final: bool
         kept: int | None
         elapsed: float
+        failure: Payload | None
 else:
     # `version`: what both sides must have in common. `main`: what the main module of the program
     # says of itself. `path`: its `sys.path`. `number`: of the worker.
     Config = namedtuple("Config", "version maxtasksperchild limits main path number", defaults=(1,))
-    # `failure`: what the initializer raised.
+    # `failure`: what the initializer raised; in an answer, in a worker that was to follow another.
     Started = namedtuple("Started", "host pid failure")
     # Chunks of one job that follow each other, the `first` of them having this number; the rest as
     # in `pool._transport._messages`.
@@ -58,7 +59,7 @@ else:
     # `outcomes` of the chunks that follow those of the answer before, see below. `final`: nothing
     # more will come. `kept`: chunks that the agent goes on with; those behind them it gives back;
     # None if it gives nothing back. `elapsed`: seconds that these outcomes took.
-    Answer = namedtuple("Answer", "outcomes final kept elapsed")
+    Answer = namedtuple("Answer", "outcomes final kept elapsed failure")
 
 # An outcome is a number as it is, or a tuple that begins with one of these.
 VALUE = 0  #: a payload

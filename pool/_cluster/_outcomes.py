@@ -51,7 +51,6 @@ class ClusterOutcomes(Outcomes):
                 groups.append((failed, values))
             else:
                 groups[-1][1].extend(values)
-        sent.answered += count
         if answer.final and not groups:
             groups.append((0, []))
         for number, (failed, values) in enumerate(groups, 1):

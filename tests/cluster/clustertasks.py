@@ -54,6 +54,13 @@ def refuse(reason: str) -> None:
     raise LookupError(reason)
 
 
+def only_once(path: str) -> None:
+    try:
+        open(path, "x").close()
+    except FileExistsError:
+        raise LookupError("no second licence") from None
+
+
 def pid(_: object = None) -> int:
     return os.getpid()
 

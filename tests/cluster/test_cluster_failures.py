@@ -119,6 +119,7 @@ def test_what_a_lost_agent_had_given_back_is_not_lost(
 ) -> None:
     with Pool(1, engine="here") as pool:
         pool.map(tasks.hold_at_three, [(gate.path, 0)] * 30, 1)  # cheap: they travel together
+        agents()[0].methods.clear()
         items = [(gate.path, number) for number in range(60)]
         result = pool.map_async(tasks.hold_at_three, items, 1, return_exceptions=True)
         gate.entered()
@@ -127,7 +128,7 @@ def test_what_a_lost_agent_had_given_back_is_not_lost(
         agents()[0].shoot()
         values = result.get(60.0)
         lost = {number for number, value in enumerate(values) if isinstance(value, WorkerLost)}
-        assert 3 in lost and not lost & {0, 1, 2, 4}  # a message behind it may be lost as a whole
+        assert 3 in lost and not lost & {0, 1, 2}  # what was sent again may be lost once more
         assert [number for number in values if isinstance(number, int)] == [
             number for number in range(60) if number not in lost
         ]

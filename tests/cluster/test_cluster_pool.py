@@ -75,6 +75,16 @@ def test_an_initializer_that_raises(make_pool: Callable[..., Any]) -> None:
         pool.map(tasks.square, range(4))
 
 
+def test_an_initializer_that_raises_in_a_later_worker(
+    make_pool: Callable[..., Any], tmp_path: Path
+) -> None:
+    pool = make_pool(1, tasks.only_once, (str(tmp_path / "started"),), 1)
+    assert pool.apply(tasks.square, (3,)) == 9
+    for _ in range(2):
+        with pytest.raises(LookupError, match="no second licence"):
+            pool.map(tasks.square, range(4))
+
+
 def test_what_a_task_raises(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(2)
     with pytest.raises(ValueError, match="it is 3") as caught:
