@@ -279,17 +279,33 @@ class DaskAgent:
 # ---------------------------------------------------------------- in workers of Dask
 
 
-def _made(config: Packed, initializer: Packed | None) -> Agent:
+class Held:
+    """An agent that a worker of Dask keeps.
+
+    Dask may copy it to another worker, when its own one is about to be retired. Such a copy is
+    without the agent: the retired worker would else never end, and take no calls any more.
+    """
+
+    def __init__(self, agent: Agent | None) -> None:
+        self.agent = agent
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Held, (None,)
+
+
+def _made(config: Packed, initializer: Packed | None) -> Held:
     (given,) = config.values
-    return Agent(given, None if initializer is None else initializer.values[0])
+    return Held(Agent(given, None if initializer is None else initializer.values[0]))
 
 
-def _called(agent: Agent, method: str, args: Packed, *shared: Packed) -> Any:
+def _called(held: Held, method: str, args: Packed, *shared: Packed) -> Any:
+    if held.agent is None:
+        raise RuntimeError("its worker of Dask has been retired")
     blobs = [each.values[0] for each in shared]
-    return getattr(agent, method)(*args.values, *blobs)
+    return getattr(held.agent, method)(*args.values, *blobs)
 
 
 async def _urged(key: str, method: str, args: tuple[Any, ...], dask_worker: Worker) -> None:
-    agent = dask_worker.data.get(key)
-    if agent is not None:
-        getattr(agent, method)(*args)
+    held = dask_worker.data.get(key)
+    if held is not None and held.agent is not None:
+        getattr(held.agent, method)(*args)

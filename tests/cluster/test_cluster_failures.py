@@ -198,6 +198,49 @@ def test_the_process_of_an_agent_is_killed(system: str) -> None:
         assert pool.map(tasks.square, range(20), 1) == [x * x for x in range(20)]
 
 
+@pytest.mark.elsewhere
+def test_a_worker_of_dask_is_retired() -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        Pool(2, engine="dask") as pool,
+    ):
+        squares = [x * x for x in range(40)]
+        assert pool.map(tasks.square, range(40), 1) == squares
+        workers = list(client.scheduler_info()["workers"])
+        client.retire_workers(workers[:1])
+        assert list(client.scheduler_info()["workers"]) == workers[1:]
+        assert pool.map_async(tasks.square, range(40), 1).get(60.0) == squares
+
+
+SHUT_DOWN = """
+import sys
+sys.path[:0] = {path!r}
+import clustertasks as tasks
+from pool import Pool
+import ray
+
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+pool = Pool(1, engine="ray")
+assert pool.map(tasks.square, range(3)) == [0, 1, 4]
+ray.shutdown()
+pool.terminate()
+pool.join()
+print(ray.is_initialized())
+"""
+
+
+@pytest.mark.elsewhere
+def test_a_pool_starts_no_other_ray_when_it_ends() -> None:
+    pytest.importorskip("ray")
+    program = SHUT_DOWN.format(path=[entry for entry in sys.path if entry])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["False"], done.stderr
+
+
 PROGRAM = """
 import sys, os, time
 sys.path[:0] = {path!r}
