@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 CONCURRENCY = 8
 
 
+#: Why an agent is lost whose Ray the program has ended.
+SHUT_DOWN = "Ray has been shut down in this program"
+
+
 class RayCluster:
     """The cluster that this process is connected to, or is to be connected to.
 
@@ -46,6 +50,8 @@ class RayCluster:
         return int(ray.cluster_resources().get("CPU", 1) // self._share)
 
     def hire(self, config: Config, initializer: Any, lost: Callable[[str], object]) -> RayAgent:
+        if not ray.is_initialized():
+            raise RuntimeError(SHUT_DOWN)  # Ray would start another one
         return RayAgent(self._actor_class.remote(config, initializer), lost)
 
     def share(self, blobs: list[Any]) -> Any:
@@ -78,17 +84,23 @@ class RayAgent:
     def call(
         self, done: Done, method: str, args: tuple[Any, ...], shared: Sequence[Any] = ()
     ) -> None:
+        if not ray.is_initialized():
+            done(None, Lost(SHUT_DOWN))
+            return
         ref = getattr(self._handle, method).remote(*args, *shared)
         ref.future().add_done_callback(lambda future: _ended(future, done))
 
     def urge(self, method: str, *args: Any) -> None:
-        getattr(self._handle, method).remote(*args)
+        if ray.is_initialized():
+            getattr(self._handle, method).remote(*args)
 
     def end(self) -> None:
+        if not ray.is_initialized():
+            return  # its end; `ray.kill` would start another Ray
         try:
             ray.kill(self._handle)
         except (RayError, RuntimeError, ValueError):
-            return  # Ray has been shut down, and the actor with it
+            return  # Ray is being shut down, and the actor with it
 
 
 def _ended(future: Future[Any], done: Done) -> None:
