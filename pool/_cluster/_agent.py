@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from collections import deque
 from itertools import takewhile
 
 from pool._cluster._errands import Errand, Share, label_of, source_of
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 #: Seconds after which an agent answers with what there is, and gives back what it has not begun:
 #: other workers may have nothing to do.
 PATIENCE = 0.25
+
+#: Messages that are remembered: many more than a crew may have sent and not heard of.
+SEEN = 64
 
 #: The number of the pool of every agent, for its worker: none of a pool that somebody made there.
 POOL = 1
@@ -105,9 +109,9 @@ class Agent:
         self._initializer = initializer
         self._functions: dict[int, Function] = {}
         self._errands: dict[int, Errand] = {}
-        #: Messages that have come. None is taken twice: a cluster may repeat a call whose result
-        #: it has lost.
-        self._seen: set[int] = set()
+        #: The last messages that have come. None is taken twice: a cluster may repeat a call whose
+        #: result it has lost, as long as the crew waits for that.
+        self._seen: deque[int] = deque(maxlen=SEEN)
         #: What is not wanted any more: message, number of a run in it, and of a chunk in that.
         self._called_off: set[tuple[int, int, int | None]] = set()
         self._over = threading.Event()
@@ -156,7 +160,7 @@ class Agent:
         """
         if message_id in self._seen:
             raise RuntimeError(f"message {message_id} has come before")
-        self._seen.add(message_id)
+        self._seen.append(message_id)
         self.forget(forgets)
         self._define(defines, functions)
         key = (runs[0].function_id, runs[0].chunksize)

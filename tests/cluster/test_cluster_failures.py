@@ -22,6 +22,7 @@ from pooltasks import hold
 
 from pool import Pool, PoolError, StartError, WorkerDied, WorkerLost
 from pool._cluster import _messages
+from pool._cluster._agent import SEEN
 
 
 @pytest.fixture
@@ -133,6 +134,25 @@ def test_what_a_lost_agent_had_given_back_is_not_lost(
             number for number in range(60) if number not in lost
         ]
         gate.release(1)
+
+
+def test_agents_keep_nothing_of_what_is_over(agents: Callable[[], list[HeldAgent]]) -> None:
+    with Pool(1, engine="here") as pool:
+        for _ in range(100):
+            pool.apply(tasks.square, (3,))
+        table = bytes(200_000)
+        pool.map(lambda x: table[x], range(30), 1)
+        cancelled = [pool.map_async(tasks.sleep, [60.0] * 4, 1) for _ in range(3)]
+        time.sleep(0.4)  # until one is under way and has been answered for
+        for result in cancelled:
+            result.cancel()
+        assert pool.apply(tasks.square, (3,)) == 9
+        agent = agents()[0].agent
+        assert len(agent._seen) <= SEEN
+        deadline = time.monotonic() + 20.0
+        while agent._errands or agent._called_off or len(agent._functions) > 2:
+            assert time.monotonic() < deadline, vars(agent)
+            time.sleep(0.01)
 
 
 def test_a_large_function_is_sent_once(here: list[AgentCluster]) -> None:
