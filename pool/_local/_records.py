@@ -168,6 +168,7 @@ class Worker:
         "ready",
         "reclaiming",
         "stopping",
+        "stuck",
         "tasks_done",
         "tasks_left",
         "timed_out",
@@ -193,6 +194,9 @@ class Worker:
         self.lent = False
         #: The driver was asked to take back what it has not read, and has not answered.
         self.reclaiming = False
+        #: It gave a message back that waited behind its task: nothing is sent after it until it has
+        #: answered again, for that would come back, too.
+        self.stuck = False
         #: Killed because its task exceeded a time limit.
         self.timed_out = False
         #: Killed because memory is short.

@@ -54,7 +54,7 @@ class Roster:
         """Enter a withdrawn worker as idle, or as one with room, if it is."""
         if not worker.messages:
             self.idle[worker.worker_id] = worker
-        elif len(worker.messages) < DEPTH and not worker.exclusive:
+        elif len(worker.messages) < DEPTH and not (worker.stuck or worker.exclusive):
             self.room[worker.worker_id] = worker
 
     @property

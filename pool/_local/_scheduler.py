@@ -264,6 +264,7 @@ class Scheduler:
         commands: list[ev.Command] = []
         worker.heard = now
         if event.done:
+            worker.stuck = False
             if event.elapsed > 0.0:
                 self.costs.observe(message.cost_key, event.done, event.elapsed)
             worker.tasks_done += event.done
@@ -274,6 +275,7 @@ class Scheduler:
             # Chunks that are to be tried again need not wait for the rest of this message.
             return self.dispatch.fill(commands, now) if event.failed else commands
         del worker.messages[event.message_id]
+        worker.stuck = worker.stuck or bool(message.runs and not event.done)
         for run in message.runs:
             self._requeue(run, worker, commands)
         self.interrupts.pardon(worker.worker_id, event.message_id)

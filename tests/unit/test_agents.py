@@ -170,3 +170,17 @@ def test_nothing_is_sent_ahead_where_it_could_not_be_given_back() -> None:
     scheduler.handle(ev.PoolOpened(), 0.0)
     commands = scheduler.handle(ev.JobSubmitted(1, 5, True, "key"), 0.0)
     assert [type(command) for command in commands] == [ev.Send]
+
+
+def test_what_came_back_from_behind_a_long_task_is_not_sent_there_again() -> None:
+    scheduler = Scheduler(1, distance=Distance(message_work=50e-3, prefetch_below=0.2))
+    scheduler.handle(ev.PoolOpened(), 0.0)
+    scheduler.handle(ev.WorkerReady(1), 0.0)
+    scheduler.handle(ev.JobSubmitted(1, 50, True, "key"), 0.0)
+    scheduler.handle(ev.MessageAnswered(1, 1, 1, True, 1e-3, ()), 0.0)
+    first, second = scheduler.workers[1].messages
+    assert scheduler.handle(ev.MessageAnswered(1, second, 0, True, 0.0, ()), 0.3) == []
+    assert list(scheduler.workers[1].messages) == [first]
+    done = scheduler.workers[1].messages[first].chunks
+    commands = scheduler.handle(ev.MessageAnswered(1, first, done, True, 1.0, ()), 1.0)
+    assert ev.Send in [type(command) for command in commands]
