@@ -242,8 +242,9 @@ class DaskAgent:
         key = f"actorpool-{method}-{self._cluster.client.id}-{next(_numbers)}"
         call = self._submit(_called, self._agent, method, given, *others, key=key)
         # Not by a callback of that future, which would have to wait for the value: Dask has one
-        # thread for the callbacks of all.
-        return await self._cluster.client.gather(call, asynchronous=True)
+        # thread for the callbacks of all. Nor by `gather`: something of it goes on, and complains
+        # in the end, when this is cancelled.
+        return await call
 
     def urge(self, method: str, *args: Any) -> None:
         self._cluster.urge(self._urge(method, args))

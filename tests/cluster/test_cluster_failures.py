@@ -223,7 +223,7 @@ def test_a_worker_of_dask_is_retired() -> None:
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         ) as cluster,
         distributed.Client(cluster) as client,
         Pool(2, engine="dask") as pool,
@@ -259,6 +259,29 @@ def test_a_pool_starts_no_other_ray_when_it_ends() -> None:
     program = SHUT_DOWN.format(path=[entry for entry in sys.path if entry])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.split() == ["False"], done.stderr
+
+
+UNFINISHED = """
+import sys, time
+sys.path[:0] = {path!r}
+import clustertasks as tasks
+from distributed import Client, LocalCluster
+from pool import Pool
+
+client = Client(LocalCluster(1, processes=False, dashboard_address=":0", silence_logs=50))
+pool = Pool(2, engine="dask")
+assert pool.map(tasks.square, range(3)) == [0, 1, 4]
+pool.map_async(tasks.sleep, [60.0] * 4, 1)
+time.sleep(1.0)  # until they have begun
+"""
+
+
+@pytest.mark.elsewhere
+def test_a_program_ends_in_the_midst_of_its_tasks_without_a_word() -> None:
+    pytest.importorskip("distributed")
+    program = UNFINISHED.format(path=[entry for entry in sys.path if entry])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and "never retrieved" not in done.stderr
 
 
 PROGRAM = """
