@@ -85,6 +85,7 @@ class ClusterCrew:
             peer = RemotePeer(self.unlaunched.pop(0))
             self.peers[peer.worker_id] = peer
             peer.send = partial(self._send, peer)
+            peer.let_go = self._let_go
             lost = partial(self._hand_in, peer, self._on_lost)
             try:
                 config = self._config._replace(number=peer.worker_id)
@@ -198,10 +199,13 @@ class ClusterCrew:
         sent = portable(blobs)
         if nbytes_of(sent) < SHARED_NBYTES:
             return sent
-        for known in [known for known in self._shared if not self._driver.functions.is_live(known)]:
-            del self._shared[known]
         shared = self._shared[function_id] = self._cluster.share(sent)
         return shared
+
+    def _let_go(self) -> None:
+        """Let go of functions whose jobs have ended: they may be large."""
+        for known in [known for known in self._shared if not self._driver.functions.is_live(known)]:
+            del self._shared[known]
 
     def _on_answer(
         self,

@@ -33,7 +33,7 @@ PATIENCE = 30
 #: Seconds that the last messages to agents may take.
 GOODBYE = 5.0
 
-#: Arguments that are larger do not go by way of the scheduler.
+#: Arguments that are larger are no part of tasks: the scheduler keeps these until they are done.
 LARGE_NBYTES = 1 << 20
 
 _numbers = count(1)

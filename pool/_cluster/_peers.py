@@ -98,6 +98,8 @@ class RemotePeer:
         self.sent: dict[int, Sent] = {}
         #: Sends a message that is not kept here.
         self.send: Callable[[Any, list[Any]], None] | None = None
+        #: Lets go of what was sent once for all workers, and is to be forgotten.
+        self.let_go: Callable[[], None] | None = None
 
     def post(self, head: Any, blobs: list[Any]) -> None:
         """Send a message, now or when the agent has started."""
@@ -108,6 +110,8 @@ class RemotePeer:
 
     def tell(self) -> None:
         """Tell now what it shall forget."""
+        if self.let_go is not None:
+            self.let_go()
         if self.ready:
             self.agent.urge("forget", self.forgets)
             self.forgets = []

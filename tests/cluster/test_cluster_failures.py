@@ -160,6 +160,12 @@ def test_a_large_function_is_sent_once(here: list[AgentCluster]) -> None:
     with Pool(3, engine="here") as pool:
         assert pool.map(lambda x: table[x], range(30), 1) == [0] * 30
         assert here[-1].shared == 1
+        crew = pool._engines.main.driver.crew
+        pool.apply(tasks.square, (3,))
+        deadline = time.monotonic() + 20.0
+        while crew._shared:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     let_go(here)
 
 
