@@ -99,7 +99,7 @@ def _read(outcomes: Sequence[Any]) -> Iterator[tuple[int, list[Any]]]:
         elif kind == MANY:
             try:
                 yield 0, decode_many(blobs, outcome[2], STREAM)
-            except Exception:
+            except BaseException:  # `SystemExit`, perhaps, as from any object
                 # Each by itself: only those fail that cannot be had here.
                 pickles = split_stream(blobs, outcome[2])
                 yield from _read([(VALUE, [data]) for data in pickles])

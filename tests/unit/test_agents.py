@@ -105,16 +105,20 @@ def test_streams_travel_whole_if_all_of_them_is_there() -> None:
 
 
 class Unreadable:
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
     def __reduce__(self) -> Any:
-        return _raise, ()
+        return _raise, (self.error,)
 
 
-def _raise() -> None:
-    raise LookupError("cannot be had here")
+def _raise(error: type[BaseException]) -> None:
+    raise error("cannot be had here")
 
 
-def test_one_outcome_that_cannot_be_read_fails_alone() -> None:
-    sent = as_sent([(False, each) for each in stream("a", Unreadable(), "b")])
+@pytest.mark.parametrize("error", [LookupError, SystemExit])
+def test_one_outcome_that_cannot_be_read_fails_alone(error: type[BaseException]) -> None:
+    sent = as_sent([(False, each) for each in stream("a", Unreadable(error), "b")])
     assert [failed for failed, _ in _read(sent)] == [0, 1, 0]
 
 
