@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
+#: Whether forked workers run what they have registered with `atexit`, see `_farewell`.
+FORKS_EXIT = sys.version_info >= (3, 13)
+
 
 def become_worker(
     worker_id: int,
@@ -61,6 +64,9 @@ def become_worker(
         To receive into.
     """
     inherited = prefix == "Fork"
+    exits = prefix == "Spawn" or FORKS_EXIT
+    if exits and prefix != "Spawn":
+        atexit._clear()  # of the process that was forked
     journal, *streams = fds
     if inherited:
         _read_nothing()
@@ -96,7 +102,7 @@ def become_worker(
     except Exception as error:
         report(error, "ended this worker")  # a mistake of this package, which must not be silent
     finally:
-        _farewell(prefix == "Spawn")
+        _farewell(exits)
         os._exit(status)
 
 
@@ -126,7 +132,7 @@ def _after_fork() -> None:
         util._run_after_forkers()
 
 
-def _farewell(spawned: bool) -> None:
+def _farewell(exits: bool) -> None:
     """Do what an interpreter does at its end: for threads, `multiprocessing`'s children, streams.
 
     A process of `multiprocessing` waits for its children before its threads. Here threads come
@@ -135,9 +141,9 @@ def _farewell(spawned: bool) -> None:
 
     Parameters
     ----------
-    spawned : bool
-        Whether to run what was registered with `atexit` as well: of the processes that
-        `multiprocessing` starts, only spawned ones do.
+    exits : bool
+        Whether to run what was registered with `atexit` as well: as in the processes that
+        `multiprocessing` starts, spawned ones do, and from Python 3.13 on forked ones, too.
     """
     try:
         threading = sys.modules.get("threading")
@@ -146,7 +152,7 @@ def _farewell(spawned: bool) -> None:
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
             util._exit_function()
-        if spawned:
+        if exits:
             atexit._run_exitfuncs()
     finally:
         flush_streams()
