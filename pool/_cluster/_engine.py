@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import weakref
 from _thread import RLock
 
 from pool._cluster._crew import ClusterCrew
 from pool._cluster._messages import Config, portable, version
 from pool._cluster._outcomes import ClusterOutcomes
-from pool._local import _events as ev
 from pool._local._costs import Distance
-from pool._local._driver import Driver
 from pool._local._engine import LocalEngine
 from pool._local._members import members
 from pool._local._scheduler import Scheduler
-from pool._local._tending import TendedLead
-from pool._pickling import CannotSend, dumps_to_worker, main_facts, start_anew
+from pool._pickling import CannotSend, dumps_to_worker, main_facts
 from pool._pickling._initializers import dumps_initializer
 from pool._workers._settings import thread_limits
 
@@ -53,6 +49,7 @@ class ClusterEngine(LocalEngine):
 
     near = False
     distance = DISTANCE
+    outcomes = ClusterOutcomes
 
     def __init__(
         self,
@@ -66,37 +63,22 @@ class ClusterEngine(LocalEngine):
     ) -> None:
         self.method = name
         self._cluster = cluster
-        self.inherited = 0
+        self._begin()
         #: Memory cannot be shared with other machines: what lies on it is copied.
         self.asks: Any = None
-        self.claims: set[int] = set()
-        self._terminates = 0
-        self._owner = os.getpid()
-        start_anew()
         payload = None
         if initializer is not None:
             encoded = _encode(initializer, initargs)
             payload = portable([encoded.data, *encoded.buffers])
         path = [os.path.abspath(entry) for entry in sys.path]
         config = Config(version(), maxtasksperchild, limits, main_facts(), path)
-        self.scheduler = Scheduler(processes, distance=self.distance)
-        self.driver = Driver(
-            self.scheduler,
+        self._start(
+            Scheduler(processes, distance=self.distance),
             lambda driver: ClusterCrew(driver, cluster, config, payload),
-            ClusterOutcomes,
+            # The start may fail, and is to be told of although nobody has asked for anything yet.
+            initializes=True,
         )
-        self.driver.limit_memory(None)
-        self.lead = TendedLead(self.driver)
-        self._streams: dict[int, tuple[Any, Any]] = {}
-        self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._enter()
-        # Its start may fail, and is to be told of although nobody has asked for anything yet.
-        self.driver.initializes = True
-        self.driver.post(ev.PoolOpened())
-        if self.driver.crashed:
-            self.dispose()
-            raise self.driver.reason()
-        self.attend()
+        self.driver.limit_memory(None)  # of this machine, which has no worker
 
     def dispose(self) -> None:
         """Let go of the workers, and of the connection to the cluster."""

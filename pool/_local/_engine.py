@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pool._local._express import Loan
     from pool._local._jobs import Function, Sink, Source
     from pool._local._lazy import Growing
-    from pool._workers._launcher import Launcher
+    from pool._local._protocols import Crew as AnyCrew
 
 #: Functions that `LocalEngine.call_soon` remembers.
 STREAMS_KEPT = 256
@@ -109,31 +109,44 @@ class LocalEngine:
         pool: int = 0,
         shares: bool = False,
     ) -> None:
-        self.inherited = 0
-        self.asks = ALL
-        self.claims: set[int] = set()
-        self._terminates = 0
-        self._owner = os.getpid()
         limit = os.environ.get("POOL_MEMORY_LIMIT")
         if limit is not None:
             from pool._memory import parse_limit
 
             memory_limit = parse_limit(limit)
         wanted_mode()  # raises now, not at the first array, if a setting of the store is wrong
-        start_anew()
+        self._begin()
         self.method, connect, initial = self.plan_start(
             method, initializer, tuple(initargs), limits or {}, preload, pool, shares
         )
         if self.method == "fork":
             number_globals()
             self.inherited = self.asks = upcoming()
-        # An interrupt in the midst of starting would leave descriptors that nothing ever closes.
+        self._start(
+            Scheduler(processes, maxtasksperchild, self.distance),
+            lambda driver: Crew(driver, connect, initial, traced),
+            initializes=initializer is not None and self.method != "fork",
+        )
+        if limit is not None:
+            self.driver.limit_memory(memory_limit)
+
+    def _begin(self) -> None:
+        """Set what an engine has before it has workers."""
+        self.inherited = 0
+        self.asks = ALL
+        self.claims: set[int] = set()
+        self._terminates = 0
+        self._owner = os.getpid()
+        start_anew()
+
+    def _start(
+        self, scheduler: Scheduler, hire: Callable[[Driver], AnyCrew], initializes: bool
+    ) -> None:
+        """Make the driver, and have it start the workers."""
+        # An interrupt in the midst of this would leave descriptors that nothing ever closes.
         shielded = shield.enter()
         try:
-            initializes = initializer is not None and self.method != "fork"
-            self._start(processes, maxtasksperchild, connect, initial, traced, initializes)
-            if limit is not None:
-                self.driver.limit_memory(memory_limit)
+            self._start_shielded(scheduler, hire, initializes)
         finally:
             try:
                 shield.leave(shielded)
@@ -142,28 +155,18 @@ class LocalEngine:
                     self.dispose()
                 raise
 
-    def _start(
-        self,
-        processes: int,
-        maxtasksperchild: int | None,
-        connect: Callable[[int], Launcher],
-        initial: Sequence[Any],
-        traced: bool,
-        initializes: bool,
+    def _start_shielded(
+        self, scheduler: Scheduler, hire: Callable[[Driver], AnyCrew], initializes: bool
     ) -> None:
-        self.scheduler = Scheduler(processes, maxtasksperchild, self.distance)
+        self.scheduler = scheduler
         try:
-            self.driver = Driver(
-                self.scheduler,
-                lambda driver: Crew(driver, connect, initial, traced),
-                self.outcomes,
-            )
+            self.driver = Driver(scheduler, hire, self.outcomes)
         except OSError as error:
             from pool._errors import StartError
 
             raise StartError(
-                f"cannot start a pool of {processes} workers: {error}; a low `ulimit -n` or "
-                "`ulimit -f`, too little memory, or a full disk is the usual cause"
+                f"cannot start a pool of {scheduler.processes} workers: {error}; a low `ulimit -n` "
+                "or `ulimit -f`, too little memory, or a full disk is the usual cause"
             ) from error
         self.lead = TendedLead(self.driver)
         #: By the ``id`` of their function's payload, with a weak reference to the payload.
@@ -171,7 +174,7 @@ class LocalEngine:
         #: Results of lazy jobs. `join` has their inputs read to the end, as the program may be
         #: unable to take results, and so to make room, while it waits there.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._enter()
+        _engines.add(self)
         self.driver.initializes = initializes
         self.driver.post(ev.PoolOpened())
         if self.driver.crashed:
@@ -180,10 +183,6 @@ class LocalEngine:
             raise self.driver.failure
         if initializes:
             self.attend()
-
-    def _enter(self) -> None:
-        """Have this engine ended with the program, and told of it in forked children."""
-        _engines.add(self)
 
     # ------------------------------------------------------------------ jobs
 
