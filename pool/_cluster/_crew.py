@@ -7,13 +7,7 @@ import _signal
 import sys
 from functools import partial
 
-from pool._cluster._messages import (
-    Run,
-    Texts,
-    nbytes_of,
-    owned,
-    portable,
-)
+from pool._cluster._messages import Run, Texts, nbytes_of, owned, portable
 from pool._cluster._peers import Lost, RemotePeer
 from pool._errors import StartError, WorkerLost
 from pool._local import _events as ev

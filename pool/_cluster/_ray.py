@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 #: that return at once.
 CONCURRENCY = 8
 
-
 #: Why an agent is lost whose Ray the program has ended.
 SHUT_DOWN = "Ray has been shut down in this program"
 

@@ -156,6 +156,17 @@ def test_agents_keep_nothing_of_what_is_over(agents: Callable[[], list[HeldAgent
             time.sleep(0.01)  # the watchdog ends a test that waits in vain
 
 
+def test_a_message_that_comes_again_is_not_run_again(
+    agents: Callable[[], list[HeldAgent]],
+) -> None:
+    # As Dask repeats a call whose result it has lost.
+    with Pool(1, engine="here") as pool:
+        pool.apply(tasks.square, (3,))
+        agent = agents()[0].agent
+        with pytest.raises(RuntimeError, match="has come before"):
+            agent.run(agent._seen[-1], [], [], [], [])
+
+
 def test_a_large_function_is_sent_once(here: list[AgentCluster]) -> None:
     table = bytes(3_000_000)
     with Pool(3, engine="here") as pool:
