@@ -26,6 +26,7 @@ def test_tutorial(
 
 
 @pytest.mark.watchdog(600)
+@pytest.mark.elsewhere
 def test_ray_itself_gives_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     pytest.importorskip("flask")
