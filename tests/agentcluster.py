@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pool._cluster import _engine
+from pool._cluster import _engines
 from pool._cluster._agent import Agent
 from pool._cluster._peers import Lost
 
@@ -136,7 +136,7 @@ def _arrived(value: Any) -> Any:
 def agents_here(cpus: int = 2) -> Iterator[list[AgentCluster]]:
     """Have ``engine="here"`` mean such a cluster; give those that were made."""
     made: list[AgentCluster] = []
-    connect = _engine._connect
+    connect = _engines._connect
 
     def connect_here(name: str, address: Any, options: Any) -> Any:
         if name != "here":
@@ -144,11 +144,11 @@ def agents_here(cpus: int = 2) -> Iterator[list[AgentCluster]]:
         made.append(AgentCluster(cpus))
         return made[-1]
 
-    _engine._connect = connect_here
+    _engines._connect = connect_here
     try:
         yield made
     finally:
-        _engine._connect = connect
+        _engines._connect = connect
         let_go(made)
 
 

@@ -14,8 +14,9 @@ pass on: their processes need none of the program's modules, and are not changed
 * `_messages`: what is said to agents, and what they answer.
 * There: `_agent`, with `_errands` (messages that are being worked off) and `_raw` (outcomes that
   are passed on unread).
-* Here: `_engine` (what a Pool has), `_crew` (asks for agents and calls them), `_outcomes` (what
-  becomes of answers) and `_peers` (the books of one worker, and what is asked of the systems).
+* Here: `_engines` (what a Pool has, and its connection), `_engine`, `_crew` (asks for agents and
+  calls them), `_outcomes` (what becomes of answers) and `_peers` (the books of one worker, and what
+  is asked of the systems).
 * `_ray` and `_dask`: one leaf for each system, which knows how to place an agent, to call it, and
   to notice that it is lost.
 

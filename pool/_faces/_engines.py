@@ -1,18 +1,17 @@
-"""The engines behind one pool: its main one, and those for calls that it cannot run.
+"""The engines of a pool on this machine, and which kind a pool gets.
 
-Usually there is only the main one. After a fork of the process or a crash of the engine, the
-next call makes a new one. A call that cannot be pickled gets an engine of its own, whose workers
-inherit what it needs. Calls that use anonymous shared memory have one more in common, which is
-kept.
+Beside its main engine such a pool may have others: a call that cannot be pickled gets one of its
+own, whose workers inherit what it needs; calls that use anonymous shared memory have one in common,
+which is kept.
 """
 
 from __future__ import annotations
 
 import os
 from _operator import index
-from _thread import RLock, get_ident
+from _thread import get_ident
 
-from pool._local._members import members
+from pool._local._engines import Engines
 from pool._workers._argv import is_frozen
 from pool._workers._early import start_forkserver
 from pool._workers._settings import thread_limits
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from pool._pickling import CannotSend
 
 
-class Engines:
-    """What a pool needs to know to start workers, and the engines it has started.
+class LocalEngines(Engines):
+    """Engines whose workers are processes of this machine.
 
     Parameters
     ----------
@@ -36,34 +35,13 @@ class Engines:
     initargs : tuple
     maxtasksperchild : int, optional
     context : object
-        As for `Pool`.
+        As for `Pool`; `method` is ``"default"``, ``"fork"``, ``"spawn"`` or ``"forkserver"``.
     blas_threads : int, optional
     pool : int
         Identifies the pool among those of this process.
-
-    Attributes
-    ----------
-    method : str
-        ``"default"``, ``"fork"``, ``"spawn"`` or ``"forkserver"``.
-    main : LocalEngine or None
-        The engine that runs calls, if there is one yet.
     """
 
-    __slots__ = (
-        "_blas_threads",
-        "_closing",
-        "_locks",
-        "_over",
-        "_pool",
-        "_sharing",
-        "_sides",
-        "initargs",
-        "initializer",
-        "main",
-        "maxtasksperchild",
-        "method",
-        "processes",
-    )
+    __slots__ = ("_blas_threads", "_pool", "_sharing", "_sides")
 
     def __init__(
         self,
@@ -75,86 +53,18 @@ class Engines:
         blas_threads: int | None,
         pool: int,
     ) -> None:
-        self._pool = pool
-        self.processes = processes
-        self.initializer = initializer
-        self.initargs = initargs
-        self.maxtasksperchild = maxtasksperchild
+        super().__init__(processes, initializer, initargs, maxtasksperchild, _start_method(context))
         self._blas_threads = blas_threads
+        self._pool = pool
         #: Engines whose workers inherit what one call needs, until that call is over.
         self._sides: list[LocalEngine] = []
         #: The engine whose workers have inherited shared memory, see `sharing`.
         self._sharing: LocalEngine | None = None
-        #: By process id.
-        self._locks: dict[int, RLock] = {}
-        #: The pool was closed, or terminated.
-        self._closing = self._over = False
-        self.method = _start_method(context)
-        self.main: LocalEngine | None = None
 
     def prepare(self) -> None:
         """Start the forkserver, so that it boots while this process imports the engine."""
         if self.method != "fork":
             start_forkserver(self._limits(), _preload())
-
-    def start(self) -> LocalEngine:
-        """Start the workers of the pool."""
-        self.main = self._made(self.method)
-        return self.main
-
-    def current(self) -> LocalEngine:
-        """Return the main engine; make one at first use, and after a fork or a crash."""
-        engine = self.main
-        while engine is None or not engine.usable:
-            if engine is not None:
-                if engine.driver.ended:
-                    engine.driver.check_open()  # raises: the program is ending
-                self._check_running()
-                # The old engine is disposed of before the new one starts, which may need the
-                # descriptors. The lock is not held: the thread that drives the old engine may be
-                # in a callback that makes calls, and so would wait for this lock.
-                engine.dispose()
-            with self._lock():
-                if self.main is engine:  # no other thread was quicker
-                    self._check_running()
-                    self.start()
-                engine = self.main
-        return engine
-
-    def _lock(self) -> RLock:
-        # One lock for each process: a fork may copy one that a thread of the parent holds. It is
-        # reentrant: a signal handler may terminate the pool while its own thread holds it.
-        return self._locks.setdefault(os.getpid(), RLock())
-
-    def close(self, pool: object = None) -> None:
-        """Take no more calls; the workers end when the calls made so far are done.
-
-        Until then `pool` is kept, though nothing else may refer to it.
-        """
-        with self._lock():
-            self._closing = True
-        for engine in self.all():
-            for lazy in members(engine.lazies):
-                lazy.keep(pool)
-            engine.close()
-
-    def finish(self) -> list[LocalEngine]:
-        """Start no engine from now on; return those that there are."""
-        with self._lock():
-            self._over = True
-        return self.all()
-
-    def _check_running(self) -> None:
-        if self._closing or self._over:
-            raise ValueError("Pool not running")  # closed or terminated a moment ago
-
-    def _made(self, method: str) -> LocalEngine:
-        engine = self._new(method)
-        if self._closing or self._over:
-            # A signal handler has ended the pool just now, and did not know of this new engine.
-            engine.dispose()
-            self._check_running()
-        return engine
 
     def inheriting(self, error: CannotSend) -> LocalEngine:
         """Return a new engine for one call, whose workers inherit all of this process's memory.
@@ -215,16 +125,8 @@ class Engines:
             self._dispose_of_idle()
         return known
 
-    def resize(self, processes: int) -> None:
-        """Have `processes` workers in each engine from now on."""
-        self.processes = processes
-        for engine in self.all():
-            engine.resize(processes)
-
-    def all(self) -> list[LocalEngine]:
-        """Return the engines that this process, not a parent of it, has started."""
-        engines = (*self._sides, self._sharing, self.main)
-        return [engine for engine in engines if engine is not None and not engine.foreign]
+    def _known(self) -> tuple[LocalEngine | None, ...]:
+        return (*self._sides, self._sharing, self.main)
 
     def _new(self, method: str) -> LocalEngine:
         from pool._local._engine import LocalEngine
@@ -256,10 +158,10 @@ def engines_for(
     engine: str,
     address: Any,
     engine_options: Mapping[str, Any] | None,
-) -> Any:
-    """Return what a pool has its engines from: `Engines`, or those of a cluster.
+) -> Engines:
+    """Return what a pool has its engines from.
 
-    Parameters are those of `Pool`, but for the first, which is that of `Engines`.
+    Parameters are those of `Pool`, but for the first, which is that of `LocalEngines`.
 
     Raises
     ------
@@ -285,8 +187,8 @@ def engines_for(
         raise ValueError(f"blas_threads must be at least 1, not {blas_threads}")
     given = (processes, initializer, initargs, maxtasksperchild, context, blas_threads)
     if local:
-        return Engines(*given, pool)  # type: ignore[arg-type]  # there is a number by now
-    from pool._cluster._engine import ClusterEngines
+        return LocalEngines(*given, pool)  # type: ignore[arg-type]  # there is a number by now
+    from pool._cluster._engines import ClusterEngines
 
     return ClusterEngines(engine, address, engine_options or {}, *given)
 

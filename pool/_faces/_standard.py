@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, ClassVar
 
-    from pool._faces._engines import Engines
     from pool._faces._inside import Count, Done, Handler
     from pool._faces._iterators import Flow
     from pool._local._engine import LocalEngine
+    from pool._local._engines import Engines
 
 
 class AsStandard:

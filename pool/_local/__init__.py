@@ -2,7 +2,8 @@
 
 A *job* is one call of a user's, cut into *chunks*; ``_jobs`` says where these come from (its
 *source*) and where outcomes go (its *sink*). Faces talk to ``_engine`` only, whose workers begin as
-``_starting`` says. Behind it are three parts, which know as little of each other as possible:
+``_starting`` says, and which is one of the ``_engines`` of a pool: the next one follows a crash, or
+a fork of the process. Behind it are three parts, which know as little of each other as possible:
 
 * The **scheduler** decides which worker runs what. It takes an event and returns commands (both in
   ``_events``), and does no I/O: ``_scheduler``, with its records in ``_records``, ``_roster`` and

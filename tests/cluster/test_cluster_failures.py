@@ -20,9 +20,11 @@ from forking import run_in_fork
 from poolkit import Gate, has_ended
 from pooltasks import hold
 
-from pool import Pool, PoolError, StartError, WorkerDied, WorkerLost
+from pool import CannotSend, Pool, PoolError, StartError, WorkerDied, WorkerLost
 from pool._cluster import _messages
 from pool._cluster._agent import SEEN
+from pool._cluster._engine import ClusterEngine
+from pool._cluster._engines import ClusterEngines
 
 
 @pytest.fixture
@@ -211,6 +213,38 @@ def test_a_forked_child_is_told(agents: Callable[[], list[HeldAgent]]) -> None:
 
         run_in_fork(use)
         assert pool.map(tasks.square, [2]) == [4]
+
+
+def test_a_pool_that_could_not_start_lets_go_of_the_cluster(here: list[AgentCluster]) -> None:
+    with pytest.raises(CannotSend, match="generator"):
+        Pool(2, initializer=print, initargs=((n for n in ()),), engine="here")
+    assert here[-1].closed and not here[-1].agents
+
+
+@pytest.mark.usefixtures("agents")
+def test_a_pool_ends_in_the_midst_of_getting_other_workers(
+    here: list[AgentCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Pool(2, engine="here") as pool:
+        pool._engine.dispose()
+        begin = ClusterEngine._begin
+
+        def interrupted(engine: ClusterEngine) -> None:
+            pool.terminate()  # as a signal handler may at that moment
+            begin(engine)
+
+        monkeypatch.setattr(ClusterEngine, "_begin", interrupted)
+        with pytest.raises(ValueError, match="not running"):
+            pool._engines.current()
+        assert [cluster.closed for cluster in here[-2:]] == [True, True]
+
+
+def test_a_pool_that_was_never_used_lets_go_of_the_cluster(here: list[AgentCluster]) -> None:
+    for end in ("close", "finish"):
+        engines = ClusterEngines("here", None, {}, 2, None, (), None, None, None)
+        assert not here[-1].closed
+        getattr(engines, end)()
+        assert here[-1].closed
 
 
 @pytest.fixture(params=["dask", "ray"])

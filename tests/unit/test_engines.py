@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from pool import CannotSend
-from pool._faces._engines import Engines
+from pool._faces._engines import LocalEngines
 
 REASON = CannotSend("call", "generator", "it can only be inherited")
 
 
 class Engine:
-    """What `Engines` knows of an engine."""
+    """What `Engines` know of an engine."""
 
     usable = True
     foreign = False
@@ -41,12 +41,12 @@ class Table:
     """Engines that are made of nothing."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Engines, "_new", lambda engines, method: self._new())
+        monkeypatch.setattr(LocalEngines, "_new", lambda engines, method: self._new())
         #: What happens while an engine is made, and while one is disposed of.
         self.making: Callable[[], object] = lambda: None
         self.disposing: Callable[[], object] = lambda: None
         self.made: list[Engine] = []
-        self.engines = Engines(1, None, (), None, None, None, 0)
+        self.engines = LocalEngines(1, None, (), None, None, None, 0)
         self.engines.start()
 
     def _new(self) -> Engine:
