@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="only these rows")
     parser.add_argument("--suite", nargs="+", default=list(NAMES), choices=NAMES, metavar="SUITE")
-    parser.add_argument("--peers", nargs="+", metavar="PEER", help="only these contenders")
+    parser.add_argument("--peers", nargs="+", metavar="PEER", help="ours and these, no others")
     parser.add_argument("--rounds", type=int, help="rounds for each row")
     parser.add_argument(
         "--results", type=Path, help="folder to write to; else bench/results, its quick/ for a part"
@@ -64,8 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(given.only) - known:
         print(f"no such row: {', '.join(sorted(unknown))}; see --list", file=sys.stderr)
         return 2
-    names = given.peers or (list(USUAL) if given.quick or given.once else None)
-    peers = [peer.name for peer in find_peers(names)]
+    names = list(USUAL) if given.quick or given.once else None
+    if given.peers:
+        names = [OURS, *given.peers]
+    try:
+        peers = [peer.name for peer in find_peers(names)]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     scale = ONCE if given.once else QUICK if given.quick else FULL
     if given.rounds:
         scale = replace(scale, rounds=given.rounds)

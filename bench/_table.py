@@ -22,13 +22,14 @@ def markdown(results: Sequence[Result], machine: Mapping[str, str]) -> str:
         "Two workers unless the row says otherwise. Contenders take turns in one process, round",
         "by round, and every result is compared with a plain loop's. Times are medians; a ratio is",
         "the median over the rounds of ours by `multiprocessing.Pool` (fork), so smaller is",
-        "better and 1 is equal.",
+        "better and 1 is equal; where a bound names another contender, it is of ours by that one.",
         "",
         "Machine: " + ", ".join(f"{key} {value}" for key, value in machine.items()) + ".",
         "",
         f"Who needs more than {SLOW} s for a round does one, unless a bound is about them. Who is",
         f"not done after {PATIENCE} s is left out, see the end. Dask and Ray leave threads, beside",
-        "which forks may hang: they have turns after the others, but for rows that are about Ray.",
+        "which forks may hang: they have turns after the others, but for rows that are about one",
+        "of them.",
         "",
         "| work | ours | multiprocessing fork | ratio | rounds | bound | |",
         "|---|---|---|---|---|---|---|",
@@ -46,24 +47,29 @@ def markdown(results: Sequence[Result], machine: Mapping[str, str]) -> str:
 
 def _lines(result: Result) -> list[str]:
     ours, standard = middle(result, OURS), middle(result, STANDARD)
-    share = ratio(result, OURS, STANDARD)
     cells = [
         result.title,
         "" if ours is None else amount(ours, result.unit),
         "" if standard is None else amount(standard, result.unit),
-        "" if share is None else number(share),
-        str(len(result.figures.get(OURS, ()))),
     ]
+    rounds = str(len(result.figures.get(OURS, ())))
+    usual = _share(result, STANDARD)
     if not result.bounds:
-        return [_row([*cells, "", ""])]
+        return [_row([*cells, usual, rounds, "", ""])]
     lines = []
     for bound in result.bounds:
         value = measured(result, bound)
-        of = "" if bound.against == STANDARD else f" x {bound.against}" if bound.against else ""
+        of = "" if bound.against in ("", STANDARD) else f" x {bound.against}"
         limit = f"<= {bound.limit:.3g}{of}" + ("" if bound.against else f" {result.unit}")
         verdict = "not measured" if value is None else "met" if value <= bound.limit else "missed"
-        lines.append(_row([*cells, limit, verdict]))
+        share = _share(result, bound.against) + of if of and value is not None else usual
+        lines.append(_row([*cells, share, rounds, limit, verdict]))
     return lines
+
+
+def _share(result: Result, against: str) -> str:
+    share = ratio(result, OURS, against)
+    return "" if share is None else number(share)
 
 
 def _all(results: Sequence[Result]) -> list[str]:

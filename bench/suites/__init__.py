@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bench._work import Row
 
 #: In the order of the table.
-NAMES = ("starting", "tasks", "skew", "data", "store", "cost", "scaling", "actors")
+NAMES = ("starting", "tasks", "skew", "data", "store", "cost", "scaling", "actors", "clusters")
 
 
 def rows(suite: str) -> tuple[Row, ...]:

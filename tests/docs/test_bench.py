@@ -70,6 +70,14 @@ def test_table_tells_met_from_missed() -> None:
     assert "met" in lines[1] and "<= 0.6" in lines[1]
 
 
+def test_a_bound_by_another_contender_comes_with_the_ratio_to_that_one() -> None:
+    row = result([1.0], [2.0], Bound(0.3, "ray"), Bound(0.3, "dask"))
+    row.figures["ray"] = [4.0]
+    lines = [line for line in markdown([row], {}).splitlines() if line.startswith("| a row")]
+    assert "| 0.25 x ray | 1 | <= 0.3 x ray | met |" in lines[0]
+    assert "| 0.5 | 1 | <= 0.3 x dask | not measured |" in lines[1]
+
+
 def test_chart_is_well_formed_and_longer_is_faster() -> None:
     row = result([1.0], [10.0])
     row.figures["<peer>"] = [5.0]
@@ -181,6 +189,12 @@ def test_keys_are_unique_and_every_bound_of_the_table_is_there() -> None:
         "method-1000": 0.05,
         "small": 0.6,
         "objects": 1.0,
+        "dask-pool-map": 0.05,
+        "dask-pool-apply": 1.5,
+        "dask-pool-arrays": 1.5,
+        "ray-pool-map": 0.05,
+        "ray-pool-apply": 1.5,
+        "ray-pool-arrays": 1.5,
     }
 
 
@@ -278,6 +292,19 @@ def test_unknown_rows_are_refused() -> None:
     done = run_bench("--only", "appyl")
     assert done.returncode == 2
     assert "no such row: appyl" in done.stderr
+
+
+def test_unknown_contenders_are_refused() -> None:
+    done = run_bench("--peers", "mulitprocessing")
+    assert done.returncode == 2
+    assert done.stderr.startswith("no peer is called 'mulitprocessing'; there are pool, ")
+
+
+def test_ours_takes_part_in_what_is_asked_for(tmp_path: Path) -> None:
+    only = ["--only", "apply", "--peers", STANDARD, "--results", str(tmp_path)]
+    assert run_bench(*only).returncode == 0
+    plain = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert list(plain["rows"][0]["figures"]) == [OURS, STANDARD]
 
 
 def test_once_is_small() -> None:
