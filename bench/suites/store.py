@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from bench._work import Scale
 
 MB = 125_000  # float64 values
+
+#: Calls before one that is called warm. The first ones of a worker copy the pages that they write
+#: to, and interpreters specialise code that has run some times.
+WARM = 16
 ROOT = Path(__file__).parents[2]
 
 
@@ -164,7 +168,7 @@ def built(peer: Peer, scale: Scale) -> Iterator[Work]:
                 raise WrongResult("not what was built")
             return taken / copy()
 
-        for _ in range(4):  # warm, as `put` is
+        for _ in range(WARM):  # as `put` is
             run()
         yield Work(run)
 
@@ -254,7 +258,7 @@ def frame_again(peer: Peer, scale: Scale) -> Iterator[Work]:
             return session.map_single(tasks.rows_of, [ref] * 10)
 
         session.map_single(tasks.import_pandas, range(4))
-        for _ in range(5):
+        for _ in range(WARM):
             call()
 
         def check(got: Any) -> None:
@@ -291,7 +295,7 @@ def many(again: bool, peer: Peer, scale: Scale) -> Iterator[Work]:
         items = [store.share(item) for item in items]
     with peer.open(2) as session:
         session.map_single(tasks.increment, range(4))
-        if again:
+        for _ in range(3 if again else 0):
             session.map_single(tasks.double, items)
 
         def check(got: list[Any]) -> None:

@@ -1,8 +1,9 @@
 """Ray's words: functions, classes and handles that users see.
 
 ``_lifetime`` starts and ends the runtime (`init`, `shutdown`), ``_api`` has the other functions
-(`remote`, `get`, `wait`, ...), ``_functions`` and ``_classes`` what `remote` makes, ``_generators``
-and ``_actor_pool`` what users hold besides, ``_facts`` and ``_inspection`` what they can ask.
+(`remote`, `get`, `wait`, ...), ``_functions`` and ``_classes`` what `remote` makes,
+``_generators``, ``_as_completed`` and ``_actor_pool`` what users hold besides, ``_facts`` and
+``_inspection`` what they can ask.
 Options and arguments are checked here (``_options``, ``_signatures``, ``_kinds``); everything else
 goes to the home of this process, see `pool._objects._home`. ``_absent`` says what is not here, and
 what to do instead.

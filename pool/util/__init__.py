@@ -10,19 +10,29 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._ray._actor_pool import ActorPool
+    from pool._ray._as_completed import as_completed, map_unordered
     from pool._ray._inspection import (
         get_node_ip_address,
         inspect_serializability,
         list_named_actors,
     )
 
-__all__ = ["ActorPool", "get_node_ip_address", "inspect_serializability", "list_named_actors"]
+__all__ = [
+    "ActorPool",
+    "as_completed",
+    "get_node_ip_address",
+    "inspect_serializability",
+    "list_named_actors",
+    "map_unordered",
+]
 
 _HOMES = {
     "ActorPool": "pool._ray._actor_pool",
+    "as_completed": "pool._ray._as_completed",
     "get_node_ip_address": "pool._ray._inspection",
     "inspect_serializability": "pool._ray._inspection",
     "list_named_actors": "pool._ray._inspection",
+    "map_unordered": "pool._ray._as_completed",
 }
 
 

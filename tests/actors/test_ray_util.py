@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import queue
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +43,72 @@ def test_a_queue_between_tasks(ray: Any) -> None:
     consumed = Consumer.remote().consume.remote(channel, 3)
     ray.get(produce.remote(channel, [1, 2, 3]))
     assert ray.get(consumed) == [1, 2, 3]
+
+
+@pool.remote
+def square(number: int) -> int:
+    return number**2
+
+
+@pool.remote
+def waits(gate: str) -> str:
+    """Return the name of a fifo once somebody has written to it."""
+    with open(gate) as file:
+        file.read()
+    return gate
+
+
+def test_results_come_as_they_are_ready(ray: Any, tmp_path: Path) -> None:
+    gates = [str(tmp_path / name) for name in ("one", "two")]
+    for gate in gates:
+        os.mkfifo(gate)
+    refs = [waits.remote(gate) for gate in gates]
+    coming = ray.util.as_completed(refs, chunk_size=1)
+    for gate in reversed(gates):
+        with open(gate, "w"):
+            pass
+        assert next(coming) == gate
+    assert next(coming, None) is None
+    assert list(ray.util.as_completed(refs)) == gates  # several at a time: in the order given
+    assert list(ray.util.as_completed(refs, yield_obj_refs=True)) == refs
+    assert list(ray.util.as_completed([])) == []
+
+
+def test_calls_are_made_as_there_is_room_for_them(ray: Any) -> None:
+    read = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal read
+        while True:
+            yield read
+            read += 1
+
+    results = ray.util.map_unordered(square, numbers(), backpressure_size=4, chunk_size=2)
+    first = {next(results) for _ in range(10)}
+    assert len(first) == 10 and first <= {n * n for n in range(12)}
+    assert read < 12
+    at_once = ray.util.map_unordered(square, range(5), backpressure_size=None)
+    assert sorted(at_once) == [0, 1, 4, 9, 16]
+    refs = list(ray.util.map_unordered(square, [3], yield_obj_refs=True))
+    assert ray.get(refs) == [9]
+
+
+def test_an_error_comes_where_its_result_would(ray: Any) -> None:
+    coming = ray.util.map_unordered(square, [1, "one"], backpressure_size=1, chunk_size=1)
+    assert next(coming) == 1
+    with pytest.raises(TypeError):
+        next(coming)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"chunk_size": 0}, {"num_returns": 1}, {"backpressure_size": 0}], ids=str
+)
+def test_sizes_that_cannot_be_meant(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        next(pool.util.map_unordered(square, [], **wrong))
+    if "backpressure_size" not in wrong:
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            next(pool.util.as_completed([], **wrong))
 
 
 def test_a_queue_without_room_or_values(ray: Any) -> None:

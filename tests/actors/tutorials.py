@@ -143,6 +143,17 @@ def actor_pool_of_models(ray: Any) -> Any:
     return list(models.map(lambda model, batch: model.predict.remote(batch), batches))
 
 
+def as_they_come(ray: Any) -> Any:
+    @ray.remote
+    def square(x: int) -> int:
+        return x * x
+
+    refs = [square.remote(x) for x in range(25)]
+    done = list(ray.util.as_completed(refs, chunk_size=5))
+    more = ray.util.map_unordered(square, range(300), backpressure_size=7)
+    return len(done), sorted(done)[-1], sum(more)
+
+
 def gpu_actors(ray: Any) -> Any:
     @ray.remote(num_gpus=1)
     class Device:
@@ -402,6 +413,7 @@ TUTORIALS = {
     tree_of_tasks: 15,
     parameter_server: [18.0] * 5,
     actor_pool_of_models: [6.0 * n for n in range(6)],
+    as_they_come: (25, 576, 8955050),
     gpu_actors: ["5", "6"],
     errors: [True, "crashed", "died"],
     named_actor: [("task 0", 0), ("task 1", 1), ("task 2", 2)],
