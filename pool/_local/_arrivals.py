@@ -21,6 +21,7 @@ from pool._transport._messages import (
     REST,
     can_be_lost,
 )
+from pool._unraisable import report
 from pool._workers import _servers
 
 TYPE_CHECKING = False
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from pool._local._peers import Peer
 
 _DONTWAIT = _socket.MSG_DONTWAIT
+
+#: How often it is looked for messages when a program ends: workers may write without an end.
+LAST = 16
 
 
 class Arrivals:
@@ -88,6 +92,22 @@ class Arrivals:
         elif kind == IMPORTED:
             _servers.learn(*head[1:])
 
+    def receive_last(self) -> None:
+        """Take in what has come until now, as the program ends: nothing is to begin any more.
+
+        Among it may be where a worker prints, which a thread was about to read.
+        """
+        driver = self._driver
+        driver.handle = _let_be  # type: ignore[method-assign]  # for the rest of its life
+        try:
+            for _ in range(LAST):
+                ready = driver.epoll.poll(0, 64)
+                if not ready:
+                    return
+                driver.on_ready(ready)
+        except Exception as error:
+            report(error, "raised by what had arrived when the program ended")
+
     def _on_client(self, peer: Peer, head: Any, fds: list[int]) -> None:
         """Take a connection over which tasks of this worker use their pool, or their runtime."""
         driver = self._driver
@@ -138,6 +158,10 @@ class Arrivals:
             driver.aside.bury(peer)
         if driver.guard is not None and driver.guard.ended(worker_id):
             driver.memory_due = driver.looked  # now: its memory is free, is there enough?
+
+
+def _let_be(event: Any) -> None:
+    """Tell the scheduler nothing."""
 
 
 def _without_outcome(lost: DescriptorsLost) -> tuple[Any, list[Any]]:

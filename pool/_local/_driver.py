@@ -219,8 +219,7 @@ class Driver(Door):
         calls = len(self.called) < DEEPEST or bool(self.calling and not self.jobs)
         if self.calling and calls:
             patience = 0.0  # callbacks are due, and no message will arrive to tell of that
-        # Set before the deadline is read: a thread that makes something due earlier, from here on,
-        # wakes this one.
+        # Set before the deadline is read: who makes something due earlier from here on wakes this.
         self.sleeping = FOREVER
         deadline = self._deadline()
         if deadline is not None:
@@ -229,8 +228,8 @@ class Driver(Door):
             patience = left if patience is None else min(patience, left)
         due = self.memory_due
         if due is not None and (self.jobs or self.loans):
-            # Counted from when this pool last took something in: since then its workers were idle,
-            # which takes no memory. So the clock need not be read in every round trip.
+            # Counted from when this pool last took something in: idle workers take no memory since
+            # then. So the clock need not be read in every round trip.
             left = due - self.looked
             if patience is None or left < patience:
                 patience = left if left > 0.0 else 0.0
@@ -269,7 +268,7 @@ class Driver(Door):
         with self._lock:
             try:
                 if not self.closed:  # by a signal handler, or by a thread that had the lock
-                    self._on_ready(ready, deadline)
+                    self.on_ready(ready, deadline)
                 if self.inbox or self.dirty:
                     self._drain()
             except BaseException as error:
@@ -309,7 +308,8 @@ class Driver(Door):
             finally:
                 del self.called[id(under_way)]
 
-    def _on_ready(self, ready: list[tuple[int, int]], deadline: float | None) -> None:
+    def on_ready(self, ready: list[tuple[int, int]], deadline: float | None = None) -> None:
+        """Take in what has arrived at these descriptors, and what is due; needs the lock."""
         self.looked = monotonic()
         if deadline is not None and deadline <= self.looked:
             self.inbox.append(ev.DeadlinePassed())
@@ -369,8 +369,7 @@ class Driver(Door):
     def _crash(self, error: BaseException) -> None:
         """Fail all jobs after an error of this package, or one that a signal handler raised.
 
-        The records may be half written, so no job can be trusted to finish; and no thread must go
-        on waiting for one.
+        The records may be half written: no job is sure to finish, and no thread must wait for one.
         """
         self.crashed = True
         if self.failure is None:
@@ -419,11 +418,13 @@ class Driver(Door):
     def quit(self) -> None:
         """End the workers as the interpreter goes down, and let nothing else happen.
 
-        A daemon thread may be waiting for a result. It must neither get an error, which it would
-        print, nor start workers anew: so this takes the lock and never releases it.
+        A daemon thread that waits for a result must neither get an error, which it would print, nor
+        start workers anew: so this takes the lock and never releases it.
         """
         alone = self._lock.acquire(timeout=1.0)
         self._quitter = _get_ident()
+        if alone and self.aside is not None:
+            self.arrivals.receive_last()
         self.closed = True
         self.crew.end_all()
         if alone and self.aside is not None:
@@ -463,7 +464,6 @@ class Driver(Door):
         self.clients.clear()
 
     def _close_epoll(self) -> None:
-        """Close what a leader sleeps on."""
         self.epoll.close()
         self._close_wake()
 
