@@ -308,8 +308,9 @@ def without_first(stored: Any, count: int, skipped: int, layout: int) -> Any:
 def decode_many(stored: Any, count: int, layout: int) -> list[Any]:
     """Rebuild `count` outcomes that were stored together, each one independent."""
     if layout == STREAM:
-        load = _pickle.Unpickler(io.BytesIO(stored)).load
-        return [load() for _ in range(count)]
+        # Not one Unpickler for all: it would go on with the memo of the pickle before.
+        file = io.BytesIO(stored)
+        return [_pickle.load(file) for _ in range(count)]
     return memoryview(stored).cast("B").cast("q" if layout == INTS else "d").tolist()
 
 

@@ -265,6 +265,24 @@ def test_results_of_a_chunk_share_what_they_share(make_pool: Callable[..., Any])
     assert results[0] is not shared
 
 
+def twice(number: int) -> list[str]:
+    """Return a list that holds one object twice, so that its pickle refers to itself."""
+    text = f"text {number}"
+    return [text, text]
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 3])
+@pytest.mark.parametrize("method", MAPS)
+def test_results_that_hold_an_object_twice(
+    make_pool: Callable[..., Any], method: str, chunksize: int
+) -> None:
+    pool = make_pool(2)
+    for _ in range(3):
+        assert run_map(pool, method, twice, range(100), chunksize) == [*map(twice, range(100))]
+    results = [pool.apply_async(twice, (number,)) for number in range(100)]
+    assert [result.get(PATIENCE) for result in results] == [*map(twice, range(100))]
+
+
 LONG = 50_000  # a chunk of many parts
 
 
