@@ -216,7 +216,9 @@ class Items(Source):
             return RANGE, (items.start, items.stop, items.step)
         if stop - start > 1 and ATOMS.issuperset(map(type, items)):
             # The values are immutable: one pickle of all cannot make two tasks share anything.
-            blobs.append(_pickle.dumps(items, 5))
+            # A list, whatever the items were in: of a slice of a tuple, the worker would take the
+            # values for a payload.
+            blobs.append(_pickle.dumps([*items], 5))
             return PACKED, None
         return append_each(
             (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -117,6 +118,16 @@ def test_any_chunksize_gives_the_same(
 @pytest.mark.parametrize("method", MAPS)
 def test_inputs_of_every_kind(make_pool: Callable[..., Any], method: str, iterable: Any) -> None:
     assert run_map(make_pool(2), method, identity, iterable) == list(iterable)
+
+
+@pytest.mark.parametrize("chunksize", [2, 3, 50])
+@pytest.mark.parametrize("method", MAPS)
+def test_tuples_in_chunks(make_pool: Callable[..., Any], method: str, chunksize: int) -> None:
+    pool = make_pool(2)
+    # The last ones are pickles themselves: those of a program are values like any others.
+    for items in (tuple(range(1000)), ("text", None) * 500, (pickle.dumps((1, 2)), b"") * 500):
+        assert run_map(pool, method, identity, items, chunksize) == list(items)
+    assert run_map(pool, method, identity, tuple(range(1000))) == list(range(1000))
 
 
 @pytest.mark.parametrize("method", MAPS)
