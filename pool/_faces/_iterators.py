@@ -373,17 +373,19 @@ class IMapIterator(StandardIterator):
         try:
             value = flow.ready.popleft()
         except IndexError:
-            return self.next(timeout)
+            pass  # none is ready; what `next` raises below has nothing to do with that
         except KeyboardInterrupt:
             self._interrupted()
             raise
-        # As `Flow.taken`, without the call.
-        flow._taken += 1
-        if flow._opened - flow._taken <= flow.window.size * 3 // 4:
-            flow.widen()
-        if value.__class__ is _Raised:
-            raise value.error
-        return value
+        else:
+            # As `Flow.taken`, without the call.
+            flow._taken += 1
+            if flow._opened - flow._taken <= flow.window.size * 3 // 4:
+                flow.widen()
+            if value.__class__ is _Raised:
+                raise value.error
+            return value
+        return self.next(timeout)
 
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result.

@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import queue
 import threading
+import traceback
 from collections import Counter, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,15 @@ def test_next_with_timeout(make_pool: Callable[..., Any], gate: Gate, method: st
     assert iterator.next(PATIENCE) == 8
     with pytest.raises(StopIteration):
         iterator.next(timeout=PATIENCE)
+
+
+def test_errors_of_waiting_are_about_that_alone(make_pool: Callable[..., Any], gate: Gate) -> None:
+    iterator = make_pool(1).imap(hold, [gate.path])
+    gate.entered()
+    with pytest.raises(multiprocessing.TimeoutError) as caught:
+        iterator.__next__(0.01)
+    assert "IndexError" not in "".join(traceback.format_exception(caught.value))
+    gate.release()
 
 
 def _hold_or_pass(item: tuple[str | None, int]) -> int:
