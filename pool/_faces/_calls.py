@@ -35,7 +35,7 @@ def call_now(
     It is possible if a worker is idle, the function has no state, and there are no references.
     """
     engine = pool._engine
-    if args.__class__ is not tuple or engine.driver.jobs:
+    if args.__class__ is not tuple or kwds.__class__ is not dict or engine.driver.jobs:
         return None
     try:
         payload = dumps_function(func, engine.asks)
@@ -46,7 +46,7 @@ def call_now(
         elif has_refs((*args, *kwds.values())):
             return None
         else:
-            encoded = dumps_to_worker((args, dict(kwds)), engine.asks)
+            encoded = dumps_to_worker((args, kwds), engine.asks)
             if inherits(encoded) > engine.inherited:
                 return None
             blobs = [encoded.data, *encoded.buffers]
@@ -112,7 +112,6 @@ def call(
     AsyncResult
     """
     chosen = options(extra)
-    args = tuple(args)
     label = Label(method, func)
     if chosen.seed is not None:
         from pool._faces._seeding import seeded_call
@@ -127,6 +126,11 @@ def call(
             result._caught = chosen.return_exceptions
         return result
 
+    try:
+        args, kwds = _unpacked(label, args, kwds or {})
+    except TypeError as error:
+        # The outcome of the call, as in the standard: there the worker finds it.
+        return fail(made(), error, chosen.return_exceptions)
     if has_refs((*args, *kwds.values())):
         return _call_with_refs(engine, made(), label, func, args, kwds, chosen)
     try:
@@ -146,6 +150,23 @@ def call(
         function, mode, OneCall(blobs), result, label, chosen.timeout, chosen.retries, awaited
     )
     return result
+
+
+def _unpacked(label: Label, args: Any, kwds: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a call as a tuple and a dict.
+
+    Raises
+    ------
+    TypeError
+        If they are not such that a function can be called with ``*args, **kwds``.
+    """
+    if not (hasattr(args, "__iter__") or hasattr(args, "__getitem__")):
+        kind = type(args).__name__
+        raise TypeError(f"{label}: argument after * must be an iterable, not {kind}")
+    if not hasattr(kwds, "keys"):
+        kind = type(kwds).__name__
+        raise TypeError(f"{label}: argument after ** must be a mapping, not {kind}")
+    return tuple(args), dict(kwds)
 
 
 def _call_with_refs(
@@ -187,7 +208,7 @@ def _encode(
     """
     payload = dumps_function(func, engine.asks)
     # What the function holds may be among the arguments too: pickled together they stay one object.
-    call = (args, dict(kwds)) if payload.stateless else (func, args, dict(kwds))
+    call = (args, kwds) if payload.stateless else (func, args, kwds)
     encoded = dumps_to_worker(call, engine.asks)
     engine = pool._engines.sharing(engine, max(payload.inherits, inherits(encoded)))
     function = engine.function(payload) if payload.stateless else None
@@ -210,7 +231,7 @@ def _encode_held(
 
     # Before `inheriting`, which forks the workers: only what is held by then is inherited.
     try:
-        dumps_to_worker((args, dict(kwds)))
+        dumps_to_worker((args, kwds))
         func = hold_function(func)
     except Exception:
         func, args, kwds = hold_call(func, args, kwds), (), {}

@@ -111,6 +111,28 @@ def test_wrong_arguments_are_the_task_s_error(make_pool: Callable[..., Any]) -> 
         pool.apply_async(divide, 5).get(PATIENCE)
 
 
+@pytest.mark.parametrize(
+    ("args", "kwds", "text"),
+    [
+        (5, {}, "after \\* must be an iterable, not int"),
+        ((), [("a", 1)], "after \\*\\* must be a mapping, not list"),
+        ((), divide, "after \\*\\* must be a mapping, not function"),
+    ],
+    ids=["args", "pairs", "callback"],
+)
+def test_arguments_that_are_none_are_the_call_s_error(
+    make_pool: Callable[..., Any], args: Any, kwds: Any, text: str
+) -> None:
+    pool = make_pool(1)
+    with pytest.raises(TypeError, match=text):
+        pool.apply(divide, args, kwds)
+    failed: list[BaseException] = []
+    result = pool.apply_async(divide, args, kwds, error_callback=failed.append)
+    with pytest.raises(TypeError, match=text):
+        result.get(PATIENCE)
+    assert [type(error) for error in failed] == [TypeError]
+
+
 def test_apply_async_returns_at_once_and_keeps_all_results(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(2)
     results = [pool.apply_async(add, (n,), {"b": n}) for n in range(200)]
