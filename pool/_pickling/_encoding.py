@@ -73,6 +73,10 @@ class CannotSend(_pickle.PicklingError, TypeError):
         parts += [part for part in (self.path, self.reason) if part]
         return ": ".join(parts)
 
+    def __repr__(self) -> str:
+        # What a MaybeEncodingError tells as its reason.
+        return f"{type(self).__name__}({str(self)!r})"
+
     def about(self, what: str) -> CannotSend:
         """Return the same error with `what`, which names what was to be sent."""
         error = CannotSend(self.path, self.culprit_type, self.reason, what)

@@ -434,6 +434,7 @@ def test_results_that_cannot_be_sent(make_pool: Callable[..., Any]) -> None:
         assert isinstance(error.value, str)
         assert str(error).startswith("Error sending result: ")
         assert "Reason: " in str(error)
+        assert "', '" not in str(error)  # the reason is one sentence, and no list of fields
     assert pool.apply(square, (2,)) == 4
 
 
