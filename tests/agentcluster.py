@@ -35,6 +35,11 @@ class AgentCluster:
     #: Which agents do not start before they are told to, counted from 0.
     late: frozenset[int] = frozenset()
 
+    #: Why it is not there any more.
+    left = ""
+
+    where = None
+
     def __init__(self, cpus: int = 2) -> None:
         self._cpus = cpus
         self.agents: list[HeldAgent] = []
@@ -44,6 +49,10 @@ class AgentCluster:
     def cpus(self) -> int:
         """Return how many there are."""
         return self._cpus
+
+    def gone(self) -> str:
+        """Return why it is not there any more."""
+        return self.left
 
     def hire(self, config: Any, initializer: Any, lost: Callable[[str], object]) -> HeldAgent:
         """Make an agent."""

@@ -31,6 +31,10 @@ SHARED_NBYTES = 1 << 20
 #: Seconds until a pool that waits for its first worker says so.
 SLOW_START = 30.0
 
+#: Seconds after which whoever waits looks whether the cluster is still there: calls of one that
+#: the program itself has left may never return.
+LOOK = 1.0
+
 
 class ClusterCrew:
     """Start, call and bury agents. Everything here runs under the driver's lock.
@@ -77,13 +81,15 @@ class ClusterCrew:
         driver = self._driver
         while self.unlaunched and not driver.closed:
             peer = RemotePeer(self.unlaunched.pop(0))
-            self.peers[peer.worker_id] = peer
             peer.send = partial(self._send, peer)
             peer.let_go = self._let_go
             lost = partial(self._hand_in, peer, self._on_lost)
             try:
+                if why := self._cluster.gone():
+                    raise StartError(why)
                 config = self._config._replace(number=peer.worker_id)
                 peer.agent = self._cluster.hire(config, self._initializer, lost)
+                self.peers[peer.worker_id] = peer
                 self._call(peer, self._on_started, "start")
             except Exception as error:
                 driver.failure = StartError(f"the cluster cannot start a worker: {error}")
@@ -94,6 +100,13 @@ class ClusterCrew:
         if not self._warned:
             self._warned = True
             driver.after(SLOW_START, self._warn)
+            driver.after(LOOK, self._look)
+
+    def _look(self) -> None:
+        if why := self._cluster.gone():
+            for peer in list(self.peers.values()):
+                self._on_lost(peer, why)
+        self._driver.after(LOOK, self._look)
 
     def _warn(self) -> None:
         if any(peer.ready for peer in self.peers.values()) or not self.peers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections import Counter
+from collections import Counter, namedtuple
 from concurrent.futures import CancelledError
 from functools import partial
 from itertools import count
@@ -36,6 +36,12 @@ GOODBYE = 5.0
 #: Arguments that are larger are no part of tasks: the scheduler keeps these until they are done.
 LARGE_NBYTES = 1 << 20
 
+#: The address of a scheduler, and what it takes to speak to it.
+Where = namedtuple("Where", "scheduler security")
+
+#: Why no worker can be had, and none be spoken to, of a cluster that has ended.
+DISCONNECTED = "the connection to the scheduler of Dask is lost"
+
 _numbers = count(1)
 
 
@@ -58,6 +64,8 @@ class DaskCluster:
 
     def __init__(self, address: Any, options: Mapping[str, Any]) -> None:
         self.client = client = _connected(address)
+        # What the client has started itself ends with it.
+        self.where = None if client.cluster is not None else _where(client)
         self.loop = client.loop.asyncio_loop
         self.options = dict(options)
         self._allowed = self.options.pop("workers", None)
@@ -72,7 +80,7 @@ class DaskCluster:
 
     def _threads(self) -> dict[str, int]:
         """Return how many threads each worker has, by its address."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        workers = self.client.scheduler_info(n_workers=-1).get("workers", {})  # none once closed
         allowed = self._allowed
         return {
             address: facts["nthreads"]
@@ -83,6 +91,9 @@ class DaskCluster:
     def cpus(self) -> int:
         return sum(self._threads().values())
 
+    def gone(self) -> str:
+        return DISCONNECTED if self.client.status == "closed" else ""
+
     def hire(self, config: Config, initializer: Any, lost: Callable[[str], object]) -> DaskAgent:
         return DaskAgent(self, config, initializer, lost)
 
@@ -90,8 +101,10 @@ class DaskCluster:
         """Return the address of the worker that has most room for another agent."""
         deadline = self.loop.time() + PATIENCE
         while not (threads := await self.loop.run_in_executor(None, self._threads)):
+            if why := self.gone():
+                raise StartError(why)
             if self.loop.time() > deadline:
-                raise _no_workers()
+                raise _no_workers() if self.client.status == "running" else StartError(DISCONNECTED)
             await asyncio.sleep(0.2)  # one that has died may be started again
         taken = Counter({address: len(self._agents.get(address, ())) for address in threads})
         address: str = min(threads, key=lambda each: (taken[each] / threads[each], each))
@@ -161,9 +174,16 @@ def _connected(address: Any) -> Client:
         except ValueError:
             return Client(set_as_default=False)
     if isinstance(address, Client):
-        scheduler = address.scheduler_info()["address"]
-        return Client(scheduler, security=address.security, set_as_default=False)
+        if address.scheduler is None:
+            raise StartError("the Client that was given as address is closed")
+        address = _where(address)
+    if isinstance(address, Where):
+        return Client(address.scheduler, security=address.security, set_as_default=False)
     return Client(address, set_as_default=False)
+
+
+def _where(client: Client) -> Where:
+    return Where(client.scheduler.address, client.security)
 
 
 class Packed:

@@ -59,6 +59,7 @@ class ClusterEngines(Engines):
         self._place = (name, address, options)
         # Now: who has no cluster is to be told so at once.
         cluster = _connect(*self._place)
+        self._place = (name, cluster.where, options)
         try:
             processes = processes or max(1, cluster.cpus())
         except BaseException:

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     class Cluster(Protocol):
         """What places agents: Ray or Dask."""
 
+        #: Where it is, for the next connection, whatever the program is connected to by then.
+        where: Any
+
+        def gone(self) -> str:
+            """Return why nothing will come of it any more; empty as long as that is not so."""
+
         def cpus(self) -> int:
             """Return how many tasks all its machines together can run at a time."""
 

@@ -95,6 +95,22 @@ def test_nothing_runs_twice_and_nothing_is_lost_while_agents_go(
     assert set(range(400)) - set(runs) <= {n for n, v in enumerate(values) if v in lost}
 
 
+def test_calls_end_with_a_cluster_that_the_program_has_left(
+    here: list[AgentCluster], gate: Gate
+) -> None:
+    with Pool(2, engine="here") as pool:
+        result = pool.map_async(hold, [gate.path] * 3, 1)
+        for _ in range(2):
+            gate.entered()
+        here[-1].left = "the program has left it"
+        with pytest.raises(StartError, match="the program has left it"):
+            result.get(60.0)
+        gate.release(2)
+        # Where it is now, if it has been connected again.
+        assert pool.map(tasks.square, range(5)) == [x * x for x in range(5)]
+    let_go(here)
+
+
 def test_agents_that_start_late_hold_nothing_up(
     agents: Callable[[], list[HeldAgent]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,17 +304,38 @@ def test_a_worker_of_dask_is_retired() -> None:
         assert pool.map_async(tasks.square, range(40), 1).get(60.0) == squares
 
 
+@pytest.mark.elsewhere
+def test_a_pool_finds_its_scheduler_again_when_the_client_is_closed(dask: Any) -> None:
+    import distributed
+
+    client = distributed.Client(dask.scheduler.address, set_as_default=False)
+    with Pool(1, engine="dask", address=client) as pool:
+        client.close()
+        with pytest.raises(StartError, match="is closed"):
+            Pool(1, engine="dask", address=client)
+        pool._engine.dispose()
+        assert pool.map(tasks.square, range(3)) == [0, 1, 4]
+
+
 SHUT_DOWN = """
 import sys
 sys.path[:0] = {path!r}
 import clustertasks as tasks
-from pool import Pool
+from pool import Pool, StartError
 import ray
 
 ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
 pool = Pool(1, engine="ray")
 assert pool.map(tasks.square, range(3)) == [0, 1, 4]
+waiting = pool.map_async(tasks.sleep, [60.0] * 3, 1)
 ray.shutdown()
+for result in (waiting.get, lambda: pool.map(tasks.square, range(3))):
+    try:
+        result()
+    except StartError as error:
+        assert "Ray has been shut down in this program" in str(error)
+    else:
+        raise AssertionError
 pool.terminate()
 pool.join()
 print(ray.is_initialized())
@@ -306,7 +343,7 @@ print(ray.is_initialized())
 
 
 @pytest.mark.elsewhere
-def test_a_pool_starts_no_other_ray_when_it_ends() -> None:
+def test_a_pool_whose_ray_was_shut_down_starts_no_other_one() -> None:
     pytest.importorskip("ray")
     program = SHUT_DOWN.format(path=[entry for entry in sys.path if entry])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
