@@ -39,7 +39,8 @@ class FunctionTable:
         self._dirty = dirty
         self._shared: dict[bytes, Function] = {}
         self._live: set[int] = set()
-        self._ended: deque[int] = deque()
+        #: Those that are to be dropped once no job uses them.
+        self._ended: deque[Function] = deque()
 
     def known(self, payload: Any) -> Function | None:
         """Return the function that was registered with the same pickle, if it is a kept one."""
@@ -84,16 +85,15 @@ class FunctionTable:
     def _let_go_of_some(self) -> None:
         """Let workers forget the functions that were not used for longest.
 
-        Should one of them be in use after all, no harm is done: a worker handles its messages in
-        order, and is sent the function again with the next message that needs it.
+        Should one of them be in use after all, it is dropped when that job ends.
         """
         unused = [data for data, function in list(self._shared.items()) if function.uses <= 0]
         for old in unused[: FUNCTIONS_KEPT // 2]:
             # Another thread may do the same; workers are told under the lock.
             dropped = self._shared.pop(old, None)
             if dropped is not None:
-                dropped.shared = False  # a job that is about to use it drops it when it ends
-                self._ended.append(dropped.function_id)
+                dropped.shared = False
+                self._ended.append(dropped)
         self._dirty.append(self)
 
     def is_live(self, function_id: int) -> bool:
@@ -120,13 +120,13 @@ class FunctionTable:
             return
         function.uses -= 1
         if not function.shared:
-            self._ended.append(function.function_id)
+            self._ended.append(function)
             self._dirty.append(self)
 
     def drop(self, function: Function) -> None:
         """Have workers forget a function that was kept for other jobs; in any thread."""
         function.shared = False
-        self._ended.append(function.function_id)
+        self._ended.append(function)
         self._dirty.append(self)
 
     def flush(self) -> None:
@@ -137,7 +137,9 @@ class FunctionTable:
         """
         told: set[Peer] = set()
         while self._ended:
-            told.update(self._drop(self._ended.popleft()))
+            function = self._ended.popleft()
+            if function.uses <= 0:
+                told.update(self._drop(function))
         for peer in told:
             peer.tell()
 
@@ -145,7 +147,11 @@ class FunctionTable:
         """Do nothing: the workers end."""
         return ()
 
-    def _drop(self, function_id: int) -> list[Peer]:
+    def _drop(self, function: Function) -> list[Peer]:
+        function_id = function.function_id
+        # Should it be used again, then as another one: machines of a cluster may be told later than
+        # they are sent that.
+        function.function_id = next(_function_ids)
         self._live.discard(function_id)
         told = [peer for peer in self._peers.values() if function_id in peer.known]
         for peer in told:

@@ -59,7 +59,7 @@ class Function:
         self.stateless = stateless
         self.shared = shared
         #: How many jobs that are not over use it. Threads count without a lock, so the number may
-        #: be wrong; it only decides which functions workers had better keep.
+        #: be wrong; it only decides which functions workers keep, and how long.
         self.uses = 0
 
 

@@ -155,6 +155,31 @@ def test_what_a_lost_agent_had_given_back_is_not_lost(
         gate.release(1)
 
 
+def test_what_an_agent_is_told_late_to_forget_is_not_what_it_has_since(
+    agents: Callable[[], list[HeldAgent]], monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    urge = HeldAgent.urge
+    late: list[Any] = []
+
+    def put_off(agent: HeldAgent, method: str, *args: Any) -> None:
+        late.append(args) if method == "forget" and any(args) else urge(agent, method, *args)
+
+    monkeypatch.setattr(HeldAgent, "urge", put_off)
+    # Too large to be kept beyond its calls; they flow in a stream, whose jobs have it in common.
+    names: dict[str, Any] = {"hold": hold}
+    exec(f"def large(path, x):\n    'long {' ' * 100_000}'\n    hold(path)\n    return x", names)
+    large = names["large"]
+    gate.release(40)
+    with Pool(1, engine="here") as pool:
+        assert pool.apply_async(large, (gate.path, 1)).get(60.0) == 1
+        while not late:
+            time.sleep(0.01)
+        results = [pool.apply_async(large, (gate.path, x)) for x in range(30)]
+        results[3].get(60.0)
+        urge(agents()[0], "forget", *late[0])
+        assert [result.get(60.0) for result in results] == list(range(30))
+
+
 def test_agents_keep_nothing_of_what_is_over(agents: Callable[[], list[HeldAgent]]) -> None:
     with Pool(1, engine="here") as pool:
         for _ in range(100):

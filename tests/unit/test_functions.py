@@ -87,7 +87,9 @@ def test_one_that_was_let_go_of_goes_with_the_job_that_was_about_to_use_it() -> 
     table.flush()
     table.use(late)
     table.learned(peer, [late.function_id])  # type: ignore[arg-type]  # as above
-    assert peer.known == {late.function_id}
+    number = late.function_id
+    assert peer.known == {number}
     table.forget(late)
     table.flush()
-    assert (peer.known, peer.forgets) == (set(), [late.function_id])
+    assert (peer.known, peer.forgets) == (set(), [number])
+    assert late.function_id != number  # what is told late to forget it forgets no other one
