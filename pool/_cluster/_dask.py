@@ -72,11 +72,18 @@ class DaskCluster:
         self._agents: dict[str, set[DaskAgent]] = {}
         #: What is under way in the event loop and is to be done before the end.
         self._urgent: set[concurrent.futures.Future[Any]] = set()
+        wanted = self._want()
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
+            del wanted
         except TimeoutError:
             client.close()
             raise _no_workers() from None
+
+    def _want(self) -> Future:
+        """Return a task, without which a cluster that adapts itself need not have any worker."""
+        key = f"actorpool-wanted-{self.client.id}-{next(_numbers)}"
+        return self.client.submit(int, key=key, workers=self._allowed, **self.options)
 
     def _threads(self) -> dict[str, int]:
         """Return how many threads each worker has, by its address."""
@@ -100,11 +107,13 @@ class DaskCluster:
     async def place(self, agent: DaskAgent) -> str:
         """Return the address of the worker that has most room for another agent."""
         deadline = self.loop.time() + PATIENCE
+        wanted = None
         while not (threads := await self.loop.run_in_executor(None, self._threads)):
             if why := self.gone():
                 raise StartError(why)
             if self.loop.time() > deadline:
                 raise _no_workers() if self.client.status == "running" else StartError(DISCONNECTED)
+            wanted = wanted or self._want()
             await asyncio.sleep(0.2)  # one that has died may be started again
         taken = Counter({address: len(self._agents.get(address, ())) for address in threads})
         address: str = min(threads, key=lambda each: (taken[each] / threads[each], each))

@@ -330,6 +330,20 @@ def test_a_worker_of_dask_is_retired() -> None:
 
 
 @pytest.mark.elsewhere
+def test_a_cluster_that_adapts_itself_gets_its_first_worker_for_the_pool() -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=0, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        cluster.adapt(minimum=0, maximum=1, interval="200ms")
+        with Pool(1, engine="dask") as pool:
+            assert pool.map(tasks.square, range(3)) == [0, 1, 4]
+
+
+@pytest.mark.elsewhere
 def test_a_pool_finds_its_scheduler_again_when_the_client_is_closed(dask: Any) -> None:
     import distributed
 
