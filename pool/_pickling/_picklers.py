@@ -68,6 +68,7 @@ _WATCHED = frozenset(
         "io",
         "multiprocessing.pool",
         "queue",
+        "ray",
         "store",
         "tempfile",
         "threading",

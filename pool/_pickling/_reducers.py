@@ -395,6 +395,14 @@ def _reduce_reference(pickler: BasePickler, reference: Any) -> Any:
     return reference.reduced_beside()
 
 
+def _refuse_reference(pickler: BasePickler, reference: Any) -> Any:
+    """Refuse a reference of Ray's own, which a worker could only look for in a Ray of its own."""
+    raise _pickle.PicklingError(
+        f"cannot pickle {reference!r}: workers of a pool are not connected to Ray; give them what "
+        "`ray.get` returns, large objects by `pool.put`, in `initargs` or with the function"
+    )
+
+
 def needed(pairs: Iterable[tuple[str, str]]) -> Needs:
     """Return what a message needs for names of modules that a worker cannot import."""
     from ._origins import scope_of_module
@@ -430,6 +438,7 @@ _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("_io", "BufferedRandom"): _reduce_file,
     ("_io", "FileIO"): _reduce_raw_file,
     ("store", "ObjectRef"): _reduce_reference,
+    ("ray", "ObjectRef"): _refuse_reference,
     ("tempfile", "_TemporaryFileWrapper"): _reduce_temporary_file,
     ("weakref", "ReferenceType"): _reduce_weakref,
     ("weakref", "WeakKeyDictionary"): _reduce_weak_mapping,

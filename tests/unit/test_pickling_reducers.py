@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import pytest
 from picklingpeer import run_main
+
+from pool import CannotSend
+from pool._pickling import dumps_to_worker
 
 
 def test_locks_and_their_kin(tmp_path: Path) -> None:
@@ -250,3 +256,12 @@ def test_what_multiprocessing_has_reducers_for(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_references_of_ray_itself_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A worker that asked for what it stands for would start a Ray of its own, and wait for ever.
+    kind = type("ObjectRef", (), {"__module__": "ray"})
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    monkeypatch.setattr(sys.modules["ray"], "ObjectRef", kind, raising=False)
+    with pytest.raises(CannotSend, match="not connected to Ray; give them what `ray.get` returns"):
+        dumps_to_worker([kind()])
