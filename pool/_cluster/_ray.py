@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
@@ -29,6 +31,14 @@ SHUT_DOWN = "Ray has been shut down in this program"
 CONNECTED = object()
 
 
+class ConnectedAgent(Agent):
+    """An agent whose worker, if a task uses Ray, joins this cluster instead of starting another."""
+
+    def __init__(self, config: Config, initializer: Any = None) -> None:
+        os.environ.setdefault("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+        super().__init__(config, initializer)
+
+
 class RayCluster:
     """The cluster that this process is connected to, or is to be connected to.
 
@@ -52,7 +62,7 @@ class RayCluster:
         self._session = _session()
         self._share = float(options.get("num_cpus") or 1)
         given = {"num_cpus": 1, **options, "max_concurrency": CONCURRENCY, "max_restarts": 0}
-        self._actor_class = ray.remote(Agent).options(**given)
+        self._actor_class = ray.remote(ConnectedAgent).options(**given)
 
     def cpus(self) -> int:
         return int(ray.cluster_resources().get("CPU", 1) // self._share)

@@ -71,6 +71,14 @@ def parent_pid(_: object = None) -> int:
         return int(stat.read().rpartition(")")[2].split()[1])
 
 
+def address_of_ray() -> str:
+    import ray
+
+    ray.init(log_to_driver=False)
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
 def sleep(seconds: float) -> float:
     time.sleep(seconds)
     return seconds

@@ -356,6 +356,12 @@ def test_a_pool_finds_its_scheduler_again_when_the_client_is_closed(dask: Any) -
         assert pool.map(tasks.square, range(3)) == [0, 1, 4]
 
 
+@pytest.mark.elsewhere
+def test_a_task_that_uses_ray_finds_the_cluster(ray: Any) -> None:
+    with Pool(1, engine="ray") as pool:
+        assert pool.apply(tasks.address_of_ray) == ray.get_runtime_context().gcs_address
+
+
 SHUT_DOWN = """
 import sys
 sys.path[:0] = {path!r}
