@@ -125,7 +125,7 @@ class ActorClass:
             f"actor class {title!r} cannot be instantiated directly; use {title}.remote(...)"
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+    def remote(self, /, *args: Any, **kwargs: Any) -> ActorHandle:
         """Start an actor; return its handle at once.
 
         Parameters
@@ -223,7 +223,7 @@ class _Configured:
         self._class = kind
         self._given = given
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+    def remote(self, /, *args: Any, **kwargs: Any) -> ActorHandle:
         """Start an actor; as `ActorClass.remote`."""
         return self._class._start(self._given, args, kwargs)
 
@@ -313,7 +313,7 @@ class ActorMethod:
             f"use handle.{self._name}.remote(...)"
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the method in the actor; return the reference to its value at once.
 
         Parameters

@@ -46,7 +46,7 @@ class RemoteFunction:
             f"{self._code.title}._function"
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the function in a worker; return the reference to its value at once.
 
         Parameters
@@ -112,6 +112,6 @@ class _Configured:
         self._function = function
         self._options = options
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the function in a worker; as `RemoteFunction.remote`."""
         return self._function._submit(args, kwargs, self._options)

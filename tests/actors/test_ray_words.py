@@ -207,3 +207,12 @@ def test_arguments_of_init_for_clusters(start: Any, capsys: pytest.CaptureFixtur
 def test_words_in_annotations(kind: Any) -> None:
     assert kind[int].__origin__ is kind
     assert kind[int].__args__ == (int,)
+
+
+def test_an_argument_may_be_called_self(ray: Any) -> None:
+    @ray.remote
+    def pair(self: int, args: int) -> tuple[int, int]:
+        return self, args
+
+    assert ray.get(pair.remote(self=1, args=2)) == (1, 2)
+    assert ray.get(pair.options(name="pair").remote(self=1, args=2)) == (1, 2)
