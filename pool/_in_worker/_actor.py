@@ -61,12 +61,14 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
         To the runtime.
     config : dict
         ``title``, ``name`` ("": none), ``key`` (the name of its reference), ``is_task``,
-        ``is_async``, ``concurrency`` (0: by the class), ``environ``, ``gpus``, ``resources``,
-        ``log``, ``namespace``, ``reconstructed``.
+        ``is_async``, ``concurrency`` (0: by the class), ``granted`` (variables by its
+        resources), ``environ``, ``gpus``, ``resources``, ``log``, ``namespace``,
+        ``reconstructed``.
     layout, blobs
         The packets of the class and of the constructor's arguments.
     """
-    os.environ.update(config["environ"])
+    os.environ.update({**config["granted"], **config["environ"]})
+    context.environ = config["environ"]
     context.gpus = config["gpus"]
     context.resources = config["resources"]
     context.reconstructed = config["reconstructed"]

@@ -278,6 +278,7 @@ class BorrowedRuntime:
 
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
         """Run a task; the runtime finds a worker for it."""
+        options = context.inheriting(options)
         parcel = pack(args, kwargs).in_full()
         with self._sending(code) as sent:
             if options.returns == protocol.STREAM:
@@ -290,7 +291,7 @@ class BorrowedRuntime:
         """Start an actor."""
         parcel = pack(args, kwargs).in_full()
         with self._sending(code) as sent:
-            found: ActorRef = self._answer("create", sent, parcel, options)
+            found: ActorRef = self._answer("create", sent, parcel, context.inheriting(options))
         return found
 
     def call(self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int) -> Any:

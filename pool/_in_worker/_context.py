@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from _contextvars import ContextVar
+from copy import copy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Context:
         #: GPUs that were granted to this process.
         self.gpus: list[str] = []
         self.resources: dict[str, float] = {}
+        #: Variables of the runtime environment of this process, which what it starts inherits.
+        self.environ: dict[str, str] = {}
         self.namespace = ""
         self.reconstructed = False
 
@@ -65,6 +68,16 @@ class Context:
     def host(self) -> Any:
         """The `ActorHost` that runs the call, None if none runs."""
         return _call.get()[0]
+
+    def inheriting(self, options: Any) -> Any:
+        """Return options of a task or an actor, with the runtime environment of this process."""
+        if not self.environ:
+            return options
+        options = copy(options)
+        options.environ = {**self.environ, **options.environ}
+        if options.resources is None:
+            options.resources = {"CPU": 1.0}  # in a process of its own, which has that environment
+        return options
 
     def begin(self, host: Any, number: int) -> None:
         """Note that `host` runs a call from now on."""

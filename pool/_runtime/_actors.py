@@ -186,10 +186,8 @@ class Actor:
             "key": self.name,
             "is_async": self.options.facts.is_async,
             "concurrency": self.options.concurrency,
-            "environ": {
-                **runtime.grants.environ(self.options.resources, gpus),
-                **self.options.environ,
-            },
+            "granted": runtime.grants.environ(self.options.resources, gpus),
+            "environ": self.options.environ,
             "gpus": gpus,
             "resources": self.options.resources,
             "log": runtime.log_to_driver,

@@ -216,3 +216,24 @@ def test_an_argument_may_be_called_self(ray: Any) -> None:
 
     assert ray.get(pair.remote(self=1, args=2)) == (1, 2)
     assert ray.get(pair.options(name="pair").remote(self=1, args=2)) == (1, 2)
+
+
+def test_what_a_task_starts_has_its_environment(ray: Any) -> None:
+    @ray.remote
+    def inner() -> tuple[str | None, str | None]:
+        return os.environ.get("OUTER"), os.environ.get("INNER")
+
+    @ray.remote
+    class Inner:
+        def look(self) -> tuple[str | None, str | None]:
+            return os.environ.get("OUTER"), os.environ.get("INNER")
+
+    @ray.remote(runtime_env={"env_vars": {"OUTER": "a"}})
+    def outer() -> list[tuple[str | None, str | None]]:
+        both = inner.options(runtime_env={"env_vars": {"INNER": "b"}})
+        other = inner.options(runtime_env={"env_vars": {"OUTER": "c"}})
+        actor = Inner.remote()
+        return list(ray.get([inner.remote(), both.remote(), other.remote(), actor.look.remote()]))
+
+    assert ray.get(outer.remote()) == [("a", None), ("a", "b"), ("c", None), ("a", None)]
+    assert ray.get(inner.remote()) == (None, None)
