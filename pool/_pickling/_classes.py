@@ -6,6 +6,7 @@ program takes to run.
 
 from __future__ import annotations
 
+import _pickle
 import abc
 import copyreg
 from enum import EnumType
@@ -45,12 +46,25 @@ _MADE_BY_ENUM = (
 )
 
 
+#: Attributes by which packages mark classes that only they can make: SQLAlchemy those that are
+#: mapped to tables, and their bases; msgspec its structs.
+_ACCOUNTED_FOR = ("_sa_registry", "_sa_class_manager", "__struct_config__")
+
+
 class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # it ships no annotations
     """Pickles objects that need cloudpickle."""
 
     def define_class(self, kind: type, entry: Entry) -> Any:
-        """Reduce a class to its definition."""
-        return _reduce_class(self, kind, entry)
+        """Reduce a class to its definition, or to the number under which workers inherit it."""
+        if not is_accounted_for(kind):
+            return _reduce_class(self, kind, entry)
+        reduced = NotImplemented if self.sharing is None else self.sharing.inherit(kind)
+        if reduced is NotImplemented:
+            raise _pickle.PicklingError(
+                f"cannot pickle class {kind.__qualname__!r}: its package keeps account of it, and "
+                "would not know of a copy; define it in a module that can be imported"
+            )
+        return reduced
 
     def reduce_other(self, obj: Any, kind: type) -> Any:
         """Reduce an object by the reducers that other libraries have registered."""
@@ -83,6 +97,11 @@ class BarePickler(ReachPickler):
 
 
 # ---------------------------------------------------------------- sending
+
+
+def is_accounted_for(kind: type) -> bool:
+    """Return whether there is more to a class than its attributes: what a package knows of it."""
+    return any(hasattr(kind, name) for name in _ACCOUNTED_FOR)
 
 
 def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:

@@ -8,6 +8,8 @@ a forked process would have inherited, globals above all, share the memory here 
 * Memory that has a name in the file system is opened again by that name.
 * An array on other memory gets a number, under which workers that are forked later have it.
 
+So does a class that cannot be defined anew elsewhere, see `_classes.is_accounted_for`.
+
 Arguments of tasks are always copies.
 """
 
@@ -122,13 +124,19 @@ class Sharing:
             if reduced is not None:
                 self.names.append((place.path, place.identity))
                 return reduced
-        number = number_of(obj)
-        if number >= self.inherited:
+        reduced = self.inherit(obj)
+        if reduced is NotImplemented:
             self.copied = True
+        return reduced
+
+    def inherit(self, obj: Any) -> Any:
+        """Reduce an object to its number; NotImplemented if the receiver does not have it."""
+        number = number_of(obj)
+        if self.inherited is None or number >= self.inherited:
             return NotImplemented
         self.held.append(obj)
         self.inherits = max(self.inherits, number + 1)
-        return inherited_array, (number,)
+        return inherited_object, (number,)
 
 
 class _Shared:
@@ -163,23 +171,23 @@ def is_array(value: Any) -> bool:
 #: Reentrant: a finalizer may need it that runs while its own thread holds it.
 _lock = RLock()
 _next = 1
-#: By id: the number, and a reference to the array, to see that the id is still its own.
+#: By id: the number, and a reference to the object, to see that the id is still its own.
 _numbers: dict[int, tuple[int, ref[Any]]] = {}
-#: In workers that were forked from the program: the arrays that they have inherited, by number.
+#: In workers that were forked from the program: the objects that they have inherited, by number.
 _inherited: dict[int, Any] = {}
 
 
-def number_of(array: Any) -> int:
-    """Return the number under which workers that are forked from now on have an array."""
+def number_of(obj: Any) -> int:
+    """Return the number under which workers that are forked from now on have an object."""
     global _next
-    key = id(array)
+    key = id(obj)
     with _lock:
         known = _numbers.get(key)
-        if known is not None and known[1]() is array:
+        if known is not None and known[1]() is obj:
             return known[0]
         number = _next
         _next += 1
-        _numbers[key] = number, ref(array, lambda dead: _forget(key, dead))
+        _numbers[key] = number, ref(obj, lambda dead: _forget(key, dead))
         return number
 
 
@@ -203,15 +211,15 @@ def number_globals() -> None:
 
 
 def keep_inherited() -> None:
-    """Keep the arrays that have numbers, in a process that was forked to fork workers."""
+    """Keep the objects that have numbers, in a process that was forked to fork workers."""
     for number, reference in list(_numbers.values()):
-        array = reference()
-        if array is not None:
-            _inherited[number] = array
+        obj = reference()
+        if obj is not None:
+            _inherited[number] = obj
 
 
-def inherited_array(number: int) -> Any:
-    """Return the array of this number, in a worker that has inherited it."""
+def inherited_object(number: int) -> Any:
+    """Return the array or class of this number, in a worker that has inherited it."""
     return _inherited[number]
 
 

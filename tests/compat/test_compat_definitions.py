@@ -50,6 +50,22 @@ PROGRAMS = {
             return Limits.upper * x, Limits.__qualname__
         print(Pool(1).map(work, [1]))
         """,
+    "classes of which a package keeps account, as SQLAlchemy does of those with tables": """
+        import json
+        class Row:
+            _sa_registry = None
+            def __init__(self, number):
+                self.number = number
+        json.tables = {Row: "rows"}
+        def look(row):
+            return json.tables[type(row)], row.number, type(row) is Row
+        def make(number):
+            return Row(number)
+        with Pool(2) as p:
+            print(p.map(look, [Row(1), Row(2)]), p.apply(look, (Row(3),)))
+            rows = p.map(make, [1, 2])
+            print([json.tables[type(row)] for row in rows], list(p.imap(look, rows)))
+        """,
     "classes within classes": """
         import enum
         class Outer:

@@ -115,7 +115,7 @@ def test_a_name_that_leads_elsewhere(tmp_path: Path) -> None:
         reopen(*arguments)
     assert Sharing(ALL).reduce(array)[1][1] == str(tmp_path / "other")
     (tmp_path / "other").unlink()
-    assert Sharing(ALL).reduce(array)[0] is _shared.inherited_array
+    assert Sharing(ALL).reduce(array)[0] is _shared.inherited_object
 
 
 def test_which_pickle_is_good_for_whom() -> None:
@@ -123,7 +123,7 @@ def test_which_pickle_is_good_for_whom() -> None:
     assert plain.suits(None) and plain.suits(0) and plain.suits(ALL)
     array = anonymous()
     numbered = Sharing(ALL)
-    assert numbered.reduce(array) == (_shared.inherited_array, (number_of(array),))
+    assert numbered.reduce(array) == (_shared.inherited_object, (number_of(array),))
     enough = number_of(array) + 1
     assert numbered.inherits == enough and numbered.held == [array]
     assert [numbered.suits(n) for n in (None, 0, enough - 1, enough, ALL)] == [
