@@ -291,6 +291,55 @@ def test_loggers_of_modules(library: str, method: str, tmp_path: Path) -> None:
     assert run(library, method, body, tmp_path) == expected
 
 
+def test_loggers_of_other_classes(library: str, method: str, tmp_path: Path) -> None:
+    """A package makes its logger when it is imported, and a program its own: as astropy does it."""
+    source = """
+    import logging
+
+    class Careful(logging.Logger):
+        def prepare(self):
+            self.setLevel("INFO")
+
+    usual = logging.getLoggerClass()
+    logging.setLoggerClass(Careful)
+    log = logging.getLogger(__name__)
+    log.prepare()
+    logging.setLoggerClass(usual)
+    """
+    for folder, name in ((tmp_path / "site-packages", "package"), (tmp_path, "module")):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(textwrap.dedent(source))
+    body = """
+    import logging
+    sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), "site-packages")]
+    import module, package
+
+    class Loud(logging.Logger):
+        def shout(self, text):
+            return text.upper()
+
+    logging.setLoggerClass(Loud)
+    own = logging.getLogger("own")
+    logging.setLoggerClass(logging.Logger)
+    others = [module.log, package.log]
+    for log in others:
+        log.setLevel("ERROR")
+
+    def look(_):
+        return [(type(log).__name__, log.level, hasattr(log, "prepare")) for log in others]
+
+    def again(_):
+        import package
+        return package.log.level, own.shout("x"), type(logging.getLogger("new")) is logging.Logger
+
+    for work in (look, again):
+        with Pool(1) as p:
+            print(p.map(work, [0]))
+    """
+    expected = "[[('Careful', 40, True), ('Careful', 40, True)]]\n[(40, 'X', True)]\n"
+    assert run(library, method, body, tmp_path) == expected
+
+
 def test_odd_settings(library: str, method: str, tmp_path: Path) -> None:
     """None of them ends the pool, or keeps back the others."""
     body = """

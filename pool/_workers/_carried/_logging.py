@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from logging import handlers as _handlers
 
+from pool._workers._imports import when_imported
 from pool._workers._warmup import installed
 
 from ._setting import Setting, packed, unpacked, write_at_the_end
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     # Class and attributes, pickled; the name of the standard stream that it writes to, or path,
     # encoding and error handler of a file.
     _Handler = tuple[bytes, str | tuple[Any, ...]]
-    # (name, level, propagate, disabled, numbers of handlers, filters)
-    _Logger = tuple[str, int, bool, bool, list[int], bytes | None]
+    # (name, level, propagate, disabled, numbers of handlers, filters, class)
+    _Logger = tuple[str, int, bool, bool, list[int], bytes | None, bytes | str]
 
 #: Handlers that are not carried, since what they hold belongs to this process: a connection, a
 #: queue that is read here, records that wait.
@@ -54,6 +56,19 @@ def _adds_itself(name: str, what: Any) -> bool:
     return type(what).__module__.partition(".")[0] == package and bool(installed(package))
 
 
+def _class_of(logger: logging.Logger) -> bytes | str:
+    """Return the class of a logger if `getLogger` would make it of another one, or nothing.
+
+    A package that makes a logger of a class of its own, as astropy does, fails where a plain one
+    has that name. Then the package's name is returned: it has to make the logger in workers, too.
+    """
+    kind = type(logger)
+    if kind in (logging.Logger, logging.RootLogger, logging.getLoggerClass()):
+        return b""
+    package = kind.__module__.partition(".")[0]
+    return package if installed(package) else packed(kind) or b""
+
+
 class _Reading:
     """Reads loggers, and collects their handlers: each one once, though several may share it."""
 
@@ -65,10 +80,11 @@ class _Reading:
     def logger(self, name: str, logger: logging.Logger) -> _Logger | None:
         """Return what is to be set of a logger; None if it is as a new one."""
         usual = logging.WARNING if logger is logging.root else logging.NOTSET
+        kind = _class_of(logger)
         if (
             logger.level == usual
             and logger.propagate
-            and not (logger.disabled or logger.handlers or logger.filters)
+            and not (logger.disabled or logger.handlers or logger.filters or kind)
         ):
             return None
         handlers = [each for each in logger.handlers if not _adds_itself(name, each)]
@@ -80,9 +96,9 @@ class _Reading:
         # must not be shown.
         silent = bool(given) and filters is None
         level, off = int(logger.level), bool(logger.disabled) or silent
-        if level == usual and logger.propagate and not (off or numbers or filters):
+        if level == usual and logger.propagate and not (off or numbers or filters or kind):
             return None
-        return str(name), level, bool(logger.propagate), off, numbers, filters
+        return str(name), level, bool(logger.propagate), off, numbers, filters, kind
 
     def _number(self, handler: logging.Handler) -> int | None:
         """Return the number of a handler among those that are carried; None if it is not."""
@@ -209,23 +225,71 @@ def _write(module: ModuleType, value: tuple[Any, ...]) -> None:
     if whole["kind"] is not None:
         logging.setLoggerClass(unpacked(whole["kind"]))
     logging.raiseExceptions = not whole["quiet"]
-    for name, level, propagate, off, numbers, filters in loggers:
-        logger = logging.getLogger(name)
-        logger.setLevel(level)
-        logger.propagate = propagate
-        logger.disabled = off
-        for number in numbers:
-            # One handler for each logger, for in one of them it may leave records to another one,
-            # see `_Carried`.
-            data, target = carried[number]
-            handler = _handler(data, target, logger)
-            if handler is not None:
-                logger.addHandler(handler)
-        for accept in () if filters is None else unpacked(filters):
-            logger.addFilter(accept)
+    awaited: dict[str, str] = {}
+    for logger in loggers:
+        name, kind = logger[0], logger[-1]
+        if type(kind) is str:
+            awaited[name] = kind
+            when_imported(kind, partial(_write_logger, logger, carried))
+        else:
+            _write_logger(logger, carried)
+    if awaited:
+        _leave_to_packages(awaited)
     logging.disable(whole["disabled"])
     if whole["captured"]:
         logging.captureWarnings(True)
+
+
+def _write_logger(
+    value: _Logger, carried: list[_Handler], package: ModuleType | None = None
+) -> None:
+    name, level, propagate, off, numbers, filters, kind = value
+    logger = _made(name, kind) if kind and package is None else logging.getLogger(name)
+    logger.setLevel(level)
+    logger.propagate = propagate
+    logger.disabled = off
+    for number in numbers:
+        # One handler for each logger, for in one of them it may leave records to another one,
+        # see `_Carried`.
+        data, target = carried[number]
+        handler = _handler(data, target, logger)
+        if handler is not None:
+            logger.addHandler(handler)
+    for accept in () if filters is None else unpacked(filters):
+        logger.addFilter(accept)
+
+
+def _made(name: str, kind: Any) -> logging.Logger:
+    """Make a logger of a class of the program's own."""
+    usual = logging.getLoggerClass()
+    try:
+        logging.setLoggerClass(unpacked(kind))
+        return logging.getLogger(name)
+    except Exception:
+        logging.setLoggerClass(usual)
+        return logging.getLogger(name)  # its module cannot be imported here, for example
+    finally:
+        logging.setLoggerClass(usual)
+
+
+def _leave_to_packages(awaited: dict[str, str]) -> None:
+    """Have packages make the loggers that only they can make, whoever asks for one of these first.
+
+    Parameters
+    ----------
+    awaited : dict
+        By the name of a logger, that of the package.
+    """
+    manager = logging.root.manager
+    get = manager.getLogger
+
+    def get_logger(name: str) -> logging.Logger:
+        package = awaited.pop(name, None)
+        if package is not None and package not in sys.modules:
+            __import__(package)
+        return get(name)
+
+    manager.getLogger = get_logger  # type: ignore[method-assign]  # there is no other way
 
 
 class _Carried:
