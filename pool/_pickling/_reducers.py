@@ -130,11 +130,32 @@ def _reduce_local(pickler: BasePickler, local: Any) -> Any:
     A global is sent with the attributes of this thread, as a forked worker would have them. One
     among arguments is sent empty, as a new thread would see it.
     """
+    given = _arguments_of(local)
+    if not _can_come_along(given):
+        given = (), {}
     if not pickler.inline or pickler.up:
-        return _new_local, (type(local), False)
+        return _new_local, (type(local), False, *given)
     attributes = dict(local.__dict__)
     state = {name: value for name, value in attributes.items() if _can_come_along(value)}
-    return _new_local, (type(local), len(state) == len(attributes)), state or None
+    return _new_local, (type(local), len(state) == len(attributes), *given), state or None
+
+
+def _arguments_of(local: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments with which each thread calls the `__init__` of such an object.
+
+    Only the garbage collector can see them.
+    """
+    from gc import get_referents
+
+    # Attributes in slots come before the class, those of threads after the arguments.
+    found = iter(get_referents(local))
+    while next(found, type(local)) is not type(local):
+        continue
+    args: Any = next(found, ())
+    kwds: Any = next(found, {})
+    if type(args) is not tuple:
+        return (), {}
+    return args, kwds if type(kwds) is dict and all(type(name) is str for name in kwds) else {}
 
 
 def _can_come_along(value: Any) -> bool:
@@ -154,13 +175,14 @@ def _can_come_along(value: Any) -> bool:
     return pickler.needs is None
 
 
-def _new_local(kind: Any, complete: bool) -> Any:
+def _new_local(kind: Any, complete: bool, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
     if not complete:
         try:
-            return kind()  # its `__init__` makes what could not be sent, such as a connection
-        except TypeError:  # it takes arguments, which are not known any more
+            # Its `__init__` makes what could not be sent, such as a connection.
+            return kind(*args, **kwds)
+        except TypeError:  # it takes arguments that could not be sent
             pass
-    return kind.__new__(kind)
+    return kind.__new__(kind, *args, **kwds)
 
 
 # ---------------------------------------------------------------- dataclasses

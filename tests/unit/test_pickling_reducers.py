@@ -218,6 +218,34 @@ def test_executors_and_queues(tmp_path: Path) -> None:
     )
 
 
+def test_thread_locals_that_take_arguments(tmp_path: Path) -> None:
+    run_main(
+        """
+        import threading
+        class Style(threading.local):
+            __slots__ = ("slot",)
+            def __init__(self, name, *, size=1):
+                self.name, self.size, self.made = name, size, []
+        class Holder: pass
+        h = Holder()
+        h.both, h.one, h.bare = Style("a", size=2), Style("b"), threading.local()
+        h.one.slot = {"name": "x"}
+        h.both.made.append(1)
+        def look(h):
+            return [(s.name, s.size, s.made) for s in (h.both, h.one)]
+        def in_thread(h):
+            found = []
+            thread = threading.Thread(target=lambda: found.extend(look(h)))
+            thread.start()
+            thread.join()
+            return found
+        for work in (look, in_thread):
+            assert w(work, h) == [("a", 2, []), ("b", 1, [])]
+        """,
+        tmp_path,
+    )
+
+
 def test_weak_references(tmp_path: Path) -> None:
     run_main(
         """
