@@ -342,6 +342,8 @@ class Crew:
         forked : bool
             Whether this is a forked child, see `Driver.release_forked`.
         """
+        if not forked:
+            self._end_busy()
         for launcher in self.controls.values():
             launcher.forked() if forked else launcher.close()
         for peer in self.peers.values():
@@ -353,8 +355,19 @@ class Crew:
 
     def end_all(self) -> None:
         """Have the forkserver end all workers, and keep the descriptors of this process."""
+        self._end_busy()
         for launcher in self.controls.values():
             launcher.close()
+
+    def _end_busy(self) -> None:
+        """Have workers that run tasks end now; idle ones end in good order.
+
+        What they have put into queues, such as the records of a `QueueHandler`, is written by a
+        thread, and would often be lost.
+        """
+        for peer in self.peers.values():
+            if peer.sent:
+                self.signal(peer.worker_id, _signal.SIGTERM)
 
     def wait_gone(self) -> None:
         """Wait until no process of this pool is left, after `close`."""

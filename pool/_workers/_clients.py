@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import _signal
 import _socket
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pool._transport._channel import Channel
+
+#: Seconds that idle workers get to end in good order before SIGTERM, when their pool is gone.
+EXIT_GRACE = 0.2
+
+#: Seconds that workers get between SIGTERM and SIGKILL.
+TERM_GRACE = 0.5
 
 
 class Client:
@@ -35,8 +43,16 @@ class Client:
         self.asks = False
         #: Whether the pool has closed its socket.
         self.gone = False
-        #: If so, when its workers are killed, on the monotonic clock.
+        #: If so, when its workers get the next signal, on the monotonic clock.
         self.deadline: float | None = None
+        self._signals = [_signal.SIGTERM, _signal.SIGKILL]
+
+    def end_stubborn(self, now: float) -> None:
+        """Send all workers that are left the next signal."""
+        number = self._signals.pop(0)
+        for pid in self.pids.values():
+            os.kill(pid, number)
+        self.deadline = now + TERM_GRACE if self._signals else None
 
     def part(self) -> None:
         """Let the pool know that all of its workers have ended."""

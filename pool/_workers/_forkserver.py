@@ -44,7 +44,7 @@ from pool._transport._sockets import socket_from
 from pool._workers import _tracking
 from pool._workers._boot import become_worker
 from pool._workers._carried import not_set_here
-from pool._workers._clients import Client
+from pool._workers._clients import EXIT_GRACE, TERM_GRACE, Client
 from pool._workers._heap import keep_freed
 from pool._workers._lifeline import Lifeline, tie
 from pool._workers._settings import apply_common
@@ -54,9 +54,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
-
-#: Seconds that workers get between SIGTERM and SIGKILL.
-TERM_GRACE = 0.5
 
 #: Signals that a service manager or a batch scheduler may send to all processes of a program at
 #: once. The forkserver blocks them: the program and each worker decide how to answer, and this
@@ -153,19 +150,17 @@ class ForkServer:
         self._reap()
         self._fork_some()
         if self.deadline is not None and monotonic() >= self.deadline:
-            self._kill_stubborn()
+            self._end_stubborn()
 
-    def _kill_stubborn(self) -> None:
-        """Kill the workers of vanished pools that have not ended in time."""
+    def _end_stubborn(self) -> None:
+        """End the workers of vanished pools that have not ended by themselves in time."""
         now = monotonic()
         self.deadline = None
-        for pid, (client, _) in self.children.items():
-            if client.deadline is None:
-                continue
-            if client.deadline <= now:
-                os.kill(pid, _signal.SIGKILL)
-            elif self.deadline is None or client.deadline < self.deadline:
-                self.deadline = client.deadline
+        for client in {client for client, _ in self.children.values()}:
+            if client.deadline is not None and client.deadline <= now:
+                client.end_stubborn(now)
+            if client.deadline is not None:
+                self.deadline = min(client.deadline, self.deadline or client.deadline)
 
     def _patience(self) -> int | None:
         """Return for how many milliseconds the next poll may sleep; None: without a limit."""
@@ -260,7 +255,10 @@ class ForkServer:
                 return
 
     def _drop(self, client: Client) -> None:
-        """End the workers of a pool that is gone."""
+        """See to it that the workers of a pool that is gone end.
+
+        They end by themselves if they are idle: their sockets are closed.
+        """
         fd = client.channel.fileno()
         self._poll.unregister(fd)
         del self.clients[fd]
@@ -271,12 +269,9 @@ class ForkServer:
         for owned in client.fds:
             if owned >= 0:
                 os.close(owned)
-        for pid in client.pids.values():
-            os.kill(pid, _signal.SIGTERM)
         if client.pids:
-            client.deadline = monotonic() + TERM_GRACE
-            if self.deadline is None:
-                self.deadline = client.deadline  # else it is earlier than this one
+            client.deadline = monotonic() + EXIT_GRACE
+            self.deadline = min(client.deadline, self.deadline or client.deadline)
         else:
             client.part()
 

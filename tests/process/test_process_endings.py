@@ -311,6 +311,30 @@ def test_workers_print_where_the_program_does(tmp_path: Path) -> None:
     assert run_program(source, tmp_path).succeeded() == "working 1\nworking 2\n"
 
 
+@pytest.mark.parametrize("method", ["", "fork", "spawn"])
+def test_idle_workers_of_a_terminated_pool_end_in_good_order(tmp_path: Path, method: str) -> None:
+    """What they have put into queues is there; with the standard it mostly is, too."""
+    source = f"""
+import os, time
+import pool as multiprocessing
+from multiprocessing import util
+
+def note():
+    time.sleep(0.02)  # longer than it takes to send a signal
+    with open("ended", "a") as file:
+        file.write("x")
+
+def start():
+    util.Finalize(None, note, exitpriority=10)
+
+with multiprocessing.get_context({method!r} or None).Pool(2, start) as p:
+    p.map(time.sleep, [0.2, 0.2], 1)  # both have started
+p.join()
+print(len(open("ended").read()))
+"""
+    assert run_program(source, tmp_path).succeeded() == "2\n"
+
+
 def test_no_file_is_left(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     source = """

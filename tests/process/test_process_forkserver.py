@@ -50,6 +50,7 @@ def test_a_pool_learns_of_its_end_though_others_have_its_socket(
         ours.shutdown(socket.SHUT_WR)
         server._step()
         for pid in list(server.children):
+            server._step()  # it has not ended by itself
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             server._reap()
         try:
