@@ -11,7 +11,12 @@ from __future__ import annotations
 import os
 import sys
 
+# Imported before the fork, what workers need with it: once for all pools of this kind.
+from pool._pickling._shared import keep_inherited
+from pool._transport._channel import Channel
 from pool._transport._descriptors import above_streams, pidfd_of_this
+from pool._workers._clients import Client
+from pool._workers._forkserver import ForkServer
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -88,11 +93,6 @@ def _serve(
     journal: int,
     owner: int,
 ) -> NoReturn:
-    from pool._pickling._shared import keep_inherited
-    from pool._transport._channel import Channel
-    from pool._workers._clients import Client
-    from pool._workers._forkserver import ForkServer
-
     # The thread that makes the pool has the shield closed. In tasks the program's signal handlers
     # work as in any fork of it.
     shield.abandon()

@@ -245,6 +245,22 @@ def test_a_worker_imports_nothing_for_its_first_array(tmp_path: Path) -> None:
     assert run("", body, tmp_path) == "set()\n"
 
 
+def test_workers_that_the_program_forks_import_nothing(tmp_path: Path) -> None:
+    """What makes a worker of a fork is loaded by the program, once for all of its pools."""
+    program = """
+import sys
+from pool import get_context
+
+def modules(_):
+    return set(sys.modules)
+
+if __name__ == "__main__":
+    with get_context("fork").Pool(1) as p:
+        print(p.map(modules, [0])[0] - set(sys.modules))
+    """
+    assert run_program(program, tmp_path).succeeded() == "set()\n"
+
+
 def test_only_what_is_installed_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     known = len(sys.modules)
