@@ -218,9 +218,11 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
         if home is not None:
             reduced = (attribute_of, home)
     if isinstance(reduced, str):
-        # It pickles as a name, which can be imported (`math.sqrt`, `numpy.sin`) unless the class
-        # travels by value: then the receiver has to make the object, once.
-        if importable(type(obj).__module__):
+        # It pickles as a name, which can be imported (`math.sqrt`, `numpy.sin`) unless the class or
+        # the name is the program's own (a function of its under a decorator of a package): then the
+        # receiver has to make the object, once.
+        kind = type(obj).__module__
+        if importable(kind) and importable(getattr(obj, "__module__", None) or kind):
             return reduced
         reduced = reduce_by_state(obj)
     function, arguments, *rest = reduced

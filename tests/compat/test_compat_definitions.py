@@ -66,6 +66,33 @@ PROGRAMS = {
             rows = p.map(make, [1, 2])
             print([json.tables[type(row)] for row in rows], list(p.imap(look, rows)))
         """,
+    "functions under a decorator of a package that pickles as the function's name": """
+        import os, sys
+        source = '''
+        import functools
+        class Memo:
+            def __init__(self, function):
+                functools.update_wrapper(self, function)
+                self.known = {}
+            def __call__(self, x):
+                if x not in self.known:
+                    self.known[x] = self.__wrapped__(x)
+                return self.known[x]
+            def __reduce__(self):
+                return self.__qualname__
+        '''
+        with open("memo.py", "w") as file:
+            print(source, file=file)
+        sys.path.insert(0, os.getcwd())
+        import memo
+        @memo.Memo
+        def double(x):
+            return 2 * x
+        def twice(x):
+            return double(double(x)), len(double.known)
+        with Pool(1) as p:
+            print(p.map(double, [1, 2]), p.map(twice, [1, 2]), p.apply(twice, (5,)))
+        """,
     "classes within classes": """
         import enum
         class Outer:
