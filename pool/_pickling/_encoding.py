@@ -168,8 +168,9 @@ def _dumps_late(obj: Any, up: bool, inherited: int | None, throughout: bool) -> 
             lambda pickler_class: encode_with(pickler_class, obj, up, inherited, throughout)
         )
     except REFUSALS as refusal:
-        if isinstance(refusal, RuntimeError | ValueError) and not any(
-            words in str(refusal) for words in _STANDARD_REFUSALS
+        if isinstance(refusal, RuntimeError | ValueError) and not (
+            isinstance(refusal, NotImplementedError)  # by a proxy, for one
+            or any(words in str(refusal) for words in _STANDARD_REFUSALS)
         ):
             raise  # not one of the standard's refusals, but an error of the object's own
         from ._culprit import explain

@@ -174,6 +174,15 @@ class RaisesValueError:
         raise ValueError("mine")
 
 
+class Proxy:
+    def __reduce__(self) -> Any:
+        raise NotImplementedError("object proxy must define __reduce__()")
+
+
+def test_what_says_that_it_does_not_implement_pickling_is_refused() -> None:
+    assert refusal(Analyzer(Proxy())).path == "Analyzer.model.handle"
+
+
 def test_errors_of_the_objects_own_are_not_disguised() -> None:
     with pytest.raises(ZeroDivisionError, match="mine"):
         dumps_to_worker([Raises()])
