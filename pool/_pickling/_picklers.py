@@ -72,6 +72,7 @@ _WATCHED = frozenset(
         "store",
         "tempfile",
         "threading",
+        "toolz.functoolz",
         "typing",
         "weakref",
     }

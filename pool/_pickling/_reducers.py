@@ -199,6 +199,15 @@ def _reduce_sentinel(pickler: BasePickler, sentinel: Any) -> Any:
     return getattr, (sys.modules["dataclasses"], _SENTINELS[type(sentinel).__name__])
 
 
+# ---------------------------------------------------------------- functions
+
+
+def _reduce_curried(pickler: BasePickler, curried: Any) -> Any:
+    """Reduce what toolz has curried with its function; toolz gives a name, which is its own."""
+    make, (kind, _, args, kwds, attributes, _) = curried.__reduce__()
+    return make, (kind, curried.func, args, kwds, attributes, False)
+
+
 # ---------------------------------------------------------------- queues, executors
 
 
@@ -462,6 +471,7 @@ _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("store", "ObjectRef"): _reduce_reference,
     ("ray", "ObjectRef"): _refuse_reference,
     ("tempfile", "_TemporaryFileWrapper"): _reduce_temporary_file,
+    ("toolz.functoolz", "curry"): _reduce_curried,
     ("weakref", "ReferenceType"): _reduce_weakref,
     ("weakref", "WeakKeyDictionary"): _reduce_weak_mapping,
     ("weakref", "WeakValueDictionary"): _reduce_weak_mapping,

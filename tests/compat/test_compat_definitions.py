@@ -93,6 +93,17 @@ PROGRAMS = {
         with Pool(1) as p:
             print(p.map(double, [1, 2]), p.map(twice, [1, 2]), p.apply(twice, (5,)))
         """,
+    "functions curried by toolz": """
+        from toolz import compose, curry
+        @curry
+        def add(a, b, c=0):
+            return a + b + c
+        def work(x):
+            return add(x)(1), add(c=5)(x, 1), type(add).__name__, add.__name__
+        with Pool(1) as p:
+            print(p.map(add(1), [1, 2]), p.map(compose(str, add(1, c=3)), [1]), p.map(work, [1]))
+            print(p.apply(add, (1, 2)), p.apply(add, (1,))(3))
+        """,
     "classes within classes": """
         import enum
         class Outer:
