@@ -179,6 +179,12 @@ class BasePickler:
             reduced = self.sharing.reduce(obj)
             if reduced is not NotImplemented:
                 return reduced
+        if type(kind.__new__) is FunctionType and _cannot_be_made(kind):
+            # Plain pickle would write it, and fail to read it.
+            raise _pickle.PicklingError(
+                f"cannot pickle {kind.__qualname__!r} object: its __new__ takes arguments, and "
+                "without __getnewargs__ nobody knows which"
+            )
         return NotImplemented
 
     # ------------------------------------------------------------ functions, classes
@@ -281,6 +287,25 @@ class BasePickler:
         if kind.__module__ != "__main__":
             _SPECIAL[kind] = reducer
         return reducer(self, obj)
+
+
+def _cannot_be_made(kind: Any) -> bool:
+    """Return whether instances are reduced as `object` does it, and `__new__` needs more than that.
+
+    Parameters
+    ----------
+    kind : type
+        Its ``__new__`` is written in Python.
+    """
+    new = kind.__new__
+    needed: int = new.__code__.co_argcount - len(new.__defaults__ or ())
+    return (
+        needed > 1
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and not hasattr(kind, "__getnewargs__")
+        and not hasattr(kind, "__getnewargs_ex__")
+    )
 
 
 def _registered(kind: type, obj: Any) -> Any:

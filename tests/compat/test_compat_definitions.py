@@ -93,6 +93,21 @@ PROGRAMS = {
         with Pool(1) as p:
             print(p.map(double, [1, 2]), p.map(twice, [1, 2]), p.apply(twice, (5,)))
         """,
+    "objects whose class cannot make them without arguments": """
+        class Template:
+            def __new__(cls, source):
+                made = object.__new__(cls)
+                made.source = source
+                return made
+        class Named(Template):
+            def __getnewargs__(self):
+                return (self.source,)
+        TEMPLATE, NAMED = Template("x"), Named("y")
+        def work(n):
+            return TEMPLATE.source * n, NAMED.source
+        with Pool(1) as p:
+            print(p.map(work, [2]), p.apply(work, (3,)), p.apply(len, ([Named("z")],)))
+        """,
     "functions curried by toolz": """
         from toolz import compose, curry
         @curry
