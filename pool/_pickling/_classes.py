@@ -47,8 +47,8 @@ _MADE_BY_ENUM = (
 
 
 #: Attributes by which packages mark classes that only they can make: SQLAlchemy those that are
-#: mapped to tables, and their bases; msgspec its structs.
-_ACCOUNTED_FOR = ("_sa_registry", "_sa_class_manager", "__struct_config__")
+#: mapped to tables, and their bases; msgspec its structs; PyYAML those that have tags.
+_ACCOUNTED_FOR = ("_sa_registry", "_sa_class_manager", "__struct_config__", "yaml_loader")
 
 
 class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # it ships no annotations
