@@ -140,6 +140,8 @@ class BasePickler:
     throughout = False
     deferred: list[Any] | None = None
     known_nobodys: dict[int, _Nobodys] | None = None
+    #: By class, instances that its module has, see `_constants`.
+    constants: dict[type, dict[int, str]] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
         """Decide how `obj` is pickled; pickle calls it for all but some built-in types."""
@@ -179,6 +181,14 @@ class BasePickler:
             reduced = self.sharing.reduce(obj)
             if reduced is not NotImplemented:
                 return reduced
+        if self.inline or self.throughout:
+            constants = self._constants_of(kind)
+            if id(obj) in constants:
+                from ._constants import reduce_constant
+
+                reduced = reduce_constant(obj, kind, constants[id(obj)])
+                if reduced is not NotImplemented:
+                    return reduced
         if type(kind.__new__) is FunctionType and _cannot_be_made(kind):
             # Plain pickle would write it, and fail to read it.
             raise _pickle.PicklingError(
@@ -186,6 +196,16 @@ class BasePickler:
                 "without __getnewargs__ nobody knows which"
             )
         return NotImplemented
+
+    def _constants_of(self, kind: type) -> dict[int, str]:
+        if self.constants is None:
+            self.constants = {}
+        found = self.constants.get(kind)
+        if found is None:
+            from ._constants import constants_of
+
+            found = self.constants[kind] = constants_of(kind)
+        return found
 
     # ------------------------------------------------------------ functions, classes
 
@@ -383,7 +403,14 @@ def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:
     return reduce_by_value(pickler, module)
 
 
+def _reduce_bare(pickler: BasePickler, obj: object) -> Any:
+    from ._constants import reduce_bare
+
+    return reduce_bare(obj)
+
+
 _SPECIAL[CellType] = reduce_cell
 _SPECIAL[LruType] = BasePickler.cached
 _SPECIAL[MethodType] = _reduce_method
 _SPECIAL[ModuleType] = _reduce_module
+_SPECIAL[object] = _reduce_bare

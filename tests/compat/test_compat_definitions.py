@@ -50,6 +50,40 @@ PROGRAMS = {
             return Limits.upper * x, Limits.__qualname__
         print(Pool(1).map(work, [1]))
         """,
+    "objects of a module that are compared by identity": """
+        module = [
+            "MISSING = object()",
+            "class Action:",
+            "    def __init__(self, name):",
+            "        self.name = name",
+            "shift, late = Action('shift'), Action('late')",
+            "class Parser:",
+            "    def __init__(self):",
+            "        self.default, self.action, self.other = MISSING, shift, Action('shift')",
+            "        self.late = late",
+            "    def look(self):",
+            "        shifts = self.action is shift, self.other is shift",
+            "        return self.default is MISSING, shifts, self.late.name",
+        ]
+        with open("grammar.py", "w") as file:
+            file.write("\\n".join(module))
+        import grammar
+        parser = grammar.Parser()
+        made = [parser, {"again": (parser.action, parser.default)}]
+        def work(x):
+            action, default = made[1]["again"]
+            return parser.look(), action is parser.action, default is grammar.MISSING
+        def look(x):
+            return parser.look(), parser.action.name
+        def change(action):
+            action.name = "changed"
+        print(Pool(1).map(work, [1]))
+        grammar.late.name = "changed"
+        print(Pool(1).map(look, [1]))
+        with Pool(1) as p:
+            p.map(change, [grammar.shift])  # an argument is a copy
+            print(p.map(look, [1]))
+        """,
     "classes of which a package keeps account, as SQLAlchemy does of those with tables": """
         import json
         class Row:
