@@ -494,4 +494,4 @@ def _in_worker() -> bool:
     """
     import sys
 
-    return "pool._workers._boot" in sys.modules
+    return getattr(sys.modules.get("pool._workers._boot"), "serves", False)

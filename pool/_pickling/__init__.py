@@ -15,7 +15,8 @@ module in common (`_namespaces`). A message is a plain pickle, whatever it needs
 * What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals
   it uses), `_needs` (what follows from that).
 * Definitions that precede a message: `_preludes`, with `_named`, `_homes` and `_constants` so that
-  one object stays one; `_kept`, `_notes` and `_versions` say for how long a pickle can be used again.
+  one object stays one; `_kept`, `_notes` and `_versions` say for how long a pickle can be used
+  again.
 * Globals that a worker asks for: `_lookups`. What cannot be sent, and where it is: `_culprit`.
 
 This module offers what every message needs; the rest is imported from its module, where it is

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
+#: Whether this process is a worker, or forks workers and nothing else.
+serves = False
+
 #: Whether forked workers run what they have registered with `atexit`, see `_farewell`.
 FORKS_EXIT = sys.version_info >= (3, 13)
 

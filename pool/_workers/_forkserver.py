@@ -41,8 +41,7 @@ from time import monotonic
 from pool._transport._channel import BUFFER_NBYTES, Channel, DescriptorsLost
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, PIDS, SIGNAL, UP
 from pool._transport._sockets import socket_from
-from pool._workers import _tracking
-from pool._workers._boot import become_worker
+from pool._workers import _boot, _tracking
 from pool._workers._carried import not_set_here
 from pool._workers._clients import EXIT_GRACE, TERM_GRACE, Client
 from pool._workers._heap import keep_freed
@@ -397,7 +396,7 @@ class ForkServer:
                 worker_id, slot, fd, client.fds, client.settings, client.payload,
                 self.lifeline.held, tracked, self._seed,
             )  # fmt: skip
-        become_worker(
+        _boot.become_worker(
             worker_id, slot, fd, client.fds, client.settings, client.prefix, client.payload,
             self._buffer,
         )  # fmt: skip
@@ -427,6 +426,7 @@ def main(fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = 
         Packages not to import. A package whose import starts a thread that a fork does not end
         makes this process unfit for forking: then it executes itself again, without that package.
     """
+    _boot.serves = True
     control, owner, life, more, tracked = fds
     tied = tie(life)
     _tracking.adopt(tracked)

@@ -15,6 +15,7 @@ import sys
 from pool._pickling._shared import keep_inherited
 from pool._transport._channel import Channel
 from pool._transport._descriptors import above_streams, pidfd_of_this
+from pool._workers import _boot
 from pool._workers._clients import Client
 from pool._workers._forkserver import ForkServer
 from store._interrupts import shield
@@ -93,6 +94,7 @@ def _serve(
     journal: int,
     owner: int,
 ) -> NoReturn:
+    _boot.serves = True
     # The thread that makes the pool has the shield closed. In tasks the program's signal handlers
     # work as in any fork of it.
     shield.abandon()

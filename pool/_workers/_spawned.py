@@ -67,11 +67,12 @@ def exec_worker(
 
 def main(file: int, lifeline: int, tracked: int) -> NoReturn:
     """Become the worker described in the anonymous file `file`."""
-    from pool._workers._boot import become_worker
+    from pool._workers import _boot
     from pool._workers._heap import keep_freed
     from pool._workers._lifeline import tie
     from pool._workers._tracking import adopt
 
+    _boot.serves = True
     if tracked >= 0:
         os.set_inheritable(tracked, False)
         adopt(tracked)
@@ -89,4 +90,4 @@ def main(file: int, lifeline: int, tracked: int) -> NoReturn:
         data, buffers = payload
         payload = data, [bytearray(buffer) for buffer in buffers]
     keep_freed()
-    become_worker(worker_id, slot, fd, fds, settings, "Spawn", payload)
+    _boot.become_worker(worker_id, slot, fd, fds, settings, "Spawn", payload)
