@@ -95,6 +95,7 @@ def start_imap(
         return kind(pool, flow, chunksize)
     source = _source_of(iterable, chunksize, mode, flow, label, 2 * pool._processes)
     source.engine = engine
+    source.captured = function.captured
     flow.source = source
     flow.open = source.open
     iterator = kind(pool, flow, chunksize)
@@ -141,7 +142,7 @@ def _sendable(
     """
     engine = pool._engine
     try:
-        payload = dumps_function(func, engine.asks)
+        payload = dumps_function(func, engine.asks, mapped=True)
         needed = max(payload.inherits, _needed_by_first(iterable, engine.asks))
         engine = pool._engines.sharing(engine, needed)
         return engine, engine.function(payload), func

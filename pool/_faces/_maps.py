@@ -94,6 +94,7 @@ def start_map(
         )
     else:
         source = Items(items, chunksize, label.item)
+        source.captured = function.captured
         result._job_id = engine.submit(
             function, mode | caught, source, result, label, *limits, awaited
         )
@@ -149,7 +150,7 @@ def _sendable(
     """
     engine = pool._engine
     try:
-        payload = dumps_function(func, engine.asks)
+        payload = dumps_function(func, engine.asks, mapped=True)
         needed = max(payload.inherits, needed_by_first(items, engine.asks))
         engine = pool._engines.sharing(engine, needed)
         function = engine.function(payload)

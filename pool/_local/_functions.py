@@ -74,7 +74,7 @@ class FunctionTable:
             # Copied now, once for all workers, which so do not see what the caller does to its
             # arrays later.
             blobs = stored(blobs)
-        function = Function(next(_function_ids), blobs, payload.stateless, shared)
+        function = Function(next(_function_ids), blobs, payload.stateless, shared, payload.captured)
         if shared:
             self._live.add(function.function_id)
             self._shared[data] = function

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import _pickle
 
-from pool._pickling import ATOMS, dumps_to_worker
+from pool._pickling import ATOMS, Together, dumps_to_worker
 from pool._transport._messages import CAUGHT, EACH, INLINE, PACKED, RANGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Protocol
+
+    from pool._pickling import Captured
 
     class Sink(Protocol):
         """What receives the outcomes of a job: a result handle."""
@@ -49,15 +51,25 @@ class Function:
         Whether a call cannot change what the next one sees, so that workers unpickle it once only.
     shared : bool
         Whether several jobs use it: it is dropped when it was not used for long, not with its job.
+    captured : Captured, optional
+        What it holds, if that may be among its items, too.
     """
 
-    __slots__ = ("blobs", "function_id", "shared", "stateless", "uses")
+    __slots__ = ("blobs", "captured", "function_id", "shared", "stateless", "uses")
 
-    def __init__(self, function_id: int, blobs: list[Any], stateless: bool, shared: bool) -> None:
+    def __init__(
+        self,
+        function_id: int,
+        blobs: list[Any],
+        stateless: bool,
+        shared: bool,
+        captured: Captured | None = None,
+    ) -> None:
         self.function_id = function_id
         self.blobs = blobs
         self.stateless = stateless
         self.shared = shared
+        self.captured = captured
         #: How many jobs that are not over use it. Threads count without a lock, so the number may
         #: be wrong; it only decides which functions workers keep, and how long.
         self.uses = 0
@@ -129,15 +141,18 @@ class Source:
         Items in each chunk but the last.
     inherited : int
         What the workers have inherited, see `LocalEngine`.
+    captured : Captured or None
+        What the function holds, if that may be among the items, too.
     """
 
-    __slots__ = ("chunks", "chunksize", "final", "inherited")
+    __slots__ = ("captured", "chunks", "chunksize", "final", "inherited")
 
     def __init__(self, chunks: int, final: bool, chunksize: int) -> None:
         self.chunks = chunks
         self.final = final
         self.chunksize = chunksize
         self.inherited = 0
+        self.captured: Captured | None = None
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
         """Append the payloads of chunks start..stop to `blobs`.
@@ -223,7 +238,11 @@ class Items(Source):
         return append_each(
             (
                 encode_chunk(
-                    items[at : at + size], start * size + at, self._describe, self.inherited
+                    items[at : at + size],
+                    start * size + at,
+                    self._describe,
+                    self.inherited,
+                    self.captured,
                 )
                 for at in range(0, (stop - start) * size, size)
             ),
@@ -241,7 +260,11 @@ def append_each(payloads: Iterable[list[Any]], blobs: list[Any]) -> tuple[int, A
 
 
 def encode_chunk(
-    items: Sequence[Any], first: int, describe: Callable[[int], str], inherited: int = 0
+    items: Sequence[Any],
+    first: int,
+    describe: Callable[[int], str],
+    inherited: int = 0,
+    captured: Captured | None = None,
 ) -> list[Any]:
     """Pickle one chunk; what cannot be pickled becomes the failure of that chunk alone.
 
@@ -251,7 +274,10 @@ def encode_chunk(
         A payload: pickle bytes and buffers.
     """
     try:
-        encoded = dumps_to_worker(items, inherited)
+        met: dict[int, Any] | None = None if captured is None else {}
+        encoded = dumps_to_worker(items, inherited, met=met)
+        if captured is not None and met and captured.meets(items, met):
+            encoded = dumps_to_worker(Together(captured.function, items), inherited)
     except BaseException as error:
         where = first
         if len(items) > 1:

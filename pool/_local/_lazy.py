@@ -243,7 +243,8 @@ class Fed(Growing, Source):
                     break
                 first = self._read * self.chunksize
                 # Copied: the iterator may fill the same buffer anew for the next item.
-                chunk = detached(encode_chunk(items, first, self._describe, self.inherited))
+                payload = encode_chunk(items, first, self._describe, self.inherited, self.captured)
+                chunk = detached(payload)
                 del items
                 self._nbytes_read += sum(map(len, chunk))
                 self._blobs[self._read] = chunk

@@ -132,7 +132,8 @@ class NestedEngine:
     def function(self, payload: Any) -> Function:
         """Wrap a pickled function; it is sent with each job."""
         blobs = [payload.encoded.data, *payload.encoded.buffers]
-        return Function(next(self._function_ids), blobs, payload.stateless, False)
+        function_id = next(self._function_ids)
+        return Function(function_id, blobs, payload.stateless, False, payload.captured)
 
     def submit(
         self,

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from store._codec import Encoded
 
+from ._captured import Captured, Together
 from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads, with_names
 from ._kept import drop_large
 from ._namespaces import install_main, look_up_with, main_facts
@@ -44,8 +45,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ATOMS",
     "CannotSend",
+    "Captured",
     "Encoded",
     "FunctionPayload",
+    "Together",
     "drop_large",
     "dumps_exception",
     "dumps_function",

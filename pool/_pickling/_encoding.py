@@ -84,7 +84,12 @@ class CannotSend(_pickle.PicklingError, TypeError):
         return error
 
 
-def dumps_to_worker(obj: object, inherited: int | None = None, throughout: bool = False) -> Encoded:
+def dumps_to_worker(
+    obj: object,
+    inherited: int | None = None,
+    throughout: bool = False,
+    met: dict[int, Any] | None = None,
+) -> Encoded:
     """Pickle `obj` for a worker.
 
     Parameters
@@ -95,6 +100,8 @@ def dumps_to_worker(obj: object, inherited: int | None = None, throughout: bool 
         is below this. By default they are copied.
     throughout : bool
         Whether memory of `obj` itself is shared too; then all by inheritance, none by its name.
+    met : dict, optional
+        Filled with the objects that were met, by id: ``(place in the pickle, object)``.
 
     Returns
     -------
@@ -105,7 +112,7 @@ def dumps_to_worker(obj: object, inherited: int | None = None, throughout: bool 
     CannotSend
         If it cannot be pickled. Errors of the object's own reach the caller unchanged.
     """
-    return _dumps(obj, False, inherited, throughout)
+    return _dumps(obj, False, inherited, throughout, met)
 
 
 def dumps_to_parent(obj: object) -> Encoded:
@@ -147,7 +154,13 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     return _pickle.loads(data)
 
 
-def _dumps(obj: Any, up: bool, inherited: int | None = None, throughout: bool = False) -> Encoded:
+def _dumps(
+    obj: Any,
+    up: bool,
+    inherited: int | None = None,
+    throughout: bool = False,
+    met: dict[int, Any] | None = None,
+) -> Encoded:
     kind = type(obj)
     if kind in ATOMS or (
         (kind is tuple or kind is list) and len(obj) <= _SHORT and ATOMS.issuperset(map(type, obj))
@@ -156,16 +169,20 @@ def _dumps(obj: Any, up: bool, inherited: int | None = None, throughout: bool = 
         if len(data) < OUT_OF_BAND_MIN:
             return Encoded(data, [])
     try:
-        return encode_with(FastPickler, obj, up, inherited, throughout)
+        return encode_with(FastPickler, obj, up, inherited, throughout, met=met)
     except REFUSALS:
-        return _dumps_late(obj, up, inherited, throughout)
+        return _dumps_late(obj, up, inherited, throughout, met)
 
 
-def _dumps_late(obj: Any, up: bool, inherited: int | None, throughout: bool) -> Encoded:
+def _dumps_late(
+    obj: Any, up: bool, inherited: int | None, throughout: bool, met: dict[int, Any] | None
+) -> Encoded:
     """Pickle an object that `FastPickler` could not, or raise an error that names the culprit."""
     try:
         return attempt_late(
-            lambda pickler_class: encode_with(pickler_class, obj, up, inherited, throughout)
+            lambda pickler_class: encode_with(
+                pickler_class, obj, up, inherited, throughout, met=met
+            )
         )
     except REFUSALS as refusal:
         if isinstance(refusal, RuntimeError | ValueError) and not (
@@ -185,6 +202,7 @@ def encode_with(
     inherited: int | None = None,
     throughout: bool = False,
     named: NamedValues | None = None,
+    met: dict[int, Any] | None = None,
 ) -> Encoded:
     """Pickle `obj`, preceded by what it needs; objects in `named` arrive under their names."""
     file = BytesIO()
@@ -202,6 +220,8 @@ def encode_with(
         sharing = pickler.sharing = Sharing(inherited, named=not throughout)
         pickler.throughout = throughout
     dump(pickler, file, obj)
+    if met is not None:
+        met.update(pickler.memo.copy())
     data = file.getvalue()
     if named is not None and named.met:
         data = loading(data, len(buffers))

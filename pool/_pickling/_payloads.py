@@ -6,6 +6,7 @@ import functools
 from _weakref import ref
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
+from ._captured import Captured
 from ._encoding import ATOMS, CannotSend, dumps_to_worker
 from ._functions import token_of
 from ._kept import Kept
@@ -37,14 +38,17 @@ class FunctionPayload:
         counts its calls, a closure with variables.
     inherits : int
         Workers must have inherited all shared memory with lower numbers (see `_shared`).
+    captured : Captured or None
+        What it holds, if that may be among its arguments, too.
     companions : object
         For the caller of `dumps_function`, which may keep something with the pickle.
     """
 
-    __slots__ = ("__weakref__", "companions", "encoded", "inherits", "stateless")
+    __slots__ = ("__weakref__", "captured", "companions", "encoded", "inherits", "stateless")
 
     def __init__(self, encoded: Encoded, stateless: bool) -> None:
         self.encoded = encoded
+        self.captured: Captured | None = None
         self.companions: Any = ()
         self.inherits = inherits(encoded)
         self.stateless = stateless
@@ -104,7 +108,9 @@ def kept_payload(func: Callable[..., Any], inherited: int | None = None) -> Func
     return None
 
 
-def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> FunctionPayload:
+def dumps_function(
+    func: Callable[..., Any], inherited: int | None = None, mapped: bool = False
+) -> FunctionPayload:
     """Pickle a function for workers.
 
     Parameters
@@ -112,6 +118,8 @@ def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> Fu
     func : callable
     inherited : int, optional
         As for `dumps_to_worker`.
+    mapped : bool
+        Whether it is sent apart from its arguments, so that what both hold has to be known.
 
     Returns
     -------
@@ -126,7 +134,9 @@ def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> Fu
     if kept is not None:
         return kept
     try:
-        payload = FunctionPayload(dumps_to_worker(func, inherited), is_stateless(func))
+        stateless = is_stateless(func)
+        met: dict[int, Any] | None = {} if mapped and not stateless else None
+        payload = FunctionPayload(dumps_to_worker(func, inherited, met=met), stateless)
     except CannotSend as error:
         name = getattr(func, "__qualname__", type(func).__qualname__)
         raise error.about(f"function {name!r}") from error.__cause__
@@ -136,6 +146,8 @@ def dumps_function(func: Callable[..., Any], inherited: int | None = None) -> Fu
             _records.put(id(func), _Record(func, payload, notes))
         except TypeError:
             return payload  # not weakly referable: pickled each time
+    elif met:
+        payload.captured = Captured(func, met)
     return payload
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from pool._pickling import loads
+from pool._pickling import Together, loads
 from pool._transport._messages import INLINE, MAP, STAR
 from pool._workers._payloads import taken
 
@@ -76,6 +76,17 @@ class Functions:
             (args,) = with_values([args], STAR)
             kwargs = dict(zip(kwargs, with_values(kwargs.values(), MAP), strict=True))
         return function(*args, **kwargs)
+
+    def with_items(self, function_id: int, mode: int, items: Any) -> tuple[Function, Any]:
+        """Return the function for a chunk of a map, and the items, which may be in a payload."""
+        function = None
+        if items.__class__ is tuple:
+            items = loads(*items)
+            if items.__class__ is Together:
+                function, items = items.function, items.items
+            if "store._refs" in sys.modules:
+                items = with_values(items, mode)
+        return self.get(function_id) if function is None else function, items
 
     def get(self, function_id: int) -> Function:
         """Return the function for one task."""

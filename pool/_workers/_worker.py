@@ -49,7 +49,7 @@ from pool._transport._messages import (
 )
 from pool._transport._watch import Watch
 from pool._workers._carried import Undisturbed
-from pool._workers._functions import Functions, with_values
+from pool._workers._functions import Functions
 from pool._workers._outcomes import encode, end_fork, flush_streams
 from pool._workers._parts import PART, values_of
 from pool._workers._payloads import blobs_of, chunks_of
@@ -466,11 +466,7 @@ class Worker:
             if mode == CALL:
                 value = self.functions.call(function_id, items)
             else:
-                if items.__class__ is tuple:
-                    items = loads(*items)
-                    if "store._refs" in sys.modules:
-                        items = with_values(items, mode)
-                function = self.functions.get(function_id)
+                function, items = self.functions.with_items(function_id, mode, items)
                 left = iter(items)
                 if alone and size > PART:
                     value = values_of(function, left, mode == STAR, partial(self._part, alone))

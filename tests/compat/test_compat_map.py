@@ -266,6 +266,58 @@ def test_default_chunksize_is_a_quarter_of_a_share(
     assert make_pool(processes).map(append_length, [shared] * length) == expected
 
 
+class Body:
+    """A part of a world, which it knows."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self.world: World | None = None
+
+
+class World:
+    """Has parts that are told apart by what they are, and methods that are mapped over them."""
+
+    def __init__(self) -> None:
+        self.bodies = [Body(place) for place in range(5)]
+        self.lists = [[0] for _ in range(5)]
+        self.seen = 0
+        for body in self.bodies:
+            body.world = self
+
+    def others(self, body: Body) -> list[int]:
+        return [other.place for other in self.bodies if other is not body]
+
+    def pair(self, one: Body, other: Body) -> tuple[int, int]:
+        return self.bodies.index(one), self.bodies.index(other)
+
+    def look(self, body: Any) -> tuple[bool, int]:
+        self.seen += 1
+        return body.world is self, body.world.seen
+
+
+def which(lists: list[list[int]], item: list[int]) -> list[int]:
+    return [number for number, other in enumerate(lists) if other is item]
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 7])
+@pytest.mark.parametrize("method", MAPS)
+def test_items_are_the_parts_of_the_function_that_they_are(
+    make_pool: Callable[..., Any], method: str, chunksize: int
+) -> None:
+    pool, world = make_pool(2), World()
+    bodies = world.bodies
+    others = [[place for place in range(5) if place != body.place] for body in bodies]
+    assert run_map(pool, method, world.others, bodies, chunksize) == others
+    assert run_map(pool, method, world.others, iter(bodies), chunksize) == others
+    pairs = list(itertools.permutations(bodies, 2))
+    assert pool.starmap(world.pair, pairs, chunksize) == list(itertools.permutations(range(5), 2))
+    seen = [(True, number % chunksize + 1) for number in range(5)]
+    assert run_map(pool, method, world.look, bodies, chunksize) == seen
+    found = run_map(pool, method, functools.partial(which, world.lists), world.lists, chunksize)
+    assert found == [[number] for number in range(5)]
+    assert world.seen == 0
+
+
 def test_results_of_a_chunk_share_what_they_share(make_pool: Callable[..., Any]) -> None:
     shared = [1]
     results = make_pool(2).map(identity, [shared] * 4, 2)

@@ -191,6 +191,16 @@ class Scorer:
         return float(self.weights[item])
 
 
+class Framed:
+    """An object with a frame, whose method is mapped."""
+
+    def __init__(self, frame: Any) -> None:
+        self.frame = frame
+
+    def rows(self, part: Any) -> int:
+        return len(self.frame) // len(part)
+
+
 def anonymous_nbytes(*arrays: Any) -> int:
     """Read all of the arguments; return the bytes of memory that are this process's own."""
     for array in arrays:

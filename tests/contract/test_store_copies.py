@@ -95,6 +95,14 @@ def test_a_method_is_copied_once_for_a_thousand_items(pool: Any) -> None:
     assert copied(lambda: pool.map(scorer.weight, range(1000), 1)) == NBYTES
 
 
+def test_a_method_is_copied_once_for_parts_of_its_frame(pool: Any) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": np.ones(COUNT), "kind": pd.Categorical(["x"] * COUNT)})
+    parts = [frame.iloc[number : number + 3] for number in range(12)]
+    once = frame["a"].nbytes + frame["kind"].cat.codes.nbytes
+    assert copied(lambda: pool.map(tasks.Framed(frame).rows, parts, 1)) == once
+
+
 def test_get_copies_nothing(shared: str) -> None:
     ref = store.put(np.ones(COUNT))
     own = tasks.anonymous_nbytes()
