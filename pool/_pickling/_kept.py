@@ -11,10 +11,12 @@ Small ones stay until they are pushed out by others.
 from __future__ import annotations
 
 import gc
+import sys
 
 from store._codec import OUT_OF_BAND_MIN
 
-from ._namespaces import let_go_of_values
+from ._namespaces import let_go_of_values, versions_of
+from ._origins import canonical
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +104,23 @@ class Kept:
 
 _tables: list[Kept] = []
 
+#: Whether values of names are kept that were not even sent.
+_inherited = False
+
+
+def observe_inherited(name: str) -> None:
+    """Note the values that the names of a module have, just before the fork of a pool.
+
+    Workers inherit these values, and are to get others as soon as a name is bound anew.
+    """
+    global _inherited
+    names = vars(sys.modules[name])
+    versions = versions_of(canonical(name))
+    for each in list(names):
+        versions.observe(names, each)
+    _inherited = True
+    _listen()
+
 
 def sweep() -> None:
     """Drop large pickles that are no longer current, and values that have lost their names."""
@@ -117,6 +136,8 @@ def _sweep() -> None:
 
 def drop_large() -> None:
     """Drop all large pickles: no pool is left that might use them again."""
+    global _inherited
+    _inherited = False
     for table in _tables:
         table.drop_large()
     sweep()
@@ -134,12 +155,12 @@ def clear() -> None:
 
 
 def _listen() -> None:
-    """Have the garbage collector call `_collected` as long as a large pickle is kept.
+    """Have the garbage collector call `_collected` as long as anything large may be kept.
 
     Nothing tells this module when a name is bound anew, but at a collection memory is being
     looked for. While nothing large is kept, collections cost nothing.
     """
-    wanted = any(table.holds_large for table in _tables)
+    wanted = _inherited or any(table.holds_large for table in _tables)
     if wanted != (_collected in gc.callbacks):
         try:
             (gc.callbacks.append if wanted else gc.callbacks.remove)(_collected)

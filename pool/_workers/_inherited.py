@@ -77,10 +77,12 @@ def fork_template(
 def _introduce_modules() -> None:
     """See to it that workers know what they inherit of modules that they could not import."""
     from pool._pickling._identity import introduce_all
+    from pool._pickling._kept import observe_inherited
     from pool._pickling._origins import modules_by_value
 
-    for name in modules_by_value():
+    for name in ("__main__", *modules_by_value()):
         try:
+            observe_inherited(name)
             introduce_all(name)
         except Exception:
             continue  # odd objects in it: at worst something gets a twin

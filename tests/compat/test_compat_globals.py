@@ -204,3 +204,23 @@ def program(binding: str) -> str:
 def test_what_is_bound_at_the_top(library: str, method: str, what: str, tmp_path: Path) -> None:
     source = HEAD.format(library=library, method=method) + program(BINDINGS[what])
     assert run_program(source, tmp_path).succeeded() == "True 0\n"
+
+
+def test_globals_that_are_bound_anew_after_the_fork_of_a_pool(tmp_path: Path) -> None:
+    program = """
+    import pool
+
+    items = ["old"]
+    kept = 1
+    def keep():
+        global kept
+        kept = 2
+    with pool.get_context("fork").Pool(1, keep) as p:
+        items = ["new"]
+        print(p.map(lambda i: items[i], [0]), p.map(lambda i: kept, [0]))
+        items = ["newer"]
+        print(p.map(lambda i: items[i], [0]))
+    """
+    assert run_program(textwrap.dedent(program), tmp_path).succeeded() == (
+        "['new'] [2]\n['newer']\n"
+    )
