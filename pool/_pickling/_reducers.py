@@ -10,6 +10,7 @@ import _pickle
 import sys
 
 from ._functions import reduce_to_name
+from ._slots import native_base
 from ._typing import (
     reduce_new_type,
     reduce_type_alias,
@@ -64,7 +65,10 @@ def _is_genuine(kind: type) -> bool:
 
 
 def _reduce_singleton(pickler: BasePickler, obj: Any) -> Any:
-    """Reduce an object of the main module that may pickle as a name."""
+    """Reduce an object of the main module that may pickle as a name or as a call of its class."""
+    if pickler.inline and _is_held_by_class(obj):
+        # The call would look for this very object in the class, which does not have it yet.
+        return object.__new__, (type(obj),), obj.__getstate__()
     reduced = obj.__reduce_ex__(5)
     if not isinstance(reduced, str):
         return reduced
@@ -73,6 +77,13 @@ def _reduce_singleton(pickler: BasePickler, obj: Any) -> Any:
 
         return reduce_by_state(obj)  # in a prelude, which defines the name
     return reduce_to_name(pickler, "__main__", reduced) or reduced
+
+
+def _is_held_by_class(obj: Any) -> bool:
+    kind: Any = type(obj)
+    if native_base(kind) is not object or kind.__reduce_ex__ is not object.__reduce_ex__:
+        return False  # there is more to it than its attributes, or it is a member of an Enum
+    return any(value is obj for value in vars(kind).values())
 
 
 # ---------------------------------------------------------------- threading

@@ -318,6 +318,39 @@ def test_singletons_that_pickle_as_a_name(tmp_path: Path) -> None:
     )
 
 
+def test_singletons_that_pickle_as_a_call_of_their_class(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Registry:
+            only = None
+            def __new__(cls):
+                if cls.only is None:
+                    cls.only = super().__new__(cls)
+                return cls.only
+            def __reduce__(self): return Registry, ()
+        registry = Registry()
+        registry.size = 5
+        class Settings:
+            _only = None
+            __slots__ = ("size",)
+            @classmethod
+            def get(cls):
+                if cls._only is None:
+                    cls._only = cls()
+                return cls._only
+            def __reduce__(self): return Settings.get, ()
+        Settings.get().size = 6
+        assert w(lambda: (registry is Registry(), Registry().size)) == (True, 5)
+        assert w(lambda: Settings.get().size) == 6
+        assert w(lambda: [registry, Settings.get()]) == [registry, Settings.get()]
+        registry = Registry.only = object.__new__(Registry)
+        registry.size = 7
+        assert w(lambda: (registry is Registry(), registry.size)) == (True, 7)
+        """,
+        tmp_path,
+    )
+
+
 FORKED = """
 import os, pickle, sys
 from picklingpeer import send, receive, portable
