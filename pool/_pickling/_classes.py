@@ -78,9 +78,14 @@ class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # i
 
         reducer = find_late(obj, kind)
         reduced = super().reduce_other(obj, kind) if reducer is None else reducer(self, obj)
-        if reduced is NotImplemented and self.inline and type(kind.__new__) is FunctionType:
+        if reduced is not NotImplemented or not self.inline:
+            return reduced
+        if type(kind.__new__) is FunctionType:
             return _reduce_instance(obj, kind)
-        return reduced
+        # For an object with a name, which is not left to cloudpickle itself. A memoryview would
+        # become bytes.
+        own = None if kind is memoryview else self.dispatch_table.get(kind)
+        return NotImplemented if own is None else own(obj)
 
     def reduce_class(self, kind: Any) -> Any:
         """Reduce a class; cloudpickle reduces those that only claim to be of `builtins`."""

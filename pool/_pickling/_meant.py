@@ -161,7 +161,7 @@ def _is_small(value: Any) -> bool:
             continue
         seen.add(id(obj))
         kind = type(obj)
-        if stands_for_other(obj):
+        if stands_for_other(obj) or kind is memoryview:
             return False
         if kind.__module__ == "builtins":
             nbytes += sys.getsizeof(obj)

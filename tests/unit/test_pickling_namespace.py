@@ -518,6 +518,23 @@ def test_names_that_are_found_as_they_are_when_the_function_is_called(tmp_path: 
     )
 
 
+def test_views_do_not_keep_other_globals_from_coming_along(tmp_path: Path) -> None:
+    run_main(
+        """
+        import types
+        limit = 5
+        levels = types.MappingProxyType({"low": 1})
+        names = {"a": 1}.keys()
+        view = memoryview(b"abc")
+        def find(name): return globals().get(name)
+        assert w(find, "limit") == 5
+        assert w(lambda: levels["low"]) == 1 and w(lambda: [*names]) == ["a"]
+        assert w(find, "view") is None
+        """,
+        tmp_path,
+    )
+
+
 def test_what_only_comes_along_is_small_and_can_be_sent(tmp_path: Path) -> None:
     run_main(
         """
