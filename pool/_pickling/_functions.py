@@ -12,6 +12,7 @@ import marshal
 import sys
 from types import CellType, FunctionType, ModuleType
 
+from ._homes import is_stateless
 from ._identity import (
     adopt,
     attributes,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._identity import Entry
+    from ._origins import Scope
     from ._picklers import BasePickler
 
 #: Attributes of a function that are sent. None, the value of most, is sent only if a new function
@@ -99,12 +101,18 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
         else:
             pickler.require_module(scope.name)
     cells = func.__closure__ or ()
-    contents = [(cell, captured(pickler, cell.cell_contents)) for cell in pickler.unfilled(cells)]
+    captives = [(cell, cell.cell_contents) for cell in pickler.unfilled(cells)]
+    known: dict[int, _Sentinel] = {}
+    if scope is not None and not pickler.inline:
+        known = _sentinels(func, [value for _, value in captives], scope, names)
+    contents = [(cell, captured(pickler, known.get(id(value), value))) for cell, value in captives]
     if pickler.notes is not None:
         pickler.notes.add_function(func)
     modules = _modules_in(func.__globals__[name] for name in names)
     modules += _modules_in(value for _, value in contents)
     versions, state = _state(pickler, func, entry)
+    if known:
+        _put_names(state, known)
     token = None if entry is None else entry.token
     data = marshal.dumps(code)
     return (
@@ -115,6 +123,56 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
         None,
         fill_function,
     )
+
+
+class _Sentinel:
+    """Stands for a global that is there to be compared with: the receiver's own is taken."""
+
+    __slots__ = ("_reduced",)
+
+    def __init__(self, scope: Scope, name: str) -> None:
+        self._reduced = resolve_name, (scope, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
+
+
+def _sentinels(
+    func: FunctionType, captives: list[Any], scope: Scope, names: list[str]
+) -> dict[int, _Sentinel]:
+    """Return what stands for those defaults and captives that `func` may compare, by ``id``.
+
+    ``def work(x, given=MISSING)`` within another function says ``given is MISSING``.
+    """
+    defaults = (*(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).values())
+    held = {id(value) for value in (*defaults, *captives)}
+    found = {}
+    for name in names:
+        value = func.__globals__[name]
+        if id(value) in held and _is_sentinel(value):
+            found[id(value)] = _Sentinel(scope, name)
+    return found
+
+
+def _is_sentinel(value: Any) -> bool:
+    kind: Any = type(value)
+    if value is None or kind.__reduce_ex__ is not object.__reduce_ex__:
+        return False  # an array would copy its data
+    try:
+        return is_stateless(value.__reduce_ex__(5))
+    except Exception:  # a module, a function, or what cannot be pickled anyway
+        return False
+
+
+def _put_names(state: dict[str, Any], known: dict[int, _Sentinel]) -> None:
+    values = state.get("__defaults__")
+    if values:
+        state["__defaults__"] = tuple(known.get(id(value), value) for value in values)
+    values = state.get("__kwdefaults__")
+    if values:
+        state["__kwdefaults__"] = {
+            name: known.get(id(value), value) for name, value in values.items()
+        }
 
 
 def names_needed(func: FunctionType, meant: bool) -> Iterable[str]:

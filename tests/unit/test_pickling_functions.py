@@ -326,3 +326,23 @@ def test_functions_come_back(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_functions_within_functions_compare_with_sentinels(tmp_path: Path) -> None:
+    run_main(
+        """
+        MISSING = object()
+        class Unset: pass
+        UNSET = Unset()
+        nothing = None
+        def make(captured):
+            def within(given=MISSING, *, other=UNSET, none=None):
+                return given is MISSING, other is UNSET, captured is MISSING, none is nothing
+            return within
+        assert w(make(MISSING)) == (True,) * 4
+        assert w(lambda: make(MISSING)())  == (True,) * 4
+        assert w(lambda: make(MISSING))() == (True,) * 4
+        assert w(make(MISSING), 1) == (False, True, True, True)
+        """,
+        tmp_path,
+    )
