@@ -9,9 +9,9 @@ Both sides know functions and classes by the same tokens (`_identity`) and have 
 module in common (`_namespaces`). A message is a plain pickle, whatever it needs.
 
 * To and from bytes: `_encoding`; `_payloads` for functions, which are pickled once for many
-  calls, `_initializers`, `_exceptions`.
-* What becomes of an object: `_picklers` decide; `_functions`, `_classes`, `_modules`, `_reducers`
-  and `_typing` do it. `_shared`: arrays on memory that processes share.
+  calls, with `_captured` for what they hold, `_initializers`, `_exceptions`.
+* What becomes of an object: `_picklers` decide; `_functions`, `_classes`, `_modules`, `_reducers`,
+  `_files` and `_typing` do it. `_shared`: arrays on memory that processes share.
 * What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals
   it uses), `_needs` (what follows from that).
 * Definitions that precede a message: `_preludes`, with `_named`, `_homes` and `_constants` so that
@@ -29,10 +29,10 @@ from store._codec import Encoded
 
 from ._captured import Captured, Together
 from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads, with_names
+from ._files import flush_files
 from ._kept import drop_large
 from ._namespaces import install_main, look_up_with, main_facts
 from ._payloads import FunctionPayload, dumps_function, kept_payload
-from ._reducers import flush_files
 from ._shared import inherits
 
 TYPE_CHECKING = False

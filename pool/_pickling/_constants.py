@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._picklers import BasePickler
+
 #: Types whose values cannot change, and which are compared quickly.
 _ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
@@ -26,7 +28,7 @@ _getstate = object.__getstate__
 _bare: tuple[int, dict[int, tuple[str, str]]] = (0, {})
 
 
-def reduce_bare(obj: object) -> Any:
+def reduce_bare(pickler: BasePickler, obj: object) -> Any:
     """Reduce an instance of `object` itself to the module that has it, and its name there."""
     global _bare
     if _bare[0] != len(sys.modules):

@@ -18,6 +18,7 @@ from types import CellType, FunctionType, MethodType, ModuleType
 
 from store._codec import WATCHED, reduce_large
 
+from ._constants import constants_of, reduce_bare, reduce_constant
 from ._functions import (
     import_module,
     reduce_cell,
@@ -38,6 +39,7 @@ from ._origins import (
     rewritten,
     wrapped_in,
 )
+from ._reducers import find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,8 +186,6 @@ class BasePickler:
         if self.inline or self.throughout:
             constants = self._constants_of(kind)
             if id(obj) in constants:
-                from ._constants import reduce_constant
-
                 reduced = reduce_constant(obj, kind, constants[id(obj)])
                 if reduced is not NotImplemented:
                     return reduced
@@ -202,8 +202,6 @@ class BasePickler:
             self.constants = {}
         found = self.constants.get(kind)
         if found is None:
-            from ._constants import constants_of
-
             found = self.constants[kind] = constants_of(kind)
         return found
 
@@ -301,7 +299,7 @@ class BasePickler:
                 if reduced is not NotImplemented:
                     return reduced
             return reduce_large(obj)
-        reducer = _find(kind)
+        reducer = find(kind)
         if reducer is None:
             return self.reduce_other(obj, kind)
         if kind.__module__ != "__main__":
@@ -345,15 +343,6 @@ def _registered(kind: type, obj: Any) -> Any:
         ):
             return found
     return _dispatch_table.get(kind)
-
-
-def _find(kind: type) -> Any:
-    """Import `_reducers` at the first call, and replace this function by `find` of it."""
-    global _find
-    from ._reducers import find
-
-    _find = find
-    return find(kind)
 
 
 class FastPickler(BasePickler, _pickle.Pickler):
@@ -403,14 +392,8 @@ def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:
     return reduce_by_value(pickler, module)
 
 
-def _reduce_bare(pickler: BasePickler, obj: object) -> Any:
-    from ._constants import reduce_bare
-
-    return reduce_bare(obj)
-
-
 _SPECIAL[CellType] = reduce_cell
 _SPECIAL[LruType] = BasePickler.cached
 _SPECIAL[MethodType] = _reduce_method
 _SPECIAL[ModuleType] = _reduce_module
-_SPECIAL[object] = _reduce_bare
+_SPECIAL[object] = reduce_bare

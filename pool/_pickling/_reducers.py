@@ -1,4 +1,4 @@
-"""Reducers for what programs keep as attributes: locks, files, executors, weak references.
+"""Reducers for what programs keep as attributes: locks, executors, weak references, files.
 
 None of these can be sent itself; the receiver makes a new one that serves as well. Types are
 identified by name, so that their modules need not be imported.
@@ -9,6 +9,13 @@ from __future__ import annotations
 import _pickle
 import sys
 
+from ._files import (
+    reduce_file,
+    reduce_raw_file,
+    reduce_stream,
+    reduce_temporary_file,
+    stream_name,
+)
 from ._functions import reduce_to_name
 from ._slots import native_base
 from ._typing import (
@@ -50,8 +57,8 @@ def find_late(obj: Any, kind: type) -> Reducer | None:
     Standard streams are found by identity, since a program may have replaced them by objects of
     any class. For other objects the bases of their classes are tried.
     """
-    if _stream_name(obj):
-        return _reduce_stream
+    if stream_name(obj):
+        return reduce_stream
     for base in kind.__mro__[1:]:
         reducer = _BY_BASE.get((base.__module__, base.__qualname__))
         if reducer is not None:
@@ -265,136 +272,6 @@ def _reduce_thread_pool(pickler: BasePickler, pool: Any) -> Any:
     return type(pool), (pool._processes, pool._initializer, pool._initargs)
 
 
-# ---------------------------------------------------------------- files
-
-
-def _stream_name(obj: Any) -> str:
-    for name in ("stdout", "stderr", "stdin", "__stdout__", "__stderr__", "__stdin__"):
-        if obj is getattr(sys, name, None):
-            return name
-    return ""
-
-
-def _reduce_stream(pickler: BasePickler, stream: Any) -> Any:
-    return getattr, (sys, _stream_name(stream))
-
-
-def _reduce_file(pickler: BasePickler, file: Any) -> Any:
-    """Reduce an open file to its name, mode and position."""
-    if _stream_name(file):
-        return _reduce_stream(pickler, file)
-    if file.closed:
-        return _closed_file, (_mode_for(file),)
-    name = file.name
-    if not isinstance(name, str | bytes):
-        raise _pickle.PicklingError(f"cannot pickle an open file without a name: {file!r}")
-    if file.writable():
-        # Flushed, so that the receiver sees what was written, and a forked process that inherits
-        # the buffer does not write it again.
-        file.flush()
-        _refuse_position(file)
-    position = file.tell() if file.seekable() else None
-    text = {}
-    if hasattr(file, "encoding"):
-        text = {"encoding": file.encoding, "errors": file.errors}
-    return open_file, (_absolute(name), _mode_for(file), text, position)
-
-
-def _refuse_position(file: Any) -> None:
-    """Refuse a file that is open for writing, unless for appending.
-
-    Each process would have a position of its own, and write over what others have written. Forked
-    children, in contrast, share one position.
-    """
-    if "a" not in file.mode:
-        raise _pickle.PicklingError(
-            f"cannot pickle {file.name!r}, which is open for writing (mode {file.mode!r}): "
-            "processes that open it again would write over each other's data; open it with "
-            "mode 'a', or in the function"
-        )
-
-
-def _absolute(name: str | bytes) -> str | bytes:
-    from os.path import abspath
-
-    return abspath(name)
-
-
-def _mode_for(file: Any) -> str:
-    mode: str = file.mode
-    return mode if hasattr(file, "encoding") or "b" in mode else mode + "b"
-
-
-def open_file(name: Any, mode: str, text: dict[str, str], position: int | None) -> Any:
-    """Open a file as it is open in the sender; `flush_files` flushes what is appended to it."""
-    global _written
-    file = open(name, mode, **text)  # type: ignore[call-overload]  # the caller's
-    if "a" in mode:
-        if not _written:
-            from weakref import WeakSet
-
-            _written = WeakSet()
-        _written.add(file)
-    if position is not None:
-        file.seek(position)  # to read from
-    return file
-
-
-#: Files that were opened here to be appended to.
-_written: Any = ()
-
-
-def flush_files() -> None:
-    """Flush files that tasks were sent, so that the program sees their text with the results."""
-    for file in list(_written):
-        try:
-            if not file.closed:
-                file.flush()
-        except ValueError:
-            continue  # the task has detached its buffer
-        except OSError as error:
-            from pool._unraisable import report
-
-            report(error, f"raised while what a task wrote to {file.name!r} was written out")
-
-
-def _closed_file(mode: str) -> Any:
-    from os import devnull
-
-    file = open(devnull, mode.replace("x", "w"))  # closed by the next line
-    file.close()
-    return file
-
-
-def _reduce_raw_file(pickler: BasePickler, file: Any) -> Any:
-    if file.closed or not isinstance(file.name, str | bytes):
-        return _reduce_file(pickler, file)
-    if file.writable():
-        _refuse_position(file)
-    position = file.tell() if file.seekable() else 0
-    return _open_raw_file, (_absolute(file.name), _mode_for(file), position)
-
-
-def _open_raw_file(name: Any, mode: str, position: int) -> Any:
-    from io import FileIO
-
-    file = FileIO(name, mode)
-    if position:
-        file.seek(position)
-    return file
-
-
-def _reduce_temporary_file(pickler: BasePickler, wrapper: Any) -> Any:
-    # Only the process that made the file deletes it.
-    return _wrap_temporary_file, (wrapper.file, wrapper.name)
-
-
-def _wrap_temporary_file(file: Any, name: str) -> Any:
-    import tempfile
-
-    return tempfile._TemporaryFileWrapper(file, name, delete=False)
-
-
 # ---------------------------------------------------------------- weak references
 
 
@@ -474,14 +351,14 @@ _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("_queue", "SimpleQueue"): _reduce_simple_queue,
     ("concurrent.futures.thread", "ThreadPoolExecutor"): _reduce_thread_executor,
     ("multiprocessing.pool", "ThreadPool"): _reduce_thread_pool,
-    ("_io", "TextIOWrapper"): _reduce_file,
-    ("_io", "BufferedReader"): _reduce_file,
-    ("_io", "BufferedWriter"): _reduce_file,
-    ("_io", "BufferedRandom"): _reduce_file,
-    ("_io", "FileIO"): _reduce_raw_file,
+    ("_io", "TextIOWrapper"): reduce_file,
+    ("_io", "BufferedReader"): reduce_file,
+    ("_io", "BufferedWriter"): reduce_file,
+    ("_io", "BufferedRandom"): reduce_file,
+    ("_io", "FileIO"): reduce_raw_file,
     ("store", "ObjectRef"): _reduce_reference,
     ("ray", "ObjectRef"): _refuse_reference,
-    ("tempfile", "_TemporaryFileWrapper"): _reduce_temporary_file,
+    ("tempfile", "_TemporaryFileWrapper"): reduce_temporary_file,
     ("toolz.functoolz", "curry"): _reduce_curried,
     ("weakref", "ReferenceType"): _reduce_weakref,
     ("weakref", "WeakKeyDictionary"): _reduce_weak_mapping,

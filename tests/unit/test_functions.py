@@ -22,7 +22,7 @@ class Kept(dict[bytes, Function]):
 
 def payload(number: int) -> Any:
     encoded = SimpleNamespace(data=b"%d" % number, buffers=[])
-    return SimpleNamespace(encoded=encoded, stateless=True)
+    return SimpleNamespace(encoded=encoded, stateless=True, captured=None)
 
 
 def test_old_ones_are_forgotten_under_the_lock_and_all_at_once() -> None:

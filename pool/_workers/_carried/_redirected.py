@@ -33,7 +33,7 @@ class _Again:
         self._file = file
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from pool._pickling._reducers import open_file
+        from pool._pickling._files import open_file
 
         file = self._file
         text = {"encoding": file.encoding, "errors": file.errors}
