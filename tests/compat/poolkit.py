@@ -13,6 +13,7 @@ import importlib
 import multiprocessing
 import os
 import select
+import threading
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -184,8 +185,24 @@ def make_pool(flavour: Flavour) -> Iterator[Callable[..., Any]]:
 
 def end(pool: Any) -> None:
     """Terminate a pool and wait for its end."""
-    pool.terminate()
+    if type(pool).__module__.startswith("multiprocessing."):
+        _end_standard(pool)
+    else:
+        pool.terminate()
     pool.join()
+
+
+def _end_standard(pool: Any) -> None:
+    """Terminate a pool of the standard, which may end a worker in the midst of sending a result.
+
+    That worker then has the lock of the queue for ever, which `terminate` waits for.
+    """
+    ending = threading.Thread(target=pool.terminate)
+    ending.start()
+    ending.join(PATIENCE / 4)
+    if ending.is_alive():
+        pool._outqueue._wlock.release()
+        ending.join()
 
 
 @pytest.fixture
