@@ -8,46 +8,31 @@ touches the cluster's; tiny ones travel together.
 from __future__ import annotations
 
 import importlib.util
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bench import tasks
-from bench._peers import PoolSession
-from bench._work import OURS, Bound, Row, Unsupported, Work, WrongResult, expect
+from bench._peers import Peer, PoolSession
+from bench._work import OURS, Bound, Row, Unsupported
+from bench.suites.data import arrays
+from bench.suites.tasks import round_trip, tiny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench._peers import Peer, Session
-    from bench._work import Scale
+    from bench._peers import Session
+    from bench._work import Scale, Work
 
 DASK = "dask"
 RAY = "ray"
-WORKERS = 2
 
 
 @contextmanager
-def _on(system: str, peer: Peer) -> Iterator[Session]:
-    """Open ours on a cluster of that system; or that system's own."""
-    if peer.name != OURS:
-        with peer.open(WORKERS) as session:
-            yield session
-        return
-    if importlib.util.find_spec("distributed" if system == DASK else system) is None:
-        raise Unsupported(f"{system} is not installed")
-    with _ray() if system == RAY else _dask():
-        from pool import Pool
-
-        with Pool(WORKERS, engine=system) as pool:
-            yield PoolSession(pool)
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
+def _ray(workers: int) -> Iterator[None]:
     import ray
 
-    ray.init(num_cpus=WORKERS, log_to_driver=False, include_dashboard=False)
+    ray.init(num_cpus=workers, log_to_driver=False, include_dashboard=False)
     try:
         yield
     finally:
@@ -55,65 +40,43 @@ def _ray() -> Iterator[None]:
 
 
 @contextmanager
-def _dask() -> Iterator[None]:
+def _dask(workers: int) -> Iterator[None]:
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster),
     ):
         yield
 
 
 @contextmanager
-def _tiny(system: str, peer: Peer, scale: Scale) -> Iterator[Work]:
-    """Map over tiny tasks, one item a task."""
-    count = scale.count(5000)
-    with _on(system, peer) as session:
-        session.map_single(tasks.increment, range(20))
-        yield Work(
-            lambda: session.map_single(tasks.increment, range(count)),
-            lambda result: expect(result, list(range(1, count + 1))),
-        )
+def _pool_on(system: str, workers: int) -> Iterator[Session]:
+    """Open ours on a cluster of that system."""
+    if importlib.util.find_spec("distributed" if system == DASK else system) is None:
+        raise Unsupported(f"{system} is not installed")
+    with _ray(workers) if system == RAY else _dask(workers):
+        from pool import Pool
+
+        with Pool(workers, engine=system) as pool:
+            yield PoolSession(pool)
 
 
-@contextmanager
-def _trips(system: str, peer: Peer, scale: Scale) -> Iterator[Work]:
-    """Call, wait, call again."""
-    trips = scale.count(100)
-    with _on(system, peer) as session:
-        session.map_single(tasks.increment, range(20))
-
-        def run() -> int:
-            result = 0
-            for _ in range(trips):
-                result = session.apply(tasks.increment, result)
-            return result
-
-        yield Work(run, lambda result: expect(result, trips))
+def _on(
+    system: str, work: Any, share: float, peer: Peer, scale: Scale
+) -> AbstractContextManager[Work]:
+    """Have a contender do a share of what another suite has it do; ours on such a cluster."""
+    if peer.name == OURS:
+        peer = Peer(OURS, "pool", partial(_pool_on, system))
+    context: AbstractContextManager[Work] = work(peer, replace(scale, items=scale.items * share))
+    return context
 
 
-@contextmanager
-def _arrays(system: str, peer: Peer, scale: Scale) -> Iterator[Work]:
-    """Send sixteen arrays of 8 MB and get as many back."""
-    import numpy as np
-
-    items = [np.full(scale.count(1_000_000), number, dtype="f8") for number in range(16)]
-    with _on(system, peer) as session:
-        session.map_single(tasks.double, items[:2])
-
-        def check(result: list[Any]) -> None:
-            if not all(np.array_equal(a * 2, b) for a, b in zip(items, result, strict=True)):
-                raise WrongResult("an array came back wrong")
-
-        yield Work(lambda: session.map_single(tasks.double, items), check)
-
-
-def _row(system: str, key: str, title: str, work: Any, limit: float) -> Row:
+def _row(system: str, key: str, title: str, work: Any, share: float, limit: float) -> Row:
     return Row(
         f"{system}-pool-{key}",
         f"{title}, workers on {system.title()}",
-        partial(work, system),
+        partial(_on, system, work, share),
         (Bound(limit, system),),
         peers=(OURS, system),
         long=True,
@@ -124,8 +87,8 @@ ROWS = tuple(
     _row(system, *row)
     for system in (DASK, RAY)
     for row in (
-        ("map", "`map`, 5000 tiny tasks, chunksize=1", _tiny, 0.05),
-        ("apply", "`apply` round trip, 100 times", _trips, 1.5),
-        ("arrays", "16 arrays of 8 MB there and back", _arrays, 1.5),
+        ("map", "`map`, 5000 tiny tasks, chunksize=1", tiny(5000, "map_single"), 1.0, 0.05),
+        ("apply", "`apply` round trip, 100 times", round_trip, 0.1, 1.5),
+        ("arrays", "16 arrays of 8 MB there and back", arrays, 1.0, 1.5),
     )
 )

@@ -327,8 +327,13 @@ def note():
 def start():
     util.Finalize(None, note, exitpriority=10)
 
+def pid(_):
+    return os.getpid()
+
 with multiprocessing.get_context({method!r} or None).Pool(2, start) as p:
-    p.map(time.sleep, [0.2, 0.2], 1)  # both have started
+    seen = set()
+    while len(seen) < 2:  # both have started
+        seen.update(p.map(pid, range(8), 1))
 p.join()
 print(len(open("ended").read()))
 """

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from picklingpeer import run_main
+
+from pool._pickling._classes import is_accounted_for
 
 
 def test_enums(tmp_path: Path) -> None:
@@ -448,3 +451,12 @@ def test_abstract_classes_made_with_keywords(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+@pytest.mark.parametrize(
+    "mark", ["_sa_registry", "_sa_class_manager", "__struct_config__", "yaml_loader"]
+)
+def test_classes_of_which_packages_keep_account_are_not_copied(mark: str) -> None:
+    """Of SQLAlchemy, msgspec and PyYAML: those workers inherit, or it is said that they cannot."""
+    assert is_accounted_for(type("Marked", (), {mark: None}))
+    assert not is_accounted_for(type("Plain", (), {}))
