@@ -43,6 +43,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--quick", action="store_true", help="few rounds, few peers, no long rows: two minutes"
     )
     size.add_argument("--once", action="store_true", help="one small round: does it run at all?")
+    size.add_argument(
+        "--renew",
+        action="store_true",
+        help="put rows in the place of those published, measured on the same machine",
+    )
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="only these rows")
     parser.add_argument("--suite", nargs="+", default=list(NAMES), choices=NAMES, metavar="SUITE")
@@ -72,6 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    if given.renew and (given.peers or given.rounds):
+        print("--renew measures as a full run does, with all peers and rounds", file=sys.stderr)
+        return 2
+    folder = given.results or (RESULTS if given.renew or is_full(given) else RESULTS / "quick")
+    kept = published(folder) if given.renew else []
+    if kept is None:
+        print(
+            f"{folder} has no figures of this machine with these versions: run everything",
+            file=sys.stderr,
+        )
+        return 2
     scale = ONCE if given.once else QUICK if given.quick else FULL
     if given.rounds:
         scale = replace(scale, rounds=given.rounds)
@@ -88,10 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         interrupted = True
         print("interrupted: only these rows are written", file=sys.stderr)
+    anew = {result.key for result in results}
+    results += [result for result in kept if result.key in known - anew]
     order = [row.key for suite in NAMES for row in rows(suite)]
     results.sort(key=lambda result: order.index(result.key))
     if results or not interrupted:
-        write(given.results or (RESULTS if is_full(given) else RESULTS / "quick"), results)
+        write(folder, results)
     if interrupted:
         return 130
     lines = missed(results)
@@ -122,6 +140,17 @@ def add(result: Result, results: list[Result]) -> None:
             return
     results.append(result)
     print(one_line(result), flush=True)
+
+
+def published(folder: Path) -> list[Result] | None:
+    """Return the rows in a folder; None if they are not of this machine with these versions."""
+    try:
+        plain = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    if plain["machine"] != machine():
+        return None
+    return [from_plain(row) for row in plain["rows"]]
 
 
 def is_full(given: argparse.Namespace) -> bool:

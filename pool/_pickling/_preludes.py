@@ -20,13 +20,13 @@ from itertools import count
 
 from store._codec import OUT_OF_BAND_MIN, collector
 
-from ._homes import await_modules, begin_message, end_message, home_of
+from ._bindings import Outdated, arrivals, in_order
+from ._homes import begin_message, end_message
 from ._kept import LARGE, Kept, sweep
-from ._named import NamedValues, Unpickler, has_identity, looking_for_containers, named_with
-from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
-from ._needs import ALL_NAMES, explore, is_plain, is_simple
+from ._named import NamedValues, Unpickler, looking_for_containers, named_with
+from ._namespaces import versions_of
+from ._needs import explore
 from ._notes import Notes
-from ._origins import is_definition, scope_of
 from ._shared import Inheriting, Sharing
 from ._versions import Watch
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._picklers import Needs
-    from ._versions import Versions
 
 #: How many preludes are kept for further use, and how many a worker remembers.
 _KEPT = 256
@@ -252,7 +251,7 @@ def _add_looked_up(needs: Needs) -> list[Any]:
     Returns
     -------
     list
-        An `_Outdated` for each name with a large value, which a function must not bring.
+        An `Outdated` for each name with a large value, which a function must not bring.
     """
     outdated: list[Any] = []
     scopes = {key[0]: names for key, names in needs.items() if isinstance(key, tuple)}
@@ -261,25 +260,10 @@ def _add_looked_up(needs: Needs) -> list[Any]:
             if (scope_key, name) in needs:
                 continue
             if large:
-                outdated.append(_Outdated(scope_key, names, name))
+                outdated.append(Outdated(scope_key, names, name))
             else:
                 needs[scope_key, name] = names
     return outdated
-
-
-class _Outdated:
-    """Tells the receiver the version of a name, so that it drops an older value."""
-
-    __slots__ = ("key", "name", "names")
-
-    def __init__(self, key: str, names: dict[str, Any], name: str) -> None:
-        self.key = key
-        self.names = names
-        self.name = name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        version, _ = versions_of(self.key).observe(self.names, self.name)
-        return outdate, (self.key, self.name, version)
 
 
 def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
@@ -328,12 +312,12 @@ def _pickle_needs(
     pickler.sharing = sharing
     pickler.throughout = True
     while pending:
-        definitions, simple, plain, others = _in_order(pending, up, notes)
+        definitions, simple, plain, others = in_order(pending, up, notes)
         done.update(pending)
         pickler.needs = None
         deferred: list[Any] = []
         pickler.deferred = deferred
-        for items in (_arrivals(simple, plain, others), definitions):
+        for items in (arrivals(simple, plain, others), definitions):
             if items:
                 pickler.dump(items)
         pickler.deferred = None
@@ -349,100 +333,6 @@ def _pickle_needs(
     if sharing is not None and sharing.names:
         notes.add(sharing.standing)
     return Prelude(file.getvalue(), buffers, None if up else notes, sharing)
-
-
-def _in_order(
-    pending: Needs, up: bool, notes: Notes
-) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-    """Return what is to be pickled for some needs, in the order in which it has to arrive.
-
-    Definitions come first, since unpickling the data may need them. Data whose unpickling may run
-    code of the program's comes last, so that this code finds everything else.
-    """
-    definitions: list[Any] = []
-    simple: list[Any] = []
-    plain: list[Any] = []
-    others: list[Any] = []
-    for key, what in pending.items():
-        item = _item(key, what, up, notes)
-        if item is None:
-            continue
-        value = _value(item)
-        if is_definition(value):
-            definitions.append(item)
-        elif is_simple(value):
-            simple.append(item)
-        elif is_plain(value):
-            plain.append(item)
-        else:
-            others.append(item)
-    return definitions, simple, plain, others
-
-
-class _Binding:
-    """A name of a scope and its value, bound as soon as it is unpickled."""
-
-    __slots__ = ("_scope", "home", "name", "up", "value", "version")
-
-    def __init__(self, scope: Any, name: str, version: int, value: Any, up: bool) -> None:
-        self._scope = scope
-        #: A module that has the value too, and its name there; see `_homes`.
-        self.home = None if up or not has_identity(value) else home_of(name, value)
-        self.name = name
-        self.version = version
-        self.value = value
-        self.up = up
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The name, with the key of its scope."""
-        return self._scope.key, self.name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.up:
-            return bind_absent, (self._scope, self.name, self.value)
-        bound = (self._scope, self._scope.key, self.name, self.version, self.value)
-        return (bind, bound) if self.home is None else (bind_at_home, (*self.home, *bound))
-
-
-def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
-    """Return what is to be pickled for one need, or None."""
-    if not isinstance(key, tuple):
-        return what
-    scope_key, name = key
-    if up and is_from_above(scope_key, name):
-        return None  # it came from the parent
-    if name == ALL_NAMES:
-        notes.add_all_names(what)
-        return None
-    scope = scope_of(what)
-    notes.add_name(scope_key, what, name)
-    versions: Versions = versions_of(scope_key)
-    version, value = versions.observe(what, name)
-    return None if not version else _Binding(scope, name, version, value, up)
-
-
-def _value(item: Any) -> Any:
-    return item.value if type(item) is _Binding else item
-
-
-def _arrivals(*groups: list[Any]) -> list[Any]:
-    """Return the `_Arrival` of the values that modules have too, in a list, if there are any."""
-    items = [item for group in groups for item in group if type(item) is _Binding]
-    places = {item.key: item.home for item in items if item.home is not None}
-    return [_Arrival(places)] if places else []
-
-
-class _Arrival:
-    """Tells the receiver which modules have which values, before anything may import them."""
-
-    __slots__ = ("_places",)
-
-    def __init__(self, places: dict[tuple[str, str], tuple[str, str]]) -> None:
-        self._places = places
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return await_modules, (self._places,)
 
 
 # ---------------------------------------------------------------- entering

@@ -81,7 +81,10 @@ class Versions:
         self._lock = RLock()
 
     def observe(self, names: Any, name: str) -> tuple[int, Any]:
-        """Return version and value of ``names[name]``, or ``(0, MISSING)``.
+        """Return version and value of ``names[name]``; `MISSING` if there is none.
+
+        A name that was observed and then deleted has a version of its own for that; one that was
+        never there has version 0.
 
         Parameters
         ----------
@@ -91,7 +94,7 @@ class Versions:
         """
         with self._lock:
             value = names.get(name, MISSING)
-            if value is MISSING:
+            if value is MISSING and name not in self._table:
                 return 0, MISSING
             version, marked = self._table.get(name, (0, None))
             if marked is None or not is_marked(marked, value):
@@ -105,7 +108,7 @@ class Versions:
         return [
             name
             for name, (_, marked) in list(self._table.items())
-            if marked is not None and is_marked(marked, names.get(name, MISSING))
+            if marked is not None and name in names and is_marked(marked, names[name])
         ]
 
     def numbers(self) -> dict[str, int]:

@@ -340,6 +340,42 @@ def test_loggers_of_other_classes(library: str, method: str, tmp_path: Path) -> 
     assert run(library, method, body, tmp_path) == expected
 
 
+def test_a_package_that_makes_the_log_records(library: str, method: str, tmp_path: Path) -> None:
+    """It is imported with the first record, which it may itself write while it is imported."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    source = """
+    import logging
+
+    def make(*args, **more):
+        record = logging.LogRecord(*args, **more)
+        record.request = "r1"
+        return record
+
+    logging.getLogger("package").error("being imported")
+    """
+    (folder / "package.py").write_text(textwrap.dedent(source))
+    body = """
+    import logging
+    sys.path.insert(0, os.path.join(os.getcwd(), "site-packages"))
+    logging.getLogger("package").disabled = True
+    import package
+    logging.setLogRecordFactory(package.make)
+    logging.basicConfig(level="INFO", format="%(request)s %(message)s", stream=sys.stdout)
+
+    def work(n):
+        if n:
+            logging.info("task %d", n)
+        return "package" in sys.modules
+
+    with Pool(1) as p:
+        print(p.map(work, [0, 1, 2], chunksize=1))
+    """
+    inherited = method == "fork"
+    expected = f"r1 task 1\nr1 task 2\n[{inherited}, True, True]\n"
+    assert run(library, method, body, tmp_path) == expected
+
+
 def test_odd_settings(library: str, method: str, tmp_path: Path) -> None:
     """None of them ends the pool, or keeps back the others."""
     body = """

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -305,6 +306,34 @@ def test_ours_takes_part_in_what_is_asked_for(tmp_path: Path) -> None:
     assert run_bench(*only).returncode == 0
     plain = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert list(plain["rows"][0]["figures"]) == [OURS, STANDARD]
+
+
+def test_rows_measured_anew_take_the_place_of_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured_anew(suite: str, wanted: list[Row], options: Any) -> Iterator[Result]:
+        for row in wanted:
+            figures = {OURS: [1.0], STANDARD: [4.0]}
+            yield Result(row.key, row.title, row.unit, row.headline, list(row.bounds), figures, {})
+
+    monkeypatch.setattr(bench.__main__, "run_suite", measured_anew)
+    monkeypatch.setattr(bench.__main__, "find_peers", lambda names=None: [])
+    renew = ["--renew", "--only", "apply", "--results", str(tmp_path)]
+    assert bench.__main__.main(renew) == 2  # there is nothing yet
+    earlier = [replace(result([2.0], [3.0]), key=key) for key in ("program", "apply", "gone")]
+    bench.__main__.write(tmp_path, earlier)
+    assert bench.__main__.main(renew) == 0
+    path = tmp_path / "results.json"
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    assert [(row["key"], row["figures"][OURS]) for row in plain["rows"]] == [
+        ("program", [2.0]),
+        ("apply", [1.0]),
+    ]
+    assert bench.__main__.main([*renew, "--rounds", "2"]) == 2
+    plain["machine"]["processor"] = "another one"
+    path.write_text(json.dumps(plain), encoding="utf-8")
+    assert bench.__main__.main(renew) == 2
+    assert "has no figures of this machine" in capsys.readouterr().err
 
 
 def test_once_is_small() -> None:

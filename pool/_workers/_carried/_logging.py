@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from _thread import get_ident
 from functools import partial
 from logging import handlers as _handlers
 
 from pool._workers._imports import when_imported
 from pool._workers._warmup import installed
 
-from ._setting import Setting, packed, unpacked, write_at_the_end
+from ._setting import Later, Setting, packed, unpacked, write_at_the_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _write(module: ModuleType, value: tuple[Any, ...]) -> None:
     for name, level in whole["names"] or ():
         logging.addLevelName(level, name)
     if whole["factory"] is not None:
-        logging.setLogRecordFactory(unpacked(whole["factory"]))
+        logging.setLogRecordFactory(_RecordFactory(whole["factory"]))
     if whole["kind"] is not None:
         logging.setLoggerClass(unpacked(whole["kind"]))
     logging.raiseExceptions = not whole["quiet"]
@@ -238,6 +239,27 @@ def _write(module: ModuleType, value: tuple[Any, ...]) -> None:
     logging.disable(whole["disabled"])
     if whole["captured"]:
         logging.captureWarnings(True)
+
+
+class _RecordFactory(Later):
+    """What makes log records in the program; its module is imported with the first record.
+
+    Ray sets one, and takes a second and 40 MB to import.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._importing: set[int] = set()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        thread = get_ident()
+        if self._function is None and thread in self._importing:
+            return logging.LogRecord(*args, **kwargs)  # of the module that is being imported
+        self._importing.add(thread)
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            self._importing.discard(thread)
 
 
 def _write_logger(

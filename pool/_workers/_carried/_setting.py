@@ -87,12 +87,12 @@ class Later:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._function: Callable[[Any], Any] | None = None
+        self._function: Callable[..., Any] | None = None
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._function is None:
             self._function = unpacked(self._data)
-        return self._function(value)
+        return self._function(*args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Later, (self._data,)
