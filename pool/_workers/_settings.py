@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PROCESS = "multiprocessing.process"
 
-#: Variables by which BLAS and OpenMP libraries learn how many threads to start.
+#: Variables by which BLAS, OpenMP and libraries with threads of their own learn how many to start.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -35,6 +35,8 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+    "POLARS_MAX_THREADS",
 )
 
 #: The authentication key, if one was drawn, under `_PROCESS`: used until `multiprocessing` is
@@ -43,7 +45,7 @@ _keys: dict[str, bytes] = {}
 
 
 def thread_limits(threads: int) -> dict[str, str]:
-    """Return the variables that limit each worker to `threads` BLAS threads.
+    """Return the variables that limit each worker's libraries to `threads` threads.
 
     Variables that the user's environment has are left alone. If OMP_NUM_THREADS is among them, the
     others get its value: libraries look at it where their own variable is missing.
