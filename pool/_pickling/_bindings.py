@@ -1,25 +1,16 @@
 """Names and their values as parts of a prelude, in the order in which they have to arrive.
 
-What is pickled is a call that has the receiver bind the name, or delete it, if the sender has done
-so since it was last told.
+What is pickled is a call that has the receiver bind the name. A name that the sender has deleted is
+not mentioned: it stays in workers, as in forks of a program that then frees its own copy.
 """
 
 from __future__ import annotations
 
 from ._homes import await_modules, home_of
 from ._named import has_identity
-from ._namespaces import (
-    bind,
-    bind_absent,
-    bind_at_home,
-    is_from_above,
-    outdate,
-    unbind,
-    versions_of,
-)
+from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
 from ._needs import ALL_NAMES, is_plain, is_simple
 from ._origins import is_definition, scope_of
-from ._versions import MISSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,20 +75,6 @@ class _Binding:
         return (bind, bound) if self.home is None else (bind_at_home, (*self.home, *bound))
 
 
-class _Unbinding:
-    """A name that was sent and has been deleted since: what functions find now is a builtin."""
-
-    __slots__ = ("_name", "_scope", "_version")
-
-    def __init__(self, scope: Any, name: str, version: int) -> None:
-        self._scope = scope
-        self._name = name
-        self._version = version
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return unbind, (self._scope, self._scope.key, self._name, self._version)
-
-
 def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
     """Return what is to be pickled for one need, or None."""
     if not isinstance(key, tuple):
@@ -112,9 +89,7 @@ def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
     notes.add_name(scope_key, what, name)
     versions: Versions = versions_of(scope_key)
     version, value = versions.observe(what, name)
-    if value is MISSING:
-        return _Unbinding(scope, name, version) if version and not up else None
-    return _Binding(scope, name, version, value, up)
+    return None if not version else _Binding(scope, name, version, value, up)
 
 
 def _value(item: Any) -> Any:

@@ -192,17 +192,6 @@ def bind_at_home(
         bring_home(home, attribute, value, rebind)
 
 
-def unbind(names: dict[str, Any], key: str, name: str, version: int) -> None:
-    """Delete a name that the parent has deleted, if it still has the value that the parent sent."""
-    applied = _applied.setdefault(key, {})
-    known = applied.get(name, 0)
-    if known < version:
-        applied[name] = version
-        written = _written.pop((key, name), None)
-        if written is not None and is_marked(written, names.get(name)):
-            del names[name]
-
-
 def note_looked_up(key: str, name: str) -> None:
     """Note that a name was asked for, and that no function that uses it has arrived."""
     _looked_up.add((key, name))

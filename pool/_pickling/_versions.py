@@ -81,10 +81,7 @@ class Versions:
         self._lock = RLock()
 
     def observe(self, names: Any, name: str) -> tuple[int, Any]:
-        """Return version and value of ``names[name]``; `MISSING` if there is none.
-
-        A name that was observed and then deleted has a version of its own for that; one that was
-        never there has version 0.
+        """Return version and value of ``names[name]``, or ``(0, MISSING)``.
 
         Parameters
         ----------
@@ -94,7 +91,7 @@ class Versions:
         """
         with self._lock:
             value = names.get(name, MISSING)
-            if value is MISSING and name not in self._table:
+            if value is MISSING:
                 return 0, MISSING
             version, marked = self._table.get(name, (0, None))
             if marked is None or not is_marked(marked, value):
@@ -108,7 +105,7 @@ class Versions:
         return [
             name
             for name, (_, marked) in list(self._table.items())
-            if marked is not None and name in names and is_marked(marked, names[name])
+            if marked is not None and is_marked(marked, names.get(name, MISSING))
         ]
 
     def numbers(self) -> dict[str, int]:

@@ -224,3 +224,25 @@ def test_globals_that_are_bound_anew_after_the_fork_of_a_pool(tmp_path: Path) ->
     assert run_program(textwrap.dedent(program), tmp_path).succeeded() == (
         "['new'] [2]\n['newer']\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("library", "method"),
+    [("multiprocessing", "fork"), ("pool", ""), ("pool", "fork"), ("pool", "spawn")],
+)
+def test_a_program_frees_its_copy_of_what_workers_have(
+    library: str, method: str, tmp_path: Path
+) -> None:
+    program = """
+    large = list(range(1000))
+
+    def use(index):
+        return large[index]
+
+    with Pool(1) as p:
+        print(p.map(use, [1]))
+        del large
+        print(p.map(use, [2]))
+    """
+    source = HEAD.format(library=library, method=method) + textwrap.dedent(program)
+    assert run_program(source, tmp_path).succeeded() == "[1]\n[2]\n"
