@@ -62,16 +62,17 @@ class Shield:
     one main thread; in other threads it does nothing.
     """
 
-    __slots__ = ("_handlers", "_hook", "_open", "_pending")
+    __slots__ = ("_handlers", "_hooks", "_open", "_pending")
 
     def __init__(self) -> None:
         #: Whether signals are let through, although it is raised.
         self._open = False
         #: Signals that came while it was closed, each once.
         self._pending: list[int] = []
-        #: The program's handlers, by signal, while it is raised: to be called, and to be restored.
-        self._handlers: list[tuple[int, Any]] = []
-        self._hook = self._note
+        #: What stands for the program's handlers, by signal, while it is raised.
+        self._handlers: list[tuple[int, _Hook]] = []
+        #: The same for the last time that each signal was deferred: to be used again.
+        self._hooks: dict[int, _Hook] = {}
 
     def raised(self) -> bool:
         """Raise the shield, unless it is raised already; return whether `lower` must be called."""
@@ -80,13 +81,18 @@ class Shield:
         try:
             for number in _SIGNALS:
                 handler = _signal.getsignal(number)
+                if handler.__class__ is _Hook:
+                    handler = handler.handler  # see `_Hook`
                 # Otherwise no Python code runs: the default action, ignored, or a handler of C.
                 # And asyncio's handler does nothing: its loop learns of signals from a socket, and
                 # would be told twice of one that is sent anew.
                 if callable(handler) and getattr(handler, "__name__", "") != "_sighandler_noop":
+                    hook = self._hooks.get(number)
+                    if hook is None or hook.handler is not handler:
+                        hook = self._hooks[number] = _Hook(self, handler)
                     # Noted before it is replaced: `drop` finds it wherever an interrupt strikes.
-                    self._handlers.append((number, handler))
-                    _signal.signal(number, self._hook)
+                    self._handlers.append((number, hook))
+                    _signal.signal(number, hook)
         except ValueError:
             return False  # a sub-interpreter, or a thread that became the main one by fork
         except BaseException:
@@ -107,10 +113,10 @@ class Shield:
         handlers = self._handlers
         try:
             while handlers:
-                number, handler = handlers[-1]
+                number, hook = handlers[-1]
                 # Unless a callback, or a handler, has set another handler meanwhile.
-                if _signal.getsignal(number) is self._hook:
-                    _signal.signal(number, handler)
+                if _signal.getsignal(number) is hook:
+                    _signal.signal(number, hook.handler)
                 handlers.pop()
         except BaseException as error:
             # Raised by a handler that was just restored: the others must be restored as well. A
@@ -186,8 +192,11 @@ class Shield:
                 for number in pending:
                     _signal.raise_signal(number)
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self._open:
+    def note(self, hook: _Hook, signum: int, frame: FrameType | None) -> None:
+        """Defer a signal, or call its handler if this is open, or was raised without this hook."""
+        if not any(known is hook for _, known in self._handlers):
+            hook.handler(signum, frame)
+        elif self._open:
             self._call(signum, frame)
         elif signum not in self._pending:
             self._pending.append(signum)
@@ -195,10 +204,27 @@ class Shield:
     def _call(self, signum: int, frame: FrameType | None) -> None:
         """Call the program's handler of a signal; if it raises, the shield is left closed."""
         self._open = False
-        for number, handler in self._handlers:
+        for number, hook in self._handlers:
             if number == signum:
-                handler(signum, frame)
+                hook.handler(signum, frame)
         self._open = True
+
+
+class _Hook:
+    """Stands for a handler of the program's while a shield is raised.
+
+    The program may take it for its handler, by `signal.getsignal` in a callback or in another
+    thread, and restore or call it later. So it goes on doing what that handler does.
+    """
+
+    __slots__ = ("_shield", "handler")
+
+    def __init__(self, shield: Shield, handler: Callable[[int, FrameType | None], Any]) -> None:
+        self._shield = shield
+        self.handler = handler
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self._shield.note(self, signum, frame)
 
 
 def _send_again(numbers: list[int]) -> None:

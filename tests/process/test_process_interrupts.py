@@ -316,3 +316,23 @@ def test_a_handler_that_terminates_the_pool_at_any_point(tmp_path: Path, call: s
     """
     source = HEAD + "from pool import PoolTerminated\n" + textwrap.dedent(body)
     assert run_program(source, tmp_path).succeeded() == "1\n"
+
+
+def test_handler_that_a_callback_looks_up_can_be_restored(tmp_path: Path) -> None:
+    source = """
+    import os, signal, time
+    from pool import Pool
+
+    found = []
+    with Pool(1) as p:
+        p.apply_async(
+            time.sleep, (0.05,), {}, lambda _: found.append(signal.getsignal(signal.SIGINT))
+        ).get()
+    signal.signal(signal.SIGINT, found[0])
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("interrupted")
+    """
+    assert run_program(textwrap.dedent(source), tmp_path).succeeded() == "interrupted\n"

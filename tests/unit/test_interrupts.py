@@ -182,11 +182,48 @@ def test_handler_set_meanwhile_stays(seen: list[int]) -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
 
 
+def test_handler_that_was_looked_up_meanwhile_can_be_restored() -> None:
+    shield = Shield()
+    assert shield.raised()
+    found = signal.getsignal(signal.SIGINT)
+    shield.lower()
+    signal.signal(signal.SIGINT, found)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert shield.raised()
+    signal.raise_signal(signal.SIGINT)  # deferred, as always
+    with pytest.raises(KeyboardInterrupt):
+        shield.lower()
+
+
+def test_handler_that_was_looked_up_meanwhile_can_be_called_by_another_one() -> None:
+    shield = Shield()
+    assert shield.raised()
+    found: Any = signal.getsignal(signal.SIGINT)
+    shield.lower()
+    called: list[int] = []
+
+    def chained(signum: int, frame: FrameType | None) -> None:
+        called.append(signum)
+        found(signum, frame)
+
+    signal.signal(signal.SIGINT, chained)
+    assert shield.raised()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        shield.lower()
+    assert shield.raised()
+    with pytest.raises(KeyboardInterrupt):
+        shield.opened(signal.raise_signal, signal.SIGINT)
+    shield.lower()
+    assert called == [signal.SIGINT] * 2
+
+
 def test_handler_that_raises_while_the_shield_moves_leaves_it_down(seen: list[int]) -> None:
     # Of two signals that come with the restoring of their handlers, one raises at once.
     shield = Shield()
-    hook = shield._hook
     assert shield.raised()
+    hook = handler()
     restore = _signal.signal
     restored: list[int] = []
 
@@ -202,7 +239,7 @@ def test_handler_that_raises_while_the_shield_moves_leaves_it_down(seen: list[in
         with pytest.raises(Late):
             shield.lower()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        assert signal.getsignal(number) is not hook
+        assert type(signal.getsignal(number)) is not type(hook)
     assert shield.raised()
     shield.lower()
 
