@@ -4,9 +4,31 @@ from __future__ import annotations
 
 
 def report(error: BaseException, message: str) -> None:
-    """Hand an error to `sys.unraisablehook`, with `message` as a note."""
+    """Hand an error to `sys.unraisablehook`, with `message` as a note, and as what it is about.
+
+    The standard hook prints ``Exception ignored in:`` and what it is about; it prints no notes.
+    """
     error.add_note(message)
-    _Unraisable(error)
+    _Unraisable(_Raise(error, message))
+
+
+class _Raise:
+    """Raise an error when called; what Python shows as the place where it was ignored."""
+
+    def __init__(self, error: BaseException, message: str) -> None:
+        self._errors = [error]
+        self._message = message
+
+    def __call__(self) -> None:
+        error = self._errors.pop()
+        try:
+            raise error
+        finally:
+            # The traceback holds this frame; it must not hold the error in turn.
+            del error
+
+    def __repr__(self) -> str:
+        return f"actorpool ({self._message})"
 
 
 class _Unraisable:
@@ -16,13 +38,9 @@ class _Unraisable:
     that Python code cannot reach.
     """
 
-    def __init__(self, error: BaseException) -> None:
-        self._errors = [error]
+    def __init__(self, finalizer: _Raise) -> None:
+        self._finalizer = finalizer
 
-    def __del__(self) -> None:
-        error = self._errors.pop()
-        try:
-            raise error
-        finally:
-            # The traceback holds this frame; it must not hold the error in turn.
-            del error
+    @property
+    def __del__(self) -> _Raise:
+        return self._finalizer
