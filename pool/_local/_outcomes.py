@@ -200,9 +200,11 @@ class Outcomes:
         if command.timed_out:
             from pool._errors import TaskTimeout
 
+            task = job.describe(command.index)
             error: BaseException = TaskTimeout(
-                f"{job.describe(command.index)} did not end within {job.timeout} s; "
-                f"its worker was replaced"
+                f"{task} did not end within {job.timeout} s; its worker was replaced",
+                seconds=job.timeout,
+                task=task,
             )
         else:
             error = self.death(f"while running {job.describe(command.index)}")
@@ -215,7 +217,8 @@ class Outcomes:
         job = self._driver.jobs.get(command.job_id)
         if job is None:
             return  # cancelled a moment ago by another thread
-        error = TaskCancelled(f"{job.describe(command.index)} was cancelled before it began")
+        task = job.describe(command.index)
+        error = TaskCancelled(f"{task} was cancelled before it began", task=task)
         self._deliver_error(job, command.index, error)
 
     def _deliver_error(self, job: Job, index: int, error: BaseException) -> None:

@@ -344,8 +344,13 @@ def test_timeout_ends_that_task_only(make_pool: Callable[..., Any], gate: Gate) 
     # The limit is for that item alone: on a busy machine others may need as long.
     held = pool.imap(hold_marked, [(gate.path, 2)], timeout=1.0)
     others = pool.imap(hold_marked, [(gate.path, n) for n in (0, 1, 3, 4)])
-    with pytest.raises(actorpool.TimeoutError):
+    with pytest.raises(actorpool.TaskTimeout) as caught:
         next(held)
+    assert isinstance(caught.value, actorpool.TimeoutError)
+    assert (caught.value.seconds, caught.value.task) == (
+        1.0,
+        "item 0 of imap(crashtasks.hold_marked)",
+    )
     assert list(others) == [0, 1, 3, 4]
     # Its worker was ended: it did not just stop being waited for.
     ended, _, _ = select.select(workers, [], [], PATIENCE)
