@@ -8,9 +8,9 @@ which is kept.
 from __future__ import annotations
 
 import os
-from _operator import index
 from _thread import get_ident
 
+from pool._faces._options import count_of
 from pool._local._engines import Engines
 from pool._workers._argv import is_frozen
 from pool._workers._early import start_forkserver
@@ -18,7 +18,7 @@ from pool._workers._settings import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from pool._local._engine import LocalEngine
@@ -151,7 +151,7 @@ def engines_for(
     pool: int,
     processes: int | None,
     initializer: Callable[..., object] | None,
-    initargs: tuple[Any, ...],
+    initargs: Iterable[Any],
     maxtasksperchild: int | None,
     context: Any,
     blas_threads: int | None,
@@ -174,18 +174,26 @@ def engines_for(
 
         processes = usable_cpus()
     if processes is not None:
-        if processes < 1:
-            raise ValueError("Number of processes must be at least 1")
-        processes = index(processes)  # numpy's integers are not what messages are made of
+        processes = count_of(processes, "processes", "Number of processes must be at least 1")
     if maxtasksperchild is not None and (
         not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
     ):
-        raise ValueError("maxtasksperchild must be a positive int or None")
+        raise ValueError(
+            f"maxtasksperchild must be a positive int or None, not {maxtasksperchild!r}"
+        )
     if initializer is not None and not callable(initializer):
-        raise TypeError("initializer must be a callable")
-    if blas_threads is not None and blas_threads < 1:
-        raise ValueError(f"blas_threads must be at least 1, not {blas_threads}")
-    given = (processes, initializer, initargs, maxtasksperchild, context, blas_threads)
+        raise TypeError(f"initializer must be a callable, not {initializer!r}")
+    try:
+        arguments = iter(initargs)
+    except TypeError:
+        raise TypeError(
+            f"initargs must be an iterable of arguments, such as (x,), not {initargs!r}"
+        ) from None
+    if blas_threads is not None:
+        blas_threads = count_of(blas_threads, "blas_threads", "blas_threads must be at least 1")
+    given = (
+        processes, initializer, tuple(arguments), maxtasksperchild, context, blas_threads,
+    )  # fmt: skip
     if local:
         return LocalEngines(*given, pool)  # type: ignore[arg-type]  # there is a number by now
     from pool._cluster._engines import ClusterEngines

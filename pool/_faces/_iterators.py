@@ -429,7 +429,10 @@ class IMapIterator(StandardIterator):
             if not flow.engine.wait(flow.is_ready, timeout):
                 from multiprocessing import TimeoutError
 
-                raise TimeoutError
+                raise TimeoutError(
+                    f"{self!r} has no result after {timeout} s; it goes on: wait again, or "
+                    "cancel() it"
+                )
 
     def _interrupted(self) -> None:
         """Cancel the rest: Ctrl-C came while the consumer waited."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from _operator import index
-
 from pool._faces._calls import progress_of
 from pool._faces._iterators import Flow, IMapIterator, IMapUnorderedIterator, Window
 from pool._faces._maps import needed_by_first
-from pool._faces._options import Label, options
+from pool._faces._options import Label, count_of, options
 from pool._faces._references import any_refs, has_refs
 from pool._local._lazy import Fed, Windowed
 from pool._pickling import CannotSend, dumps_function
@@ -65,9 +63,7 @@ def start_imap(
     ValueError
         If `chunksize` is less than 1.
     """
-    if chunksize < 1:
-        raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
-    chunksize = index(chunksize)
+    chunksize = count_of(chunksize, "chunksize", "Chunksize must be 1+")
     label = Label(method, func)
     chosen = options(extra)
     if chosen.single:

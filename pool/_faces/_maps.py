@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from _operator import index
-
 from pool._faces._calls import fail, progress_of
-from pool._faces._options import Label, options
+from pool._faces._options import Label, count_of, options
 from pool._faces._references import has_refs, held_back_by_refs
 from pool._faces._results import MapResult
 from pool._local._jobs import Items
@@ -105,9 +103,7 @@ def _chunksize(given: int | None, length: int, processes: int) -> int:
     """Return how many items a chunk has: by default a quarter of each worker's share."""
     if given is None:
         return max(1, -(-length // (processes * 4)))
-    if given < 1:
-        raise ValueError(f"Chunksize must be 1+, not {given:n}")
-    return index(given)
+    return count_of(given, "chunksize", "Chunksize must be 1+")
 
 
 def mode_of(mapper: Any) -> int:

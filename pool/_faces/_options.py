@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _operator import index
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +40,11 @@ class Options:
         progress: bool | Callable[[ProgressEvent], object] | None = None,
         seed: Any = None,
     ) -> None:
-        if timeout is not None and not timeout > 0:
+        try:
+            positive = timeout is None or timeout > 0
+        except TypeError:
+            raise TypeError(f"timeout must be a number of seconds, not {timeout!r}") from None
+        if not positive:
             raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
         if retries.__class__ is bool or not isinstance(retries, int) or retries < 0:
             raise ValueError(f"retries must be an int of 0 or more, not {retries!r}")
@@ -76,6 +82,30 @@ def options(given: Mapping[str, Any]) -> Options:
                 + ", ".join(NAMES)
             )
     return Options(**given)
+
+
+def count_of(value: Any, name: str, refusal: str) -> int:
+    """Return an argument that has to be an integer of 1 or more, as an int.
+
+    Parameters
+    ----------
+    value : int
+        Or another integer, such as numpy's: those are not what messages are made of.
+    name : str
+        The argument, for the message about what is no integer.
+    refusal : str
+        The message about what is less than 1; the value is added to it.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    try:
+        if value < 1:
+            raise ValueError(f"{refusal}, not {value!r}")
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {value!r}") from None
 
 
 def name_of(function: object) -> str:

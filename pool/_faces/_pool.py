@@ -116,7 +116,7 @@ class Pool(StandardPool):
             id(self),
             processes,
             initializer,
-            tuple(initargs),
+            initargs,
             maxtasksperchild,
             context,
             blas_threads,

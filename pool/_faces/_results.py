@@ -107,7 +107,9 @@ class AsyncResult(StandardResult):
         if not self._done and not self._wait(timeout):
             from multiprocessing import TimeoutError
 
-            raise TimeoutError
+            raise TimeoutError(
+                f"{self!r} is not done after {timeout} s; it goes on: wait again, or cancel() it"
+            )
         self._pool = None  # not in `deliver`: to drop the last reference ends the pool
         if self._success:
             return self._value

@@ -152,7 +152,12 @@ class Lead:
                 "signal handler or a finalizer (`__del__`, run by the garbage collector) that "
                 "interrupted the pool; submit there, and wait elsewhere"
             )
-        deadline = None if timeout is None else monotonic() + max(0.0, timeout)
+        try:
+            deadline = None if timeout is None else monotonic() + max(0.0, timeout)
+        except TypeError:
+            raise TypeError(
+                f"timeout must be a number of seconds or None, not {timeout!r}"
+            ) from None
         if self._leader == _get_ident():
             # The leader is in a callback or a signal handler, for which its own wait has opened the
             # shield. The driving that starts here needs it closed again.

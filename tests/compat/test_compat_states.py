@@ -130,7 +130,7 @@ def test_with_does_not_wait_for_tasks(make_pool: Callable[..., Any], gate: Gate)
     [
         ({"processes": 0}, ValueError, "Number of processes must be at least 1"),
         ({"processes": -3}, ValueError, "Number of processes must be at least 1"),
-        ({"processes": "2"}, TypeError, "not supported"),
+        ({"processes": "2"}, TypeError, "not supported|must be an int, not .2."),
         ({"initializer": 5}, TypeError, "initializer must be a callable"),
         ({"initializer": "name"}, TypeError, "initializer must be a callable"),
         ({"unknown": 1}, TypeError, "unknown"),
