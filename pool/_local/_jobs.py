@@ -279,11 +279,13 @@ def encode_chunk(
         if captured is not None and met and captured.meets(items, met):
             encoded = dumps_to_worker(Together(captured.function, items), inherited)
     except BaseException as error:
-        where = first
-        if len(items) > 1:
-            where += _culprit(items)
-        return unsendable(error, describe(where))
+        position, error = _culprit(items, error)
+        return unsendable(error, describe(first + position))
     return [encoded.data, *encoded.buffers]
+
+
+#: How the note begins that says which item could not be sent.
+SENDING = "while sending "
 
 
 def unsendable(error: BaseException, where: str) -> list[Any]:
@@ -295,20 +297,23 @@ def unsendable(error: BaseException, where: str) -> list[Any]:
     return [encoded.data, *encoded.buffers]
 
 
-def _culprit(items: Sequence[Any]) -> int:
-    """Return the position of the first item that cannot be pickled; 0 if each one can."""
+def _culprit(items: Sequence[Any], error: BaseException) -> tuple[int, BaseException]:
+    """Return the position of the first item that cannot be pickled, and the error about it alone.
+
+    If each one can be pickled, return 0 and `error`, which is that of all together.
+    """
     for position, item in enumerate(items):
         try:
             dumps_to_worker(item)
-        except BaseException:
-            return position
-    return 0
+        except BaseException as raised:
+            return position, raised
+    return 0, error
 
 
 def _located(error: BaseException, where: str) -> BaseException:
     """Return `error` as a worker will unpickle it, with a note that names the item."""
     try:
-        error.add_note(f"while sending {where}")
+        error.add_note(SENDING + where)
         loaded: BaseException = _pickle.loads(_pickle.dumps(error))
     except BaseException:
         return _described(error, where)
@@ -321,7 +326,9 @@ def _described(error: BaseException, where: str) -> BaseException:
         text = f"{type(error).__name__}: {error}"
     except Exception:
         text = type(error).__name__  # its `__str__` raises
-    return _pickle.PicklingError(f"{text} (while sending {where})")
+    described = _pickle.PicklingError(text)
+    described.add_note(SENDING + where)
+    return described
 
 
 class _Unsendable:

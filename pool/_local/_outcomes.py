@@ -7,6 +7,7 @@ import os
 from time import monotonic
 
 from pool._local import _events as ev
+from pool._local._jobs import SENDING
 from pool._local._peers import decode, decode_many, without_first
 from pool._transport._messages import CAUGHT, ONE
 
@@ -111,8 +112,10 @@ class Outcomes:
         return decoded_error(blobs)
 
     def annotate(self, job: Job, chunk: int, position: int, error: Any) -> None:
-        """Note which item raised what."""
-        _annotate(job.describe(chunk, position), error)
+        """Note which item raised what, unless it could not even be sent, which has been noted."""
+        where = job.describe(chunk, position)
+        if not _was_unsendable(error, where):
+            _annotate(where, error)
 
     def add_part(self, peer: Peer, message_id: int, blobs: list[Any]) -> None:
         """Take the first values of a chunk that is under way, which has many."""
@@ -288,6 +291,18 @@ def _annotate(where: str, error: Any) -> None:
         error.add_note(f"raised by {where}")
     except Exception:
         return  # an exception class that refuses attributes
+
+
+def _was_unsendable(error: Any, where: str) -> bool:
+    """Return whether `error` says that an item of the call which `where` names could not be sent.
+
+    See `pool._local._jobs.unsendable`. A worker takes the first item of the chunk for the culprit.
+    """
+    notes = getattr(error, "__notes__", None)
+    if not notes or not str(notes[-1]).startswith(SENDING):
+        return False
+    call = where.rpartition(" of ")[2]
+    return str(notes[-1]).rpartition(" of ")[2].removeprefix(SENDING) == call
 
 
 def decoded_error(blobs: list[Any]) -> BaseException:

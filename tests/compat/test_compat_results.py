@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import multiprocessing
+import pickle
 import threading
 import traceback
 import weakref
@@ -112,6 +113,20 @@ def test_timeouts_are_the_standard_s_type(make_pool: Callable[..., Any], gate: G
         result.get(0.01)
     assert isinstance(caught.value, multiprocessing.ProcessError)
     gate.release()
+
+
+@pytest.mark.parametrize("chunksize", [1, 4])
+def test_what_cannot_be_sent_is_named_once(
+    flavour: Flavour, make_pool: Callable[..., Any], chunksize: int
+) -> None:
+    if flavour.standard:
+        pytest.skip("multiprocessing: the error names no item")
+    items = [[n] for n in range(7)] + [["kept", (n for n in ())]]
+    with pytest.raises(pickle.PicklingError) as caught:
+        make_pool(1).map(len, items, chunksize)
+    # Where it is in the item, not in the chunk; and no other item of the chunk is blamed.
+    assert str(caught.value).startswith("[1]: generator: cannot pickle")
+    assert caught.value.__notes__ == ["while sending item 7 of map(len)"]
 
 
 def test_handles_are_async_results(make_pool: Callable[..., Any]) -> None:

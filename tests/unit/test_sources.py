@@ -163,8 +163,9 @@ def test_error_whose_class_cannot_travel_is_told_in_words(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(sys.modules["__main__"], "Held", Held, raising=False)
     data, *buffers = encode_chunk([Item()], 0, describe)
-    with pytest.raises(Exception, match=r"Held \(while sending item 0\)"):
+    with pytest.raises(Exception, match="^Held") as caught:
         loads(data, buffers)
+    assert caught.value.__notes__ == ["while sending item 0"]
 
 
 def test_entry_of_a_run_and_names_of_items() -> None:
