@@ -418,12 +418,16 @@ class IMapIterator(StandardIterator):
                             self._exhaust()
                         raise value.error
                     return value
+                finished = flow.finished  # before `ready`: the last outcome may come just now
                 if flow.ready:
-                    outcome = flow.ready.popleft()
+                    try:
+                        outcome = flow.ready.popleft()
+                    except IndexError:
+                        continue  # `__next__` of another thread, which takes no lock, was quicker
                     self._chunk = iter((outcome,) if self._single else outcome)
                     flow.taken(1)
                     continue
-                if flow.finished:
+                if finished:
                     self._pool = None
                     raise StopIteration
             if not flow.engine.wait(flow.is_ready, timeout):

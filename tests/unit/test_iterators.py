@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pool._faces._iterators import Flow, Window
+from pool._faces._iterators import Flow, IMapIterator, Window
 from pool._local._costs import NEAR
 
 
@@ -39,3 +40,50 @@ def test_what_comes_while_the_iterator_is_dropped_is_counted_as_taken(ordered: b
     flow.call_back()
     assert opened[-1] == 6 + flow.window.size
     assert not flow.ready
+
+
+class Meanwhile(deque[Any]):
+    """Outcomes; another thread does something each time that it is looked whether there are any."""
+
+    def __init__(self, values: list[Any], action: Any) -> None:
+        super().__init__(values)
+        self._action = action
+
+    def __bool__(self) -> bool:
+        there = len(self) > 0
+        self._action()
+        return there
+
+
+def test_outcome_that_comes_between_two_looks_is_not_lost() -> None:
+    engine: Any = SimpleNamespace(wait=lambda ready, timeout: ready(), attend=lambda: None)
+    flow = Flow(engine, True, Window(2, 1), 1)
+
+    def end() -> None:
+        if not flow.finished:
+            flow.deliver(0, ["last"], False)
+            flow.finish()
+
+    flow.ready = Meanwhile([], end)
+    iterator = IMapIterator(None, flow, 1)
+    assert iterator.next() == "last"
+    with pytest.raises(StopIteration):
+        iterator.next()
+
+
+def test_outcome_that_another_thread_takes_between_two_looks_is_not_missed() -> None:
+    def wait(ready: Any, timeout: float | None) -> bool:
+        flow.ready.append("second")
+        return True
+
+    engine: Any = SimpleNamespace(wait=wait, attend=lambda: None)
+    flow = Flow(engine, True, Window(2, 1), 1)
+    others: list[Any] = []
+
+    def take() -> None:
+        if not others:
+            others.append(flow.ready.popleft())
+
+    flow.ready = Meanwhile(["first"], take)
+    assert IMapIterator(None, flow, 1).next() == "second"
+    assert others == ["first"]
