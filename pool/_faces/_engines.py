@@ -201,6 +201,16 @@ def engines_for(
     return ClusterEngines(engine, address, engine_options or {}, *given)
 
 
+def in_worker() -> bool:
+    """Return whether this is a worker, in which pools start when they are first used.
+
+    For workers also import the modules that make a pool when imported.
+    """
+    import sys
+
+    return getattr(sys.modules.get("pool._workers._boot"), "serves", False)
+
+
 def _preload() -> list[str]:
     from pool._context import preload_names
 

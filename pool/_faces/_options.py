@@ -7,9 +7,19 @@ from _operator import index
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import Any, TypedDict
 
     from pool._faces._progress import ProgressEvent
+
+    class Extra(TypedDict, total=False):
+        """The keyword arguments, for type checkers and editors; see `Options`."""
+
+        timeout: float | None
+        retries: int
+        return_exceptions: bool
+        progress: bool | Callable[[ProgressEvent], object] | None
+        seed: Any
+
 
 NAMES = ("timeout", "retries", "return_exceptions", "progress", "seed")
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pool._faces._engines import engines_for
+from pool._faces._engines import engines_for, in_worker
 from pool._faces._standard import StandardPool, warn_unclosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, Self
+    from typing import Any, Self, Unpack
 
     from pool._faces import _calls, _maps
     from pool._faces._iterators import IMapIterator
+    from pool._faces._options import Extra
     from pool._faces._results import AsyncResult, MapResult
     from pool._local._engine import LocalEngine
     from pool._transport._messages import MAP, STAR
@@ -46,6 +47,7 @@ class Pool(StandardPool):
         Called as ``initializer(*initargs)`` in each worker when it starts. If it raises,
         every call on the pool raises that exception.
     initargs : iterable
+        Its arguments. What can only be inherited, such as a `multiprocessing.Lock`, may be there.
     maxtasksperchild : int, optional
         Tasks (chunks of a map) after which a worker is replaced by a fresh one.
     context : optional
@@ -70,8 +72,8 @@ class Pool(StandardPool):
     Beyond the standard, every method that runs tasks takes these keyword arguments:
 
     timeout : float
-        Seconds for each item. The worker is replaced and the item raises
-        `multiprocessing.TimeoutError`; the others are not touched.
+        Seconds for each item. The worker is replaced and the item raises `TaskTimeout`, which is
+        a `multiprocessing.TimeoutError`; the others are not touched.
     retries : int
         Times that an item is run again after an exception, a timeout or the death of its worker.
     return_exceptions : bool
@@ -125,7 +127,7 @@ class Pool(StandardPool):
             engine_options,
         )
         self._processes: int = self._engines.processes
-        if self._starts_later or _in_worker():
+        if self._starts_later or in_worker():
             load_engine()
         else:
             self._engines.prepare()
@@ -144,11 +146,20 @@ class Pool(StandardPool):
         func: Callable[..., Any],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] = {},  # the standard's signature; never changed
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return its result.
 
         What it raises is raised here, with the worker's traceback as ``__cause__``.
+
+        Parameters
+        ----------
+        func : callable
+            Also a lambda, a closure, a bound method or a function of ``__main__``.
+        args : iterable
+        kwds : mapping
+        **extra
+            ``timeout``, ``retries``, ``return_exceptions``, ``progress``, ``seed``: see `Pool`.
 
         Raises
         ------
@@ -177,7 +188,7 @@ class Pool(StandardPool):
         kwds: Mapping[str, Any] = {},  # as above
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> AsyncResult:
         """Do as `apply`, but return an `AsyncResult` at once.
 
@@ -205,15 +216,25 @@ class Pool(StandardPool):
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int | None = None,
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> list[Any]:
         """Apply `func` to each element of `iterable` and return the list of results, in order.
 
         Parameters
         ----------
+        func : callable
+            Also a lambda, a closure, a bound method or a function of ``__main__``.
+        iterable : iterable
+            Read to its end before the first item is sent; see `imap` for endless ones.
         chunksize : int, optional
             Items of one task: they go to one worker together and fail together. By default
             a quarter of each worker's share. 1 costs little here.
+        **extra
+            ``timeout``, ``retries``, ``return_exceptions``, ``progress``, ``seed``: see `Pool`.
+
+        Returns
+        -------
+        list
 
         Raises
         ------
@@ -221,6 +242,14 @@ class Pool(StandardPool):
             What an item raised; if several did, the first by position. Raised after all have run.
         WorkerDied
             If the worker of an item ended; the items in other workers are not touched.
+        TaskTimeout
+            If an item ran for more than `timeout` seconds.
+        CannotSend
+            If `func` or an item can neither be pickled nor inherited.
+        ValueError
+            If the pool was closed or terminated, or if `chunksize` is less than 1.
+        KeyboardInterrupt
+            Upon Ctrl-C; the call is cancelled, and the pool stays usable.
         """
         self._check_running()
         if self._replaced("_map_async"):
@@ -239,7 +268,7 @@ class Pool(StandardPool):
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> MapResult:
         """Do as `map`, but return a `MapResult` at once.
 
@@ -260,7 +289,7 @@ class Pool(StandardPool):
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> list[Any]:
         """Do as `map`, with each element unpacked as arguments: ``func(*element)``."""
         self._check_running()
@@ -280,7 +309,7 @@ class Pool(StandardPool):
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> MapResult:
         """Do as `starmap`, but return a `MapResult` at once."""
         self._check_running()
@@ -290,31 +319,6 @@ class Pool(StandardPool):
             )
         return _maps.start_map(
             self, "starmap_async", func, iterable, chunksize, STAR, callback, error_callback, extra
-        )
-
-    def _map_async(
-        self,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        mapper: Any,
-        chunksize: int | None = None,
-        callback: Callable[[list[Any]], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-        **extra: Any,
-    ) -> MapResult:
-        """Do what the four methods above have in common; a derived class may override it.
-
-        Parameters
-        ----------
-        mapper : object
-            How items become arguments: MAP or STAR, which an overriding method was given and
-            passes on, or the standard's `mapstar` or `starmapstar`.
-        """
-        self._check_running()
-        mode = _maps.mode_of(mapper)
-        method = "starmap" if mode == STAR else "map"
-        return _maps.start_map(
-            self, method, func, iterable, chunksize, mode, callback, error_callback, extra
         )
 
     def _replaced(self, name: str) -> bool:
@@ -332,12 +336,14 @@ class Pool(StandardPool):
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int = 1,
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> IMapIterator:
         """Iterate over the results of `func` in the order of `iterable`, lazily.
 
         Parameters
         ----------
+        func, **extra
+            As for `map`.
         iterable : iterable
             May be endless: it is read ahead by a bounded number of items only. An exception that
             it raises comes after the results of the items before.
@@ -356,9 +362,12 @@ class Pool(StandardPool):
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int = 1,
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> IMapIterator:
-        """Iterate over the results of `func` as they come, lazily."""
+        """Iterate over the results of `func` as they come, lazily.
+
+        Parameters are those of `imap`. Which item a result is of, it has to say itself.
+        """
         return self._imap("imap_unordered", func, iterable, chunksize, MAP, False, extra)
 
     def istarmap(
@@ -366,7 +375,7 @@ class Pool(StandardPool):
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: int = 1,
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> IMapIterator:
         """Do as `imap`, with each element unpacked as arguments."""
         return self._imap("istarmap", func, iterable, chunksize, STAR, True, extra)
@@ -376,7 +385,7 @@ class Pool(StandardPool):
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: int = 1,
-        **extra: Any,
+        **extra: Unpack[Extra],
     ) -> IMapIterator:
         """Do as `imap_unordered`, with each element unpacked as arguments."""
         return self._imap("istarmap_unordered", func, iterable, chunksize, STAR, False, extra)
@@ -389,7 +398,7 @@ class Pool(StandardPool):
         chunksize: int,
         mode: int,
         ordered: bool,
-        extra: dict[str, Any],
+        extra: Extra,
     ) -> IMapIterator:
         self._check_running()
         from pool._faces._lazy_calls import start_imap
@@ -405,7 +414,11 @@ class Pool(StandardPool):
             self._engines.close(self)
 
     def terminate(self) -> None:
-        """End the workers at once, without completing outstanding work."""
+        """End the workers at once, without completing outstanding work.
+
+        Calls that are not done fail with `PoolTerminated`, with which their `error_callback` is
+        called before this returns: the caller must hold no lock that it takes.
+        """
         self._end()
 
     def _end(self) -> None:
@@ -414,7 +427,13 @@ class Pool(StandardPool):
             engine.terminate()
 
     def join(self) -> None:
-        """Wait for the workers to end, after `close` or `terminate`."""
+        """Wait for the workers to end, after `close` or `terminate`.
+
+        Raises
+        ------
+        ValueError
+            If neither was called before.
+        """
         if self._state == RUN:
             raise ValueError("Pool is still running")
         if self._state not in (CLOSE, TERMINATE):
@@ -466,13 +485,6 @@ class Pool(StandardPool):
 
         return stats(self)
 
-    @property
-    def _pool(self) -> list[Any]:
-        """The workers; programs read this private name of the standard."""
-        from pool._faces._stats import worker_views
-
-        return worker_views(self)
-
     def __repr__(self) -> str:
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return f"<{name} state={self._state} pool_size={self._processes}>"
@@ -484,14 +496,4 @@ class Pool(StandardPool):
 
 
 #: The methods that `_replaced` compares with.
-_OWN = {name: vars(Pool)[name] for name in ("apply_async", "_map_async")}
-
-
-def _in_worker() -> bool:
-    """Return whether this is a worker, in which pools start when they are first used.
-
-    For workers also import the modules that make a pool when imported.
-    """
-    import sys
-
-    return getattr(sys.modules.get("pool._workers._boot"), "serves", False)
+_OWN = {name: getattr(Pool, name) for name in ("apply_async", "_map_async")}

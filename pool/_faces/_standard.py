@@ -14,11 +14,13 @@ from _operator import index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Any, ClassVar
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, ClassVar, Unpack
 
     from pool._faces._inside import Count, Done, Handler
     from pool._faces._iterators import Flow
+    from pool._faces._options import Extra
+    from pool._faces._results import MapResult
     from pool._local._engine import LocalEngine
     from pool._local._engines import Engines
 
@@ -70,6 +72,34 @@ class StandardPool(AsStandard):
         while chunk := tuple(islice(items, size)):
             yield func, chunk
 
+    def _map_async(
+        self: Any,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        mapper: Any,
+        chunksize: int | None = None,
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        **extra: Unpack[Extra],
+    ) -> MapResult:
+        """Do what `map`, `starmap` and their async forms have in common; it may be overridden.
+
+        Parameters
+        ----------
+        mapper : object
+            How items become arguments: MAP or STAR, which an overriding method was given and
+            passes on, or the standard's `mapstar` or `starmapstar`.
+        """
+        from pool._faces._maps import mode_of, start_map
+        from pool._transport._messages import STAR
+
+        self._check_running()
+        mode = mode_of(mapper)
+        method = "starmap" if mode == STAR else "map"
+        return start_map(
+            self, method, func, iterable, chunksize, mode, callback, error_callback, extra
+        )
+
     @property
     def _ctx(self) -> Any:
         from pool._context import get_context
@@ -90,6 +120,13 @@ class StandardPool(AsStandard):
     @property
     def _maxtasksperchild(self) -> int | None:
         return self._engines.maxtasksperchild
+
+    @property
+    def _pool(self: Any) -> list[Any]:
+        """The workers."""
+        from pool._faces._stats import worker_views
+
+        return worker_views(self)
 
     @property
     def _cache(self) -> dict[Any, Any]:
