@@ -417,7 +417,7 @@ class Pool(StandardPool):
         """End the workers at once, without completing outstanding work.
 
         Calls that are not done fail with `PoolTerminated`, with which their `error_callback` is
-        called before this returns: the caller must hold no lock that it takes.
+        called, in a thread of its own. This waits for it, but for no more than a second.
         """
         self._end()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from pool._faces._standard import StandardResult
+from pool._local._last_calls import last_calls
 from pool._unraisable import report
 
 TYPE_CHECKING = False
@@ -167,7 +170,10 @@ class AsyncResult(StandardResult):
             callback = self._callback if self._success else self._error_callback
             self._callback = self._error_callback = None
             if callback is not None:
-                callback(self._value)
+                if not self._success and _is_given_up(self._value):
+                    last_calls.add(callback, self._value, repr(self))
+                else:
+                    callback(self._value)
         except Exception as error:
             # Report it as for an uncaught exception in a thread: the driving thread is not at
             # fault and goes on.
@@ -265,6 +271,12 @@ class MapResult(AsyncResult):
         self._reported, self._reported_failures = received, failed
         if self._whole:
             progress.close() if self._success or failed else progress.fail()
+
+
+def _is_given_up(error: Any) -> bool:
+    """Return whether a call failed because its Pool was terminated."""
+    errors = sys.modules.get("pool._errors")
+    return errors is not None and isinstance(error, errors.PoolTerminated)
 
 
 def failures(values: list[Any], failed: bool, caught: bool) -> int:

@@ -16,6 +16,7 @@ from pool._local._crew import Crew
 from pool._local._driver import Driver
 from pool._local._express import call_now
 from pool._local._jobs import Job
+from pool._local._last_calls import PATIENCE, last_calls
 from pool._local._members import members
 from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
@@ -251,9 +252,7 @@ class LocalEngine:
         """
         job_id = self.driver.jobs.new_id()
         job = Job(job_id, function, mode, source, sink, label)
-        job.timeout = timeout
-        job.retries = retries
-        job.depth = depth
+        job.timeout, job.retries, job.depth = timeout, retries, depth
         source.inherited = self.inherited
         driver = self.driver
         driver.jobs.add(job)
@@ -444,14 +443,15 @@ class LocalEngine:
         finally:
             self._terminates = 0
         self.dispose()
+        if not self.driver.held_here:
+            last_calls.wait(PATIENCE)
 
     def dispose(self) -> None:
         """Close every descriptor and end the stand-in thread."""
         driver = self.driver
         if self.foreign or driver.closed:
             return
-        within = driver.held_here
-        lead = self.lead
+        within, lead = driver.held_here, self.lead
         driver.release_within(lead.taken_here) if within else lead.exclusively(driver.release)
         lead.retire_stand_in(waits=not within)
         _engines.discard(self)

@@ -250,6 +250,29 @@ def test_raising_callbacks_are_reported_and_harm_nothing(tmp_path: Path) -> None
     assert outcome.err.count("LookupError: callback") == 4, outcome
 
 
+@pytest.mark.parametrize("submit", ["apply_async(time.sleep, (600,)", "map_async(hold, range(4)"])
+def test_terminate_may_be_called_with_a_lock_that_error_callbacks_take(
+    tmp_path: Path, submit: str
+) -> None:
+    body = f"""
+        lock = threading.Lock()
+        called = threading.Semaphore(0)
+        def told(error):
+            with lock:
+                say(type(error).__name__)
+            called.release()
+        results = [p.{submit}, error_callback=told) for _ in range(20)]
+        time.sleep(0.2)  # so that there is a thread that drives
+        with lock:
+            p.terminate()
+        p.join()
+        for _ in results:
+            called.acquire()
+    """
+    outcome = run_program(program(body), tmp_path).succeeded().splitlines()
+    assert [word for word in outcome if word != "began"] == ["PoolTerminated"] * 20
+
+
 def test_output_of_the_program_is_not_written_twice(tmp_path: Path) -> None:
     # Text that waits in a buffer when workers start must come out once.
     source = """
