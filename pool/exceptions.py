@@ -160,7 +160,8 @@ def _class_for(cause: BaseException) -> type[RayTaskError]:
     known = _classes.get(kind)
     if known is None:
         known = RayTaskError
-        if isinstance(cause, Exception):
+        # Not of what ends a program or a generator: `get` must not.
+        if not isinstance(cause, SystemExit | KeyboardInterrupt | GeneratorExit):
             try:
                 known = type(f"RayTaskError({kind.__name__})", (RayTaskError, kind), dict(_OURS))
                 _instance(known, "", cause)
@@ -186,7 +187,11 @@ def _instance(kind: type[RayTaskError], function_name: str, cause: BaseException
     given: tuple[Any, ...] = function_name, cause
     if isinstance(cause, ExceptionGroup):
         given = cause.message, cause.exceptions  # it looks at them when it is made
-    error = kind.__new__(kind, *given)
+    make = kind.__new__
+    if make is MemoryError.__new__:
+        # It has a reserve of instances of its own, and refuses classes that have another base, too.
+        make = RayTaskError.__new__
+    error = make(kind, *given)
     RayTaskError.__init__(error, function_name, cause)
     return error
 

@@ -320,3 +320,52 @@ def test_notes_are_added_to_what_was_raised(ray: Any) -> None:
         assert caught.value.__notes__[0] == "of the task"
         assert "of the program" not in caught.value.__notes__
         caught.value.add_note("of the program")
+
+
+class Big(MemoryError):
+    """A kind of `MemoryError`, as numpy has one."""
+
+
+class Skipped(BaseException):
+    """Stands beside `Exception`, like what ends a test of pytest."""
+
+    def __init__(self, reason: str, *, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), Big("no room")], ids=repr)
+def test_want_of_memory_is_raised_as_such(ray: Any, error: MemoryError) -> None:
+    @ray.remote
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error), match="no room") as caught:
+        ray.get(fail.remote())
+    assert isinstance(caught.value, exceptions.RayTaskError)
+
+
+@pytest.mark.parametrize(
+    "error", [Skipped("not today", code=3), asyncio.CancelledError("not today")], ids=repr
+)
+def test_errors_that_are_no_exceptions_are_raised_as_such(ray: Any, error: BaseException) -> None:
+    @ray.remote
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error), match="not today") as caught:
+        ray.get(fail.remote())
+    assert isinstance(caught.value, exceptions.RayTaskError)
+    assert vars(error).items() <= vars(caught.value).items()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+def test_what_ends_a_task_does_not_end_the_program(ray: Any, error: BaseException) -> None:
+    @ray.remote
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(exceptions.RayTaskError) as caught:
+        ray.get(fail.remote())
+    assert not isinstance(caught.value, type(error))
+    assert isinstance(caught.value.cause, type(error))
