@@ -193,6 +193,8 @@ def _instance(kind: type[RayTaskError], function_name: str, cause: BaseException
         make = RayTaskError.__new__
     error = make(kind, *given)
     RayTaskError.__init__(error, function_name, cause)
+    if kind is not RayTaskError:
+        error.args = (cause,)  # as Ray has it: programs print the first
     return error
 
 

@@ -369,3 +369,14 @@ def test_what_ends_a_task_does_not_end_the_program(ray: Any, error: BaseExceptio
         ray.get(fail.remote())
     assert not isinstance(caught.value, type(error))
     assert isinstance(caught.value.cause, type(error))
+
+
+def test_the_first_argument_of_an_error_is_what_was_raised(ray: Any) -> None:
+    @ray.remote
+    def fail() -> None:
+        raise ValueError("shown")
+
+    with pytest.raises(ValueError, match="shown") as caught:
+        ray.get(fail.remote())
+    assert list(map(str, caught.value.args)) == ["shown"]
+    assert repr(caught.value) == "RayTaskError(ValueError)(ValueError('shown'))"
