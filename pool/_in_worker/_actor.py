@@ -5,7 +5,7 @@ in ``recv`` and runs each call; a thread that receives calls, and several that r
 loop, if the class has async methods.
 
 An actor ends when the runtime sends EXIT or is gone, or when one of its methods leaves by
-`exit_actor` (or ``sys.exit``).
+`exit_actor` (or ``sys.exit()``; with another status than 0 that is a crash).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pool._transport._journal import DROPS
 from pool._transport._messages import EXIT, REFUSED, RETURNS
 from pool._transport._watch import Watch
 from pool._workers._lost_interrupts import raise_again
-from pool._workers._outcomes import end_fork
+from pool._workers._outcomes import end_fork, is_crash
 from pool._workers._worker import Worker
 from store._codec import encode
 
@@ -434,6 +434,10 @@ class ActorHost:
         self._forget_drops(number)
         # In a task, which is no actor, it is an error like any other.
         leaves = isinstance(error, SystemExit | AsyncioActorExit) and not self.is_task
+        if leaves and is_crash(error) and not isinstance(error, Leave):
+            if self.alone:
+                farewell(self)
+            end_fork(error)  # as one that crashes, so that it is started again
         if leaves:
             self.leaves = True  # never reset, although other calls may still be answered
         status = LEFT if leaves else ERROR

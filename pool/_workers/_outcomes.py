@@ -69,6 +69,11 @@ def flush_streams() -> None:
             continue  # replaced by an object without `flush`, or closed, or its reader is gone
 
 
+def is_crash(error: BaseException) -> bool:
+    """Return whether `sys.exit` was called with a status that says that something went wrong."""
+    return isinstance(error, SystemExit) and error.code not in (None, 0)
+
+
 def end_fork(error: BaseException | None) -> NoReturn:
     """End this process, which is not the worker but was forked by a task.
 

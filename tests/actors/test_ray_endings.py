@@ -45,6 +45,9 @@ class Diary:
     def sys_exit(self) -> None:
         sys.exit()
 
+    def sys_exit_1(self) -> None:
+        sys.exit(1)
+
     def __ray_shutdown__(self) -> None:
         note(self.folder, "shutdown")
 
@@ -115,6 +118,48 @@ def test_an_actor_tidies_up(
         with pytest.raises(exceptions.ActorDiedError):
             ray.get(ref)
     assert watch() == (ORDER, "buffered")
+
+
+def test_an_actor_that_exits_with_another_status_than_0_tidies_up(
+    ray: Any, tmp_path: Path, watch: Callable[[], Any]
+) -> None:
+    diary = Diary.remote(str(tmp_path))
+    with pytest.raises(exceptions.ActorDiedError, match="exited with code 1"):
+        ray.get(diary.sys_exit_1.remote())
+    assert watch()[1] == "buffered"
+    assert watch()[0][:2] == ORDER[:2]
+
+
+class Exiting:
+    def exit(self, status: object) -> None:
+        sys.exit(status)  # type: ignore[arg-type]  # mypy knows no objects as statuses
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class AsyncExiting(Exiting):
+    async def exit(self, status: object) -> None:  # type: ignore[override]
+        sys.exit(status)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [Exiting, AsyncExiting])
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_exits_with_another_status_than_0_are_crashes(
+    ray: Any, kind: type, concurrency: int
+) -> None:
+    options = {"max_restarts": 1, "max_concurrency": concurrency}
+    for status in (1, "wrong"):
+        actor = ray.remote(kind).options(**options).remote()
+        first = ray.get(actor.pid.remote())
+        with pytest.raises(exceptions.ActorUnavailableError, match="exited with code 1"):
+            ray.get(actor.exit.remote(status))
+        assert ray.get(actor.pid.remote()) != first
+    for status in (0, None):
+        actor = ray.remote(kind).options(**options).remote()
+        for method, given in (("exit", [status]), ("pid", [])):
+            with pytest.raises(exceptions.ActorDiedError, match="left by exit_actor"):
+                ray.get(getattr(actor, method).remote(*given))
 
 
 @pytest.mark.parametrize("how", ["ready", "exit"])
