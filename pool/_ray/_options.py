@@ -79,8 +79,8 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     options = ActorOptions()
     options.name = text_of("name", given.get("name"))
     options.namespace = text_of("namespace", given.get("namespace"))
-    lifetime = given.get("lifetime")
-    if lifetime not in (None, "detached", "non_detached"):
+    lifetime = text_of("lifetime", given.get("lifetime"))
+    if lifetime not in ("", "detached", "non_detached"):
         raise ValueError(f"lifetime={lifetime!r}: 'detached', 'non_detached' or None is expected")
     options.detached = lifetime == "detached"
     if options.detached and not options.name:
@@ -107,6 +107,8 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
 def environ_of(given: Mapping[str, Any], what: str) -> dict[str, str]:
     """Return the environment variables of a runtime environment, which may set nothing else."""
     runtime_env = given.get("runtime_env") or {}
+    if not isinstance(runtime_env, dict):
+        raise TypeError(f"{what}: runtime_env={runtime_env!r}: a dict is expected")
     for name, value in runtime_env.items():
         if name != "env_vars" and value:
             raise ValueError(
@@ -126,8 +128,11 @@ def returns_of(number: Any) -> int:
         return STREAM
     if number == "dynamic":
         return DYNAMIC
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise ValueError(f"num_returns={number!r}: a number, 'streaming' or 'dynamic' is expected")
+    what = f"num_returns={number!r}: a number, 'streaming' or 'dynamic' is expected"
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(what)
+    if number < 0:
+        raise ValueError(what)
     return number
 
 
@@ -160,8 +165,11 @@ def others_of(resources: Any) -> dict[str, float]:
 
 def amount_of(name: str, amount: Any) -> float:
     """Return an amount as it is counted."""
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < LIMIT:
-        raise ValueError(f"{name}={amount!r}: a finite number that is not negative is expected")
+    what = f"{name}={amount!r}: a finite number that is not negative is expected"
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
+        raise TypeError(what)
+    if not 0 <= amount < LIMIT:
+        raise ValueError(what)
     return float(amount)
 
 
@@ -193,8 +201,11 @@ def _count(name: str, given: Mapping[str, Any], least: int, default: int) -> int
     number = given.get(name)
     if number is None:  # as where it is not given
         return default
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise ValueError(f"{name}={number!r}: a whole number from {least} on is expected")
+    what = f"{name}={number!r}: a whole number from {least} on is expected"
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(what)
+    if number < least:
+        raise ValueError(what)
     return number
 
 

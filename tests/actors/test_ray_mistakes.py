@@ -62,6 +62,33 @@ REFUSED: dict[str, tuple[Act, type[Exception], str]] = {
     "a list of resources": (
         lambda: double.options(resources=["x"]).remote(1), TypeError, "a dict is expected"
     ),
+    "text for a number": (
+        lambda: double.options(num_cpus="1").remote(1), TypeError, "num_cpus='1'"
+    ),
+    "text for a count": (
+        lambda: Counter.options(max_restarts="1").remote(), TypeError, "max_restarts='1'"
+    ),
+    "half a count": (
+        lambda: double.options(max_retries=1.5).remote(1), TypeError, "max_retries=1.5"
+    ),
+    "too small a count": (
+        lambda: double.options(max_retries=-2).remote(1), ValueError, "max_retries=-2"
+    ),
+    "an unknown number of values": (
+        lambda: double.options(num_returns="many").remote(1), TypeError, "num_returns='many'"
+    ),
+    "a negative number of values": (
+        lambda: double.options(num_returns=-1).remote(1), ValueError, "num_returns=-1"
+    ),
+    "a lifetime in seconds": (
+        lambda: Counter.options(lifetime=60).remote(), TypeError, "lifetime=60"
+    ),
+    "an unknown lifetime": (
+        lambda: Counter.options(lifetime="long").remote(), ValueError, "lifetime='long'"
+    ),
+    "a runtime environment that is text": (
+        lambda: double.options(runtime_env="x").remote(1), TypeError, "runtime_env='x'"
+    ),
     "no class": (lambda: double.options(retry_exceptions=[5]).remote(1), ValueError, "no class"),
     "a class alone": (
         lambda: double.options(retry_exceptions=ValueError).remote(1), TypeError, "a list"
