@@ -7,7 +7,7 @@ import sys
 
 from pool._objects import _home
 from pool._objects._home import current
-from pool._objects._ids import ActorID, JobID, NodeID
+from pool._objects._ids import ActorID, JobID, NodeID, TaskID
 from pool._ray._classes import ActorHandle
 
 TYPE_CHECKING = False
@@ -164,6 +164,33 @@ class RuntimeContext:
     def job_id(self) -> JobID:
         """The name of the program."""
         return JobID(bytes.fromhex(self.get_job_id()))
+
+    @property
+    def actor_id(self) -> ActorID | None:
+        """The name of the actor that this is, None elsewhere."""
+        name = self.get_actor_id()
+        return None if name is None else ActorID(bytes.fromhex(name))
+
+    @property
+    def task_id(self) -> TaskID | None:
+        """The name of this task or call, None in a program or for a plain task."""
+        task = self._context.task
+        return None if task is None else TaskID(task)
+
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        """The runtime environment of this task or actor, empty if it has none."""
+        environ = self._context.environ
+        return {"env_vars": dict(environ)} if environ else {}
+
+    def get_runtime_env_string(self) -> str:
+        """Return the runtime environment as JSON."""
+        import json
+
+        return json.dumps(self.runtime_env)
+
+    def get_placement_group_id(self) -> None:
+        """Return None: there are no placement groups."""
 
     def get(self) -> dict[str, Any]:
         """Return the names of the machine, program, namespace, task and actor that there are."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import os
 from typing import Any
 
@@ -105,6 +106,28 @@ def test_names_of_things(ray: Any) -> None:
     with pytest.raises(exceptions.ActorDiedError) as caught:
         ray.get(counter.exit.remote())
     assert caught.value.actor_id == counter._actor_id.hex()
+
+
+@pytest.mark.parametrize("environ", [{}, {"WHO": "me"}], ids=["plain", "environ"])
+def test_what_an_actor_and_a_task_know_of_themselves(ray: Any, environ: dict[str, str]) -> None:
+    def about() -> list[Any]:
+        own = pool.get_runtime_context()
+        assert own.task_id is None or own.task_id.hex() == own.get_task_id()
+        return [own.actor_id, own.runtime_env, json.loads(own.get_runtime_env_string())]
+
+    class About:
+        def tell(self) -> list[Any]:
+            assert pool.get_runtime_context().task_id is not None
+            return about()
+
+    options = {"runtime_env": {"env_vars": environ}, "num_cpus": 1}
+    actor = ray.remote(About).options(**options).remote()
+    expected = {"env_vars": environ} if environ else {}
+    assert ray.get(actor.tell.remote()) == [actor._actor_id, expected, expected]
+    assert ray.get(ray.remote(about).options(**options).remote()) == [None, expected, expected]
+    context = ray.get_runtime_context()
+    assert [context.actor_id, context.task_id, context.runtime_env] == [None, None, {}]
+    assert context.get_placement_group_id() is None
 
 
 def test_what_init_returns() -> None:
