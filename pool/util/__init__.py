@@ -16,23 +16,28 @@ if TYPE_CHECKING:
         inspect_serializability,
         list_named_actors,
     )
+    from pool._ray._serializers import deregister_serializer, register_serializer
 
 __all__ = [
     "ActorPool",
     "as_completed",
+    "deregister_serializer",
     "get_node_ip_address",
     "inspect_serializability",
     "list_named_actors",
     "map_unordered",
+    "register_serializer",
 ]
 
 _HOMES = {
     "ActorPool": "pool._ray._actor_pool",
     "as_completed": "pool._ray._as_completed",
+    "deregister_serializer": "pool._ray._serializers",
     "get_node_ip_address": "pool._ray._inspection",
     "inspect_serializability": "pool._ray._inspection",
     "list_named_actors": "pool._ray._inspection",
     "map_unordered": "pool._ray._as_completed",
+    "register_serializer": "pool._ray._serializers",
 }
 
 

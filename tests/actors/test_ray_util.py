@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import queue
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,30 @@ def test_modules_of_util_that_are_not_here(name: str) -> None:
         _ = pool.util.remove_placement_group
     with pytest.raises(ImportError, match="is not here"):
         exec(f"from pool.util import {name}")
+
+
+class Connected:
+    """Holds what cannot be pickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.connection = sqlite3.connect(path)
+
+
+def test_a_class_is_pickled_by_functions_that_were_registered(ray: Any) -> None:
+    path_of = ray.remote(lambda connected: connected.path)
+    with pytest.raises(TypeError, match=r"sqlite3\.Connection"):
+        ray.put(Connected(":memory:"))
+    ray.util.register_serializer(
+        Connected, serializer=lambda connected: connected.path, deserializer=Connected
+    )
+    try:
+        (again,) = ray.get(ray.put([Connected(":memory:")]))
+        assert isinstance(again.connection, sqlite3.Connection)
+        assert ray.get(path_of.remote(Connected(":memory:"))) == ":memory:"
+        assert ray.get(path_of.remote(ray.put(Connected(":memory:")))) == ":memory:"
+    finally:
+        ray.util.deregister_serializer(Connected)
+    with pytest.raises(TypeError, match=r"sqlite3\.Connection"):
+        ray.put(Connected(":memory:"))
+    ray.util.deregister_serializer(Connected)
