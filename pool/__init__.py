@@ -230,7 +230,7 @@ _RAY = {
 # Modules of Ray that are not supported: the error says what to do instead.
 _ABSENT = ("data", "rllib", "serve", "train", "tune", "workflow")
 
-_SUBMODULES = ("actor", "dummy", "exceptions", "pool", "util")
+_SUBMODULES = ("actor", "cloudpickle", "dummy", "exceptions", "pool", "remote_function", "util")
 
 
 def __getattr__(name: str) -> Any:

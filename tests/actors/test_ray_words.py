@@ -6,6 +6,9 @@ import copy
 import functools
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,8 @@ from raytasks import Counter, count_to, double
 
 import pool
 from pool import exceptions
+
+ROOT = Path(__file__).parents[2]
 
 
 @pool.remote
@@ -106,6 +111,28 @@ def test_names_of_things(ray: Any) -> None:
     with pytest.raises(exceptions.ActorDiedError) as caught:
         ray.get(counter.exit.remote())
     assert caught.value.actor_id == counter._actor_id.hex()
+
+
+def test_modules_that_programs_reach_through_ray() -> None:
+    code = (
+        "import cloudpickle, pool as ray\n"
+        "assert ray.cloudpickle is cloudpickle\n"
+        "from pool import cloudpickle as again\n"
+        "import pool.cloudpickle as once_more\n"
+        "assert again is once_more is cloudpickle\n"
+        "twice = ray.remote(lambda x: 2 * x)\n"
+        "assert isinstance(twice, ray.remote_function.RemoteFunction)\n"
+        "loads = ray.cloudpickle.loads(ray.cloudpickle.dumps(lambda: 5))\n"
+        "print(ray.get(ray.remote(loads).remote()), ray.get(twice.remote(4)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "5 8\n", done.stderr
 
 
 @pytest.mark.parametrize("environ", [{}, {"WHO": "me"}], ids=["plain", "environ"])
