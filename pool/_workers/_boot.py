@@ -133,6 +133,10 @@ def _after_fork() -> None:
     if util is not None:
         util._finalizer_registry.clear()
         util._run_after_forkers()
+    if "coverage" in sys.modules:
+        from pool._workers._carried._coverage import measure_fork
+
+        measure_fork()
 
 
 def _farewell(exits: bool) -> None:

@@ -38,6 +38,7 @@ _OTHERS = {
     "numpy": "_libraries",
     "pandas": "_libraries",
     "matplotlib": "_libraries",
+    "coverage.multiproc": "_coverage",
 }
 
 
