@@ -239,6 +239,34 @@ def test_numeric_libraries(library: str, method: str, tmp_path: Path) -> None:
     assert run(library, method, body, tmp_path) == expected
 
 
+def test_precision_of_numbers(library: str, method: str, tmp_path: Path) -> None:
+    pytest.importorskip("mpmath")
+    pytest.importorskip("gmpy2")
+    body = """
+    import gmpy2, mpmath
+
+    mpmath.mp.dps = 40
+    mpmath.iv.prec = 70
+    gmpy2.get_context().precision = 200
+    gmpy2.get_context().trap_divzero = True
+
+    def look(_):
+        try:
+            gmpy2.mpfr(1) / 0
+        except gmpy2.DivisionByZeroError:
+            raised = True
+        shown = mpmath.mpf(1) / 3, mpmath.iv.mpf(1) / 3, gmpy2.sqrt(gmpy2.mpfr(2))
+        # The precision of the parts goes on to follow that of the whole.
+        gmpy2.get_context().precision = 100
+        return repr(shown), mpmath.mp.dps, gmpy2.get_context().real_prec, raised
+
+    with Pool(1) as p:
+        found = p.map(look, [0])
+    print(found == [look(0)], found[0][1:])
+    """
+    assert run(library, method, body, tmp_path) == "True (40, 100, True)\n"
+
+
 def test_styles_of_figures(library: str, method: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     body = """

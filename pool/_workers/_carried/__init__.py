@@ -38,6 +38,8 @@ _OTHERS = {
     "numpy": "_libraries",
     "pandas": "_libraries",
     "matplotlib": "_libraries",
+    "mpmath": "_precision",
+    "gmpy2": "_precision",
     "coverage.multiproc": "_coverage",
 }
 
