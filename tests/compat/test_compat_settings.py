@@ -239,6 +239,42 @@ def test_numeric_libraries(library: str, method: str, tmp_path: Path) -> None:
     assert run(library, method, body, tmp_path) == expected
 
 
+def test_translations(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    import gettext, pathlib, struct
+
+    def catalog(domain, entries):
+        \"\"\"Write a file as msgfmt does.\"\"\"
+        path = pathlib.Path("texts", "de", "LC_MESSAGES", domain + ".mo")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        count, texts, tables = len(entries), b"", ([], [])
+        start = 28 + 16 * count
+        for table, words in zip(tables, (entries, entries.values())):
+            for word in words:
+                table += [len(word), start + len(texts)]
+                texts += word + bytes(1)
+        head = struct.pack("<7I", 0x950412DE, 0, count, 28, 28 + 8 * count, 0, start)
+        path.write_bytes(head + struct.pack(f"<{4 * count}I", *tables[0], *tables[1]) + texts)
+
+    plurals = b"Content-Type: text/plain; charset=UTF-8\\nPlural-Forms: nplurals=2; plural=n != 1;"
+    catalog("own", {b"": plurals, b"day": b"Tag"})
+    several = b"leaf\\0leaves", b"Blatt\\0Bl\\xc3\\xa4tter"
+    catalog("other", {b"": plurals, several[0]: several[1], b"tree": b"Baum"})
+
+    os.environ["LANGUAGE"] = "de"
+    gettext.bindtextdomain("own", "texts")
+    gettext.textdomain("own")
+    gettext.translation("other", "texts", ["de"]).install(["ngettext"])
+
+    def look(_number):
+        return gettext.gettext("day"), _("tree"), [ngettext("leaf", "leaves", n) for n in (1, 2)]
+
+    with Pool(1) as p:
+        print(p.map(look, [0]))
+    """
+    assert run(library, method, body, tmp_path) == "[('Tag', 'Baum', ['Blatt', 'Blätter'])]\n"
+
+
 def test_precision_of_numbers(library: str, method: str, tmp_path: Path) -> None:
     pytest.importorskip("mpmath")
     pytest.importorskip("gmpy2")

@@ -33,6 +33,7 @@ _OTHERS = {
     "copyreg": "_reducers",
     "multiprocessing.reduction": "_reducers",
     "io": "_redirected",
+    "gettext": "_translations",
     "logging": "_logging",
     "sqlite3": "_adapters",
     "numpy": "_libraries",
