@@ -78,6 +78,8 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     _refuse_unknown(given, ACTOR_NAMES, f"actor {title}")
     options = ActorOptions()
     options.name = text_of("name", given.get("name"))
+    if given.get("name") == "":
+        raise ValueError(f"actor {title}: name='': a name, or None, is expected")
     options.namespace = text_of("namespace", given.get("namespace"))
     lifetime = text_of("lifetime", given.get("lifetime"))
     if lifetime not in ("", "detached", "non_detached"):

@@ -41,6 +41,7 @@ Act = Callable[[], object]
 REFUSED: dict[str, tuple[Act, type[Exception], str]] = {
     "a name of a task": (lambda: double.options(name=5).remote(1), TypeError, "name=5"),
     "a name of an actor": (lambda: Counter.options(name=[1]).remote(), TypeError, r"name=\[1\]"),
+    "an empty name": (lambda: Counter.options(name="").remote(), ValueError, "name=''"),
     "a namespace": (
         lambda: Counter.options(name="x", namespace=5).remote(), TypeError, "namespace=5"
     ),
