@@ -435,7 +435,7 @@ class ActorHost:
         # In a task, which is no actor, it is an error like any other.
         leaves = isinstance(error, SystemExit | AsyncioActorExit) and not self.is_task
         if leaves and is_crash(error) and not isinstance(error, Leave):
-            if self.alone:
+            if self.alone and not self.detached:  # in the main thread
                 farewell(self)
             end_fork(error)  # as one that crashes, so that it is started again
         if leaves:

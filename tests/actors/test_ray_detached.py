@@ -600,6 +600,15 @@ def test_kill_may_leave_its_restarts(ray: Any) -> None:
     assert insist(actor) == 11
 
 
+def test_an_exit_with_another_status_than_0_is_a_crash(ray: Any) -> None:
+    actor = make(max_restarts=1)
+    pid = ray.get(actor.pid.remote())
+    with pytest.raises(exceptions.ActorUnavailableError):
+        ray.get(actor.__ray_call__.remote(lambda self: sys.exit(1)))
+    assert ended(pid)
+    assert insist(actor) == 11
+
+
 def test_dies_with_its_keeper(ray: Any, runtime: Path) -> None:
     actor = make(max_restarts=-1)
     pid = ray.get(actor.pid.remote())
