@@ -275,6 +275,8 @@ class Scheduler:
             # Chunks that are to be tried again need not wait for the rest of this message.
             return self.dispatch.fill(commands, now) if event.failed else commands
         del worker.messages[event.message_id]
+        if self.distance.watched and any(m.chunks > 1 for m in worker.messages.values()):
+            self.stragglers.watch(now)  # it begins now; nobody has looked after it behind another
         worker.stuck = worker.stuck or bool(message.runs and not event.done)
         for run in message.runs:
             self._requeue(run, worker, commands)

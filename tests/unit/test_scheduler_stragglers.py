@@ -13,6 +13,7 @@ from pool._local._events import (
     FinishJob,
     Halt,
     RestReturned,
+    Send,
     TakeRest,
     WorkerExited,
     WorkerReady,
@@ -70,6 +71,17 @@ def test_nothing_is_done_about_a_message_that_gets_on(table: Table) -> None:
     assert table.scheduler.next_deadline() == pytest.approx(PATIENCE * 1.5)
     assert table.answer(send, done=5) == [Deliver(1, 1, 6, 0), FinishJob(1)]
     assert table.scheduler.next_deadline() is None
+
+
+def test_a_message_that_waited_behind_a_single_slow_chunk_is_looked_after() -> None:
+    table = Table(processes=1)
+    table.learn(0, 1e-4, chunks=1000)
+    first, second = only(table.submit(1, chunks=9), Send)
+    (_, start, stop) = first.runs[0]
+    table.answer(first, done=stop - start - 1, final=False)
+    assert later(table, PATIENCE) == []  # one chunk is nothing to look after
+    table.answer(first)
+    assert later(table, PATIENCE) == [Halt(second.worker_id, second.message_id)]
 
 
 def test_a_chunk_that_travels_alone_is_nothing_to_look_after() -> None:
