@@ -14,7 +14,7 @@ import _thread
 import weakref
 from collections import deque
 
-from pool._faces._results import failures
+from pool._faces._results import cancellation, failures
 from pool._faces._standard import StandardIterator
 
 TYPE_CHECKING = False
@@ -456,9 +456,8 @@ class IMapIterator(StandardIterator):
         bool
             False if all had been.
         """
-        from pool._errors import TaskCancelled
-
-        return self._flow.engine.cancel(self._flow.job_id, TaskCancelled("imap was cancelled"))
+        flow = self._flow
+        return flow.engine.cancel(flow.job_id, cancellation(flow.engine, flow.job_id))
 
     def __del__(self) -> None:
         try:

@@ -129,10 +129,8 @@ class AsyncResult(StandardResult):
         bool
             False if the call had completed.
         """
-        from pool._errors import TaskCancelled
-
         self._engine.catch_up()
-        error = TaskCancelled(f"{self!r} was cancelled")
+        error = cancellation(self._engine, self._job_id)
         return self._engine.cancel(self._job_id, error, self._index)
 
     def __repr__(self) -> str:
@@ -271,6 +269,14 @@ class MapResult(AsyncResult):
         self._reported, self._reported_failures = received, failed
         if self._whole:
             progress.close() if self._success or failed else progress.fail()
+
+
+def cancellation(engine: LocalEngine, job_id: int) -> BaseException:
+    """Return the error of a call that is about to be cancelled."""
+    from pool._errors import TaskCancelled
+
+    job = engine.driver.jobs.get(job_id)
+    return TaskCancelled(f"{'the call' if job is None else job.label} was cancelled")
 
 
 def _is_given_up(error: Any) -> bool:

@@ -23,6 +23,8 @@ _DEEPEST = 64
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 REMEDY = "leave it out in __getstate__, make it in the initializer, or send what it is made from"
+#: The same for what a task has returned.
+REMEDY_UP = "leave it out in __getstate__, or return what it is made from"
 
 
 def explain(obj: Any, refusal: BaseException, up: bool = False) -> CannotSend:
@@ -44,7 +46,9 @@ def explain(obj: Any, refusal: BaseException, up: bool = False) -> CannotSend:
         # An object that fails in yet another way when looked at: the path ends here.
         pass
     culprit = steps[-1][1]
-    return CannotSend(_path(steps), type(culprit).__qualname__, f"{reason} ({REMEDY})")
+    return CannotSend(
+        _path(steps), type(culprit).__qualname__, f"{reason} ({REMEDY_UP if up else REMEDY})"
+    )
 
 
 def culprit_of(obj: Any) -> tuple[Any, Any]:

@@ -555,7 +555,7 @@ def test_cancelled_while_its_input_waits(make_pool: Callable[..., Any]) -> None:
     assert results.next(PATIENCE) == 4
     assert results.cancel()
     numbers.put(3)
-    with pytest.raises(TaskCancelled):
+    with pytest.raises(TaskCancelled, match=r"^imap\(\w+.square\) was cancelled"):
         results.next(PATIENCE)
     numbers.put(None)
     assert pool.map(square, range(5)) == [n * n for n in range(5)]

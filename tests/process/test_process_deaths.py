@@ -365,7 +365,9 @@ def test_cancel_frees_the_worker(make_pool: Callable[..., Any], gate: Gate) -> N
     queued = pool.map_async(square, range(5))
     gate.entered()
     assert running.cancel()
-    with pytest.raises(actorpool.TaskCancelled):
+    with pytest.raises(
+        actorpool.TaskCancelled, match=r"^apply_async\(pooltasks.hold\) was cancelled"
+    ):
         running.get(PATIENCE)
     assert queued.get(PATIENCE) == [0, 1, 4, 9, 16]
     late = pool.apply_async(square, (2,))
