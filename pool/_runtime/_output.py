@@ -14,6 +14,7 @@ import os
 import select
 
 from pool._in_worker._output import BEGINNING, END
+from pool._transport._descriptors import epoll_above_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Outputs:
             ``is_idle()`` returns whether the worker runs nothing, so that a line gets no end.
         """
         if self._epoll is None:
-            self._epoll = select.epoll()
+            self._epoll = epoll_above_streams()
             fd = self._epoll.fileno()
             self._driver.clients[fd] = self
             self._driver.epoll.register(fd, select.EPOLLIN)

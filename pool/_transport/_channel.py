@@ -380,7 +380,9 @@ class Channel:
 def _wait_for_room(fd: int) -> None:
     import select
 
-    poll = select.poll()
+    from pool._transport._descriptors import unpatched
+
+    poll = unpatched("poll")()
     poll.register(fd, select.POLLOUT)
     poll.poll()
 
@@ -459,9 +461,9 @@ class Sentinel:
 
 
 def _is_gone(fd: int) -> bool:
-    import select
+    from pool._transport._descriptors import unpatched
 
-    poll = select.poll()
+    poll = unpatched("poll")()
     poll.register(fd, 0)
     return bool(poll.poll(0))
 

@@ -9,6 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import select
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def above_streams(fd: int) -> int:
@@ -31,11 +36,23 @@ def pipe_above_streams() -> tuple[int, int]:
 
 def epoll_above_streams() -> select.epoll:
     """Return a new epoll object."""
-    epoll = select.epoll()
+    kind = unpatched("epoll")
+    epoll: select.epoll = kind()
     if epoll.fileno() > 2:
         return epoll
     with epoll:
-        return select.epoll.fromfd(above_streams(os.dup(epoll.fileno())))
+        copied: select.epoll = kind.fromfd(above_streams(os.dup(epoll.fileno())))
+    return copied
+
+
+def unpatched(name: str) -> Any:
+    """Return what `select` has under a name where gevent has not patched it.
+
+    gevent removes `epoll`, and with its `poll` another greenlet could run within the few lines of
+    a thread that drives a Pool.
+    """
+    gevent = sys.modules.get("gevent.monkey")
+    return getattr(select, name) if gevent is None else gevent.get_original("select", name)
 
 
 def pidfd_of_this() -> int:

@@ -440,6 +440,47 @@ def test_a_package_that_makes_the_log_records(library: str, method: str, tmp_pat
     assert run(library, method, body, tmp_path) == expected
 
 
+def test_structured_logging(library: str, method: str, tmp_path: Path) -> None:
+    pytest.importorskip("structlog")
+    body = """
+    import logging, structlog
+
+    seen = []
+
+    def number(logger, name, event):
+        seen.append(1)
+        return {"number": len(seen), **event}
+
+    structlog.configure(
+        processors=[
+            number,
+            lambda logger, name, event: {**event, "level": name},
+            structlog.processors.TimeStamper(fmt="%%", key="stamp"),
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    log = structlog.get_logger().bind(program="p")
+
+    def work(n):
+        structlog.get_logger().debug("hidden")
+        log.info("task", n=n)
+        sys.stdout.flush()
+        return structlog.is_configured(), len(seen)
+
+    with Pool(1) as p:
+        print(p.map(work, [1, 2], chunksize=1))
+    """
+    lines = [
+        f'{{"event": "task", "level": "info", "n": {n}, "number": {n}, "program": "p", '
+        '"stamp": "%"}'
+        for n in (1, 2)
+    ]
+    assert run(library, method, body, tmp_path).splitlines() == [*lines, "[(True, 1), (True, 2)]"]
+
+
 def test_odd_settings(library: str, method: str, tmp_path: Path) -> None:
     """None of them ends the pool, or keeps back the others."""
     body = """

@@ -35,6 +35,7 @@ _OTHERS = {
     "io": "_redirected",
     "gettext": "_translations",
     "logging": "_logging",
+    "structlog": "_structlog",
     "sqlite3": "_adapters",
     "numpy": "_libraries",
     "pandas": "_libraries",
