@@ -275,8 +275,9 @@ class Scheduler:
             # Chunks that are to be tried again need not wait for the rest of this message.
             return self.dispatch.fill(commands, now) if event.failed else commands
         del worker.messages[event.message_id]
-        if self.distance.watched and any(m.chunks > 1 for m in worker.messages.values()):
-            self.stragglers.watch(now)  # it begins now; nobody has looked after it behind another
+        if self.jobs and self.distance.watched:
+            if any(waiting.chunks > 1 for waiting in worker.messages.values()):
+                self.stragglers.watch(now)  # it begins now, and nobody has looked after it so far
         worker.stuck = worker.stuck or bool(message.runs and not event.done)
         for run in message.runs:
             self._requeue(run, worker, commands)
