@@ -411,18 +411,20 @@ def test_a_package_that_makes_the_log_records(library: str, method: str, tmp_pat
     source = """
     import logging
 
+    log = logging.getLogger("package")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    log.error("being imported")
+
     def make(*args, **more):
         record = logging.LogRecord(*args, **more)
         record.request = "r1"
         return record
-
-    logging.getLogger("package").error("being imported")
     """
     (folder / "package.py").write_text(textwrap.dedent(source))
     body = """
     import logging
     sys.path.insert(0, os.path.join(os.getcwd(), "site-packages"))
-    logging.getLogger("package").disabled = True
     import package
     logging.setLogRecordFactory(package.make)
     logging.basicConfig(level="INFO", format="%(request)s %(message)s", stream=sys.stdout)

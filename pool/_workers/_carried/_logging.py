@@ -252,8 +252,10 @@ class _RecordFactory(Later):
         self._importing: set[int] = set()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._function is not None:
+            return self._function(*args, **kwargs)
         thread = get_ident()
-        if self._function is None and thread in self._importing:
+        if thread in self._importing:
             return logging.LogRecord(*args, **kwargs)  # of the module that is being imported
         self._importing.add(thread)
         try:
