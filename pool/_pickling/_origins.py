@@ -88,7 +88,7 @@ def scope_of(names: dict[str, Any]) -> Scope | None:
     name = names.get("__name__")
     if not isinstance(name, str):
         return None
-    if getattr(sys.modules.get(name), "__dict__", None) is names:
+    if _names_of(name) is names:
         return _scope(canonical(name), name, names, importable(name))
     key = names.get(_MARKER)
     if key is None:
@@ -116,7 +116,7 @@ def _by_value_scope(key: str, name: str, names: dict[str, Any]) -> Scope:
     if key == "__main__":
         return Scope(key, name, False)  # every worker has one
     package = names.get("__package__")
-    if not isinstance(package, str) or package == name or _is_initializing(package):
+    if not isinstance(package, str) or _names_of(package) is names or _is_initializing(package):
         package = ""  # none, or it is one; or one being imported now, which workers can import
     above = None if not package or importable(package) else scope_of_module(package)
     return Scope(key, name, False, facts_of(names), above)
@@ -124,8 +124,12 @@ def _by_value_scope(key: str, name: str, names: dict[str, Any]) -> Scope:
 
 def scope_of_module(name: str | None) -> Scope | None:
     """Return the scope of the registered module called `name`."""
-    names = getattr(sys.modules.get(name or ""), "__dict__", None)
+    names = _names_of(name or "")
     return None if names is None else scope_of(names)
+
+
+def _names_of(name: str) -> dict[str, Any] | None:
+    return getattr(sys.modules.get(name), "__dict__", None)
 
 
 def canonical(name: str) -> str:
@@ -301,10 +305,19 @@ def _is_importable(name: str, module: ModuleType) -> bool:
     if found is None:
         # Without a file: its package makes it when that is imported, as with `six.moves`.
         return spec is None and bool(parent)
-    if not _same_file(found.origin, origin):
+    if not _same_file(found.origin, origin) and not _has_copied(module, spec):
         return False
     _note_rewritten(name, module, spec, origin)
     return True
+
+
+def _has_copied(module: ModuleType, spec: Any) -> bool:
+    """Return whether what a module says of itself, its file for one, is said of another one.
+
+    As after ``globals().update(vars(version))`` in a package that has a module ``version``.
+    """
+    other = sys.modules.get(getattr(spec, "name", ""))
+    return other is not None and other is not module and getattr(other, "__spec__", None) is spec
 
 
 def _note_rewritten(name: str, module: ModuleType, spec: Any, file: Any) -> None:

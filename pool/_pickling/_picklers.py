@@ -14,10 +14,11 @@ from __future__ import annotations
 import _pickle
 import sys
 from copyreg import dispatch_table as _dispatch_table
-from types import CellType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 
 from store._codec import WATCHED, reduce_large
 
+from ._builtins import reduce_builtin
 from ._constants import constants_of, reduce_bare, reduce_constant
 from ._functions import (
     import_module,
@@ -392,6 +393,7 @@ def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:
     return reduce_by_value(pickler, module)
 
 
+_SPECIAL[BuiltinFunctionType] = reduce_builtin
 _SPECIAL[CellType] = reduce_cell
 _SPECIAL[LruType] = BasePickler.cached
 _SPECIAL[MethodType] = _reduce_method

@@ -18,6 +18,7 @@ import sys
 from pool._unraisable import report
 from pool._workers._warmup import installed
 
+from ._builtins import is_changed
 from ._interpreter import FILTERS, LEVELS, SETTINGS
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 #: By module, the part of this package that carries its settings; imported only if the program has
 #: imported that module.
 _OTHERS = {
+    "builtins": "_builtins",  # first, since what others are made of may use these
     "copyreg": "_reducers",
     "multiprocessing.reduction": "_reducers",
     "io": "_redirected",
@@ -52,7 +54,7 @@ def changes() -> dict[str, Any]:
     for setting in SETTINGS:
         _read(setting, found)
     for name in _OTHERS:
-        if name in sys.modules and (name != "io" or _is_redirected()):
+        if name in sys.modules and _UNLESS_USUAL.get(name, _yes)():
             try:
                 setting = _setting(name)
             except ImportError:
@@ -63,6 +65,14 @@ def changes() -> dict[str, Any]:
 
 def _is_redirected() -> bool:
     return sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__
+
+
+#: Modules that every program has imported, and whether there is anything to carry.
+_UNLESS_USUAL = {"io": _is_redirected, "builtins": is_changed}
+
+
+def _yes() -> bool:
+    return True
 
 
 def _read(setting: Setting, found: dict[str, Any]) -> None:
