@@ -65,6 +65,8 @@ def plan_start(
             payload, initial = AWAITED, blobs
     return (
         method,
-        lambda journal: _launcher.connect(method, payload, journal, limits, preload, pool),
+        lambda journal: _launcher.connect(
+            method, payload, journal, limits, preload, pool, alike=shares
+        ),
         initial,
     )

@@ -82,6 +82,10 @@ def become_worker(
     introduce(worker_id, settings, prefix)
     if settings["carried"]:
         _carried.take_over(settings["carried"])
+    if settings["variables"]:
+        from pool._workers._variables._restored import take_over
+
+        take_over(settings["variables"])
     channel = Channel(socket_from(fd), buffer, linked=True)
     worker = Worker(channel, attach(journal, slot), settings["parent_pid"], settings["pool"])
     worker.tells = prefix == "ForkServer"

@@ -208,6 +208,8 @@ class ForkServer:
             client.foreseen = settings["foreseen"]
             if settings["carried"]:
                 settings["carried"] = not_set_here(settings["carried"])
+            if settings["variables"]:
+                __import__("pool._workers._variables._restored")  # which each worker will need
         given = dict(zip(streams, fds[2:], strict=True))
         client.fds = [fds[1], given.get(1, -1), given.get(2, -1)]
         client.payload = (blobs[0], blobs[1:]) if blobs else buffers

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
@@ -14,43 +16,60 @@ if TYPE_CHECKING:
 
 
 class _Afterwards:
-    """A finder that finds one module as the others do, and takes a step after it is loaded.
+    """A finder that finds modules as the others do, and takes a step after each is loaded.
 
     Parameters
     ----------
-    name : str
-        Of the module.
-    step : callable
-        ``step(module)`` is called once, when the module is loaded.
+    steps : dict
+        By name of a module: ``step(module)`` is called once, when the module is loaded.
+    around : context manager, optional
+        Entered while a module's code runs, and the step; one import may be part of another.
     """
 
-    def __init__(self, name: str, step: Callable[[ModuleType], object]) -> None:
-        self._name = name
-        self._step = step
+    def __init__(
+        self,
+        steps: dict[str, Callable[[ModuleType], object]],
+        around: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        self._steps = steps
+        self._around = around
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name not in self._steps:
+            return None
         finders: list[Any] = list(sys.meta_path)
-        if name != self._name or self not in finders:
+        if self not in finders:
             return None
         for finder in finders[finders.index(self) + 1 :]:
             find = getattr(finder, "find_spec", None)
             spec: ModuleSpec | None = None if find is None else find(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    loader: Any = _Loader(spec.loader, self)
+                    loader: Any = _Loader(spec.loader, partial(self.load, name))
                     spec.loader = loader
                 return spec
         return None
 
-    def loaded(self, module: ModuleType) -> None:
-        """Take the step, once.
+    def load(self, name: str, loader: Loader, module: ModuleType) -> None:
+        """Run the code of a module, and take its step, once.
 
         Not when the module is found: a caller may have wanted the spec alone, and an import may
         fail.
         """
-        if self in sys.meta_path:
+        if self._around is None:
+            loader.exec_module(module)
+            self._take_step(name, module)
+        else:
+            with self._around:
+                loader.exec_module(module)
+                self._take_step(name, module)
+
+    def _take_step(self, name: str, module: ModuleType) -> None:
+        step = self._steps.pop(name, None)
+        if not self._steps and self in sys.meta_path:
             sys.meta_path.remove(self)
-            self._step(module)
+        if step is not None:
+            step(module)
 
 
 class _Loader:
@@ -60,9 +79,9 @@ class _Loader:
     one.
     """
 
-    def __init__(self, loader: Loader, finder: _Afterwards) -> None:
+    def __init__(self, loader: Loader, load: Callable[[Loader, ModuleType], None]) -> None:
         self._loader = loader
-        self._finder = finder
+        self._load = load
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
@@ -73,8 +92,7 @@ class _Loader:
     def exec_module(self, module: Any) -> None:
         # What the module sees is what it would see without this.
         module.__loader__ = module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-        self._finder.loaded(module)
+        self._load(self._loader, module)
 
 
 def when_imported(name: str, step: Callable[[ModuleType], object]) -> None:
@@ -91,4 +109,24 @@ def when_imported(name: str, step: Callable[[ModuleType], object]) -> None:
     if module is not None:
         step(module)
     else:
-        sys.meta_path.insert(0, _Afterwards(name, step))
+        sys.meta_path.insert(0, _Afterwards({name: step}))
+
+
+def when_each_is_imported(
+    steps: dict[str, Callable[[ModuleType], object]], around: AbstractContextManager[Any]
+) -> None:
+    """Call ``step(module)`` for each of many modules; by one finder, which each import asks.
+
+    Parameters
+    ----------
+    steps : dict
+        By name of the module, as for `when_imported`.
+    around : context manager
+        Entered while such a module's code runs; one import may be part of another.
+    """
+    later = {name: step for name, step in steps.items() if name not in sys.modules}
+    if later:
+        sys.meta_path.insert(0, _Afterwards(later, around))
+    for name, step in steps.items():
+        if name not in later:
+            step(sys.modules[name])

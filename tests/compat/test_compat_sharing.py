@@ -159,16 +159,14 @@ def test_a_pool_in_a_task_of_another_one_is_not_that_one(make_pool: Callable[...
     assert pool.apply(whose_tasks, (other,)) != "pool"
 
 
-_owner = ""
-
-
 def _belong_to(name: str) -> None:
-    global _owner
-    _owner = name
+    # Not in a variable of a module, which workers of this process would take over.
+    vars(multiprocessing.current_process())["owner"] = name
 
 
 def _whose() -> str:
-    return _owner
+    found: str = vars(multiprocessing.current_process()).get("owner", "")
+    return found
 
 
 def whose_tasks(pool: Any) -> str:

@@ -1,0 +1,15 @@
+"""Variables of the program's own modules, which workers get as they were when the pool was made.
+
+Forked children have what the program has set in its modules since it imported them: a limit from
+the command line, a table that was read, a function that was replaced. A worker imports these
+modules anew. So the data among their variables is sent, and put into a module where, and when, a
+task imports it.
+
+Only data: numbers, texts, containers, instances of the program's own classes. What else a module
+made when it was imported, it makes again: locks, connections, caches with open files. But if the
+program has bound such an object since, nothing of that module is sent. Its variables belong
+together: ``_ready = True`` without ``_database`` would be a state that no process ever had.
+
+`_snapshot` finds the variables, `_assigned` tells what bound them, `_restored` puts them into
+workers' modules.
+"""

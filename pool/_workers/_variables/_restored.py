@@ -1,0 +1,143 @@
+"""Put the variables that the program has sent into a worker's modules."""
+
+from __future__ import annotations
+
+import _pickle
+import sys
+from _thread import _local as local
+from collections import deque
+from functools import partial
+from io import BytesIO
+
+from pool._unraisable import report
+from pool._workers._carried._setting import unpacked
+from pool._workers._imports import when_each_is_imported
+
+from ._snapshot import CONTAINERS, has_name, pickled
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+    from typing import Any
+
+    from ._snapshot import Packed, Sent
+
+
+class _Importing(local):
+    """How many imports of such modules, one within the other, this thread is at.
+
+    The variables are put in at the end of the outermost. One module may refer to functions of
+    another one that has only begun; and the code at the top of a module sees what it has seen in
+    the program, where imports came first.
+    """
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.depth -= 1
+        if not self.depth:
+            _put_in()
+
+
+_importing = _Importing()
+
+#: What is to be put into modules that have been imported.
+_due: dict[str, Sent] = {}
+
+
+def take_over(sent: Mapping[str, Sent]) -> None:
+    """Have each module get the program's variables as soon as this process has imported it."""
+    with _importing:
+        when_each_is_imported({name: partial(_note, name, sent[name]) for name in sent}, _importing)
+
+
+def _note(name: str, sent: Sent, module: ModuleType) -> None:
+    _due[name] = sent
+
+
+def _put_in() -> None:
+    while _due:
+        try:
+            name, (packed, functions) = _due.popitem()
+        except KeyError:
+            return  # another thread took the last one
+        names = vars(sys.modules[name])
+        try:
+            if packed is not None:
+                _restore(name, names, packed)
+            for function, data in functions.items():
+                names[function] = unpacked(data)
+        except Exception as error:
+            report(error, f"raised while a worker took over the variables of {name}")
+
+
+def _restore(name: str, names: dict[str, Any], packed: Packed) -> None:
+    _, recipes, others = _pickle.loads(packed[0])
+    known = {pid: _variable(*pid) for pid in others}
+    if _is_unchanged(name, names, packed, known):
+        return  # so it stays as its import has left it, down to the last object
+    for variable, (kind, arguments) in recipes.items():
+        found = names.get(variable)
+        # Two variables that have one object here have two in the program.
+        if type(found) is not kind or any(found is other for other in known.values()):
+            found = kind(*arguments) if arguments else kind.__new__(kind)
+        known[name, variable] = found
+    for variable, contents in _Unpickler(packed[1], known).load().items():
+        value = contents
+        if variable in recipes:
+            value = known[name, variable]
+            _fill(value, contents)
+        names[variable] = value
+
+
+def _is_unchanged(
+    name: str,
+    names: dict[str, Any],
+    packed: Packed,
+    known: dict[tuple[str, str], Any],
+) -> bool:
+    """Return whether the import of a module has given it what the program's has."""
+    variables, recipes, _ = _pickle.loads(packed[0])
+    try:
+        own = {variable: names[variable] for variable in variables}
+        named = {id(value): pid for pid, value in known.items()}
+        named.update({id(own[variable]): (name, variable) for variable in recipes})
+        return pickled(name, own, named, has_name) == packed
+    except Exception:
+        return False
+
+
+class _Unpickler(_pickle.Unpickler):
+    """Unpickles, with the variables of modules in place of their names."""
+
+    def __init__(self, data: bytes, known: Mapping[tuple[str, str], Any]) -> None:
+        super().__init__(BytesIO(data))
+        self._known = known
+
+    def persistent_load(self, pid: tuple[str, str]) -> Any:
+        return self._known[pid]
+
+
+def _variable(name: str, variable: str) -> Any:
+    __import__(name)
+    return vars(sys.modules[name])[variable]
+
+
+def _fill(target: Any, contents: Any) -> None:
+    """Give an object the contents of the program's."""
+    kind = type(target)
+    if kind is object:
+        return
+    if kind is list or kind is bytearray:
+        target[:] = contents
+        return
+    names = target if kind in CONTAINERS else vars(target)
+    names.clear()
+    if kind is deque:
+        target.extend(contents)
+    else:
+        names.update(contents)

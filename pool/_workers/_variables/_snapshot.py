@@ -1,0 +1,367 @@
+"""Find the variables of the program's own modules that workers are to have as they are now."""
+
+from __future__ import annotations
+
+import _pickle
+import sys
+from collections import Counter, OrderedDict, defaultdict, deque
+from types import BuiltinFunctionType, FunctionType, ModuleType
+
+from pool._pickling._origins import is_named, resolve
+from pool._workers._carried._setting import packed
+from pool._workers._warmup import installed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from ._assigned import Assigned
+
+    HasName = Callable[[Any], bool]
+
+    #: By ``id`` of an object: the module and the variable that stand for it.
+    Named = Mapping[int, tuple[str, str]]
+
+    #: What is sent of one module. Pickled: its variables; how to make those whose objects are to be
+    #: filled; which variables of other modules are met. And in a pickle of its own: by variable,
+    #: the contents of its object, or the value.
+    Packed = tuple[bytes, bytes]
+
+    #: And by name, pickled: functions of the main module that the program has put there.
+    Sent = tuple[Packed | None, dict[str, bytes]]
+
+#: Bytes of all variables of a module, pickled. What is larger was loaded, rather than set.
+SIZE_MAX = 256 << 10
+
+#: Containers that are filled: they stay the objects that other modules, and defaults, have.
+CONTAINERS = frozenset({list, dict, set, bytearray, OrderedDict, Counter, defaultdict, deque})
+
+#: Modules whose classes make plain data that cannot be changed, apart from these containers.
+_OF_DATA = frozenset(
+    {"builtins", "datetime", "decimal", "fractions", "uuid", "zoneinfo", "ipaddress", "re"}
+)
+
+#: Classes of Python's own whose instances are no more than their attributes.
+_NAMESPACES = frozenset({"argparse.Namespace", "types.SimpleNamespace"})
+
+#: Modules of classes whose instances are no data, though modules have them: `annotations`, `Any`.
+_OF_CODE = frozenset({"__future__", "typing"})
+
+
+class _NotData(_pickle.PicklingError):
+    """The object is not sent."""
+
+
+class _Limited:
+    """A file that takes `SIZE_MAX` bytes and no more."""
+
+    def __init__(self) -> None:
+        self._left = SIZE_MAX
+        self._parts: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise _NotData("too large")
+        self._parts.append(bytes(data))
+
+    def content(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class _Pickler(_pickle.Pickler):
+    """Pickles data, with a name in place of each object that is a variable of a module.
+
+    Parameters
+    ----------
+    file : _Limited
+    named : dict
+        By ``id``, the objects with names.
+    has_name : callable
+        ``has_name(function or class)`` tells whether it can be pickled by its own.
+
+    Attributes
+    ----------
+    met : list of (str, str)
+        Names that were written.
+    """
+
+    def __init__(self, file: _Limited, named: Named, has_name: HasName) -> None:
+        super().__init__(file, 5)
+        self._named = named
+        self._has_name = has_name
+        self.met: list[tuple[str, str]] = []
+
+    def persistent_id(self, obj: Any) -> tuple[str, str] | None:
+        name = self._named.get(id(obj))
+        if name is not None:
+            self.met.append(name)
+        return name
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is FunctionType or issubclass(kind, type):
+            if _module_of(obj) in ("", "__main__") or not self._has_name(obj):
+                raise _NotData(f"{obj!r} has no name in a module")
+        elif not (_is_fixed(kind) or _is_filled(kind, self._has_name)):
+            raise _NotData(f"instance of {kind!r}")
+        return NotImplemented
+
+
+def _module_of(definition: Any) -> str:
+    # One that was made where there is no `__name__` has none.
+    return str(getattr(definition, "__module__", ""))
+
+
+def _is_fixed(kind: type) -> bool:
+    """Return whether objects of that type cannot be changed, so that a copy is as good."""
+    if _module_of(kind) in _OF_DATA or "_member_map_" in vars(kind):
+        return True  # those of an enumeration are pickled by name
+    if issubclass(kind, tuple):
+        return hasattr(kind, "_fields")
+    numpy, logging = sys.modules.get("numpy"), sys.modules.get("logging")
+    if numpy is not None and issubclass(kind, (numpy.generic, numpy.dtype)):
+        return True
+    return logging is not None and issubclass(kind, logging.Logger)  # also pickled by name
+
+
+def _may_be_data(kind: type) -> bool:
+    """Return whether an object of that type is data if what it holds is."""
+    return kind in (tuple, frozenset) or _is_fixed(kind) or _is_filled(kind, is_named)
+
+
+def has_name(obj: Any) -> bool:
+    """Return whether a function or class is what its module has under its name.
+
+    Even if that module is being imported now, unlike `is_named`.
+    """
+    module = sys.modules.get(_module_of(obj))
+    return module is not None and resolve(vars(module), obj.__qualname__) is obj
+
+
+def _is_filled(kind: type, has_name: HasName) -> bool:
+    """Return whether an object of that type stays, and gets the contents of the program's."""
+    return kind in CONTAINERS or kind is object or _is_namespace(kind, has_name)
+
+
+def _is_namespace(kind: Any, has_name: HasName) -> bool:
+    """Return whether instances of a class are no more than the attributes in their ``__dict__``.
+
+    That is so for classes of the program's own that are pickled as `object` says; of those of other
+    packages nobody knows.
+    """
+    name = _module_of(kind)
+    if f"{name}.{kind.__name__}" in _NAMESPACES:
+        return True
+    return (
+        name not in ("", "__main__")
+        and _is_of_program(name)
+        and all(_adds_nothing(base) for base in kind.__mro__[:-1])
+        and kind.__dictoffset__ != 0
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
+        and not hasattr(kind, "__setstate__")
+        and has_name(kind)
+    )
+
+
+def _adds_nothing(base: type) -> bool:
+    """Return whether instances have nothing else from a base class: no items, no slots."""
+    return _module_of(base) != "builtins" and not vars(base).get("__slots__")
+
+
+class Snapshots:
+    """Takes snapshots; knows which modules are the program's own, and what their code binds."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, ModuleType] = {}
+        self._seen = 0, ""
+        self._known: dict[str, tuple[ModuleType, Assigned | None]] = {}
+
+    def take(self) -> dict[str, Sent]:
+        """Return what is to be sent, by module."""
+        found = {name: _variables(module) for name, module in self._modules()}
+        named = self._names(found)
+        sent = {}
+        for name, variables in found.items():
+            data = self._pack(name, variables, named) if variables else None
+            functions = _functions(self._own[name])
+            if data is not None or functions:
+                sent[name] = data, functions
+        return sent
+
+    def _modules(self) -> list[tuple[str, ModuleType]]:
+        """Return the program's own modules; quick if none was imported since the last time."""
+        modules = sys.modules
+        seen = len(modules), next(reversed(modules), "")
+        if self._seen != seen:
+            self._own = {name: module for name, module in list(modules.items()) if _is_own(name)}
+            self._seen = seen
+            _of_program.clear()  # found anew, should a package have been replaced
+        return [item for item in self._own.items() if modules.get(item[0]) is item[1]]
+
+    def _names(self, found: dict[str, dict[str, Any]]) -> Named:
+        """Return the variables that stand for objects that are to be filled, by ``id``."""
+        places: dict[int, list[tuple[str, str]]] = {}
+        for name, variables in found.items():
+            for variable, value in variables.items():
+                if _is_filled(type(value), is_named):
+                    places.setdefault(id(value), []).append((name, variable))
+        return {
+            number: some[0] if len(some) == 1 else self._origin(some)
+            for number, some in places.items()
+        }
+
+    def _origin(self, places: list[tuple[str, str]]) -> tuple[str, str]:
+        """Return which of several variables an object belongs to: not one that imported it."""
+        for name, variable in places:
+            assigned = self._assigned(name)
+            if assigned is not None and variable in assigned.own:
+                return name, variable
+        return places[0]
+
+    def _pack(self, name: str, variables: dict[str, Any], named: Named) -> Packed | None:
+        """Return what is to be sent of one module, or None."""
+        data = {}
+        for variable, value in variables.items():
+            if _may_be_data(type(value)):
+                data[variable] = value
+            elif not self._is_made_by_import(name, variable):
+                return None  # the program has bound it since
+        try:
+            return pickled(name, data, named) if data else None
+        except Exception:
+            pass  # something in one of them is not data: which?
+        for variable, value in list(data.items()):
+            try:
+                pickled(name, {variable: value}, named)
+            except Exception:
+                if not self._is_made_by_import(name, variable):
+                    return None
+                del data[variable]
+        try:
+            return pickled(name, data, named) if data else None
+        except Exception:
+            return None  # another thread has changed it meanwhile
+
+    def _is_made_by_import(self, name: str, variable: str) -> bool:
+        assigned = self._assigned(name)
+        return assigned is not None and variable in assigned.made
+
+    def _assigned(self, name: str) -> Assigned | None:
+        """Return what the code of a module binds; None if it cannot be had."""
+        module = self._own[name]
+        known = self._known.get(name)
+        if known is None or known[0] is not module:
+            from ._assigned import Assigned
+
+            try:
+                known = module, Assigned(module)
+            except Exception:
+                known = module, None
+            self._known[name] = known
+        return known[1]
+
+
+def pickled(
+    name: str,
+    variables: dict[str, Any],
+    named: Named,
+    has_name: HasName = is_named,
+) -> Packed:
+    """Pickle variables of a module.
+
+    Parameters
+    ----------
+    name : str
+        Of the module.
+    variables : dict
+    named : dict
+        By ``id`` of an object, the module and the variable that stand for it.
+    has_name : callable
+        ``has_name(function or class)`` tells whether it can be pickled by its own.
+
+    Raises
+    ------
+    Exception
+        If one of them is not data, or they are more than `SIZE_MAX`.
+    """
+    recipes: dict[str, tuple[type, tuple[Any, ...]]] = {}
+    contents = {}
+    for variable, value in variables.items():
+        if named.get(id(value)) == (name, variable):
+            recipes[variable], value = _apart(value)
+        contents[variable] = value
+    body, head = _Limited(), _Limited()
+    pickler = _Pickler(body, named, has_name)
+    pickler.dump(contents)
+    others = sorted({met for met in pickler.met if met[0] != name})
+    _Pickler(head, {}, has_name).dump((list(variables), recipes, others))
+    return head.content(), body.content()
+
+
+def _apart(value: Any) -> tuple[tuple[type, tuple[Any, ...]], Any]:
+    """Return how to make an empty object like `value`, and what it holds."""
+    kind = type(value)
+    if kind is object:
+        return (kind, ()), None
+    if kind not in CONTAINERS:
+        return (kind, ()), dict(vars(value))
+    if kind is defaultdict:
+        return (kind, (value.default_factory,)), dict(value)
+    if kind is deque:
+        return (kind, ((), value.maxlen)), list(value)
+    return (kind, ()), dict(value) if isinstance(value, dict) else kind(value)
+
+
+def _variables(module: ModuleType) -> dict[str, Any]:
+    """Return the variables of a module that may be data."""
+    found = {}
+    for name, value in dict(vars(module)).items():
+        kind = type(value)
+        if kind is FunctionType or name.startswith("__") or _module_of(kind) in _OF_CODE:
+            continue
+        if not issubclass(kind, (type, ModuleType, BuiltinFunctionType)):
+            found[name] = value
+    return found
+
+
+def _functions(module: ModuleType) -> dict[str, bytes]:
+    """Return the functions of the main module that the program has put into another one."""
+    found = {}
+    for name, value in dict(vars(module)).items():
+        if type(value) is FunctionType and _module_of(value) == "__main__":
+            data = packed(value)
+            if data is not None:
+                found[name] = data
+    return found
+
+
+def _is_own(name: str) -> bool:
+    module = sys.modules.get(name)
+    return (
+        type(module) is ModuleType
+        and name not in ("__main__", "__mp_main__")
+        and _is_of_program(name)
+    )
+
+
+def _is_of_program(name: str) -> bool:
+    """Return whether a module does not come with Python, was not installed, and is not of ours."""
+    top = name.partition(".")[0]
+    known = _of_program.get(top)
+    if known is None:
+        own = top not in sys.stdlib_module_names and top not in _THESE and not installed(top)
+        known = _of_program[top] = own
+    return known
+
+
+#: What was found so, by top-level module.
+_of_program: dict[str, bool] = {}
+
+#: The packages of this distribution, which may be used without being installed.
+_THESE = frozenset({__name__.partition(".")[0], "store"})
+
+snapshots = Snapshots()

@@ -1,0 +1,398 @@
+"""Variables of the program's own modules hold in tasks as they were when the pool was made."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+as_forks = pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+
+
+def run(library: str, folder: Path, **modules: str) -> str:
+    """Run a program, ``main``, beside the other modules; return what it prints."""
+    main = modules.pop("main")
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(textwrap.dedent(text))
+    head = f"""
+import os, sys
+sys.path.insert(0, os.getcwd())
+import {library} as multiprocessing
+if {library == "multiprocessing"}:
+    multiprocessing.set_start_method("fork")
+Pool = multiprocessing.Pool
+"""
+    return run_program(head + textwrap.dedent(main), folder).succeeded()
+
+
+CONFIG = """
+    import argparse, collections, dataclasses, datetime, enum, logging, re, threading, typing
+
+    class Mode(enum.Enum):
+        SLOW = 1
+        FAST = 2
+
+    @dataclasses.dataclass
+    class Options:
+        depth: int = 1
+        paths: list = dataclasses.field(default_factory=list)
+
+    class Point(typing.NamedTuple):
+        x: int
+        y: int = 2
+
+    MISSING = object()
+
+    class Settings:
+        def __init__(self):
+            self.level = 1
+            self.tags = []
+            self.default = MISSING
+
+    log = logging.getLogger(__name__)
+    lock = threading.Lock()
+    PATTERN = re.compile("a+")
+    LIMIT: int = 3
+    verbose = False
+    mode = Mode.SLOW
+    settings = Settings()
+    options = Options()
+    arguments = None
+    space = argparse.Namespace(x=1)
+    counts = collections.Counter()
+    lists = collections.defaultdict(list)
+    latest = collections.deque(maxlen=3)
+    names = ["a"]
+    alias = names
+    apart = names
+    seen = set()
+    raw = bytearray(b"x")
+    point = Point(1)
+    when = None
+    registry = {}
+
+    def register(function):
+        registry[function.__name__] = function
+        return function
+
+    def set_up(given):
+        global arguments, verbose
+        arguments = given
+        verbose = True
+"""
+
+APP = """
+    import config
+    from config import MISSING, counts, names, options, register, settings
+
+    class App:
+        def __init__(self):
+            self.settings = settings
+            self.names = names
+            self.runs = 0
+
+    app = App()
+
+    def by_default(table=names):
+        return table is names
+
+    @register
+    def one(number):
+        return number
+
+    def look(number):
+        c = config
+        with c.lock:
+            c.log.debug("looked")
+        plain = (
+            c.LIMIT, c.verbose, c.PATTERN.pattern, c.mode.name, c.mode is c.Mode(c.mode.value),
+            vars(c.settings).keys(), c.settings.level, c.settings.tags, c.options, c.arguments,
+            c.space, dict(c.counts), dict(c.lists), c.lists["new"], c.latest, c.names, c.apart,
+            c.seen, c.raw, c.point, c.when, sorted(c.registry), app.runs, getattr(c, "added", None),
+        )
+        same = (
+            settings is c.settings is app.settings, settings.default is MISSING is c.MISSING,
+            names is c.names is c.alias is app.names, by_default(), c.apart is c.names,
+            counts is c.counts, options is c.options, c.registry["one"] is one,
+            type(options) is c.Options, type(c.point) is c.Point,
+        )
+        return repr((plain, same))
+"""
+
+
+@as_forks
+def test_data_of_every_kind(library: str, tmp_path: Path) -> None:
+    """What was changed is there, and what was one object is one."""
+    extra = """
+    import config
+
+    @config.register
+    def two(number):
+        return 2 * number
+    """
+    main = """
+    import argparse, datetime
+    import config, app, extra
+
+    def look_deeper(number):
+        with Pool(1) as p:
+            return p.map(app.look, [number])[0]
+
+    with Pool(1) as p:
+        (before,) = p.map(app.look, [1])
+    here = app.look(1)
+    print(before == here)
+    config.set_up(argparse.Namespace(path="p", given={"k": (1, 2)}))
+    config.LIMIT, config.mode, config.point = 7, config.Mode.FAST, config.Point(4, 5)
+    config.when, config.added = datetime.date(2020, 1, 2), frozenset({"new"})
+    config.settings.level = 5
+    config.settings.tags.append("t")
+    config.options.paths.append("here")
+    config.space.x, config.space.y = 2, 3
+    config.counts.update("aab")
+    config.lists["k"].append(1)
+    config.latest.extend(range(5))
+    config.names.append("b")
+    config.apart = ["b"]
+    config.seen.add(4)
+    config.raw += b"y"
+    app.app.runs = 9
+    here = app.look(1)
+    with Pool(1) as p:
+        (after,) = p.map(app.look, [1])
+        print(after == here, after != before)
+        if multiprocessing.__name__ == "pool":
+            print(p.map(look_deeper, [1]) == [here])
+        config.LIMIT = 8
+        print(p.map(app.look, [1]) == [here])  # it is that of the moment the pool was made
+    """
+    expected = "True\nTrue True\n" + ("True\n" if library == "pool" else "") + "True\n"
+    assert run(library, tmp_path, config=CONFIG, app=APP, extra=extra, main=main) == expected
+
+
+@as_forks
+def test_what_tasks_have_changed_stays(library: str, tmp_path: Path) -> None:
+    """Though another module that has imported it by name is imported later."""
+    state = """
+    STATE = {}
+    KNOWN = []
+
+    def set_state(value):
+        STATE["value"] = value
+        KNOWN.append(value)
+    """
+    user = """
+    from state import KNOWN, STATE
+    import state
+    LIMIT = 1
+
+    def look(number):
+        return STATE, KNOWN, STATE is state.STATE, LIMIT
+    """
+    main = """
+    import user, state
+    user.LIMIT = 2
+    state.KNOWN.append(0)
+    with Pool(1, state.set_state, (5,)) as p:
+        print(p.map(user.look, [1]))
+    """
+    expected = "[({'value': 5}, [0, 5], True, 2)]\n"
+    assert run(library, tmp_path, state=state, user=user, main=main) == expected
+
+
+@as_forks
+def test_functions_that_were_replaced(library: str, tmp_path: Path) -> None:
+    work = """
+    def fetch(number):
+        return "real", number
+
+    def load(number):
+        return fetch(number)
+    """
+    main = """
+    import unittest.mock
+    import work
+
+    prefix = "fake"
+
+    def fetch(number):
+        return prefix, number
+
+    with unittest.mock.patch("work.fetch", fetch), Pool(1) as p:
+        print(p.map(work.load, [1]))
+    with unittest.mock.patch("work.fetch", lambda number: (prefix, -number)), Pool(1) as p:
+        print(p.map(work.load, [1]))
+    with Pool(1) as p:
+        print(p.map(work.load, [1]))
+    """
+    expected = "[('fake', 1)]\n[('fake', -1)]\n[('real', 1)]\n"
+    assert run(library, tmp_path, work=work, main=main) == expected
+
+
+@as_forks
+def test_what_an_import_makes_is_made_again(library: str, tmp_path: Path) -> None:
+    """It cannot be sent, or need not; what else the module has is sent all the same."""
+    work = """
+    import functools, logging, os, random, socket, threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    log = logging.getLogger(__name__)
+    lock = threading.Lock()
+    local = threading.local()
+    connection, other = socket.socketpair()
+    file = open(os.devnull)
+    generator = random.Random(1)
+    threads = ThreadPoolExecutor(1)
+    handlers = {"lock": threading.Lock(), "add": lambda number: number + 1}
+    half = functools.partial(int, base=2)
+    LIMIT = 1
+
+    @functools.lru_cache
+    def cached(number):
+        return number
+
+    def look(number):
+        connection.send(b"1")
+        assert other.recv(1) == b"1"
+        return LIMIT, handlers["add"](1), half("11"), cached(4), file.closed, generator.random() < 1
+    """
+    main = """
+    import work
+    work.LIMIT = 2
+    with Pool(1) as p:
+        print(p.map(work.look, [1]))
+    """
+    assert run(library, tmp_path, work=work, main=main) == "[(2, 2, 3, 4, False, True)]\n"
+
+
+def test_a_module_of_which_a_part_cannot_be_sent(tmp_path: Path) -> None:
+    """Nothing of it is sent: the parts belong together."""
+    work = """
+    import threading
+
+    _ready = False
+    _connection = None
+    _table = {}
+    _lines = []
+
+    def connect():
+        global _ready, _connection
+        _ready = True
+        _connection = threading.Thread(target=print)
+
+    def fill():
+        _table.update((number, str(number)) for number in range(100_000))
+        _lines.append(1)
+
+    def look(number):
+        return _ready, _connection is None, len(_table), len(_lines)
+    """
+    main = """
+    import work
+    work.connect()
+    with Pool(1) as p:
+        print(p.map(work.look, [1]))
+    work._ready, work._connection = False, None
+    work.fill()
+    with Pool(1) as p:
+        print(p.map(work.look, [1]))
+    """
+    expected = "[(False, True, 0, 0)]\n" * 2
+    assert run("pool", tmp_path, work=work, main=main) == expected
+
+
+@as_forks
+def test_modules_that_import_each_other(library: str, tmp_path: Path) -> None:
+    first = """
+    import second
+    OWN = {"a": 1}
+
+    class Thing:
+        number = 1
+
+    thing = Thing()
+    """
+    second = """
+    import first
+    known = []
+
+    def look(number):
+        return first.OWN, [one is first.thing for one in known], first.thing.number
+    """
+    main = """
+    import first, second
+    first.OWN["b"] = 2
+    second.known.append(first.thing)
+    first.thing.number = 5
+    with Pool(1) as p:
+        print(p.map(second.look, [1]))
+    """
+    expected = "[({'a': 1, 'b': 2}, [True], 5)]\n"
+    assert run(library, tmp_path, first=first, second=second, main=main) == expected
+
+
+@as_forks
+def test_a_module_that_only_tasks_import(library: str, tmp_path: Path) -> None:
+    """And one whose import failed at first."""
+    late = """
+    import early
+    early.order.append("late")
+    seen = early.LIMIT
+    """
+    early = """
+    LIMIT = 1
+    order = []
+
+    def look(number):
+        import late
+        return LIMIT, order, late.seen
+    """
+    main = """
+    import early
+    early.LIMIT = 2
+    early.order.append("main")
+    with Pool(1) as p:
+        print(p.map(early.look, [1]))
+    """
+    expected = "[(2, ['main', 'late'], 2)]\n"
+    assert run(library, tmp_path, late=late, early=early, main=main) == expected
+
+
+def test_only_pools_that_are_like_forks_have_them(tmp_path: Path) -> None:
+    """Workers of the standard's other start methods have what the import leaves."""
+    work = """
+    LIMIT = 1
+
+    def look(number):
+        return LIMIT
+    """
+    main = """
+    import work
+    work.LIMIT = 2
+    for method in (None, "fork", "forkserver", "spawn"):
+        with multiprocessing.get_context(method).Pool(1) as p:
+            print(method, p.map(work.look, [1]))
+    """
+    expected = "None [2]\nfork [2]\nforkserver [1]\nspawn [1]\n"
+    assert run("pool", tmp_path, work=work, main=main) == expected
+
+
+def test_packages_that_are_installed_are_as_they_are(tmp_path: Path) -> None:
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    (library / "bought.py").write_text("LIMIT = 1\ndef look(number):\n    return LIMIT\n")
+    main = """
+    sys.path.insert(0, "site-packages")
+    import bought
+    bought.LIMIT = 2
+    with Pool(1) as p:
+        print(p.map(bought.look, [1]))
+    """
+    assert run("pool", tmp_path, main=main) == "[1]\n"
+    shutil.rmtree(library)

@@ -1,0 +1,209 @@
+"""Which variables of modules are sent, and how they are put into other processes' modules."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pool._workers._variables import _restored
+from pool._workers._variables._assigned import Assigned
+from pool._workers._variables._snapshot import SIZE_MAX, Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]:
+    """Return a function that makes modules of some texts, and imports the last one."""
+    monkeypatch.syspath_prepend(tmp_path)
+    made: list[str] = []
+
+    def write(**texts: str) -> ModuleType:
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+            made.append(name)
+        importlib.invalidate_caches()
+        return importlib.import_module(made[-1])
+
+    yield write
+    for name in made:
+        sys.modules.pop(name, None)
+
+
+def anew(*names: str) -> list[ModuleType]:
+    """Import modules as another process would, with the variables that this one would send."""
+    sent = {name: packed for name, packed in Snapshots().take().items() if name in names}
+    for name in names:
+        del sys.modules[name]
+    _restored.take_over(sent)
+    return [importlib.import_module(name) for name in names]
+
+
+def test_what_binds_the_names_of_a_module(write: Callable[..., ModuleType]) -> None:
+    module = write(
+        assignedhere="""
+        import os
+        from sys import path, version as which
+        from string import digits
+        CONSTANT, first = 5, os.getpid()
+        EMPTY = {}
+        NOTHING: int = 7
+        made = os.getpid()
+        table = {"a": 1}
+        digits = digits + "x"
+        both = 1
+        both = os.getpid()
+        lazy = os.getpid()
+        annotated: int
+
+        def bind():
+            global lazy, later
+            lazy = 1
+
+            def deeper():
+                global later
+                later = 2
+
+        class Class:
+            inside = os.getpid()
+        """
+    )
+    found = Assigned(module)
+    assert found.by_functions == {"lazy", "later"}
+    assert found.imported == {"path", "which"}
+    expected = {"first", "made", "table", "digits", "both", "bind", "Class", "os", "path", "which"}
+    assert found.made - {"CONSTANT"} == expected  # of several at once, none is known to be constant
+    assert {"EMPTY", "NOTHING", "lazy", "later", "made"} <= found.own
+    assert "path" not in found.own
+
+
+def test_a_module_without_code_tells_nothing() -> None:
+    with pytest.raises(Exception, match="_io"):
+        Assigned(sys.modules["_io"])
+
+
+def test_a_module_that_is_as_imported_is_not_touched(write: Callable[..., ModuleType]) -> None:
+    write(
+        untouched="""
+        class Part:
+            pass
+
+        part = Part()
+        part.inner = Part()
+        table = {"part": part.inner}
+        kept = part.inner
+        number = 3
+        """
+    )
+    (module,) = anew("untouched")
+    assert module.table["part"] is module.part.inner is module.kept
+    module.number = 4
+    (module,) = anew("untouched")
+    assert module.number == 4
+    assert module.table["part"] is module.part.inner is module.kept
+
+
+def test_objects_stay_and_are_filled(write: Callable[..., ModuleType]) -> None:
+    write(
+        filled="""
+        names = ["a"]
+        one = other = {}
+        apart = []
+        same = []
+
+        def default(given=names):
+            return given
+        """
+    )
+    module: Any = sys.modules["filled"]
+    module.names.append("b")
+    module.one["k"] = 1
+    module.other = {"l": 2}
+    module.same = module.apart
+    module.apart.append(module.apart)
+    (module,) = anew("filled")
+    assert module.default() is module.names
+    assert (module.names, module.one, module.other) == (["a", "b"], {"k": 1}, {"l": 2})
+    assert module.same is module.apart
+    assert module.apart[0] is module.apart
+
+
+def test_an_object_belongs_to_the_module_that_made_it(write: Callable[..., ModuleType]) -> None:
+    write(
+        maker="table = {}\nother = []\n",
+        taker="from maker import table\nfrom maker import *\nown = [table]\n",
+    )
+    maker: Any = sys.modules["maker"]
+    maker.table["k"] = 1
+    maker.other.append(2)
+    maker, taker = anew("maker", "taker")
+    maker.table["set by"] = "a task"
+    assert taker.table is maker.table is taker.own[0]
+    assert taker.other is maker.other == [2]
+    # Whichever of them was imported first.
+    taker, maker = anew("taker", "maker")
+    assert taker.table is maker.table is taker.own[0]
+    assert maker.table == {"k": 1, "set by": "a task"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "module.nothing = open",
+        "module.nothing = (number for number in ())",
+        "module.nothing = {'deep': [lambda: 1]}",
+        "module.empty['lock'] = __import__('threading').Lock()",
+        f"module.nothing = bytes({SIZE_MAX + 1})",
+        "module.new = __import__('threading').Lock()",
+        "module.lazy = object.__new__(type('Odd', (), {}))",
+    ],
+)
+def test_all_of_a_module_or_nothing(write: Callable[..., ModuleType], change: str) -> None:
+    module = write(
+        whole="""
+        import threading
+        lock = threading.Lock()
+        nothing = None
+        empty = {}
+        number = 1
+        lazy = len("abc")
+
+        def bind():
+            global lazy
+            lazy = 1
+        """
+    )
+    module.number = 2  # type: ignore[attr-defined]  # of a module that was just written
+    assert "whole" in Snapshots().take()
+    exec(change, {"module": module})
+    if change == "module.nothing = open":
+        assert "whole" in Snapshots().take()  # a function has a name everywhere
+    else:
+        assert "whole" not in Snapshots().take()
+
+
+def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType]) -> None:
+    module = write(ownmodule="number = 1\n")
+    snapshots = Snapshots()
+    taken = snapshots.take()
+    assert "ownmodule" in taken
+    for name in taken:
+        assert name.partition(".")[0] not in {
+            "pool",
+            "store",
+            "numpy",
+            "psutil",
+            "__main__",
+            "json",
+        }
+    del sys.modules[module.__name__]
+    assert "ownmodule" not in snapshots.take()
+    sys.modules["ownmodule"] = module
+    assert "ownmodule" in snapshots.take()
