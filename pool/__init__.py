@@ -15,7 +15,7 @@ Each of these uses only those before it, and the package `store`, which knows no
 (``tests/unit/test_imports.py`` checks that):
 
 ===============  ==================================================================================
-``_errors``      with ``_context``, ``_cpus``, ``_memory`` and ``_unraisable``: what all others need
+``_errors``      with ``_clock``, ``_context``, ``_cpus``, ``_memory``, ``_unraisable``: used by all
 ``_pickling``    what can be sent, and how it arrives
 ``_transport``   messages between two processes
 ``_workers``     the servers that fork workers, and the loop of a worker

@@ -95,11 +95,7 @@ def limiting_groups(machine: int) -> list[tuple[str, bool, int]]:
 
 def available_nbytes() -> int:
     """Return how much memory the machine could give without swapping."""
-    try:
-        with open("/proc/meminfo", "rb") as file:
-            for line in file:
-                if line.startswith(b"MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    for line in read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
     return 1 << 62

@@ -12,6 +12,8 @@ import errno
 import mmap as _mmap
 import os
 
+from store._cgroups import read
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -50,9 +52,8 @@ def _huge_page() -> int:
     On arm64 with 64 KiB pages one is 512 MiB.
     """
     try:
-        with open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "rb") as file:
-            size = int(file.read())
-    except (OSError, ValueError):
+        size = int(read("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"))
+    except ValueError:
         return 0
     return size if size <= 1 << 21 else 0
 

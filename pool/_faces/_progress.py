@@ -8,8 +8,8 @@ from whichever thread drives the job, one at a time.
 from __future__ import annotations
 
 import sys
-from time import monotonic
 
+from pool._clock import monotonic
 from pool._unraisable import report
 
 TYPE_CHECKING = False

@@ -17,8 +17,8 @@ import os
 import sys
 from collections import deque
 from functools import partial
-from time import perf_counter
 
+from pool._clock import perf_counter
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
 from pool._in_worker._farewell import farewell

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import _thread
 from functools import partial
-from time import perf_counter
 
+from pool._clock import perf_counter
 from pool._in_worker._context import context
 from pool._in_worker._runner import results, tidy
 from pool._objects._protocol import CALL, DROP, STREAM

@@ -11,8 +11,7 @@ its name, plus one if it failed.
 
 from __future__ import annotations
 
-from time import perf_counter
-
+from pool._clock import perf_counter
 from pool._transport._journal import TRACE_NBYTES
 
 TYPE_CHECKING = False

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import select
 from _thread import get_ident as _get_ident
-from time import monotonic
 
+from pool._clock import monotonic
 from pool._local import _events as ev
 from pool._local._arrivals import Arrivals
 from pool._local._door import Door

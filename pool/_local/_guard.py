@@ -10,9 +10,9 @@ from __future__ import annotations
 import _thread
 import os
 import weakref
-from time import perf_counter
 
 from pool import _memory
+from pool._clock import perf_counter
 from pool._local import _events as ev
 from pool._local._members import members
 from pool._local._shortage import PATIENCE_LEAST, PATIENCE_MOST, largest, patience, shortest

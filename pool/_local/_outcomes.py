@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import _signal
 import os
-from time import monotonic
 
+from pool._clock import monotonic
 from pool._local import _events as ev
 from pool._local._jobs import SENDING
 from pool._local._peers import decode, decode_many, without_first

@@ -9,8 +9,8 @@ stand-in, for the program may hold a lock while it submits that its callbacks wa
 from __future__ import annotations
 
 import _thread
-from time import monotonic
 
+from pool._clock import monotonic
 from pool._local._waiting import GRACE, Lead
 from store._interrupts import shield
 

@@ -13,8 +13,8 @@ thread that comes to wait.
 from __future__ import annotations
 
 import _thread
-from time import monotonic
 
+from pool._clock import monotonic
 from pool._local._timers import LONGEST
 from pool._unraisable import report
 from store._interrupts import shield

@@ -20,6 +20,7 @@ import sys
 from _thread import RLock
 from _weakref import ref
 
+from store._cgroups import read
 from store._codec import Encoded
 
 TYPE_CHECKING = False
@@ -270,11 +271,11 @@ def _place_of(array: Any) -> _Place | None:
         low, high = (low + reach, high) if reach < 0 else (low, high + reach)
     low, high = address + low, address + high + array.itemsize
     mapping = _mapping_at(address)
-    if mapping is None or mapping[2][1:2] != b"w" or mapping[2][3:4] != b"s":
+    if mapping is None or mapping[2][1:2] != "w" or mapping[2][3:4] != "s":
         return None
     begin, end, _, offset, device, inode, name = mapping
-    identity = os.makedev(*(int(part, 16) for part in device.split(b":"))), int(inode)
-    path = os.fsdecode(name) if begin <= low and high <= end else ""
+    identity = os.makedev(*(int(part, 16) for part in device.split(":"))), int(inode)
+    path = name if begin <= low and high <= end else ""
     if path.startswith("/dev/") and not path.startswith("/dev/shm/") and "(deleted)" not in path:
         return None  # the memory of a device, which is not opened again
     if _identity(path) != identity or not os.access(path, os.R_OK | os.W_OK):
@@ -301,16 +302,13 @@ def _is_ordinary(array: Any) -> bool:
 
 def _mapping_at(address: int) -> Any:
     """Return the fields of ``/proc/self/maps`` for the mapping of an address, or None."""
-    try:
-        with open("/proc/self/maps", "rb") as lines:
-            for line in lines:
-                span, flags, offset, device, inode, *name = line.rstrip(b"\n").split(None, 5)
-                begin, _, end = span.partition(b"-")
-                if int(begin, 16) <= address < int(end, 16):
-                    path = name[0] if name else b""
-                    return int(begin, 16), int(end, 16), flags, offset, device, inode, path
-    except OSError:
-        pass  # no such file in this container: taken for private memory
+    # Without such a file, in some containers, all is taken for private memory.
+    for line in read("/proc/self/maps").split("\n")[:-1]:
+        span, flags, offset, device, inode, *name = line.split(None, 5)
+        begin, _, end = span.partition("-")
+        if int(begin, 16) <= address < int(end, 16):
+            path = os.fsdecode(name[0].encode(errors="surrogateescape")) if name else ""
+            return int(begin, 16), int(end, 16), flags, offset, device, inode, path
     return None
 
 

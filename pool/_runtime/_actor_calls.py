@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
-
+from pool._clock import perf_counter
 from pool._objects import _mailbox as mail
 from pool._objects._parcels import Parcel, pack
 from pool._objects._protocol import DYNAMIC, STREAM, number_of

@@ -8,9 +8,9 @@ value: it is not submitted before its arguments are there.
 
 from __future__ import annotations
 
-from time import perf_counter
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from pool._clock import perf_counter
 from pool._in_worker._runner import Order, Runnable
 from pool._local._jobs import OneCall
 from pool._objects._parcels import Parcel, Sealed, is_atom, pack

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict, deque
-from time import perf_counter
 
+from pool._clock import perf_counter
 from pool._in_worker import _trace
 
 TYPE_CHECKING = False

@@ -10,7 +10,8 @@ the other side from running. ``POOL_AWAKE=0`` in the environment turns it off.
 from __future__ import annotations
 
 import os
-from time import perf_counter
+
+from pool._clock import perf_counter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ import gc
 import os
 import select
 import sys
-from time import monotonic
 
+from pool._clock import monotonic
 from pool._transport._channel import BUFFER_NBYTES, Channel, DescriptorsLost
 from pool._transport._messages import CONNECT, EXITED, LAUNCH, PIDS, SIGNAL, UP
 from pool._transport._sockets import socket_from

@@ -9,8 +9,8 @@ very cheap functions, are stored and sent as plain machine words instead, in 0.0
 from __future__ import annotations
 
 import _pickle
-from time import perf_counter
 
+from pool._clock import perf_counter
 from pool._pickling import ATOMS, dumps_to_parent
 from pool._transport._journal import (
     FINISHED,

@@ -18,6 +18,7 @@ from pool._workers._foreseen import foreseen
 from pool._workers._imports import when_imported
 from pool._workers._streams import manners, write_alike
 from pool._workers._warmup import is_shadowed
+from store._cgroups import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,11 +149,7 @@ def _zone() -> tuple[Any, ...]:
 
 def _umask() -> int | None:
     # Not by `os.umask`, which can only set it: for a moment other threads would have another one.
-    try:
-        with open("/proc/self/status", "rb") as file:
-            _, found, rest = file.read(512).partition(b"\nUmask:")
-    except OSError:
-        return None
+    _, found, rest = read("/proc/self/status").partition("\nUmask:")
     return int(rest.split(maxsplit=1)[0], 8) if found else None
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
+from store._cgroups import read
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -65,13 +67,9 @@ def _namespaces() -> list[str]:
         os.close(fd)
 
 
-def rlimits() -> bytes:
+def rlimits() -> str:
     """Return the resource limits of this process."""
-    try:
-        with open("/proc/self/limits", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
+    return read("/proc/self/limits")
 
 
 def place() -> tuple[dict[bytes, bytes], list[str]]:

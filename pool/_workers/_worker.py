@@ -12,8 +12,8 @@ import _thread
 import os
 import sys
 from functools import partial
-from time import perf_counter
 
+from pool._clock import perf_counter
 from pool._pickling import dumps_exception, flush_files, loads, look_up_with
 from pool._transport._journal import (
     ALL_CHUNKS,
