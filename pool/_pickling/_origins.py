@@ -212,6 +212,41 @@ def wrapped_in(name: str, qualname: str) -> Any:
     return resolve(sys.modules[name].__dict__, qualname).__wrapped__
 
 
+def real_module(kind: type) -> str | None:
+    """Return the module that has a class which says that it is of another one, or None.
+
+    Packages give a class the name of the module in which it is to be looked for in messages, and
+    pytest says that its `Failed` and `Skipped` are built in. Then the functions of the class, or of
+    one that it is derived from, tell where it was made.
+    """
+    name = kind.__module__
+    if not isinstance(name, str) or canonical(name) == "__main__":
+        return None
+    claimed = getattr(sys.modules.get(name), "__dict__", {})
+    if "<locals>" in kind.__qualname__ or resolve(claimed, kind.__qualname__) is not None:
+        return None
+    for value in [value for base in kind.__mro__ for value in vars(base).values()]:
+        if type(value) is not FunctionType:
+            continue
+        names = value.__globals__
+        real = names.get("__name__")
+        if (
+            isinstance(real, str)
+            and real not in (name, "__main__")
+            and importable(real)
+            and sys.modules[real].__dict__ is names
+            and resolve(names, kind.__qualname__) is kind
+        ):
+            return real
+    return None
+
+
+def found_in(name: str, qualname: str) -> Any:
+    """Return the class of a module that was found by `real_module` in another process."""
+    __import__(name)
+    return resolve(sys.modules[name].__dict__, qualname)
+
+
 def _offered(module: ModuleType, qualname: str) -> Any:
     """Return the object that a module's ``__getattr__`` (PEP 562) returns for a name, or None.
 

@@ -33,10 +33,12 @@ from ._namespaces import new_globals
 from ._origins import (
     LruType,
     canonical,
+    found_in,
     importable,
     is_by_value,
     is_named,
     is_wrapped,
+    real_module,
     rewritten,
     wrapped_in,
 )
@@ -232,6 +234,9 @@ class BasePickler:
         if is_wrapped(kind):
             # The worker imports the module, whose functions use the class: no second copy of it.
             return wrapped_in, (kind.__module__, kind.__qualname__)
+        real = real_module(kind)
+        if real is not None:
+            return found_in, (real, kind.__qualname__)
         entry = introduce(kind)
         if self._is_bare(entry):
             return self._bare(entry, kind)
