@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+#: How much of the environment a command gets where the kernel refuses all of it. By itself it takes
+#: a quarter of the stack's limit, 2 MiB mostly, and no variable of more than 128 KiB.
+_LEAST_ENVIRON = 1 << 14
 
 
 def interpreter_argv() -> list[str]:
@@ -33,6 +39,27 @@ def forkserver_argv(
         f"main({fds!r}, {list(preload)!r}, {list(without)!r})"
     )
     return [*interpreter_argv(), "-c", code]
+
+
+def spawn(executable: str, argv: list[str], environ: Mapping[str, str], **options: Any) -> int:
+    """Start a process of which the environment is set anew later, and return its pid.
+
+    A program may have put more into its environment than a command can be given. Nothing keeps it
+    from forking; so then the command gets only the short variables.
+    """
+    try:
+        return os.posix_spawn(executable, argv, environ, **options)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+    left = _LEAST_ENVIRON
+    short: dict[str, str] = {}
+    for name, value in sorted(environ.items(), key=lambda item: len(item[1])):
+        left -= len(os.fsencode(name)) + len(os.fsencode(value)) + 2
+        if left < 0:
+            break
+        short[name] = value
+    return os.posix_spawn(executable, argv, short, **options)
 
 
 def is_frozen() -> bool:

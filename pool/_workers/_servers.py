@@ -28,7 +28,7 @@ from pool._transport._descriptors import (
 )
 from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
-from pool._workers._argv import check_not_frozen, forkserver_argv, interpreter
+from pool._workers._argv import check_not_frozen, forkserver_argv, interpreter, spawn
 from pool._workers._standing import place, rlimits, standing
 from pool._workers._warmup import MANY, installed, is_of_python
 
@@ -375,7 +375,7 @@ def _start(
             (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2) if is_closed(fd)
         ]
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in given if fd >= 0]
-        pid = os.posix_spawn(
+        pid = spawn(
             executable,
             forkserver_argv((control, owner, life, names, tracked), sorted(wanted)),
             {**os.environ, **limits, **_hash_seed()},

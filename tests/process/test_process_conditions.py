@@ -81,6 +81,24 @@ def test_what_takes_long_to_import_is_not_needed(tmp_path: Path, how: list[str])
     assert (done.stdout, done.stderr) == ("[1] False\n", "")
 
 
+@pytest.mark.parametrize("values", [[200_000], [100_000] * 40], ids=["one", "many"])
+def test_an_environment_that_no_command_can_be_given(tmp_path: Path, values: list[int]) -> None:
+    body = f"""
+    for number, length in enumerate({values}):
+        os.environ[f"LONG{{number}}"] = "x" * length
+
+    def look(_):
+        return [len(value) for name, value in os.environ.items() if name.startswith("LONG")]
+
+    with Pool(2) as p:
+        print(p.map(look, range(2), 1) == [{values}] * 2)
+        print(p.map(os.getenv, ["PATH"]) == [os.environ["PATH"]])
+    with get_context("fork").Pool(2) as p:
+        print(p.map(look, range(2), 1) == [{values}] * 2)
+    """
+    assert run(body, tmp_path) == "True\nTrue\nTrue\n"
+
+
 @pytest.mark.parametrize("tool", ["pdb", "cProfile", "trace"])
 def test_tools_that_run_programs(tmp_path: Path, tool: str) -> None:
     options = {
