@@ -13,8 +13,8 @@ from pool._transport._messages import CAUGHT, MAP, STAR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any, NoReturn
 
     from pool._faces._options import Options
     from pool._faces._pool import Pool
@@ -181,7 +181,22 @@ def _source_of(
         from pool._faces._awaited import resolved_one_by_one
 
         iterable = resolved_one_by_one(iterable, bool(mode & STAR))
-    return Fed(iter(iterable), chunksize, label.item, window, least, flow.end_with)
+    return Fed(_iterator_of(iterable), chunksize, label.item, window, least, flow.end_with)
+
+
+def _iterator_of(iterable: Iterable[Any]) -> Iterator[Any]:
+    """Return an iterator over the input; if there is none, one that raises why.
+
+    So that it is raised where the first result is taken, like what the input raises later.
+    """
+    try:
+        return iter(iterable)
+    except Exception as error:
+        return map(_raise, (error,))
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _needed_by_first(items: Any, asks: int) -> int:

@@ -100,8 +100,11 @@ def start_map(
 
 
 def _chunksize(given: int | None, length: int, processes: int) -> int:
-    """Return how many items a chunk has: by default a quarter of each worker's share."""
-    if given is None:
+    """Return how many items a chunk has: by default a quarter of each worker's share.
+
+    Of no items there are no chunks: a program that computes it, as ``len(items) // 8``, may say 0.
+    """
+    if given is None or not length:
         return max(1, -(-length // (processes * 4)))
     return count_of(given, "chunksize", "Chunksize must be 1+")
 

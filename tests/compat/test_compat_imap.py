@@ -223,14 +223,25 @@ def test_unordered_input_that_breaks_off(
     assert pool.apply(square, (3,)) == 9
 
 
+class NoIterator:
+    """What fails when it is asked for an iterator, such as a file that is opened then."""
+
+    def __iter__(self) -> Any:
+        raise TypeError("not iterable")
+
+
 @pytest.mark.parametrize("method", BOTH)
-@pytest.mark.parametrize("source", [5, None], ids=str)
+@pytest.mark.parametrize(
+    "source", [5, None, NoIterator()], ids=lambda source: type(source).__name__
+)
 def test_what_is_not_iterable_raises_at_the_first_result(
     make_pool: Callable[..., Any], method: str, source: Any
 ) -> None:
     pool = make_pool(1)
+    results = getattr(pool, method)(square, source)
     with pytest.raises(TypeError, match="not iterable"):
-        next(getattr(pool, method)(square, source))
+        next(results)
+    assert list(results) == []
     assert pool.apply(square, (3,)) == 9
 
 

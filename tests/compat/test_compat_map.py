@@ -157,6 +157,7 @@ def test_empty_inputs(make_pool: Callable[..., Any], empty: Any) -> None:
     assert pool.map_async(square, empty).get(PATIENCE) == []
     assert pool.starmap_async(add, empty).get(PATIENCE) == []
     assert pool.map(square, empty, chunksize=5) == []
+    assert pool.map(square, empty, chunksize=0) == []  # what `len(items) // 8` is then
     result = pool.map_async(square, empty)
     result.wait(PATIENCE)
     assert result.ready()
