@@ -23,11 +23,17 @@ class Dispatch:
     ----------
     scheduler : Scheduler
         Whose records this part reads and changes.
+
+    Attributes
+    ----------
+    in_order : bool
+        Whether chunks are to begin in the order of their submission. Then a message may have cheap
+        ones of several functions, since calls of these may take turns.
     """
 
     __slots__ = (
         "_costs", "_distance", "_next_message", "_queue", "_roster", "_scheduler", "_staff",
-        "_stragglers",
+        "_stragglers", "in_order",
     )  # fmt: skip
 
     def __init__(self, scheduler: Scheduler) -> None:
@@ -39,6 +45,7 @@ class Dispatch:
         self._staff = scheduler.staff
         self._stragglers = scheduler.stragglers
         self._next_message = 1
+        self.in_order = False
 
     def place(self, worker: Worker, commands: list[Command]) -> None:
         """Enter the worker in the roster under what it can take now, or stop it if it is due."""
@@ -77,6 +84,8 @@ class Dispatch:
                 continue
             elif roster.room and job.timeout is None and self._worth_prefetch(job):
                 worker = next(iter(roster.room.values()))
+                if self._might_be_overtaken(worker):
+                    return commands
             else:
                 return commands
             self._send(worker, job, commands, now)
@@ -94,6 +103,16 @@ class Dispatch:
             return below > 0.0
         return seconds < below and self._queue.chunks >= self._costs.least(job.cost_key)
 
+    def _might_be_overtaken(self, worker: Worker) -> bool:
+        """Return whether what the worker has might begin after the next message.
+
+        If one of its chunks is slow, those behind it in the message come back. A pool of one worker
+        is a queue, in which nothing overtakes.
+        """
+        if not self.in_order or self._scheduler.processes > 1:
+            return False
+        return any(message.chunks > 1 for message in worker.messages.values())
+
     def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
         key = job.cost_key
         # A chunk with a time limit travels alone, so that no other one uses up its time.
@@ -102,14 +121,16 @@ class Dispatch:
         limit = 1 if timeout is not None else self._costs.batch(key, share)
         if worker.tasks_left is not None:
             limit = min(limit, worker.tasks_left)
-        runs, taken = self._queue.take(limit)
+        costs = self._costs
+        limit_of = (lambda key: costs.batch(key, share)) if self.in_order and limit > 1 else None
+        runs, taken, keys = self._queue.take(limit, limit_of)
         message_id = self._next_message
         self._next_message += 1
         if not worker.messages:
             worker.heard = now
         if taken > 1 and self._distance.watched:
             self._stragglers.watch(now)
-        message = worker.messages[message_id] = Message(message_id, runs, taken, key)
+        message = worker.messages[message_id] = Message(message_id, runs, taken, keys)
         if timeout is not None:
             message.timeout = timeout
             if worker.ready:

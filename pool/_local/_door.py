@@ -99,7 +99,8 @@ class Door:
 
     def post(self, event: ev.Event) -> None:
         """Hand in an event from any thread; never waits."""
-        self.inbox.append(event)
+        # Not into `inbox`: what this thread has put into `dirty` before is to come before it.
+        self.dirty.append(_Posted(self.inbox, event))
         self.pump()
 
     # `pump`, `locked` and `deal` repeat the same frame: take the lock, handle, and crash on an
@@ -161,3 +162,21 @@ class Door:
         deadline = self._deadline()
         if deadline is not None and deadline < self.sleeping:
             self.wake()
+
+
+class _Posted:
+    """An event that waits in `Door.dirty` for its turn among what else was handed in."""
+
+    __slots__ = ("_event", "_inbox")
+
+    def __init__(self, inbox: deque[ev.Event], event: ev.Event) -> None:
+        self._inbox = inbox
+        self._event = event
+
+    def flush(self) -> None:
+        """Hand the event on; under the driver's lock."""
+        self._inbox.append(self._event)
+
+    def abort(self, error: BaseException) -> tuple[()]:
+        """Do nothing: jobs are given up by their records."""
+        return ()

@@ -21,7 +21,7 @@ from pool._local._members import members
 from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._starting import plan_start
-from pool._local._streams import Batch, CallStream, single_calls
+from pool._local._streams import Batch, Streams, single_calls
 from pool._local._tending import TendedLead
 from pool._pickling import drop_large, forget_all, start_anew
 from pool._pickling._shared import ALL, number_globals, upcoming
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from pool._local._jobs import Function, Sink, Source
     from pool._local._lazy import Growing
     from pool._local._protocols import Crew as AnyCrew
-
-#: Functions that `LocalEngine.call_soon` remembers.
-STREAMS_KEPT = 256
 
 _engines: weakref.WeakSet[LocalEngine] = weakref.WeakSet()
 
@@ -170,8 +167,8 @@ class LocalEngine:
                 "or `ulimit -f`, too little memory, or a full disk is the usual cause"
             ) from error
         self.lead = TendedLead(self.driver)
-        #: By the ``id`` of their function's payload, with a weak reference to the payload.
-        self._streams: dict[int, tuple[CallStream, Any]] = {}
+        self.streams = Streams(self.driver)
+        scheduler.dispatch.in_order = True
         #: Results of lazy jobs. `join` has their inputs read to the end, as the program may be
         #: unable to take results, and so to make room, while it waits there.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -259,6 +256,7 @@ class LocalEngine:
         if self.claims:
             self.claims.discard(get_ident())
         key = cost_key or (0 if function is None else function.function_id, source.chunksize)
+        self.streams.seal()
         try:
             driver.post(
                 ev.JobSubmitted(job_id, source.chunks, source.final, key, depth, timeout, retries)
@@ -290,8 +288,9 @@ class LocalEngine:
         result : AsyncResult
             The caller's handle.
         """
-        known = self._streams.get(id(payload))
-        stream = self._new_stream(payload, label()) if known is None else known[0]
+        stream = self.streams.get(payload)
+        if stream is None:
+            stream = self.streams.add(payload, self.function(payload), label())
         try:
             stream.add(args, result)
             scheduler, driver = self.scheduler, self.driver
@@ -303,15 +302,9 @@ class LocalEngine:
             result.cancel()  # the caller will never have the handle
             raise
 
-    def _new_stream(self, payload: Any, label: Any) -> CallStream:
-        if len(self._streams) > STREAMS_KEPT:
-            self._streams.clear()
-        stream = CallStream(self.driver, self.function(payload), label)
-        key, streams = id(payload), self._streams
-        # The stream is dropped with the payload, which is dropped with the user's function: a
-        # function may hold large data.
-        streams[key] = stream, weakref.ref(payload, lambda _: streams.pop(key, None) and None)
-        return stream
+    def begin_in_any_order(self) -> None:
+        """Let calls begin in another order than that of their submission."""
+        self.streams.in_order = self.scheduler.dispatch.in_order = False
 
     def attend(self) -> None:
         """See to it that outstanding work goes on although nobody waits for it."""

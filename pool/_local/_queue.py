@@ -6,6 +6,8 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
     from pool._local._events import Run
     from pool._local._records import Job
 
@@ -77,22 +79,30 @@ class JobQueue:
             del self._levels[depth]
             self._depths.pop(0)
 
-    def take(self, limit: int) -> tuple[list[Run], int]:
+    def take(
+        self, limit: int, limit_of: Callable[[Hashable], int] | None = None
+    ) -> tuple[list[Run], int, list[Hashable]]:
         """Cut off chunks for one message: of the head, and of jobs like it that follow.
 
         Parameters
         ----------
         limit : int
             Chunks at most.
+        limit_of : callable, optional
+            Returns how many chunks a message may have with some of another `cost_key` among them.
+            None: jobs with another key are not taken.
 
         Returns
         -------
         runs : list of (job_id, start, stop)
         taken : int
             Chunks in them.
+        keys : list
+            The `cost_key` of each job, none of them twice.
         """
         first = job = self.head()
         runs: list[Run] = []
+        keys = [job.cost_key]
         taken = 0
         while True:
             run = job.take(limit - taken)
@@ -104,10 +114,17 @@ class JobQueue:
                 break
             job = job if job.unsent else self.head()
             # A chunk with a time limit travels alone, see `Dispatch._send`.
-            if job.cost_key != first.cost_key or job.timeout is not None:
+            if job.timeout is not None or job.depth != first.depth:
                 break
+            if job.cost_key not in keys:
+                if limit_of is None:
+                    break
+                limit = min(limit, limit_of(job.cost_key))
+                if taken >= limit:
+                    break
+                keys.append(job.cost_key)
         self._take_turns(first)
-        return runs, taken
+        return runs, taken, keys
 
     def _take_turns(self, job: Job) -> None:
         """Move a job that may grow for ever behind the others of its depth."""

@@ -118,15 +118,18 @@ class Job:
 class Message:
     """What a worker received at one go and has not fully answered."""
 
-    __slots__ = ("chunks", "cost_key", "deadline", "halted", "message_id", "runs", "timeout")
+    __slots__ = ("chunks", "cost_keys", "deadline", "halted", "message_id", "runs", "timeout")
 
-    def __init__(self, message_id: int, runs: list[Run], chunks: int, cost_key: Hashable) -> None:
+    def __init__(
+        self, message_id: int, runs: list[Run], chunks: int, cost_keys: list[Hashable]
+    ) -> None:
         self.message_id = message_id
         #: The chunks without outcome: answers cut the list down from the front.
         self.runs = runs
         #: How many chunks `runs` has.
         self.chunks = chunks
-        self.cost_key = cost_key
+        #: Of its jobs, none of them twice.
+        self.cost_keys = cost_keys
         #: Seconds that its only chunk may take, and when these are over. The clock starts
         #: when the worker is ready.
         self.timeout: float | None = None

@@ -266,7 +266,8 @@ class Scheduler:
         if event.done:
             worker.stuck = False
             if event.elapsed > 0.0:
-                self.costs.observe(message.cost_key, event.done, event.elapsed)
+                for key in message.cost_keys:
+                    self.costs.observe(key, event.done, event.elapsed)
             worker.tasks_done += event.done
             self.tasks_done += event.done
             self.tasks_failed += len(event.failed)
@@ -279,7 +280,7 @@ class Scheduler:
             if any(waiting.chunks > 1 for waiting in worker.messages.values()):
                 self.stragglers.watch(now)  # it begins now, and nobody has looked after it so far
         worker.stuck = worker.stuck or bool(message.runs and not event.done)
-        for run in message.runs:
+        for run in reversed(message.runs):  # each goes to the head
             self._requeue(run, worker, commands)
         self.interrupts.pardon(worker.worker_id, event.message_id)
         self.dispatch.place(worker, commands)
@@ -291,7 +292,7 @@ class Scheduler:
         if worker is None or message is None:
             return []
         commands: list[ev.Command] = []
-        for run in message.cut(event.kept):
+        for run in reversed(message.cut(event.kept)):
             self._requeue(run, worker, commands)
         return self.dispatch.fill(commands, now)
 
@@ -366,11 +367,11 @@ class Scheduler:
             return []
         worker.reclaiming = False
         commands: list[ev.Command] = []
-        for message_id in event.message_ids:
+        for message_id in sorted(event.message_ids, reverse=True):
             message = worker.messages.pop(message_id, None)
             if message is not None:
                 self.interrupts.pardon(worker.worker_id, message_id)
-                for run in message.runs:
+                for run in reversed(message.runs):
                     self._requeue(run, worker, commands)
         self.dispatch.place(worker, commands)
         # A worker that had read everything by then is not asked again at once.
@@ -414,10 +415,10 @@ class Scheduler:
             raise self.invalid(event, "no such worker")
         self.interrupts.pardon(event.worker_id, None)
         commands: list[ev.Command] = []
-        for message in worker.messages.values():
+        for message in reversed(worker.messages.values()):
             if message.message_id == event.running and message.runs:
                 self._fail_running(worker, message, commands)
-            for run in message.runs:
+            for run in reversed(message.runs):
                 self._requeue(run, None, commands)
         if worker.timed_out or worker.condemned:
             self.restarts += 1

@@ -6,6 +6,9 @@ function whose arguments are plain immutable values flow into a *stream* instead
 calls that have gathered are one job, whose chunks are the calls. Each call still has its
 own result handle, fails alone, and is a task of its own.
 
+Calls of a pool begin in the order in which a thread submits them, whatever they are. So a stream is
+*sealed* when something else is submitted: later calls of that function are a stream of their own.
+
 A call is appended without a lock, and moved into the job under the driver's lock. So calls
 can be submitted from any thread, from a signal handler, and while another thread drives.
 """
@@ -13,6 +16,7 @@ can be submitted from any thread, from a signal handler, and while another threa
 from __future__ import annotations
 
 import _pickle
+from _weakref import ref
 from collections import deque
 
 from pool._local import _events as ev
@@ -31,6 +35,66 @@ if TYPE_CHECKING:
 #: Calls in one job, at most: the records of its calls are freed only with the job.
 BATCH_MAX = 100_000
 
+#: Streams that are remembered, at most, where calls need not begin in order.
+STREAMS_KEPT = 256
+
+
+class Streams:
+    """The streams of an engine.
+
+    Parameters
+    ----------
+    driver : Driver
+
+    Attributes
+    ----------
+    in_order : bool
+        Whether calls begin in the order of their submission, as those of a pool do: a pool of one
+        worker is a queue, and tasks may wait for what earlier ones do. Then a stream takes calls
+        only until something else is submitted.
+    """
+
+    __slots__ = ("_driver", "_open", "in_order")
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.in_order = True
+        #: By the ``id`` of their function's payload, with a weak reference to the payload.
+        self._open: dict[int, tuple[CallStream, Any]] = {}
+
+    def get(self, payload: Any) -> CallStream | None:
+        """Return the stream that takes calls of a function."""
+        known = self._open.get(id(payload))
+        return None if known is None else known[0]
+
+    def add(self, payload: Any, function: Function, label: Callable[[int, int], str]) -> CallStream:
+        """Return a new stream."""
+        if self.in_order:
+            self.seal()
+        elif len(self._open) > STREAMS_KEPT:
+            self._open.clear()
+        stream = CallStream(self._driver, function, label)
+        key, streams = id(payload), self._open
+
+        def drop(_: object) -> None:
+            known = streams.pop(key, None)
+            if known is not None:
+                known[0].seal()
+
+        # The stream is dropped with the payload, which is dropped with the user's function: a
+        # function may hold large data.
+        streams[key] = stream, ref(payload, drop)
+        return stream
+
+    def seal(self) -> None:
+        """Let calls that are submitted from now on begin after what is submitted now."""
+        while self.in_order and self._open:
+            try:
+                _, (stream, _) = self._open.popitem()
+            except KeyError:
+                return  # another thread took the last one
+            stream.seal()
+
 
 class CallStream:
     """The calls of one function.
@@ -44,7 +108,7 @@ class CallStream:
         ``label(first call, last call)`` names these calls for error messages.
     """
 
-    __slots__ = ("_batch", "_driver", "_function", "_label", "dirty", "pending")
+    __slots__ = ("_batch", "_driver", "_function", "_label", "dirty", "pending", "sealed")
 
     def __init__(
         self, driver: Driver, function: Function, label: Callable[[int, int], str]
@@ -57,6 +121,8 @@ class CallStream:
         self.pending: deque[tuple[tuple[Any, ...], Any]] = deque()
         #: Whether this is in `Driver.dirty`: the driver will flush it.
         self.dirty = False
+        #: Whether something else was submitted after these calls.
+        self.sealed = False
 
     def add(self, args: tuple[Any, ...], result: Any) -> None:
         """Append a call; from any thread."""
@@ -67,22 +133,33 @@ class CallStream:
             self.dirty = True
             self._driver.dirty.append(self)
 
+    def seal(self) -> None:
+        """Let what comes after other submissions begin after them: it is to be another job."""
+        self.sealed = True  # first: the driver may flush this now, as in `add`
+        if self._batch is not None and not self.dirty:
+            self.dirty = True
+            self._driver.dirty.append(self)
+
     def flush(self) -> None:
         """Tell the scheduler of the calls that were added; under the driver's lock."""
         self.dirty = False  # first, see `add`
+        sealed = self.sealed
+        if self.pending:
+            self._take()
+        if sealed and self._batch is not None:
+            self._end(self._batch)
+
+    def _take(self) -> None:
         batch = self._batch
         driver = self._driver
         pending = self.pending
-        if not pending:
-            return
         if batch is not None and len(batch.calls) < BATCH_MAX:
             before = batch.chunks
             batch.take(pending)
             driver.inbox.append(ev.ChunksAdded(batch.job_id, batch.chunks - before, False))
             return
         if batch is not None:
-            batch.stream = None
-            batch._complete()
+            self._end(batch)
         job_id = driver.jobs.new_id()
         batch = self._batch = Batch(self, job_id)
         batch.take(pending)
@@ -90,12 +167,16 @@ class CallStream:
         key = (self._function.function_id, 1)
         driver.inbox.append(ev.JobSubmitted(job_id, batch.chunks, False, key))
 
+    def _end(self, batch: Batch) -> None:
+        """Let a job have no more calls than it has."""
+        self._batch = batch.stream = None
+        batch.final = True
+        self._driver.inbox.append(ev.ChunksAdded(batch.job_id, 0, True))
+
     def complete(self, batch: Batch) -> None:
         """Let a job end all of whose calls have their outcomes; under the driver's lock."""
         if not self.pending and self._batch is batch:
-            self._batch = batch.stream = None
-            batch.final = True
-            self._driver.inbox.append(ev.ChunksAdded(batch.job_id, 0, True))
+            self._end(batch)
 
     def abort(self, error: BaseException) -> list[Any]:
         """Fail the calls that the scheduler never knew; return those with callbacks."""

@@ -89,6 +89,7 @@ class Runtime(Aside):
         self.engine = LocalEngine(
             int(total.get("CPU", 1)), limits=limits, preload=PRELOAD, traced=True
         )
+        self.engine.begin_in_any_order()  # tasks begin as their arguments come
         driver = self.engine.driver
         super().__init__(driver)
         driver.aside = self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -163,3 +164,52 @@ def test_results_belong_to_the_caller(make_pool: Callable[..., Any]) -> None:
     assert result is not original
     result["a"].append(3)
     assert original == {"a": [1, 2]}
+
+
+_begun: list[Any] = []
+
+
+def begin_first(number: int) -> int:
+    _begun.append(number)
+    return len(_begun)
+
+
+def begin_second(number: int) -> int:
+    return begin_first(number)
+
+
+def begin_item(items: list[int]) -> int:
+    return begin_first(items[0])
+
+
+def begin_slowly(number: int) -> int:
+    if number % 7 == 0:
+        time.sleep(0.02)
+    return begin_first(number)
+
+
+@pytest.mark.parametrize(
+    "funcs",
+    [
+        (begin_first, begin_second),
+        (begin_first, begin_item),
+        (begin_second, begin_item, begin_slowly),
+        (begin_first, begin_slowly, "map"),
+    ],
+    ids=["functions", "arguments", "slow", "maps"],
+)
+def test_calls_of_one_worker_run_in_the_order_of_their_submission(
+    make_pool: Callable[..., Any], funcs: tuple[Any, ...]
+) -> None:
+    pool = make_pool(1)
+    results = []
+    for number in range(60):
+        func = funcs[number % len(funcs)]
+        if func == "map":
+            results.append(pool.map_async(begin_first, [number]))
+        else:
+            argument = [number] if func is begin_item else number
+            results.append(pool.apply_async(func, (argument,)))
+    places = [result.get(PATIENCE) for result in results]
+    places = [place[0] if isinstance(place, list) else place for place in places]
+    assert places == list(range(places[0], places[0] + 60))
