@@ -177,6 +177,84 @@ def test_data_of_every_kind(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_attributes_of_classes(library: str, tmp_path: Path) -> None:
+    config = """
+    import abc, threading
+
+    class Config:
+        DEBUG = False
+        paths = []
+        lock = threading.Lock()
+        instance = None
+
+        def __init__(self):
+            self.level = 1
+
+        @classmethod
+        def get(cls):
+            if cls.instance is None:
+                cls.instance = cls()
+            return cls.instance
+
+        @property
+        def twice(self):
+            return 2 * self.level
+
+    class Plugin(abc.ABC):
+        registry = {}
+
+        def __init_subclass__(cls):
+            Plugin.registry[cls.__name__] = cls
+
+        @abc.abstractmethod
+        def run(self):
+            return 1
+
+    class One(Plugin):
+        def run(self):
+            return 2
+
+    class Broken:
+        ready = False
+        connection = None
+
+        @classmethod
+        def connect(cls):
+            cls.connection = open("connection", "w")
+            cls.ready = True
+
+    paths = Config.paths
+
+    def look(number):
+        with Config.lock:
+            return (
+                Config.DEBUG, Config.paths, paths is Config.paths, Config.get().level,
+                Config.get().twice, list(Plugin.registry), Plugin.registry["One"] is One,
+                One().run(), hasattr(Config, "extra") and Config.extra,
+            )
+
+    def broken(number):
+        return Broken.ready, Broken.connection is None
+    """
+    main = """
+    import config
+    config.Config.DEBUG = True
+    config.Config.extra = {"a": config.Config}
+    config.Config.paths.append("p")
+    config.Config.get().level = 5
+
+    with Pool(1) as p:
+        print(p.map(config.look, [1]) == [config.look(1)])
+    config.Broken.connect()
+    if multiprocessing.__name__ == "pool":
+        with Pool(1) as p:
+            print(p.map(config.broken, [1]))
+    """
+    expected = "True\n" + ("[(False, True)]\n" if library == "pool" else "")
+    assert run(library, tmp_path, config=config, main=main) == expected
+
+
+@as_forks
 def test_what_tasks_have_changed_stays(library: str, tmp_path: Path) -> None:
     """Though another module that has imported it by name is imported later."""
     state = """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pool._workers._variables import _restored
-from pool._workers._variables._assigned import Assigned
+from pool._workers._variables._assigned import assigned_in
 from pool._workers._variables._snapshot import SIZE_MAX, Snapshots
 
 if TYPE_CHECKING:
@@ -73,20 +73,27 @@ def test_what_binds_the_names_of_a_module(write: Callable[..., ModuleType]) -> N
 
         class Class:
             inside = os.getpid()
+            set_up = os.getpid()
+            empty = None
+
+            @classmethod
+            def change(cls):
+                cls.later = 1
         """
     )
-    found = Assigned(module)
-    assert found.by_functions == {"lazy", "later"}
-    assert found.imported == {"path", "which"}
+    found = assigned_in(module)[""]
     expected = {"first", "made", "table", "digits", "both", "bind", "Class", "os", "path", "which"}
     assert found.made - {"CONSTANT"} == expected  # of several at once, none is known to be constant
     assert {"EMPTY", "NOTHING", "lazy", "later", "made"} <= found.own
-    assert "path" not in found.own
+    assert not {"path", "which"} & found.own
+    found = assigned_in(module)["Class"]
+    assert found.made == {"inside", "set_up", "change", "__module__"}
+    assert {"inside", "empty", "later"} <= found.own
 
 
 def test_a_module_without_code_tells_nothing() -> None:
     with pytest.raises(Exception, match="_io"):
-        Assigned(sys.modules["_io"])
+        assigned_in(sys.modules["_io"])
 
 
 def test_a_module_that_is_as_imported_is_not_touched(write: Callable[..., ModuleType]) -> None:

@@ -8,7 +8,8 @@ task imports it.
 Only data: numbers, texts, containers, instances of the program's own classes. What else a module
 made when it was imported, it makes again: locks, connections, caches with open files. But if the
 program has bound such an object since, nothing of that module is sent. Its variables belong
-together: ``_ready = True`` without ``_database`` would be a state that no process ever had.
+together: ``_ready = True`` without ``_database`` would be a state that no process ever had. A class
+of the module, with its attributes, is a unit of its own.
 
 `_snapshot` finds the variables, `_assigned` tells what bound them, `_restored` puts them into
 workers' modules.

@@ -62,51 +62,61 @@ def _note(name: str, sent: Sent, module: ModuleType) -> None:
 def _put_in() -> None:
     while _due:
         try:
-            name, (packed, functions) = _due.popitem()
+            name, (spaces, functions) = _due.popitem()
         except KeyError:
             return  # another thread took the last one
-        names = vars(sys.modules[name])
         try:
-            if packed is not None:
-                _restore(name, names, packed)
+            for space, packed in spaces.items():
+                _restore(space, packed)
             for function, data in functions.items():
-                names[function] = unpacked(data)
+                setattr(sys.modules[name], function, unpacked(data))
         except Exception as error:
             report(error, f"raised while a worker took over the variables of {name}")
 
 
-def _restore(name: str, names: dict[str, Any], packed: Packed) -> None:
+def _restore(space: str, packed: Packed) -> None:
+    owner = _owner(space)
+    names = vars(owner)
     _, recipes, others = _pickle.loads(packed[0])
-    known = {pid: _variable(*pid) for pid in others}
-    if _is_unchanged(name, names, packed, known):
+    known = {pid: vars(_owner(pid[0]))[pid[1]] for pid in others}
+    if _is_unchanged(space, names, packed, known):
         return  # so it stays as its import has left it, down to the last object
     for variable, (kind, arguments) in recipes.items():
         found = names.get(variable)
         # Two variables that have one object here have two in the program.
         if type(found) is not kind or any(found is other for other in known.values()):
             found = kind(*arguments) if arguments else kind.__new__(kind)
-        known[name, variable] = found
+        known[space, variable] = found
     for variable, contents in _Unpickler(packed[1], known).load().items():
         value = contents
         if variable in recipes:
-            value = known[name, variable]
+            value = known[space, variable]
             _fill(value, contents)
-        names[variable] = value
+        if names.get(variable, _importing) is not value:
+            setattr(owner, variable, value)
+
+
+def _owner(space: str) -> Any:
+    """Return the module, or the class, that has the variables of a space."""
+    name, _, kind = space.partition(":")
+    __import__(name)
+    module = sys.modules[name]
+    return vars(module)[kind] if kind else module
 
 
 def _is_unchanged(
-    name: str,
-    names: dict[str, Any],
+    space: str,
+    names: Mapping[str, Any],
     packed: Packed,
     known: dict[tuple[str, str], Any],
 ) -> bool:
-    """Return whether the import of a module has given it what the program's has."""
+    """Return whether the import has given a space what it has in the program."""
     variables, recipes, _ = _pickle.loads(packed[0])
     try:
         own = {variable: names[variable] for variable in variables}
         named = {id(value): pid for pid, value in known.items()}
-        named.update({id(own[variable]): (name, variable) for variable in recipes})
-        return pickled(name, own, named, has_name) == packed
+        named.update({id(own[variable]): (space, variable) for variable in recipes})
+        return pickled(space, own, named, has_name) == packed
     except Exception:
         return False
 
@@ -120,11 +130,6 @@ class _Unpickler(_pickle.Unpickler):
 
     def persistent_load(self, pid: tuple[str, str]) -> Any:
         return self._known[pid]
-
-
-def _variable(name: str, variable: str) -> Any:
-    __import__(name)
-    return vars(sys.modules[name])[variable]
 
 
 def _fill(target: Any, contents: Any) -> None:

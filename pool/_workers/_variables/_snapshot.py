@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _pickle
 import sys
+from abc import ABCMeta
 from collections import Counter, OrderedDict, defaultdict, deque
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
@@ -20,18 +21,20 @@ if TYPE_CHECKING:
 
     HasName = Callable[[Any], bool]
 
-    #: By ``id`` of an object: the module and the variable that stand for it.
+    #: By ``id`` of an object: the space and the variable that stand for it. A *space* is a module,
+    #: or one of its classes (``"config:Config"``).
     Named = Mapping[int, tuple[str, str]]
 
-    #: What is sent of one module. Pickled: its variables; how to make those whose objects are to be
-    #: filled; which variables of other modules are met. And in a pickle of its own: by variable,
+    #: What is sent of one space. Pickled: its variables; how to make those whose objects are to be
+    #: filled; which variables of other spaces are met. And in a pickle of its own: by variable,
     #: the contents of its object, or the value.
     Packed = tuple[bytes, bytes]
 
-    #: And by name, pickled: functions of the main module that the program has put there.
-    Sent = tuple[Packed | None, dict[str, bytes]]
+    #: Of one module: what is sent of each space; and by name, pickled: functions of the main module
+    #: that the program has put there.
+    Sent = tuple[dict[str, Packed], dict[str, bytes]]
 
-#: Bytes of all variables of a module, pickled. What is larger was loaded, rather than set.
+#: Bytes of all variables of a space, pickled. What is larger was loaded, rather than set.
 SIZE_MAX = 256 << 10
 
 #: Containers that are filled: they stay the objects that other modules, and defaults, have.
@@ -178,18 +181,24 @@ class Snapshots:
     def __init__(self) -> None:
         self._own: dict[str, ModuleType] = {}
         self._seen = 0, ""
-        self._known: dict[str, tuple[ModuleType, Assigned | None]] = {}
+        self._known: dict[str, tuple[ModuleType, dict[str, Assigned]]] = {}
 
     def take(self) -> dict[str, Sent]:
         """Return what is to be sent, by module."""
-        found = {name: _variables(module) for name, module in self._modules()}
+        found: dict[str, dict[str, Any]] = {}
+        modules = self._modules()
+        for name, module in modules:
+            found.update(_spaces(name, module))
         named = self._names(found)
-        sent = {}
-        for name, variables in found.items():
-            data = self._pack(name, variables, named) if variables else None
-            functions = _functions(self._own[name])
-            if data is not None or functions:
-                sent[name] = data, functions
+        sent: dict[str, Sent] = {}
+        for space, variables in found.items():
+            data = self._pack(space, variables, named)
+            if data is not None:
+                sent.setdefault(space.partition(":")[0], ({}, {}))[0][space] = data
+        for name, module in modules:
+            functions = _functions(module)
+            if functions:
+                sent.setdefault(name, ({}, {}))[1].update(functions)
         return sent
 
     def _modules(self) -> list[tuple[str, ModuleType]]:
@@ -223,7 +232,7 @@ class Snapshots:
         return places[0]
 
     def _pack(self, name: str, variables: dict[str, Any], named: Named) -> Packed | None:
-        """Return what is to be sent of one module, or None."""
+        """Return what is to be sent of one space, or None."""
         data = {}
         for variable, value in variables.items():
             if _may_be_data(type(value)):
@@ -250,19 +259,20 @@ class Snapshots:
         assigned = self._assigned(name)
         return assigned is not None and variable in assigned.made
 
-    def _assigned(self, name: str) -> Assigned | None:
-        """Return what the code of a module binds; None if it cannot be had."""
+    def _assigned(self, space: str) -> Assigned | None:
+        """Return what the code of a space binds; None if it cannot be had."""
+        name, _, kind = space.partition(":")
         module = self._own[name]
         known = self._known.get(name)
         if known is None or known[0] is not module:
-            from ._assigned import Assigned
+            from ._assigned import assigned_in
 
             try:
-                known = module, Assigned(module)
+                known = module, assigned_in(module)
             except Exception:
-                known = module, None
+                known = module, {}
             self._known[name] = known
-        return known[1]
+        return known[1].get(kind)
 
 
 def pickled(
@@ -271,15 +281,15 @@ def pickled(
     named: Named,
     has_name: HasName = is_named,
 ) -> Packed:
-    """Pickle variables of a module.
+    """Pickle variables of a space.
 
     Parameters
     ----------
     name : str
-        Of the module.
+        Of the space.
     variables : dict
     named : dict
-        By ``id`` of an object, the module and the variable that stand for it.
+        By ``id`` of an object, the space and the variable that stand for it.
     has_name : callable
         ``has_name(function or class)`` tells whether it can be pickled by its own.
 
@@ -316,16 +326,32 @@ def _apart(value: Any) -> tuple[tuple[type, tuple[Any, ...]], Any]:
     return (kind, ()), dict(value) if isinstance(value, dict) else kind(value)
 
 
-def _variables(module: ModuleType) -> dict[str, Any]:
-    """Return the variables of a module that may be data."""
-    found = {}
-    for name, value in dict(vars(module)).items():
+def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
+    """Return the variables of a module, and those of its classes, that may be data."""
+    variables: dict[str, Any] = {}
+    found = {name: variables}
+    for variable, value in dict(vars(module)).items():
         kind = type(value)
-        if kind is FunctionType or name.startswith("__") or _module_of(kind) in _OF_CODE:
+        if kind is FunctionType or variable.startswith("__") or _module_of(kind) in _OF_CODE:
             continue
-        if not issubclass(kind, (type, ModuleType, BuiltinFunctionType)):
-            found[name] = value
-    return found
+        if kind in (type, ABCMeta):
+            if value.__qualname__ == variable and _module_of(value) == name:
+                found[f"{name}:{variable}"] = _attributes(value)
+        elif not issubclass(kind, (type, ModuleType, BuiltinFunctionType)):
+            variables[variable] = value
+    return {space: some for space, some in found.items() if some}
+
+
+def _attributes(kind: type) -> dict[str, Any]:
+    """Return the attributes of a class that are neither methods nor made by Python."""
+    if issubclass(kind, tuple):
+        return {}  # with names for its items
+    return {
+        name: value
+        for name, value in dict(vars(kind)).items()
+        if not (name.startswith(("__", "_abc_")) or hasattr(type(value), "__get__"))
+        and not issubclass(type(value), type)
+    }
 
 
 def _functions(module: ModuleType) -> dict[str, bytes]:
