@@ -133,15 +133,18 @@ def call(
         return fail(made(), error, chosen.return_exceptions)
     if has_refs((*args, *kwds.values())):
         return _call_with_refs(engine, made(), label, func, args, kwds, chosen)
+    refusal = None
     try:
         engine, function, blobs = _encode(pool, engine, func, args, kwds)
     except CannotSend as error:
         if held_back_by_refs((args, kwds)):
             return _call_with_refs(engine, made(), label, func, args, kwds, chosen)
-        engine, function, blobs = _encode_held(pool, func, args, kwds, error)
+        refusal = error  # not handled here, see `_maps._sendable`
     except Exception as error:
         # The user's own class raised it while being pickled: it is the outcome of the call.
         return fail(made(), error, chosen.return_exceptions)
+    if refusal is not None:
+        engine, function, blobs = _encode_held(pool, func, args, kwds, refusal)
     if len(blobs) > 1 and not awaited:
         blobs = detached(blobs)  # copies: the caller goes on and may change its arrays
     result = made()

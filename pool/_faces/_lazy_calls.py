@@ -143,11 +143,12 @@ def _sendable(
         engine = pool._engines.sharing(engine, needed)
         return engine, engine.function(payload), func
     except CannotSend as error:
-        from pool._faces._inherit import hold_function
+        refusal = error  # not handled here, see `_maps._sendable`
+    from pool._faces._inherit import hold_function
 
-        func = hold_function(func)  # before `inheriting` forks the workers that inherit it
-        engine = pool._engines.inheriting(error)
-        return engine, engine.function(dumps_function(func)), func
+    func = hold_function(func)  # before `inheriting` forks the workers that inherit it
+    engine = pool._engines.inheriting(refusal)
+    return engine, engine.function(dumps_function(func)), func
 
 
 def _submit_with_refs(

@@ -152,20 +152,22 @@ def _sendable(
         payload = dumps_function(func, engine.asks, mapped=True)
         needed = max(payload.inherits, needed_by_first(items, engine.asks))
         engine = pool._engines.sharing(engine, needed)
-        function = engine.function(payload)
+        return engine, engine.function(payload), items, mode
     except CannotSend as error:
-        from pool._faces._inherit import hold_function, hold_map
+        refusal = error
+    from pool._faces._inherit import hold_function, hold_map
 
-        # Before `inheriting`, which forks the workers: only what is held by then is inherited.
-        try:
-            needed_by_first(items, engine.asks)
-            func = hold_function(func)
-        except CannotSend:
-            func = hold_map(func, items, mode)
-            items, mode = range(len(items)), MAP
-        engine = pool._engines.inheriting(error)
-        function = engine.function(dumps_function(func))
-    return engine, function, items, mode
+    # Not in the except clause: processes forked there handle that error for as long as they live,
+    # and each error that a task catches has it as its context. And before `inheriting`, which
+    # forks the workers: only what is held by then is inherited.
+    try:
+        needed_by_first(items, engine.asks)
+        func = hold_function(func)
+    except CannotSend:
+        func = hold_map(func, items, mode)
+        items, mode = range(len(items)), MAP
+    engine = pool._engines.inheriting(refusal)
+    return engine, engine.function(dumps_function(func)), items, mode
 
 
 def needed_by_first(items: Sequence[Any], asks: int) -> int:

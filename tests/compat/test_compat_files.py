@@ -116,3 +116,28 @@ def test_a_file_that_is_read_and_appended_to(tmp_path: Path) -> None:
     check(["abc", "end", "more"])
     """
     run("pool", body, tmp_path)
+
+
+@BOTH
+def test_errors_where_a_file_is_inherited_have_no_other_one_before_them(
+    library: str, tmp_path: Path
+) -> None:
+    """Workers are forked for such calls after an error, which is none of the tasks' business."""
+    body = """
+    file = open("out.txt", "w")
+
+    def before(*_):
+        file.fileno()
+        try:
+            1 / 0
+        except ZeroDivisionError as error:
+            return error.__context__
+
+    with Pool(1) as p:
+        found = [p.apply(before), p.apply_async(before, (1,)).get(), *p.map(before, [1, 2])]
+        found += [*p.starmap(before, [(1, 2)]), *p.imap(before, [1])]
+        found += p.imap_unordered(before, [1])
+    assert found == [None] * 7, found
+    check([])
+    """
+    run(library, body, tmp_path)
