@@ -303,6 +303,84 @@ def test_precision_of_numbers(library: str, method: str, tmp_path: Path) -> None
     assert run(library, method, body, tmp_path) == "True (40, 100, True)\n"
 
 
+def test_numbers_of_torch(library: str, method: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    body = """
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    torch.set_float32_matmul_precision("high")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_grad_enabled(False)
+    torch.set_printoptions(precision=2)
+    torch.set_default_device("meta")
+
+    def look(_):
+        modes = torch.get_float32_matmul_precision(), torch.is_grad_enabled()
+        warns = torch.is_deterministic_algorithms_warn_only_enabled()
+        return torch.ones(1).dtype, modes, warns, torch.ones(1).device.type, str(torch.ones(1))
+
+    with Pool(1) as p:
+        found = p.map(look, [0])
+    print(found == [look(0)], found[0][1:4])
+    """
+    expected = "True (('high', False), True, 'meta')\n"
+    assert run(library, method, body, tmp_path) == expected
+
+
+def test_what_transformers_of_sklearn_return(library: str, method: str, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("pandas")
+    body = """
+    import sklearn
+    from sklearn.preprocessing import StandardScaler
+
+    sklearn.set_config(transform_output="pandas", assume_finite=True)
+
+    def look(rows):
+        scaled = StandardScaler().fit_transform(rows)
+        return type(scaled).__name__, sklearn.get_config()["assume_finite"]
+
+    with Pool(1) as p:
+        print(p.map(look, [[[1.0], [2.0]]]))
+    """
+    assert run(library, method, body, tmp_path) == "[('DataFrame', True)]\n"
+
+
+def test_images_that_are_opened(library: str, method: str, tmp_path: Path) -> None:
+    """Limits that Pillow has in variables, and formats that are not its own."""
+    pytest.importorskip("PIL")
+    body = """
+    import io
+    from PIL import Image, ImageFile
+
+    Image.MAX_IMAGE_PIXELS = None
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+
+    def open_dots(file, name):
+        return Image.new("L", (len(file.read()), 1))
+
+    def save_dots(image, file, name):
+        file.write(b"." * image.width)
+
+    Image.register_open("DOTS", open_dots, lambda prefix: prefix.startswith(b"."))
+    Image.register_save("DOTS", save_dots)
+    Image.register_extension("DOTS", ".dots")
+    Image.register_mime("DOTS", "image/dots")
+    picture = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(picture, "png")
+
+    def look(data):
+        Image.open(io.BytesIO(b"...")).save("copy.dots")
+        size = Image.open(io.BytesIO(data)).resize((9, 9)).size
+        return Image.open("copy.dots").width, size, Image.MAX_IMAGE_PIXELS, Image.MIME["DOTS"]
+
+    with Pool(1) as p:
+        print(p.map(look, [picture.getvalue()[:2000]]))
+    """
+    assert run(library, method, body, tmp_path) == "[(3, (9, 9), None, 'image/dots')]\n"
+
+
 def test_styles_of_figures(library: str, method: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     body = """

@@ -44,6 +44,10 @@ _OTHERS = {
     "matplotlib": "_libraries",
     "mpmath": "_precision",
     "gmpy2": "_precision",
+    "torch": "_learning",
+    "sklearn": "_learning",
+    "PIL.Image": "_images",
+    "PIL.ImageFile": "_images",
     "coverage.multiproc": "_coverage",
 }
 
