@@ -30,11 +30,11 @@ from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import check_not_frozen, forkserver_argv, interpreter, spawn
 from pool._workers._standing import place, rlimits, standing
-from pool._workers._warmup import MANY, installed, is_of_python
+from pool._workers._warmup import MANY, installed, is_of_python, not_before_forks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from pool._transport._channel import Channel
@@ -172,20 +172,20 @@ _vain = 0
 _seed = ""
 
 
-def learn(names: Iterable[str], files: dict[str, str]) -> None:
+def learn(names: list[str], files: dict[str, str]) -> None:
     """Note what a worker had to import, as far as this process has imported the same files.
 
     Parameters
     ----------
-    names : iterable of str
+    names : list of str
         Modules in the order of their import.
     files : dict
         By name, the files of the top-level packages of these modules.
     """
     here = {top for top, file in files.items() if installed(top) == file}
+    later = not_before_forks(names)
     for name in names:
-        top = name.partition(".")[0]
-        if top in here and name in sys.modules:
+        if (top := name.partition(".")[0]) in here and name in sys.modules and name not in later:
             (_of_python if is_of_python(top) else _learned)[name] = None
 
 

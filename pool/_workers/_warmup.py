@@ -57,7 +57,24 @@ def installed(top: str) -> str:
     Modules of the program's own do not count: they may be edited before the next pool is made.
     """
     file = _file_of(top)
-    return file if file.startswith(LIBRARY) or _is_package(file) else ""
+    return file if is_installed(file) else ""
+
+
+def is_installed(file: str) -> bool:
+    """Return whether a file of code is installed or comes with Python."""
+    return file.startswith(LIBRARY) or _is_package(file)
+
+
+def not_before_forks(names: Iterable[str]) -> Iterable[str]:
+    """Return those of the modules that this program has imported which no forkserver may load."""
+    if "django.apps" not in sys.modules:
+        return ()
+    try:
+        from pool._workers._carried._django import wait_for_set_up
+
+        return wait_for_set_up(names)
+    except Exception:
+        return names  # another version of Django, or a module of the program's by that name
 
 
 def is_of_python(top: str) -> bool:

@@ -46,6 +46,7 @@ _OTHERS = {
     "gmpy2": "_precision",
     "torch": "_learning",
     "sklearn": "_learning",
+    "django.conf": "_django",
     "PIL.Image": "_images",
     "PIL.ImageFile": "_images",
     "coverage.multiproc": "_coverage",
