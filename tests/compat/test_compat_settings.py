@@ -303,6 +303,51 @@ def test_precision_of_numbers(library: str, method: str, tmp_path: Path) -> None
     assert run(library, method, body, tmp_path) == "True (40, 100, True)\n"
 
 
+def test_prefixes_of_namespaces(library: str, method: str, tmp_path: Path) -> None:
+    body = """
+    from xml.etree import ElementTree
+
+    ElementTree.register_namespace("shop", "http://example.com/shop")
+    ElementTree.register_namespace("xs", "http://example.com/xs")
+
+    def look(name):
+        return ElementTree.tostring(ElementTree.Element("{http://example.com/%s}a" % name))
+
+    with Pool(1) as p:
+        for line in p.map(look, ["shop", "xs"]):
+            print(line.decode())
+    """
+    expected = '<shop:a xmlns:shop="http://example.com/shop" />\n'
+    expected += '<xs:a xmlns:xs="http://example.com/xs" />\n'
+    assert run(library, method, body, tmp_path) == expected
+
+
+def test_accessors_of_frames(library: str, method: str, tmp_path: Path) -> None:
+    """Those of the main module, by which a task calls its functions without naming them."""
+    pytest.importorskip("pandas")
+    body = """
+    import pandas
+
+    factor = 3
+
+    @pandas.api.extensions.register_series_accessor("shop")
+    @pandas.api.extensions.register_dataframe_accessor("shop")
+    class Shop:
+        def __init__(self, held):
+            self.held = held
+
+        def total(self):
+            return int(self.held.sum().sum()) * factor
+
+    def look(frame):
+        return frame.shop.total(), frame["a"].shop.total(), type(frame.shop) is Shop
+
+    with Pool(1) as p:
+        print(p.map(look, [pandas.DataFrame({"a": [1, 2], "b": [3, 4]})]))
+    """
+    assert run(library, method, body, tmp_path) == "[(30, 9, True)]\n"
+
+
 def test_numbers_of_torch(library: str, method: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     body = """

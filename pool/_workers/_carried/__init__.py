@@ -39,6 +39,7 @@ _OTHERS = {
     "logging": "_logging",
     "structlog": "_structlog",
     "sqlite3": "_adapters",
+    "xml.etree.ElementTree": "_prefixes",
     "numpy": "_libraries",
     "pandas": "_libraries",
     "matplotlib": "_libraries",

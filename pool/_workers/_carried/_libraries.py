@@ -47,7 +47,12 @@ def _write_numpy(module: Any, value: tuple[dict[str, Any], bytes | None, list[by
         module.set_printoptions(**dict(map(unpacked, printing)))
 
 
-def _read_pandas(module: Any) -> Any:
+def _read_pandas(module: Any) -> tuple[list[bytes], list[bytes]] | None:
+    value = _options_of_pandas() or [], _accessors(module)
+    return value if any(value) else None
+
+
+def _options_of_pandas() -> list[bytes] | None:
     # There is no public way to ask which options are not at their default, and to ask for
     # each option takes a millisecond in all.
     config = sys.modules["pandas._config.config"]
@@ -72,9 +77,26 @@ def _collect(
             changed[key] = value
 
 
-def _write_pandas(module: Any, value: list[bytes]) -> None:
-    for entry in value:
+def _accessors(module: Any) -> list[bytes]:
+    """Return the accessors that the main module has registered, which workers never run."""
+    found = [
+        packed((kind, name, accessor._accessor))
+        for kind in ("DataFrame", "Series", "Index")
+        for name in sorted(getattr(module, kind)._accessors)
+        if (accessor := vars(getattr(module, kind)).get(name)) is not None
+        and getattr(accessor._accessor, "__module__", None) == "__main__"
+    ]
+    return [entry for entry in found if entry]
+
+
+def _write_pandas(module: Any, value: tuple[list[bytes], list[bytes]]) -> None:
+    options, accessors = value
+    for entry in options:
         module.set_option(*unpacked(entry))
+    for entry in accessors:
+        kind, name, accessor = unpacked(entry)
+        register = getattr(module.api.extensions, f"register_{kind.lower()}_accessor")
+        register(name)(accessor)
 
 
 def _read_matplotlib(module: Any) -> Any:
