@@ -174,6 +174,31 @@ def test_settings_that_the_program_has_configured(tmp_path: Path) -> None:
     assert printed == "[(3, True, 42)]\n"
 
 
+def test_looking_for_a_module_sets_nothing_up(tmp_path: Path) -> None:
+    """To send an error looks for modules, without importing them."""
+    body = """
+    from importlib.util import find_spec
+    from django.core.exceptions import AppRegistryNotReady
+
+    def fail(_):
+        raise AppRegistryNotReady("not yet")
+
+    def look(_):
+        spec = find_spec("shop")
+        before = "shop.models" in sys.modules
+        import shop
+        return before, shop.__spec__.loader is shop.__loader__ and spec is not None
+
+    with Pool(1) as p:
+        try:
+            p.map(fail, [0])
+        except AppRegistryNotReady as error:
+            print(error)
+        print(p.map(look, [0]))
+    """
+    assert run("pool", "forkserver", body, tmp_path) == "not yet\n[(False, True)]\n"
+
+
 def test_tasks_that_need_no_django_do_not_wait_for_it(tmp_path: Path) -> None:
     body = """
     def loaded(_):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib.machinery import PathFinder
-from importlib.util import spec_from_loader
 
 from pool._unraisable import report
 from pool._workers._warmup import is_installed
@@ -14,6 +13,7 @@ from ._setting import Setting, packed, unpacked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
@@ -80,11 +80,12 @@ def _write(module: Any, value: tuple[list[bytes], list[str], bool]) -> None:
 
 
 class _SetUp:
-    """Finder of modules that finds none, but sets Django up before the first that may need it.
+    """Finder that finds as the others do; Django is set up before the first module is loaded.
 
-    That imports all modules of the program's apps. Tasks that need none of them, in a service that
-    computes on the side, are not to wait for it. And none of them may be half imported then: they
-    import each other, in the order that Django has them imported in.
+    The first that may need it, that is. To set it up imports all modules of the program's apps.
+    Tasks that need none of them, in a service that computes on the side, are not to wait for it.
+    And none of them may be half imported then: they import each other, in the order that Django
+    has them imported in.
 
     Parameters
     ----------
@@ -98,37 +99,58 @@ class _SetUp:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        finders: list[Any] = list(sys.meta_path)
+        if self not in finders:
+            return None  # another thread is at it
         top = name.partition(".")[0]
         if top not in self._tops and not _is_own(top):
             return None
+        for finder in finders[finders.index(self) + 1 :]:
+            find = getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = None if find is None else find(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    loader: Any = _Loader(spec.loader, self)
+                    spec.loader = loader
+                return spec
+        return None
+
+    def set_up(self) -> None:
+        """Set Django up, once."""
         if self not in sys.meta_path:
-            return None  # another thread is at it
+            return
         sys.meta_path.remove(self)
         try:
             _set_up()
         except (Exception, SystemExit) as error:
             report(error, "raised while a worker set up Django, as the program has")
-        module = sys.modules.get(name)
-        if module is None:
-            return None
-        loader: Any = _Loaded(module)
-        # The import system takes the spec of a module that appears while it looks for it.
-        spec = module.__spec__ = spec_from_loader(name, loader)
-        return spec
 
 
-class _Loaded:
-    """Loader of a module that was loaded while it was looked for."""
+class _Loader:
+    """Load one module as another loader does, unless it has been loaded by setting Django up.
 
-    def __init__(self, module: ModuleType) -> None:
-        self._module = module
-        self._spec = module.__spec__
+    Not when the module is found: a caller may have wanted the spec alone.
+    """
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return self._module
+    def __init__(self, loader: Loader, finder: _SetUp) -> None:
+        self._loader = loader
+        self._finder = finder
+        self._loaded = False
 
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        self._finder.set_up()
+        module = sys.modules.get(spec.name)
+        self._loaded = module is not None
+        return module or self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        # What the module sees is what it would see without this.
+        module.__loader__ = module.__spec__.loader = self._loader
+        if not self._loaded:
+            self._loader.exec_module(module)
 
 
 def _is_own(top: str) -> bool:
