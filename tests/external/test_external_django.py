@@ -15,7 +15,7 @@ pytest.importorskip("django")
 
 METHODS = pytest.mark.parametrize(
     ("library", "method"),
-    [("multiprocessing", "fork"), ("pool", "forkserver"), ("pool", "spawn")],
+    [("multiprocessing", "fork"), ("pool", None), ("pool", "forkserver"), ("pool", "spawn")],
 )
 
 SETTINGS = """
@@ -94,7 +94,7 @@ connections.close_all()
 """
 
 
-def run(library: str, method: str, body: str, folder: Path) -> str:
+def run(library: str, method: str | None, body: str, folder: Path) -> str:
     for name, text in {"settings.py": SETTINGS, **MODULES}.items():
         file = folder / name
         if file.parent != folder:
@@ -107,7 +107,7 @@ def run(library: str, method: str, body: str, folder: Path) -> str:
 
 @METHODS
 def test_tasks_of_a_program_that_has_set_django_up(
-    library: str, method: str, tmp_path: Path
+    library: str, method: str | None, tmp_path: Path
 ) -> None:
     """Whatever a worker imports first; in later pools, too, whose forkserver has loaded Django."""
     body = """
@@ -208,3 +208,28 @@ def test_tasks_that_need_no_django_do_not_wait_for_it(tmp_path: Path) -> None:
         print(p.map(loaded, [0]))
     """
     assert run("pool", "forkserver", body, tmp_path) == "[[]]\n"
+
+
+@METHODS
+def test_tests_of_a_program(library: str, method: str | None, tmp_path: Path) -> None:
+    """Tasks find the database that a test has made, and what the test has overridden."""
+    body = """
+    from django.conf import settings
+    from django.test.utils import override_settings, setup_databases, teardown_databases
+
+    settings.DATABASES["default"]["TEST"]["NAME"] = "test.sqlite"
+
+    def look(_):
+        Item.objects.create(name="made")
+        names = sorted(item.name for item in Item.objects.all())
+        return names, settings.LANGUAGE_CODE, settings.ANSWER, len(settings.INSTALLED_APPS)
+
+    made = setup_databases(0, False)
+    Item.objects.create(name="test")
+    connections.close_all()
+    with override_settings(LANGUAGE_CODE="fr"), override_settings(ANSWER=42), Pool(1) as p:
+        print(p.map(look, [0]))
+    teardown_databases(made, 0)
+    print([item.name for item in Item.objects.all()])
+    """
+    assert run(library, method, body, tmp_path) == "[(['made', 'test'], 'fr', 42, 4)]\n['tea']\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.machinery import PathFinder
+from typing import NamedTuple
 
 from pool._unraisable import report
 from pool._workers._warmup import is_installed
@@ -54,29 +55,47 @@ def _tops() -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _read(module: Any) -> tuple[list[bytes], list[str], bool] | None:
-    """Return what `settings.configure` was given, and what `_SetUp` is to know.
+class _Given(NamedTuple):
+    """What workers are told, as `marshal` takes it."""
 
-    That is the top modules of installed apps, and whether tasks have needed Django already.
-    """
+    #: Settings that the program has configured or overridden, by name and pickled.
+    own: list[bytes]
+    #: Whether all others come from a module. Its name is in the environment, which workers have.
+    has_module: bool
+    #: Names of the databases, pickled. In tests they are not those of the settings: no task is to
+    #: write to the real ones.
+    databases: bytes | None
+    #: The top modules of installed apps.
+    tops: list[str]
+    #: Whether tasks have needed Django already.
+    needed: bool
+
+
+def _read(module: Any) -> tuple[Any, ...] | None:
     if not sys.modules["django.apps"].apps.ready:
         return None
-    settings = module.settings._wrapped
-    own = []
-    # With a module of settings, its name is in the environment, which workers have.
-    if not hasattr(settings, "SETTINGS_MODULE") or settings.SETTINGS_MODULE is None:
-        own = [packed(entry) for entry in vars(settings).items() if entry[0].isupper()]
-    return [entry for entry in own if entry], _tops(), bool(_needed)
+    own: dict[str, Any] = {}
+    holder = module.settings._wrapped
+    while isinstance(holder, module.UserSettingsHolder):
+        own = {name: value for name, value in vars(holder).items() if name.isupper()} | own
+        holder = holder.default_settings
+    has_module = isinstance(holder, module.Settings)
+    databases = {
+        alias: database.get("NAME") for alias, database in module.settings.DATABASES.items()
+    }
+    entries = [entry for entry in map(packed, own.items()) if entry]
+    return tuple(_Given(entries, has_module, packed(databases), _tops(), bool(_needed)))
 
 
-def _write(module: Any, value: tuple[list[bytes], list[str], bool]) -> None:
-    own, tops, needed = value
-    if own and not module.settings.configured:
-        module.settings.configure(**dict(map(unpacked, own)))
-    if needed:
-        _set_up()  # much of it is loaded before the fork: tasks may use it and import nothing more
+def _write(module: Any, value: tuple[Any, ...]) -> None:
+    given = _Given(*value)
+    if not given.has_module and not module.settings.configured:
+        module.settings.configure(**dict(map(unpacked, given.own)))
+    finder = _SetUp(given)
+    if given.needed:
+        finder.set_up()  # much is loaded before the fork: tasks may import nothing more
     else:
-        sys.meta_path.insert(0, _SetUp(tops))
+        sys.meta_path.insert(0, finder)
 
 
 class _SetUp:
@@ -89,12 +108,12 @@ class _SetUp:
 
     Parameters
     ----------
-    tops : list of str
-        The top modules that may need it, besides all that are the program's own.
+    given : _Given
+        Modules of its `tops` may need it, and all that are the program's own.
     """
 
-    def __init__(self, tops: Sequence[str]) -> None:
-        self._tops = frozenset(tops)
+    def __init__(self, given: _Given) -> None:
+        self._given = given
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -103,7 +122,7 @@ class _SetUp:
         if self not in finders:
             return None  # another thread is at it
         top = name.partition(".")[0]
-        if top not in self._tops and not _is_own(top):
+        if top not in self._given.tops and not _is_own(top):
             return None
         for finder in finders[finders.index(self) + 1 :]:
             find = getattr(finder, "find_spec", None)
@@ -117,11 +136,12 @@ class _SetUp:
 
     def set_up(self) -> None:
         """Set Django up, once."""
-        if self not in sys.meta_path:
-            return
-        sys.meta_path.remove(self)
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        elif not self._given.needed:
+            return  # another import has done so
         try:
-            _set_up()
+            _set_up(self._given)
         except (Exception, SystemExit) as error:
             report(error, "raised while a worker set up Django, as the program has")
 
@@ -164,11 +184,18 @@ def _is_own(top: str) -> bool:
     return not any(is_installed(place) for place in places)
 
 
-def _set_up() -> None:
+def _set_up(given: _Given) -> None:
     """Do what `django.setup` does, except for loggers: those are carried as they are."""
     from django.apps import apps
     from django.conf import settings
 
+    if given.has_module:
+        for name, value in map(unpacked, given.own):
+            setattr(settings, name, value)
+    databases = {} if given.databases is None else unpacked(given.databases)
+    for alias, name in databases.items():
+        if alias in settings.DATABASES:
+            settings.DATABASES[alias]["NAME"] = name
     if settings.FORCE_SCRIPT_NAME:
         from django.urls import set_script_prefix
 
