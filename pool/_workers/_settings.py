@@ -113,7 +113,7 @@ def _variables() -> dict[str, Any]:
     from pool._workers._variables._snapshot import snapshots
 
     try:
-        return snapshots.take()
+        return snapshots.take_all()
     except Exception:
         return {}  # objects of the program's are asked what they are; no pool is to fail for that
 

@@ -474,3 +474,215 @@ def test_packages_that_are_installed_are_as_they_are(tmp_path: Path) -> None:
     """
     assert run("pool", tmp_path, main=main) == "[1]\n"
     shutil.rmtree(library)
+
+
+@as_forks
+def test_what_imports_do_is_not_done_twice(library: str, tmp_path: Path) -> None:
+    """A plugin that a worker imports later has registered itself in the program already."""
+    registry = """
+    from collections import defaultdict
+
+    NAMES = {}
+    hooks = defaultdict(list)
+    count = 0
+
+    def register(name):
+        global count
+        if name in NAMES:
+            raise ValueError(f"{name} is there already")
+        NAMES[name] = "of " + name
+        hooks["start"].append(name)
+        count += 1
+    """
+    plugin = """
+    import registry
+    registry.register("plugin")
+
+    def look(number):
+        return registry.NAMES, dict(registry.hooks), registry.count
+    """
+    main = """
+    import plugin, registry
+
+    def look(number):
+        return registry.NAMES, plugin.look(number)
+
+    registry.count += 10
+    with Pool(1) as p:
+        print(p.map(look, [1]))
+    registry.NAMES["other"] = "by hand"
+    with Pool(1) as p:
+        print(p.map(look, [1]))
+    """
+    names, hooks = {"plugin": "of plugin"}, {"start": ["plugin"]}
+    expected = f"{[(names, (names, hooks, 11))]}\n"
+    names["other"] = "by hand"
+    expected += f"{[(names, (names, hooks, 11))]}\n"
+    assert run(library, tmp_path, registry=registry, plugin=plugin, main=main) == expected
+
+
+@as_forks
+def test_imports_see_what_an_initializer_has_set(library: str, tmp_path: Path) -> None:
+    config = """
+    URL = "default"
+    LIMIT = 1
+
+    def set_up(url):
+        global URL
+        URL = url
+    """
+    late = """
+    import config
+    seen = config.URL, config.LIMIT
+    """
+    main = """
+    import config
+
+    def look(number):
+        import late
+        return late.seen, config.LIMIT
+
+    config.LIMIT = 2
+    with Pool(1, config.set_up, ("initializer",)) as p:
+        print(p.map(look, [1]))
+    """
+    expected = "[(('initializer', 2), 2)]\n"
+    assert run(library, tmp_path, config=config, late=late, main=main) == expected
+
+
+@as_forks
+def test_threads_of_a_task_do_not_see_what_imports_see(library: str, tmp_path: Path) -> None:
+    state = "number = 0\n"
+    slow = """
+    import time
+    import state
+    time.sleep(0.1)
+    """
+    main = """
+    import threading
+    import slow, state
+
+    def look(_):
+        seen, done = set(), threading.Event()
+
+        def watch():
+            seen.add(state.number)
+            while not done.wait(0.001):
+                seen.add(state.number)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        import slow  # a worker has not imported it yet
+        done.set()
+        thread.join()
+        return seen
+
+    state.number = 7
+    with Pool(1) as p:
+        print(p.map(look, [1]))
+    """
+    assert run(library, tmp_path, state=state, slow=slow, main=main) == "[{7}]\n"
+
+
+@as_forks
+def test_what_was_not_changed_is_the_same_object(library: str, tmp_path: Path) -> None:
+    """Constants are compared by `is`, and defaults have them."""
+    work = """
+    import typing
+
+    class Pair(typing.NamedTuple):
+        first: int
+
+    MISSING, PAIR, ERROR, NAN = "<missing>", Pair(1), KeyError("none"), float("nan")
+    MARK = ("mark", 1)
+    kept = [MARK]
+    LIMIT = 1
+
+    def look(number, given=(MISSING, PAIR, ERROR, NAN, MARK)):
+        now = MISSING, PAIR, ERROR, NAN, MARK
+        return LIMIT, all(one is other for one, other in zip(given, now)), kept[0] is MARK
+    """
+    main = """
+    import work
+    work.LIMIT = 2
+    with Pool(1) as p:
+        print(p.map(work.look, [1]))
+    """
+    assert run(library, tmp_path, work=work, main=main) == "[(2, True, True)]\n"
+
+
+@as_forks
+def test_objects_that_were_replaced_where_others_have_the_first(
+    library: str, tmp_path: Path
+) -> None:
+    config = """
+    from collections import defaultdict, deque
+    table = {}
+    names = []
+    latest = deque(maxlen=2)
+    lists = defaultdict(int)
+
+    def look(number):
+        import app
+        same = app.table is table, app.names is names
+        return table, names, app.table, app.names, same, latest, lists["new"]
+    """
+    app = """
+    import config
+    from config import names, table
+
+    def look(number):
+        return config.look(number)
+    """
+    main = """
+    from collections import defaultdict, deque
+    import app, config
+    config.table, config.names = {"new": 1}, []
+    config.latest, config.lists = deque(range(5), maxlen=9), defaultdict(list)
+    app.table["old"] = 1
+    with Pool(1) as p:
+        print(p.map(config.look, [1]) == [config.look(1)])
+    with Pool(1) as p:
+        print(p.map(app.look, [1]) == [config.look(1)])
+    """
+    assert run(library, tmp_path, config=config, app=app, main=main) == "True\nTrue\n"
+
+
+@as_forks
+def test_instances_that_have_to_be_set_up(library: str, tmp_path: Path) -> None:
+    """A class may have a `__getattr__` that needs an attribute, and metaclasses that raise."""
+    work = """
+    class Proxy:
+        def __init__(self, target):
+            self.target = target
+
+        def __getattr__(self, name):
+            return getattr(self.target, name)
+
+    class Target:
+        number = 1
+
+    class Meta(type):
+        def __getattribute__(cls, name):
+            if name == "__module__":
+                raise RuntimeError("not for you")
+            return super().__getattribute__(name)
+
+    class Odd(metaclass=Meta):
+        pass
+
+    odd = Odd()
+    proxies = []
+    LIMIT = 1
+
+    def look(number):
+        return [proxy.number for proxy in proxies], LIMIT
+    """
+    main = """
+    import work
+    work.proxies.append(work.Proxy(work.Target()))
+    work.LIMIT = 2
+    with Pool(1) as p:
+        print(p.map(work.look, [1]))
+    """
+    assert run(library, tmp_path, work=work, main=main) == "[([1], 2)]\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import _pickle
 import sys
+from _thread import _count as count_threads
 from _thread import _local as local
-from collections import deque
 from functools import partial
 from io import BytesIO
 
@@ -13,11 +13,13 @@ from pool._unraisable import report
 from pool._workers._carried._setting import unpacked
 from pool._workers._imports import when_each_is_imported
 
-from ._snapshot import CONTAINERS, has_name, pickled
+from ._contents import apart, fill
+from ._snapshot import has_name, pickled
+from ._views import Restored, claim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -34,16 +36,28 @@ class _Importing(local):
 
     depth = 0
 
+    #: What has been put in and is hidden meanwhile, see `_views`.
+    hidden: Sequence[Restored] = ()
+
     def __enter__(self) -> None:
         self.depth += 1
+        # Threads of a task are not to see what the import shows.
+        if self.depth == 1 and _restored and not count_threads():
+            self.hidden = [restored for restored in _restored if restored.hide()]
 
     def __exit__(self, *exc_info: object) -> None:
         self.depth -= 1
         if not self.depth:
+            hidden, self.hidden = self.hidden, ()
+            for restored in hidden:
+                restored.show()
             _put_in()
 
 
 _importing = _Importing()
+
+#: What has been put into modules.
+_restored: list[Restored] = []
 
 #: What is to be put into modules that have been imported.
 _due: dict[str, Sent] = {}
@@ -79,21 +93,38 @@ def _restore(space: str, packed: Packed) -> None:
     names = vars(owner)
     _, recipes, others = _pickle.loads(packed[0])
     known = {pid: vars(_owner(pid[0]))[pid[1]] for pid in others}
-    if _is_unchanged(space, names, packed, known):
-        return  # so it stays as its import has left it, down to the last object
-    for variable, (kind, arguments) in recipes.items():
-        found = names.get(variable)
+    found = {variable: names.get(variable) for variable in recipes}
+    own = {
+        variable
+        for variable, value in found.items()
         # Two variables that have one object here have two in the program.
-        if type(found) is not kind or any(found is other for other in known.values()):
-            found = kind(*arguments) if arguments else kind.__new__(kind)
-        known[space, variable] = found
-    for variable, contents in _Unpickler(packed[1], known).load().items():
-        value = contents
+        if value is not None and claim(value, (space, variable))
+    }
+    if len(own) == len(recipes) and _is_unchanged(space, names, packed, known):
+        return  # so it stays as its import has left it, down to the last object
+    for variable, recipe in recipes.items():
+        value = found[variable]
+        if variable not in own or type(value) is not recipe[0] or apart(value)[0] != recipe:
+            kind, arguments = recipe
+            value = kind(*arguments) if arguments else kind.__new__(kind)
+            claim(value, (space, variable))
+        known[space, variable] = value
+    contents = _Unpickler(packed[1], known).load()
+    restored = Restored(space, owner, contents)
+    named = {id(value): pid for pid, value in known.items()}
+    for variable, content in contents.items():
+        value = content
+        present = names.get(variable)
         if variable in recipes:
             value = known[space, variable]
-            _fill(value, contents)
-        if names.get(variable, _importing) is not value:
+            if not _is_same(apart(value)[1], content, named):
+                fill(value, content)
+        elif _is_same(present, content, named):
+            continue  # functions may compare it by `is`, and have it as a default
+        if present is not value or variable not in names:
             setattr(owner, variable, value)
+    restored.put_in()
+    _restored.append(restored)
 
 
 def _owner(space: str) -> Any:
@@ -121,6 +152,16 @@ def _is_unchanged(
         return False
 
 
+def _is_same(one: Any, other: Any, named: Mapping[int, tuple[str, str]]) -> bool:
+    """Return whether two objects have the same pickle."""
+    if type(one) is not type(other):
+        return False
+    try:
+        return pickled("", {"": one}, named, has_name) == pickled("", {"": other}, named, has_name)
+    except Exception:
+        return False
+
+
 class _Unpickler(_pickle.Unpickler):
     """Unpickles, with the variables of modules in place of their names."""
 
@@ -130,19 +171,3 @@ class _Unpickler(_pickle.Unpickler):
 
     def persistent_load(self, pid: tuple[str, str]) -> Any:
         return self._known[pid]
-
-
-def _fill(target: Any, contents: Any) -> None:
-    """Give an object the contents of the program's."""
-    kind = type(target)
-    if kind is object:
-        return
-    if kind is list or kind is bytearray:
-        target[:] = contents
-        return
-    names = target if kind in CONTAINERS else vars(target)
-    names.clear()
-    if kind is deque:
-        target.extend(contents)
-    else:
-        names.update(contents)

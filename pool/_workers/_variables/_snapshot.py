@@ -5,12 +5,13 @@ from __future__ import annotations
 import _pickle
 import sys
 from abc import ABCMeta
-from collections import Counter, OrderedDict, defaultdict, deque
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
 
 from pool._pickling._origins import is_named, resolve
 from pool._workers._carried._setting import packed
 from pool._workers._warmup import installed
+
+from ._contents import CONTAINERS, apart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._assigned import Assigned
+    from ._contents import Recipe
 
     HasName = Callable[[Any], bool]
 
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
 #: Bytes of all variables of a space, pickled. What is larger was loaded, rather than set.
 SIZE_MAX = 256 << 10
 
-#: Containers that are filled: they stay the objects that other modules, and defaults, have.
-CONTAINERS = frozenset({list, dict, set, bytearray, OrderedDict, Counter, defaultdict, deque})
-
 #: Modules whose classes make plain data that cannot be changed, apart from these containers.
 _OF_DATA = frozenset(
     {"builtins", "datetime", "decimal", "fractions", "uuid", "zoneinfo", "ipaddress", "re"}
@@ -47,6 +46,9 @@ _OF_DATA = frozenset(
 
 #: Classes of Python's own whose instances are no more than their attributes.
 _NAMESPACES = frozenset({"argparse.Namespace", "types.SimpleNamespace"})
+
+#: What a class has under ``__dict__``.
+_NAMES = vars(type("", (), {}))["__dict__"]
 
 #: Modules of classes whose instances are no data, though modules have them: `annotations`, `Any`.
 _OF_CODE = frozenset({"__future__", "typing"})
@@ -107,14 +109,32 @@ class _Pickler(_pickle.Pickler):
         if kind is FunctionType or issubclass(kind, type):
             if _module_of(obj) in ("", "__main__") or not self._has_name(obj):
                 raise _NotData(f"{obj!r} has no name in a module")
-        elif not (_is_fixed(kind) or _is_filled(kind, self._has_name)):
+        elif _is_fixed(kind):
+            return NotImplemented
+        elif _is_namespace(kind, self._has_name):
+            # As `object` says, but nothing of the class is asked when it is made again: one with
+            # `__getattr__` may not be ready for `__setstate__` while it has no attributes.
+            return _new, (kind,), dict(vars(obj)), None, None, _set
+        elif not _is_filled(kind, self._has_name):
             raise _NotData(f"instance of {kind!r}")
         return NotImplemented
 
 
+def _new(kind: Any) -> Any:
+    return object.__new__(kind)
+
+
+def _set(instance: Any, attributes: dict[str, Any]) -> None:
+    vars(instance).update(attributes)
+
+
 def _module_of(definition: Any) -> str:
     # One that was made where there is no `__name__` has none.
-    return str(getattr(definition, "__module__", ""))
+    try:
+        name = getattr(definition, "__module__", "")
+    except Exception:  # code of somebody else's, asked for nothing but its opinion
+        return ""
+    return name if type(name) is str else ""
 
 
 def _is_fixed(kind: type) -> bool:
@@ -171,8 +191,16 @@ def _is_namespace(kind: Any, has_name: HasName) -> bool:
 
 
 def _adds_nothing(base: type) -> bool:
-    """Return whether instances have nothing else from a base class: no items, no slots."""
-    return _module_of(base) != "builtins" and not vars(base).get("__slots__")
+    """Return whether instances have nothing else from a base class: no items, no slots.
+
+    And whether their `__dict__` is what it is called: proxies show another object's.
+    """
+    names = vars(base)
+    return (
+        _module_of(base) != "builtins"
+        and not names.get("__slots__")
+        and isinstance(names.get("__dict__", _NAMES), GetSetDescriptorType)
+    )
 
 
 class Snapshots:
@@ -200,6 +228,11 @@ class Snapshots:
             if functions:
                 sent.setdefault(name, ({}, {}))[1].update(functions)
         return sent
+
+    def take_all(self) -> dict[str, Sent]:
+        """Return the same, with all of the program's own modules, for `_views`; or nothing."""
+        sent = self.take()
+        return {**{name: ({}, {}) for name in self._own}, **sent} if sent else sent
 
     def _modules(self) -> list[tuple[str, ModuleType]]:
         """Return the program's own modules; quick if none was imported since the last time."""
@@ -298,11 +331,11 @@ def pickled(
     Exception
         If one of them is not data, or they are more than `SIZE_MAX`.
     """
-    recipes: dict[str, tuple[type, tuple[Any, ...]]] = {}
+    recipes: dict[str, Recipe] = {}
     contents = {}
     for variable, value in variables.items():
         if named.get(id(value)) == (name, variable):
-            recipes[variable], value = _apart(value)
+            recipes[variable], value = apart(value)
         contents[variable] = value
     body, head = _Limited(), _Limited()
     pickler = _Pickler(body, named, has_name)
@@ -310,20 +343,6 @@ def pickled(
     others = sorted({met for met in pickler.met if met[0] != name})
     _Pickler(head, {}, has_name).dump((list(variables), recipes, others))
     return head.content(), body.content()
-
-
-def _apart(value: Any) -> tuple[tuple[type, tuple[Any, ...]], Any]:
-    """Return how to make an empty object like `value`, and what it holds."""
-    kind = type(value)
-    if kind is object:
-        return (kind, ()), None
-    if kind not in CONTAINERS:
-        return (kind, ()), dict(vars(value))
-    if kind is defaultdict:
-        return (kind, (value.default_factory,)), dict(value)
-    if kind is deque:
-        return (kind, ((), value.maxlen)), list(value)
-    return (kind, ()), dict(value) if isinstance(value, dict) else kind(value)
 
 
 def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,60 @@
+"""Objects that are filled: what they hold, and how to have them hold something else."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, defaultdict, deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Recipe = tuple[type, tuple[Any, ...]]
+
+#: Containers that are filled: they stay the objects that other modules, and defaults, have.
+CONTAINERS = frozenset({list, dict, set, bytearray, OrderedDict, Counter, defaultdict, deque})
+
+
+def apart(value: Any) -> tuple[Recipe, Any]:
+    """Return how to make an empty object like `value`, and what it holds."""
+    kind = type(value)
+    if kind is object:
+        return (kind, ()), None
+    if kind not in CONTAINERS:
+        return (kind, ()), dict(vars(value))
+    if kind is defaultdict:
+        return (kind, (value.default_factory,)), dict(value)
+    if kind is deque:
+        return (kind, ((), value.maxlen)), list(value)
+    return (kind, ()), dict(value) if isinstance(value, dict) else kind(value)
+
+
+def fill(target: Any, contents: Any) -> None:
+    """Give an object the contents of the program's."""
+    kind = type(target)
+    if kind is object:
+        return
+    if kind is list or kind is bytearray:
+        target[:] = contents
+        return
+    names = target if kind in CONTAINERS else vars(target)
+    names.clear()
+    if kind is deque:
+        target.extend(contents)
+    elif kind is Counter:
+        dict.update(target, contents)  # its own method would add them up
+    else:
+        names.update(contents)
+
+
+def is_alike(one: Any, other: Any) -> bool:
+    """Return whether two such contents are the same objects; asks none of them for its opinion."""
+    if isinstance(one, dict):
+        one, other = [*one, *one.values()], [*other, *other.values()]
+    elif isinstance(one, (set, bytearray)):
+        one, other = set(map(id, one)), set(map(id, other))
+        return bool(one == other)
+    elif isinstance(one, tuple):  # as in `_views`: none, or one
+        return len(one) == len(other) and all(map(is_alike, one, other))
+    elif one is None:
+        return other is None
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
