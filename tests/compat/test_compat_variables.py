@@ -686,3 +686,32 @@ def test_instances_that_have_to_be_set_up(library: str, tmp_path: Path) -> None:
         print(p.map(work.look, [1]))
     """
     assert run(library, tmp_path, work=work, main=main) == "[([1], 2)]\n"
+
+
+def test_modules_that_were_edited_are_not_stale(tmp_path: Path) -> None:
+    """Nor a mixture of old variables and new functions, until the program has them anew too."""
+    work = """
+    LIMIT = 1
+    TABLE = {"a": 1}
+
+    def look(number):
+        return LIMIT, TABLE
+    """
+    main = """
+    import importlib, pathlib, time
+    import work
+    work.LIMIT = 2
+    with Pool(1) as p:
+        print(p.map(work.look, [1]))
+    file = pathlib.Path("work.py")
+    text = file.read_text().replace("LIMIT = 1", "LIMIT = 10")
+    file.write_text(text.replace("LIMIT,", "'new', LIMIT,"))
+    with Pool(1) as p:
+        print(p.map(work.look, [1]))
+    importlib.reload(work)
+    work.TABLE["b"] = 2
+    with Pool(1) as p:
+        print(p.map(work.look, [1]))
+    """
+    expected = "[(2, {'a': 1})]\n[('new', 10, {'a': 1})]\n[('new', 10, {'a': 1, 'b': 2})]\n"
+    assert run("pool", tmp_path, work=work, main=main) == expected

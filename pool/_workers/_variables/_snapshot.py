@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _pickle
+import os
 import sys
 from abc import ABCMeta
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
@@ -209,7 +210,9 @@ class Snapshots:
     def __init__(self) -> None:
         self._own: dict[str, ModuleType] = {}
         self._seen = 0, ""
-        self._known: dict[str, tuple[ModuleType, dict[str, Assigned]]] = {}
+        #: By module: its spec, of which a reload makes another, and when its file was written.
+        self._written: dict[str, tuple[Any, float]] = {}
+        self._known: dict[str, tuple[Any, dict[str, Assigned]]] = {}
 
     def take(self) -> dict[str, Sent]:
         """Return what is to be sent, by module."""
@@ -242,7 +245,26 @@ class Snapshots:
             self._own = {name: module for name, module in list(modules.items()) if _is_own(name)}
             self._seen = seen
             _of_program.clear()  # found anew, should a package have been replaced
-        return [item for item in self._own.items() if modules.get(item[0]) is item[1]]
+        return [
+            (name, module)
+            for name, module in self._own.items()
+            if modules.get(name) is module and not self._is_edited(name, module)
+        ]
+
+    def _is_edited(self, name: str, module: ModuleType) -> bool:
+        """Return whether a module's file was written since the first look at it.
+
+        Workers import what it says now; variables from before are not to be mixed with that.
+        """
+        spec = module.__spec__
+        try:
+            written = os.stat(spec.origin).st_mtime  # type: ignore[union-attr, arg-type]  # else raised
+        except (AttributeError, TypeError, OSError):
+            written = 0.0  # in an archive, or of a loader of the program's own
+        known = self._written.get(name)
+        if known is None or known[0] is not spec:
+            known = self._written[name] = spec, written
+        return known[1] != written
 
     def _names(self, found: dict[str, dict[str, Any]]) -> Named:
         """Return the variables that stand for objects that are to be filled, by ``id``."""
@@ -297,13 +319,13 @@ class Snapshots:
         name, _, kind = space.partition(":")
         module = self._own[name]
         known = self._known.get(name)
-        if known is None or known[0] is not module:
+        if known is None or known[0] is not module.__spec__:
             from ._assigned import assigned_in
 
             try:
-                known = module, assigned_in(module)
+                known = module.__spec__, assigned_in(module)
             except Exception:
-                known = module, {}
+                known = module.__spec__, {}
             self._known[name] = known
         return known[1].get(kind)
 
