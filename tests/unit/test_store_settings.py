@@ -71,6 +71,7 @@ def test_what_a_control_group_grants_is_the_bound(
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.stat").write_text(f"anon 1\ninactive_file {100 * MIB}\n")
     files = {
+        "/proc/meminfo": f"MemTotal: {1 << 30} kB\nMemAvailable: {1 << 30} kB\n",
         "/proc/self/cgroup": "0::/job\n",
         "/proc/self/mountinfo": f"29 22 0:26 / {groups[0]} rw - cgroup2 cgroup2 rw\n",
     }
