@@ -715,3 +715,117 @@ def test_modules_that_were_edited_are_not_stale(tmp_path: Path) -> None:
     """
     expected = "[(2, {'a': 1})]\n[('new', 10, {'a': 1})]\n[('new', 10, {'a': 1, 'b': 2})]\n"
     assert run("pool", tmp_path, work=work, main=main) == expected
+
+
+@as_forks
+def test_functions_classes_and_modules_that_were_chosen(library: str, tmp_path: Path) -> None:
+    """They belong to the data beside them: `_name = "second"` without `_chosen` is no state."""
+    work = """
+    import collections as others
+    import helpers
+
+    _name = _chosen = _kind = _module = None
+    hook = fixed = None
+    size = len
+
+    def first(number):
+        return "first", number
+
+    def second(number):
+        return "second", number
+
+    class Kind:
+        pass
+
+    def choose(name):
+        global _name, _chosen, _kind, _module, fixed
+        import json
+        _name, _chosen, _kind, _module = name, {"first": first, "second": second}[name], Kind, json
+        fixed = lambda number: (name, number)
+
+    def look(number):
+        if _name is None:
+            choose("first")
+        names = _module.__name__, others.__name__
+        return _chosen(number), _name, _kind is Kind, names, hook(1), fixed(2), size([3])
+    """
+    helpers = """
+    def help_(number):
+        return "help", number
+    """
+    main = """
+    import helpers, work
+    work.choose("second")
+    work.hook, work.size = helpers.help_, sum
+    with Pool(1) as p:
+        print(p.map(work.look, [1]) == [work.look(1)], work.look(1)[0])
+    class Hook:
+        def __init__(self, number):
+            self.number = number
+
+        def __eq__(self, other):
+            return (type(self), self.number) == (type(other), other.number)
+
+    for work.hook in (lambda number: ("main", number), Hook):
+        with Pool(1) as p:
+            print(p.map(work.look, [1]) == [work.look(1)])
+    """
+    expected = "True ('second', 1)\nTrue\nTrue\n"
+    assert run(library, tmp_path, helpers=helpers, work=work, main=main) == expected
+
+
+@as_forks
+def test_functions_of_other_modules_that_stand_in(library: str, tmp_path: Path) -> None:
+    """As in tests, which are not the main module; those that imports bring are left alone."""
+    source = """
+    def decorated(function):
+        def wrapper(number):
+            return "wrapped", function(number)
+        return wrapper
+
+    def fetch(number):
+        return "real", number
+
+    @decorated
+    def load(number):
+        return number
+    """
+    work = """
+    from source import decorated, fetch, fetch as get, load, load as read
+    import source
+    LIMIT = 1
+
+    def own(number):
+        return "own", number
+
+    @decorated
+    def mine(number):
+        return number
+
+    def look(number):
+        same = get is source.fetch, load is source.load, read is source.load
+        return fetch(number), own(number), mine(number), same, LIMIT
+    """
+    test_work = """
+    import unittest.mock
+    import source, work
+
+    def fake(number):
+        return "fake", number
+
+    def test(Pool):
+        work.LIMIT = 2
+        with Pool(1) as p:
+            print(p.map(work.look, [1]) == [work.look(1)])
+        fakes = [fake, lambda number: ("lambda", number)]
+        for name in ("fetch", "own"):
+            for other in fakes:
+                with unittest.mock.patch.object(work, name, other), Pool(1) as p:
+                    print(p.map(work.look, [1]) == [work.look(1)])
+    """
+    main = """
+    import test_work
+    test_work.test(Pool)
+    """
+    modules = {"source": source, "work": work, "test_work": test_work, "main": main}
+    assert run(library, tmp_path, **modules) == "True\n" * 5

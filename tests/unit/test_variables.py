@@ -61,6 +61,8 @@ def test_what_binds_the_names_of_a_module(write: Callable[..., ModuleType]) -> N
         both = 1
         both = os.getpid()
         lazy = os.getpid()
+        one = another = {}
+        got = taken = os.getpid()
         perhaps = os.getpid() if CONSTANT else None
         annotated: int
 
@@ -83,22 +85,14 @@ def test_what_binds_the_names_of_a_module(write: Callable[..., ModuleType]) -> N
         """
     )
     found = assigned_in(module)[""]
-    expected = {
-        "first",
-        "made",
-        "table",
-        "digits",
-        "both",
-        "perhaps",
-        "bind",
-        "Class",
-        "os",
-        "path",
-        "which",
-    }
+    expected = {"first", "made", "table", "digits", "both", "perhaps", "got", "taken"}
+    expected |= {"bind", "Class", "os", "path", "which"}
     assert found.made - {"CONSTANT"} == expected  # of several at once, none is known to be constant
     assert {"EMPTY", "NOTHING", "lazy", "later", "made"} <= found.own
     assert not {"path", "which"} & found.own
+    assert {"one", "another"} <= found.own
+    assert found.defined == {"bind"}
+    assert found.imported == {"path": "path", "which": "version"}
     found = assigned_in(module)["Class"]
     assert found.made == {"inside", "set_up", "change", "__module__"}
     assert {"inside", "empty", "later"} <= found.own

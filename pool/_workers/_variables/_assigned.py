@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: Functions have this flag, classes have not; `inspect` is a slow import.
+CO_OPTIMIZED = 1
+
+
 def _numbers(*names: str) -> bytes:
     return bytes(opmap[name] for name in names if name in opmap)
 
@@ -19,7 +23,9 @@ def _numbers(*names: str) -> bytes:
 _CONSTANT = _numbers("LOAD_CONST", "LOAD_CONST_IMMORTAL", "LOAD_SMALL_INT")
 _EMPTY = _numbers("BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_TUPLE")
 
+_COPY = _numbers("COPY")
 _IMPORT = _numbers("IMPORT_FROM")
+_DEFINE = _numbers("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE")
 _EXTENDED = _numbers("EXTENDED_ARG")
 
 #: How the code of a module or class binds names, how functions do, and how they bind attributes.
@@ -49,7 +55,7 @@ def assigned_in(module: Any) -> dict[str, Assigned]:
     found = {"": Assigned(code, _bound(functions, _GLOBAL))}
     attributes = _bound(functions, _ATTRIBUTE)
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):  # of a class, or of a function, which nobody asks for
+        if isinstance(constant, CodeType) and not constant.co_flags & CO_OPTIMIZED:  # of a class
             found[constant.co_name] = Assigned(constant, attributes)
     return found
 
@@ -66,6 +72,11 @@ class Assigned:
 
     Attributes
     ----------
+    defined : frozenset of str
+        Names that `code` binds to functions that it makes, and that nothing else binds.
+    imported : dict
+        Names that it takes over from other modules, and that nothing else binds, with those that
+        they have there; empty if that cannot be told.
     made : frozenset of str
         Names that `code` binds to something else than a constant or an empty container, and that no
         function binds: their values were made by the import, whatever it is that they are.
@@ -73,27 +84,38 @@ class Assigned:
         All names that are not taken over from another module.
     """
 
-    __slots__ = ("made", "own")
+    __slots__ = ("defined", "imported", "made", "own")
 
     def __init__(self, code: CodeType, by_functions: frozenset[str]) -> None:
         imported: set[str] = set()
+        origins: dict[str, str] = {}
         made: set[str] = set()
+        defined: set[str] = set()
         plain: set[str] = set()
         instructions = code.co_code
         targets: set[int] | None = None
         for place, name in _bindings(code, _STORE):
             names = made
-            before = instructions[place - 2] if place else _CONSTANT[0]
-            if before in _CONSTANT or (before in _EMPTY and not instructions[place - 1]):
+            at = place - 2
+            while at > 0 and (instructions[at] in _COPY or instructions[at] in _STORE):
+                at -= 2  # `one = other = None`
+            before = instructions[at] if at >= 0 else _CONSTANT[0]
+            if before in _CONSTANT or (before in _EMPTY and not instructions[at + 1]):
                 if targets is None:
                     targets = _targets(code)
                 if place not in targets:  # else one of two values: `None if ... else connect()`
                     names = plain
             elif before in _IMPORT:
                 names = imported
+                one_byte = len(code.co_names) <= 256
+                origins[name] = code.co_names[instructions[place - 1]] if one_byte else ""
+            elif before in _DEFINE:
+                names = defined
             names.add(name)
-        self.own = by_functions.union(made, plain)
-        self.made = frozenset((made | imported) - by_functions)
+        self.own = by_functions.union(made, plain, defined)
+        self.made = frozenset((made | imported | defined) - by_functions)
+        self.defined = frozenset(defined - by_functions.union(made, plain, imported))
+        self.imported = {name: origins[name] for name in imported - self.own}
 
 
 def _inner(code: CodeType) -> Iterator[CodeType]:

@@ -6,6 +6,7 @@ import _pickle
 import os
 import sys
 from abc import ABCMeta
+from operator import is_
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
 
 from pool._pickling._origins import is_named, resolve
@@ -33,12 +34,15 @@ if TYPE_CHECKING:
     #: the contents of its object, or the value.
     Packed = tuple[bytes, bytes]
 
-    #: Of one module: what is sent of each space; and by name, pickled: functions of the main module
-    #: that the program has put there.
+    #: Of one module: what is sent of each space; and by variable, pickled: functions and classes
+    #: that have no name in a module, and that the program has put there.
     Sent = tuple[dict[str, Packed], dict[str, bytes]]
 
 #: Bytes of all variables of a space, pickled. What is larger was loaded, rather than set.
 SIZE_MAX = 256 << 10
+
+#: Classes of most variables; nothing has to be asked about their objects.
+_ATOMS = frozenset({int, str, float, bool, bytes, type(None)})
 
 #: Modules whose classes make plain data that cannot be changed, apart from these containers.
 _OF_DATA = frozenset(
@@ -53,6 +57,10 @@ _NAMES = vars(type("", (), {}))["__dict__"]
 
 #: Modules of classes whose instances are no data, though modules have them: `annotations`, `Any`.
 _OF_CODE = frozenset({"__future__", "typing"})
+
+
+#: Classes of what modules mostly have from `def`, `class` and `import`.
+_DEFINITIONS = (FunctionType, type, ModuleType, BuiltinFunctionType)
 
 
 class _NotData(_pickle.PicklingError):
@@ -106,10 +114,15 @@ class _Pickler(_pickle.Pickler):
         return name
 
     def reducer_override(self, obj: Any) -> Any:
-        kind = type(obj)
+        kind: Any = type(obj)
         if kind is FunctionType or issubclass(kind, type):
             if _module_of(obj) in ("", "__main__") or not self._has_name(obj):
                 raise _NotData(f"{obj!r} has no name in a module")
+        elif kind is ModuleType:
+            name: str = obj.__name__
+            if sys.modules.get(name) is not obj:
+                raise _NotData(f"{name} cannot be imported")
+            return _module, (name,)
         elif _is_fixed(kind):
             return NotImplemented
         elif _is_namespace(kind, self._has_name):
@@ -119,6 +132,11 @@ class _Pickler(_pickle.Pickler):
         elif not _is_filled(kind, self._has_name):
             raise _NotData(f"instance of {kind!r}")
         return NotImplemented
+
+
+def _module(name: str) -> ModuleType:
+    __import__(name)
+    return sys.modules[name]
 
 
 def _new(kind: Any) -> Any:
@@ -152,7 +170,9 @@ def _is_fixed(kind: type) -> bool:
 
 def _may_be_data(kind: type) -> bool:
     """Return whether an object of that type is data if what it holds is."""
-    return kind in (tuple, frozenset) or _is_fixed(kind) or _is_filled(kind, is_named)
+    if kind in _ATOMS or kind in (tuple, frozenset) or issubclass(kind, _DEFINITIONS):
+        return True
+    return _is_fixed(kind) or _is_filled(kind, is_named)
 
 
 def has_name(obj: Any) -> bool:
@@ -213,6 +233,8 @@ class Snapshots:
         #: By module: its spec, of which a reload makes another, and when its file was written.
         self._written: dict[str, tuple[Any, float]] = {}
         self._known: dict[str, tuple[Any, dict[str, Assigned]]] = {}
+        self._left: dict[tuple[str, str], Any] = {}
+        self._packed: dict[str, tuple[dict[str, Any], Packed | None]] = {}
 
     def take(self) -> dict[str, Sent]:
         """Return what is to be sent, by module."""
@@ -223,14 +245,60 @@ class Snapshots:
         named = self._names(found)
         sent: dict[str, Sent] = {}
         for space, variables in found.items():
+            functions = self._take_functions(space, variables)
             data = self._pack(space, variables, named)
-            if data is not None:
-                sent.setdefault(space.partition(":")[0], ({}, {}))[0][space] = data
-        for name, module in modules:
-            functions = _functions(module)
-            if functions:
-                sent.setdefault(name, ({}, {}))[1].update(functions)
+            if data is not None or functions:
+                of_module = sent.setdefault(space.partition(":")[0], ({}, {}))
+                of_module[1].update(functions)
+                if data is not None:
+                    of_module[0][space] = data
         return sent
+
+    def _take_functions(self, name: str, variables: dict[str, Any]) -> dict[str, bytes]:
+        """Take the functions, and classes of the main module, from variables that have no name.
+
+        Returns
+        -------
+        dict
+            By variable, pickled: those that the program has put there.
+        """
+        functions = {}
+        for variable, value in list(variables.items()):
+            kind = type(value)
+            if (
+                not is_named(value)
+                if kind is FunctionType
+                else issubclass(kind, type) and _module_of(value) == "__main__"
+            ):
+                if not self._is_left_by_import(name, variable, value):
+                    data = packed(value)
+                    if data is None:
+                        continue  # so nothing of the module is sent
+                    functions[variable] = data
+                del variables[variable]
+        return functions
+
+    def _is_left_by_import(self, name: str, variable: str, value: Any) -> bool:
+        """Return whether the import of a module has bound a variable to this definition."""
+        home = _module_of(value)
+        if home == "__main__":
+            return False
+        if self._left.get((name, variable)) is value:
+            return True
+        assigned = self._assigned(name)
+        if assigned is None:
+            left = True
+        elif variable in assigned.defined:
+            left = home == name
+        elif assigned.imported.get(variable) and _is_of_program(home):
+            origin = assigned.imported[variable]
+            others = [self._own[other] for other in self._own if other != name]
+            left = any(vars(module).get(origin) is value for module in others)
+        else:
+            left = variable in assigned.made
+        if left:
+            self._left[name, variable] = value
+        return left
 
     def take_all(self) -> dict[str, Sent]:
         """Return the same, with all of the program's own modules, for `_views`; or nothing."""
@@ -271,7 +339,8 @@ class Snapshots:
         places: dict[int, list[tuple[str, str]]] = {}
         for name, variables in found.items():
             for variable, value in variables.items():
-                if _is_filled(type(value), is_named):
+                kind = type(value)
+                if kind not in _ATOMS and _is_filled(kind, is_named):
                     places.setdefault(id(value), []).append((name, variable))
         return {
             number: some[0] if len(some) == 1 else self._origin(some)
@@ -294,8 +363,14 @@ class Snapshots:
                 data[variable] = value
             elif not self._is_made_by_import(name, variable):
                 return None  # the program has bound it since
+        last, packed = self._packed.get(name, ({}, None))
+        if list(last) == list(data) and all(map(is_, last.values(), data.values())):
+            return packed
         try:
-            return pickled(name, data, named) if data else None
+            packed = pickled(name, data, named) if data else None
+            if all(type(value) in _ATOMS for value in data.values()):
+                self._packed[name] = data, packed  # for the next pool: these are what they are
+            return packed
         except Exception:
             pass  # something in one of them is not data: which?
         for variable, value in list(data.items()):
@@ -373,12 +448,16 @@ def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
     found = {name: variables}
     for variable, value in dict(vars(module)).items():
         kind = type(value)
-        if kind is FunctionType or variable.startswith("__") or _module_of(kind) in _OF_CODE:
+        if variable.startswith("__"):
             continue
-        if kind in (type, ABCMeta):
-            if value.__qualname__ == variable and _module_of(value) == name:
+        if kind in _ATOMS:
+            variables[variable] = value
+        elif issubclass(kind, _DEFINITIONS):
+            if not _bears_name(value, name, variable):
+                variables[variable] = value
+            elif kind in (type, ABCMeta) and _module_of(value) == name:
                 found[f"{name}:{variable}"] = _attributes(value)
-        elif not issubclass(kind, (type, ModuleType, BuiltinFunctionType)):
+        elif _module_of(kind) not in _OF_CODE:
             variables[variable] = value
     return {space: some for space, some in found.items() if some}
 
@@ -395,15 +474,16 @@ def _attributes(kind: type) -> dict[str, Any]:
     }
 
 
-def _functions(module: ModuleType) -> dict[str, bytes]:
-    """Return the functions of the main module that the program has put into another one."""
-    found = {}
-    for name, value in dict(vars(module)).items():
-        if type(value) is FunctionType and _module_of(value) == "__main__":
-            data = packed(value)
-            if data is not None:
-                found[name] = data
-    return found
+def _bears_name(value: Any, name: str, variable: str) -> bool:
+    """Return whether it seems to be `def`, `class` or `import` that bound a variable."""
+    if isinstance(value, ModuleType):
+        # Not by `getattr`, which would load a lazy module.
+        full = object.__getattribute__(value, "__dict__").get("__name__")
+        return type(value) is not ModuleType or str(full).rpartition(".")[2] == variable
+    home = _module_of(value)
+    if home == name:
+        return getattr(value, "__qualname__", "") in (variable, "<lambda>")
+    return home != "__main__" and vars(sys.modules.get(home, object)).get(variable) is value
 
 
 def _is_own(name: str) -> bool:
