@@ -167,6 +167,23 @@ def test_an_object_belongs_to_the_module_that_made_it(write: Callable[..., Modul
     assert maker.table == {"k": 1, "set by": "a task"}
 
 
+def test_objects_in_place_of_others_of_any_kind(write: Callable[..., ModuleType]) -> None:
+    write(
+        kinds="""
+        import threading
+        number = 1
+        nothing = None
+        lock = threading.Lock()
+        kind = int
+        """
+    )
+    module: Any = sys.modules["kinds"]
+    module.number, module.nothing, module.lock, module.kind = {"k": 1}, [2], {3}, object()
+    (module,) = anew("kinds")
+    assert (module.number, module.nothing, module.lock) == ({"k": 1}, [2], {3})
+    assert type(module.kind) is object
+
+
 @pytest.mark.parametrize(
     "change",
     [

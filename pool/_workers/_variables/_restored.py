@@ -96,15 +96,15 @@ def _restore(space: str, packed: Packed) -> None:
     found = {variable: names.get(variable) for variable in recipes}
     own = {
         variable
-        for variable, value in found.items()
+        for variable, (kind, _) in recipes.items()
         # Two variables that have one object here have two in the program.
-        if value is not None and claim(value, (space, variable))
+        if type(found[variable]) is kind and claim(found[variable], (space, variable))
     }
     if len(own) == len(recipes) and _is_unchanged(space, names, packed, known):
         return  # so it stays as its import has left it, down to the last object
     for variable, recipe in recipes.items():
         value = found[variable]
-        if variable not in own or type(value) is not recipe[0] or apart(value)[0] != recipe:
+        if variable not in own or apart(value)[0] != recipe:
             kind, arguments = recipe
             value = kind(*arguments) if arguments else kind.__new__(kind)
             claim(value, (space, variable))
