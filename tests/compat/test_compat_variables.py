@@ -829,3 +829,28 @@ def test_functions_of_other_modules_that_stand_in(library: str, tmp_path: Path) 
     """
     modules = {"source": source, "work": work, "test_work": test_work, "main": main}
     assert run(library, tmp_path, **modules) == "True\n" * 5
+
+
+@as_forks
+def test_modules_that_import_each_other_and_share_objects(library: str, tmp_path: Path) -> None:
+    first = """
+    import second
+    value, table = None, {}
+
+    def look(number):
+        same = second.value is value, second.table is table
+        return value, table, second.value, second.table, same
+    """
+    second = """
+    import first
+    value = table = None
+    """
+    main = """
+    import first, second
+    first.value = second.value = [1]
+    second.table = first.table
+    first.table["k"] = second.value
+    with Pool(1) as p:
+        print(p.map(first.look, [1]) == [first.look(1)])
+    """
+    assert run(library, tmp_path, first=first, second=second, main=main) == "True\n"

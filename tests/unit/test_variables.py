@@ -42,6 +42,8 @@ def anew(*names: str) -> list[ModuleType]:
     sent = {name: packed for name, packed in Snapshots().take().items() if name in names}
     for name in names:
         del sys.modules[name]
+    _restored._targets.clear()
+    _restored._prepared.clear()
     _restored.take_over(sent)
     return [importlib.import_module(name) for name in names]
 

@@ -59,6 +59,12 @@ _importing = _Importing()
 #: What has been put into modules.
 _restored: list[Restored] = []
 
+#: Objects that get the contents of the program's, by space and variable; chosen before any of them
+#: is filled, since two modules may refer to each other's. And by space, whether its import has made
+#: all of them.
+_targets: dict[tuple[str, str], Any] = {}
+_prepared: dict[str, bool] = {}
+
 #: What is to be put into modules that have been imported.
 _due: dict[str, Sent] = {}
 
@@ -81,6 +87,8 @@ def _put_in() -> None:
             return  # another thread took the last one
         try:
             for space, packed in spaces.items():
+                _prepare(space, packed)
+            for space, packed in spaces.items():
                 _restore(space, packed)
             for function, data in functions.items():
                 setattr(sys.modules[name], function, unpacked(data))
@@ -92,23 +100,11 @@ def _restore(space: str, packed: Packed) -> None:
     owner = _owner(space)
     names = vars(owner)
     _, recipes, others = _pickle.loads(packed[0])
-    known = {pid: vars(_owner(pid[0]))[pid[1]] for pid in others}
-    found = {variable: names.get(variable) for variable in recipes}
-    own = {
-        variable
-        for variable, (kind, _) in recipes.items()
-        # Two variables that have one object here have two in the program.
-        if type(found[variable]) is kind and claim(found[variable], (space, variable))
-    }
-    if len(own) == len(recipes) and _is_unchanged(space, names, packed, known):
+    _prepare(space, packed)
+    known = {pid: _target(pid) for pid in others}
+    known.update(((space, variable), _targets[space, variable]) for variable in recipes)
+    if _prepare(space, packed) and _is_unchanged(space, names, packed, known):
         return  # so it stays as its import has left it, down to the last object
-    for variable, recipe in recipes.items():
-        value = found[variable]
-        if variable not in own or apart(value)[0] != recipe:
-            kind, arguments = recipe
-            value = kind(*arguments) if arguments else kind.__new__(kind)
-            claim(value, (space, variable))
-        known[space, variable] = value
     contents = _Unpickler(packed[1], known).load()
     restored = Restored(space, owner, contents)
     named = {id(value): pid for pid, value in known.items()}
@@ -125,6 +121,37 @@ def _restore(space: str, packed: Packed) -> None:
             setattr(owner, variable, value)
     restored.put_in()
     _restored.append(restored)
+
+
+def _prepare(space: str, packed: Packed) -> bool:
+    """Choose the objects that get the contents; return whether the import has made all of them."""
+    if space not in _prepared:
+        names = vars(_owner(space))
+        _prepared[space] = True
+        for variable, recipe in _pickle.loads(packed[0])[1].items():
+            kind, arguments = recipe
+            value = names.get(variable)
+            # Two variables that have one object here have two in the program.
+            if (
+                type(value) is not kind
+                or not claim(value, (space, variable))
+                or apart(value)[0] != recipe
+            ):
+                value = kind(*arguments) if arguments else kind.__new__(kind)
+                claim(value, (space, variable))
+                _prepared[space] = False
+            _targets[space, variable] = value
+    return _prepared[space]
+
+
+def _target(pid: tuple[str, str]) -> Any:
+    """Return the object of another space's variable, which may be due to be put in."""
+    space, variable = pid
+    owner = _owner(space)
+    spaces, _ = _due.get(space.partition(":")[0], ({}, {}))
+    if pid not in _targets and space in spaces:
+        _prepare(space, spaces[space])
+    return _targets[pid] if pid in _targets else vars(owner)[variable]
 
 
 def _owner(space: str) -> Any:
