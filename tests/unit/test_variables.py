@@ -11,7 +11,8 @@ import pytest
 
 from pool._workers._variables import _restored
 from pool._workers._variables._assigned import assigned_in
-from pool._workers._variables._snapshot import SIZE_MAX, Snapshots
+from pool._workers._variables._data import SIZE_MAX
+from pool._workers._variables._snapshot import Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

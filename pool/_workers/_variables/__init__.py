@@ -11,6 +11,7 @@ program has bound such an object since, nothing of that module is sent. Its vari
 together: ``_ready = True`` without ``_database`` would be a state that no process ever had. A class
 of the module, with its attributes, is a unit of its own.
 
-`_snapshot` finds the variables, `_assigned` tells what bound them, `_restored` puts them into
-workers' modules.
+`_snapshot` finds the variables, `_data` tells which of them can be sent, `_assigned` what bound
+them. In workers `_restored` puts them into the modules, which `_contents` fills objects for, and
+`_views` lets later imports see what earlier ones have left.
 """

@@ -14,7 +14,7 @@ from pool._workers._carried._setting import unpacked
 from pool._workers._imports import when_each_is_imported
 
 from ._contents import apart, fill
-from ._snapshot import has_name, pickled
+from ._data import has_name, pickled
 from ._views import Restored, claim
 
 TYPE_CHECKING = False
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from ._snapshot import Packed, Sent
+    from ._data import Packed
+    from ._snapshot import Sent
 
 
 class _Importing(local):

@@ -2,226 +2,39 @@
 
 from __future__ import annotations
 
-import _pickle
 import os
 import sys
 from abc import ABCMeta
 from operator import is_
-from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
+from types import FunctionType, ModuleType
 
-from pool._pickling._origins import is_named, resolve
+from pool._pickling._origins import is_named
 from pool._workers._carried._setting import packed
-from pool._workers._warmup import installed
 
-from ._contents import CONTAINERS, apart
+from ._data import (
+    ATOMS,
+    DEFINITIONS,
+    is_filled,
+    is_of_program,
+    may_be_data,
+    module_of,
+    of_program,
+    pickled,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from typing import Any
 
     from ._assigned import Assigned
-    from ._contents import Recipe
-
-    HasName = Callable[[Any], bool]
-
-    #: By ``id`` of an object: the space and the variable that stand for it. A *space* is a module,
-    #: or one of its classes (``"config:Config"``).
-    Named = Mapping[int, tuple[str, str]]
-
-    #: What is sent of one space. Pickled: its variables; how to make those whose objects are to be
-    #: filled; which variables of other spaces are met. And in a pickle of its own: by variable,
-    #: the contents of its object, or the value.
-    Packed = tuple[bytes, bytes]
+    from ._data import Named, Packed
 
     #: Of one module: what is sent of each space; and by variable, pickled: functions and classes
     #: that have no name in a module, and that the program has put there.
     Sent = tuple[dict[str, Packed], dict[str, bytes]]
 
-#: Bytes of all variables of a space, pickled. What is larger was loaded, rather than set.
-SIZE_MAX = 256 << 10
-
-#: Classes of most variables; nothing has to be asked about their objects.
-_ATOMS = frozenset({int, str, float, bool, bytes, type(None)})
-
-#: Modules whose classes make plain data that cannot be changed, apart from these containers.
-_OF_DATA = frozenset(
-    {"builtins", "datetime", "decimal", "fractions", "uuid", "zoneinfo", "ipaddress", "re"}
-)
-
-#: Classes of Python's own whose instances are no more than their attributes.
-_NAMESPACES = frozenset({"argparse.Namespace", "types.SimpleNamespace"})
-
-#: What a class has under ``__dict__``.
-_NAMES = vars(type("", (), {}))["__dict__"]
-
 #: Modules of classes whose instances are no data, though modules have them: `annotations`, `Any`.
 _OF_CODE = frozenset({"__future__", "typing"})
-
-
-#: Classes of what modules mostly have from `def`, `class` and `import`.
-_DEFINITIONS = (FunctionType, type, ModuleType, BuiltinFunctionType)
-
-
-class _NotData(_pickle.PicklingError):
-    """The object is not sent."""
-
-
-class _Limited:
-    """A file that takes `SIZE_MAX` bytes and no more."""
-
-    def __init__(self) -> None:
-        self._left = SIZE_MAX
-        self._parts: list[bytes] = []
-
-    def write(self, data: Any) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            raise _NotData("too large")
-        self._parts.append(bytes(data))
-
-    def content(self) -> bytes:
-        return b"".join(self._parts)
-
-
-class _Pickler(_pickle.Pickler):
-    """Pickles data, with a name in place of each object that is a variable of a module.
-
-    Parameters
-    ----------
-    file : _Limited
-    named : dict
-        By ``id``, the objects with names.
-    has_name : callable
-        ``has_name(function or class)`` tells whether it can be pickled by its own.
-
-    Attributes
-    ----------
-    met : list of (str, str)
-        Names that were written.
-    """
-
-    def __init__(self, file: _Limited, named: Named, has_name: HasName) -> None:
-        super().__init__(file, 5)
-        self._named = named
-        self._has_name = has_name
-        self.met: list[tuple[str, str]] = []
-
-    def persistent_id(self, obj: Any) -> tuple[str, str] | None:
-        name = self._named.get(id(obj))
-        if name is not None:
-            self.met.append(name)
-        return name
-
-    def reducer_override(self, obj: Any) -> Any:
-        kind: Any = type(obj)
-        if kind is FunctionType or issubclass(kind, type):
-            if _module_of(obj) in ("", "__main__") or not self._has_name(obj):
-                raise _NotData(f"{obj!r} has no name in a module")
-        elif kind is ModuleType:
-            name: str = obj.__name__
-            if sys.modules.get(name) is not obj:
-                raise _NotData(f"{name} cannot be imported")
-            return _module, (name,)
-        elif _is_fixed(kind):
-            return NotImplemented
-        elif _is_namespace(kind, self._has_name):
-            # As `object` says, but nothing of the class is asked when it is made again: one with
-            # `__getattr__` may not be ready for `__setstate__` while it has no attributes.
-            return _new, (kind,), dict(vars(obj)), None, None, _set
-        elif not _is_filled(kind, self._has_name):
-            raise _NotData(f"instance of {kind!r}")
-        return NotImplemented
-
-
-def _module(name: str) -> ModuleType:
-    __import__(name)
-    return sys.modules[name]
-
-
-def _new(kind: Any) -> Any:
-    return object.__new__(kind)
-
-
-def _set(instance: Any, attributes: dict[str, Any]) -> None:
-    vars(instance).update(attributes)
-
-
-def _module_of(definition: Any) -> str:
-    # One that was made where there is no `__name__` has none.
-    try:
-        name = getattr(definition, "__module__", "")
-    except Exception:  # code of somebody else's, asked for nothing but its opinion
-        return ""
-    return name if type(name) is str else ""
-
-
-def _is_fixed(kind: type) -> bool:
-    """Return whether objects of that type cannot be changed, so that a copy is as good."""
-    if _module_of(kind) in _OF_DATA or "_member_map_" in vars(kind):
-        return True  # those of an enumeration are pickled by name
-    if issubclass(kind, tuple):
-        return hasattr(kind, "_fields")
-    numpy, logging = sys.modules.get("numpy"), sys.modules.get("logging")
-    if numpy is not None and issubclass(kind, (numpy.generic, numpy.dtype)):
-        return True
-    return logging is not None and issubclass(kind, logging.Logger)  # also pickled by name
-
-
-def _may_be_data(kind: type) -> bool:
-    """Return whether an object of that type is data if what it holds is."""
-    if kind in _ATOMS or kind in (tuple, frozenset) or issubclass(kind, _DEFINITIONS):
-        return True
-    return _is_fixed(kind) or _is_filled(kind, is_named)
-
-
-def has_name(obj: Any) -> bool:
-    """Return whether a function or class is what its module has under its name.
-
-    Even if that module is being imported now, unlike `is_named`.
-    """
-    module = sys.modules.get(_module_of(obj))
-    return module is not None and resolve(vars(module), obj.__qualname__) is obj
-
-
-def _is_filled(kind: type, has_name: HasName) -> bool:
-    """Return whether an object of that type stays, and gets the contents of the program's."""
-    return kind in CONTAINERS or kind is object or _is_namespace(kind, has_name)
-
-
-def _is_namespace(kind: Any, has_name: HasName) -> bool:
-    """Return whether instances of a class are no more than the attributes in their ``__dict__``.
-
-    That is so for classes of the program's own that are pickled as `object` says; of those of other
-    packages nobody knows.
-    """
-    name = _module_of(kind)
-    if f"{name}.{kind.__name__}" in _NAMESPACES:
-        return True
-    return (
-        name not in ("", "__main__")
-        and _is_of_program(name)
-        and all(_adds_nothing(base) for base in kind.__mro__[:-1])
-        and kind.__dictoffset__ != 0
-        and kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
-        and getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
-        and not hasattr(kind, "__setstate__")
-        and has_name(kind)
-    )
-
-
-def _adds_nothing(base: type) -> bool:
-    """Return whether instances have nothing else from a base class: no items, no slots.
-
-    And whether their `__dict__` is what it is called: proxies show another object's.
-    """
-    names = vars(base)
-    return (
-        _module_of(base) != "builtins"
-        and not names.get("__slots__")
-        and isinstance(names.get("__dict__", _NAMES), GetSetDescriptorType)
-    )
 
 
 class Snapshots:
@@ -232,8 +45,11 @@ class Snapshots:
         self._seen = 0, ""
         #: By module: its spec, of which a reload makes another, and when its file was written.
         self._written: dict[str, tuple[Any, float]] = {}
+        #: By module: that spec, and what its code binds.
         self._known: dict[str, tuple[Any, dict[str, Assigned]]] = {}
+        #: Definitions that imports were found to have left where they are.
         self._left: dict[tuple[str, str], Any] = {}
+        #: By space, if it has nothing but atoms: these, and how they were packed the last time.
         self._packed: dict[str, tuple[dict[str, Any], Packed | None]] = {}
 
     def take(self) -> dict[str, Sent]:
@@ -268,7 +84,7 @@ class Snapshots:
             if (
                 not is_named(value)
                 if kind is FunctionType
-                else issubclass(kind, type) and _module_of(value) == "__main__"
+                else issubclass(kind, type) and module_of(value) == "__main__"
             ):
                 if not self._is_left_by_import(name, variable, value):
                     data = packed(value)
@@ -280,7 +96,7 @@ class Snapshots:
 
     def _is_left_by_import(self, name: str, variable: str, value: Any) -> bool:
         """Return whether the import of a module has bound a variable to this definition."""
-        home = _module_of(value)
+        home = module_of(value)
         if home == "__main__":
             return False
         if self._left.get((name, variable)) is value:
@@ -290,7 +106,7 @@ class Snapshots:
             left = True
         elif variable in assigned.defined:
             left = home == name
-        elif assigned.imported.get(variable) and _is_of_program(home):
+        elif assigned.imported.get(variable) and is_of_program(home):
             origin = assigned.imported[variable]
             others = [self._own[other] for other in self._own if other != name]
             left = any(vars(module).get(origin) is value for module in others)
@@ -312,7 +128,7 @@ class Snapshots:
         if self._seen != seen:
             self._own = {name: module for name, module in list(modules.items()) if _is_own(name)}
             self._seen = seen
-            _of_program.clear()  # found anew, should a package have been replaced
+            of_program.clear()  # found anew, should a package have been replaced
         return [
             (name, module)
             for name, module in self._own.items()
@@ -340,7 +156,7 @@ class Snapshots:
         for name, variables in found.items():
             for variable, value in variables.items():
                 kind = type(value)
-                if kind not in _ATOMS and _is_filled(kind, is_named):
+                if kind not in ATOMS and is_filled(kind, is_named):
                     places.setdefault(id(value), []).append((name, variable))
         return {
             number: some[0] if len(some) == 1 else self._origin(some)
@@ -359,7 +175,7 @@ class Snapshots:
         """Return what is to be sent of one space, or None."""
         data = {}
         for variable, value in variables.items():
-            if _may_be_data(type(value)):
+            if may_be_data(type(value)):
                 data[variable] = value
             elif not self._is_made_by_import(name, variable):
                 return None  # the program has bound it since
@@ -368,7 +184,7 @@ class Snapshots:
             return packed
         try:
             packed = pickled(name, data, named) if data else None
-            if all(type(value) in _ATOMS for value in data.values()):
+            if all(type(value) in ATOMS for value in data.values()):
                 self._packed[name] = data, packed  # for the next pool: these are what they are
             return packed
         except Exception:
@@ -405,43 +221,6 @@ class Snapshots:
         return known[1].get(kind)
 
 
-def pickled(
-    name: str,
-    variables: dict[str, Any],
-    named: Named,
-    has_name: HasName = is_named,
-) -> Packed:
-    """Pickle variables of a space.
-
-    Parameters
-    ----------
-    name : str
-        Of the space.
-    variables : dict
-    named : dict
-        By ``id`` of an object, the space and the variable that stand for it.
-    has_name : callable
-        ``has_name(function or class)`` tells whether it can be pickled by its own.
-
-    Raises
-    ------
-    Exception
-        If one of them is not data, or they are more than `SIZE_MAX`.
-    """
-    recipes: dict[str, Recipe] = {}
-    contents = {}
-    for variable, value in variables.items():
-        if named.get(id(value)) == (name, variable):
-            recipes[variable], value = apart(value)
-        contents[variable] = value
-    body, head = _Limited(), _Limited()
-    pickler = _Pickler(body, named, has_name)
-    pickler.dump(contents)
-    others = sorted({met for met in pickler.met if met[0] != name})
-    _Pickler(head, {}, has_name).dump((list(variables), recipes, others))
-    return head.content(), body.content()
-
-
 def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
     """Return the variables of a module, and those of its classes, that may be data."""
     variables: dict[str, Any] = {}
@@ -450,14 +229,14 @@ def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
         kind = type(value)
         if variable.startswith("__"):
             continue
-        if kind in _ATOMS:
+        if kind in ATOMS:
             variables[variable] = value
-        elif issubclass(kind, _DEFINITIONS):
+        elif issubclass(kind, DEFINITIONS):
             if not _bears_name(value, name, variable):
                 variables[variable] = value
-            elif kind in (type, ABCMeta) and _module_of(value) == name:
+            elif kind in (type, ABCMeta) and module_of(value) == name:
                 found[f"{name}:{variable}"] = _attributes(value)
-        elif _module_of(kind) not in _OF_CODE:
+        elif module_of(kind) not in _OF_CODE:
             variables[variable] = value
     return {space: some for space, some in found.items() if some}
 
@@ -480,7 +259,7 @@ def _bears_name(value: Any, name: str, variable: str) -> bool:
         # Not by `getattr`, which would load a lazy module.
         full = object.__getattribute__(value, "__dict__").get("__name__")
         return type(value) is not ModuleType or str(full).rpartition(".")[2] == variable
-    home = _module_of(value)
+    home = module_of(value)
     if home == name:
         return getattr(value, "__qualname__", "") in (variable, "<lambda>")
     return home != "__main__" and vars(sys.modules.get(home, object)).get(variable) is value
@@ -491,24 +270,8 @@ def _is_own(name: str) -> bool:
     return (
         type(module) is ModuleType
         and name not in ("__main__", "__mp_main__")
-        and _is_of_program(name)
+        and is_of_program(name)
     )
 
-
-def _is_of_program(name: str) -> bool:
-    """Return whether a module does not come with Python, was not installed, and is not of ours."""
-    top = name.partition(".")[0]
-    known = _of_program.get(top)
-    if known is None:
-        own = top not in sys.stdlib_module_names and top not in _THESE and not installed(top)
-        known = _of_program[top] = own
-    return known
-
-
-#: What was found so, by top-level module.
-_of_program: dict[str, bool] = {}
-
-#: The packages of this distribution, which may be used without being installed.
-_THESE = frozenset({__name__.partition(".")[0], "store"})
 
 snapshots = Snapshots()

@@ -1,0 +1,265 @@
+"""What is data, and can be sent as it is; everything else stays with the process that has it."""
+
+from __future__ import annotations
+
+import _pickle
+import sys
+from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
+
+from pool._pickling._origins import is_named, resolve
+from pool._workers._warmup import installed
+
+from ._contents import CONTAINERS, apart
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from ._contents import Recipe
+
+    HasName = Callable[[Any], bool]
+
+    #: By ``id`` of an object: the space and the variable that stand for it. A *space* is a module,
+    #: or one of its classes (``"config:Config"``).
+    Named = Mapping[int, tuple[str, str]]
+
+    #: What is sent of one space. Pickled: its variables; how to make those whose objects are to be
+    #: filled; which variables of other spaces are met. And in a pickle of its own: by variable,
+    #: the contents of its object, or the value.
+    Packed = tuple[bytes, bytes]
+
+#: Bytes of all variables of a space, pickled. What is larger was loaded, rather than set.
+SIZE_MAX = 256 << 10
+
+#: Classes of most variables; nothing has to be asked about their objects.
+ATOMS = frozenset({int, str, float, bool, bytes, type(None)})
+
+#: Classes of what modules mostly have from `def`, `class` and `import`.
+DEFINITIONS = (FunctionType, type, ModuleType, BuiltinFunctionType)
+
+#: Modules whose classes make plain data that cannot be changed, apart from these containers.
+_OF_DATA = frozenset(
+    {"builtins", "datetime", "decimal", "fractions", "uuid", "zoneinfo", "ipaddress", "re"}
+)
+
+#: Classes of Python's own whose instances are no more than their attributes.
+_NAMESPACES = frozenset({"argparse.Namespace", "types.SimpleNamespace"})
+
+#: What a class has under ``__dict__``.
+_NAMES = vars(type("", (), {}))["__dict__"]
+
+
+def pickled(
+    name: str,
+    variables: dict[str, Any],
+    named: Named,
+    has_name: HasName = is_named,
+) -> Packed:
+    """Pickle variables of a space.
+
+    Parameters
+    ----------
+    name : str
+        Of the space.
+    variables : dict
+    named : dict
+        By ``id`` of an object, the space and the variable that stand for it.
+    has_name : callable
+        ``has_name(function or class)`` tells whether it can be pickled by its own.
+
+    Raises
+    ------
+    Exception
+        If one of them is not data, or they are more than `SIZE_MAX`.
+    """
+    recipes: dict[str, Recipe] = {}
+    contents = {}
+    for variable, value in variables.items():
+        if named.get(id(value)) == (name, variable):
+            recipes[variable], value = apart(value)
+        contents[variable] = value
+    body, head = _Limited(), _Limited()
+    pickler = _Pickler(body, named, has_name)
+    pickler.dump(contents)
+    others = sorted({met for met in pickler.met if met[0] != name})
+    _Pickler(head, {}, has_name).dump((list(variables), recipes, others))
+    return head.content(), body.content()
+
+
+class _NotData(_pickle.PicklingError):
+    """The object is not sent."""
+
+
+class _Limited:
+    """A file that takes `SIZE_MAX` bytes and no more."""
+
+    def __init__(self) -> None:
+        self._left = SIZE_MAX
+        self._parts: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise _NotData("too large")
+        self._parts.append(bytes(data))
+
+    def content(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class _Pickler(_pickle.Pickler):
+    """Pickles data, with a name in place of each object that is a variable of a module.
+
+    Parameters
+    ----------
+    file : _Limited
+    named : dict
+        By ``id``, the objects with names.
+    has_name : callable
+        ``has_name(function or class)`` tells whether it can be pickled by its own.
+
+    Attributes
+    ----------
+    met : list of (str, str)
+        Names that were written.
+    """
+
+    def __init__(self, file: _Limited, named: Named, has_name: HasName) -> None:
+        super().__init__(file, 5)
+        self._named = named
+        self._has_name = has_name
+        self.met: list[tuple[str, str]] = []
+
+    def persistent_id(self, obj: Any) -> tuple[str, str] | None:
+        name = self._named.get(id(obj))
+        if name is not None:
+            self.met.append(name)
+        return name
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind: Any = type(obj)
+        if kind is FunctionType or issubclass(kind, type):
+            if module_of(obj) in ("", "__main__") or not self._has_name(obj):
+                raise _NotData(f"{obj!r} has no name in a module")
+        elif kind is ModuleType:
+            name: str = obj.__name__
+            if sys.modules.get(name) is not obj:
+                raise _NotData(f"{name} cannot be imported")
+            return _module, (name,)
+        elif _is_fixed(kind):
+            return NotImplemented
+        elif _is_namespace(kind, self._has_name):
+            # As `object` says, but nothing of the class is asked when it is made again: one with
+            # `__getattr__` may not be ready for `__setstate__` while it has no attributes.
+            return _new, (kind,), dict(vars(obj)), None, None, _set
+        elif not is_filled(kind, self._has_name):
+            raise _NotData(f"instance of {kind!r}")
+        return NotImplemented
+
+
+def _module(name: str) -> ModuleType:
+    __import__(name)
+    return sys.modules[name]
+
+
+def _new(kind: Any) -> Any:
+    return object.__new__(kind)
+
+
+def _set(instance: Any, attributes: dict[str, Any]) -> None:
+    vars(instance).update(attributes)
+
+
+def module_of(definition: Any) -> str:
+    # One that was made where there is no `__name__` has none.
+    try:
+        name = getattr(definition, "__module__", "")
+    except Exception:  # code of somebody else's, asked for nothing but its opinion
+        return ""
+    return name if type(name) is str else ""
+
+
+def _is_fixed(kind: type) -> bool:
+    """Return whether objects of that type cannot be changed, so that a copy is as good."""
+    if module_of(kind) in _OF_DATA or "_member_map_" in vars(kind):
+        return True  # those of an enumeration are pickled by name
+    if issubclass(kind, tuple):
+        return hasattr(kind, "_fields")
+    numpy, logging = sys.modules.get("numpy"), sys.modules.get("logging")
+    if numpy is not None and issubclass(kind, (numpy.generic, numpy.dtype)):
+        return True
+    return logging is not None and issubclass(kind, logging.Logger)  # also pickled by name
+
+
+def may_be_data(kind: type) -> bool:
+    """Return whether an object of that type is data if what it holds is."""
+    if kind in ATOMS or kind in (tuple, frozenset) or issubclass(kind, DEFINITIONS):
+        return True
+    return _is_fixed(kind) or is_filled(kind, is_named)
+
+
+def has_name(obj: Any) -> bool:
+    """Return whether a function or class is what its module has under its name.
+
+    Even if that module is being imported now, unlike `is_named`.
+    """
+    module = sys.modules.get(module_of(obj))
+    return module is not None and resolve(vars(module), obj.__qualname__) is obj
+
+
+def is_filled(kind: type, has_name: HasName) -> bool:
+    """Return whether an object of that type stays, and gets the contents of the program's."""
+    return kind in CONTAINERS or kind is object or _is_namespace(kind, has_name)
+
+
+def _is_namespace(kind: Any, has_name: HasName) -> bool:
+    """Return whether instances of a class are no more than the attributes in their ``__dict__``.
+
+    That is so for classes of the program's own that are pickled as `object` says; of those of other
+    packages nobody knows.
+    """
+    name = module_of(kind)
+    if f"{name}.{kind.__name__}" in _NAMESPACES:
+        return True
+    return (
+        name not in ("", "__main__")
+        and is_of_program(name)
+        and all(_adds_nothing(base) for base in kind.__mro__[:-1])
+        and kind.__dictoffset__ != 0
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
+        and not hasattr(kind, "__setstate__")
+        and has_name(kind)
+    )
+
+
+def _adds_nothing(base: type) -> bool:
+    """Return whether instances have nothing else from a base class: no items, no slots.
+
+    And whether their `__dict__` is what it is called: proxies show another object's.
+    """
+    names = vars(base)
+    return (
+        module_of(base) != "builtins"
+        and not names.get("__slots__")
+        and isinstance(names.get("__dict__", _NAMES), GetSetDescriptorType)
+    )
+
+
+def is_of_program(name: str) -> bool:
+    """Return whether a module does not come with Python, was not installed, and is not of ours."""
+    top = name.partition(".")[0]
+    known = of_program.get(top)
+    if known is None:
+        own = top not in sys.stdlib_module_names and top not in _THESE and not installed(top)
+        known = of_program[top] = own
+    return known
+
+
+#: What was found so, by top-level module.
+of_program: dict[str, bool] = {}
+
+#: The packages of this distribution, which may be used without being installed.
+_THESE = frozenset({__name__.partition(".")[0], "store"})
