@@ -7,12 +7,20 @@ from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Mapping
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
+
+    Step = Callable[[ModuleType], object]
+
+    #: ``around(load)`` calls ``load()``, and does something before and after that.
+    Around = Callable[[Callable[[], object]], object]
+
+
+def _as_it_is(load: Callable[[], object]) -> None:
+    load()
 
 
 class _Afterwards:
@@ -22,15 +30,12 @@ class _Afterwards:
     ----------
     steps : dict
         By name of a module: ``step(module)`` is called once, when the module is loaded.
-    around : context manager, optional
-        Entered while a module's code runs, and the step; one import may be part of another.
+    around : callable, optional
+        ``around(load)`` calls ``load()``, which runs a module's code and takes its step; one import
+        may be part of another.
     """
 
-    def __init__(
-        self,
-        steps: dict[str, Callable[[ModuleType], object]],
-        around: AbstractContextManager[Any] | None = None,
-    ) -> None:
+    def __init__(self, steps: dict[str, Step], around: Around = _as_it_is) -> None:
         self._steps = steps
         self._around = around
 
@@ -56,13 +61,20 @@ class _Afterwards:
         Not when the module is found: a caller may have wanted the spec alone, and an import may
         fail.
         """
-        if self._around is None:
-            loader.exec_module(module)
-            self._take_step(name, module)
-        else:
-            with self._around:
-                loader.exec_module(module)
-                self._take_step(name, module)
+        step = self._steps.get(name)
+        try:
+            self._around(partial(self._load, name, loader, module))
+        except BaseException:
+            # The import has failed, were it at the last moment: by an interrupt. So the module will
+            # be another one when it is imported again, and the step is due again.
+            if step is not None and self._steps.setdefault(name, step) is step:
+                if self not in sys.meta_path:
+                    sys.meta_path.insert(0, self)
+            raise
+
+    def _load(self, name: str, loader: Loader, module: ModuleType) -> None:
+        loader.exec_module(module)
+        self._take_step(name, module)
 
     def _take_step(self, name: str, module: ModuleType) -> None:
         step = self._steps.pop(name, None)
@@ -95,7 +107,7 @@ class _Loader:
         self._load(self._loader, module)
 
 
-def when_imported(name: str, step: Callable[[ModuleType], object]) -> None:
+def when_imported(name: str, step: Step) -> None:
     """Call ``step(module)``: now if the module is loaded, otherwise as soon as it is imported.
 
     Parameters
@@ -112,17 +124,16 @@ def when_imported(name: str, step: Callable[[ModuleType], object]) -> None:
         sys.meta_path.insert(0, _Afterwards({name: step}))
 
 
-def when_each_is_imported(
-    steps: dict[str, Callable[[ModuleType], object]], around: AbstractContextManager[Any]
-) -> None:
+def when_each_is_imported(steps: Mapping[str, Step], around: Around) -> None:
     """Call ``step(module)`` for each of many modules; by one finder, which each import asks.
 
     Parameters
     ----------
     steps : dict
         By name of the module, as for `when_imported`.
-    around : context manager
-        Entered while such a module's code runs; one import may be part of another.
+    around : callable
+        ``around(load)`` calls ``load()``, which runs such a module's code and takes its step; one
+        import may be part of another.
     """
     later = {name: step for name, step in steps.items() if name not in sys.modules}
     if later:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pool._workers._variables import _restored
+from pool._workers import _imports
+from pool._workers._variables import _restored, _views
 from pool._workers._variables._assigned import assigned_in
 from pool._workers._variables._data import SIZE_MAX
 from pool._workers._variables._snapshot import Snapshots
@@ -17,7 +19,7 @@ from pool._workers._variables._snapshot import Snapshots
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import ModuleType
+    from types import FrameType, ModuleType
 
 
 @pytest.fixture
@@ -43,10 +45,15 @@ def anew(*names: str) -> list[ModuleType]:
     sent = {name: packed for name, packed in Snapshots().take().items() if name in names}
     for name in names:
         del sys.modules[name]
-    _restored._targets.clear()
-    _restored._prepared.clear()
+    forget()
     _restored.take_over(sent)
     return [importlib.import_module(name) for name in names]
+
+
+def forget() -> None:
+    """Forget the objects of modules that were imported earlier, as another process would."""
+    _restored._targets.clear()
+    _restored._prepared.clear()
 
 
 def test_what_binds_the_names_of_a_module(write: Callable[..., ModuleType]) -> None:
@@ -241,3 +248,59 @@ def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType])
     assert "ownmodule" not in snapshots.take()
     sys.modules["ownmodule"] = module
     assert "ownmodule" in snapshots.take()
+
+
+def test_interrupts_leave_no_variable_hidden(
+    write: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever one strikes while a module is imported, and the variables of both are put in."""
+    names = "interruptedfirst", "interruptedlater"
+    later = write(
+        interruptedfirst="level = 1\nnames = []",
+        interruptedlater="import interruptedfirst\nseen = None\ninterruptedfirst.names.append('x')",
+    )
+    later.interruptedfirst.level, later.seen = 2, 5  # type: ignore[attr-defined]
+    sent = Snapshots().take()
+    # Whatever other threads the process of the tests has.
+    monkeypatch.setattr(_restored, "count_threads", lambda: 0)
+    for moment in range(1000):
+        for name in names:
+            del sys.modules[name]
+        forget()
+        _restored._restored.clear()
+        _restored.take_over({name: sent[name] for name in names})
+        first = importlib.import_module(names[0])
+        if not interrupted_at(moment, lambda: importlib.import_module(names[1])):
+            break
+        assert (first.level, first.names) == (2, ["x"]), moment
+        assert importlib.import_module(names[1]).seen == 5, moment
+        assert (first.level, first.names) == (2, ["x"]), moment
+    assert 50 < moment < 999
+
+
+def interrupted_at(moment: int, action: Callable[[], object]) -> bool:
+    """Send an interrupt at some line of what puts variables in; return whether it was raised."""
+    files = {_restored.__file__, _views.__file__, _imports.__file__}
+    lines = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line":  # at the end of a function Python looks for no signals
+            lines += 1
+            if lines == moment + 1:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    tracing = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(tracing)
+        signal.signal(signal.SIGINT, before)
+    return False

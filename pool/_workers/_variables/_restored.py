@@ -12,6 +12,7 @@ from io import BytesIO
 from pool._unraisable import report
 from pool._workers._carried._setting import unpacked
 from pool._workers._imports import when_each_is_imported
+from store._interrupts import shield
 
 from ._contents import apart, fill
 from ._data import has_name, pickled
@@ -19,7 +20,7 @@ from ._views import Restored, claim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from types import ModuleType
     from typing import Any
 
@@ -28,31 +29,39 @@ if TYPE_CHECKING:
 
 
 class _Importing(local):
-    """How many imports of such modules, one within the other, this thread is at.
+    """Imports such modules; tells whether this thread is at it.
 
-    The variables are put in at the end of the outermost. One module may refer to functions of
-    another one that has only begun; and the code at the top of a module sees what it has seen in
-    the program, where imports came first.
+    One import may be within the other. The variables are put in at the end of the outermost: one
+    module may refer to functions of another one that has only begun. And the code at the top of a
+    module sees what it has seen in the program, where imports came first, see `_views`.
     """
 
-    depth = 0
+    under_way = False
 
-    #: What has been put in and is hidden meanwhile, see `_views`.
-    hidden: Sequence[Restored] = ()
-
-    def __enter__(self) -> None:
-        self.depth += 1
+    def __call__(self, load: Callable[[], object]) -> None:
+        """Call ``load()``, which imports one module or several."""
+        if self.under_way:
+            load()
+            return
+        # An interrupt of the task strikes in the modules' own code, or when all this is over: never
+        # while variables are hidden, or one half of them is put in.
+        token = shield.enter()
         # Threads of a task are not to see what the import shows.
-        if self.depth == 1 and _restored and not count_threads():
-            self.hidden = [restored for restored in _restored if restored.hide()]
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.depth -= 1
-        if not self.depth:
-            hidden, self.hidden = self.hidden, ()
+        hidden = [] if count_threads() else list(_restored)
+        try:
+            for restored in hidden:
+                restored.hide()
+            self.under_way = True
+            # Where it was closed already, by whoever imports, it stays so.
+            shield.opened(load) if token else load()
+        finally:
+            self.under_way = False
             for restored in hidden:
                 restored.show()
-            _put_in()
+            try:
+                _put_in()
+            finally:
+                shield.leave(token)
 
 
 _importing = _Importing()
@@ -72,8 +81,8 @@ _due: dict[str, Sent] = {}
 
 def take_over(sent: Mapping[str, Sent]) -> None:
     """Have each module get the program's variables as soon as this process has imported it."""
-    with _importing:
-        when_each_is_imported({name: partial(_note, name, sent[name]) for name in sent}, _importing)
+    steps = {name: partial(_note, name, sent[name]) for name in sent}
+    _importing(partial(when_each_is_imported, steps, _importing))
 
 
 def _note(name: str, sent: Sent, module: ModuleType) -> None:

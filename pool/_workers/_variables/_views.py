@@ -52,8 +52,8 @@ class Restored:
         """Note that the variables are those of the program now."""
         self._given = self._view()
 
-    def hide(self) -> bool:
-        """Show what the imports have left; return whether there is anything to hide.
+    def hide(self) -> None:
+        """Show what the imports have left.
 
         Not of variables that tasks or an initializer have changed: imports are to see that.
         """
@@ -64,13 +64,14 @@ class Restored:
             if present[variable][0] is value and is_alike(contents, present[variable][1])
         }
         self._show(self._imported)
-        return bool(self._hidden)
 
     def show(self) -> None:
-        """Show what the program has had again."""
-        view = self._view()
-        self._imported.update((variable, view[variable]) for variable in self._hidden)
-        self._show(self._given)
+        """Show again what the program has had; keep what the imports have left by now."""
+        if self._hidden:
+            view = self._view()
+            self._imported.update((variable, view[variable]) for variable in self._hidden)
+            self._show(self._given)
+            self._hidden = set()
 
     def _view(self) -> View:
         names = vars(self._owner)
