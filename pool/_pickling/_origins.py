@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from _weakref import ref
 from os import path as os_path
 from types import FunctionType, ModuleType
 
@@ -16,6 +17,7 @@ from ._facts import facts_of, is_usual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ._rewritten import Rewritten
@@ -24,8 +26,9 @@ LruType: Any = type(functools.lru_cache(int))
 
 _HEAPTYPE = 1 << 9
 
-#: Verdicts, each with the module object that it is about.
-_verdicts: dict[str, tuple[Any, bool]] = {}
+#: Verdicts, each with a weak reference to the module that it is about: a program may load plugins
+#: one after the other.
+_verdicts: dict[str, tuple[Callable[[], Any], bool]] = {}
 
 #: Modules whose functions and classes were sent by value. They always are from then on: workers
 #: have a namespace of that name, and importing the module would make a second copy of each class.
@@ -276,15 +279,20 @@ def resolve(names: dict[str, Any], qualname: str) -> Any:
 def importable(name: str) -> bool:
     """Return whether importing `name` elsewhere gives the module that is registered here."""
     module = sys.modules.get(name)
+    if module is None:
+        return False
     known = _verdicts.get(name)
-    if known is not None and known[0] is module:
+    if known is not None and known[0]() is module:
         return known[1]
-    if module is None or name in ("__main__", "__mp_main__") or name in _by_value:
+    if name in ("__main__", "__mp_main__") or name in _by_value:
         return False
     if _is_initializing(name):
         return False  # not kept as a verdict, since it will change
     verdict = _is_importable(name, module)
-    _verdicts[name] = (module, verdict)
+    try:
+        _verdicts[name] = ref(module), verdict
+    except TypeError:  # no module, but an object of a kind that has no weak references
+        _verdicts[name] = (lambda: module), verdict
     return verdict
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 import types
+import weakref
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,26 @@ def test_verdicts_on_modules() -> None:
         assert _origins.importable(module.__name__), module
     assert not _origins.importable("__main__")
     assert not _origins.importable("never.heard.of")
+
+
+def test_verdicts_keep_no_module_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shortlived.py").touch()
+    module = weakref.ref(importlib.import_module("shortlived"))
+    assert _origins.importable("shortlived")
+    del sys.modules["shortlived"]
+    gc.collect()
+    assert module() is None
+    assert not _origins.importable("shortlived")
+
+
+def test_objects_in_place_of_modules_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slotted:
+        __slots__ = ()
+
+    monkeypatch.setitem(sys.modules, "slotted", Slotted())
+    assert not _origins.importable("slotted")
+    assert not _origins.importable("slotted")
 
 
 def test_module_without_a_file_is_not_importable(monkeypatch: pytest.MonkeyPatch) -> None:
