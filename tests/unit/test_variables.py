@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import signal
 import sys
 import textwrap
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -248,6 +250,29 @@ def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType])
     assert "ownmodule" not in snapshots.take()
     sys.modules["ownmodule"] = module
     assert "ownmodule" in snapshots.take()
+
+
+def test_modules_that_are_gone_are_forgotten(write: Callable[..., ModuleType]) -> None:
+    """With all that they have defined: a program may load plugins one after the other."""
+    snapshots = Snapshots()
+    module = write(
+        forgotten="""
+        def twice(function):
+            return lambda: function() * 2
+
+        @twice
+        def four():
+            return 2
+
+        number = 3
+        """
+    )
+    four = weakref.ref(module.four)
+    snapshots.take()
+    del module, sys.modules["forgotten"]
+    snapshots.take()
+    gc.collect()
+    assert four() is None
 
 
 def test_interrupts_leave_no_variable_hidden(

@@ -38,187 +38,256 @@ _OF_CODE = frozenset({"__future__", "typing"})
 
 
 class Snapshots:
-    """Takes snapshots; knows which modules are the program's own, and what their code binds."""
+    """Takes snapshots; knows which modules are the program's own."""
 
     def __init__(self) -> None:
-        self._own: dict[str, ModuleType] = {}
+        #: Those that were there at the last look at `sys.modules`; and how that looked.
+        self._own: dict[str, _Known] = {}
         self._seen = 0, ""
-        #: By module: its spec, of which a reload makes another, and when its file was written.
-        self._written: dict[str, tuple[Any, float]] = {}
-        #: By module: that spec, and what its code binds.
-        self._known: dict[str, tuple[Any, dict[str, Assigned]]] = {}
-        #: Definitions that imports were found to have left where they are.
-        self._left: dict[tuple[str, str], Any] = {}
-        #: By space, if it has nothing but atoms: these, and how they were packed the last time.
-        self._packed: dict[str, tuple[dict[str, Any], Packed | None]] = {}
+
+    def take_all(self) -> dict[str, Sent]:
+        """Return what is to be sent, with all of the program's own modules, or nothing.
+
+        Those of which nothing is sent are there for `_views`.
+        """
+        sent = self.take()
+        return {**{name: ({}, {}) for name in self._own}, **sent} if sent else sent
 
     def take(self) -> dict[str, Sent]:
         """Return what is to be sent, by module."""
-        found: dict[str, dict[str, Any]] = {}
         modules = self._modules()
-        for name, module in modules:
-            found.update(_spaces(name, module))
-        named = self._names(found)
+        found: dict[str, dict[str, Any]] = {}
+        for name, known in modules.items():
+            found.update(_spaces(name, known.module))
+        named = _names(found, modules)
         sent: dict[str, Sent] = {}
         for space, variables in found.items():
-            functions = self._take_functions(space, variables)
-            data = self._pack(space, variables, named)
-            if data is not None or functions:
-                of_module = sent.setdefault(space.partition(":")[0], ({}, {}))
-                of_module[1].update(functions)
+            name, _, kind = space.partition(":")
+            # Those of a class are its methods, which no space has.
+            definitions = {} if kind else self._take_definitions(modules[name], variables)
+            data = _pack(modules[name], space, variables, named)
+            if data is not None or definitions:
+                of_module = sent.setdefault(name, ({}, {}))
+                of_module[1].update(definitions)
                 if data is not None:
                     of_module[0][space] = data
         return sent
 
-    def _take_functions(self, name: str, variables: dict[str, Any]) -> dict[str, bytes]:
-        """Take the functions, and classes of the main module, from variables that have no name.
+    def _modules(self) -> dict[str, _Known]:
+        """Return the program's own modules; quick if none was imported since the last time.
+
+        Without those whose files were written since: workers import what these say now, and
+        variables from before are not to be mixed with that.
+        """
+        modules = sys.modules
+        seen = len(modules), next(reversed(modules), "")
+        if self._seen != seen:
+            # What is known of others is forgotten: it keeps alive what they have defined.
+            self._own = {
+                name: self._own.get(name) or _Known(name, module)
+                for name, module in list(modules.items())
+                if _is_own(name)
+            }
+            self._seen = seen
+            of_program.clear()  # found anew, should a package have been replaced
+        own = self._own
+        for name, known in own.items():
+            module = modules.get(name)
+            if type(module) is ModuleType and not known.is_about(module):
+                own[name] = _Known(name, module)  # loaded anew
+        return {
+            name: known
+            for name, known in own.items()
+            if modules.get(name) is known.module and not known.is_edited()
+        }
+
+    def _take_definitions(self, known: _Known, variables: dict[str, Any]) -> dict[str, bytes]:
+        """Take the definitions that no worker finds by a name out of the variables of a module.
+
+        They are functions that no module has under their own name (the inner one of a decorator, a
+        lambda), and functions and classes of the main module, which workers do not run.
+
+        Parameters
+        ----------
+        known : _Known
+            The module.
+        variables : dict
+            Those that are left in it are to be sent as data.
 
         Returns
         -------
         dict
-            By variable, pickled: those that the program has put there.
+            By variable, pickled: those that the program has put there. The others are where the
+            import leaves them, in workers too.
         """
-        functions = {}
+        definitions = {}
         for variable, value in list(variables.items()):
-            kind = type(value)
-            if (
-                not is_named(value)
-                if kind is FunctionType
-                else issubclass(kind, type) and module_of(value) == "__main__"
-            ):
-                if not self._is_left_by_import(name, variable, value):
-                    data = packed(value)
-                    if data is None:
-                        continue  # so nothing of the module is sent
-                    functions[variable] = data
-                del variables[variable]
-        return functions
+            if not _has_no_name(value):
+                continue
+            if not self._is_left_by_import(known, variable, value):
+                data = packed(value)
+                if data is None:
+                    continue  # it stays, so no data of the module is sent
+                definitions[variable] = data
+            del variables[variable]
+        return definitions
 
-    def _is_left_by_import(self, name: str, variable: str, value: Any) -> bool:
-        """Return whether the import of a module has bound a variable to this definition."""
+    def _is_left_by_import(self, known: _Known, variable: str, value: Any) -> bool:
+        """Return whether it was the import of a module that bound a variable to a definition.
+
+        Parameters
+        ----------
+        known : _Known
+            The module.
+        variable : str
+        value : function or class
+            One that has no name, see `_take_definitions`.
+        """
         home = module_of(value)
         if home == "__main__":
             return False
-        if self._left.get((name, variable)) is value:
+        if known.left.get(variable) is value:
             return True
-        assigned = self._assigned(name)
+        assigned = known.assigned()
         if assigned is None:
-            left = True
+            left = True  # there is nothing to tell that it was the program
         elif variable in assigned.defined:
-            left = home == name
+            left = (
+                home == known.name
+            )  # by `def`; otherwise the program has put another one in its place
         elif assigned.imported.get(variable) and is_of_program(home):
+            # By `from ... import`, if one of the other modules has it under that name.
             origin = assigned.imported[variable]
-            others = [self._own[other] for other in self._own if other != name]
-            left = any(vars(module).get(origin) is value for module in others)
+            left = any(
+                vars(other.module).get(origin) is value
+                for other in list(self._own.values())
+                if other is not known
+            )
         else:
             left = variable in assigned.made
         if left:
-            self._left[name, variable] = value
+            known.left[variable] = value  # even when the program replaces it where it comes from
         return left
 
-    def take_all(self) -> dict[str, Sent]:
-        """Return the same, with all of the program's own modules, for `_views`; or nothing."""
-        sent = self.take()
-        return {**{name: ({}, {}) for name in self._own}, **sent} if sent else sent
 
-    def _modules(self) -> list[tuple[str, ModuleType]]:
-        """Return the program's own modules; quick if none was imported since the last time."""
-        modules = sys.modules
-        seen = len(modules), next(reversed(modules), "")
-        if self._seen != seen:
-            self._own = {name: module for name, module in list(modules.items()) if _is_own(name)}
-            self._seen = seen
-            of_program.clear()  # found anew, should a package have been replaced
-        return [
-            (name, module)
-            for name, module in self._own.items()
-            if modules.get(name) is module and not self._is_edited(name, module)
-        ]
+class _Known:
+    """What is known of one of the program's own modules, from when it was loaded.
 
-    def _is_edited(self, name: str, module: ModuleType) -> bool:
-        """Return whether a module's file was written since the first look at it.
+    Parameters
+    ----------
+    name : str
+    module : module
 
-        Workers import what it says now; variables from before are not to be mixed with that.
-        """
-        spec = module.__spec__
+    Attributes
+    ----------
+    left : dict
+        By variable, the definitions that its import was found to have left there.
+    packed : dict
+        By space, if it had nothing but atoms: these, and how they were packed.
+    """
+
+    __slots__ = ("_assigned", "_spec", "_written", "left", "module", "name", "packed")
+
+    def __init__(self, name: str, module: ModuleType) -> None:
+        self.name = name
+        self.module = module
+        self._spec: Any = getattr(module, "__spec__", None)
+        self._written: float | None = None
+        self._assigned: dict[str, Assigned] | None = None
+        self.left: dict[str, Any] = {}
+        self.packed: dict[str, tuple[dict[str, Any], Packed | None]] = {}
+
+    def is_about(self, module: ModuleType) -> bool:
+        """Return whether this module is that one, and was not loaded again: that makes a spec."""
+        return module is self.module and getattr(module, "__spec__", None) is self._spec
+
+    def is_edited(self) -> bool:
+        """Return whether the file was written since this was asked for the first time."""
         try:
-            written = os.stat(spec.origin).st_mtime  # type: ignore[union-attr, arg-type]  # else raised
+            written = os.stat(self._spec.origin).st_mtime
         except (AttributeError, TypeError, OSError):
             written = 0.0  # in an archive, or of a loader of the program's own
-        known = self._written.get(name)
-        if known is None or known[0] is not spec:
-            known = self._written[name] = spec, written
-        return known[1] != written
+        if self._written is None:
+            self._written = written
+        return self._written != written
 
-    def _names(self, found: dict[str, dict[str, Any]]) -> Named:
-        """Return the variables that stand for objects that are to be filled, by ``id``."""
-        places: dict[int, list[tuple[str, str]]] = {}
-        for name, variables in found.items():
-            for variable, value in variables.items():
-                kind = type(value)
-                if kind not in ATOMS and is_filled(kind, is_named):
-                    places.setdefault(id(value), []).append((name, variable))
-        return {
-            number: some[0] if len(some) == 1 else self._origin(some)
-            for number, some in places.items()
-        }
-
-    def _origin(self, places: list[tuple[str, str]]) -> tuple[str, str]:
-        """Return which of several variables an object belongs to: not one that imported it."""
-        for name, variable in places:
-            assigned = self._assigned(name)
-            if assigned is not None and variable in assigned.own:
-                return name, variable
-        return places[0]
-
-    def _pack(self, name: str, variables: dict[str, Any], named: Named) -> Packed | None:
-        """Return what is to be sent of one space, or None."""
-        data = {}
-        for variable, value in variables.items():
-            if may_be_data(type(value)):
-                data[variable] = value
-            elif not self._is_made_by_import(name, variable):
-                return None  # the program has bound it since
-        last, packed = self._packed.get(name, ({}, None))
-        if list(last) == list(data) and all(map(is_, last.values(), data.values())):
-            return packed
-        try:
-            packed = pickled(name, data, named) if data else None
-            if all(type(value) in ATOMS for value in data.values()):
-                self._packed[name] = data, packed  # for the next pool: these are what they are
-            return packed
-        except Exception:
-            pass  # something in one of them is not data: which?
-        for variable, value in list(data.items()):
-            try:
-                pickled(name, {variable: value}, named)
-            except Exception:
-                if not self._is_made_by_import(name, variable):
-                    return None
-                del data[variable]
-        try:
-            return pickled(name, data, named) if data else None
-        except Exception:
-            return None  # another thread has changed it meanwhile
-
-    def _is_made_by_import(self, name: str, variable: str) -> bool:
-        assigned = self._assigned(name)
-        return assigned is not None and variable in assigned.made
-
-    def _assigned(self, space: str) -> Assigned | None:
-        """Return what the code of a space binds; None if it cannot be had."""
-        name, _, kind = space.partition(":")
-        module = self._own[name]
-        known = self._known.get(name)
-        if known is None or known[0] is not module.__spec__:
+    def assigned(self, kind: str = "") -> Assigned | None:
+        """Return what the code of the module, or of a class, binds; None if it cannot be had."""
+        if self._assigned is None:
             from ._assigned import assigned_in
 
             try:
-                known = module.__spec__, assigned_in(module)
+                self._assigned = assigned_in(self.module)
             except Exception:
-                known = module.__spec__, {}
-            self._known[name] = known
-        return known[1].get(kind)
+                self._assigned = {}
+        return self._assigned.get(kind)
+
+    def is_made_by_import(self, space: str, variable: str) -> bool:
+        """Return whether the import makes an object for a variable that only it can make."""
+        assigned = self.assigned(space.partition(":")[2])
+        return assigned is not None and variable in assigned.made
+
+
+def _pack(known: _Known, space: str, variables: dict[str, Any], named: Named) -> Packed | None:
+    """Return what is to be sent of one space's data; None if there is none, or if none may be."""
+    data = {}
+    for variable, value in variables.items():
+        if may_be_data(type(value)):
+            data[variable] = value
+        elif not known.is_made_by_import(space, variable):
+            return None  # the program has bound it since
+    last, packed = known.packed.get(space, ({}, None))
+    if list(last) == list(data) and all(map(is_, last.values(), data.values())):
+        return packed
+    packed = _pack_data(known, space, data, named) if data else None
+    if all(type(value) in ATOMS for value in data.values()):
+        known.packed[space] = data, packed  # for the next pool: these are what they are
+    return packed
+
+
+def _pack_data(known: _Known, space: str, data: dict[str, Any], named: Named) -> Packed | None:
+    """Return the same for variables that may be data: what they hold is to be data as well."""
+    try:
+        return pickled(space, data, named)
+    except Exception:
+        pass  # something in one of them is not data: which?
+    sent = {}
+    for variable, value in data.items():
+        try:
+            pickled(space, {variable: value}, named)
+        except Exception:
+            if not known.is_made_by_import(space, variable):
+                return None
+        else:
+            sent[variable] = value
+    try:
+        return pickled(space, sent, named) if sent else None
+    except Exception:
+        return None  # another thread has changed it meanwhile
+
+
+def _names(found: dict[str, dict[str, Any]], modules: dict[str, _Known]) -> Named:
+    """Return the variables that stand for objects that are to be filled, by ``id``."""
+    places: dict[int, list[tuple[str, str]]] = {}
+    for space, variables in found.items():
+        for variable, value in variables.items():
+            kind = type(value)
+            if kind not in ATOMS and is_filled(kind, is_named):
+                places.setdefault(id(value), []).append((space, variable))
+    return {
+        number: some[0] if len(some) == 1 else _origin(some, modules)
+        for number, some in places.items()
+    }
+
+
+def _origin(places: list[tuple[str, str]], modules: dict[str, _Known]) -> tuple[str, str]:
+    """Return which of several variables an object belongs to: not one that imported it."""
+    for space, variable in places:
+        name, _, kind = space.partition(":")
+        assigned = modules[name].assigned(kind)
+        if assigned is not None and variable in assigned.own:
+            return space, variable
+    return places[0]
 
 
 def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
@@ -254,7 +323,15 @@ def _attributes(kind: type) -> dict[str, Any]:
 
 
 def _bears_name(value: Any, name: str, variable: str) -> bool:
-    """Return whether it seems to be `def`, `class` or `import` that bound a variable."""
+    """Return whether it seems to be `def`, `class` or `import` that bound a variable.
+
+    Parameters
+    ----------
+    value : function, class or module
+    name : str
+        Of the module whose variable it is.
+    variable : str
+    """
     if isinstance(value, ModuleType):
         # Not by `getattr`, which would load a lazy module.
         full = object.__getattribute__(value, "__dict__").get("__name__")
@@ -262,7 +339,17 @@ def _bears_name(value: Any, name: str, variable: str) -> bool:
     home = module_of(value)
     if home == name:
         return getattr(value, "__qualname__", "") in (variable, "<lambda>")
-    return home != "__main__" and vars(sys.modules.get(home, object)).get(variable) is value
+    # Imported, if it is still what it is called there.
+    at_home = getattr(sys.modules.get(home), "__dict__", {})
+    return home != "__main__" and at_home.get(variable) is value
+
+
+def _has_no_name(value: Any) -> bool:
+    """Return whether a variable's value is a definition that no worker finds by a name."""
+    kind = type(value)
+    if kind is FunctionType:
+        return not is_named(value)
+    return issubclass(kind, type) and module_of(value) == "__main__"
 
 
 def _is_own(name: str) -> bool:
