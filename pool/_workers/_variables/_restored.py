@@ -20,11 +20,11 @@ from ._views import Restored, claim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
     from typing import Any
 
-    from ._data import Packed
+    from ._data import Named, Packed
     from ._snapshot import Sent
 
 
@@ -109,15 +109,14 @@ def _put_in() -> None:
 def _restore(space: str, packed: Packed) -> None:
     owner = _owner(space)
     names = vars(owner)
-    _, recipes, others = _pickle.loads(packed[0])
-    _prepare(space, packed)
+    variables, recipes, others = _pickle.loads(packed[0])
     known = {pid: _target(pid) for pid in others}
     known.update(((space, variable), _targets[space, variable]) for variable in recipes)
-    if _prepare(space, packed) and _is_unchanged(space, names, packed, known):
+    named = {id(value): pid for pid, value in known.items()}
+    if _prepared[space] and _is_unchanged(space, names, variables, packed, named):
         return  # so it stays as its import has left it, down to the last object
     contents = _Unpickler(packed[1], known).load()
     restored = Restored(space, owner, contents)
-    named = {id(value): pid for pid, value in known.items()}
     for variable, content in contents.items():
         value = content
         present = names.get(variable)
@@ -133,25 +132,25 @@ def _restore(space: str, packed: Packed) -> None:
     _restored.append(restored)
 
 
-def _prepare(space: str, packed: Packed) -> bool:
-    """Choose the objects that get the contents; return whether the import has made all of them."""
-    if space not in _prepared:
-        names = vars(_owner(space))
-        _prepared[space] = True
-        for variable, recipe in _pickle.loads(packed[0])[1].items():
-            kind, arguments = recipe
-            value = names.get(variable)
+def _prepare(space: str, packed: Packed) -> None:
+    """Choose the objects that get the contents: those that the import has made, or new ones."""
+    if space in _prepared:
+        return
+    names = vars(_owner(space))
+    _prepared[space] = True
+    for variable, recipe in _pickle.loads(packed[0])[1].items():
+        kind, arguments = recipe
+        value = names.get(variable)
+        if (
+            type(value) is not kind
+            or apart(value)[0] != recipe
             # Two variables that have one object here have two in the program.
-            if (
-                type(value) is not kind
-                or not claim(value, (space, variable))
-                or apart(value)[0] != recipe
-            ):
-                value = kind(*arguments) if arguments else kind.__new__(kind)
-                claim(value, (space, variable))
-                _prepared[space] = False
-            _targets[space, variable] = value
-    return _prepared[space]
+            or not claim(value, (space, variable))
+        ):
+            value = kind(*arguments) if arguments else kind.__new__(kind)
+            claim(value, (space, variable))
+            _prepared[space] = False
+        _targets[space, variable] = value
 
 
 def _target(pid: tuple[str, str]) -> Any:
@@ -175,21 +174,19 @@ def _owner(space: str) -> Any:
 def _is_unchanged(
     space: str,
     names: Mapping[str, Any],
+    variables: Iterable[str],
     packed: Packed,
-    known: dict[tuple[str, str], Any],
+    named: Named,
 ) -> bool:
     """Return whether the import has given a space what it has in the program."""
-    variables, recipes, _ = _pickle.loads(packed[0])
     try:
         own = {variable: names[variable] for variable in variables}
-        named = {id(value): pid for pid, value in known.items()}
-        named.update({id(own[variable]): (space, variable) for variable in recipes})
         return pickled(space, own, named, has_name) == packed
     except Exception:
         return False
 
 
-def _is_same(one: Any, other: Any, named: Mapping[int, tuple[str, str]]) -> bool:
+def _is_same(one: Any, other: Any, named: Named) -> bool:
     """Return whether two objects have the same pickle."""
     if type(one) is not type(other):
         return False

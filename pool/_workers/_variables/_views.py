@@ -21,11 +21,18 @@ _ABSENT = object()
 
 #: By ``id``, objects that were given the contents of a variable of the program: they are that
 #: variable's from then on, and not another one's that is bound to the same object by an import.
+#: There is one for each such variable, so they may be kept.
 _claimed: dict[int, tuple[Any, tuple[str, str]]] = {}
 
 
 def claim(value: Any, variable: tuple[str, str]) -> bool:
-    """Return whether an object stands for this variable of the program, and no other one."""
+    """Have an object stand for a variable of the program, unless it does for another one.
+
+    Returns
+    -------
+    bool
+        Whether it does now.
+    """
     return _claimed.setdefault(id(value), (value, variable))[1] == variable
 
 
