@@ -1,4 +1,7 @@
-"""Run a step when a module has been imported, for modules that most processes never import."""
+"""Run a step when a module has been imported, for modules that most processes never import.
+
+And what else takes part in the imports of some modules.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
@@ -23,8 +26,68 @@ def _as_it_is(load: Callable[[], object]) -> None:
     load()
 
 
-class _Afterwards:
-    """A finder that finds modules as the others do, and takes a step after each is loaded.
+class Finder:
+    """Finds modules as the finders behind it do, and has some of them loaded in another way."""
+
+    def concerns(self, name: str) -> bool:
+        """Return whether a module is one of these."""
+        raise NotImplementedError
+
+    def loader(self, name: str, loader: Loader) -> Loader:
+        """Return what is to load such a module in place of the loader that was found."""
+        raise NotImplementedError
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not self.concerns(name):
+            return None
+        finders: list[Any] = list(sys.meta_path)
+        if self not in finders:
+            return None  # another thread has just removed it
+        for finder in finders[finders.index(self) + 1 :]:
+            find = getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = None if find is None else find(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = self.loader(name, spec.loader)
+                return spec
+        return None
+
+
+class LoaderInPlace:
+    """Load one module as another loader does.
+
+    Whatever else is done is not done when the module is found: a caller may have wanted the spec
+    alone. And that loader stays as it is: it may be the loader of other modules, too, of all in an
+    archive for one.
+
+    Parameters
+    ----------
+    loader : Loader
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        # What the module sees is what it would see without this.
+        module.__loader__ = module.__spec__.loader = self._loader
+        self.load(module)
+
+    def load(self, module: ModuleType) -> None:
+        """Run the module's code."""
+        self._loader.exec_module(module)
+
+
+class _Afterwards(Finder):
+    """Takes a step after each of some modules is loaded.
 
     Parameters
     ----------
@@ -39,31 +102,17 @@ class _Afterwards:
         self._steps = steps
         self._around = around
 
-    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name not in self._steps:
-            return None
-        finders: list[Any] = list(sys.meta_path)
-        if self not in finders:
-            return None
-        for finder in finders[finders.index(self) + 1 :]:
-            find = getattr(finder, "find_spec", None)
-            spec: ModuleSpec | None = None if find is None else find(name, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    loader: Any = _Loader(spec.loader, partial(self.load, name))
-                    spec.loader = loader
-                return spec
-        return None
+    def concerns(self, name: str) -> bool:
+        return name in self._steps
 
-    def load(self, name: str, loader: Loader, module: ModuleType) -> None:
-        """Run the code of a module, and take its step, once.
+    def loader(self, name: str, loader: Loader) -> Any:
+        return _LoaderWith(loader, partial(self._load, name))
 
-        Not when the module is found: a caller may have wanted the spec alone, and an import may
-        fail.
-        """
+    def _load(self, name: str, module: ModuleType, load: Callable[[], object]) -> None:
+        """Load a module, and take its step, once."""
         step = self._steps.get(name)
         try:
-            self._around(partial(self._load, name, loader, module))
+            self._around(partial(self._load_now, name, module, load))
         except BaseException:
             # The import has failed, were it at the last moment: by an interrupt. So the module will
             # be another one when it is imported again, and the step is due again.
@@ -72,11 +121,8 @@ class _Afterwards:
                     sys.meta_path.insert(0, self)
             raise
 
-    def _load(self, name: str, loader: Loader, module: ModuleType) -> None:
-        loader.exec_module(module)
-        self._take_step(name, module)
-
-    def _take_step(self, name: str, module: ModuleType) -> None:
+    def _load_now(self, name: str, module: ModuleType, load: Callable[[], object]) -> None:
+        load()
         step = self._steps.pop(name, None)
         if not self._steps and self in sys.meta_path:
             sys.meta_path.remove(self)
@@ -84,27 +130,17 @@ class _Afterwards:
             step(module)
 
 
-class _Loader:
-    """Load one module as another loader does.
+class _LoaderWith(LoaderInPlace):
+    """Load a module by ``action(module, load)``, where ``load()`` runs its code."""
 
-    That one stays as it is: it may be the loader of other modules, too, of all in an archive for
-    one.
-    """
+    def __init__(
+        self, loader: Loader, action: Callable[[ModuleType, Callable[[], object]], None]
+    ) -> None:
+        super().__init__(loader)
+        self._action = action
 
-    def __init__(self, loader: Loader, load: Callable[[Loader, ModuleType], None]) -> None:
-        self._loader = loader
-        self._load = load
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: Any) -> None:
-        # What the module sees is what it would see without this.
-        module.__loader__ = module.__spec__.loader = self._loader
-        self._load(self._loader, module)
+    def load(self, module: ModuleType) -> None:
+        self._action(module, partial(super().load, module))
 
 
 def when_imported(name: str, step: Step) -> None:

@@ -233,3 +233,37 @@ def test_tests_of_a_program(library: str, method: str | None, tmp_path: Path) ->
     print([item.name for item in Item.objects.all()])
     """
     assert run(library, method, body, tmp_path) == "[(['made', 'test'], 'fr', 42, 4)]\n['tea']\n"
+
+
+def test_an_interrupt_while_django_is_set_up(tmp_path: Path) -> None:
+    """It strikes afterwards: Django could neither go on nor begin anew."""
+    for name, text in {
+        "settings.py": "INSTALLED_APPS = ['shop.apps.Shop']",
+        "shop/__init__.py": "",
+        "shop/apps.py": """
+            import signal
+            from django.apps import AppConfig
+
+            class Shop(AppConfig):
+                name = "shop"
+
+                def ready(self):
+                    signal.raise_signal(signal.SIGINT)
+            """,
+        "tools.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    body = """
+    import os
+    os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+    import django.apps, django.conf
+    from pool._workers._carried import _django
+    _django._write(django.conf, _django._Given([], True, None, ["shop"], False))
+    try:
+        import tools
+    except KeyboardInterrupt:
+        print("struck", django.apps.apps.ready)
+    import tools
+    """
+    assert run_program(textwrap.dedent(body), tmp_path).succeeded() == "struck True\n"

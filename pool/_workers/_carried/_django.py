@@ -7,13 +7,15 @@ from importlib.machinery import PathFinder
 from typing import NamedTuple
 
 from pool._unraisable import report
+from pool._workers._imports import Finder, LoaderInPlace
 from pool._workers._warmup import is_installed
+from store._interrupts import shield
 
 from ._setting import Setting, packed, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
@@ -98,13 +100,12 @@ def _write(module: Any, value: tuple[Any, ...]) -> None:
         sys.meta_path.insert(0, finder)
 
 
-class _SetUp:
-    """Finder that finds as the others do; Django is set up before the first module is loaded.
+class _SetUp(Finder):
+    """Has Django set up before the first module is loaded that may need it.
 
-    The first that may need it, that is. To set it up imports all modules of the program's apps.
-    Tasks that need none of them, in a service that computes on the side, are not to wait for it.
-    And none of them may be half imported then: they import each other, in the order that Django
-    has them imported in.
+    To set it up imports all modules of the program's apps. Tasks that need none of them, in a
+    service that computes on the side, are not to wait for it. And none of them may be half imported
+    then: they import each other, in the order that Django has them imported in.
 
     Parameters
     ----------
@@ -115,24 +116,12 @@ class _SetUp:
     def __init__(self, given: _Given) -> None:
         self._given = given
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        finders: list[Any] = list(sys.meta_path)
-        if self not in finders:
-            return None  # another thread is at it
+    def concerns(self, name: str) -> bool:
         top = name.partition(".")[0]
-        if top not in self._given.tops and not _is_own(top):
-            return None
-        for finder in finders[finders.index(self) + 1 :]:
-            find = getattr(finder, "find_spec", None)
-            spec: ModuleSpec | None = None if find is None else find(name, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    loader: Any = _Loader(spec.loader, self)
-                    spec.loader = loader
-                return spec
-        return None
+        return top in self._given.tops or _is_own(top)
+
+    def loader(self, name: str, loader: Loader) -> Any:
+        return _Loader(loader, self)
 
     def set_up(self) -> None:
         """Set Django up, once."""
@@ -140,37 +129,33 @@ class _SetUp:
             sys.meta_path.remove(self)
         elif not self._given.needed:
             return  # another import has done so
+        # Were it interrupted, it could neither go on nor be done again: `populate` refuses that.
+        token = shield.enter()
         try:
             _set_up(self._given)
         except (Exception, SystemExit) as error:
             report(error, "raised while a worker set up Django, as the program has")
+        finally:
+            shield.leave(token)
 
 
-class _Loader:
-    """Load one module as another loader does, unless it has been loaded by setting Django up.
-
-    Not when the module is found: a caller may have wanted the spec alone.
-    """
+class _Loader(LoaderInPlace):
+    """Load one module as another loader does, unless it has been loaded by setting Django up."""
 
     def __init__(self, loader: Loader, finder: _SetUp) -> None:
-        self._loader = loader
+        super().__init__(loader)
         self._finder = finder
         self._loaded = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         self._finder.set_up()
         module = sys.modules.get(spec.name)
         self._loaded = module is not None
-        return module or self._loader.create_module(spec)
+        return module or super().create_module(spec)
 
-    def exec_module(self, module: Any) -> None:
-        # What the module sees is what it would see without this.
-        module.__loader__ = module.__spec__.loader = self._loader
+    def load(self, module: ModuleType) -> None:
         if not self._loaded:
-            self._loader.exec_module(module)
+            super().load(module)
 
 
 def _is_own(top: str) -> bool:
