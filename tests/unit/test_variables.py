@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 import weakref
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from pool._workers import _imports
 from pool._workers._variables import _restored, _views
 from pool._workers._variables._assigned import assigned_in
+from pool._workers._variables._contents import apart, is_alike
 from pool._workers._variables._data import SIZE_MAX
 from pool._workers._variables._snapshot import Snapshots
 
@@ -250,6 +252,26 @@ def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType])
     assert "ownmodule" not in snapshots.take()
     sys.modules["ownmodule"] = module
     assert "ownmodule" in snapshots.take()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (bytearray(b"ab"), bytearray(b"ba")),
+        (bytearray(b"ab"), bytearray(b"aab")),
+        ([1, 2], [2, 1]),
+        ({1, 2}, {1, 3}),
+        (deque([1, 2]), deque([2, 1])),
+        ({1: 2}, {2: 1}),
+        (Counter("aab"), Counter("abb")),
+    ],
+)
+def test_contents_that_were_changed_are_not_alike(before: Any, after: Any) -> None:
+    def contents(value: Any) -> tuple[Any, ...]:
+        return (apart(value)[1],)
+
+    assert is_alike(contents(before), contents(before))
+    assert not is_alike(contents(before), contents(after))
 
 
 def test_modules_that_are_gone_are_forgotten(write: Callable[..., ModuleType]) -> None:

@@ -50,8 +50,10 @@ def is_alike(one: Any, other: Any) -> bool:
     """Return whether two such contents are the same objects; asks none of them for its opinion."""
     if isinstance(one, dict):
         one, other = [*one, *one.values()], [*other, *other.values()]
-    elif isinstance(one, (set, bytearray)):
+    elif isinstance(one, set):
         one, other = set(map(id, one)), set(map(id, other))
+        return bool(one == other)
+    elif isinstance(one, bytearray):
         return bool(one == other)
     elif isinstance(one, tuple):  # as in `_views`: none, or one
         return len(one) == len(other) and all(map(is_alike, one, other))
