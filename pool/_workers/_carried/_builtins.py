@@ -38,6 +38,8 @@ _fresh: dict[str, Any] = {}
 def is_changed() -> bool:
     """Return whether there is anything to carry; quick if there was nothing the last time."""
     found = dict(vars(builtins))  # copied at once, since other threads may add names meanwhile
+    if _is_programs("_", found.pop("_", None)):  # not kept: what a shell has shown may be large
+        return True
     if found.keys() == _fresh.keys() and all(map(is_, found.values(), _fresh.values())):
         return False
     if any(_is_programs(name, value) for name, value in found.items()):
