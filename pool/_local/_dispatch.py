@@ -114,14 +114,14 @@ class Dispatch:
         return any(message.chunks > 1 for message in worker.messages.values())
 
     def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
-        key = job.cost_key
+        """Send a worker a message of the chunks that are next, as many as are worth it."""
+        key, costs = job.cost_key, self._costs
         # A chunk with a time limit travels alone, so that no other one uses up its time.
         timeout = job.timeout
         share = -(-self._queue.chunks // (DEPTH * max(1, self._scheduler.processes)))
-        limit = 1 if timeout is not None else self._costs.batch(key, share)
+        limit = 1 if timeout is not None else costs.batch(key, share)
         if worker.tasks_left is not None:
             limit = min(limit, worker.tasks_left)
-        costs = self._costs
         limit_of = (lambda key: costs.batch(key, share)) if self.in_order and limit > 1 else None
         runs, taken, keys = self._queue.take(limit, limit_of)
         message_id = self._next_message

@@ -6,8 +6,8 @@ fresh interpreter: the same program would give other results. So what differs fr
 interpreter when the pool is made is sent to workers; where nothing was set, nothing is sent.
 
 What is carried is state that a documented function sets for the whole process. Variables that
-the program has changed in modules are not carried: only the program knows which of them belong
-together.
+the program has changed in modules of libraries are not carried: only these know which of them
+belong together. For those of the program's own modules see `pool._workers._variables`.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ class Assigned:
     defined : frozenset of str
         Names that `code` binds to functions that it makes, and that nothing else binds.
     imported : dict
-        Names that it takes over from other modules, and that nothing else binds, with those that
-        they have there; empty if that cannot be told.
+        Names that it takes over from other modules, and that nothing else binds. With the names
+        that the same objects have there: empty ones if that cannot be told.
     made : frozenset of str
         Names that `code` binds to something else than a constant or an empty container, and that no
         function binds: their values were made by the import, whatever it is that they are.
@@ -99,7 +99,7 @@ class Assigned:
             at = place - 2
             while at > 0 and (instructions[at] in _COPY or instructions[at] in _STORE):
                 at -= 2  # `one = other = None`
-            before = instructions[at] if at >= 0 else _CONSTANT[0]
+            before = instructions[at] if at >= 0 else _CONSTANT[0]  # what made the value
             if before in _CONSTANT or (before in _EMPTY and not instructions[at + 1]):
                 if targets is None:
                     targets = _targets(code)
@@ -119,6 +119,7 @@ class Assigned:
 
 
 def _inner(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of the functions and classes that some code makes, and of those in these."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield constant
@@ -126,6 +127,7 @@ def _inner(code: CodeType) -> Iterator[CodeType]:
 
 
 def _bound(codes: Iterable[CodeType], operations: bytes) -> frozenset[str]:
+    """Return the names with which any of several codes does one of these operations."""
     return frozenset(name for code in codes for _, name in _bindings(code, operations))
 
 

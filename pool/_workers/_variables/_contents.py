@@ -47,7 +47,10 @@ def fill(target: Any, contents: Any) -> None:
 
 
 def is_alike(one: Any, other: Any) -> bool:
-    """Return whether two such contents are the same objects; asks none of them for its opinion."""
+    """Return whether two contents, from `apart`, are of the same objects.
+
+    None of these is asked for its opinion: a comparison of arrays has no single result.
+    """
     if isinstance(one, dict):
         one, other = [*one, *one.values()], [*other, *other.values()]
     elif isinstance(one, set):

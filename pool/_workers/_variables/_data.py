@@ -46,7 +46,7 @@ _OF_DATA = frozenset(
 #: Classes of Python's own whose instances are no more than their attributes.
 _NAMESPACES = frozenset({"argparse.Namespace", "types.SimpleNamespace"})
 
-#: What a class has under ``__dict__``.
+#: What a class has under ``__dict__`` if its instances have one.
 _NAMES = vars(type("", (), {}))["__dict__"]
 
 
@@ -66,7 +66,7 @@ def pickled(
     named : dict
         By ``id`` of an object, the space and the variable that stand for it.
     has_name : callable
-        ``has_name(function or class)`` tells whether it can be pickled by its own.
+        ``has_name(function or class)`` tells whether it can be pickled as a name.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class _Pickler(_pickle.Pickler):
     named : dict
         By ``id``, the objects with names.
     has_name : callable
-        ``has_name(function or class)`` tells whether it can be pickled by its own.
+        ``has_name(function or class)`` tells whether it can be pickled as a name.
 
     Attributes
     ----------
@@ -158,6 +158,9 @@ class _Pickler(_pickle.Pickler):
         return NotImplemented
 
 
+# In workers, for what `_Pickler` has reduced.
+
+
 def _module(name: str) -> ModuleType:
     __import__(name)
     return sys.modules[name]
@@ -172,7 +175,10 @@ def _set(instance: Any, attributes: dict[str, Any]) -> None:
 
 
 def module_of(definition: Any) -> str:
-    # One that was made where there is no `__name__` has none.
+    """Return the module that a function or class says it is of; empty if it says none.
+
+    One that was made where there is no `__name__` has none.
+    """
     try:
         name = getattr(definition, "__module__", "")
     except Exception:  # code of somebody else's, asked for nothing but its opinion
@@ -248,18 +254,18 @@ def _adds_nothing(base: type) -> bool:
     )
 
 
+#: The packages of this distribution, which may be used without being installed.
+_THESE = frozenset({__name__.partition(".")[0], "store"})
+
+#: By top-level module, what `is_of_program` has found.
+known_tops: dict[str, bool] = {}
+
+
 def is_of_program(name: str) -> bool:
     """Return whether a module does not come with Python, was not installed, and is not of ours."""
     top = name.partition(".")[0]
-    known = of_program.get(top)
+    known = known_tops.get(top)
     if known is None:
         own = top not in sys.stdlib_module_names and top not in _THESE and not installed(top)
-        known = of_program[top] = own
+        known = known_tops[top] = own
     return known
-
-
-#: What was found so, by top-level module.
-of_program: dict[str, bool] = {}
-
-#: The packages of this distribution, which may be used without being installed.
-_THESE = frozenset({__name__.partition(".")[0], "store"})

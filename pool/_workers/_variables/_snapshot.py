@@ -16,9 +16,9 @@ from ._data import (
     DEFINITIONS,
     is_filled,
     is_of_program,
+    known_tops,
     may_be_data,
     module_of,
-    of_program,
     pickled,
 )
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     #: that have no name in a module, and that the program has put there.
     Sent = tuple[dict[str, Packed], dict[str, bytes]]
 
-#: Modules of classes whose instances are no data, though modules have them: `annotations`, `Any`.
+#: Modules of classes whose instances are passed over, being part of the code that is imported in
+#: workers too: ``from __future__ import annotations``, type variables.
 _OF_CODE = frozenset({"__future__", "typing"})
 
 
@@ -89,7 +90,7 @@ class Snapshots:
                 if _is_own(name)
             }
             self._seen = seen
-            of_program.clear()  # found anew, should a package have been replaced
+            known_tops.clear()  # found anew, should a package have been replaced
         own = self._own
         for name, known in own.items():
             module = modules.get(name)
