@@ -90,6 +90,7 @@ def _note(name: str, sent: Sent, module: ModuleType) -> None:
 
 
 def _put_in() -> None:
+    """Put in what is due; report errors, and go on."""
     while _due:
         try:
             name, (spaces, functions) = _due.popitem()
@@ -102,7 +103,7 @@ def _put_in() -> None:
                 _restore(space, packed)
             for function, data in functions.items():
                 setattr(sys.modules[name], function, unpacked(data))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # of modules that had to be imported for that
             report(error, f"raised while a worker took over the variables of {name}")
 
 
