@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from pool._pickling import inherits
 from pool._pickling._shared import ALL
@@ -38,6 +39,8 @@ def plan_start(
         has it, or if there is none.
     """
     payload: Any = None
+    if shares and method == "forkserver" and _has_to_be_inherited():
+        method = "fork"
     if initializer is not None and method != "fork":
         from pool._pickling._initializers import dumps_initializer
 
@@ -70,3 +73,12 @@ def plan_start(
         ),
         initial,
     )
+
+
+def _has_to_be_inherited() -> bool:
+    """Return whether modules of the program have locks, queues or values of `multiprocessing`."""
+    if not hasattr(os, "fork") or "multiprocessing" not in sys.modules:
+        return False
+    from pool._workers._variables._primitives import to_be_inherited
+
+    return to_be_inherited()

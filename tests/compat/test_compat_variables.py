@@ -854,3 +854,50 @@ def test_modules_that_import_each_other_and_share_objects(library: str, tmp_path
         print(p.map(first.look, [1]) == [first.look(1)])
     """
     assert run(library, tmp_path, first=first, second=second, main=main) == "True\n"
+
+
+@as_forks
+@pytest.mark.parametrize(
+    ("made", "used", "seen"),
+    [
+        ('Value("i", 0)', "with shared.get_lock(): shared.value += number", "shared.value"),
+        ('Array("i", 2)', "with shared.get_lock(): shared[1] += number", "shared[1]"),
+        ('RawArray("i", 4)', "shared[number] = number", "sum(shared)"),
+        ("SimpleQueue()", "shared.put(number)", "sum(shared.get() for _ in range(4))"),
+        ("Event()", "shared.set()", "6 * shared.is_set()"),
+        ("Semaphore(10)", "shared.acquire()", "shared.get_value()"),
+    ],
+)
+def test_what_can_only_be_inherited(
+    library: str, made: str, used: str, seen: str, tmp_path: Path
+) -> None:
+    """Locks, queues, values and arrays are the program's own, not others that an import makes."""
+    counts = f"""
+    import multiprocessing
+    shared = multiprocessing.{made}
+
+    def add(number):
+        {used}
+    """
+    attribute = """
+    import multiprocessing
+
+    class Holder:
+        lock = multiprocessing.Lock()
+
+    def look(number):
+        return Holder.lock.acquire(False)
+    """
+    main = f"""
+    import counts
+    with Pool(2) as p:
+        p.map(counts.add, range(4))
+    print(eval({seen!r}, vars(counts)))
+    del sys.modules["counts"], counts
+    import attribute
+    attribute.Holder.lock.acquire()
+    with Pool(1) as p:
+        print(p.map(attribute.look, range(2)))
+    """
+    printed = run(library, tmp_path, counts=counts, attribute=attribute, main=main)
+    assert printed == "6\n[False, False]\n"

@@ -24,6 +24,7 @@ from ._data import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from ._assigned import Assigned
@@ -73,6 +74,15 @@ class Snapshots:
                 if data is not None:
                     of_module[0][space] = data
         return sent
+
+    def namespaces(self) -> Iterator[dict[str, Any]]:
+        """Yield copies of the names of the program's own modules, and of their classes."""
+        for name, known in self._modules().items():
+            names = dict(vars(known.module))
+            yield names
+            for value in names.values():
+                if type(value) in (type, ABCMeta) and module_of(value) == name:
+                    yield dict(vars(value))
 
     def _modules(self) -> dict[str, _Known]:
         """Return the program's own modules; quick if none was imported since the last time.

@@ -1,0 +1,33 @@
+"""Find out whether the program's own modules have what tasks can share only by inheriting it.
+
+``counter = multiprocessing.Value("i")`` at the top of a module is one counter for the program and
+its forked workers. A worker that imports the module would make another one, and count for nobody.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ._snapshot import snapshots
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Modules of locks and events, of queues, and of values and arrays.
+_MODULES = ("multiprocessing.synchronize", "multiprocessing.queues", "multiprocessing.sharedctypes")
+
+
+def to_be_inherited() -> bool:
+    """Return whether a module of the program's, or one of its classes, has such an object."""
+    if not any(name in sys.modules for name in _MODULES):
+        return False
+    return any(_is_shared(value) for names in snapshots.namespaces() for value in names.values())
+
+
+def _is_shared(value: Any) -> bool:
+    kind: Any = type(value)
+    if getattr(kind, "__module__", None) in _MODULES:
+        return True
+    # A `RawValue` or `RawArray`: an ordinary object of ctypes, in memory that is shared.
+    return type(kind).__module__ == "_ctypes" and "_wrapper" in vars(value)
