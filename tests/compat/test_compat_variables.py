@@ -866,6 +866,8 @@ def test_modules_that_import_each_other_and_share_objects(library: str, tmp_path
         ("SimpleQueue()", "shared.put(number)", "sum(shared.get() for _ in range(4))"),
         ("Event()", "shared.set()", "6 * shared.is_set()"),
         ("Semaphore(10)", "shared.acquire()", "shared.get_value()"),
+        ("Pipe()", "shared[1].send(number)", "sum(shared[0].recv() for _ in range(4))"),
+        ("Manager().dict()", "shared[number] = number", "sum(shared.values())"),
     ],
 )
 def test_what_can_only_be_inherited(

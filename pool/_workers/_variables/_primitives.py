@@ -14,20 +14,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Modules of locks and events, of queues, and of values and arrays.
-_MODULES = ("multiprocessing.synchronize", "multiprocessing.queues", "multiprocessing.sharedctypes")
+#: Modules of locks and events, queues, values and arrays, pipes, managers, and blocks of memory.
+_MODULES = frozenset(
+    f"multiprocessing.{name}"
+    for name in (
+        *("synchronize", "queues", "sharedctypes"),
+        *("connection", "managers", "shared_memory"),
+    )
+)
 
 
 def to_be_inherited() -> bool:
     """Return whether a module of the program's, or one of its classes, has such an object."""
-    if not any(name in sys.modules for name in _MODULES):
+    if _MODULES.isdisjoint(sys.modules):
         return False
     return any(_is_shared(value) for names in snapshots.namespaces() for value in names.values())
 
 
 def _is_shared(value: Any) -> bool:
     kind: Any = type(value)
+    if kind in (list, tuple, dict):
+        # Several locks, or both ends of a pipe: all are of a kind.
+        value = next(iter(value.values() if kind is dict else value), None)
+        kind = type(value)
     if getattr(kind, "__module__", None) in _MODULES:
         return True
     # A `RawValue` or `RawArray`: an ordinary object of ctypes, in memory that is shared.
-    return type(kind).__module__ == "_ctypes" and "_wrapper" in vars(value)
+    return getattr(type(kind), "__module__", None) == "_ctypes" and hasattr(value, "_wrapper")
