@@ -128,6 +128,30 @@ def run_program(
     return run_command([*command, *arguments], folder, env, text, limit)
 
 
+def run_with(library: str, method: str, body: str, folder: Path) -> str:
+    """Run a program that has `Pool`, and see that it ends well; return what it printed.
+
+    Parameters
+    ----------
+    library : str
+        Imported as `multiprocessing`.
+    method : str
+        Start method that is set; if empty, none is.
+    body : str
+        The program; common indentation is removed.
+    folder : Path
+        Where it runs, and finds its modules.
+    """
+    head = f"""
+import os, sys
+import {library} as multiprocessing
+if {method!r}:
+    multiprocessing.set_start_method({method!r})
+Pool = multiprocessing.Pool
+"""
+    return run_program(head + textwrap.dedent(body), folder).succeeded()
+
+
 def run_command(
     command: list[str],
     folder: Path,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
-from poolscripts import run_program
+from poolscripts import run_with as run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,18 +14,6 @@ pytestmark = pytest.mark.parametrize(
     ("library", "method"),
     [("multiprocessing", "fork"), ("pool", ""), ("pool", "fork"), ("pool", "spawn")],
 )
-
-
-def run(library: str, method: str, body: str, folder: Path) -> str:
-    head = f"""
-import builtins, os, sys
-import {library} as multiprocessing
-if {method!r}:
-    multiprocessing.set_start_method({method!r})
-Pool = multiprocessing.Pool
-sys.path.insert(0, os.getcwd())
-"""
-    return run_program(head + textwrap.dedent(body), folder).succeeded()
 
 
 def test_names_that_the_program_adds(library: str, method: str, tmp_path: Path) -> None:
@@ -42,6 +29,7 @@ def test_names_that_the_program_adds(library: str, method: str, tmp_path: Path) 
         "    return 'said ' + word\n"
     )
     body = """
+    import builtins
     import json, shapes, elsewhere
 
     def trace(number):
@@ -72,6 +60,7 @@ def test_names_that_the_program_adds(library: str, method: str, tmp_path: Path) 
 def test_functions_that_the_program_replaces(library: str, method: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.py").write_text("def work(number):\n    print('item', number)\n")
     body = """
+    import builtins
     import functools, elsewhere
     before = print
 
@@ -106,6 +95,7 @@ def test_functions_that_the_program_replaces(library: str, method: str, tmp_path
 def test_what_cannot_be_sent(library: str, method: str, tmp_path: Path) -> None:
     """It is left out; tasks that do not use it do not notice."""
     body = """
+    import builtins
     import threading
 
     class Shell:
@@ -153,6 +143,7 @@ def test_a_package_that_takes_over_what_its_module_says(
         "    return inner\n"
     )
     body = """
+    import builtins
     import copied, copied.parts
 
     with Pool(1) as p:

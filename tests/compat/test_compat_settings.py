@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
-from poolscripts import run_program
+from poolscripts import run_with as run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,17 +16,6 @@ pytestmark = pytest.mark.parametrize(
     ("library", "method"),
     [("multiprocessing", "fork"), ("pool", ""), ("pool", "fork"), ("pool", "spawn")],
 )
-
-
-def run(library: str, method: str, body: str, folder: Path) -> str:
-    head = f"""
-import os, sys
-import {library} as multiprocessing
-if {method!r}:
-    multiprocessing.set_start_method({method!r})
-Pool = multiprocessing.Pool
-"""
-    return run_program(head + textwrap.dedent(body), folder).succeeded()
 
 
 def test_limits_and_modes(library: str, method: str, tmp_path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
-from poolscripts import run_program
+from poolscripts import run_with
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,15 +19,7 @@ def run(library: str, folder: Path, **modules: str) -> str:
     main = modules.pop("main")
     for name, text in modules.items():
         (folder / f"{name}.py").write_text(textwrap.dedent(text))
-    head = f"""
-import os, sys
-sys.path.insert(0, os.getcwd())
-import {library} as multiprocessing
-if {library == "multiprocessing"}:
-    multiprocessing.set_start_method("fork")
-Pool = multiprocessing.Pool
-"""
-    return run_program(head + textwrap.dedent(main), folder).succeeded()
+    return run_with(library, "fork" if library == "multiprocessing" else "", main, folder)
 
 
 CONFIG = """
@@ -473,7 +464,6 @@ def test_packages_that_are_installed_are_as_they_are(tmp_path: Path) -> None:
         print(p.map(bought.look, [1]))
     """
     assert run("pool", tmp_path, main=main) == "[1]\n"
-    shutil.rmtree(library)
 
 
 @as_forks
