@@ -494,20 +494,23 @@ def test_what_imports_do_is_not_done_twice(library: str, tmp_path: Path) -> None
     main = """
     import plugin, registry
 
+    def count(number):
+        return registry.count
+
     def look(number):
         return registry.NAMES, plugin.look(number)
 
     registry.count += 10
     with Pool(1) as p:
-        print(p.map(look, [1]))
+        print(p.map(count, [1]), p.map(look, [1]))
     registry.NAMES["other"] = "by hand"
     with Pool(1) as p:
-        print(p.map(look, [1]))
+        print(p.map(count, [1]), p.map(look, [1]))
     """
     names, hooks = {"plugin": "of plugin"}, {"start": ["plugin"]}
-    expected = f"{[(names, (names, hooks, 11))]}\n"
+    expected = f"[11] {[(names, (names, hooks, 11))]}\n"
     names["other"] = "by hand"
-    expected += f"{[(names, (names, hooks, 11))]}\n"
+    expected += f"[11] {[(names, (names, hooks, 11))]}\n"
     assert run(library, tmp_path, registry=registry, plugin=plugin, main=main) == expected
 
 

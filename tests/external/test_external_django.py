@@ -39,6 +39,9 @@ MODULES = {
 
         def language():
             return settings.LANGUAGE_CODE
+
+        def overridden(_):
+            return settings.LANGUAGE_CODE, settings.ANSWER
         """,
     "shop/models.py": """
         from django.db import models
@@ -227,12 +230,16 @@ def test_tests_of_a_program(library: str, method: str | None, tmp_path: Path) ->
     made = setup_databases(0, False)
     Item.objects.create(name="test")
     connections.close_all()
-    with override_settings(LANGUAGE_CODE="fr"), override_settings(ANSWER=42), Pool(1) as p:
-        print(p.map(look, [0]))
+    with override_settings(LANGUAGE_CODE="fr"), override_settings(ANSWER=42):
+        with Pool(1) as p:
+            print(p.map(look, [0]))
+        with Pool(1) as p:
+            print(p.map(tools.overridden, [0]))
     teardown_databases(made, 0)
     print([item.name for item in Item.objects.all()])
     """
-    assert run(library, method, body, tmp_path) == "[(['made', 'test'], 'fr', 42, 4)]\n['tea']\n"
+    expected = "[(['made', 'test'], 'fr', 42, 4)]\n[('fr', 42)]\n['tea']\n"
+    assert run(library, method, body, tmp_path) == expected
 
 
 def test_an_interrupt_while_django_is_set_up(tmp_path: Path) -> None:

@@ -496,3 +496,15 @@ def test_modules_that_lie_where_they_are_looked_for_are_importable(
             sys.modules[name] = importlib.util.module_from_spec(spec)
     sys.modules["byhand"] = types.ModuleType("byhand")
     assert set(modules_by_value()) - before == {"liesoff", "liesoff.part", "byhand"}
+
+
+def test_a_package_with_the_name_of_its_module_is_in_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after ``globals().update(vars(version))``, in a package that cannot be imported."""
+    package = types.ModuleType("copiedhere")
+    vars(package).update(__name__="copiedhere.version", __package__="copiedhere", __file__="gone")
+    monkeypatch.setitem(sys.modules, "copiedhere", package)
+    scope = _origins.scope_of(vars(package))
+    assert scope is not None
+    assert scope.package is None

@@ -468,3 +468,28 @@ def test_replayed_events_give_the_same_commands() -> None:
         second.handle(event, 0.0) for event in events
     ]
     assert first.workers.keys() == table.scheduler.workers.keys()
+
+
+@pytest.mark.parametrize("how", ["answered", "taken", "died"])
+def test_chunks_of_several_jobs_that_come_back_keep_their_order(how: str) -> None:
+    table = Table(processes=1)
+    table.scheduler.dispatch.in_order = True
+    table.learn(0, SLOW)
+    (slow,) = only(table.submit(1), Send)
+    for job_id in (2, 3, 4, 5):
+        assert only(table.submit(job_id), Send) == []
+    for _ in range(100):  # only now: nothing was to be sent ahead
+        table.learn(0, 1e-6, chunks=1000)
+    (send,) = only(table.answer(slow), Send)
+    assert chunks_of([send]) == [(2, 0), (3, 0), (4, 0), (5, 0)]
+    if how == "answered":
+        commands = table.answer(send, done=1)
+    elif how == "taken":
+        commands = table(RestReturned(send.worker_id, send.message_id, 1))
+        commands += table.answer(send)
+    else:
+        commands = table(WorkerExited(send.worker_id, send.message_id))
+        commands += table(WorkerReady(2))
+    while len(back := chunks_of(commands)) < 3:
+        commands += table.answer(only(commands, Send)[-1])
+    assert back == [(3, 0), (4, 0), (5, 0)]

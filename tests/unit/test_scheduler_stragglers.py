@@ -110,7 +110,7 @@ def test_chunks_before_the_slow_one_stay_with_it(table: Table) -> None:
     ],
 )
 def test_a_message_is_cut_across_jobs(kept: int, runs: list[Any], rest: list[Any]) -> None:
-    message = Message(1, [(1, 0, 2), (2, 0, 1), (3, 4, 6)], 5, None)
+    message = Message(1, [(1, 0, 2), (2, 0, 1), (3, 4, 6)], 5, [])
     assert message.cut(kept) == rest
     assert (message.runs, message.chunks) == (runs, kept)
 
