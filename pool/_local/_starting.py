@@ -8,7 +8,7 @@ import sys
 from pool._pickling import inherits
 from pool._pickling._shared import ALL
 from pool._transport._messages import AWAITED
-from pool._workers import _launcher
+from pool._workers import _launcher, _patches
 from store._codec import OUT_OF_BAND_MIN
 
 TYPE_CHECKING = False
@@ -39,8 +39,13 @@ def plan_start(
         has it, or if there is none.
     """
     payload: Any = None
+    patches: list[Any] = []
     if shares and method == "forkserver" and _has_to_be_inherited():
         method = "fork"
+    elif pool and method != "fork":
+        patches, lost = _patches.take()
+        if lost and shares and hasattr(os, "fork"):
+            method = "fork"
     if initializer is not None and method != "fork":
         from pool._pickling._initializers import dumps_initializer
 
@@ -69,7 +74,7 @@ def plan_start(
     return (
         method,
         lambda journal: _launcher.connect(
-            method, payload, journal, limits, preload, pool, alike=shares
+            method, payload, journal, limits, preload, pool, {"patches": patches}, shares
         ),
         initial,
     )

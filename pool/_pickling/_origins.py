@@ -17,7 +17,7 @@ from ._facts import facts_of, is_usual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from ._rewritten import Rewritten
@@ -262,7 +262,7 @@ def _offered(module: ModuleType, qualname: str) -> Any:
         return None
 
 
-def resolve(names: dict[str, Any], qualname: str) -> Any:
+def resolve(names: Mapping[str, Any], qualname: str) -> Any:
     """Return the object that a dotted name has in a module's globals, or None."""
     if "." not in qualname:
         return names.get(qualname)

@@ -18,7 +18,6 @@ from types import BuiltinFunctionType, CellType, FunctionType, MethodType, Modul
 
 from store._codec import WATCHED, reduce_large
 
-from ._builtins import reduce_builtin
 from ._constants import constants_of, reduce_bare, reduce_constant
 from ._functions import (
     import_module,
@@ -30,6 +29,7 @@ from ._functions import (
 )
 from ._identity import introduce
 from ._namespaces import new_globals
+from ._originals import is_replaced, reduce_builtin, reduce_original
 from ._origins import (
     LruType,
     canonical,
@@ -213,6 +213,8 @@ class BasePickler:
     def _function(self, func: FunctionType) -> Any:
         if is_named(func):
             return self._by_name(func)
+        if is_replaced(func) and not self.up:
+            return reduce_original(func)
         entry = token_of(func)
         if entry is not None and self._is_bare(entry):
             return self._bare(entry, func)
@@ -237,6 +239,8 @@ class BasePickler:
         real = real_module(kind)
         if real is not None:
             return found_in, (real, kind.__qualname__)
+        if is_replaced(kind) and not self.up:
+            return reduce_original(kind)
         entry = introduce(kind)
         if self._is_bare(entry):
             return self._bare(entry, kind)

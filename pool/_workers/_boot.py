@@ -86,6 +86,10 @@ def become_worker(
         from pool._workers._variables._restored import take_over
 
         take_over(settings["variables"])
+    if settings["patches"]:
+        from pool._workers._patches import _applied
+
+        _applied.take_over(settings["patches"])
     channel = Channel(socket_from(fd), buffer, linked=True)
     worker = Worker(channel, attach(journal, slot), settings["parent_pid"], settings["pool"])
     worker.tells = prefix == "ForkServer"

@@ -103,6 +103,7 @@ def capture(
         "streams": () if inherited else manners(),
         "carried": {} if inherited else _carried.changes(),
         "variables": _variables() if alike else {},
+        "patches": [],
         # Modules of Python's own that tasks had to import, and those that they are likely to need.
         "learned": _servers.learned_of_python() if loads_ahead else [],
         "foreseen": foreseen() if loads_ahead else [],

@@ -452,20 +452,6 @@ def test_only_pools_that_are_like_forks_have_them(tmp_path: Path) -> None:
     assert run("pool", tmp_path, work=work, main=main) == expected
 
 
-def test_packages_that_are_installed_are_as_they_are(tmp_path: Path) -> None:
-    library = tmp_path / "site-packages"
-    library.mkdir()
-    (library / "bought.py").write_text("LIMIT = 1\ndef look(number):\n    return LIMIT\n")
-    main = """
-    sys.path.insert(0, "site-packages")
-    import bought
-    bought.LIMIT = 2
-    with Pool(1) as p:
-        print(p.map(bought.look, [1]))
-    """
-    assert run("pool", tmp_path, main=main) == "[1]\n"
-
-
 @as_forks
 def test_what_imports_do_is_not_done_twice(library: str, tmp_path: Path) -> None:
     """A plugin that a worker imports later has registered itself in the program already."""

@@ -5,9 +5,10 @@ error handling of its parent. A worker comes from a clean process and would have
 fresh interpreter: the same program would give other results. So what differs from a fresh
 interpreter when the pool is made is sent to workers; where nothing was set, nothing is sent.
 
-What is carried is state that a documented function sets for the whole process. Variables that
-the program has changed in modules of libraries are not carried: only these know which of them
-belong together. For those of the program's own modules see `pool._workers._variables`.
+What is carried here is state that a documented function sets for the whole process, and that
+cannot be read from the variables of one module. What the program itself puts into modules of
+libraries is sent by `pool._workers._patches`, variables of its own ones by
+`pool._workers._variables`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import builtins
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
-from pool._pickling._builtins import put
+from pool._pickling._originals import put
 
 from ._setting import Later, Setting, packed, unpacked
 

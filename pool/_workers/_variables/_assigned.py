@@ -30,7 +30,7 @@ _EXTENDED = _numbers("EXTENDED_ARG")
 
 #: How the code of a module or class binds names, how functions do, and how they bind attributes.
 _STORE = _numbers("STORE_NAME", "STORE_GLOBAL")
-_GLOBAL = _numbers("STORE_GLOBAL", "DELETE_GLOBAL")
+GLOBALS = _numbers("STORE_GLOBAL", "DELETE_GLOBAL")
 _ATTRIBUTE = _numbers("STORE_ATTR", "DELETE_ATTR")
 
 
@@ -52,8 +52,8 @@ def assigned_in(module: Any) -> dict[str, Assigned]:
     if not isinstance(code, CodeType):
         raise TypeError(f"{spec.name} has no code")
     functions = list(_inner(code))
-    found = {"": Assigned(code, _bound(functions, _GLOBAL))}
-    attributes = _bound(functions, _ATTRIBUTE)
+    found = {"": Assigned(code, bound(functions, GLOBALS))}
+    attributes = bound(functions, _ATTRIBUTE)
     for constant in code.co_consts:
         if isinstance(constant, CodeType) and not constant.co_flags & CO_OPTIMIZED:  # of a class
             found[constant.co_name] = Assigned(constant, attributes)
@@ -126,7 +126,7 @@ def _inner(code: CodeType) -> Iterator[CodeType]:
             yield from _inner(constant)
 
 
-def _bound(codes: Iterable[CodeType], operations: bytes) -> frozenset[str]:
+def bound(codes: Iterable[CodeType], operations: bytes) -> frozenset[str]:
     """Return the names with which any of several codes does one of these operations."""
     return frozenset(name for code in codes for _, name in _bindings(code, operations))
 

@@ -79,7 +79,7 @@ def pickled(
         if named.get(id(value)) == (name, variable):
             recipes[variable], value = apart(value)
         contents[variable] = value
-    body, head = _Limited(), _Limited()
+    body, head = Limited(), Limited()
     pickler = _Pickler(body, named, has_name)
     pickler.dump(contents)
     others = sorted({met for met in pickler.met if met[0] != name})
@@ -91,7 +91,7 @@ class _NotData(_pickle.PicklingError):
     """The object is not sent."""
 
 
-class _Limited:
+class Limited:
     """A file that takes `SIZE_MAX` bytes and no more."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class _Pickler(_pickle.Pickler):
 
     Parameters
     ----------
-    file : _Limited
+    file : Limited
     named : dict
         By ``id``, the objects with names.
     has_name : callable
@@ -125,7 +125,7 @@ class _Pickler(_pickle.Pickler):
         Names that were written.
     """
 
-    def __init__(self, file: _Limited, named: Named, has_name: HasName) -> None:
+    def __init__(self, file: Limited, named: Named, has_name: HasName) -> None:
         super().__init__(file, 5)
         self._named = named
         self._has_name = has_name

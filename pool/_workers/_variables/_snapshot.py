@@ -84,12 +84,20 @@ class Snapshots:
                 if type(value) in (type, ABCMeta) and module_of(value) == name:
                     yield dict(vars(value))
 
-    def _modules(self) -> dict[str, _Known]:
-        """Return the program's own modules; quick if none was imported since the last time.
+    def modules(self) -> dict[str, ModuleType]:
+        """Return the program's own modules, by name."""
+        return {name: known.module for name, known in self._all().items()}
 
-        Without those whose files were written since: workers import what these say now, and
-        variables from before are not to be mixed with that.
+    def _modules(self) -> dict[str, _Known]:
+        """Return those modules whose files were not written since they were first looked at.
+
+        Workers import what the others say now, and variables from before are not to be mixed with
+        that.
         """
+        return {name: known for name, known in self._all().items() if not known.is_edited()}
+
+    def _all(self) -> dict[str, _Known]:
+        """Return the program's own modules; quick if none was imported since the last time."""
         modules = sys.modules
         seen = len(modules), next(reversed(modules), "")
         if self._seen != seen:
@@ -106,11 +114,7 @@ class Snapshots:
             module = modules.get(name)
             if type(module) is ModuleType and not known.is_about(module):
                 own[name] = _Known(name, module)  # loaded anew
-        return {
-            name: known
-            for name, known in own.items()
-            if modules.get(name) is known.module and not known.is_edited()
-        }
+        return {name: known for name, known in own.items() if modules.get(name) is known.module}
 
     def _take_definitions(self, known: _Known, variables: dict[str, Any]) -> dict[str, bytes]:
         """Take the definitions that no worker finds by a name out of the variables of a module.

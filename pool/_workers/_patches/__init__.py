@@ -1,0 +1,49 @@
+"""What the program has put into installed modules and Python's own, which workers import anew.
+
+``np.float = float``, ``openai.api_key = key``, ``json.JSONEncoder.default = default``,
+``mock.patch("requests.get", fake)``: a forked child has all that. A worker would have what the
+import of these modules leaves, fail, or do something else without a word.
+
+No module tells what was changed in it after its import, and to compare all variables of all
+modules with those of a fresh process takes seconds. But it is the program's own code that makes
+these changes, and its text says where: it names the module or class, and the attribute. So the text
+is searched for such places, each time anew only if it has changed; what a place has when a pool is
+made is sent, if it is not what the import has left there, and put there in workers as soon as they
+have imported the module. What is found by mistake, in a comment for instance, does no harm: it is
+sent as it is.
+
+What no pickle can carry, a mock with a record of its calls for one, is inherited: the pool forks
+the program.
+
+`_mentions` reads texts, `_texts` finds them, `_places` finds the objects that they name, `_taken`
+reads and packs what is there, `_applied` puts it there in workers.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._applied import Patch
+
+
+def take() -> tuple[list[Patch], str]:
+    """Return what is to be put into modules in workers, as `pool._workers._patches._taken.take`.
+
+    Of most programs there is nothing, which takes some microseconds to find out.
+    """
+    from ._texts import mentioned
+
+    try:
+        texts = list(mentioned())
+        if not texts and "pool._workers._patches._applied" not in sys.modules:
+            return [], ""
+        from . import _taken
+
+        return _taken.take(texts)
+    except Exception:
+        return (
+            [],
+            "",
+        )  # objects of the program's are asked what they are; no pool is to fail for that

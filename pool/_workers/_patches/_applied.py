@@ -1,0 +1,113 @@
+"""Put into a worker's modules what the program has put into its own."""
+
+from __future__ import annotations
+
+import sys
+from _thread import _local as local
+from functools import partial
+
+from pool._pickling._originals import keep_original
+from pool._unraisable import report
+from pool._workers._carried import Undisturbed
+from pool._workers._carried._setting import unpacked
+from pool._workers._imports import when_each_is_imported
+from pool._workers._variables._contents import CONTAINERS, fill
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+    from typing import Any
+
+    #: Module, attributes that lead to the owner, name there; how it is sent; the value, or data.
+    Patch = tuple[str, tuple[str, ...], str, int, Any]
+
+#: How it is sent: as it is; pickled; the pickled contents of the object that is there; what is in
+#: ``sys.modules`` under the name, pickled.
+VALUE, PICKLED, CONTENTS, MODULE = range(4)
+
+#: What this process was sent: for pools of its own.
+received: list[Patch] = []
+
+
+class _Importing(local):
+    """Imports such modules, and the packages that they are in; puts in what is due at the end.
+
+    That is the end of the outermost import: what is put into ``registry`` may refer to other
+    modules of its package, which only begins, and they may fill it first.
+    """
+
+    depth = 0
+
+    def __call__(self, load: Callable[[], object]) -> None:
+        """Call ``load()``, which imports one module or several."""
+        self.depth += 1
+        try:
+            load()
+        finally:
+            self.depth -= 1
+            if not self.depth:
+                _put_in()
+
+
+_importing = _Importing()
+
+#: What is to be put into modules that have been imported.
+_due: list[Patch] = []
+
+
+def take_over(patches: Iterable[Patch]) -> None:
+    """Put it there, now or as soon as this process has imported the module."""
+    received[:] = patches
+    steps: dict[str, list[Patch]] = {}
+    for patch in received:
+        if patch[3] == MODULE:
+            _due.append(patch)
+            continue
+        steps.setdefault(patch[0], []).append(patch)
+        package = patch[0].rpartition(".")[0]
+        while package:
+            steps.setdefault(package, [])
+            package = package.rpartition(".")[0]
+    notes = {name: partial(_note, some) for name, some in steps.items()}
+    _importing(lambda: when_each_is_imported(notes, _importing))
+
+
+def _note(patches: list[Patch], module: ModuleType) -> None:
+    _due.extend(patches)
+
+
+def _put_in() -> None:
+    """Put in what is due; report errors, and go on."""
+    while _due:
+        try:
+            name, path, attribute, how, data = _due.pop(0)
+        except IndexError:
+            return  # another thread took the last one
+        try:
+            with Undisturbed(True):
+                if how == MODULE:
+                    sys.modules[name] = unpacked(data)
+                else:
+                    _put(name, path, attribute, how, data)
+        except (Exception, SystemExit) as error:
+            what = ".".join((name, *path, attribute))
+            report(error, f"raised while a worker took over what the program has put into {what}")
+
+
+def _put(module: str, path: tuple[str, ...], name: str, how: int, data: Any) -> None:
+    owner: Any = sys.modules[module]
+    for part in path:
+        owner = getattr(owner, part)
+    if how == CONTENTS:
+        container = getattr(owner, name, None)
+        if type(container) in CONTAINERS:
+            fill(container, unpacked(data))
+        return
+    names = getattr(owner, "__dict__", {})
+    present = names.get(name)
+    value = data if how == VALUE else unpacked(data)
+    if how == VALUE and name in names and type(present) is type(value) and present == value:
+        return
+    keep_original(module, ".".join((*path, name)), present)
+    setattr(owner, name, value)

@@ -1,0 +1,199 @@
+"""Read and pack what the program has put into installed modules."""
+
+from __future__ import annotations
+
+import _pickle
+import sys
+from types import BuiltinFunctionType, FunctionType, ModuleType
+
+from pool._pickling._originals import note_replaced
+from pool._workers._carried._setting import packed
+from pool._workers._variables._contents import CONTAINERS, apart
+from pool._workers._variables._data import ATOMS, SIZE_MAX, Limited, is_of_program, module_of
+
+from ._applied import CONTENTS, MODULE, PICKLED, VALUE, received
+from ._places import CARRIED, called, find, looked_up, vars_of
+from ._setters import variables_set_by
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from ._applied import Patch
+    from ._mentions import Mentions
+    from ._places import Place
+
+_ABSENT = object()
+
+
+def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch], str]:
+    """Return what is to be put into modules in workers.
+
+    Parameters
+    ----------
+    texts : iterable of (dict, Mentions)
+        The names of each module of the program, and what its text says.
+
+    Returns
+    -------
+    patches : list of Patch
+    lost : str
+        One of the places that have what no pickle can carry, so that workers can only inherit it;
+        empty if there are none.
+    """
+    patches = {(patch[0], patch[1], patch[2]): patch for patch in received}
+    lost = ""
+    texts = list(texts)
+    for name in {name for _, mentions in texts for name in mentions.modules}:
+        data = packed(sys.modules[name]) if name in sys.modules else None
+        if data is not None:
+            patches[name, (), ""] = name, (), "", MODULE, data
+    found = _set_by_calls(texts)
+    for place, is_container in _places(texts).values():
+        try:
+            patch = _contents_of(place) if is_container else _patch(place)
+        except _CannotBeSent:
+            lost = ".".join(place.key)
+            continue
+        except Exception:
+            continue  # objects of others are asked what they are; no pool is to fail for that
+        if patch is not None:
+            found.append(patch)
+    patches.update(((patch[0], patch[1], patch[2]), patch) for patch in found)
+    return list(patches.values()), lost
+
+
+class _CannotBeSent(Exception):
+    """The program has put something into a module that no pickle can carry."""
+
+
+def _set_by_calls(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> list[Patch]:
+    """Return what the functions have set that the program calls to set up packages.
+
+    All that a function sets, or nothing: ``_ready = True`` without the connection would be a state
+    that no process ever had.
+    """
+    patches: list[Patch] = []
+    for names, mentions in texts:
+        for dotted in mentions.called:
+            try:
+                function, place = called(dotted, names, mentions)
+                places = () if function is None else variables_set_by(function, place)
+                some = [
+                    _contents_of(place) if is_container else _patch(place, only_data=True)
+                    for place, is_container in places
+                ]
+            except Exception:
+                continue
+            patches += [patch for patch in some if patch is not None]
+    return patches
+
+
+def _places(
+    texts: Iterable[tuple[dict[str, Any], Mentions]],
+) -> dict[tuple[str, str], tuple[Place, bool]]:
+    """Return the places that the texts name, each with whether it is a container's."""
+    found: dict[tuple[str, str], tuple[Place, bool]] = {}
+    for names, mentions in texts:
+        for dotted in (*mentions.changed, *mentions.assigned):
+            place = find(dotted, names, mentions)
+            if place is not None:
+                found[place.key] = place, dotted not in mentions.assigned
+    return found
+
+
+def _patch(place: Place, only_data: bool = False) -> Patch | None:
+    """Return what is there, if the program has put it there."""
+    value = vars_of(place.owner).get(place.name, _ABSENT)
+    if is_of_program(place.module):
+        if _is_mock(value):
+            raise _CannotBeSent
+        return None  # see `pool._workers._variables`
+    if value is _ABSENT:
+        value = _computed(place)
+    elif _is_at_home(place, value):
+        return None
+    if type(value) in ATOMS:
+        return place.module, place.path, place.name, VALUE, value
+    if value is _ABSENT or (_is_of_instance(place) and place.module.partition(".")[0] in CARRIED):
+        return None
+    if only_data:
+        _plain(value)  # no connection or thread, which belongs to this process
+    data = packed(value)
+    if data is not None:
+        note_replaced(*place.key)
+        return place.module, place.path, place.name, PICKLED, data
+    if only_data or _is_of_instance(place):
+        return None  # a connection, say: the instance makes it again, or fails with a reason
+    raise _CannotBeSent
+
+
+def _computed(place: Place) -> Any:
+    """Return what a property says that the owner has; only numbers, texts and the like."""
+    kind = type(place.owner)
+    if issubclass(kind, type):
+        return _ABSENT
+    found = next(
+        (vars(base)[place.name] for base in kind.__mro__ if place.name in vars(base)), None
+    )
+    if not hasattr(type(found), "__set__"):
+        return _ABSENT
+    value = getattr(place.owner, place.name)
+    return value if type(value) in ATOMS else _ABSENT
+
+
+def _is_mock(value: Any) -> bool:
+    mock = sys.modules.get("unittest.mock")
+    return mock is not None and issubclass(type(value), mock.NonCallableMock)
+
+
+def _is_of_instance(place: Place) -> bool:
+    return not issubclass(type(place.owner), (ModuleType, type))
+
+
+def _is_at_home(place: Place, value: Any) -> bool:
+    """Return whether a definition is where it was defined."""
+    while type(value) in (staticmethod, classmethod):
+        value = value.__func__
+    if type(value) is property:
+        value = value.fget
+    kind = type(value)
+    if issubclass(kind, ModuleType):
+        return sys.modules.get(f"{place.module}.{place.name}") is value
+    if kind is not FunctionType and kind is not BuiltinFunctionType and not issubclass(kind, type):
+        return False
+    # Under another name, or in another module, it may be the program that has put it there.
+    return (module_of(value), value.__qualname__) == place.key
+
+
+def _contents_of(place: Place) -> Patch | None:
+    """Return what a container of a module holds, if that is data."""
+    container = looked_up(place.owner, place.name)
+    if type(container) not in CONTAINERS or is_of_program(place.module):
+        return None
+    if place.module.partition(".")[0] in CARRIED:
+        return None
+    contents = apart(container)[1]
+    parts: Iterable[Any] = contents
+    if isinstance(contents, dict):
+        parts = [*contents, *contents.values()]
+    for part in parts:
+        _plain(part)
+    data = packed(contents)
+    if data is None or len(data) > SIZE_MAX:
+        return None
+    return place.module, place.path, place.name, CONTENTS, data
+
+
+class _Plain(_pickle.Pickler):
+    """Takes what pickle itself can carry, as no lock or connection; and functions, any of them."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        return (len, ((),)) if type(obj) is FunctionType else NotImplemented
+
+
+def _plain(value: Any) -> None:
+    """Raise an error if an object is not plain, or too large."""
+    if type(value) not in ATOMS:
+        _Plain(Limited(), 5).dump(value)

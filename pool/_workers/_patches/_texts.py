@@ -1,0 +1,111 @@
+"""The texts of the program's own modules, as far as they can be had."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+
+from pool._workers._variables._snapshot import snapshots
+from store._cgroups import read
+
+from ._mentions import Mentions, mentions_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+    from typing import Any
+
+#: Characters of a text; a longer one is of generated code.
+LENGTH_MAX = 2 << 20
+
+#: By name of a module: what tells its text from another one, and what it says.
+_known: dict[str, tuple[Any, Mentions]] = {}
+
+_NOTHING = Mentions("")
+
+
+def mentioned() -> Iterator[tuple[dict[str, Any], Mentions]]:
+    """Yield the names of each module of the program, and what its text says, if anything."""
+    main = sys.modules.get("__main__")
+    if type(main) is ModuleType:
+        mentions = _of_main(vars(main))
+        if mentions:
+            yield vars(main), mentions
+    for name, module in snapshots.modules().items():
+        mentions = _of_module(name, module)
+        if mentions:
+            yield vars(module), mentions
+
+
+def _of_main(names: dict[str, Any]) -> Mentions:
+    cells = names.get("In")
+    if type(cells) is list and "get_ipython" in names:  # an interactive shell, or a notebook
+        return _kept("__main__", len(cells), lambda: "\n".join(map(str, cells)))
+    file = names.get("__file__")
+    if type(file) is str and not file.startswith("<"):
+        return _kept("__main__", _state_of(file), lambda: _text_of("__main__", names))
+    arguments = sys.orig_argv
+    if "-c" in arguments[:-1]:
+        text = arguments[arguments.index("-c") + 1]
+        return _kept("__main__", text, lambda: text)
+    return _of_running(names)
+
+
+def _of_running(names: dict[str, Any]) -> Mentions:
+    """Return what a program says that was read from the standard input, and is running now."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_globals is names and frame.f_code.co_name == "<module>":
+            code = frame.f_code
+            known = _known.get("__main__")
+            if known is None or known[0] is not code:
+                _known["__main__"] = code, mentions_of(code)
+            return _known["__main__"][1]
+        frame = frame.f_back
+    return _NOTHING
+
+
+def _of_module(name: str, module: ModuleType) -> Mentions:
+    # Once: what has been written to the file since the import was not run.
+    known = _known.get(name)
+    if known is not None and known[0] is module.__spec__:
+        return known[1]
+    return _kept(name, module.__spec__, lambda: _text_of(name, vars(module)))
+
+
+def _kept(name: str, state: Any, read_text: Callable[[], str]) -> Mentions:
+    known = _known.get(name)
+    if known is not None and known[0] == state:
+        return known[1]
+    try:
+        text = read_text()
+        found = Mentions(text) if len(text) <= LENGTH_MAX else _NOTHING
+    except Exception:  # the program's loaders are asked; no pool is to fail for that
+        found = _NOTHING
+    _known[name] = state, found
+    return found
+
+
+def _text_of(name: str, names: dict[str, Any]) -> str:
+    """Return the source of a module: its file, or what its loader has."""
+    file = names.get("__file__")
+    if type(file) is str and file.endswith((".py", ".pyw")):
+        text = read(file)
+        if text:
+            return text
+    spec = names.get("__spec__")
+    loader: Any = getattr(spec, "loader", None) or names.get("__loader__")
+    if hasattr(loader, "get_source"):
+        found = loader.get_source(getattr(spec, "name", name))
+        return found if type(found) is str else ""
+    return read(file) if type(file) is str else ""
+
+
+def _state_of(file: str) -> tuple[Any, ...]:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return (file,)
+    return file, found.st_mtime_ns, found.st_size

@@ -1,0 +1,425 @@
+"""What a program has put into installed modules, and into Python's own, is there in tasks."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import run_command, run_with
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+as_forks = pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+
+
+def run(library: str, body: str, folder: Path, method: str = "") -> str:
+    """Run a program that has `Pool`; return what it prints."""
+    return run_with(
+        library, method or ("fork" if library == "multiprocessing" else ""), body, folder
+    )
+
+
+@as_forks
+def test_modules(library: str, tmp_path: Path) -> None:
+    body = """
+        import collections, collections.abc, inspect, json, logging, mimetypes, socket, ssl, time
+        import urllib.request as request
+        from email import charset
+
+        collections.Iterable = collections.abc.Iterable
+        inspect.getargspec = inspect.getfullargspec
+        unverified = ssl._create_unverified_context
+        time.clock = time.process_time; ssl._create_default_https_context = unverified
+        if not hasattr(json, "missing"): json.missing = None
+        setattr(json, "given", "by name")
+        json.encoder.INFINITY = "null"
+        request.limit = 3
+        request.limit += 4
+        logging.NOTICE = 25
+        mimetypes.types_map[".zzz"] = "z/z"
+        charset.ALIASES.update(latin="iso-8859-1")
+        sleep = time.sleep
+
+        def no_sleep(seconds):
+            sleep(0)
+            return f"{seconds} s"
+
+        time.sleep = no_sleep
+
+        def set_up():
+            import email.utils as utils
+            utils.supports_strftime = "no"
+
+        def task(_):
+            import email.utils
+            return (
+                collections.Iterable.__name__, inspect.getargspec is inspect.getfullargspec,
+                time.clock.__name__, ssl._create_default_https_context.__name__, json.missing,
+                json.given, json.encoder.INFINITY, request.limit, logging.NOTICE,
+                mimetypes.types_map[".zzz"], charset.ALIASES["latin"], time.sleep(9),
+                sleep is time.sleep, email.utils.supports_strftime,
+            )
+
+        if __name__ == "__main__":
+            set_up()
+            with Pool(2) as p:
+                print(p.map(task, range(4))[3])
+    """
+    assert run(library, body, tmp_path) == (
+        "('Iterable', True, 'process_time', '_create_unverified_context', None, 'by name', 'null', "
+        "7, 25, 'z/z', 'iso-8859-1', '9 s', False, 'no')\n"
+    )
+
+
+@as_forks
+def test_classes(library: str, tmp_path: Path) -> None:
+    body = """
+        import functools, json, logging, socket
+        import pandas as pd
+
+        def default(self, obj):
+            to_json = getattr(obj, "to_json", None)
+            return default.before(self, obj) if to_json is None else to_json()
+
+        default.before = json.JSONEncoder.default
+        json.JSONEncoder.default = default
+
+        class Point:
+            def to_json(self):
+                return "point"
+
+        def notice(self, message):
+            return f"{self.name}: {message}"
+
+        logging.Logger.notice = notice
+        pd.DataFrame.first_row = lambda self: self.iloc[0].tolist()
+        pd.DataFrame.size_of = property(lambda self: len(self))
+        pd.DataFrame.title = "frame"
+
+        @classmethod
+        def make(cls):
+            return cls({"a": [7, 8]})
+
+        pd.DataFrame.make = make
+        pd.DataFrame.plain = staticmethod(lambda: "plain")
+        logging.Formatter.format = functools.partialmethod(logging.Formatter.format)
+
+        class Socket(socket.socket):
+            kind_of = "mine"
+
+        socket.socket = Socket
+
+        def task(_):
+            frame = pd.DataFrame.make()
+            try:
+                json.dumps(object())
+            except TypeError as error:
+                refused = "not JSON serializable" in str(error)
+            with socket.socket() as one:
+                record = logging.makeLogRecord({"msg": "m"})
+                return (
+                    json.dumps(Point()), refused, logging.getLogger("log").notice("n"),
+                    frame.first_row(), frame.size_of, frame.title, frame.plain(), one.kind_of,
+                    isinstance(one, Socket), logging.Formatter().format(record),
+                )
+
+        if __name__ == "__main__":
+            with Pool(2) as p:
+                print(p.map(task, range(2))[1])
+    """
+    assert run(library, body, tmp_path) == (
+        "('\"point\"', True, 'log: n', [7], 2, 'frame', 'plain', 'mine', True, 'm')\n"
+    )
+
+
+@as_forks
+def test_before_the_task_imports_it(library: str, tmp_path: Path) -> None:
+    """A module that only builds on what was put there can be imported, also by a task itself."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    (site / "oldlib.py").write_text(
+        "from collections import Callable\nkey = None\ndef ask(): return key, Callable.__name__\n"
+    )
+    body = """
+        import sys
+        sys.path.append("site-packages")
+        import collections, collections.abc
+        collections.Callable = collections.abc.Callable
+
+        def task(_):
+            import oldlib
+            return oldlib.ask()
+
+        def set_up(key):
+            import oldlib
+            oldlib.key = key
+
+        if __name__ == "__main__":
+            set_up("secret")
+            with Pool(2) as p:
+                print(p.map(task, range(2))[1])
+    """
+    assert run(library, body, tmp_path) == "('secret', 'Callable')\n"
+
+
+BOUGHT = """
+LIMIT = 1
+_conf = {}
+_ready = False
+_lock = None
+LEVELS = {"low": 1}
+
+class Options:
+    def __init__(self, **options): _conf.update(options)
+
+class Loader:
+    constructors = {"int": int}
+
+    @classmethod
+    def add_constructor(cls, name, function):
+        cls.constructors = cls.constructors.copy()
+        cls.constructors[name] = function
+
+class Conf:
+    def __init__(self): self._level = 1
+    @property
+    def level(self): return self._level
+    @level.setter
+    def level(self, value): self._level = value
+
+conf = Conf()
+registry = {}
+
+def register(name, function): registry[name] = function
+
+def set_limit(number):
+    global LIMIT
+    LIMIT = number
+
+def set_up():
+    global _ready, _lock
+    import threading
+    _ready, _lock = True, threading.Lock()
+
+def state():
+    return LIMIT, _conf, Loader.constructors["own"]("3"), conf.level, registry["own"](4), LEVELS
+
+def is_usable():
+    return _ready == (_lock is not None)
+"""
+
+
+@as_forks
+def test_functions_that_set_up_packages(library: str, tmp_path: Path) -> None:
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    (site / "bought.py").write_text(BOUGHT)
+    body = """
+        import sys
+        sys.path.append("site-packages")
+        import bought
+        from bought import Options, register
+
+        def double(x):
+            return 2 * x
+
+        def set_up():
+            bought.set_limit(7)
+            Options(depth=3)
+            bought.Loader.add_constructor("own", lambda text: text * 2)
+            bought.conf.level = 5
+            bought.LEVELS["high"] = 9
+            register("own", double)
+            bought.set_up()
+
+        def task(_):
+            import bought
+            return bought.state(), bought.is_usable()
+
+        if __name__ == "__main__":
+            set_up()
+            with Pool(2) as p:
+                print(p.map(task, range(2))[1])
+    """
+    assert run(library, body, tmp_path) == (
+        "((7, {'depth': 3}, '33', 5, 8, {'low': 1, 'high': 9}), True)\n"
+    )
+
+
+@as_forks
+def test_mocks_are_inherited(library: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def fetch(x): return 'real'\n")
+    body = """
+        import shutil
+        from unittest import mock
+        import own
+
+        def task(x):
+            return own.fetch(x), shutil.disk_usage("/")
+
+        def replaced(x):
+            return "replaced"
+
+        if __name__ == "__main__":
+            with mock.patch("shutil.disk_usage", return_value=5):
+                with mock.patch.object(own, "fetch") as fetch:
+                    fetch.return_value = 6
+                    with Pool(2) as p:
+                        print(p.map(task, range(2)))
+            with mock.patch("shutil.disk_usage", replaced), Pool(2) as p:
+                print(p.map(task, range(2)))
+    """
+    assert run(library, body, tmp_path) == (
+        "[(6, 5), (6, 5)]\n[('real', 'replaced'), ('real', 'replaced')]\n"
+    )
+
+
+@as_forks
+def test_what_no_pickle_can_carry_is_inherited(library: str, tmp_path: Path) -> None:
+    body = """
+        import json
+        json.numbers = (n for n in (3, 4))
+
+        def task(_):
+            return next(json.numbers)
+
+        if __name__ == "__main__":
+            with Pool(1) as p:
+                print(p.map(task, range(2)))
+            print(next(json.numbers))
+    """
+    assert run(library, body, tmp_path) == "[3, 4]\n3\n"
+
+
+@as_forks
+def test_names_of_modules(library: str, tmp_path: Path) -> None:
+    body = """
+        import json, pickle, sys, types
+        sys.modules["cPickle"] = pickle
+        sys.modules["gone.now"] = json
+        sys.modules['absent'] = None
+        fake = types.ModuleType("fake")
+        fake.value = 5
+        fake.ask = lambda: fake.value
+        sys.modules["fake"] = fake
+
+        def task(_):
+            import cPickle, fake
+            from gone.now import dumps
+            try:
+                import absent
+            except ImportError as error:
+                return cPickle.__name__, dumps.__module__, fake.ask(), error.name
+
+        if __name__ == "__main__":
+            with Pool(2) as p:
+                print(p.map(task, range(2))[0])
+    """
+    assert run(library, body, tmp_path) == "('pickle', 'json', 5, 'absent')\n"
+
+
+@pytest.mark.parametrize("method", ["", "spawn", "forkserver"])
+def test_pools_in_tasks_and_other_methods(method: str, tmp_path: Path) -> None:
+    body = """
+        import json, time
+        json.limit = 3
+        time.clock = time.process_time
+
+        def inner(_):
+            import json
+            return json.limit, time.clock.__name__
+
+        def outer(_):
+            with Pool(1) as p:
+                return p.map(inner, [0])
+
+        if __name__ == "__main__":
+            with Pool(2) as p:
+                print(p.map(outer, range(2))[1])
+    """
+    assert run("pool", body, tmp_path, method) == "[(3, 'process_time')]\n"
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from pool import Pool
+np.float = float
+sys.modules["numbers_of_old"] = np
+def set_up():
+    import json, unittest.mock
+    json.key = "k"
+    unittest.mock.patch("json.encoder.INFINITY", "null").start()
+def task(_):
+    import json, numbers_of_old
+    return np.float(2), json.key, json.encoder.INFINITY, numbers_of_old is np
+set_up()
+with Pool(2) as p:
+    print(p.map(task, range(2))[0])
+"""
+
+
+@pytest.mark.parametrize("way", ["-", "-c"])
+def test_programs_without_a_file(way: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-"] if way == "-" else [sys.executable, "-c", PROGRAM]
+    outcome = run_command(command, tmp_path, text=PROGRAM if way == "-" else None)
+    assert outcome.succeeded() == "(2.0, 'k', 'null', True)\n"
+
+
+def test_in_a_test_of_pytest(tmp_path: Path) -> None:
+    """Tests replace what would ask a server; tasks are not to ask it after all."""
+    (tmp_path / "test_it.py").write_text(
+        textwrap.dedent(
+            """
+            import urllib.request
+            from unittest import mock
+
+            from pool import Pool
+
+            def ask(url):
+                return urllib.request.urlopen(url)
+
+            def test_by_monkeypatch(monkeypatch):
+                monkeypatch.setattr(urllib.request, "urlopen", lambda url: f"of {url}")
+                with Pool(2) as p:
+                    assert p.map(ask, ["a", "b"]) == ["of a", "of b"]
+
+            def test_by_name(monkeypatch):
+                monkeypatch.setattr("urllib.request.urlopen", lambda url: f"by name {url}")
+                with Pool(2) as p:
+                    assert p.map(ask, ["a"]) == ["by name a"]
+
+            @mock.patch("urllib.request.urlopen", return_value=3)
+            def test_by_mock(urlopen):
+                with Pool(2) as p:
+                    assert p.map(ask, ["a"]) == [3]
+            """
+        )
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    assert "3 passed" in run_command(command, tmp_path).succeeded()
+
+
+def test_it_is_as_it_was_when_the_pool_was_made(tmp_path: Path) -> None:
+    body = """
+        import json
+        json.limit = 3
+
+        def task(_):
+            return json.limit
+
+        if __name__ == "__main__":
+            with Pool(2) as p:
+                json.limit = 4
+                print(p.map(task, range(2)))
+            with Pool(2) as p:
+                print(p.map(task, range(2)))
+            del json.limit
+            with Pool(1) as p:
+                print(p.apply(eval, ("hasattr(__import__('json'), 'limit')",)))
+    """
+    assert run("multiprocessing", body, tmp_path) == "[3, 3]\n[4, 4]\nFalse\n"
+    assert run("pool", body, tmp_path) == "[3, 3]\n[4, 4]\nFalse\n"

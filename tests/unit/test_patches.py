@@ -1,0 +1,247 @@
+"""What the text of a program says that it puts into modules, and what these names mean."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pool._workers._patches import _taken
+from pool._workers._patches._mentions import Mentions, mentions_of
+from pool._workers._patches._places import called, find
+from pool._workers._patches._setters import variables_set_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEXT = """
+import json, os.path as path, sys
+import numpy as np
+from mimetypes import types_map
+from yaml import (
+    SafeLoader,
+    Dumper as D,
+)
+
+np.float = float; json.limit = 3
+if not hasattr(np, "int"): np.int = int
+np.count += 1
+json.encoder.x == 3
+json.JSONEncoder.default = None
+sys.modules["old"] = json
+path.names.append(3)
+json.table["key"] = 4
+D.tables.rows.update(a=1)
+np.random.seed(3)
+SafeLoader.register(1, 2)
+other = json.dumps(np.zeros(3))
+
+class Some:
+    def method(self):
+        self.value = 3
+        local = object()
+        local.value = 4
+
+def set_up():
+    import xml.etree.ElementTree as ET
+    from urllib import request
+    ET.limit = 5
+    request.install(6)
+    D.ignore = lambda *args: True
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "code"])
+def test_what_a_program_says(form: str) -> None:
+    found = Mentions(TEXT) if form == "text" else mentions_of(compile(TEXT, "program", "exec"))
+    assert found
+    assert found.assigned == {
+        *("np.float", "json.limit", "np.int", "np.count", "json.JSONEncoder.default"),
+        *("ET.limit", "D.ignore"),
+    }
+    assert found.changed == {"path.names", "json.table", "D.tables.rows"}
+    assert found.modules == {"old"}
+    assert {"np.random.seed", "SafeLoader.register", "request.install"} <= found.called
+    assert "json.dumps" not in found.called
+    imported = found.imported()
+    assert imported["np"] == "numpy"
+    assert imported["path"] == "os.path"
+    assert imported["types_map"] == "mimetypes.types_map"
+    assert imported["D"] == "yaml.Dumper"
+    assert imported["SafeLoader"] == "yaml.SafeLoader"
+    assert imported["ET"] == "xml.etree.ElementTree"
+    assert imported["request"] == "urllib.request"
+
+
+def test_functions_that_replace() -> None:
+    found = Mentions(
+        textwrap.dedent(
+            """
+            import json
+            from unittest import mock
+            setattr(json, "one", 1)
+            @mock.patch("json.two")
+            def test(monkeypatch, mocker):
+                monkeypatch.setattr(json.encoder, 'three', 3)
+                monkeypatch.setattr("json.encoder.four", 4)
+                mocker.patch.object(
+                    json, "five"
+                )
+                with mock.patch.dict(json.table, a=1), mock.patch.dict("json.other", b=2):
+                    pass
+                setattr(json, name, 3)
+            """
+        )
+    )
+    assert found.assigned == {
+        *("json.one", "json.two", "json.encoder.three", "json.encoder.four", "json.five")
+    }
+    assert found.changed == {"json.table", "json.other"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "def f(x):\n    return x.y\n",
+        "value = 3\nitems = [x.y for x in value]\nvalue.attribute = 5\nvalue.append(3)\n",
+        "import json\nclass A:\n    def f(self):\n        self.json = json.loads('3')\n",
+    ],
+)
+def test_most_programs_say_nothing(text: str) -> None:
+    assert not Mentions(text)
+    assert not mentions_of(compile(text, "program", "exec"))
+
+
+def test_to_read_a_text_imports_nothing() -> None:
+    """To import `re` would take longer than all the rest of a short program."""
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        "from pool._workers._patches._mentions import Mentions\n"
+        "Mentions('import json\\njson.x = 3\\njson.f()\\n')\n"
+        "print({'re', 'dis', 'ast', 'inspect'} & (set(sys.modules) - before))"
+    )
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+class Proxy:
+    """Shows another object's attributes, and fails if there is none now."""
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # as proxies do
+        raise RuntimeError("outside of a request")
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("outside of a request")
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Return a module that counts as an installed one."""
+    module = ModuleType("bought")
+    module.__file__ = "/usr/lib/site-packages/bought.py"
+    monkeypatch.setitem(sys.modules, "bought", module)
+    exec(
+        textwrap.dedent(
+            """
+            import threading
+            LIMIT = 1
+            _conf = {}
+            _ready = False
+            _lock = None
+            names = ["a"]
+
+            class Kind:
+                def __init__(self, **options): _conf.update(options)
+
+                table = {}
+
+                @classmethod
+                def register(cls, name, value):
+                    cls.table = cls.table.copy()
+                    cls.table[name] = value
+
+            def set_limit(number):
+                global LIMIT
+                LIMIT = number
+
+            def set_up():
+                global _ready, _lock
+                _ready, _lock = True, threading.Lock()
+
+            def read(key): return names, _conf[key]
+            """
+        ),
+        vars(module),
+    )
+    yield module
+
+
+def test_names_that_mean_nothing_to_send(installed: ModuleType) -> None:
+    vars(installed)["proxy"] = Proxy()
+    mentions = Mentions("import bought\nbought.x = 1\n")
+    names = {"bought": installed, "proxy": Proxy(), "number": 3}
+    assert find("bought.proxy.user", names, mentions) is not None
+    assert find("bought.proxy.user.name", names, mentions) is None
+    assert find("proxy.user", names, mentions) is None
+    assert find("number.real", names, mentions) is None
+    assert find("missing.name", names, mentions) is None
+    assert find("sys.path", {"sys": sys}, mentions) is None
+    assert _taken.take([(names, Mentions("import bought\nbought.proxy.user = 3\n"))]) == ([], "")
+
+
+def test_a_lazy_module_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lazy(ModuleType):
+        def __getattribute__(self, name: str) -> Any:
+            raise AssertionError(f"asked for {name}")
+
+    lazy = Lazy("lazily")
+    monkeypatch.setitem(sys.modules, "lazily", lazy)
+    text = "import lazily\nlazily.x = 3\nlazily.y.append(3)\nlazily.f()\nlazily.y.z = 3\n"
+    assert _taken.take([({"lazily": lazy}, Mentions(text))]) == ([], "")
+
+
+def test_places_have_the_names_that_others_know() -> None:
+    mentions = Mentions("import json.encoder as e\ne.JSONEncoder.x = 1\n")
+    place = find("e.JSONEncoder.x", {"e": json.encoder}, mentions)
+    assert place is not None
+    assert place.key == ("json.encoder", "JSONEncoder.x")
+    place = find("json.JSONEncoder.x", {}, mentions)
+    assert place is not None
+    assert place.key == ("json.encoder", "JSONEncoder.x")
+
+
+def setters(installed: ModuleType, dotted: str) -> set[tuple[str, bool]]:
+    text = f"import bought\n{dotted}()\n"
+    function, place = called(dotted, {"bought": installed}, Mentions(text))
+    return {(where.key[1], changed) for where, changed in variables_set_by(function, place)}
+
+
+def test_what_functions_set(installed: ModuleType) -> None:
+    assert setters(installed, "bought.set_limit") == {("LIMIT", False)}
+    assert setters(installed, "bought.set_up") == {("_ready", False), ("_lock", False)}
+    assert setters(installed, "bought.read") == set()
+    assert setters(installed, "bought.Kind") == {("_conf", True)}
+    assert setters(installed, "bought.Kind.register") == {("Kind.table", False)}
+
+
+def test_all_that_a_function_sets_or_nothing(installed: ModuleType) -> None:
+    def sent(call: str) -> list[Any]:
+        names = {"bought": installed}
+        return [
+            patch[:3] for patch in _taken.take([(names, Mentions(f"import bought\n{call}"))])[0]
+        ]
+
+    installed.set_limit(3)
+    installed.set_up()
+    assert sent("bought.set_limit(3)\n") == [("bought", (), "LIMIT")]
+    assert sent("bought.set_up()\n") == []
+    installed._lock = None
+    assert len(sent("bought.set_up()\n")) == 2
