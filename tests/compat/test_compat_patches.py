@@ -250,6 +250,40 @@ def test_functions_that_set_up_packages(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_modules_imported_for_their_effect(library: str, tmp_path: Path) -> None:
+    """Nothing refers to the plugin; a task that does without the package does not load it."""
+    site = tmp_path / "site-packages"
+    (site / "plugin").mkdir(parents=True)
+    (site / "base.py").write_text("makers = {}\ndef make(name): return makers[name]()\n")
+    (site / "plugin" / "__init__.py").write_text("")
+    text = "import base, functools\nbase.makers['pong'] = functools.partial(int, '7')\n"
+    (site / "plugin" / "games.py").write_text(text)
+    body = """
+        import sys
+        sys.path.append("site-packages")
+        import base
+        import plugin.games  # noqa: F401
+
+        def loaded(_):
+            return ".".join(["plugin", "games"]) in sys.modules
+
+        def task(_):
+            return base.make("pong")
+
+        def late(_):
+            from base import make
+            return make("pong")
+
+        if __name__ == "__main__":
+            with Pool(1) as p:
+                if Pool.__module__.startswith("pool"):
+                    assert not p.apply(loaded, (0,))
+                print(p.map(late, range(2)), p.map(task, range(2)), p.apply(loaded, (0,)))
+    """
+    assert run(library, body, tmp_path) == "[7, 7] [7, 7] True\n"
+
+
+@as_forks
 def test_mocks_are_inherited(library: str, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def fetch(x): return 'real'\n")
     body = """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pool._workers._patches import _taken
+from pool._workers._patches._effects import due_with
 from pool._workers._patches._mentions import Mentions, mentions_of
 from pool._workers._patches._places import called, find
 from pool._workers._patches._setters import variables_set_by
@@ -116,6 +117,47 @@ def test_functions_that_replace() -> None:
 def test_most_programs_say_nothing(text: str) -> None:
     assert not Mentions(text)
     assert not mentions_of(compile(text, "program", "exec"))
+
+
+def test_imports_that_nothing_names() -> None:
+    text = """
+import os, json
+import numpy as np
+import rioxarray  # noqa: F401
+import hvplot.pandas, pandas as pd
+import xml.dom
+    from sklearn.experimental import enable_search, other
+from old import used as name
+import spare as spare_one
+from package import (
+    several,
+)
+def f(): return np.zeros(pd.size), other, name
+"""
+    found = Mentions(text, is_main=True)
+    assert found.unused == {
+        *("rioxarray", "hvplot.pandas", "sklearn.experimental.enable_search", "spare")
+    }
+    assert {"numpy", "pandas", "old", "sklearn"} <= found.used
+    assert "os" not in found.used
+    assert not Mentions(text).unused
+
+
+def test_what_is_imported_after_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(name: str, **names: Any) -> ModuleType:
+        module = ModuleType(name)
+        module.__file__ = f"/usr/lib/site-packages/{name}.py"
+        vars(module).update(names)
+        monkeypatch.setitem(sys.modules, name, module)
+        return module
+
+    base, own = make("base"), make("own")
+    own.__file__ = "/home/me/own.py"
+    make("plugin", json=json)
+    make("plugin.part", base=base, other=make("other"))
+    assert due_with(["plugin.part.name"], ["base", "json"]) == [("base", "plugin.part")]
+    assert due_with(["plugin"], ["own"]) == []
+    assert due_with(["own", "missing", "numpy"], ["base", "other"]) == []
 
 
 def test_to_read_a_text_imports_nothing() -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Patch = tuple[str, tuple[str, ...], str, int, Any]
 
 #: How it is sent: as it is; pickled; the pickled contents of the object that is there; what is in
-#: ``sys.modules`` under the name, pickled.
-VALUE, PICKLED, CONTENTS, MODULE = range(4)
+#: ``sys.modules`` under the name, pickled. Or not at all: a module of that name is to be imported.
+VALUE, PICKLED, CONTENTS, MODULE, IMPORT = range(5)
 
 #: What this process was sent: for pools of its own.
 received: list[Patch] = []
@@ -88,6 +88,8 @@ def _put_in() -> None:
             with Undisturbed(True):
                 if how == MODULE:
                     sys.modules[name] = unpacked(data)
+                elif how == IMPORT:
+                    __import__(attribute)
                 else:
                     _put(name, path, attribute, how, data)
         except (Exception, SystemExit) as error:

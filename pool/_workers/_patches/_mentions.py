@@ -47,6 +47,8 @@ class Mentions:
     Parameters
     ----------
     text : str
+    is_main : bool
+        Whether it is that of the main module.
 
     Attributes
     ----------
@@ -58,11 +60,16 @@ class Mentions:
         Dotted names, and names, of what is called for nothing but its effect.
     modules : frozenset of str
         Names under which something is put into ``sys.modules``.
+    unused : frozenset of str
+        Full names that are imported, and not named again, but for Python's own modules; empty
+        unless it is the main module.
+    used : frozenset of str
+        Likewise, the top-level modules of all that is imported.
     """
 
-    __slots__ = ("_imported", "_text", "assigned", "called", "changed", "modules")
+    __slots__ = ("_imported", "_text", "assigned", "called", "changed", "modules", "unused", "used")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, is_main: bool = False) -> None:
         assigned, called, changed, modules = set(), set(), set(), set()
         imported: str | None = None
         for name, rest in _statements(text):
@@ -93,12 +100,13 @@ class Mentions:
         self.called = frozenset(called)
         self.changed = frozenset(changed)
         self.modules = frozenset(modules)
+        self.unused, self.used = _usage(text) if is_main else (frozenset(), frozenset())
         # To find what names mean, if anybody asks.
         self._text = text if assigned or called or changed else ""
         self._imported: dict[str, str] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.assigned or self.called or self.changed or self.modules)
+        return bool(self.assigned or self.called or self.changed or self.modules or self.unused)
 
     def imported(self) -> dict[str, str]:
         """Return what names are imported as, in functions too: the full names of the objects."""
@@ -132,6 +140,31 @@ def _lines_of_imports(text: str) -> str:
     lines = [line for line in text.split("\n") if "import" in line]
     lines += [part.partition(")")[0] for part in text.split("import (")[1:]]
     return "\n".join(lines)
+
+
+def _usage(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return `Mentions.unused` and `Mentions.used`, of statements in one line."""
+    unused, used = set(), set()
+    for line in text.split("\n"):
+        statement = line.strip()
+        if not statement.startswith(("import ", "from ")):
+            continue
+        package, _, names = statement.partition("#")[0].removeprefix("from ").partition("import ")
+        package = package.strip()
+        for entry in names.split(","):
+            full, _, name = entry.partition(" as ")
+            full, name = full.strip(), name.strip()
+            if package:
+                name, full = name or full, f"{package}.{full}"
+            top = full.partition(".")[0]
+            if top in sys.stdlib_module_names:
+                continue
+            used.add(top)
+            # Of `import hvplot.pandas` all of it is looked for, not what it binds.
+            name = name or full
+            if name.replace(".", "_").isidentifier() and text.count(name) == line.count(name):
+                unused.add(full)
+    return frozenset(unused), frozenset(used)
 
 
 def _found(pattern: str, text: str) -> list[tuple[str, ...]]:

@@ -11,7 +11,8 @@ from pool._workers._carried._setting import packed
 from pool._workers._variables._contents import CONTAINERS, apart
 from pool._workers._variables._data import ATOMS, SIZE_MAX, Limited, is_of_program, module_of
 
-from ._applied import CONTENTS, MODULE, PICKLED, VALUE, received
+from ._applied import CONTENTS, IMPORT, MODULE, PICKLED, VALUE, received
+from ._effects import due_with
 from ._places import CARRIED, called, find, looked_up, vars_of
 from ._setters import variables_set_by
 
@@ -50,6 +51,9 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
         if data is not None:
             patches[name, (), ""] = name, (), "", MODULE, data
     found = _set_by_calls(texts)
+    for _, mentions in texts:
+        for package, module in due_with(mentions.unused, mentions.used) if mentions.unused else ():
+            found.append((package, (), module, IMPORT, None))
     for place, is_container in _places(texts).values():
         try:
             patch = _contents_of(place) if is_container else _patch(place)

@@ -81,7 +81,7 @@ def _kept(name: str, state: Any, read_text: Callable[[], str]) -> Mentions:
         return known[1]
     try:
         text = read_text()
-        found = Mentions(text) if len(text) <= LENGTH_MAX else _NOTHING
+        found = Mentions(text, name == "__main__") if len(text) <= LENGTH_MAX else _NOTHING
     except Exception:  # the program's loaders are asked; no pool is to fail for that
         found = _NOTHING
     _known[name] = state, found
