@@ -12,7 +12,7 @@ from types import CodeType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from dis import Instruction
 
 #: Functions by which programs put something in the place of something else.
@@ -25,8 +25,6 @@ _REPLACING = (
     r"(?:setattr|patch(?:\.object)?)\(\s*(?:([A-Za-z_][\w.]*)\s*,\s*)?[\"']([A-Za-z_][\w.]*)[\"']"
     r"|patch\.dict\(\s*[\"']?([A-Za-z_]\w*(?:\.\w+)+)"
 )
-
-_IMPORT = r"[\n;:][ \t]*+(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(?:\(([^)]*)\)|([^\n;#]+))"
 
 #: Methods that change a container.
 CHANGERS = frozenset(
@@ -49,70 +47,96 @@ class Mentions:
     text : str
     is_main : bool
         Whether it is that of the main module.
+    before : Mentions, optional
+        What an earlier part of the text says: cells of a notebook that were run before.
 
     Attributes
     ----------
-    assigned : frozenset of str
+    assigned : set of str
         Dotted names that are assigned to, as ``np.float``.
-    changed : frozenset of str
-        Dotted names of what may be a container that is changed, as ``nltk.data.path``.
-    called : frozenset of str
+    called : set of str
         Dotted names, and names, of what is called for nothing but its effect.
-    modules : frozenset of str
+    changed : set of str
+        Dotted names of what may be a container that is changed, as ``nltk.data.path``.
+    modules : set of str
         Names under which something is put into ``sys.modules``.
-    unused : frozenset of str
-        Full names that are imported, and not named again, but for Python's own modules; empty
-        unless it is the main module.
-    used : frozenset of str
-        Likewise, the top-level modules of all that is imported.
+    imported : dict
+        By name, the full name of what is imported under it, in functions too.
+    unused : dict
+        Full names of what is imported and not named again, each with the name that it has; but for
+        Python's own modules, and unless it is the main module.
     """
 
-    __slots__ = ("_imported", "_text", "assigned", "called", "changed", "modules", "unused", "used")
+    __slots__ = ("assigned", "called", "changed", "imported", "modules", "unused")
 
-    def __init__(self, text: str, is_main: bool = False) -> None:
-        assigned, called, changed, modules = set(), set(), set(), set()
-        imported: str | None = None
+    def __init__(self, text: str, is_main: bool = False, before: Mentions | None = None) -> None:
+        self.assigned: set[str] = set()
+        self.called: set[str] = set()
+        self.changed: set[str] = set()
+        self.modules: set[str] = set()
+        self.imported: dict[str, str] = {}
+        self.unused: dict[str, str] = {}
+        if before is not None:
+            self.imported.update(before.imported)
+        imports = list(_imports(text)) if "import" in text else []
+        self.imported.update((name, full) for name, full, _ in imports)
+        if self.imported:
+            self._read(text)
+        if is_main:
+            self.unused.update(_unused(text, imports))
+        if before is not None:
+            self._add(before, text)
+
+    def __bool__(self) -> bool:
+        return any((self.assigned, self.called, self.changed, self.modules, self.unused))
+
+    def _read(self, text: str) -> None:
+        # Other names than those of imports mean no module, and nothing that comes from one.
+        known = _Any() if "*" in self.imported else self.imported
         for name, rest in _statements(text):
-            if imported is None:
-                imported = _lines_of_imports(text)
-            if name.partition(".")[0] not in imported and "import *" not in imported:
-                continue  # no module, and nothing that comes from one
+            first, *_ = name.split(".", 1)
+            if first not in known:
+                continue
             owner, _, last = name.rpartition(".")
             if rest[0] == "(":
                 if last in CHANGERS and "." in owner:
-                    changed.add(owner)
-                called.add(name)
+                    self.changed.add(owner)
+                self.called.add(name)
             elif rest[0] == "[" and name == "sys.modules":
-                modules.add(rest[1:].partition("]")[0].strip(" \t\"'"))
+                self.modules.add(rest[1:].partition("]")[0].strip(" \t\"'"))
             elif rest[0] == "[":
-                changed.add(name)
+                self.changed.add(name)
             elif rest[:2] != "==":
-                assigned.add(name)
+                self.assigned.add(name)
         if any(replacer in text for replacer in _REPLACERS):
-            for owner, name, container in _found(_REPLACING, text):
-                if container:
-                    changed.add(container)
-                elif owner:
-                    assigned.add(f"{owner}.{name}")
-                elif "." in name:
-                    assigned.add(name)
-        self.assigned = frozenset(assigned)
-        self.called = frozenset(called)
-        self.changed = frozenset(changed)
-        self.modules = frozenset(modules)
-        self.unused, self.used = _usage(text) if is_main else (frozenset(), frozenset())
-        # To find what names mean, if anybody asks.
-        self._text = text if assigned or called or changed else ""
-        self._imported: dict[str, str] | None = None
+            self._read_replacements(text)
 
-    def __bool__(self) -> bool:
-        return bool(self.assigned or self.called or self.changed or self.modules or self.unused)
+    def _read_replacements(self, text: str) -> None:
+        import re
 
-    def imported(self) -> dict[str, str]:
-        """Return what names are imported as, in functions too: the full names of the objects."""
-        if self._imported is None:
-            self._imported = dict(_imports(self._text)) if self._text else {}
-        return self._imported
+        for owner, name, container in re.findall(_REPLACING, text):
+            if container:
+                self.changed.add(container)
+            elif owner:
+                self.assigned.add(f"{owner}.{name}")
+            elif "." in name:
+                self.assigned.add(name)
+
+    def _add(self, before: Mentions, text: str) -> None:
+        """Add what an earlier part says."""
+        self.assigned |= before.assigned
+        self.called |= before.called
+        self.changed |= before.changed
+        self.modules |= before.modules
+        unused = {full: name for full, name in before.unused.items() if name not in text}
+        self.unused = {**unused, **self.unused}
+
+
+class _Any:
+    """Contains everything."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
 
 
 def _statements(text: str) -> Iterator[tuple[str, str]]:
@@ -135,56 +159,45 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
                     yield name, rest
 
 
-def _lines_of_imports(text: str) -> str:
-    """Return all that is said where something is imported, and maybe more."""
-    lines = [line for line in text.split("\n") if "import" in line]
-    lines += [part.partition(")")[0] for part in text.split("import (")[1:]]
-    return "\n".join(lines)
+def _imports(text: str) -> Iterator[tuple[str, str, int]]:
+    """Yield what is imported: its name, its full name, and how often its line has that name.
 
-
-def _usage(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return `Mentions.unused` and `Mentions.used`, of statements in one line."""
-    unused, used = set(), set()
-    for line in text.split("\n"):
-        statement = line.strip()
-        if not statement.startswith(("import ", "from ")):
+    The name of ``import a.b`` is ``a``; how often it is there is asked of ``a.b``.
+    """
+    lines = iter(text.split("\n"))
+    for line in lines:
+        if "import" not in line:
             continue
-        package, _, names = statement.partition("#")[0].removeprefix("from ").partition("import ")
-        package = package.strip()
-        for entry in names.split(","):
-            full, _, name = entry.partition(" as ")
-            full, name = full.strip(), name.strip()
-            if package:
-                name, full = name or full, f"{package}.{full}"
-            top = full.partition(".")[0]
-            if top in sys.stdlib_module_names:
+        while line.count("(") > line.count(")") and "import" in line.partition("(")[0]:
+            following = next(lines, ")")
+            line = f"{line.partition('#')[0]} {following}"
+        for part in line.partition("#")[0].replace(":", ";").split(";"):
+            words = part.replace("(", " ").replace(")", " ").split()
+            if words[:1] == ["import"]:
+                package, names = "", words[1:]
+            elif words[:1] == ["from"] and words[2:3] == ["import"]:
+                package, names = words[1], words[3:]
+            else:
                 continue
-            used.add(top)
-            # Of `import hvplot.pandas` all of it is looked for, not what it binds.
-            name = name or full
-            if name.replace(".", "_").isidentifier() and text.count(name) == line.count(name):
-                unused.add(full)
-    return frozenset(unused), frozenset(used)
+            for entry in " ".join(names).split(","):
+                full, _, name = (word.strip() for word in entry.partition(" as "))
+                if package:
+                    yield name or full, f"{package}.{full}", line.count(name or full)
+                elif name:
+                    yield name, full, line.count(name)
+                elif full:
+                    yield full.partition(".")[0], full, line.count(full)
 
 
-def _found(pattern: str, text: str) -> list[tuple[str, ...]]:
-    import re
-
-    return re.findall(pattern, text)
-
-
-def _imports(text: str) -> Iterator[tuple[str, str]]:
-    for package, in_brackets, names in _found(_IMPORT, f"\n{text}"):
-        for entry in (in_brackets or names).split(","):
-            words = entry.split("#")[0].split()
-            if not words:
-                continue
-            name = words[0]
-            if len(words) == 3 and words[1] == "as":
-                yield words[2], f"{package}.{name}" if package else name
-            elif len(words) == 1:
-                first = name.partition(".")[0]
-                yield (name, f"{package}.{name}") if package else (first, first)
+def _unused(text: str, imports: Iterable[tuple[str, str, int]]) -> Iterator[tuple[str, str]]:
+    """Yield the full names of what is imported and not named again, with their names."""
+    for name, full, count in imports:
+        if full.partition(".")[0] in sys.stdlib_module_names:
+            continue
+        # Of `import hvplot.pandas` all of it is looked for, not what it binds.
+        known_as = full if full.startswith(f"{name}.") else name
+        if known_as.replace(".", "_").isidentifier() and text.count(known_as) == count:
+            yield full, known_as
 
 
 def mentions_of(code: CodeType) -> Mentions:
@@ -193,33 +206,23 @@ def mentions_of(code: CodeType) -> Mentions:
 
     found = Mentions("")
     pending = [code]
-    sets: list[set[str]] = [set(), set(), set(), set()]
     while pending:
         some = pending.pop()
         pending += [part for part in some.co_consts if isinstance(part, CodeType)]
-        _read_code(get_instructions(some), found.imported(), *sets)
+        _read_code(get_instructions(some), found)
         if not _REPLACING_NAMES.isdisjoint(some.co_names):
             texts = [text for text in some.co_consts if isinstance(text, str) and "." in text]
-            sets[0].update(text for text in texts if text.replace(".", "_").isidentifier())
-    for names in sets[:3]:
+            found.assigned.update(text for text in texts if text.replace(".", "_").isidentifier())
+    for names in (found.assigned, found.called, found.changed):
         # Others are neither modules nor come from one; or they are full names, in texts.
+        tops = {name: name.partition(".")[0] for name in names}
         names.intersection_update(
-            name
-            for name in names
-            if name.partition(".")[0] in found.imported() or name.partition(".")[0] in sys.modules
+            name for name, top in tops.items() if top in found.imported or top in sys.modules
         )
-    found.assigned, found.called, found.changed, found.modules = map(frozenset, sets)
     return found
 
 
-def _read_code(
-    instructions: Iterator[Instruction],
-    imported: dict[str, str],
-    assigned: set[str],
-    called: set[str],
-    changed: set[str],
-    modules: set[str],
-) -> None:
+def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
     """Enter what some code says."""
     name: list[str] = []  # the dotted one that was looked up last
     first: list[str] = []  # the one that its statement has begun with
@@ -227,7 +230,7 @@ def _read_code(
     for instruction in instructions:
         kind, value = instruction.opname, instruction.argval
         if kind == "POP_TOP" and first:
-            called.add(".".join(first))
+            found.called.add(".".join(first))
         if kind == "POP_TOP" or kind.startswith("STORE_"):
             first = []
         if kind.startswith(_LOADS):
@@ -235,21 +238,22 @@ def _read_code(
             first = first or name
         elif kind in ("LOAD_ATTR", "LOAD_METHOD"):
             if value in CHANGERS and len(name) > 1:
-                changed.add(".".join(name))
+                found.changed.add(".".join(name))
             name.append(value)
         elif kind == "LOAD_CONST":
             item = value if isinstance(value, str) else ""
         elif kind == "STORE_SUBSCR" and name == ["sys", "modules"]:
-            modules.add(item)
+            found.modules.add(item)
         elif kind == "STORE_SUBSCR" and len(name) > 1:
-            changed.add(".".join(name))
+            found.changed.add(".".join(name))
         elif kind == "STORE_ATTR" and name:
-            assigned.add(".".join(name if name[-1] == value else [*name, value]))  # or `+=`
+            # Or `+=`.
+            found.assigned.add(".".join(name if name[-1] == value else [*name, value]))
         elif kind == "IMPORT_NAME":
             package = full = value
         elif kind == "IMPORT_FROM":
             # Also for `import a.b as c`.
             full = package if package.endswith(f".{value}") else f"{package}.{value}"
         elif kind.startswith("STORE_") and full:
-            imported[value] = value if full.startswith(f"{value}.") else full
+            found.imported[value] = full
             full = ""

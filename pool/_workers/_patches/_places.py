@@ -80,7 +80,8 @@ def find(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | None
     value = names.get(first)
     if not _is_start(value):
         # Imported in a function; or a full name.
-        full = mentions.imported().get(first, first)
+        full = mentions.imported.get(first, first)
+        full = first if full.startswith(f"{first}.") else full  # `import a.b` binds `a`
         name, parts = _loaded([*full.split("."), *rest])
         value = sys.modules.get(name)
         rest = parts
@@ -112,8 +113,8 @@ def called(dotted: str, names: dict[str, Any], mentions: Mentions) -> tuple[Any,
         value = None if place is None else looked_up(place.owner, place.name)
     else:
         value = names.get(dotted)
-        if value is None and dotted in mentions.imported():
-            name, rest = _loaded(mentions.imported()[dotted].split("."))
+        if value is None and dotted in mentions.imported:
+            name, rest = _loaded(mentions.imported[dotted].split("."))
             value = vars_of(sys.modules.get(name)).get(rest[0]) if len(rest) == 1 else None
     if type(value) is classmethod:
         return (None, None) if place is None else (value.__func__, place)

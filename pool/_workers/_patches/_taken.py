@@ -52,7 +52,8 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
             patches[name, (), ""] = name, (), "", MODULE, data
     found = _set_by_calls(texts)
     for _, mentions in texts:
-        for package, module in due_with(mentions.unused, mentions.used) if mentions.unused else ():
+        used = {full.partition(".")[0] for full in mentions.imported.values()}
+        for package, module in due_with(mentions.unused, used):
             found.append((package, (), module, IMPORT, None))
     for place, is_container in _places(texts).values():
         try:
@@ -149,6 +150,8 @@ def _computed(place: Place) -> Any:
 
 def _is_mock(value: Any) -> bool:
     mock = sys.modules.get("unittest.mock")
+    if type(value) is FunctionType:  # with `autospec=True`, it is one that has a mock
+        value = vars(value).get("mock")
     return mock is not None and issubclass(type(value), mock.NonCallableMock)
 
 

@@ -42,7 +42,7 @@ def mentioned() -> Iterator[tuple[dict[str, Any], Mentions]]:
 def _of_main(names: dict[str, Any]) -> Mentions:
     cells = names.get("In")
     if type(cells) is list and "get_ipython" in names:  # an interactive shell, or a notebook
-        return _kept("__main__", len(cells), lambda: "\n".join(map(str, cells)))
+        return _of_cells(cells)
     file = names.get("__file__")
     if type(file) is str and not file.startswith("<"):
         return _kept("__main__", _state_of(file), lambda: _text_of("__main__", names))
@@ -51,6 +51,18 @@ def _of_main(names: dict[str, Any]) -> Mentions:
         text = arguments[arguments.index("-c") + 1]
         return _kept("__main__", text, lambda: text)
     return _of_running(names)
+
+
+def _of_cells(cells: list[Any]) -> Mentions:
+    """Return what the cells of a notebook say; only new ones are read."""
+    count = len(cells)
+    known = _known.get("__main__")
+    if known is None or type(known[0]) is not int or known[0] > count:
+        known = 0, _NOTHING
+    if known[0] < count:
+        text = "\n".join(map(str, cells[known[0] : count]))
+        known = _known["__main__"] = count, Mentions(text, is_main=True, before=known[1])
+    return known[1]
 
 
 def _of_running(names: dict[str, Any]) -> Mentions:
