@@ -15,7 +15,7 @@ from pool._workers._patches import _taken
 from pool._workers._patches._effects import due_with
 from pool._workers._patches._mentions import Mentions, mentions_of
 from pool._workers._patches._places import called, find
-from pool._workers._patches._setters import variables_set_by
+from pool._workers._patches._setters import CONTAINER, OTHER, set_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,6 +230,13 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
                 _ready, _lock = True, threading.Lock()
 
             def read(key): return names, _conf[key]
+
+            def change_others():
+                import json
+                from json.encoder import JSONEncoder as Encoder
+                json.limit = 3
+                setattr(Encoder, "method", None)
+                names.attribute = 3
             """
         ),
         vars(module),
@@ -274,7 +281,7 @@ def test_places_have_the_names_that_others_know() -> None:
 def setters(installed: ModuleType, dotted: str) -> set[tuple[str, bool]]:
     text = f"import bought\n{dotted}()\n"
     function, place = called(dotted, {"bought": installed}, Mentions(text))
-    return {(where.key[1], changed) for where, changed in variables_set_by(function, place)}
+    return {(where.key[1], what == CONTAINER) for where, what in set_by(function, place)}
 
 
 def test_what_functions_set(installed: ModuleType) -> None:
@@ -283,6 +290,16 @@ def test_what_functions_set(installed: ModuleType) -> None:
     assert setters(installed, "bought.read") == set()
     assert setters(installed, "bought.Kind") == {("_conf", True)}
     assert setters(installed, "bought.Kind.register") == {("Kind.table", False)}
+
+
+def test_what_functions_set_elsewhere(installed: ModuleType) -> None:
+    mentions = Mentions("import bought\nbought.change_others()\n")
+    function, place = called("bought.change_others", {"bought": installed}, mentions)
+    found = [(where.key, what) for where, what in set_by(function, place)]
+    assert sorted(found) == [
+        (("json", "limit"), OTHER),
+        (("json.encoder", "JSONEncoder.method"), OTHER),
+    ]
 
 
 def test_all_that_a_function_sets_or_nothing(installed: ModuleType) -> None:

@@ -225,6 +225,7 @@ def mentions_of(code: CodeType) -> Mentions:
 def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
     """Enter what some code says."""
     name: list[str] = []  # the dotted one that was looked up last
+    before: list[str] = []  # the one before that
     first: list[str] = []  # the one that its statement has begun with
     item = package = full = ""
     for instruction in instructions:
@@ -234,7 +235,7 @@ def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
         if kind == "POP_TOP" or kind.startswith("STORE_"):
             first = []
         if kind.startswith(_LOADS):
-            name = [str(value)]
+            before, name = name, [str(value)]
             first = first or name
         elif kind in ("LOAD_ATTR", "LOAD_METHOD"):
             if value in CHANGERS and len(name) > 1:
@@ -242,6 +243,8 @@ def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
             name.append(value)
         elif kind == "LOAD_CONST":
             item = value if isinstance(value, str) else ""
+            if before == ["setattr"] and item:
+                found.assigned.add(".".join([*name, item]))
         elif kind == "STORE_SUBSCR" and name == ["sys", "modules"]:
             found.modules.add(item)
         elif kind == "STORE_SUBSCR" and len(name) > 1:

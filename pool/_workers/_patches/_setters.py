@@ -1,7 +1,8 @@
 """Which variables of its module a function sets, as ``mlflow.set_tracking_uri`` does.
 
 The program calls such functions to set up a package, and drops what they return. What they set goes
-by their code: names that are declared `global`, and containers of the module that are changed.
+by their code: names that are declared `global`, containers of the module that are changed, and
+attributes of other modules and their classes, as by ``tqdm.pandas()``.
 """
 
 from __future__ import annotations
@@ -9,23 +10,26 @@ from __future__ import annotations
 import sys
 from types import CodeType, FunctionType, ModuleType
 
-from pool._workers._variables._assigned import GLOBALS, bound
+from pool._workers._variables._assigned import ATTRIBUTES, GLOBALS, bound
 from pool._workers._variables._contents import CONTAINERS
 
-from ._mentions import CHANGERS
-from ._places import Place
+from ._mentions import CHANGERS, mentions_of
+from ._places import Place, find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+#: What is set: a variable of the module, a container of it in place, an attribute of another one.
+VARIABLE, CONTAINER, OTHER = range(3)
+
 #: What was found out, by function or class.
-_known: dict[Any, tuple[tuple[Place, bool], ...]] = {}
+_known: dict[Any, tuple[tuple[Place, int], ...]] = {}
 
 
-def variables_set_by(function: Any, place: Place | None) -> tuple[tuple[Place, bool], ...]:
-    """Return the variables that a function, or a class that is called, may set.
+def set_by(function: Any, place: Place | None) -> tuple[tuple[Place, int], ...]:
+    """Return what a function, or a class that is called, may set.
 
     Parameters
     ----------
@@ -35,20 +39,20 @@ def variables_set_by(function: Any, place: Place | None) -> tuple[tuple[Place, b
 
     Returns
     -------
-    tuple of (Place, bool)
-        With each, whether it is a container that is changed in place.
+    tuple of (Place, int)
+        With each, what it is.
     """
     key = function if place is None else (function, place.owner)
     found = _known.get(key)
     if found is None:
-        found = _known[key] = tuple(_variables_set_by(function, place))
+        found = _known[key] = tuple(_set_by(function, place))
     return found
 
 
-def _variables_set_by(function: Any, place: Place | None) -> Iterator[tuple[Place, bool]]:
+def _set_by(function: Any, place: Place | None) -> Iterator[tuple[Place, int]]:
     if place is not None:
         for name in _attributes_set_by(function.__code__):
-            yield Place(place.module, place.path, name, place.owner), False
+            yield Place(place.module, place.path, name, place.owner), VARIABLE
     members = list(vars(function).values()) if isinstance(function, type) else [function]
     for member in members:
         inner = member
@@ -56,6 +60,8 @@ def _variables_set_by(function: Any, place: Place | None) -> Iterator[tuple[Plac
             inner = vars(inner)["__wrapped__"]
         if type(inner) is FunctionType:
             yield from _variables_of(inner)
+            if member is function:  # not for each method of a class: that takes long
+                yield from _others_of(inner)
 
 
 def _attributes_set_by(code: CodeType) -> Iterator[str]:
@@ -69,7 +75,7 @@ def _attributes_set_by(code: CodeType) -> Iterator[str]:
         before = str(one.argval) if one.opname.startswith("LOAD_FAST") else ""
 
 
-def _variables_of(function: FunctionType) -> Iterator[tuple[Place, bool]]:
+def _variables_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
     names = function.__globals__
     name = names.get("__name__")
     module = sys.modules.get(name) if type(name) is str else None
@@ -78,11 +84,21 @@ def _variables_of(function: FunctionType) -> Iterator[tuple[Place, bool]]:
     code = function.__code__
     parts = [code, *(part for part in code.co_consts if isinstance(part, CodeType))]
     for variable in bound(parts, GLOBALS):
-        yield Place(module.__name__, (), variable, module), False
+        yield Place(module.__name__, (), variable, module), VARIABLE
     containers = {name for name in code.co_names if type(names.get(name)) in CONTAINERS}
     if containers:
         for variable in containers & set(_changed_in(code)):
-            yield Place(module.__name__, (), variable, module), True
+            yield Place(module.__name__, (), variable, module), CONTAINER
+
+
+def _others_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
+    code = function.__code__
+    if bound([code], ATTRIBUTES) or "setattr" in code.co_names:
+        mentions = mentions_of(code)
+        for dotted in mentions.assigned:
+            place = find(dotted, function.__globals__, mentions)
+            if place is not None and issubclass(type(place.owner), (ModuleType, type)):
+                yield place, OTHER
 
 
 def _changed_in(code: CodeType) -> Iterator[str]:

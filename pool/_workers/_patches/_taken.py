@@ -14,7 +14,7 @@ from pool._workers._variables._data import ATOMS, SIZE_MAX, Limited, is_of_progr
 from ._applied import CONTENTS, IMPORT, MODULE, PICKLED, VALUE, received
 from ._effects import due_with
 from ._places import CARRIED, called, find, looked_up, vars_of
-from ._setters import variables_set_by
+from ._setters import CONTAINER, VARIABLE, set_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ def _set_by_calls(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> list[Patc
         for dotted in mentions.called:
             try:
                 function, place = called(dotted, names, mentions)
-                places = () if function is None else variables_set_by(function, place)
+                places = () if function is None else set_by(function, place)
                 some = [
-                    _contents_of(place) if is_container else _patch(place, only_data=True)
-                    for place, is_container in places
+                    _contents_of(place) if what == CONTAINER else _patch(place, what == VARIABLE)
+                    for place, what in places
                 ]
             except Exception:
-                continue
+                continue  # what it is cannot be sent, or cannot be told
             patches += [patch for patch in some if patch is not None]
     return patches
 

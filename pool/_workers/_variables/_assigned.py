@@ -31,7 +31,7 @@ _EXTENDED = _numbers("EXTENDED_ARG")
 #: How the code of a module or class binds names, how functions do, and how they bind attributes.
 _STORE = _numbers("STORE_NAME", "STORE_GLOBAL")
 GLOBALS = _numbers("STORE_GLOBAL", "DELETE_GLOBAL")
-_ATTRIBUTE = _numbers("STORE_ATTR", "DELETE_ATTR")
+ATTRIBUTES = _numbers("STORE_ATTR", "DELETE_ATTR")
 
 
 def assigned_in(module: Any) -> dict[str, Assigned]:
@@ -53,7 +53,7 @@ def assigned_in(module: Any) -> dict[str, Assigned]:
         raise TypeError(f"{spec.name} has no code")
     functions = list(_inner(code))
     found = {"": Assigned(code, bound(functions, GLOBALS))}
-    attributes = bound(functions, _ATTRIBUTE)
+    attributes = bound(functions, ATTRIBUTES)
     for constant in code.co_consts:
         if isinstance(constant, CodeType) and not constant.co_flags & CO_OPTIMIZED:  # of a class
             found[constant.co_name] = Assigned(constant, attributes)
