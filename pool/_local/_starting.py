@@ -39,11 +39,11 @@ def plan_start(
         has it, or if there is none.
     """
     payload: Any = None
-    patches: list[Any] = []
-    if shares and method == "forkserver" and _has_to_be_inherited():
+    variables: dict[str, Any] = {}
+    if shares and method == "forkserver" and _has_shared_primitives():
         method = "fork"
     elif pool and method != "fork":
-        patches, lost = _patches.take()
+        variables, lost = _variables_of_modules(shares)
         if lost and shares and hasattr(os, "fork"):
             method = "fork"
     if initializer is not None and method != "fork":
@@ -74,16 +74,42 @@ def plan_start(
     return (
         method,
         lambda journal: _launcher.connect(
-            method, payload, journal, limits, preload, pool, {"patches": patches}, shares
+            method, payload, journal, limits, preload, pool, variables
         ),
         initial,
     )
 
 
-def _has_to_be_inherited() -> bool:
+def _has_shared_primitives() -> bool:
     """Return whether modules of the program have locks, queues or values of `multiprocessing`."""
     if not hasattr(os, "fork") or "multiprocessing" not in sys.modules:
         return False
     from pool._workers._variables._primitives import to_be_inherited
 
     return to_be_inherited()
+
+
+def _variables_of_modules(alike: bool) -> tuple[dict[str, Any], bool]:
+    """Return what the program has in its own modules, and has put into others.
+
+    Parameters
+    ----------
+    alike : bool
+        Whether workers are to be like forks: with the variables of the program's own modules.
+
+    Returns
+    -------
+    settings : dict
+        Under ``"variables"`` and ``"patches"``.
+    lost : bool
+        Whether there is something that workers can only inherit.
+    """
+    from pool._workers._variables._snapshot import snapshots
+
+    try:
+        sent, lost = snapshots.take_all() if alike else ({}, "")
+    except Exception:
+        # Objects of the program's are asked what they are; no pool is to fail for that.
+        sent, lost = {}, ""
+    patches, unsent = _patches.take()
+    return {"variables": sent, "patches": patches}, bool(lost or unsent)

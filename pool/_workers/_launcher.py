@@ -105,7 +105,6 @@ def connect(
     preload: Sequence[str] = (),
     pool: int = 0,
     other: Mapping[str, Any] | None = None,
-    alike: bool = False,
 ) -> Launcher:
     """Become a client of a forkserver, which is started if need be.
 
@@ -124,10 +123,8 @@ def connect(
         Tells this pool from others of this process.
     other : mapping, optional
         Settings in place of those that this process has.
-    alike : bool
-        As for `pool._workers._settings.capture`.
     """
-    settings = capture(limits, pool, alike=alike)
+    settings = capture(limits, pool)
     if other is not None:
         settings.update(other)
     prefix = "ForkServer" if method == "forkserver" else "Spawn"

@@ -57,9 +57,12 @@ def thread_limits(threads: int) -> dict[str, str]:
 
 
 def capture(
-    extra_environ: dict[str, str], pool: int = 0, inherited: bool = False, alike: bool = False
+    extra_environ: dict[str, str], pool: int = 0, inherited: bool = False
 ) -> dict[str, Any]:
     """Return this process's settings as plain values.
+
+    Without the ``variables`` and ``patches`` of modules, which tell whether the program has to be
+    forked: see `pool._local._starting`.
 
     Parameters
     ----------
@@ -69,8 +72,6 @@ def capture(
         Tells the pool of these workers from others of this process; 0: the runtime of Ray's API.
     inherited : bool
         Whether the workers will be forks of this process, which have most of it anyway.
-    alike : bool
-        Whether they are to be like forks: with what the program has set in its own modules.
 
     Returns
     -------
@@ -102,21 +103,12 @@ def capture(
         "zone": _zone(),
         "streams": () if inherited else manners(),
         "carried": {} if inherited else _carried.changes(),
-        "variables": _variables() if alike else {},
+        "variables": {},
         "patches": [],
         # Modules of Python's own that tasks had to import, and those that they are likely to need.
         "learned": _servers.learned_of_python() if loads_ahead else [],
         "foreseen": foreseen() if loads_ahead else [],
     }
-
-
-def _variables() -> dict[str, Any]:
-    from pool._workers._variables._snapshot import snapshots
-
-    try:
-        return snapshots.take_all()
-    except Exception:
-        return {}  # objects of the program's are asked what they are; no pool is to fail for that
 
 
 def _authkey() -> bytes:

@@ -237,12 +237,10 @@ def test_attributes_of_classes(library: str, tmp_path: Path) -> None:
     with Pool(1) as p:
         print(p.map(config.look, [1]) == [config.look(1)])
     config.Broken.connect()
-    if multiprocessing.__name__ == "pool":
-        with Pool(1) as p:
-            print(p.map(config.broken, [1]))
+    with Pool(1) as p:
+        print(p.map(config.broken, [1]))
     """
-    expected = "True\n" + ("[(False, True)]\n" if library == "pool" else "")
-    assert run(library, tmp_path, config=config, main=main) == expected
+    assert run(library, tmp_path, config=config, main=main) == "True\n[(True, False)]\n"
 
 
 @as_forks
@@ -340,8 +338,9 @@ def test_what_an_import_makes_is_made_again(library: str, tmp_path: Path) -> Non
     assert run(library, tmp_path, work=work, main=main) == "[(2, 2, 3, 4, False, True)]\n"
 
 
-def test_a_module_of_which_a_part_cannot_be_sent(tmp_path: Path) -> None:
-    """Nothing of it is sent: the parts belong together."""
+@as_forks
+def test_what_cannot_be_sent_is_inherited(library: str, tmp_path: Path) -> None:
+    """A part of a module is not sent without the other: the parts belong together."""
     work = """
     import threading
 
@@ -364,6 +363,8 @@ def test_a_module_of_which_a_part_cannot_be_sent(tmp_path: Path) -> None:
     """
     main = """
     import work
+    with Pool(1) as p:
+        print(p.map(work.look, [1]))
     work.connect()
     with Pool(1) as p:
         print(p.map(work.look, [1]))
@@ -372,8 +373,63 @@ def test_a_module_of_which_a_part_cannot_be_sent(tmp_path: Path) -> None:
     with Pool(1) as p:
         print(p.map(work.look, [1]))
     """
-    expected = "[(False, True, 0, 0)]\n" * 2
-    assert run("pool", tmp_path, work=work, main=main) == expected
+    assert run(library, tmp_path, work=work, main=main) == (
+        "[(False, True, 0, 0)]\n[(True, False, 0, 0)]\n[(False, True, 100000, 1)]\n"
+    )
+
+
+@as_forks
+def test_what_was_loaded_once(library: str, tmp_path: Path) -> None:
+    """A model and a table that the program has loaded into a module, for all tasks."""
+    state = """
+    model = None
+    rng = None
+    table = None
+    seen = {}
+
+    def load(model_):
+        global model
+        model = model_
+
+    def predict(x):
+        return model.predict(x), rng.integers(1000), type(seen).__name__
+    """
+    other = """
+    import state
+    same = None
+
+    def total(i):
+        return int(state.table[i].sum()), same is state.table
+    """
+    own = """
+    class Model:
+        __slots__ = ("slope",)
+
+        def __init__(self, slope):
+            self.slope = slope
+
+        def predict(self, x):
+            return self.slope * x
+
+    class Seen(dict):
+        pass
+    """
+    main = """
+    import numpy as np
+    import other, own, state
+
+    state.load(own.Model(3))
+    state.rng = np.random.default_rng(7)
+    state.seen = own.Seen(a=1)
+    if __name__ == "__main__":
+        with Pool(2) as p:
+            print([tuple(map(str, p.apply(state.predict, (2,)))) for _ in range(2)][0])
+        state.table = other.same = np.ones((2, 1_000_000))
+        with Pool(2) as p:
+            print(p.map(other.total, [0, 1]), p.apply(state.predict, (5,))[0])
+    """
+    printed = run(library, tmp_path, state=state, other=other, own=own, main=main)
+    assert printed == "('6', '944', 'Seen')\n[(1000000, True), (1000000, True)] 15\n"
 
 
 @as_forks

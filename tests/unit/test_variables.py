@@ -46,7 +46,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 def anew(*names: str) -> list[ModuleType]:
     """Import modules as another process would, with the variables that this one would send."""
-    sent = {name: packed for name, packed in Snapshots().take().items() if name in names}
+    sent = {name: packed for name, packed in Snapshots().take()[0].items() if name in names}
     for name in names:
         del sys.modules[name]
     forget()
@@ -226,18 +226,18 @@ def test_all_of_a_module_or_nothing(write: Callable[..., ModuleType], change: st
         """
     )
     module.number = 2  # type: ignore[attr-defined]  # of a module that was just written
-    assert "whole" in Snapshots().take()
+    assert "whole" in Snapshots().take()[0]
     exec(change, {"module": module})
     if change == "module.nothing = open":
-        assert "whole" in Snapshots().take()  # a function has a name everywhere
+        assert "whole" in Snapshots().take()[0]  # a function has a name everywhere
     else:
-        assert "whole" not in Snapshots().take()
+        assert "whole" not in Snapshots().take()[0]
 
 
 def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType]) -> None:
     module = write(ownmodule="number = 1\n")
     snapshots = Snapshots()
-    taken = snapshots.take()
+    taken, _ = snapshots.take()
     assert "ownmodule" in taken
     for name in taken:
         assert name.partition(".")[0] not in {
@@ -249,9 +249,9 @@ def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType])
             "json",
         }
     del sys.modules[module.__name__]
-    assert "ownmodule" not in snapshots.take()
+    assert "ownmodule" not in snapshots.take()[0]
     sys.modules["ownmodule"] = module
-    assert "ownmodule" in snapshots.take()
+    assert "ownmodule" in snapshots.take()[0]
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_interrupts_leave_no_variable_hidden(
         interruptedlater="import interruptedfirst\nseen = None\ninterruptedfirst.names.append('x')",
     )
     later.interruptedfirst.level, later.seen = 2, 5  # type: ignore[attr-defined]
-    sent = Snapshots().take()
+    sent, _ = Snapshots().take()
     # Whatever other threads the process of the tests has.
     monkeypatch.setattr(_restored, "count_threads", lambda: 0)
     for moment in range(1000):

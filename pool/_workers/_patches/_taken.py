@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import _pickle
 import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from pool._pickling._originals import note_replaced
 from pool._workers._carried._setting import packed
 from pool._workers._variables._contents import CONTAINERS, apart
-from pool._workers._variables._data import ATOMS, SIZE_MAX, Limited, is_of_program, module_of
+from pool._workers._variables._data import ATOMS, SIZE_MAX, is_of_program, is_plain, module_of
 
 from ._applied import CONTENTS, IMPORT, MODULE, PICKLED, VALUE, received
 from ._effects import due_with
@@ -70,7 +69,11 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
 
 
 class _CannotBeSent(Exception):
-    """The program has put something into a module that no pickle can carry."""
+    """The program has put something into a module that workers can only inherit."""
+
+
+class _NotPlain(Exception):
+    """It is left to the modules of a worker, as what cannot be told."""
 
 
 def _set_by_calls(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> list[Patch]:
@@ -123,8 +126,8 @@ def _patch(place: Place, only_data: bool = False) -> Patch | None:
         return place.module, place.path, place.name, VALUE, value
     if value is _ABSENT or (_is_of_instance(place) and place.module.partition(".")[0] in CARRIED):
         return None
-    if only_data:
-        _plain(value)  # no connection or thread, which belongs to this process
+    if only_data and not is_plain(value):
+        raise _NotPlain  # a connection or a thread, which belongs to this process
     data = packed(value)
     if data is not None:
         note_replaced(*place.key)
@@ -185,22 +188,9 @@ def _contents_of(place: Place) -> Patch | None:
     parts: Iterable[Any] = contents
     if isinstance(contents, dict):
         parts = [*contents, *contents.values()]
-    for part in parts:
-        _plain(part)
+    if not all(map(is_plain, parts)):
+        raise _NotPlain
     data = packed(contents)
     if data is None or len(data) > SIZE_MAX:
         return None
     return place.module, place.path, place.name, CONTENTS, data
-
-
-class _Plain(_pickle.Pickler):
-    """Takes what pickle itself can carry, as no lock or connection; and functions, any of them."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        return (len, ((),)) if type(obj) is FunctionType else NotImplemented
-
-
-def _plain(value: Any) -> None:
-    """Raise an error if an object is not plain, or too large."""
-    if type(value) not in ATOMS:
-        _Plain(Limited(), 5).dump(value)

@@ -82,9 +82,11 @@ class Assigned:
         function binds: their values were made by the import, whatever it is that they are.
     own : frozenset of str
         All names that are not taken over from another module.
+    takes_all : bool
+        Whether there may be other names: ``from module import *``.
     """
 
-    __slots__ = ("defined", "imported", "made", "own")
+    __slots__ = ("defined", "imported", "made", "own", "takes_all")
 
     def __init__(self, code: CodeType, by_functions: frozenset[str]) -> None:
         imported: set[str] = set()
@@ -112,6 +114,7 @@ class Assigned:
             elif before in _DEFINE:
                 names = defined
             names.add(name)
+        self.takes_all = ("*",) in code.co_consts
         self.own = by_functions.union(made, plain, defined)
         self.made = frozenset((made | imported | defined) - by_functions)
         self.defined = frozenset(defined - by_functions.union(made, plain, imported))

@@ -87,6 +87,24 @@ def pickled(
     return head.content(), body.content()
 
 
+class _Plain(_pickle.Pickler):
+    """Takes what pickle itself can carry, as no lock or connection; and functions, any of them."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        return (len, ((),)) if type(obj) is FunctionType else NotImplemented
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether pickle itself can carry an object, in no more than `SIZE_MAX` bytes."""
+    if type(value) in ATOMS:
+        return True
+    try:
+        _Plain(Limited(), 5).dump(value)
+    except Exception:
+        return False
+    return True
+
+
 class _NotData(_pickle.PicklingError):
     """The object is not sent."""
 

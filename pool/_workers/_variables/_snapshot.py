@@ -16,6 +16,7 @@ from ._data import (
     DEFINITIONS,
     is_filled,
     is_of_program,
+    is_plain,
     known_tops,
     may_be_data,
     module_of,
@@ -47,33 +48,46 @@ class Snapshots:
         self._own: dict[str, _Known] = {}
         self._seen = 0, ""
 
-    def take_all(self) -> dict[str, Sent]:
+    def take_all(self) -> tuple[dict[str, Sent], str]:
         """Return what is to be sent, with all of the program's own modules, or nothing.
 
         Those of which nothing is sent are there for `_views`.
-        """
-        sent = self.take()
-        return {**{name: ({}, {}) for name in self._own}, **sent} if sent else sent
 
-    def take(self) -> dict[str, Sent]:
-        """Return what is to be sent, by module."""
+        Returns
+        -------
+        sent : dict
+        lost : str
+            A variable that workers can only inherit; empty if there is none.
+        """
+        sent, lost = self.take()
+        return ({**{name: ({}, {}) for name in self._own}, **sent} if sent else sent), lost
+
+    def take(self) -> tuple[dict[str, Sent], str]:
+        """Return what is to be sent, by module; and a variable that has to be inherited, or ""."""
         modules = self._modules()
         found: dict[str, dict[str, Any]] = {}
         for name, known in modules.items():
             found.update(_spaces(name, known.module))
         named = _names(found, modules)
         sent: dict[str, Sent] = {}
+        lost = ""
         for space, variables in found.items():
             name, _, kind = space.partition(":")
             # Those of a class are its methods, which no space has.
             definitions = {} if kind else self._take_definitions(modules[name], variables)
-            data = _pack(modules[name], space, variables, named)
+            data: Packed | None = None
+            try:
+                if not kind:
+                    definitions.update(_take_objects(modules[name], variables, found))
+                data = _pack(modules[name], space, variables, named)
+            except _HasToBeInherited as error:
+                lost = f"{space.replace(':', '.')}.{error}"
             if data is not None or definitions:
                 of_module = sent.setdefault(name, ({}, {}))
                 of_module[1].update(definitions)
                 if data is not None:
                     of_module[0][space] = data
-        return sent
+        return sent, lost
 
     def namespaces(self) -> Iterator[dict[str, Any]]:
         """Yield copies of the names of the program's own modules, and of their classes."""
@@ -242,15 +256,61 @@ class _Known:
         assigned = self.assigned(space.partition(":")[2])
         return assigned is not None and variable in assigned.made
 
+    def is_bound_by_program(self, space: str, variable: str) -> bool:
+        """Return whether it surely was not the import that has made what a variable has."""
+        assigned = self.assigned(space.partition(":")[2])
+        return assigned is not None and variable not in assigned.made and not assigned.takes_all
+
+    def refuse(self, space: str, variable: str) -> None:
+        """Have the pool forked for a variable that cannot be sent, if the program has bound it."""
+        if self.is_bound_by_program(space, variable):
+            raise _HasToBeInherited(variable)
+
+
+class _HasToBeInherited(Exception):
+    """The program has bound a variable to what cannot be sent."""
+
+
+def _take_objects(
+    known: _Known, variables: dict[str, Any], found: dict[str, dict[str, Any]]
+) -> dict[str, bytes]:
+    """Take out of the variables of a module what the program has put there, and pickle can carry.
+
+    A model, a generator of random numbers, settings of a library: instances of classes that are not
+    the program's own, or have a way of their own to be pickled.
+
+    Returns
+    -------
+    dict
+        By variable, pickled: each by itself, so only what no other variable has.
+    """
+    objects = {}
+    for variable, value in list(variables.items()):
+        if may_be_data(type(value)) or not known.is_bound_by_program(known.name, variable):
+            continue
+        if sum(value is other for some in found.values() for other in some.values()) == 1:
+            data = packed(value) if is_plain(value) else None
+            if data is not None:
+                objects[variable] = data
+                del variables[variable]
+    return objects
+
 
 def _pack(known: _Known, space: str, variables: dict[str, Any], named: Named) -> Packed | None:
-    """Return what is to be sent of one space's data; None if there is none, or if none may be."""
+    """Return what is to be sent of one space's data; None if there is none, or if none may be.
+
+    Raises
+    ------
+    _HasToBeInherited
+        If the program has bound a variable to what cannot be sent.
+    """
     data = {}
     for variable, value in variables.items():
         if may_be_data(type(value)):
             data[variable] = value
         elif not known.is_made_by_import(space, variable):
-            return None  # the program has bound it since
+            known.refuse(space, variable)
+            return None
     last, packed = known.packed.get(space, ({}, None))
     if list(last) == list(data) and all(map(is_, last.values(), data.values())):
         return packed
@@ -272,6 +332,7 @@ def _pack_data(known: _Known, space: str, data: dict[str, Any], named: Named) ->
             pickled(space, {variable: value}, named)
         except Exception:
             if not known.is_made_by_import(space, variable):
+                known.refuse(space, variable)
                 return None
         else:
             sent[variable] = value
