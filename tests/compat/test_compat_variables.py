@@ -433,6 +433,92 @@ def test_what_was_loaded_once(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_objects_of_imports_that_were_changed(library: str, tmp_path: Path) -> None:
+    """What a module has made as it was imported, and the program has filled, trained or set."""
+    state = """
+    import collections, threading
+    import numpy as np
+
+    class Scaler:
+        __slots__ = ("mean", "__dict__")
+
+        def fit(self, items):
+            self.mean = sum(items) / len(items)
+
+        def __getstate__(self):
+            return {"mean": getattr(self, "mean", None)}
+
+        def __setstate__(self, state):
+            self.mean = state["mean"]
+
+    class Options:
+        depth = 1
+
+        def __getstate__(self):
+            return dict(vars(self))
+
+    class Table(dict):
+        pass
+
+    class Names(list):
+        def __init__(self):
+            self.title = ""
+
+    class Locked:
+        def __init__(self):
+            self.lock = threading.Lock()
+            self.depth = 1
+
+        def look(self):
+            with self.lock:
+                return self.depth
+
+    scaler = Scaler()
+    options = Options()
+    table = Table()
+    names = Names()
+    array = np.zeros(3)
+    locked = Locked()
+    untouched = Locked()
+    """
+    user = """
+    from state import array, locked, names, options, scaler, table, untouched
+
+    def task(x):
+        return (
+            x - scaler.mean, options.depth, dict(table), list(names), names.title,
+            array.tolist(), untouched.look(),
+        )
+
+    def locked_depth(x):
+        return locked.look()
+    """
+    main = """
+    import state, user
+    from state import names
+
+    def set_up():
+        state.scaler.fit([1, 3])
+        state.options.depth = 3
+        state.table["a"] = 1
+        names.append("n")
+        names.title = "t"
+        state.array[1] = 5
+        state.untouched.look()
+
+    set_up()
+    with Pool(2) as p:
+        print(p.map(user.task, range(2))[1])
+    state.locked.depth = 4
+    with Pool(2) as p:
+        print(p.map(user.locked_depth, range(2))[1])
+    """
+    assert run(library, tmp_path, state=state, user=user, main=main) == (
+        "(-1.0, 3, {'a': 1}, ['n'], 't', [0.0, 5.0, 0.0], 1)\n4\n"
+    )
+
+
+@as_forks
 def test_modules_that_import_each_other(library: str, tmp_path: Path) -> None:
     first = """
     import second

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     Patch = tuple[str, tuple[str, ...], str, int, Any]
 
 #: How it is sent: as it is; pickled; the pickled contents of the object that is there; what is in
-#: ``sys.modules`` under the name, pickled. Or not at all: a module of that name is to be imported.
-VALUE, PICKLED, CONTENTS, MODULE, IMPORT = range(5)
+#: ``sys.modules`` under the name, pickled. Not at all: a module of that name is to be imported. And
+#: an object, pickled, whose state the one that is there gets.
+VALUE, PICKLED, CONTENTS, MODULE, IMPORT, STATE = range(6)
 
 #: What this process was sent: for pools of its own.
 received: list[Patch] = []
@@ -105,6 +106,13 @@ def _put(module: str, path: tuple[str, ...], name: str, how: int, data: Any) -> 
         container = getattr(owner, name, None)
         if type(container) in CONTAINERS:
             fill(container, unpacked(data))
+        return
+    if how == STATE:
+        from ._touched import become
+
+        other = unpacked(data)
+        if not become(getattr(owner, name, None), other):
+            setattr(owner, name, other)
         return
     names = getattr(owner, "__dict__", {})
     present = names.get(name)

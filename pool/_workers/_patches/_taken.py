@@ -14,6 +14,7 @@ from ._applied import CONTENTS, IMPORT, MODULE, PICKLED, VALUE, received
 from ._effects import due_with
 from ._places import CARRIED, called, find, looked_up, vars_of
 from ._setters import CONTAINER, VARIABLE, set_by
+from ._touched import touched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
         empty if there are none.
     """
     patches = {(patch[0], patch[1], patch[2]): patch for patch in received}
-    lost = ""
     texts = list(texts)
     for name in {name for _, mentions in texts for name in mentions.modules}:
         data = packed(sys.modules[name]) if name in sys.modules else None
@@ -54,6 +54,9 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
         used = {full.partition(".")[0] for full in mentions.imported.values()}
         for package, module in due_with(mentions.unused, used):
             found.append((package, (), module, IMPORT, None))
+    states, unsent = touched(texts)
+    found += states
+    lost = unsent
     for place, is_container in _places(texts).values():
         try:
             patch = _contents_of(place) if is_container else _patch(place)

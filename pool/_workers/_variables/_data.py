@@ -95,11 +95,19 @@ class _Plain(_pickle.Pickler):
 
 
 def is_plain(value: Any) -> bool:
-    """Return whether pickle itself can carry an object, in no more than `SIZE_MAX` bytes."""
+    """Return whether pickle itself can carry an object.
+
+    Raises
+    ------
+    TooLarge
+        If that takes more than `SIZE_MAX` bytes.
+    """
     if type(value) in ATOMS:
         return True
     try:
         _Plain(Limited(), 5).dump(value)
+    except TooLarge:
+        raise
     except Exception:
         return False
     return True
@@ -107,6 +115,10 @@ def is_plain(value: Any) -> bool:
 
 class _NotData(_pickle.PicklingError):
     """The object is not sent."""
+
+
+class TooLarge(_pickle.PicklingError):
+    """There are more than `SIZE_MAX` bytes."""
 
 
 class Limited:
@@ -119,7 +131,7 @@ class Limited:
     def write(self, data: Any) -> None:
         self._left -= len(data)
         if self._left < 0:
-            raise _NotData("too large")
+            raise TooLarge
         self._parts.append(bytes(data))
 
     def content(self) -> bytes:

@@ -14,6 +14,7 @@ from pool._workers._carried._setting import packed
 from ._data import (
     ATOMS,
     DEFINITIONS,
+    TooLarge,
     is_filled,
     is_of_program,
     is_plain,
@@ -289,11 +290,18 @@ def _take_objects(
         if may_be_data(type(value)) or not known.is_bound_by_program(known.name, variable):
             continue
         if sum(value is other for some in found.values() for other in some.values()) == 1:
-            data = packed(value) if is_plain(value) else None
+            data = _packed_if_plain(value)
             if data is not None:
                 objects[variable] = data
                 del variables[variable]
     return objects
+
+
+def _packed_if_plain(value: Any) -> bytes | None:
+    try:
+        return packed(value) if is_plain(value) else None
+    except TooLarge:
+        return None
 
 
 def _pack(known: _Known, space: str, variables: dict[str, Any], named: Named) -> Packed | None:
