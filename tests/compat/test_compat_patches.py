@@ -193,7 +193,19 @@ class Conf:
 conf = Conf()
 registry = {}
 
+class Frame: pass
+
+class Accessor:
+    def __init__(self, kind): self.kind = kind
+    def __get__(self, frame, owner): return self.kind(frame)
+
 def register(name, function): registry[name] = function
+
+def register_accessor(name):
+    def decorator(kind):
+        setattr(Frame, name, Accessor(kind))
+        return kind
+    return decorator
 
 def set_limit(number):
     global LIMIT
@@ -226,6 +238,11 @@ def test_functions_that_set_up_packages(library: str, tmp_path: Path) -> None:
         def double(x):
             return 2 * x
 
+        @bought.register_accessor("size")
+        class Size:
+            def __init__(self, frame):
+                self.name = type(frame).__name__
+
         def set_up():
             bought.set_limit(7)
             Options(depth=3)
@@ -237,7 +254,7 @@ def test_functions_that_set_up_packages(library: str, tmp_path: Path) -> None:
 
         def task(_):
             import bought
-            return bought.state(), bought.is_usable()
+            return bought.state(), bought.is_usable(), bought.Frame().size.name
 
         if __name__ == "__main__":
             set_up()
@@ -245,7 +262,7 @@ def test_functions_that_set_up_packages(library: str, tmp_path: Path) -> None:
                 print(p.map(task, range(2))[1])
     """
     assert run(library, body, tmp_path) == (
-        "((7, {'depth': 3}, '33', 5, 8, {'low': 1, 'high': 9}), True)\n"
+        "((7, {'depth': 3}, '33', 5, 8, {'low': 1, 'high': 9}), True, 'Frame')\n"
     )
 
 

@@ -148,7 +148,7 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
         if not ("(" in line or ("=" in line and "." in line)):
             continue
         for part in line.replace(";", ":").split(":") if ":" in line or ";" in line else (line,):
-            statement = part.lstrip()
+            statement = part.lstrip(" \t@")  # a decorator is called as well
             if statement.startswith("self."):
                 continue
             head = statement.partition("=")[0].partition("(")[0].partition("[")[0]

@@ -12,9 +12,10 @@ from types import CodeType, FunctionType, ModuleType
 
 from pool._workers._variables._assigned import ATTRIBUTES, GLOBALS, bound
 from pool._workers._variables._contents import CONTAINERS
+from pool._workers._variables._data import is_of_program, module_of
 
 from ._mentions import CHANGERS, mentions_of
-from ._places import Place, find
+from ._places import Place, find, vars_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +63,32 @@ def _set_by(function: Any, place: Place | None) -> Iterator[tuple[Place, int]]:
             yield from _variables_of(inner)
             if member is function:  # not for each method of a class: that takes long
                 yield from _others_of(inner)
+
+
+def registered_by(function: Any) -> Iterator[Place]:
+    """Yield what a function such as ``xarray.register_dataarray_accessor`` may have registered.
+
+    They set an attribute of a class of their package, under a name that the program chooses.
+    """
+    top = module_of(function).partition(".")[0]
+    for kind in list(vars_of(sys.modules.get(top)).values()):
+        if not issubclass(type(kind), type) or module_of(kind).partition(".")[0] != top:
+            continue
+        for name, value in list(vars_of(kind).items()):
+            if _is_of_program(value):
+                yield Place(module_of(kind), tuple(kind.__qualname__.split(".")), name, kind)
+
+
+def _is_of_program(value: Any) -> bool:
+    """Return whether an attribute is the program's, or a descriptor that has something of it."""
+    parts = [value]
+    if hasattr(type(value), "__get__"):
+        parts += vars_of(value).values()
+    return any(
+        type(part) is FunctionType or issubclass(type(part), type)
+        for part in parts
+        if module_of(part) == "__main__" or is_of_program(module_of(part))
+    )
 
 
 def _attributes_set_by(code: CodeType) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pool._workers._variables._data import ATOMS, SIZE_MAX, is_of_program, is_pl
 from ._applied import CONTENTS, IMPORT, MODULE, PICKLED, VALUE, received
 from ._effects import due_with
 from ._places import CARRIED, called, find, looked_up, vars_of
-from ._setters import CONTAINER, VARIABLE, set_by
+from ._setters import CONTAINER, VARIABLE, registered_by, set_by
 from ._touched import touched
 
 TYPE_CHECKING = False
@@ -95,6 +95,8 @@ def _set_by_calls(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> list[Patc
                     _contents_of(place) if what == CONTAINER else _patch(place, what == VARIABLE)
                     for place, what in places
                 ]
+                if getattr(function, "__name__", "").startswith("register"):
+                    some += map(_patch, registered_by(function))
             except Exception:
                 continue  # what it is cannot be sent, or cannot be told
             patches += [patch for patch in some if patch is not None]
