@@ -18,6 +18,7 @@ from types import BuiltinFunctionType, CellType, FunctionType, MethodType, Modul
 
 from store._codec import WATCHED, reduce_large
 
+from ._builtin_types import reduce_type
 from ._constants import constants_of, reduce_bare, reduce_constant
 from ._functions import (
     import_module,
@@ -232,7 +233,7 @@ class BasePickler:
     def reduce_class(self, kind: Any) -> Any:
         """Reduce a class."""
         if is_named(kind):
-            return self._by_name(kind)
+            return reduce_type(kind) if kind.__module__ == "builtins" else self._by_name(kind)
         if is_wrapped(kind):
             # The worker imports the module, whose functions use the class: no second copy of it.
             return wrapped_in, (kind.__module__, kind.__qualname__)
