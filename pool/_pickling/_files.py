@@ -50,9 +50,11 @@ def _refuse_position(file: Any) -> None:
     """Refuse a file that is open for writing, unless for appending.
 
     Each process would have a position of its own, and write over what others have written. Forked
-    children, in contrast, share one position.
+    children, in contrast, share one position. It will be inherited by them now, and what their
+    tasks write is written out as with files that were opened again.
     """
     if "a" not in file.mode:
+        _flush_later(file)
         raise _pickle.PicklingError(
             f"cannot pickle {file.name!r}, which is open for writing (mode {file.mode!r}): "
             "processes that open it again would write over each other's data; open it with "
@@ -73,21 +75,25 @@ def _mode_for(file: Any) -> str:
 
 def open_file(name: Any, mode: str, text: dict[str, str], position: int | None) -> Any:
     """Open a file as it is open in the sender; `flush_files` flushes what is appended to it."""
-    global _written
     file = open(name, mode, **text)  # type: ignore[call-overload]  # the caller's
     if "a" in mode:
-        if not _written:
-            from weakref import WeakSet
-
-            _written = WeakSet()
-        _written.add(file)
+        _flush_later(file)
     if position is not None:
         file.seek(position)  # to read from
     return file
 
 
-#: Files that were opened here to be appended to.
+#: Files to which tasks may write: those opened here to be appended to, and those inherited.
 _written: Any = ()
+
+
+def _flush_later(file: Any) -> None:
+    global _written
+    if not _written:
+        from weakref import WeakSet
+
+        _written = WeakSet()
+    _written.add(file)
 
 
 def flush_files() -> None:

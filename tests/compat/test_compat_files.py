@@ -76,13 +76,23 @@ def test_a_file_in_an_object(mode: str, tmp_path: Path) -> None:
     run("pool", body, tmp_path)
 
 
-def test_what_tasks_append_is_there_with_their_results(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["w", "r+", "a"])
+def test_what_tasks_write_is_there_with_their_results(mode: str, tmp_path: Path) -> None:
     """Forked workers of the standard pool end without writing it out."""
-    body = """
-    file = open("out.txt", "a")
+    (tmp_path / "out.txt").write_text("") if mode == "r+" else None
+    body = f"""
+    def write(text, file):
+        file.write(text + "\\n")
+
+    file = open("out.txt", {mode!r})
     with Pool(2) as p:
-        p.map(lambda n: file.write(f"{n}\\n") and None, range(100), chunksize=1)
-        check(map(str, range(100)))
+        file.write("head\\n")
+        p.map(lambda n: write(str(n), file), range(100), chunksize=1)
+        text = open("out.txt").read()
+        assert sorted(text.split()) == sorted(["head", *map(str, range(100))]), text
+        p.apply(write, ("one", file))
+        p.apply_async(write, ("two",), {{"file": file}}).get()
+        check(["head", "one", "two", *map(str, range(100))])
     """
     run("pool", body, tmp_path)
 
