@@ -35,7 +35,7 @@ FORKS_EXIT = sys.version_info >= (3, 13)
 
 
 def become_worker(
-    worker_id: int,
+    number: int,
     slot: int,
     fd: int,
     fds: Sequence[int],
@@ -48,8 +48,8 @@ def become_worker(
 
     Parameters
     ----------
-    worker_id : int
-        Its number within the pool.
+    number : int
+        Its number among the workers of the program.
     slot : int
         The number of its page in the journal.
     fd : int
@@ -79,7 +79,7 @@ def become_worker(
     else:
         apply_place(settings) if prefix == "ForkServer" else apply(settings)
         install_main(settings["main"])
-    introduce(worker_id, settings, prefix)
+    introduce(number, settings, prefix)
     if settings["carried"]:
         _carried.take_over(settings["carried"])
     if settings["variables"]:

@@ -33,7 +33,7 @@ class Client:
         #: By worker_id, the workers that run.
         self.pids: dict[int, int] = {}
         #: Workers that are to be forked: worker_id, slot, descriptor of its socket.
-        self.waiting: list[tuple[int, int, int]] = []
+        self.waiting: list[tuple[int, int, int, int]] = []
         #: Ends that the pool was not told of: worker_id, wait status, pid.
         self.notices: list[tuple[int, int, int]] = []
         #: How many workers were forked for it; modules that later ones are likely to import.

@@ -19,8 +19,8 @@ Messages (see `pool._transport._messages` for the style)
     payload; `buffers` is how many it has, None if there is no initializer, or AWAITED. With
     descriptors: the new client's socket, its journal, and stdout (1) and stderr (2) as far as
     `streams` lists them, which are open.
-    client -> forkserver: ``(LAUNCH, ((worker_id, slot), ...))`` with a descriptor for each worker,
-    its end of its socket; ``(SIGNAL, worker_id, number)``; ``(PIDS,)``: which processes the
+    client -> forkserver: ``(LAUNCH, ((worker_id, slot, number), ...))`` with a descriptor for each
+    worker, its end of its socket; ``(SIGNAL, worker_id, number)``; ``(PIDS,)``: which processes the
     client's workers are.
     forkserver -> user: ``(UP,)`` from a successor (see `pool._workers._servers`), when its
     modules are loaded.
@@ -229,12 +229,12 @@ class ForkServer:
             return
         except DescriptorsLost as lost:
             if lost.head is not None and lost.head[0] == LAUNCH:
-                client.notices += [(worker_id, NOT_FORKED, 0) for worker_id, _ in lost.head[1]]
+                client.notices += [(worker_id, NOT_FORKED, 0) for worker_id, *_ in lost.head[1]]
                 self._notify(client)
             return
         if head[0] == LAUNCH:
-            for (worker_id, slot), fd in zip(head[1], fds, strict=True):
-                client.waiting.append((worker_id, slot, fd))
+            for names, fd in zip(head[1], fds, strict=True):
+                client.waiting.append((*names, fd))
         elif head[0] == SIGNAL:
             _, worker_id, number = head
             pid = client.pids.get(worker_id)
@@ -250,7 +250,7 @@ class ForkServer:
         for entry in client.waiting:
             if entry[0] == worker_id:
                 client.waiting.remove(entry)
-                os.close(entry[2])
+                os.close(entry[-1])
                 client.notices.append((worker_id, number, 0))
                 self._notify(client)
                 return
@@ -265,7 +265,7 @@ class ForkServer:
         del self.clients[fd]
         client.gone = True
         for worker in client.waiting:
-            os.close(worker[2])
+            os.close(worker[-1])
         client.waiting.clear()
         for owned in client.fds:
             if owned >= 0:
@@ -334,7 +334,7 @@ class ForkServer:
         self._prepare(client.settings)
         return load_next(client.foreseen)
 
-    def _fork(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
+    def _fork(self, client: Client, worker_id: int, slot: int, number: int, fd: int) -> None:
         try:
             self.lifeline.prepare()
             if client.prefix == "ForkServer":
@@ -355,7 +355,7 @@ class ForkServer:
             self.children[pid] = (client, worker_id)
             return
         try:
-            self._become_worker(client, worker_id, slot, fd)
+            self._become_worker(client, slot, number, fd)
         finally:
             os._exit(70)
 
@@ -371,7 +371,7 @@ class ForkServer:
         if numpy_random is not None:
             numpy_random.seed()
 
-    def _become_worker(self, client: Client, worker_id: int, slot: int, fd: int) -> None:
+    def _become_worker(self, client: Client, slot: int, number: int, fd: int) -> None:
         """Turn this process, which was just forked, into a worker; never return."""
         _signal.set_wakeup_fd(-1)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
@@ -383,7 +383,7 @@ class ForkServer:
         # Also of pools that are gone: their sockets stay open until their last worker has ended.
         others += [gone.channel.fileno() for gone, _ in self.children.values()]
         for other in self.clients.values():
-            others += [entry[2] for entry in other.waiting]
+            others += [entry[-1] for entry in other.waiting]
             others += other.fds
         for other_fd in set(others):
             if other_fd >= 0 and other_fd not in mine:
@@ -395,11 +395,11 @@ class ForkServer:
 
             tracked = _tracking.shared()
             exec_worker(
-                worker_id, slot, fd, client.fds, client.settings, client.payload,
+                number, slot, fd, client.fds, client.settings, client.payload,
                 self.lifeline.held, tracked, self._seed,
             )  # fmt: skip
         _boot.become_worker(
-            worker_id, slot, fd, client.fds, client.settings, client.prefix, client.payload,
+            number, slot, fd, client.fds, client.settings, client.prefix, client.payload,
             self._buffer,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ the process object is put in place when a task imports it.
 from __future__ import annotations
 
 from pool._workers._imports import when_imported
-from pool._workers._settings import keep_authkey
+from pool._workers._settings import keep_authkey, keep_identity
 from pool._workers._tied import tie_children
 
 TYPE_CHECKING = False
@@ -19,32 +19,35 @@ if TYPE_CHECKING:
 _MODULE = "multiprocessing.process"
 
 
-def introduce(worker_id: int, settings: dict[str, Any], prefix: str) -> None:
-    """Give this process the name and identity of worker `worker_id`.
+def introduce(number: int, settings: dict[str, Any], prefix: str) -> None:
+    """Give this process the name and identity of a worker.
 
     Parameters
     ----------
-    worker_id : int
-        Becomes ``current_process()._identity[-1]``.
+    number : int
+        Of the worker, in the program. Becomes ``current_process()._identity[-1]``.
     settings : dict
         From `pool._workers._settings.capture`.
     prefix : str
         ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``. The name is as in `multiprocessing`, such as
         ``ForkServerPoolWorker-1``.
     """
+    # The worker's number is appended to the identity of the process that has the pool.
+    identity = (*settings["identity"], number)
+    if "number" in settings:
+        # Of a pool each of whose workers has an engine of its own: the other number tells those
+        # apart that follow each other there.
+        identity = (*identity, settings["number"])
+    keep_identity(identity)
     keep_authkey(settings["authkey"])
-    when_imported(_MODULE, lambda module: _introduce(module, worker_id, settings, prefix))
+    when_imported(_MODULE, lambda module: _introduce(module, identity, settings, prefix))
 
 
-def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], prefix: str) -> None:
+def _introduce(
+    module: ModuleType, identity: tuple[int, ...], settings: dict[str, Any], prefix: str
+) -> None:
     process: Any = module
     parent = process._current_process
-    # The worker's number in its pool is appended to the identity of the process that has the pool.
-    identity = (*getattr(parent, "_identity", ()), worker_id)
-    if "number" in settings:
-        # Of a pool each of whose workers has an engine of its own: the worker_id tells those apart
-        # that follow each other there.
-        identity = (*identity, settings["number"])
 
     class PoolWorkerProcess(process.BaseProcess):  # type: ignore[misc]  # Any, see above
         """This worker, as `multiprocessing.current_process` shows it."""
@@ -60,8 +63,7 @@ def _introduce(module: ModuleType, worker_id: int, settings: dict[str, Any], pre
             self._parent_name = settings["name"]
             self._popen = None
             self._closed = False
-            own = identity[-2:] if "number" in settings else identity[-1:]
-            self._name = f"{prefix}PoolWorker-{':'.join(map(str, own))}"
+            self._name = f"{prefix}PoolWorker-{':'.join(map(str, identity))}"
 
         @property
         def daemon(self) -> bool:

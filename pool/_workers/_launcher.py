@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+from itertools import count
 
 from pool._transport._channel import FDS_MAX, Channel
 from pool._transport._descriptors import is_closed
@@ -16,6 +17,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
+
+
+#: As in `multiprocessing`, no two workers of a program have the same number, of whatever pools: it
+#: may choose a port by that, or a file to write to.
+_numbers = count(1)
 
 
 class Launcher:
@@ -54,7 +60,7 @@ class Launcher:
         """Have workers forked, each given by (worker_id, slot, descriptor of its socket)."""
         for start in range(0, len(workers), FDS_MAX):
             part = workers[start : start + FDS_MAX]
-            names = tuple((worker_id, slot) for worker_id, slot, _ in part)
+            names = tuple((worker_id, slot, next(_numbers)) for worker_id, slot, _ in part)
             self.channel.send((LAUNCH, names), fds=[fd for *_, fd in part])
 
     def signal(self, worker_id: int, number: int) -> None:

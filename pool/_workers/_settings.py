@@ -45,6 +45,10 @@ THREAD_VARIABLES = (
 _keys: dict[str, bytes] = {}
 
 
+#: Of this process, if it is a worker: as `current_process` has it, once somebody imports that.
+_identity: tuple[int, ...] = ()
+
+
 def thread_limits(threads: int) -> dict[str, str]:
     """Return the variables that limit each worker's libraries to `threads` threads.
 
@@ -99,6 +103,7 @@ def capture(
         "pool": pool,
         "awake": allowed(),
         "name": "MainProcess" if process is None else str(process.current_process().name),
+        "identity": _identity if process is None else tuple(process.current_process()._identity),
         "umask": _umask(),
         "zone": _zone(),
         "streams": () if inherited else manners(),
@@ -124,6 +129,12 @@ def _authkey() -> bytes:
         _keys.setdefault(_PROCESS, os.urandom(32))  # another thread may make a pool now as well
         when_imported(_PROCESS, _hand_over)
     return _keys[_PROCESS]
+
+
+def keep_identity(identity: tuple[int, ...]) -> None:
+    """Have this process, a worker, number the workers of its own pools below itself."""
+    global _identity
+    _identity = identity
 
 
 def keep_authkey(key: bytes) -> None:

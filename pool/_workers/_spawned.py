@@ -22,7 +22,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 
 def exec_worker(
-    worker_id: int,
+    number: int,
     slot: int,
     fd: int,
     fds: Sequence[int],
@@ -36,7 +36,7 @@ def exec_worker(
 
     Parameters
     ----------
-    worker_id, slot, fd, fds, settings, payload
+    number, slot, fd, fds, settings, payload
         As for `pool._workers._boot.become_worker`.
     lifeline : int
         Descriptor that ties its life to the forkserver's; -1 without /proc.
@@ -45,7 +45,7 @@ def exec_worker(
     seed : bytes
         The seed of `hash`, unless the program's environment has one.
     """
-    handover = (worker_id, slot, fd, list(fds), settings, payload)
+    handover = (number, slot, fd, list(fds), settings, payload)
     file = anonymous.create("actorpool-spawn")
     anonymous.write_all(file, [marshal.dumps(handover, 2)])
     for inherited in (file, fd, lifeline, tracked, *fds):
@@ -82,7 +82,7 @@ def main(file: int, lifeline: int, tracked: int) -> NoReturn:
     contents = bytearray(os.fstat(file).st_size)
     anonymous.read_into(file, contents, 0)
     os.close(file)
-    worker_id, slot, fd, fds, settings, payload = marshal.loads(contents)
+    number, slot, fd, fds, settings, payload = marshal.loads(contents)
     for inherited in (fd, *fds):
         if inherited > 2:
             os.set_inheritable(inherited, False)
@@ -90,4 +90,4 @@ def main(file: int, lifeline: int, tracked: int) -> NoReturn:
         data, buffers = payload
         payload = data, [bytearray(buffer) for buffer in buffers]
     keep_freed()
-    _boot.become_worker(worker_id, slot, fd, fds, settings, "Spawn", payload)
+    _boot.become_worker(number, slot, fd, fds, settings, "Spawn", payload)

@@ -123,6 +123,16 @@ def test_workers_have_the_standard_s_names(make_pool: Callable[..., Any]) -> Non
     assert len({number for _, number, _ in seen}) == len(seen)
 
 
+def test_workers_of_two_pools_have_different_names(make_pool: Callable[..., Any]) -> None:
+    # Programs call files by them.
+    one, two = make_pool(2), make_pool(2)
+    seen = [
+        {name for name, *_ in pool.map(process_of, range(40), 1)}
+        for pool in (one, two, make_pool(1))
+    ]
+    assert len(set.union(*seen)) == sum(map(len, seen))
+
+
 def test_names_are_not_used_again(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(1, maxtasksperchild=1)
     names = [pool.apply(process_of)[0] for _ in range(4)]

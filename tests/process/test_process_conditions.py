@@ -359,7 +359,7 @@ def test_a_frozen_program_does_not_start_itself(tmp_path: Path) -> None:
                 print(p.map(name, [0]))
     """
     said = "['ForkPoolWorker-1'] [-1]\nTrue\nTrue\nFalse\n"
-    assert run(body, tmp_path) == (said + "['ForkServerPoolWorker-1']\n['SpawnPoolWorker-1']\n")
+    assert run(body, tmp_path) == (said + "['ForkServerPoolWorker-2']\n['SpawnPoolWorker-3']\n")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give up privileges")

@@ -82,7 +82,7 @@ def test_a_worker_that_is_ended_before_it_is_forked(tmp_path: Path, number: str)
     body = f"""
         from pool._transport._messages import LAUNCH, SIGNAL
         socket_of_worker, _ = socket_pair()
-        pool.send((LAUNCH, ((1, 0),)), fds=[socket_of_worker.fileno()])
+        pool.send((LAUNCH, ((1, 0, 1),)), fds=[socket_of_worker.fileno()])
         server._on_client(client)
         pool.send((SIGNAL, 1, int(signal.{number})))
         server._on_client(client)
@@ -112,12 +112,12 @@ def test_workers_that_there_are_no_descriptors_for(tmp_path: Path) -> None:
     """The pool learns of it, and the workers of others live on."""
     body = """
         one, other = socket_pair()
-        pool.send((LAUNCH, ((1, 0), (2, 0))), fds=[one.fileno(), other.fileno()])
+        pool.send((LAUNCH, ((1, 0, 1), (2, 0, 2))), fds=[one.fileno(), other.fileno()])
         taken = take_all()
         server._step()
         assert pool.receive()[0] == (EXITED, ((1, NOT_FORKED, 0), (2, NOT_FORKED, 0)))
         # One that nobody would kill when this server is killed is not forked.
-        server._fork(client, 3, 0, taken.pop())
+        server._fork(client, 3, 0, 3, taken.pop())
         taken += take_all()
         assert pool.receive()[0] == (EXITED, ((3, NOT_FORKED, 0),))
         assert not server.children
