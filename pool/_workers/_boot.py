@@ -14,7 +14,7 @@ from pool._transport._journal import attach
 from pool._transport._sockets import socket_from
 from pool._unraisable import report
 from pool._workers import _carried
-from pool._workers._identity import introduce
+from pool._workers._identity import be_child_of, introduce
 from pool._workers._imports import when_imported
 from pool._workers._lookups import Lookups
 from pool._workers._lost_interrupts import raise_again
@@ -80,6 +80,8 @@ def become_worker(
         apply_place(settings) if prefix == "ForkServer" else apply(settings)
         install_main(settings["main"])
     introduce(number, settings, prefix)
+    if settings["pool"]:
+        be_child_of(settings["parent_pid"])
     if settings["carried"]:
         _carried.take_over(settings["carried"])
     if settings["variables"]:

@@ -1,11 +1,17 @@
-"""Give a worker its own identity in `multiprocessing.current_process`.
+"""Give a worker its own identity in `multiprocessing.current_process`, and its parent.
 
 Programs choose a GPU or a log file by ``current_process()._identity`` or by its name.
 Importing `multiprocessing` takes 10 ms, and few tasks need it. So if it is not loaded yet,
 the process object is put in place when a task imports it.
+
+Workers that are to end with the program compare `os.getppid` with the pid that they were given.
+They are children of the program in all that matters, so that is what it says.
 """
 
 from __future__ import annotations
+
+import os
+import posix
 
 from pool._workers._imports import when_imported
 from pool._workers._settings import keep_authkey, keep_identity
@@ -17,6 +23,30 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MODULE = "multiprocessing.process"
+
+_real_parent = posix.getppid
+
+#: The pids of this worker, of the forkserver, and of the program.
+_family: tuple[int, int, int] | None = None
+
+
+def be_child_of(program: int) -> None:
+    """Have `os.getppid` return the pid of the program in this process, a worker of its pool."""
+    global _family
+    _family = os.getpid(), _real_parent(), program
+    os.getppid = posix.getppid = getppid
+
+
+def getppid() -> int:
+    """Return the parent's process id."""
+    parent = _real_parent()
+    if _family is not None and _family[:2] == (os.getpid(), parent):
+        return _family[2]
+    return parent  # of a fork that a task has made, or since the forkserver has ended
+
+
+# So that it is pickled as the function in whose place it is.
+getppid.__module__ = "posix"
 
 
 def introduce(number: int, settings: dict[str, Any], prefix: str) -> None:
@@ -97,8 +127,6 @@ def _introduce(
 
 def _parent(process: Any, settings: dict[str, Any]) -> Any:
     """Return what `multiprocessing.parent_process` is to return: the process that made the pool."""
-    import os
-
     pid = settings["parent_pid"]
     try:
         # Becomes readable when the process ends, like the pipe that `multiprocessing` uses.

@@ -65,10 +65,13 @@ def pid(_: object = None) -> int:
     return os.getpid()
 
 
-def parent_pid(_: object = None) -> int:
+def parent_pid(_given: object = None) -> int:
     """Return the pid of the process that has the agent: of a forkserver, that is its parent."""
-    with open(f"/proc/{os.getppid()}/stat") as stat:
-        return int(stat.read().rpartition(")")[2].split()[1])
+    pid = "self"
+    for _ in range(2):
+        with open(f"/proc/{pid}/stat") as stat:
+            pid = stat.read().rpartition(")")[2].split()[1]
+    return int(pid)
 
 
 def address_of_ray() -> str:

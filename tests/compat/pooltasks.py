@@ -142,6 +142,25 @@ def process_of(_: object = None) -> tuple[str, tuple[int, ...], int]:
     return process.name, tuple(process._identity), os.getpid()
 
 
+def parents() -> tuple[int, int]:
+    """Return what `os.getppid` says here, and in a fork of this process."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writable, str(os.getppid()).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writable)
+    with open(readable) as pipe:
+        return os.getppid(), int(pipe.read())
+
+
+def end_without(parent: int) -> None:
+    """End this worker if the program is not its parent."""
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def parent_of(_: object = None) -> int | None:
     """Return the pid of the process which made the pool, as `multiprocessing` names it."""
     parent = multiprocessing.parent_process()

@@ -14,11 +14,13 @@ import pytest
 from pooltasks import (
     STATE,
     Rebuilt,
+    end_without,
     get_state,
     get_state_and_pid,
     identity,
     log_start,
     parent_of,
+    parents,
     pid,
     process_of,
     set_state,
@@ -137,6 +139,13 @@ def test_names_are_not_used_again(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(1, maxtasksperchild=1)
     names = [pool.apply(process_of)[0] for _ in range(4)]
     assert len(set(names)) == 4
+
+
+def test_workers_are_children_of_the_program(make_pool: Callable[..., Any]) -> None:
+    """Programs have them end where `os.getppid` is another one than it was."""
+    pool = make_pool(1, end_without, (os.getpid(),))
+    assert pool.apply(os.getppid) == os.getpid()
+    assert pool.apply(parents) == (os.getpid(), pool.apply(pid))
 
 
 @pytest.mark.every_method
