@@ -151,7 +151,7 @@ def engines_for(
     pool: int,
     processes: int | None,
     initializer: Callable[..., object] | None,
-    initargs: Iterable[Any],
+    initargs: Iterable[Any] | None,
     maxtasksperchild: int | None,
     context: Any,
     blas_threads: int | None,
@@ -183,8 +183,10 @@ def engines_for(
         )
     if initializer is not None and not callable(initializer):
         raise TypeError(f"initializer must be a callable, not {initializer!r}")
+    # Both are None where a function hands on what it was not given.
+    values: Any = () if initargs is None and initializer is None else initargs
     try:
-        arguments = iter(initargs)
+        arguments = iter(values)
     except TypeError:
         raise TypeError(
             f"initargs must be an iterable of arguments, such as (x,), not {initargs!r}"

@@ -42,6 +42,10 @@ def test_initializer_s_globals_are_seen_by_tasks(make_pool: Callable[..., Any]) 
     assert "table" not in STATE
 
 
+def test_neither_initializer_nor_arguments(make_pool: Callable[..., Any]) -> None:
+    assert make_pool(1, initializer=None, initargs=None).map(square, [3]) == [9]
+
+
 def test_initializer_by_keyword_and_any_callable(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(1, initializer=functools.partial(set_state, x=5))
     assert pool.apply(get_state, ("x",)) == 5
