@@ -55,9 +55,7 @@ class JobQueue:
 
     def drop(self, job: Job) -> None:
         """Drop all chunks of a job that wait."""
-        self.chunks -= job.unsent
-        job.next = job.chunks
-        job.returned.clear()
+        self.chunks -= job.drop()
 
     def clear(self) -> None:
         """Drop everything."""

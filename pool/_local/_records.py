@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -27,6 +29,7 @@ class Job:
         "returned",
         "skipped",
         "timeout",
+        "unsent",
     )
 
     def __init__(self, event: JobSubmitted) -> None:
@@ -35,9 +38,13 @@ class Job:
         self.retries = event.retries
         #: First chunk that was never sent.
         self.next = 0
+        #: Chunks that could be sent now. Kept, since `returned` may be long: if every other call of
+        #: a stream is cancelled, it has as many ranges as calls are left.
+        self.unsent = self.chunks
         #: Chunks known so far that have no outcome yet.
         self.pending = self.chunks
-        #: Ranges of chunks that came back unbegun, or failed and are to be tried again.
+        #: Ranges of chunks that came back unbegun, failed and are to be tried again, or were passed
+        #: over when one behind them was dropped. The first one is last: they begin in their order.
         self.returned: list[tuple[int, int]] = []
         #: Chunks that were cancelled while a worker had them.
         self.skipped: set[int] | None = None
@@ -48,13 +55,11 @@ class Job:
         #: Whether the job is in the `JobQueue`.
         self.enqueued = False
 
-    @property
-    def unsent(self) -> int:
-        """Chunks that could be sent now."""
-        unsent = self.chunks - self.next
-        for start, stop in self.returned:
-            unsent += stop - start
-        return unsent
+    def add(self, chunks: int) -> None:
+        """Note that there are more chunks."""
+        self.chunks += chunks
+        self.pending += chunks
+        self.unsent += chunks
 
     def take(self, limit: int) -> Run:
         """Cut off at most `limit` chunks that follow each other."""
@@ -66,32 +71,50 @@ class Job:
         else:
             start = self.next
             self.next = stop = min(start + limit, self.chunks)
+        self.unsent -= stop - start
         return (self.job_id, start, stop)
-
-    def waits(self, index: int) -> bool:
-        """Return whether a chunk is there that no worker has, or had."""
-        if index >= self.next:
-            return index < self.chunks
-        return any(start <= index < stop for start, stop in self.returned)
 
     def skip(self, index: int) -> bool:
         """Drop one chunk; return False if a worker has it, or had it."""
         if index >= self.next:
             if index > self.next:
-                self.returned.append((self.next, index))
+                self.returned.insert(0, (self.next, index))
             self.next = index + 1
+            self.unsent -= 1
             return True
-        for position, (start, stop) in enumerate(self.returned):
-            if start <= index < stop:
-                parts = [(start, index), (index + 1, stop)]
-                self.returned[position : position + 1] = [p for p in parts if p[0] < p[1]]
-                return True
-        return False
+        place = self._range_of(index)
+        if place is None:
+            return False
+        start, stop = self.returned[place]
+        parts = (index + 1, stop), (start, index)
+        self.returned[place : place + 1] = [part for part in parts if part[0] < part[1]]
+        self.unsent -= 1
+        return True
+
+    def waits(self, index: int) -> bool:
+        """Return whether a chunk is there that no worker has, or had."""
+        if index >= self.next:
+            return index < self.chunks
+        return self._range_of(index) is not None
+
+    def _range_of(self, index: int) -> int | None:
+        """Return which one of the ranges in `returned` has a chunk; None if none has."""
+        place = bisect_left(self.returned, -index, key=_backwards)
+        found = place < len(self.returned) and index < self.returned[place][1]
+        return place if found else None
+
+    def drop(self) -> int:
+        """Drop all chunks that could be sent now; return how many."""
+        dropped, self.unsent = self.unsent, 0
+        self.next = self.chunks
+        self.returned.clear()
+        return dropped
 
     def give_back(self, start: int, stop: int) -> int:
         """Queue chunks again that were not begun; return how many."""
         count = stop - start
-        self.returned.append((start, stop))
+        insort(self.returned, (start, stop), key=_backwards)
+        self.unsent += count
         if self.skipped or self.recalled:
             unwanted = self.recalled.union(self.skipped or ())
             for index in [index for index in unwanted if start <= index < stop]:
@@ -113,6 +136,10 @@ class Job:
         done = self.attempts.get(index, 0) + 1
         self.attempts[index] = done
         return done <= self.retries
+
+
+def _backwards(chunks: tuple[int, int]) -> int:
+    return -chunks[0]
 
 
 class Message:

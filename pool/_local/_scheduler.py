@@ -228,8 +228,7 @@ class Scheduler:
             return []
         if job.final:
             raise self.invalid(event, "the job was complete already")
-        job.chunks += event.chunks
-        job.pending += event.chunks
+        job.add(event.chunks)
         job.final = event.final
         if job.final and not job.pending:
             return self.finish(job)

@@ -30,11 +30,10 @@ def check_invariants(scheduler: Scheduler) -> None:
                 in_messages.setdefault(run[0], []).append(run)
     for job in scheduler.jobs.values():
         queued += job.unsent
-        ranges = sorted(
-            [run[1:] for run in in_messages.get(job.job_id, [])]
-            + job.returned
-            + [(job.next, job.chunks)]
-        )
+        waiting = [*job.returned, (job.next, job.chunks)]
+        assert job.unsent == sum(stop - start for start, stop in waiting), job.job_id
+        assert job.returned == sorted(job.returned, reverse=True), job.job_id
+        ranges = sorted([run[1:] for run in in_messages.get(job.job_id, [])] + waiting)
         assert all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False)), ranges
         assert job.pending == sum(stop - start for start, stop in ranges), job.job_id
         assert job.pending or not job.final, f"job {job.job_id} is complete but kept"
