@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from _thread import RLock
 
 from store import _memory
 from store._memory import HUGE, PAGE
@@ -66,8 +67,8 @@ class Segment:
     """
 
     __slots__ = (
-        "_huge", "_populated", "address", "array", "fd", "key", "nbytes", "on_disk", "owner_pid",
-        "reader", "reader_fd", "resident",
+        "_counting", "_huge", "_populated", "address", "array", "fd", "key", "nbytes", "on_disk",
+        "owner_pid", "reader", "reader_fd", "resident",
     )  # fmt: skip
 
     def __init__(self, key: int, nbytes: int, mode: str, folder: str | None = None) -> None:
@@ -78,6 +79,9 @@ class Segment:
         self.owner_pid = os.getpid()
         self._huge = mode == "memfd+huge" and HUGE > 0 and not self.on_disk
         self._populated = bytearray(nbytes // PAGE)
+        #: Held while `resident` is set, since threads write without the depot's lock. Reentrant: a
+        #: finalizer may put an object meanwhile.
+        self._counting = RLock()
         self.array: Any = None
         #: The `Reader` with which this process sees it privately; made when it is needed.
         self.reader: Any = None
@@ -200,8 +204,10 @@ class Segment:
 
     def _mark(self, start: int, end: int) -> None:
         first, last = start // PAGE, end // PAGE
-        self.resident += self._populated.count(0, first, last) * PAGE
-        self._populated[first:last] = b"\1" * (last - first)
+        with self._counting:
+            fresh = self._populated.count(0, first, last) * PAGE
+            self._populated[first:last] = b"\1" * (last - first)
+            self.resident += fresh
 
     def _as_array(self, np: Any) -> Any:
         if self.array is None:
@@ -236,8 +242,9 @@ class Segment:
         # On a disk there may be room reserved that was never written to.
         if not (present or self.on_disk) or not _memory.remove(self.address + start, end - start):
             return 0
-        self._populated[first:last] = bytes(last - first)
-        self.resident -= present
+        with self._counting:
+            self._populated[first:last] = bytes(last - first)
+            self.resident -= present
         return present
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,31 @@ def test_parts_are_mapped_as_they_lie_in_huge_pages(
     finally:
         unmap(address, 4 * MIB)
     arena.free((segment, start))
+
+
+def test_pages_that_threads_write_at_once_are_all_counted() -> None:
+    inside, outside = threading.Event(), threading.Event()
+
+    class Watched(bytearray):
+        """Lets another thread run while the first one counts."""
+
+        def count(self, *args: Any) -> int:
+            found = super().count(*args)
+            if threading.current_thread() is first:
+                inside.set()
+                outside.wait(0.2)  # in vain, if the other one must not come in between
+            return found
+
+    segment = Segment(1, 2 * MIB, "memfd")
+    segment._populated = Watched(segment._populated)
+    first = threading.Thread(target=segment._mark, args=(0, 4 * PAGE))
+    first.start()
+    inside.wait()
+    segment._mark(8 * PAGE, 16 * PAGE)
+    outside.set()
+    first.join()
+    assert segment.resident == 12 * PAGE
+    segment.close()
 
 
 def test_stats_have_all_sizes_before_there_is_anything() -> None:
