@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from pool._workers import _carried, _servers
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,16 @@ def start_forkserver(limits: dict[str, str], preload: Sequence[str]) -> None:
     limits, preload
         As for `pool._workers._launcher.connect`.
     """
-    if _servers.is_first():
-        _servers.prepare(wanted(preload, _carried.changes()), limits)
+    if not _servers.is_first():
+        return
+    modules = wanted(preload, _carried.changes())
+    # A signal handler that makes a pool, too, would wait for the lock that its own thread has; one
+    # that raises would leave a forkserver that nobody knows.
+    shielded = shield.enter()
+    try:
+        _servers.prepare(modules, limits)
+    finally:
+        shield.leave(shielded)
 
 
 def wanted(preload: Sequence[str], carried: dict[str, Any]) -> frozenset[str]:

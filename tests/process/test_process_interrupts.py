@@ -318,6 +318,45 @@ def test_a_handler_that_terminates_the_pool_at_any_point(tmp_path: Path, call: s
     assert run_program(source, tmp_path).succeeded() == "1\n"
 
 
+def test_a_handler_that_makes_a_pool_while_the_first_one_is_made(tmp_path: Path) -> None:
+    body = """
+        def make_another(*_):
+            with Pool(1) as other:
+                say(other.apply(square, (5,)))
+        def spawn_and_interrupt(*args, **options):
+            pid = spawn(*args, **options)
+            signal.raise_signal(signal.SIGALRM)
+            return pid
+        signal.signal(signal.SIGALRM, make_another)
+        spawn, os.posix_spawn = os.posix_spawn, spawn_and_interrupt
+        with Pool(1) as p:
+            say(p.apply(square, (6,)))
+    """
+    source = HEAD + textwrap.dedent(body)
+    assert run_program(source, tmp_path).succeeded() == "25\n36\n"
+
+
+def test_an_interrupt_while_the_forkserver_is_started_leaves_nothing(tmp_path: Path) -> None:
+    body = """
+        def spawn_and_interrupt(*args, **options):
+            pids.append(spawn(*args, **options))
+            signal.raise_signal(signal.SIGINT)
+            return pids[-1]
+        pids = []
+        spawn, os.posix_spawn = os.posix_spawn, spawn_and_interrupt
+        try:
+            Pool(1)
+        except KeyboardInterrupt:
+            say("interrupted")
+        os.posix_spawn = spawn
+        with Pool(1) as p:
+            parent = p.apply(os.getppid)
+        say([parent] == pids)  # the one that was started is used
+    """
+    source = HEAD + textwrap.dedent(body)
+    assert run_program(source, tmp_path).succeeded() == "interrupted\nTrue\n"
+
+
 def test_handler_that_a_callback_looks_up_can_be_restored(tmp_path: Path) -> None:
     source = """
     import os, signal, time
