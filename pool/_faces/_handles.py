@@ -74,8 +74,8 @@ class _ParentEngine:
         return [] if main is None else [main]
 
     def current(self) -> Any:
-        """Return the connection to the pool's own process, made at first use."""
-        if self.main is None:
+        """Return the connection to the pool's own process, made at first use or when lost."""
+        if self.main is None or not self.main.usable:
             from pool._local._nested import NestedEngine
 
             self._main, self._pid = NestedEngine(self._processes), os.getpid()

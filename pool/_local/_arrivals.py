@@ -10,7 +10,7 @@ import _socket
 import select
 
 from pool._local import _events as ev
-from pool._transport._channel import FEW, DescriptorsLost
+from pool._transport._channel import FEW, Channel, DescriptorsLost
 from pool._transport._messages import (
     DONE,
     IMPORTED,
@@ -21,6 +21,7 @@ from pool._transport._messages import (
     REST,
     can_be_lost,
 )
+from pool._transport._sockets import socket_from
 from pool._unraisable import report
 from pool._workers import _servers
 
@@ -114,14 +115,15 @@ class Arrivals:
         if len(head) > 1 and driver.aside is not None:
             driver.aside.admit(peer.worker_id, head[1], fds)
             return
-        from pool._local._relay import Client
-        from pool._transport._channel import Channel
-        from pool._transport._sockets import socket_from
-
         channel = Channel(socket_from(fds[0]), driver.crew.buffer, True)
-        client = Client(driver, peer.worker_id, channel)
-        driver.clients[client.channel.fileno()] = client
-        driver.epoll.register(client.channel.fileno(), select.EPOLLIN)
+        try:
+            from pool._local._relay import Client
+        except OSError:
+            channel.close()
+            return  # no descriptor is left to import the module with; see `can_be_lost`
+
+        driver.clients[fds[0]] = Client(driver, peer.worker_id, channel)
+        driver.epoll.register(fds[0], select.EPOLLIN)
 
     def drop_client(self, client: Any) -> None:
         """Forget a client whose worker has ended, and the jobs it had submitted."""

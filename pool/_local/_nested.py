@@ -106,11 +106,13 @@ class NestedEngine:
     """
 
     method = "nested"
-    usable = near = True
+    near = True
     #: Nothing is sent as the number of an inherited array: arrays on shared memory are copied.
     inherited = asks = 0
 
     def __init__(self, processes: int) -> None:
+        #: Whether the parent has not hung up, as far as this task has noticed.
+        self.usable = True
         self.driver = NestedDriver()
         self.lead = Lead(self.driver)
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -163,8 +165,10 @@ class NestedEngine:
                 ),
                 blobs,
             )  # fmt: skip
-        except BaseException:
+        except BaseException as error:
             del self.driver.jobs[job_id]  # nobody will answer
+            if isinstance(error, ConnectionError):
+                self.usable = False  # the parent had no descriptor for this end of the connection
             raise
         if not awaited:
             self.attend()

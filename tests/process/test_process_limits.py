@@ -489,6 +489,32 @@ def test_recursion_and_switch_interval_do_not_matter(tmp_path: Path) -> None:
     assert run(body, tmp_path) == "[1, 1, 1] 9\n"
 
 
+def test_no_descriptor_to_import_by_what_serves_tasks_that_use_their_pool(tmp_path: Path) -> None:
+    body = """
+        class NoFile:
+            def find_spec(self, name, *args):
+                if name == "pool._local._relay":
+                    raise OSError(24, "Too many open files", name)
+
+        def use(p, n):
+            return p.apply(square, (n,))
+
+        with Pool(2) as p:
+            p.map(square, range(2), 1)
+            sys.meta_path.insert(0, NoFile())
+            started = p._engine
+            try:
+                print(p.apply(use, (p, 3)))
+            except (WorkerDied, BrokenPipeError):
+                print("lost")
+            print(p.apply(square, (4,)), p._engine is started)
+            del sys.meta_path[0]
+            print(p.apply(use, (p, 5)))
+    """
+    body = "from pool import WorkerDied\n" + textwrap.dedent(body)
+    assert run(body, tmp_path) == "lost\n16 True\n25\n"
+
+
 def test_nested_outcome_that_cannot_be_sent_reaches_its_task_as_an_error(tmp_path: Path) -> None:
     body = """
         from pool._transport._channel import Channel
