@@ -124,7 +124,8 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
     Called under the driver's lock by the thread that has the lead.
     """
     worker_id = driver.scheduler.loans.lendable()
-    if worker_id is None or driver.jobs:
+    # What was handed in before, and nobody has taken in yet, is to begin before this call.
+    if worker_id is None or driver.jobs or driver.dirty:
         return None
     peer = driver.peers.get(worker_id)
     if peer is None:

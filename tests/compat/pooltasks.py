@@ -27,6 +27,12 @@ def identity(value: Any) -> Any:
     return value
 
 
+def begin(name: str) -> str:
+    """Return the names of the tasks that have begun in this worker, with this one."""
+    STATE["begun"] = begun = STATE.get("begun", "") + name
+    return str(begun)
+
+
 def square(x: Any = 3) -> Any:
     """Return the square of a number."""
     return x * x

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from poolkit import PATIENCE, Gate
-from pooltasks import hold, pass_gate
+from pooltasks import begin, hold, pass_gate
 
 from pool import PoolTerminated, TaskCancelled
 from pool._faces import _calls
@@ -230,6 +230,21 @@ def test_calls_within_the_lines_of_the_driver(make_pool: Callable[..., Any]) -> 
     assert list(results) == list(range(100))
     with pytest.raises(RuntimeError, match="cannot be waited for"):
         locked(lambda: pool.apply(abs, (1,)))
+
+
+def test_a_call_does_not_overtake_one_that_another_thread_is_to_take_in(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    assert pool.apply(begin, ("a",)) == "a"
+    engine = pool._engine
+    # That thread has the lock, has looked a moment ago, and looks again when it has released it.
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.driver, "pump", lambda: None)
+        patch.setattr(engine, "attend", lambda: None)
+        earlier = pool.apply_async(begin, ("b",))
+    assert pool.apply(begin, ("c",)) == "abc"
+    assert earlier.get() == "ab"
 
 
 @pytest.mark.parametrize("in_task", [False, True])
