@@ -362,9 +362,7 @@ class Driver(Door):
     def handle(self, event: ev.Event) -> None:
         """Tell the scheduler of an event, and carry out its commands; called under the lock."""
         for command in self.scheduler.handle(event, monotonic()):
-            handler = self.handlers.get(command.__class__)
-            if handler is not None:
-                handler(command)
+            self.handlers[command.__class__](command)
 
     def _crash(self, error: BaseException) -> None:
         """Fail all jobs after an error of this package, or one that a signal handler raised.

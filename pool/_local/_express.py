@@ -135,8 +135,8 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
         return None  # the first call takes the function along
     function_id = function.function_id
     outcomes = driver.outcomes
-    outcomes.next_loan -= 1
-    message_id = outcomes.next_loan
+    outcomes.last_loan -= 1
+    message_id = outcomes.last_loan
     driver.scheduler.handle(ev.WorkerLent(worker_id), 0.0)
     loan = driver.loans[worker_id] = Loan(worker_id, message_id, label)
     peer.sent[message_id] = _SENT

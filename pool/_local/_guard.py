@@ -152,7 +152,7 @@ class Guard:
         Parameters
         ----------
         forked : bool
-            Whether this is a forked child, see `Driver.release`.
+            Whether this is a forked child, see `Driver.release_forked`.
         """
         global _deciding
         if forked:

@@ -37,24 +37,24 @@ class Outcomes:
     ----------
     loans : dict
         Calls on borrowed workers, by worker_id.
-    next_loan : int
+    last_loan : int
         The message_id of the last loan; these count down from 2**62, other message_ids up.
     last_exit : (Peer, int) or None
         The worker that ended last, and its wait status.
     """
 
-    __slots__ = ("_driver", "last_exit", "loans", "next_loan")
+    __slots__ = ("_driver", "last_exit", "last_loan", "loans")
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self.loans: dict[int, Loan] = {}
-        self.next_loan = 1 << 62
+        self.last_loan = 1 << 62
         self.last_exit: tuple[Peer, int] | None = None
 
     def answered(self, peer: Peer, head: Any, blobs: list[Any]) -> None:
         """Take an answer: a DONE message of a worker."""
         _, message_id, chunks, final, elapsed, failed, layout = head
-        if message_id >= self.next_loan:
+        if message_id >= self.last_loan:
             self._loan_answered(peer, message_id, failed, blobs)
             return
         sent = peer.sent.get(message_id)

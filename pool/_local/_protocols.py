@@ -68,7 +68,7 @@ if TYPE_CHECKING:
             """Read from one of the controls."""
 
         def close(self, forked: bool) -> None:
-            """Let go of everything, see `Driver.release`; the workers end."""
+            """Let go of everything; the workers end, unless this is a fork of their parent."""
 
         def end_all(self) -> None:
             """End all workers, and let go of nothing here."""

@@ -194,9 +194,7 @@ class Lead:
         if stand_in is not None and stand_in.parked and self.forsaken():
             stand_in.ring()
 
-    def drive(
-        self, ready: Callable[[], bool], deadline: float | None = None, eager: bool = False
-    ) -> bool:
+    def drive(self, ready: Callable[[], bool], deadline: float | None, eager: bool) -> bool:
         """Drive until ``ready()`` or the deadline; for the thread that has the lead."""
         driver = self._driver
         while not ready():

@@ -339,7 +339,7 @@ class Channel:
             del fds[first:]
         return head, blobs, fds
 
-    def take_back(self, flags: int = 0) -> tuple[Head, Any]:
+    def take_back(self, flags: int) -> tuple[Head, Any]:
         """Receive a message in place of its receiver: called by its sender, at the other end.
 
         Returns

@@ -331,8 +331,8 @@ def test_mail_for_a_worker_that_is_just_buried_is_not_kept(pair: Pair) -> None:
 
 def test_an_answer_to_a_call_that_was_given_up_counts_for_no_other_call(pair: Pair) -> None:
     outcomes = Outcomes(SimpleNamespace())  # type: ignore[arg-type]  # not asked
-    outcomes.next_loan -= 1
-    number = outcomes.next_loan
+    outcomes.last_loan -= 1
+    number = outcomes.last_loan
     loan = outcomes.loans[pair.peer.worker_id] = Loan(pair.peer.worker_id, number, "call")
     pair.peer.sent[number] = LENT
     outcomes.abort_loans(lambda: ValueError("given up"))
