@@ -9,7 +9,6 @@ process with one thread (see `pool._workers._forkserver`).
 from __future__ import annotations
 
 import os
-import sys
 
 # Imported before the fork, what workers need with it: once for all pools of this kind.
 from pool._pickling._shared import keep_inherited
@@ -18,6 +17,7 @@ from pool._transport._descriptors import above_streams, pidfd_of_this
 from pool._workers import _boot
 from pool._workers._clients import Client
 from pool._workers._forkserver import ForkServer
+from pool._workers._outcomes import flush_streams
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -47,12 +47,7 @@ def fork_template(
     journal : int
         Descriptor of the journal file.
     """
-    # Buffered text would otherwise be written by the child as well.
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, ValueError, OSError):
-            continue
+    flush_streams()  # else the child would write buffered text as well
     _introduce_modules()
     pid = copy = -1
     owner = pidfd_of_this()

@@ -61,12 +61,12 @@ class _Plain:
 
 
 def flush_streams() -> None:
-    """Write out what tasks printed, so that nothing is lost with the worker."""
+    """Write out what was printed, so that nothing is lost with the worker, or printed twice."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (AttributeError, ValueError, OSError):
-            continue  # replaced by an object without `flush`, or closed, or its reader is gone
+        except Exception:
+            continue  # closed, or its reader is gone, or replaced by an object of the program's
 
 
 def is_crash(error: BaseException) -> bool:

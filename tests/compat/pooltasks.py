@@ -9,6 +9,7 @@ import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from multiprocessing import current_process
 from pathlib import Path
@@ -25,6 +26,18 @@ def leave_note(path: str) -> None:
 def identity(value: Any) -> Any:
     """Return the argument."""
     return value
+
+
+def print_to_what_cannot_be_flushed() -> None:
+    """Put an object in place of standard output of which a method was never written."""
+
+    class Unfinished:
+        write = sys.stdout.write
+
+        def flush(self) -> None:
+            raise NotImplementedError
+
+    sys.stdout = Unfinished()  # type: ignore[assignment]  # it is no file
 
 
 def begin(name: str) -> str:

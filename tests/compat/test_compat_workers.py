@@ -22,6 +22,7 @@ from pooltasks import (
     parent_of,
     parents,
     pid,
+    print_to_what_cannot_be_flushed,
     process_of,
     set_state,
     set_state_pairs,
@@ -169,6 +170,13 @@ def test_workers_keep_their_state(make_pool: Callable[..., Any]) -> None:
     pool.apply(set_state, (), {"kept": 1})
     assert pool.apply(get_state, ("kept",)) == 1
     assert pool.map(get_state, ["kept"]) == [1]
+
+
+def test_standard_output_may_be_an_object_that_cannot_be_flushed(
+    make_pool: Callable[..., Any],
+) -> None:
+    pool = make_pool(1, print_to_what_cannot_be_flushed)
+    assert pool.map(square, [2, 3], 1) == [4, 9]
 
 
 def test_all_workers_take_part(make_pool: Callable[..., Any], tmp_path: Path) -> None:
