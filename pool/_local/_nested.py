@@ -31,6 +31,7 @@ from pool._transport._messages import (
 )
 from pool._transport._sockets import socket_pair
 from pool._workers._worker import Worker
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -230,11 +231,16 @@ class NestedEngine:
             return True
         if Worker.current is not None:
             Worker.current.hand_back()
-        self.driver.channel.send((BLOCKED,))
+        # Interrupts are let through only where this thread sleeps: UNBLOCKED must always follow.
+        shielded = shield.enter()
         try:
-            return self.lead.wait(ready, timeout, eager)
+            self.driver.channel.send((BLOCKED,))
+            try:
+                return self.lead.wait(ready, timeout, eager)
+            finally:
+                self.driver.channel.send((UNBLOCKED,))
         finally:
-            self.driver.channel.send((UNBLOCKED,))
+            shield.leave(shielded)
 
     def catch_up(self) -> None:
         """Do nothing: requests are sent when they are made."""

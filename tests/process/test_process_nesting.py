@@ -6,10 +6,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pooltasks import hold, square
+from pooltasks import hold, pass_gate, square
 
+from pool import TaskCancelled
 from pool._local import _crew
+from pool._transport._channel import Channel
 from pool._transport._journal import JournalFile
+from pool._transport._messages import BLOCKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,3 +76,33 @@ def test_a_pool_is_given_more_workers_than_there_are_pages_at_first(
     assert len({gate.entered() for _ in range(5)}) == 5
     gate.release(5)
     assert result.get() == [None] * 5
+
+
+def call_after_gate(pool: Any, path: str) -> Any:
+    """Call the pool; pass the gate when the program was told that this task waits."""
+    send = Channel.send
+
+    def send_and_pass(channel: Any, head: Any, *more: Any, **options: Any) -> None:
+        send(channel, head, *more, **options)
+        if head == (BLOCKED,):
+            pass_gate(path)
+
+    Channel.send = send_and_pass  # type: ignore[method-assign]
+    try:
+        return pool.apply(square, (5,))
+    finally:
+        Channel.send = send  # type: ignore[method-assign]
+
+
+def test_a_task_that_is_cancelled_as_it_begins_to_wait_goes_on_to_be_used(
+    make_pool: Callable[..., Any], gate: Gate
+) -> None:
+    pool = make_pool(1)
+    cancelled = pool.apply_async(call_after_gate, (pool, gate.path))
+    gate.entered()
+    assert cancelled.cancel()
+    gate.release()
+    with pytest.raises(TaskCancelled):
+        cancelled.get()
+    while "blocked" in {each.state for each in pool._pool}:
+        assert pool.apply(square, (3,)) == 9
