@@ -246,11 +246,14 @@ class BorrowedRuntime:
         return promise
 
     def _take_slot_back(self, promise: object) -> None:
+        shielded = shield.enter()
         try:
             self.promises.remove(promise)
+            self.channel.send((UNBLOCKED,))
         except KeyError:
             return  # no substitute was let run, or the call is over
-        self.channel.send((UNBLOCKED,))
+        finally:
+            shield.leave(shielded)
 
     def _answer(self, verb: str, *args: Any) -> Any:
         request = self._ask(1, None, verb, *args)

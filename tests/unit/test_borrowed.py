@@ -125,6 +125,23 @@ def test_a_slot_that_is_lent_for_a_future_is_taken_back_once(
     assert sent.said.count((UNBLOCKED,)) == 1
 
 
+def test_an_interrupt_does_not_part_a_promise_from_what_takes_the_slot_back(
+    home: BorrowedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Struck(set[object]):
+        def remove(self, promise: object) -> None:
+            super().remove(promise)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(home, "_lends_slot", True)
+    sent: Any = home.channel
+    home.promises = Struck()
+    home._lend_slot()
+    with pytest.raises(KeyboardInterrupt):
+        home.settle_up()
+    assert sent.said == [(BLOCKED,), (UNBLOCKED,)]
+
+
 def test_an_interrupt_does_not_part_what_lends_the_slot_from_what_takes_it_back(
     home: BorrowedRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
