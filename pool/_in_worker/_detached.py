@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pool._in_worker._keeper import Life
 
 
-#: Seconds after which a connection that could not be accepted is tried again.
+#: Seconds after which it is tried again to accept a connection, or to start a thread for it.
 _RETRY_AFTER = 0.05
 
 
@@ -159,7 +159,13 @@ class Detached:
     _welcome: Callable[[Channel], object] | None = None
 
     def _in_thread(self, channel: Channel) -> None:
-        threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
+        while True:
+            try:
+                threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
+            except RuntimeError:
+                sleep(_RETRY_AFTER)  # there is no room for a thread at the moment
+            else:
+                return
 
     def _serve(self, channel: Channel) -> None:
         """Run the calls of one program; those of all programs take turns."""

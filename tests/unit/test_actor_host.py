@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from pool._in_worker._actor import ActorHost
 from pool._in_worker._concurrent import AsyncServer
+from pool._in_worker._detached import Detached
 from pool._objects import _protocol as protocol
 from pool._transport._channel import Channel, DescriptorsLost
 from pool._transport._messages import RETURNS
@@ -102,6 +104,27 @@ def test_who_is_gone_is_not_told() -> None:
     with pytest.raises(BrokenPipeError):
         host.answer(7, "value", 1.0)
     assert not channel.sent
+
+
+def test_a_program_is_served_though_there_was_no_room_for_a_thread_at_first(
+    ends: tuple[ActorHost, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter([RuntimeError("can't start new thread")])
+
+    class Scarce(threading.Thread):
+        def start(self) -> None:
+            for refusal in refusals:
+                raise refusal
+            super().start()
+
+    host, other = ends
+    other.close()
+    served = threading.Event()
+    monkeypatch.setattr(threading, "Thread", Scarce)
+    detached = Detached(host, CONFIG)
+    monkeypatch.setattr(detached, "_serve", lambda channel: served.set())
+    detached._in_thread(host.channel)
+    served.wait()
 
 
 def test_who_leaves_leaves_though_another_call_fails_after_it() -> None:
