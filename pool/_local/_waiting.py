@@ -297,16 +297,17 @@ class Lead:
             stand_in.ring()
 
     def _hire(self, me: weakref.ref[Lead]) -> StandIn | None:
-        """Start the stand-in, once; return it, or None if another call is just starting it.
+        """Start the stand-in, once; return it, or None if there is none for now.
 
-        That call may be one that this call has interrupted, as a signal handler or a finalizer.
+        Another call may be just starting it, perhaps one that this call has interrupted, as a
+        signal handler or a finalizer.
         """
         shielded = shield.enter()
         try:
             if self._hiring.acquire(False):
                 try:
                     if self._stand_in is None and not self._driver.closed:
-                        self._stand_in = StandIn(me)
+                        self._stand_in = _started(me)
                 finally:
                     self._hiring.release()
             if self._stand_in is not None and self._driver.closed:
@@ -361,6 +362,17 @@ class Lead:
         self._hiring.acquire(False)  # never released
         if self._stand_in is not None:
             self._stand_in.retire(waits)
+
+
+def _started(lead: weakref.ref[Lead]) -> StandIn | None:
+    """Start a stand-in; return None if the program is over and no thread can be started."""
+    try:
+        return StandIn(lead)
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            raise
+        # An `atexit` function, in which Python 3.12 starts no thread: whoever waits there drives.
+        return None
 
 
 class StandIn:

@@ -290,6 +290,22 @@ def test_output_of_the_program_is_not_written_twice(tmp_path: Path) -> None:
     assert outcome.succeeded() == "once end\n"
 
 
+def test_calls_in_an_exit_function_where_python_starts_no_thread(tmp_path: Path) -> None:
+    body = """
+        def refuse(thread):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        def call():
+            threading.Thread.start = refuse  # as Python 3.12 does
+            say(p.apply_async(square, (3,)).get())
+            say(p.map_async(square, range(3), callback=say).get())
+        p = Pool(2)
+        p.map(square, range(3))
+        atexit.register(call)
+    """
+    source = HEAD + textwrap.dedent(body)
+    assert run_program(source, tmp_path).succeeded() == "9\n[0, 1, 4]\n[0, 1, 4]\n"
+
+
 def test_exit_functions_of_the_program_run_once(tmp_path: Path) -> None:
     source = """
         import atexit, os
