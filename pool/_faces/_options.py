@@ -126,10 +126,11 @@ def name_of(function: object) -> str:
             inner = getattr(function, "func", None)  # a partial
             return name_of(inner) if inner is not None else type(function).__qualname__
         module = getattr(function, "__module__", None)
+        return str(name) if module in (None, "__main__", "builtins") else f"{module}.{name}"
     except Exception:
-        # The class's own `__getattr__` raised something other than AttributeError.
+        # The class's own `__getattr__` raised something other than AttributeError, or has given
+        # objects that cannot be shown.
         return type(function).__qualname__
-    return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
 
 
 class Label:

@@ -298,11 +298,12 @@ def _was_unsendable(error: Any, where: str) -> bool:
 
     See `pool._local._jobs.unsendable`. A worker takes the first item of the chunk for the culprit.
     """
-    notes = getattr(error, "__notes__", None)
-    if not notes or not str(notes[-1]).startswith(SENDING):
-        return False
+    try:
+        note = str(error.__notes__[-1])
+    except Exception:
+        return False  # it has none, or the program has set something else
     call = where.rpartition(" of ")[2]
-    return str(notes[-1]).rpartition(" of ")[2].removeprefix(SENDING) == call
+    return note.startswith(SENDING) and note.rpartition(" of ")[2].removeprefix(SENDING) == call
 
 
 def decoded_error(blobs: list[Any]) -> BaseException:

@@ -95,6 +95,27 @@ def keyboard_interrupt(text: str) -> None:
     raise KeyboardInterrupt(text)
 
 
+class Unshown:
+    """An object that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise LookupError("no text")
+
+    __repr__ = __str__
+
+
+class Proxy:
+    """A function whose attributes, whatever their names are, are no texts."""
+
+    def __call__(self, value: Any) -> None:
+        raise ValueError(value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__reduce") or name in ("__getstate__", "__setstate__"):
+            raise AttributeError(name)
+        return Unshown()
+
+
 class Rebuilt(Exception):
     """An exception whose constructor takes other arguments than it stores."""
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from poolkit import PATIENCE, Flavour, Gate
 from pooltasks import (
+    Proxy,
     Rebuilt,
     Settings,
     Unsendable,
+    Unshown,
     add,
     divide,
     fail_at_three,
@@ -26,6 +28,7 @@ from pooltasks import (
     hold,
     identity,
     keyboard_interrupt,
+    pid,
     square,
     system_exit,
     unpicklable,
@@ -397,6 +400,30 @@ def test_attributes_and_notes_survive(make_pool: Callable[..., Any]) -> None:
         make_pool(1).apply(fail_with, (error,))
     assert "a note" in caught.value.__notes__
     assert caught.value.extra == [1, 2]  # type: ignore[attr-defined]  # an attribute of its own
+
+
+@pytest.mark.parametrize(
+    "notes", [{"a": 1}, 7, [Unshown()], ()], ids=["dict", "int", "odd", "none"]
+)
+def test_exceptions_may_have_notes_that_are_none(make_pool: Callable[..., Any], notes: Any) -> None:
+    error = ValueError("text")
+    error.__notes__ = notes
+    pool = make_pool(1)
+    before = pool.apply(pid)
+    for call in (pool.apply, lambda *args: pool.map_async(*args).get()):
+        with pytest.raises(ValueError) as caught:
+            call(fail_with, (error,))
+        assert caught.value.args == ("text",)
+    assert pool.apply(pid) == before
+
+
+def test_functions_may_have_names_that_are_none(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    before = pool.apply(pid)
+    for call in (pool.apply, lambda *args: pool.map_async(*args).get()):
+        with pytest.raises(ValueError, match="5"):
+            call(Proxy(), (5,))
+    assert pool.apply(pid) == before
 
 
 def test_exceptions_that_cannot_be_rebuilt_keep_their_type(make_pool: Callable[..., Any]) -> None:
