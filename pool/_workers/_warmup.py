@@ -100,8 +100,8 @@ def _is_package(file: str) -> bool:
 
 def _file_of(top: str) -> str:
     module = sys.modules.get(top)
-    if not isinstance(module, type(sys)):
-        return ""
+    if not issubclass(type(module), type(sys)):
+        return ""  # not asked for its class, which a proxy may refuse to tell
     # Not by `getattr`, which would load a lazy module.
     file = object.__getattribute__(module, "__dict__").get("__file__")
     return file if type(file) is str else ""

@@ -15,7 +15,7 @@ from forking import run_in_fork
 
 from pool._workers import _foreseen, _warmup
 from pool._workers._foreseen import foreseen
-from pool._workers._warmup import is_shadowed, load_missing, load_next
+from pool._workers._warmup import installed, is_shadowed, load_missing, load_next, news
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,6 +205,18 @@ def test_a_module_of_the_program_may_have_the_name_of_one_of_pythons(
     assert not is_shadowed()
     module.__file__ = "/project/colorsys.py"
     assert is_shadowed()
+
+
+def test_what_is_in_place_of_a_module_may_refuse_to_tell_what_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Refuses:
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    monkeypatch.setattr(sys, "modules", {**sys.modules, "odd": Refuses()})
+    assert installed("odd") == ""
+    assert news(len(sys.modules) - 1) == ([], {})
 
 
 # ---------------------------------------------------------------- loading, in a forkserver

@@ -10,6 +10,7 @@ import pytest
 
 from pool._faces import _progress
 from pool._faces._progress import ProgressEvent, line_of_text, make_progress
+from pool._faces._results import failures
 
 
 class Terminal(io.StringIO):
@@ -84,6 +85,14 @@ def test_falsy_shows_nothing(progress: Any, capsys: pytest.CaptureFixture[str]) 
     silent.fail()
     silent.close()
     assert capsys.readouterr() == ("", "")
+
+
+def test_values_that_refuse_to_tell_what_they_are_did_not_fail() -> None:
+    class Refuses:
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    assert failures([Refuses(), ValueError(), 1], False, True) == 1
 
 
 def test_other_values_are_refused() -> None:
