@@ -15,6 +15,7 @@ import select
 import sys
 
 from pool._local import _events as ev
+from pool._local._given_up import given_up
 from pool._local._peers import Peer
 from pool._transport._channel import BUFFER_NBYTES
 from pool._transport._journal import EXIT_AT_ONCE, JournalFile
@@ -152,9 +153,10 @@ class Crew:
         """End the pool; `unasked` of its peers have not been asked for."""
         driver = self._driver
         there = len(self.peers) - unasked
-        driver.failure = _not_started(
+        driver.failure = given_up(
+            "StartError",
             f"cannot start one more worker ({there} of {driver.scheduler.processes} are "
-            f"there): {error}{_why(error, len(self.peers))}"
+            f"there): {error}{_why(error, len(self.peers))}",
         )
         driver.crashed = True
         driver.inbox.append(ev.PoolTerminated())
@@ -373,14 +375,6 @@ class Crew:
         """Wait until no process of this pool is left, after `close`."""
         for launcher in self.controls.values():
             launcher.wait()
-
-
-def _not_started(text: str) -> BaseException:
-    try:
-        from pool._errors import StartError
-    except (OSError, ImportError, AttributeError):
-        return RuntimeError(text)  # for the reasons that `_given_up` of the driver names
-    return StartError(text)
 
 
 def _why(error: OSError, peers: int) -> str:

@@ -16,6 +16,7 @@ from pool._local import _events as ev
 from pool._local._arrivals import Arrivals
 from pool._local._door import Door
 from pool._local._functions import FunctionTable
+from pool._local._given_up import given_up
 from pool._local._job_table import JobTable
 from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
@@ -98,20 +99,7 @@ class Driver(Door):
         self._receive = self.arrivals.receive
         self._unlaunched = crew.unlaunched
         #: What carries out each kind of command.
-        self.handlers: dict[type[Any], Callable[[Any], None]] = {
-            ev.StartWorker: crew.start,
-            ev.StopWorker: crew.stop,
-            ev.KillWorker: crew.kill,
-            ev.Send: self.sending.send,
-            ev.Reclaim: crew.reclaim,
-            ev.Halt: crew.halt,
-            ev.TakeRest: crew.take_rest,
-            ev.Interrupt: crew.interrupt,
-            ev.FailChunk: self.outcomes.fail_chunk,
-            ev.DropChunk: self.outcomes.drop_chunk,
-            ev.FinishJob: self._finish_job,
-            ev.AbortJobs: self._abort_jobs,
-        }
+        self.handlers = self._handlers()
         #: Waits awake, for a moment, where a single answer may come at once.
         self.watch = Watch(lambda: self.epoll.poll(0, 64), lambda s: self.epoll.poll(s, 64))
         self.epoll.register(self._wake, select.EPOLLIN)
@@ -126,6 +114,23 @@ class Driver(Door):
         self.memory_due: float | None = monotonic() + FIRST_LOOK
         #: Made when memory is first looked at.
         self.guard: Guard | None = None
+
+    def _handlers(self) -> dict[type[Any], Callable[[Any], None]]:
+        crew, outcomes = self.crew, self.outcomes
+        return {
+            ev.StartWorker: crew.start,
+            ev.StopWorker: crew.stop,
+            ev.KillWorker: crew.kill,
+            ev.Send: self.sending.send,
+            ev.Reclaim: crew.reclaim,
+            ev.Halt: crew.halt,
+            ev.TakeRest: crew.take_rest,
+            ev.Interrupt: crew.interrupt,
+            ev.FailChunk: outcomes.fail_chunk,
+            ev.DropChunk: outcomes.drop_chunk,
+            ev.FinishJob: self._finish_job,
+            ev.AbortJobs: self._abort_jobs,
+        }
 
     # ------------------------------------------------------------------ events in
 
@@ -371,9 +376,10 @@ class Driver(Door):
         """
         self.crashed = True
         if self.failure is None:
-            self.failure = _given_up(
+            self.failure = given_up(
+                "PoolTerminated",
                 f"the pool was interrupted by {type(error).__name__}: {error}; "
-                "its outstanding work is lost, later calls start new workers"
+                "its outstanding work is lost, later calls start new workers",
             )
         self.inbox.clear()
         for job_id in list(self.jobs):
@@ -409,7 +415,7 @@ class Driver(Door):
             self.failure = self.outcomes.death("while starting (or in its initializer)")
         if self.failure is not None:
             return self.failure
-        return _given_up("the pool was terminated before this job had finished")
+        return given_up("PoolTerminated", "the pool was terminated before this job had finished")
 
     # ------------------------------------------------------------------ the end
 
@@ -486,13 +492,3 @@ class Driver(Door):
                 break  # another thread took the last one
             self.calling.extend(flushable.abort(self.reason()))
         self.call_back()
-
-
-def _given_up(text: str) -> BaseException:
-    try:
-        from pool._errors import PoolTerminated
-    except (OSError, ImportError, AttributeError):
-        # No descriptor is left to import the module with, or this is a finalizer in the midst of
-        # importing it.
-        return RuntimeError(text)
-    return PoolTerminated(text)
