@@ -414,18 +414,10 @@ class IMapIterator(StandardIterator):
             with self._lock:
                 for value in self._chunk:
                     if value.__class__ is _Raised:
-                        if not self._single:
-                            self._exhaust()
-                        raise value.error
+                        raise self._error_of(value)
                     return value
                 finished = flow.finished  # before `ready`: the last outcome may come just now
-                if flow.ready:
-                    try:
-                        outcome = flow.ready.popleft()
-                    except IndexError:
-                        continue  # `__next__` of another thread, which takes no lock, was quicker
-                    self._chunk = iter((outcome,) if self._single else outcome)
-                    flow.taken(1)
+                if self._take_chunk(flow):
                     continue
                 if finished:
                     self._pool = None
@@ -437,6 +429,22 @@ class IMapIterator(StandardIterator):
                     f"{self!r} has no result after {timeout} s; it goes on: wait again, or "
                     "cancel() it"
                 )
+
+    def _take_chunk(self, flow: Flow) -> bool:
+        """Go on with the outcome of the next chunk; return False if none is ready."""
+        try:
+            outcome = flow.ready.popleft()
+        except IndexError:
+            return False  # perhaps `__next__` of another thread, which takes no lock, was quicker
+        self._chunk = iter((outcome,) if self._single else outcome)
+        flow.taken(1)
+        return True
+
+    def _error_of(self, outcome: _Raised) -> BaseException:
+        """Return the error of an outcome, which ends the iterator if a chunk has several items."""
+        if not self._single:
+            self._exhaust()
+        return outcome.error
 
     def _interrupted(self) -> None:
         """Cancel the rest: Ctrl-C came while the consumer waited."""
