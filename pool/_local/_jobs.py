@@ -324,7 +324,7 @@ def _described(error: BaseException, where: str) -> BaseException:
     """Return an error with the text of another one, which cannot be pickled itself."""
     try:
         text = f"{type(error).__name__}: {error}"
-    except Exception:
+    except BaseException:
         text = type(error).__name__  # its `__str__` raises
     described = _pickle.PicklingError(text)
     described.add_note(SENDING + where)

@@ -115,7 +115,7 @@ class Outcomes:
         """Note which item raised what, unless it could not even be sent, which has been noted."""
         where = job.describe(chunk, position)
         if not _was_unsendable(error, where):
-            _annotate(where, error)
+            _note(error, f"raised by {where}")
 
     def add_part(self, peer: Peer, message_id: int, blobs: list[Any]) -> None:
         """Take the first values of a chunk that is under way, which has many."""
@@ -254,7 +254,7 @@ class Outcomes:
         except BaseException as error:
             failed, value = 1, _undecodable(error)
         if failed:
-            _annotate(str(loan.label), value)
+            _note(value, f"raised by {loan.label}")
         loan.end(failed, value)
         event = ev.WorkerReturned(peer.worker_id, message_id, bool(failed))
         driver = self._driver
@@ -286,10 +286,10 @@ class Outcomes:
         self.loans.clear()
 
 
-def _annotate(where: str, error: Any) -> None:
+def _note(error: Any, text: str) -> None:
     try:
-        error.add_note(f"raised by {where}")
-    except Exception:
+        error.add_note(text)
+    except BaseException:
         return  # an exception class that refuses attributes
 
 
@@ -300,7 +300,7 @@ def _was_unsendable(error: Any, where: str) -> bool:
     """
     try:
         note = str(error.__notes__[-1])
-    except Exception:
+    except BaseException:
         return False  # it has none, or the program has set something else
     call = where.rpartition(" of ")[2]
     return note.startswith(SENDING) and note.rpartition(" of ")[2].removeprefix(SENDING) == call
@@ -316,8 +316,5 @@ def decoded_error(blobs: list[Any]) -> BaseException:
 
 
 def _undecodable(error: BaseException) -> BaseException:
-    try:
-        error.add_note("raised here while unpickling what the worker sent")
-    except Exception:
-        return error
+    _note(error, "raised here while unpickling what the worker sent")
     return error

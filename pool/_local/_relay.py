@@ -196,7 +196,7 @@ class _Relay:
             this_failed = int(failed)
             try:
                 encoded = dumps_exception(value) if failed else dumps_to_worker(value)
-            except Exception as error:
+            except BaseException as error:
                 # Only this value failed: those that came with it are sent as they are.
                 encoded, this_failed = dumps_exception(error), 1
             self._client.send(

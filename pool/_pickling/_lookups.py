@@ -105,7 +105,7 @@ def dumps_name(name: str) -> tuple[int, Encoded | None]:
         if scope is None or scope.importable:
             return VALUE, dumps_to_worker(names[name])
         return BOUND, prelude_for_name(scope.key, names, name).before(_NOTHING, [])
-    except Exception as error:
+    except BaseException as error:
         return REFUSED, dumps_exception(error)
 
 

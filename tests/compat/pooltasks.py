@@ -95,6 +95,18 @@ def keyboard_interrupt(text: str) -> None:
     raise KeyboardInterrupt(text)
 
 
+class HereOnly:
+    """An object of which a pickle can be made where it was made; elsewhere that ends a program."""
+
+    def __init__(self, here: int = 0) -> None:
+        self.here = here or os.getpid()
+
+    def __reduce__(self) -> Any:
+        if os.getpid() != self.here:
+            sys.exit("not here")
+        return HereOnly, (self.here,)
+
+
 class Unshown:
     """An object that cannot be shown."""
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pooltasks import hold, pass_gate, square
+from pooltasks import HereOnly, hold, pass_gate, square
 
 from pool import TaskCancelled
 from pool._local import _crew
@@ -106,3 +106,19 @@ def test_a_task_that_is_cancelled_as_it_begins_to_wait_goes_on_to_be_used(
         cancelled.get()
     while "blocked" in {each.state for each in pool._pool}:
         assert pool.apply(square, (3,)) == 9
+
+
+def call_for_what_stays(pool: Any) -> str:
+    """Call for a result that the program cannot hand on."""
+    try:
+        pool.apply(HereOnly)
+    except SystemExit as error:
+        return str(error)
+    return "it has come"
+
+
+def test_a_result_that_ends_who_hands_it_on_fails_alone(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    engine = pool._engine
+    assert pool.apply(call_for_what_stays, (pool,)) == "not here"
+    assert pool._engine is engine
