@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: Force the portable variant (an unlinked file in the temporary folder), for tests.
+#: What the program wants: ``tmpfile`` is the portable variant, an unlinked file in the temporary
+#: folder. The other words, see `store._settings`, make no difference here.
 MODE = os.environ.get("POOL_STORE", "auto")
 
 

@@ -1,4 +1,4 @@
-"""`Pool`: the class of `multiprocessing.pool`, on persistent actor workers."""
+"""`Pool`: the class of `multiprocessing.pool`, on workers of this package."""
 
 from __future__ import annotations
 
