@@ -11,11 +11,13 @@ since that may block for any time: even until the chunk just read has its result
 from __future__ import annotations
 
 import _thread
+import sys
 from collections import deque
 from itertools import islice
 
 from pool._local import _events as ev
 from pool._local._jobs import Items, Source, append_each, detached, encode_chunk
+from pool._local._waiting import raise_unless_exiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,7 +203,12 @@ class Fed(Growing, Source):
         """Start the reading thread; `engine` and `job_id` must be set."""
         import threading
 
-        threading.Thread(target=self._run, name="actorpool-input", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="actorpool-input", daemon=True).start()
+        except RuntimeError as error:
+            raise_unless_exiting(error)
+            self._limit, self._least = None, sys.maxsize
+            self._run()  # reads it all, here and now
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
         return append_each(map(self._blobs.__getitem__, range(start, stop)), blobs)

@@ -365,14 +365,21 @@ class Lead:
 
 
 def _started(lead: weakref.ref[Lead]) -> StandIn | None:
-    """Start a stand-in; return None if the program is over and no thread can be started."""
+    """Start a stand-in; return None where there can be none, and whoever waits drives."""
     try:
         return StandIn(lead)
     except RuntimeError as error:
-        if "shutdown" not in str(error):
-            raise
-        # An `atexit` function, in which Python 3.12 starts no thread: whoever waits there drives.
+        raise_unless_exiting(error)
         return None
+
+
+def raise_unless_exiting(error: RuntimeError) -> None:
+    """Raise the error of a thread that was not started, unless this is an `atexit` function.
+
+    In these Python 3.12 starts none.
+    """
+    if "shutdown" not in str(error):
+        raise error
 
 
 class StandIn:

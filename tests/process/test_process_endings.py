@@ -298,12 +298,13 @@ def test_calls_in_an_exit_function_where_python_starts_no_thread(tmp_path: Path)
             threading.Thread.start = refuse  # as Python 3.12 does
             say(p.apply_async(square, (3,)).get())
             say(p.map_async(square, range(3), callback=say).get())
+            say(sum(p.imap(square, (n for n in range(100)))))
         p = Pool(2)
         p.map(square, range(3))
         atexit.register(call)
     """
     source = HEAD + textwrap.dedent(body)
-    assert run_program(source, tmp_path).succeeded() == "9\n[0, 1, 4]\n[0, 1, 4]\n"
+    assert run_program(source, tmp_path).succeeded() == "9\n[0, 1, 4]\n[0, 1, 4]\n328350\n"
 
 
 def test_exit_functions_of_the_program_run_once(tmp_path: Path) -> None:
