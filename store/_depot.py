@@ -10,6 +10,7 @@ import sys
 from collections import deque
 
 from store import _finding, _forks, _handed, _mappings, _readers
+from store._children import in_child
 from store._codec import OUT_OF_BAND_MIN
 from store._errors import StoreFull
 from store._interrupts import shield
@@ -493,8 +494,5 @@ def _after_fork_in_child() -> None:
         shield.leave_finalizer(_shielded)
 
 
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
+in_child(_after_fork_in_child)

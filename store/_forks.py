@@ -18,6 +18,7 @@ import os
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from store import _anonymous, _memory
+from store._children import in_untold_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,3 +205,13 @@ def after_fork_in_child() -> None:
         if pin.fd >= 0:
             os.close(pin.fd)
     pins.clear()
+
+
+def _after_untold_fork() -> None:
+    """Count a fork for which nothing was pinned, in the child."""
+    global generation
+    generation += 1
+    after_fork_in_child()
+
+
+in_untold_child(_after_untold_fork)

@@ -17,6 +17,7 @@ from weakref import ref
 
 from store import _forks, _mappings, _memory
 from store._anonymous import identity
+from store._children import in_child
 from store._errors import StoreError
 from store._mappings import Block
 from store._readers import attach
@@ -196,4 +197,4 @@ def _after_fork_in_child() -> None:
     handed.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(_after_fork_in_child)

@@ -7,6 +7,7 @@ from _thread import RLock
 from weakref import WeakValueDictionary
 
 from store._anonymous import identity
+from store._children import in_child
 from store._errors import StoreError
 from store._memory import map_file, unmap
 
@@ -132,4 +133,4 @@ def _after_fork_in_child() -> None:
     _lock = RLock()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(_after_fork_in_child)

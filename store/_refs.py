@@ -18,6 +18,7 @@ from itertools import count
 from weakref import WeakValueDictionary
 
 from store import _finding, _handed, _mappings
+from store._children import in_child
 from store._codec import Encoded, PickleBuffer, beside
 from store._errors import ObjectFreed
 from store._mappings import Block
@@ -42,7 +43,7 @@ def _after_fork_in_child() -> None:
     _process = os.urandom(6).hex()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(_after_fork_in_child)
 
 
 class _Object:

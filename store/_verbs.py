@@ -6,6 +6,7 @@ import sys
 from math import prod
 from operator import index
 
+from store._children import settle
 from store._depot import depot
 from store._pickling import encoded
 from store._refs import ObjectRef, load
@@ -40,6 +41,7 @@ def put(obj: object) -> ObjectRef:
     StoreFull
         If neither memory nor disk has room.
     """
+    settle()
     return ObjectRef.of(*encoded(obj))
 
 
@@ -69,6 +71,7 @@ def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
     TypeError
         If `refs` is something else.
     """
+    settle()
     if isinstance(refs, ObjectRef):
         return load(refs, copy)
     if isinstance(refs, list):
@@ -148,6 +151,7 @@ def share(obj: T) -> T:
     StoreFull
         If neither memory nor disk has room.
     """
+    settle()
     shared: T = load(put(obj))
     return shared
 
@@ -179,6 +183,7 @@ def empty(
     StoreFull
         If neither memory nor disk has room.
     """
+    settle()
     import numpy as np
 
     kind = np.dtype(dtype)
@@ -218,6 +223,7 @@ def prefault(nbytes: int) -> None:
     StoreFull
         If neither memory nor disk has room.
     """
+    settle()
     nbytes = index(nbytes)
     if nbytes < 0:
         raise ValueError(f"nbytes must not be negative, not {nbytes}")
@@ -238,6 +244,7 @@ def stats() -> dict[str, Any]:
         ``puts``, ``copied``, ``referred``: objects and bytes copied into the store, and
         bytes sent that were there already. A table in notebooks.
     """
+    settle()
     from store._html import Stats
 
     return Stats(depot().stats())

@@ -25,6 +25,7 @@ from pool._local._streams import Batch, Streams, single_calls
 from pool._local._tending import TendedLead
 from pool._pickling import drop_large, forget_all, start_anew
 from pool._pickling._shared import ALL, number_globals, upcoming
+from store._children import in_child
 from store._interrupts import shield
 from store._settings import wanted_mode
 
@@ -489,4 +490,4 @@ def _after_fork() -> None:
 
 
 atexit.register(_terminate_all)
-os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)

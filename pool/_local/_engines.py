@@ -9,6 +9,7 @@ import os
 from _thread import RLock
 
 from pool._local._members import members
+from store._children import settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Engines:
         maxtasksperchild: int | None,
         method: str,
     ) -> None:
+        settle()  # else this would get its workers from a forkserver of the parent
         self.processes = processes
         self.initializer = initializer
         self.initargs = initargs
@@ -79,6 +81,7 @@ class Engines:
 
     def current(self) -> LocalEngine:
         """Return the main engine; make one at first use, and after a fork or a crash."""
+        settle()
         engine = self.main
         while engine is None or not engine.usable:
             if engine is not None:

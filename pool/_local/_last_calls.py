@@ -8,10 +8,10 @@ a Pool that such a callback takes. They are therefore called by a thread of thei
 from __future__ import annotations
 
 import _thread
-import os
 from collections import deque
 
 from pool._unraisable import report
+from store._children import in_child
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -95,4 +95,4 @@ class LastCalls:
 
 #: Those of this process.
 last_calls = LastCalls()
-os.register_at_fork(after_in_child=last_calls.forked)
+in_child(last_calls.forked)

@@ -8,7 +8,8 @@ its own.
 from __future__ import annotations
 
 import _thread
-import os
+
+from store._children import in_child, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def current() -> Home:
     """Return the home of this process; start one if there is none that can be used."""
     if _home is not None and _home.usable:
         return _home
+    settle()
     if _last == _thread.get_ident():
         raise RuntimeError("the program is ending: no tasks and actors can be started any more")
     with _starting:
@@ -172,4 +174,4 @@ def _after_fork() -> None:
 _starting = _thread.RLock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)

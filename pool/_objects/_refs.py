@@ -17,6 +17,8 @@ import os
 from itertools import count
 from types import GenericAlias
 
+from store._children import in_child
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -329,4 +331,4 @@ _numbers = count(1)
 _collecting = _thread._local()
 _naming: Any = None
 _renew()
-os.register_at_fork(after_in_child=_renew)
+in_child(_renew)

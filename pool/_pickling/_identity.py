@@ -16,6 +16,8 @@ import sys
 from _thread import RLock
 from _weakref import ref
 
+from store._children import in_child
+
 from ._versions import Versions
 
 TYPE_CHECKING = False
@@ -236,6 +238,5 @@ def _quietly(function: Callable[[], None]) -> Callable[[], None]:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_quietly(_introduce_main), after_in_child=_quietly(_after_fork_in_child)
-    )
+    os.register_at_fork(before=_quietly(_introduce_main))
+in_child(_quietly(_after_fork_in_child))

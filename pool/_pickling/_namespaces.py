@@ -8,8 +8,9 @@ initializer or a task has set stays.
 
 from __future__ import annotations
 
-import os
 import sys
+
+from store._children import in_child
 
 from ._facts import facts_of, take_over
 from ._homes import bring_home
@@ -232,5 +233,4 @@ def _after_fork_in_child() -> None:
         )
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(_after_fork_in_child)

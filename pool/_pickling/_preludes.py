@@ -18,6 +18,7 @@ from collections import deque
 from io import BytesIO
 from itertools import count
 
+from store._children import in_child
 from store._codec import OUT_OF_BAND_MIN, collector
 
 from ._bindings import Outdated, arrivals, in_order
@@ -384,5 +385,4 @@ def _after_fork_in_child() -> None:
     _prefix = b""
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(_after_fork_in_child)

@@ -21,6 +21,7 @@ from _thread import RLock
 from _weakref import ref
 
 from store._cgroups import read
+from store._children import in_child
 from store._codec import Encoded
 
 TYPE_CHECKING = False
@@ -229,7 +230,7 @@ def _after_fork_in_child() -> None:
     _lock = RLock()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(_after_fork_in_child)
 
 
 # ---------------------------------------------------------------- where an array lies

@@ -37,6 +37,7 @@ from pool._runtime._untold import watched
 from pool._transport._channel import Channel
 from pool._transport._sockets import socket_from
 from pool._workers._settings import thread_limits
+from store._children import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -495,4 +496,4 @@ def _after_fork() -> None:
 
 # Registered after the exit functions of the engine, and therefore called before them.
 atexit.register(_quit)
-os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)

@@ -65,9 +65,11 @@ def spawn(executable: str, argv: list[str], environ: Mapping[str, str], **option
 def is_frozen() -> bool:
     """Return whether the interpreter's command runs this program, whatever its arguments.
 
-    So it is where a program and its interpreter were packed into one file.
+    So it is where a program and its interpreter were packed into one file, or where a program that
+    runs Python in itself came without an interpreter.
     """
-    return bool(getattr(sys, "frozen", False)) and interpreter() == sys.executable
+    alone = getattr(sys, "frozen", False) or (sys.executable and _is_embedded())
+    return bool(alone) and interpreter() == sys.executable
 
 
 def check_not_frozen() -> None:
@@ -82,7 +84,8 @@ def check_not_frozen() -> None:
         from pool._errors import StartError
 
         raise StartError(
-            f"{sys.executable!r} starts this program and no interpreter, since it is frozen; use "
+            f"{sys.executable!r} starts this program and no interpreter, since it is frozen or "
+            "embeds Python; use "
             'get_context("fork"), as a Pool does by itself where no start method is chosen, or '
             "name an interpreter by `multiprocessing.set_executable`"
         )
@@ -91,5 +94,26 @@ def check_not_frozen() -> None:
 def interpreter() -> str:
     """Return the path of this interpreter, or of the one that the user named."""
     spawn = sys.modules.get("multiprocessing.spawn")
-    named = None if spawn is None else spawn.get_executable()
-    return os.fsdecode(named or sys.executable or "")
+    named = os.fsdecode((None if spawn is None else spawn.get_executable()) or "")
+    ours = sys.executable or ""
+    if named not in ("", ours):
+        return named
+    return _beside() or ours if _is_embedded() else ours
+
+
+def _is_embedded() -> bool:
+    """Return whether another program, such as uWSGI, runs this interpreter.
+
+    It may be the file that `sys.executable` names, and knows nothing of an interpreter's options.
+    """
+    return not (sys.orig_argv or os.path.basename(sys.executable or "").startswith("python"))
+
+
+def _beside() -> str:
+    """Return the path of an interpreter of the same version and installation; "" without one."""
+    name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    for prefix in (sys.exec_prefix, sys.base_exec_prefix):
+        path = os.path.join(prefix, "bin", name)
+        if os.access(path, os.X_OK):
+            return path
+    return ""

@@ -21,6 +21,7 @@ from pool._workers._lost_interrupts import raise_again
 from pool._workers._outcomes import flush_streams
 from pool._workers._settings import apply, apply_place
 from pool._workers._worker import Worker
+from store._children import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,4 +186,4 @@ def _forked() -> None:
         Worker.current.forked()
 
 
-os.register_at_fork(after_in_child=_forked)
+in_child(_forked)

@@ -31,6 +31,7 @@ from pool._workers import _tracking
 from pool._workers._argv import check_not_frozen, forkserver_argv, interpreter, spawn
 from pool._workers._standing import place, rlimits, standing
 from pool._workers._warmup import MANY, installed, is_of_python, not_before_forks
+from store._children import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -488,13 +489,12 @@ def _forked() -> None:
     for server in _servers:
         server.forget()
         server.end()
-    for ending in _unreaped.values():
-        if ending is not None:
-            ending.end()
+    for ending in filter(None, _unreaped.values()):
+        ending.end()
     _servers.clear()
     _unreaped.clear()
 
 
 # Registered before that of the engines, and so called after it.
 atexit.register(_let_go)
-os.register_at_fork(after_in_child=_forked)
+in_child(_forked)

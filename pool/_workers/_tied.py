@@ -18,6 +18,7 @@ import os
 from pool._transport._descriptors import above_streams, pipe_above_streams
 from pool._workers._imports import when_imported
 from pool._workers._lifeline import tie
+from store._children import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,4 +101,4 @@ def _forked() -> None:
         _write = -1
 
 
-os.register_at_fork(after_in_child=_forked)
+in_child(_forked)

@@ -22,6 +22,7 @@ import sys
 from pool._transport._descriptors import above_streams
 from pool._workers._argv import interpreter, interpreter_argv
 from pool._workers._imports import when_imported
+from store._children import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,4 +179,4 @@ def _forked() -> None:
     _lock = _thread.allocate_lock()
 
 
-os.register_at_fork(after_in_child=_forked)
+in_child(_forked)

@@ -367,6 +367,73 @@ def test_a_frozen_program_does_not_start_itself(tmp_path: Path) -> None:
     assert run(body, tmp_path) == (said + "['ForkServerPoolWorker-2']\n['SpawnPoolWorker-3']\n")
 
 
+@pytest.mark.parametrize("beside", [True, False], ids=["with-python", "alone"])
+def test_a_host_that_runs_python_does_not_start_itself(tmp_path: Path, beside: bool) -> None:
+    # Under uWSGI `sys.executable` is uWSGI, and there are no arguments of an interpreter.
+    body = f"""
+        import multiprocessing
+        def name(_):
+            return multiprocessing.current_process().name
+        sys.orig_argv, sys.executable = [], os.path.abspath("host")
+        with open("host", "w") as file:
+            file.write("#!/bin/sh\\ntouch started\\n")
+        os.chmod("host", 0o755)
+        import multiprocessing.spawn  # as it is imported there
+        multiprocessing.set_executable(sys.executable)
+        if not {beside}:
+            sys.exec_prefix = sys.base_exec_prefix = os.getcwd()
+        with Pool(1) as p:
+            print(p.map(name, [0]))
+        print(os.path.exists("started"))
+    """
+    method = "ForkServer" if beside else "Fork"
+    assert run(body, tmp_path) == f"['{method}PoolWorker-1']\nFalse\n"
+
+
+def test_forks_of_which_python_is_not_told(tmp_path: Path) -> None:
+    # As uWSGI forks the processes that answer requests, from one that has imported the program.
+    body = """
+        import ctypes, traceback
+        import pool as ray, store
+        def worker(_):
+            return os.getpid()
+        @ray.remote
+        def answer(n):
+            return n + 1
+        def ask():
+            return {pid for _ in range(20) for pid in p.map(worker, range(8), 1)}
+        p = Pool(2)
+        ours = ask()
+        stored, later = store.put(bytes(1 << 20)), answer.remote(1)
+        soon = p.map_async(worker, [0])
+        children = []
+        for _ in range(2):
+            if not (child := ctypes.PyDLL(None).fork()):
+                try:
+                    said = set()
+                    threads = [threading.Thread(target=lambda: said.update(ask())) for _ in "ab"]
+                    [thread.start() for thread in threads]
+                    [thread.join() for thread in threads]
+                    print(said & ours, len(said), len(store.get(stored)), ray.get(answer.remote(2)))
+                    ray.shutdown()
+                    p.terminate()
+                    p.join()
+                    sys.stdout.flush()
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    os._exit(0)
+            children.append(child)
+        same = ask() == ours
+        for child in children:
+            os.waitpid(child, 0)
+        print(same, len(soon.get()), ray.get(later), len(store.get(stored)))
+        p.terminate()
+    """
+    child = f"set() 2 {1 << 20} 3\n"
+    assert run(body, tmp_path) == 2 * child + f"True 1 2 {1 << 20}\n"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give up privileges")
 def test_privileges_that_were_given_up(tmp_path: Path) -> None:
     # The server that forks workers was started with them; a pool made later must not use it.

@@ -1,0 +1,57 @@
+"""What a forked child sets anew: locks, names, and connections that belong to its parent.
+
+Python takes these steps itself after `os.fork`. A program in which Python is embedded may fork
+without telling it, as uWSGI does unless it is asked to; then they are taken when the child first
+uses the pool or the store.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The steps of a child of whose fork Python was not told, in the order of registration.
+_late: list[Callable[[], object]] = []
+#: The process that has taken its steps.
+_pid = os.getpid()
+#: By process id: a fork may copy a lock that a thread of the parent holds.
+_locks: dict[int, _thread.LockType] = {}
+
+
+def in_child(step: Callable[[], object]) -> None:
+    """Have a step taken in each child that is forked from now on."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=step)
+        _late.append(step)
+
+
+def in_untold_child(step: Callable[[], object]) -> None:
+    """Have a step taken, maybe by another thread than has forked, if Python is not told."""
+    _late.append(step)
+
+
+def settle() -> None:
+    """Take the steps now if this process was forked and Python was not told."""
+    if _pid != os.getpid():
+        _take_late()
+
+
+def _take_late() -> None:
+    with _locks.setdefault(os.getpid(), _thread.allocate_lock()):
+        if _pid != os.getpid():  # no other thread was quicker
+            for step in list(_late):
+                step()
+            _told()
+
+
+def _told() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_told)
