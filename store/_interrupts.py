@@ -14,6 +14,8 @@ import _thread
 import os
 from time import sleep
 
+from store._handlers import may_hide, set_handler
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +81,7 @@ class Shield:
         if self._handlers or _get_ident() != _main:
             return False
         try:
+            looks = may_hide()
             for number in _SIGNALS:
                 handler = _signal.getsignal(number)
                 if handler.__class__ is _Hook:
@@ -92,7 +95,7 @@ class Shield:
                         hook = self._hooks[number] = _Hook(self, handler)
                     # Noted before it is replaced: `drop` finds it wherever an interrupt strikes.
                     self._handlers.append((number, hook))
-                    _signal.signal(number, hook)
+                    set_handler(number, hook, looks)
         except ValueError:
             return False  # a sub-interpreter, or a thread that became the main one by fork
         except BaseException:
@@ -116,7 +119,7 @@ class Shield:
                 number, hook = handlers[-1]
                 # Unless a callback, or a handler, has set another handler meanwhile.
                 if _signal.getsignal(number) is hook:
-                    _signal.signal(number, hook.handler)
+                    set_handler(number, hook.handler)
                 handlers.pop()
         except BaseException as error:
             # Raised by a handler that was just restored: the others must be restored as well. A

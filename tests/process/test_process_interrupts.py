@@ -375,3 +375,21 @@ def test_handler_that_a_callback_looks_up_can_be_restored(tmp_path: Path) -> Non
         print("interrupted")
     """
     assert run_program(textwrap.dedent(source), tmp_path).succeeded() == "interrupted\n"
+
+
+def test_a_handler_that_a_library_has_set_in_c_stays(tmp_path: Path) -> None:
+    # As cysignals does, so that computations in C can be interrupted, or uWSGI, to end a process.
+    body = """
+        import ctypes
+        seen = []
+        handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(seen.append)
+        install = ctypes.CDLL(None).signal
+        install.argtypes = [ctypes.c_int, ctypes.c_void_p]
+        install(signal.SIGINT, ctypes.cast(handler, ctypes.c_void_p))
+        with Pool(2) as p:
+            print(p.apply(square, (2,)), p.map(square, range(3), 1), list(p.imap(square, [3])))
+            signal.raise_signal(signal.SIGINT)
+            print(seen, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    """
+    said = f"4 [0, 1, 4] [9]\n[{signal.SIGINT.value}] True\n"
+    assert run_program(HEAD + textwrap.dedent(body), tmp_path).succeeded() == said
