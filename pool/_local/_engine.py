@@ -25,7 +25,7 @@ from pool._local._streams import Batch, Streams, single_calls
 from pool._local._tending import TendedLead
 from pool._pickling import drop_large, forget_all, start_anew
 from pool._pickling._shared import ALL, number_globals, upcoming
-from store._children import in_child
+from store._children import in_child, settle
 from store._interrupts import shield
 from store._settings import wanted_mode
 
@@ -131,6 +131,7 @@ class LocalEngine:
 
     def _begin(self) -> None:
         """Set what an engine has before it has workers."""
+        settle()  # later it would take this engine for one of the parent's
         self.inherited = 0
         self.asks = ALL
         self.claims: set[int] = set()

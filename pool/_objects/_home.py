@@ -125,6 +125,7 @@ def current() -> Home:
 
 def found() -> Home | None:
     """Return the home of this process, None if there is none yet."""
+    settle()
     return _home
 
 
@@ -147,6 +148,7 @@ def borrow(start: Callable[[], Home]) -> None:
 
 def starting() -> AbstractContextManager[object]:
     """Return the lock under which the home is made and given up."""
+    settle()
     return _starting
 
 

@@ -434,6 +434,34 @@ def test_forks_of_which_python_is_not_told(tmp_path: Path) -> None:
     assert run(body, tmp_path) == 2 * child + f"True 1 2 {1 << 20}\n"
 
 
+@pytest.mark.parametrize("first", ["ray.init", "ray.put(1)", "answer.remote", "Pool(1)"])
+def test_what_a_child_begins_of_whose_fork_python_is_not_told(tmp_path: Path, first: str) -> None:
+    begin = {"ray.init": "ray.init()", "answer.remote": "answer.remote(1)"}.get(first, first)
+    body = f"""
+        import ctypes, traceback
+        import pool as ray, store
+        child = ctypes.PyDLL(None).fork()
+        if child:
+            os.waitpid(child, 0)
+        else:
+            try:
+                @ray.remote
+                def answer(n):
+                    return n + 1
+                begun = {begin}
+                with Pool(1) as p:
+                    print(p.apply(square, (3,)), len(store.get(store.put(bytes(1 << 20)))))
+                print(ray.get([answer.remote(n) for n in range(3)]))
+                ray.shutdown()
+                sys.stdout.flush()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+    """
+    assert run(body, tmp_path) == f"9 {1 << 20}\n[1, 2, 3]\n"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give up privileges")
 def test_privileges_that_were_given_up(tmp_path: Path) -> None:
     # The server that forks workers was started with them; a pool made later must not use it.
