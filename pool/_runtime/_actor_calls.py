@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from pool._clock import perf_counter
+from pool._objects import _home
 from pool._objects import _mailbox as mail
 from pool._objects._parcels import Parcel, pack
 from pool._objects._protocol import DYNAMIC, STREAM, number_of
-from pool._objects._refs import FAILED, ObjectRef
+from pool._objects._refs import FAILED, ActorRef, ObjectRef
 from pool._runtime._families import Member
 
 TYPE_CHECKING = False
@@ -101,3 +104,40 @@ def bind(call: ActorCall, returns: int) -> ActorCall:
     for ref in call.refs:
         ref._call = call
     return call
+
+
+#: In a forked child, by the parent's references to detached actors: its own to the same actors.
+_own: WeakKeyDictionary[ActorRef, ActorRef] = WeakKeyDictionary()
+
+
+def call_as_child(actor: ActorRef, *call: Any) -> Any:
+    """Call an actor of the process that this one was forked from.
+
+    Parameters
+    ----------
+    actor : ActorRef
+        The parent's reference.
+    *call
+        As for `call` of a runtime.
+
+    Raises
+    ------
+    OwnerDiedError
+        If the actor is not a detached one, which other programs can find.
+    """
+    own = _own.get(actor)
+    if own is None or own._home.foreign:
+        options = actor.record.options
+        where = options.namespace or actor.record.runtime.namespace
+        own = _home.current().find(options.name, where) if options.detached else None
+        if own is None:
+            from pool.exceptions import OwnerDiedError
+
+            raise OwnerDiedError(
+                f"actor {actor.facts.title} belongs to the process that was forked, and cannot be "
+                "called here: make it after the fork (under a web server that loads the program "
+                "first: at the first request), or make it one that all processes find, by "
+                'options(name=..., lifetime="detached")'
+            )
+        _own[actor] = own
+    return own._home.call(own, *call)

@@ -21,7 +21,7 @@ from pool._objects._parcels import Broken, pack, seal
 from pool._objects._protocol import STREAM
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._objects._resources import Resources
-from pool._runtime._actor_calls import ActorCall, new_call
+from pool._runtime._actor_calls import ActorCall, call_as_child, new_call
 from pool._runtime._actors import Actor
 from pool._runtime._aside import Aside
 from pool._runtime._conditions import all_or_failed, enough
@@ -396,11 +396,12 @@ class Runtime(Aside):
 
         Raises
         ------
-        PendingCallsLimitExceeded
+        PendingCallsLimitExceeded, OwnerDiedError
         """
+        if self.foreign:
+            return call_as_child(actor, method, args, kwargs, returns)
         record: Actor = actor.record
-        problem = record.too_many()
-        if problem is not None:
+        if (problem := record.too_many()) is not None:
             raise problem
         call = new_call(record, 0, method, args, kwargs, returns)
         refs = call.refs

@@ -109,3 +109,21 @@ def test_what_an_earlier_runtime_has_left_is_there_still(start: Callable[..., An
 @pool.remote
 def get_all(refs: list[Any]) -> Any:
     return pool.get(pool.get(refs[0]))
+
+
+def test_a_child_calls_the_detached_actors_of_its_parent(start: Callable[..., Any]) -> None:
+    # A web server that loads the program once, and forks what answers requests.
+    ray = start(num_cpus=1, namespace="tests")
+    shared = Counter.options(name="shared", lifetime="detached").remote()
+    own = Counter.remote()
+    assert ray.get([shared.add.remote(), own.add.remote()]) == [1, 1]
+
+    def child() -> None:
+        assert pool.get([shared.add.remote() for _ in range(3)], timeout=LATE) == [2, 3, 4]
+        with pytest.raises(exceptions.OwnerDiedError, match="make it after the fork"):
+            own.add.remote()
+        pool.shutdown()
+
+    run_in_fork(child)
+    assert ray.get([shared.add.remote(), own.add.remote()]) == [5, 2]
+    ray.kill(shared)
