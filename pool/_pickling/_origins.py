@@ -315,12 +315,32 @@ def _may_be_odd(name: str, names: dict[str, Any], folders: set[str]) -> bool:
     file = names.get("__file__")
     if type(file) is not str:
         return names.get("__spec__") is None
-    if "-packages/" in file:
-        return False
+    return "-packages/" not in file and _entry(name, file) not in folders
+
+
+def _entry(name: str, file: str) -> str:
+    """Return the folder that has to be on `sys.path` for a module to be found in its file."""
     folder, base = os_path.split(file)
     for _ in range(name.count(".") + base.startswith("__init__.")):
         folder = os_path.dirname(folder)
-    return folder not in folders
+    return folder
+
+
+def folders_left() -> list[str]:
+    """Return folders in which modules were found, and that are not on `sys.path` any more.
+
+    What refers to these modules is sent by name, as long as this process lives. So the workers of
+    later pools have to find them, too.
+    """
+    folders = {os_path.abspath(entry) for entry in map(str, sys.path)}
+    left: dict[str, None] = {}
+    for name, (_, verdict) in list(_verdicts.items()):
+        names = getattr(sys.modules.get(name), "__dict__", {})
+        if verdict and "." not in name and _may_be_odd(name, names, folders):
+            file = names.get("__file__")
+            if type(file) is str and _find(name, None) is None:
+                left[_entry(name, file)] = None
+    return list(left)
 
 
 def _is_initializing(name: str) -> bool:

@@ -84,6 +84,7 @@ def capture(
     """
     # Not at the top: this import takes 8 ms, in which the forkserver boots now.
     from pool._pickling import main_facts
+    from pool._pickling._origins import folders_left
 
     try:
         cwd: str | None = os.getcwd()
@@ -95,7 +96,7 @@ def capture(
         "cwd": cwd,
         # As bytes, so that a worker can compare it with its own without decoding.
         "environ": {**os.environb, **_as_bytes(extra_environ)},
-        "path": [str(entry) for entry in sys.path],
+        "path": [*map(str, sys.path), *([] if inherited else folders_left())],
         "argv": [str(argument) for argument in getattr(sys, "argv", [])],
         "main": main_facts(),
         "authkey": _authkey(),

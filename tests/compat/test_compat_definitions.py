@@ -127,6 +127,23 @@ PROGRAMS = {
         with Pool(1) as p:
             print(p.map(double, [1, 2]), p.map(twice, [1, 2]), p.apply(twice, (5,)))
         """,
+    "modules whose folder is taken off the path again, after a first pool": """
+        import os, sys
+        os.makedirs("lib", exist_ok=True)
+        with open("lib/plugin.py", "w") as file:
+            print("def double(x): return 2 * x", "class Row: pass", sep=chr(10), file=file)
+        sys.path.insert(0, os.path.abspath("lib"))  # as Celery does while it imports the program
+        import plugin
+        with Pool(1) as p:
+            print(p.map(plugin.double, [1]))
+        sys.path.remove(os.path.abspath("lib"))
+        def within(_):
+            import plugin
+            return plugin.double(4)
+        with Pool(1) as p:
+            print(p.map(plugin.double, [2]), type(p.apply(plugin.Row)) is plugin.Row)
+            print(p.map(within, [0]))
+        """,
     "objects whose class cannot make them without arguments": """
         class Template:
             def __new__(cls, source):
