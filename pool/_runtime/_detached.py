@@ -20,6 +20,7 @@ from pool._runtime._actors import Actor
 from pool._runtime._processes import Link
 from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel
+from pool._transport._descriptors import without_sockets
 from pool._transport._messages import HOST, READY, REFUSED
 from pool._transport._sockets import socket_pair
 from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv
@@ -272,6 +273,7 @@ def _spawn(actor: DetachedActor) -> Channel:
         null,
         (os.POSIX_SPAWN_DUP2, 0, 1),
         (os.POSIX_SPAWN_DUP2, 0, 2),
+        *without_sockets(),
         (os.POSIX_SPAWN_DUP2, theirs.fileno(), theirs.fileno()),
     ]
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import stat
 import sys
 
 TYPE_CHECKING = False
@@ -43,6 +44,27 @@ def epoll_above_streams() -> select.epoll:
     with epoll:
         copied: select.epoll = kind.fromfd(above_streams(os.dup(epoll.fileno())))
     return copied
+
+
+def without_sockets() -> list[tuple[int, int]]:
+    """Return the actions by which `os.posix_spawn` leaves a program's sockets to the program.
+
+    Python's own sockets are not inherited by commands, but those of C code mostly are: under uWSGI
+    those that it listens on, and the connection of the request that is being answered. A client
+    might wait for the end of its connection as long as the new process lives.
+    """
+    actions = []
+    try:
+        entries = os.listdir("/proc/self/fd")
+    except OSError:
+        return []
+    for fd in map(int, entries):
+        try:
+            if fd > 2 and os.get_inheritable(fd) and stat.S_ISSOCK(os.fstat(fd).st_mode):
+                actions.append((os.POSIX_SPAWN_CLOSE, fd))
+        except OSError:
+            continue  # closed meanwhile, as the one that lists them is
+    return actions
 
 
 def unpatched(name: str) -> Any:

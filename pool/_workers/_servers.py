@@ -25,6 +25,7 @@ from pool._transport._descriptors import (
     is_closed,
     pidfd_of_this,
     pipe_above_streams,
+    without_sockets,
 )
 from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
@@ -358,23 +359,22 @@ def _start(
     wanted: frozenset[str], learned: Sequence[str], limits: dict[str, str]
 ) -> ForkServerProcess:
     check_not_frozen()
-    ours, theirs = socket_pair()
+    (ours, theirs), executable = socket_pair(), interpreter()
     life, write = pipe_above_streams()
     given = [theirs.detach(), life]
-    executable = interpreter()
     try:
         given.append(above_streams(_written("\n".join(learned)) if learned else -1))
         given.append(pidfd_of_this())
         tracked = _tracking.shared()
         given.append(above_streams(os.dup(tracked)) if tracked >= 0 else -1)
         control, life, names, owner, tracked = given
-        # Standard input is empty. Standard streams that are closed here are opened: else the first
-        # files of the child would get their numbers, and what workers print. The other descriptors
-        # keep their numbers; a dup2 to the same number makes them inheritable.
+        # Standard input is empty. Streams that are closed here are opened: else the first files of
+        # the child would get their numbers, and what workers print. A dup2 to the same number makes
+        # a descriptor inheritable.
         actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-        actions += [
-            (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2) if is_closed(fd)
-        ]
+        shut = [fd for fd in (1, 2) if is_closed(fd)]
+        actions += [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in shut]
+        actions += without_sockets()
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in given if fd >= 0]
         pid = spawn(
             executable,

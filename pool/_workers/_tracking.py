@@ -19,7 +19,7 @@ import os
 import stat
 import sys
 
-from pool._transport._descriptors import above_streams
+from pool._transport._descriptors import above_streams, without_sockets
 from pool._workers._argv import interpreter, interpreter_argv
 from pool._workers._imports import when_imported
 from store._children import in_child
@@ -144,7 +144,7 @@ def _start_reader(write: int) -> int | None:
                 interpreter(),
                 [*interpreter_argv(), "-c", f"from {_MODULE} import main; main({read})"],
                 os.environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, read, read)],
+                file_actions=[*without_sockets(), (os.POSIX_SPAWN_DUP2, read, read)],
                 setsigmask=_BLOCKED_SIGNALS,
             )
         finally:

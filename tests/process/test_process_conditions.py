@@ -434,6 +434,30 @@ def test_forks_of_which_python_is_not_told(tmp_path: Path) -> None:
     assert run(body, tmp_path) == 2 * child + f"True 1 2 {1 << 20}\n"
 
 
+@pytest.mark.parametrize("method", ["default", "spawn"])
+def test_sockets_of_c_code_are_left_to_the_program(tmp_path: Path, method: str) -> None:
+    # A client that waits for the end of its connection would wait for the end of the pool.
+    body = f"""
+        import pool as ray, socket
+        ours, theirs = socket.socketpair()
+        theirs.set_inheritable(True)  # as C code has them
+        @ray.remote
+        class Idle:
+            def pid(self):
+                return os.getpid()
+        ray.init(namespace="tests")
+        idle = Idle.options(name="idle", lifetime="detached").remote()
+        with get_context({method!r} if {method!r} != "default" else None).Pool(1) as p:
+            print(p.apply(square, (2,)), ray.get(idle.pid.remote()) > 0)
+            theirs.close()
+            ours.settimeout(20)
+            print(ours.recv(1))
+        ray.kill(idle)
+        ours.close()
+    """
+    assert run(body, tmp_path) == "4 True\nb''\n"
+
+
 @pytest.mark.parametrize("first", ["ray.init", "ray.put(1)", "answer.remote", "Pool(1)"])
 def test_what_a_child_begins_of_whose_fork_python_is_not_told(tmp_path: Path, first: str) -> None:
     begin = {"ray.init": "ray.init()", "answer.remote": "answer.remote(1)"}.get(first, first)
