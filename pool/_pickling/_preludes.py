@@ -12,6 +12,7 @@ plain pickle, and what was defined is there until the message is.
 
 from __future__ import annotations
 
+import _pickle
 import os
 from _weakref import ref
 from collections import deque
@@ -268,18 +269,28 @@ def _add_looked_up(needs: Needs) -> list[Any]:
 
 
 def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
-    from ._encoding import REFUSALS, attempt
+    from ._encoding import attempt
 
     def make(meant: bool) -> Prelude:
         return attempt(lambda kind: _pickle_needs(needs, kind, up, inherited, meant))
 
-    try:
-        return make(not up)
-    except REFUSALS:
-        if up:
-            raise
-        # Perhaps because of a global that the functions do not name and may not use.
+    if up:
         return make(False)
+    try:
+        return make(True)
+    except MemoryError:
+        raise
+    except Exception:
+        pass
+    # Perhaps because of a global that the functions do not name and may not use.
+    try:
+        return make(False)
+    except (_pickle.PicklingError, MemoryError):
+        raise
+    except Exception as error:
+        # A fork would not have asked a global, so whatever it raises says that it cannot be sent:
+        # Boost's objects raise a RuntimeError, others an error of a class of their own.
+        raise _pickle.PicklingError(str(error)) from error
 
 
 def _pickle_needs(

@@ -246,3 +246,40 @@ def test_a_program_frees_its_copy_of_what_workers_have(
     """
     source = HEAD.format(library=library, method=method) + textwrap.dedent(program)
     assert run_program(source, tmp_path).succeeded() == "[1]\n[2]\n"
+
+
+@pytest.mark.parametrize(("library", "method"), [("multiprocessing", "fork"), ("pool", "")])
+def test_globals_that_refuse_to_be_pickled_by_an_error_of_any_kind(
+    library: str, method: str, tmp_path: Path
+) -> None:
+    # Objects of Boost.Python raise a RuntimeError. No fork asks, as long as they are not items.
+    program = """
+    class Mine(Exception):
+        pass
+
+    class Boost:
+        def __init__(self, error): self.error = error
+        def __reduce__(self): raise self.error("not enabled")
+
+    boost, own = Boost(RuntimeError), Boost(Mine)
+    def of_boost(x): return boost.error.__name__, x
+    def of_own(x): return own.error.__name__, x
+    with Pool(1) as p:
+        print(p.map(of_boost, [1]), list(p.imap(of_boost, [2])), p.apply(of_own, (3,)))
+        print(p.apply_async(of_own, (4,)).get())
+        for item in boost, own:
+            try:
+                p.map(str, [item])
+            except (RuntimeError, Mine) as error:
+                print(type(error).__name__, error)
+    with Pool(1, lambda given: None, (own,)) as p:
+        print(p.map(of_boost, [1]))
+    """
+    source = HEAD.format(library=library, method=method) + textwrap.dedent(program)
+    assert run_program(source, tmp_path).succeeded().splitlines() == [
+        "[('RuntimeError', 1)] [('RuntimeError', 2)] ('Mine', 3)",
+        "('Mine', 4)",
+        "RuntimeError not enabled",
+        "Mine not enabled",
+        "[('RuntimeError', 1)]",
+    ]
