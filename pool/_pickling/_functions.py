@@ -22,7 +22,7 @@ from ._identity import (
     introduce,
     outdated,
 )
-from ._names import global_names, is_open, submodules
+from ._names import global_names, is_open, quotes_calls, submodules
 from ._namespaces import namespace
 from ._origins import innermost, resolve, scope_of, scope_of_module
 from ._shared import captured
@@ -178,7 +178,7 @@ def _put_names(state: dict[str, Any], known: dict[int, _Sentinel]) -> None:
 def names_needed(func: FunctionType, meant: bool) -> Iterable[str]:
     """Return the globals that must come with `func`: named ones and, if `meant`, see `_meant`."""
     names = global_names(func.__code__)
-    if not (meant and is_open(func.__code__)):
+    if not (meant and (is_open(func.__code__) or quotes_calls(func))):
         return names
     from ._meant import names_meant
 

@@ -1,9 +1,11 @@
 """Which globals a function may mean without naming them: through `eval`, `globals`, a string.
 
-``globals()[name](x)`` names no global, ``df.query("a > @limit")`` names one in a string. Forked
-workers have all globals anyway. Here such a function brings along the globals that its strings
-name and, if it looks into its globals as a whole, all that are small. Globals that are large or
-cannot be sent have to be named by its code.
+``globals()[name](x)`` names no global, ``df.query("a > @limit")`` names one in a string, and so do
+``ols("y ~ double(x)", df)`` and ``duckdb.sql("SELECT * FROM df")``, which look into the globals of
+their caller. Forked workers have all globals anyway. Here such a function brings along the globals
+that its strings name and, if it looks into its globals as a whole, all that are small. Globals that
+are large have to be named by its code, or in a string where only a global can be meant; those that
+cannot be sent, by its code.
 """
 
 from __future__ import annotations
@@ -11,16 +13,26 @@ from __future__ import annotations
 import gc
 import sys
 from io import BytesIO
+from itertools import pairwise
 from types import FunctionType, ModuleType
 
 from ._kept import LARGE
-from ._names import EVALUATING, LOOKING, LOOKING_ANYHOW, global_names, looks_into_modules, nested
+from ._names import (
+    EVALUATING,
+    LOOKING,
+    LOOKING_ANYHOW,
+    global_names,
+    global_texts,
+    looks_into_modules,
+    nested,
+    texts_in,
+)
 from ._needs import ALL_NAMES, explore
 from ._origins import is_definition, is_named, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
 #: A value that consists of more objects is large.
@@ -57,14 +69,16 @@ _NO_DATA = frozenset(
 def names_meant(func: FunctionType) -> list[str]:
     """Return the globals that `func` may use without naming them; `ALL_NAMES` may be among them."""
     code = func.__code__
+    names = global_names(code)
     parts = list(nested(code))
     mentioned = {name for part in parts for name in part.co_names}
-    looking = _looks_around(mentioned, global_names(code))
+    looking = _looks_around(mentioned, names)
+    doc = func.__doc__
+    texts = [text for part in parts for text in texts_in(part.co_consts) if text is not doc]
     found = [ALL_NAMES] if looking else []
     if looking or not EVALUATING.isdisjoint(mentioned):
-        doc = func.__doc__
-        texts = [text for part in parts for text in _texts(part.co_consts) if text is not doc]
-        found += _named_in(texts, func, looking)
+        found += _named_in(texts, func, looking or _evaluates(mentioned, names, func.__globals__))
+    found += _called_in([*texts, *global_texts(func)], func)
     return found
 
 
@@ -76,23 +90,38 @@ def _looks_around(mentioned: set[str], names: tuple[str, ...]) -> bool:
     )
 
 
-def _texts(constants: Iterable[Any]) -> Iterator[str]:
-    for constant in constants:
-        if type(constant) is str:
-            yield constant
-        elif type(constant) is tuple or type(constant) is frozenset:
-            yield from _texts(constant)
+def _evaluates(mentioned: set[str], names: tuple[str, ...], values: dict[str, Any]) -> bool:
+    """Return whether code may call a function that evaluates strings, rather than a method.
+
+    Words in what `pandas.eval`, `numexpr.evaluate` and `duckdb.sql` are given are globals of the
+    caller; those in what methods of frames are given are mostly columns.
+    """
+    if not EVALUATING.isdisjoint(names):
+        return True
+    modules = [value for name in names if type(value := values.get(name)) is ModuleType]
+    return any(
+        callable(vars(module).get(name))
+        for name in EVALUATING.intersection(mentioned)
+        for module in modules
+    )
 
 
 def _named_in(texts: list[str], func: FunctionType, evaluated: bool) -> list[str]:
     """Return the globals that words of some strings name.
 
     If the strings need not be code (not `evaluated`), a large global counts only if it is written
-    as in `DataFrame.query`: ``@name``.
+    as in `DataFrame.query`, ``@name``, or as a table of SQL.
     """
     names = func.__globals__
     scope = scope_of(names)
-    found = dict.fromkeys(word for text in texts for word in _words(text) if word in names)
+    words = [_words(text) for text in texts]
+    found = dict.fromkeys(word for part in words for word in part if word in names)
+    tables = {
+        word
+        for part in words
+        for before, word in pairwise(part)
+        if before.lower() in ("from", "join") and _may_be_table(names.get(word))
+    }
     return [
         word
         for word in found
@@ -100,10 +129,41 @@ def _named_in(texts: list[str], func: FunctionType, evaluated: bool) -> list[str
         and not _is_dunder(word)
         and (
             (evaluated and not stands_for_other(names[word]))
+            or word in tables
             or any("@" + word in text for text in texts)
             or is_small_name(scope.key, names, word)
         )
     ]
+
+
+def _may_be_table(value: Any) -> bool:
+    return type(value).__module__ != "builtins" and not stands_for_other(value)
+
+
+def _called_in(texts: list[str], func: FunctionType) -> list[str]:
+    """Return the functions, classes and modules that strings call: ``double(x)``, ``np.log(x)``."""
+    names = func.__globals__
+    scope = scope_of(names)
+    found: dict[str, None] = {}
+    for text in texts:
+        for before in text.split("(")[:-1]:
+            name = _dotted_at_the_end(before).partition(".")[0]
+            if name in names and not _is_dunder(name):
+                found[name] = None
+    return [
+        name
+        for name in found
+        if scope is not None
+        and _is_elsewhere(names[name])
+        and is_small_name(scope.key, names, name)
+    ]
+
+
+def _dotted_at_the_end(text: str) -> str:
+    start = len(text)
+    while start and (text[start - 1] in "_." or text[start - 1].isalnum()):
+        start -= 1
+    return text[start:]
 
 
 def _words(text: str) -> list[str]:

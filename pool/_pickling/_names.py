@@ -12,7 +12,8 @@ from _weakref import ref
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import CodeType
+    from types import CodeType, FunctionType
+    from typing import Any
 
 # LOAD_GLOBAL, STORE_GLOBAL, DELETE_GLOBAL, LOAD_NAME, EXTENDED_ARG, and since 3.12
 # LOAD_FROM_DICT_OR_GLOBALS. Importing `opcode` for six numbers costs half a millisecond
@@ -68,8 +69,12 @@ LOOKING_INTO = frozenset({"vars", "__dict__"})
 MODULES = frozenset({"__import__", "__main__", "import_module", "modules"})
 #: These look into globals as a whole as global names and as attributes.
 LOOKING_ANYHOW = frozenset({"__globals__", "f_globals", "get_type_hints"})
-#: Methods of these names evaluate strings.
-EVALUATING = frozenset({"eval", "query"})
+#: Methods and functions of these names evaluate strings.
+EVALUATING = frozenset({"eval", "evaluate", "execute", "query", "sql"})
+
+#: Globals of these types, with so many items at most, are searched for strings.
+_COLLECTIONS = (dict, frozenset, list, set, tuple)
+_SHORT = 64
 
 _OPEN = LOOKING | LOOKING_ANYHOW | EVALUATING
 
@@ -78,6 +83,36 @@ def is_open(code: CodeType) -> bool:
     """Return whether `code`, or code nested in it, may use globals that it does not name."""
     mentioned = {name for part in nested(code) for name in part.co_names}
     return not _OPEN.isdisjoint(mentioned) or looks_into_modules(mentioned)
+
+
+def texts_in(constants: Iterable[Any]) -> Iterator[str]:
+    """Yield the strings among constants of code."""
+    for constant in constants:
+        if type(constant) is str:
+            yield constant
+        elif type(constant) is tuple or type(constant) is frozenset:
+            yield from texts_in(constant)
+
+
+def global_texts(func: FunctionType) -> Iterator[str]:
+    """Yield the strings that globals of a function are, or are short collections of."""
+    for name in global_names(func.__code__):
+        value = func.__globals__.get(name)
+        kind = type(value)
+        if kind is str:
+            yield value  # type: ignore[misc]  # its type was looked at
+        elif kind in _COLLECTIONS and len(value) <= _SHORT:  # type: ignore[arg-type]  # as above
+            values = list(value.values() if kind is dict else value)  # type: ignore[union-attr,arg-type]
+            yield from (text for text in values if type(text) is str)
+
+
+def quotes_calls(func: FunctionType) -> bool:
+    """Return whether a string of the function, or one that is a global of its, may have a call."""
+    for part in nested(func.__code__):
+        for text in texts_in(part.co_consts):
+            if "(" in text:
+                return True
+    return any("(" in text for text in global_texts(func))
 
 
 def looks_into_modules(mentioned: set[str]) -> bool:

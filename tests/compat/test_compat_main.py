@@ -324,6 +324,66 @@ def test_names_in_the_query_of_a_frame(tmp_path: Path, library: str) -> None:
     assert run_program(source, tmp_path).succeeded() == "[2, 3] 9\n"
 
 
+#: As numexpr, duckdb and patsy do: they look for the names in what they are given in their callers.
+READING = """
+import sys
+def names(text):
+    return [word for word in "".join(c if c.isalnum() or c == "_" else " " for c in text).split()]
+def evaluate(text):
+    return eval(text, sys._getframe(1).f_globals)
+def sql(text):
+    frame = sys._getframe(1).f_globals
+    return sum(frame[after].total() for before, after in zip(names(text), names(text)[1:])
+               if before in ("from", "JOIN"))
+class Connection:
+    def execute(self, text):
+        table = names(text.partition("from")[2])[0]
+        return sys._getframe(1).f_globals[table].total()
+def ols(formula, data):
+    return eval(formula.partition("~")[2], {**sys._getframe(1).f_globals, **data})
+"""
+
+
+@both
+def test_names_in_texts_that_are_read_in_the_caller_s_globals(tmp_path: Path, library: str) -> None:
+    (tmp_path / "reading.py").write_text(READING)
+    source = f"""
+        import math as m, sys
+        import reading
+        from reading import evaluate
+        from {library} import Pool
+        class Table:
+            def __init__(self, n): self.data = bytes(n)
+            def total(self): return len(self.data)
+        few, many, orders = bytes(10), bytes(300_000), Table(300_000)
+        connection = reading.Connection()
+        def double(x): return triple(x) - x
+        def triple(x): return 3 * x
+        class Shift:
+            def __init__(self, x): self.x = x
+        FORMULA, FORMULAS = "y ~ double(x)", {{"a": "y ~ m.sqrt(x)"}}
+        def one(_): return reading.evaluate("len(few) + len(many)"), evaluate("len(many)")
+        def two(_): return reading.sql("select * from orders"), reading.sql("... JOIN orders on x")
+        def three(_): return connection.execute("select x from orders")
+        def four(x): return reading.ols("y ~ m.floor(m.sqrt(x)) + double(x)", dict(x=x))
+        def five(x): return reading.ols("y ~ Shift(x).x", dict(x=x))
+        def six(x): return reading.ols(FORMULA, dict(x=x))
+        def seven(x): return reading.ols(FORMULAS["a"], dict(x=x))
+        for work in (one, two, three, four, five, six, seven):
+            with Pool(1) as p:
+                print(p.map(work, [4]))
+    """
+    assert run_program(source, tmp_path).succeeded().splitlines() == [
+        "[(300010, 300000)]",
+        "[(300000, 300000)]",
+        "[300000]",
+        "[10]",
+        "[4]",
+        "[8]",
+        "[2.0]",
+    ]
+
+
 LIBRARY = """
 import sys
 def read(name):

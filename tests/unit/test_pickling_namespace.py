@@ -584,6 +584,33 @@ def test_a_name_that_cannot_come_along_keeps_no_function_from_being_sent(tmp_pat
     )
 
 
+def test_words_of_texts_bring_nothing_that_is_large_or_only_looks_like_a_name(
+    tmp_path: Path,
+) -> None:
+    run_main(
+        """
+        import json
+        large = bytes(300_000)
+        class Frame:
+            def query(self, text): return text
+            evaluate = execute = query
+        frame = Frame()
+        rows = [large]
+        def uses_large(): return len(large)
+        def plain(): return 1
+        def ask(): return frame.query("large > 1"), frame.execute("select * from rows")
+        def tell(): return "plain of json (that is, plain) or uses_large(1) failed"
+        def doc():
+            "Does as plain(x) does."
+            return 1
+        for func in (ask, tell, doc):
+            assert len(dumps_function(func).encoded.data) < 5000, func
+            assert w(func) == func()
+        """,
+        tmp_path,
+    )
+
+
 def test_classes_whose_annotations_name_each_other(tmp_path: Path) -> None:
     run_main(
         """
