@@ -28,6 +28,8 @@ from ._made import (
     make_plain,
     new_instance,
 )
+from ._metaclasses import metaclass_of
+from ._named import ByState, is_by_its_place
 from ._needs import is_plain
 from ._picklers import BasePickler
 from ._slots import is_slot, native_base, reduce_slot, slot_values, slots_of
@@ -225,6 +227,9 @@ def _state_of(kind: Any) -> dict[str, Any]:
         for name, value in vars(kind).items()
         if name not in _MADE_ANEW and not is_slot(kind, value)
     }
+    for name, value in state.items():
+        if is_by_its_place(kind, name, value):
+            state[name] = ByState(value)
     if hasattr(state.get("__slots__"), "__next__"):
         del state["__slots__"]  # an iterator, which making the class has used up
     if "_abc_impl" in state:
@@ -236,12 +241,12 @@ def _state_of(kind: Any) -> dict[str, Any]:
 
 def _reduce_plain(kind: Any, space: dict[str, Any]) -> tuple[Any, Any]:
     """Return how to make a class that has only its bases and slots."""
-    metaclass, name, _, given, number, _ = _class_getnewargs(kind)
+    _, name, _, given, number, _ = _class_getnewargs(kind)
     space = {**given, **space}
     if "__orig_bases__" in vars(kind):
         # As an attribute, not as the bases: ``__mro_entries__`` might make another class of them.
         space["__orig_bases__"] = kind.__orig_bases__
-    return make_plain, (metaclass, name, kind.__bases__, space, number)
+    return make_plain, (metaclass_of(kind), name, kind.__bases__, space, number)
 
 
 def _reduce_enum(kind: Any, space: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:

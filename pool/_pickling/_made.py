@@ -13,6 +13,7 @@ from types import new_class
 
 from . import _homes
 from ._identity import adopt, entry_for, entry_of, forgotten, outdated
+from ._metaclasses import delete_attribute, set_attribute
 from ._slots import native_base, slots_of
 
 TYPE_CHECKING = False
@@ -96,7 +97,7 @@ def make_enum(
     for method in ("__new_member__", "__init__"):
         if method in vars(made):
             # If the class had a method of this name, it comes with the state.
-            type.__delattr__(made, method)
+            delete_attribute(made, method)
     return made
 
 
@@ -172,14 +173,14 @@ def _make_quietly(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     owners = _hook_owners(bases)
     saved = [(owner, vars(owner)["__init_subclass__"]) for owner in owners]
     for owner in owners:
-        type.__setattr__(owner, "__init_subclass__", classmethod(lambda cls, **_: None))
+        set_attribute(owner, "__init_subclass__", classmethod(lambda cls, **_: None))
     try:
         if make is make_enum:
             return make(*arguments)
         made = type.__new__(metaclass, name, bases, namespace)
     finally:
         for owner, hook in saved:
-            type.__setattr__(owner, "__init_subclass__", hook)
+            set_attribute(owner, "__init_subclass__", hook)
     if issubclass(metaclass, abc.ABCMeta):
         abc._abc_init(made)  # type: ignore[attr-defined]  # not shared with its base
     return made
@@ -205,13 +206,13 @@ def begin_class(
     entry = entry_of(kind)
     knew = entry is not None and entry.knows_state
     if not knew:
-        type.__setattr__(kind, "__qualname__", qualname)
+        set_attribute(kind, "__qualname__", qualname)
         if entry is not None:
             entry.missing = {*missing}
     elif entry is not None:
         for name in forgotten(entry, gone):
             if name in vars(kind):
-                type.__delattr__(kind, name)
+                delete_attribute(kind, name)
     give_attributes(kind, versions, state)
     return knew
 
@@ -250,10 +251,10 @@ def _set_attributes(kind: Any, state: dict[str, Any]) -> None:
     """Set attributes of a class, without a ``__setattr__`` of its metaclass."""
     for name, value in state.items():
         if name != "_abc_impl":
-            type.__setattr__(kind, name, value)
+            set_attribute(kind, name, value)
     if "__firstlineno__" in state:
         # Set last: Python 3.13 deletes it when another attribute is set.
-        type.__setattr__(kind, "__firstlineno__", state["__firstlineno__"])
+        set_attribute(kind, "__firstlineno__", state["__firstlineno__"])
     for registered in state.get("_abc_impl") or ():
         # Not by `kind.register`, which may be a method of the program's.
         abc.ABCMeta.register(kind, registered)

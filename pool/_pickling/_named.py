@@ -245,6 +245,31 @@ def reduce_by_state(obj: Any) -> tuple[Any, ...]:
     return copyreg.__newobj__, (type(obj),), obj.__getstate__()  # type: ignore[attr-defined]  # missing in typeshed
 
 
+def is_by_its_place(kind: Any, name: str, value: Any) -> bool:
+    """Return whether an attribute pickles as one of that name of its class, which is to get it."""
+    own: Any = type(value).__reduce__
+    if own is object.__reduce__:
+        return False
+    try:
+        reduced = value.__reduce_ex__(5)
+    except Exception:  # pickling it will tell
+        return False
+    arguments = reduced[1] if isinstance(reduced, tuple) else ()
+    return isinstance(arguments, tuple) and arguments[:1] == (kind,) and name in arguments[1:]
+
+
+class ByState:
+    """Stands for an object that is pickled by its state, whatever its class says."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, obj: Any) -> None:
+        self._of = obj
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_by_state(self._of)
+
+
 _fresh: dict[int, Any] = {}
 
 

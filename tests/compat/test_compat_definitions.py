@@ -40,6 +40,60 @@ PROGRAMS = {
             return A.title, MADE
         print(Pool(1).map(work, [1]))
         """,
+    "a metaclass that no module has": """
+        module = [
+            "class Hidden(type):",
+            "    pass",
+            "class Native(metaclass=Hidden):",
+            "    pass",
+            "Hidden.__module__ = 'hidden_builtins'  # as that of pybind11's classes",
+            "del Hidden",
+        ]
+        with open("hiding.py", "w") as file:
+            file.write("\\n".join(module))
+        from hiding import Native
+        class A(Native):
+            limit = 3
+            def __init__(self, x): self.x = x
+        class B(A):
+            pass
+        def work(x):
+            return B(x).x, A.limit, type(A) is type(B), type(A).__name__, isinstance(B(x), A)
+        print(Pool(1).map(work, [1]))
+        """,
+    "structures of ctypes, whose metaclass is in C": """
+        import ctypes
+        class Point(ctypes.Structure):
+            _fields_ = [("x", ctypes.c_int)]
+            origin = 0
+            def double(self): return 2 * self.x
+        def work(x):
+            return Point(x).double(), Point.origin, Point.__qualname__
+        print(Pool(1).map(work, [1]))
+        Point.origin = 1
+        print(Pool(1).map(work, [1]))
+        """,
+    "a descriptor that pickles as the attribute of its class": """
+        class Cached:
+            def __init__(self, func): self.func = func
+            def __set_name__(self, owner, name):
+                if not hasattr(self, "name"):
+                    self.owner, self.name = owner, name
+            def __get__(self, obj, kind=None): return lambda *args: self.func(obj, *args)
+            def __reduce__(self): return look_up, (self.owner, self.name)
+        def look_up(owner, name):
+            return vars(owner)[name]
+        class A:
+            factor = 2
+            @Cached
+            def method(self, x): return self.factor * x
+        class B(A):
+            factor = 3
+            other = vars(A)["method"]
+        def work(x):
+            return A().method(x), B().method(x), B().other(x), B.other is not None
+        print(Pool(1).map(work, [1]))
+        """,
     "a metaclass that allows no changes": """
         class Constants(type):
             def __setattr__(cls, name, value):
