@@ -161,6 +161,13 @@ class _Reduced(_Way):
         args = tuple(self._sendable(f"args[{n}]", value, lost) for n, value in enumerate(args))
         state = {name: self._sendable(name, value, lost) for name, value in state.items()}
         if lost:
+            copy = rebuild(kind, args)
+            restore(copy, state)
+            try:
+                str(copy)
+            except BaseException:
+                # It asks a part that is now a repr, as patsy's errors ask their origin.
+                lost.insert(0, _safely(str, self._error))
             notes = state.get("__notes__")
             state["__notes__"] = [*(notes if isinstance(notes, list) else ()), *lost]
         return (rebuild, (kind, args), state, *rest)

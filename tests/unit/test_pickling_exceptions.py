@@ -101,6 +101,14 @@ e = w.raises(throw, Holding, 3)
 assert type(e) is Holding and e.args[0] == 3 and "sqlite3.Connection" in e.args[1]
 assert "sqlite3.Connection" in e.connection and not e.lock.locked()
 assert len(e.__notes__) == 2 and any("connection came as its repr" in n for n in e.__notes__)
+class Asking(Exception):
+    def __str__(self): return "near " + self.origin.name
+def asking():
+    e = Asking(1)
+    e.origin = type("Origin", (), {"name": "line 3", "held": (i for i in ())})()
+    return e
+e = w.raises(throw, asking)
+assert type(e) is Asking and e.__notes__[0] == "near line 3", e.__notes__
 def local():
     class Local(Exception):
         tag = (i for i in ())
