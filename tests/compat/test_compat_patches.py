@@ -267,6 +267,75 @@ def test_functions_that_set_up_packages(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_tables_of_packages(library: str, tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    body = """
+        import shutil
+        import yaml
+
+        class Point:
+            def __init__(self, x):
+                self.x = x
+
+        def pack(base, folder, **options):
+            return f"{base} of {factor}"
+
+        factor = 3
+        shutil.register_archive_format("mine", pack)
+        yaml.add_representer(Point, lambda dumper, point: dumper.represent_int(point.x * factor))
+        yaml.SafeLoader.add_constructor(
+            "!times", lambda loader, node: int(loader.construct_scalar(node)) * factor
+        )
+
+        def look(x):
+            known = shutil.make_archive("a", "mine"), "zip" in dict(shutil.get_archive_formats())
+            return known, yaml.dump(Point(x)).split()[0], yaml.safe_load(f"!times {x}")
+
+        if __name__ == "__main__":
+            with Pool(1) as p:
+                print(p.map(look, [2]))
+            del shutil._ARCHIVE_FORMATS["mine"]
+            with Pool(1) as p:
+                known = shutil.get_archive_formats()
+                print(p.map(len, [known])[0] == len(known))
+    """
+    assert run(library, body, tmp_path) == "[(('a of 3', True), '6', 6)]\nTrue\n"
+
+
+@as_forks
+def test_descriptors(library: str, tmp_path: Path) -> None:
+    body = """
+        import argparse, colorsys, functools
+        from fractions import Fraction
+
+        factor = 3
+
+        class Kept:
+            limit = 4
+
+        colorsys.grey = lambda share: share * factor
+        Fraction.of = staticmethod(lambda n: Fraction(n, factor))
+        Fraction.made = classmethod(lambda cls, n: cls(n, factor))
+        Fraction.third = property(lambda self: self / factor)
+        argparse.Namespace.size = functools.cached_property(lambda self: len(vars(self)))
+        argparse.Namespace.size.__set_name__(argparse.Namespace, "size")
+        argparse.Namespace.Kept = Kept
+
+        def look(x):
+            space = argparse.Namespace(a=1, b=2)
+            return (
+                colorsys.grey(x), str(Fraction.of(x)), str(Fraction.made(x)),
+                str(Fraction(x).third), space.size, space.Kept is Kept,
+            )
+
+        if __name__ == "__main__":
+            with Pool(1) as p:
+                print(p.map(look, [2]))
+    """
+    assert run(library, body, tmp_path) == "[(6, '2/3', '2/3', '2/3', 2, True)]\n"
+
+
+@as_forks
 def test_modules_imported_for_their_effect(library: str, tmp_path: Path) -> None:
     """Nothing refers to the plugin; a task that does without the package does not load it."""
     site = tmp_path / "site-packages"

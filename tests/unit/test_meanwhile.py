@@ -107,7 +107,7 @@ def test_a_weak_set_changes_while_it_is_looked_through() -> None:
 
 def test_the_workers_of_a_pool_go_before_one_of_them_is_borrowed() -> None:
     scheduler = SimpleNamespace(loans=SimpleNamespace(lendable=lambda: 1))
-    driver: Any = SimpleNamespace(scheduler=scheduler, jobs={}, peers={})
+    driver: Any = SimpleNamespace(scheduler=scheduler, jobs={}, dirty=[], peers={})
     assert _borrow(driver, None, [], "call") is None
 
 

@@ -213,12 +213,6 @@ def mentions_of(code: CodeType) -> Mentions:
         if not _REPLACING_NAMES.isdisjoint(some.co_names):
             texts = [text for text in some.co_consts if isinstance(text, str) and "." in text]
             found.assigned.update(text for text in texts if text.replace(".", "_").isidentifier())
-    for names in (found.assigned, found.called, found.changed):
-        # Others are neither modules nor come from one; or they are full names, in texts.
-        tops = {name: name.partition(".")[0] for name in names}
-        names.intersection_update(
-            name for name, top in tops.items() if top in found.imported or top in sys.modules
-        )
     return found
 
 
@@ -226,6 +220,7 @@ def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
     """Enter what some code says."""
     name: list[str] = []  # the dotted one that was looked up last
     before: list[str] = []  # the one before that
+    container: list[str] = []  # the one before the key
     first: list[str] = []  # the one that its statement has begun with
     item = package = full = ""
     for instruction in instructions:
@@ -235,7 +230,8 @@ def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
         if kind == "POP_TOP" or kind.startswith("STORE_"):
             first = []
         if kind.startswith(_LOADS):
-            before, name = name, [str(value)]
+            container = before = name
+            name = [str(value)]
             first = first or name
         elif kind in ("LOAD_ATTR", "LOAD_METHOD"):
             if value in CHANGERS and len(name) > 1:
@@ -243,12 +239,13 @@ def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
             name.append(value)
         elif kind == "LOAD_CONST":
             item = value if isinstance(value, str) else ""
+            container = name
             if before == ["setattr"] and item:
                 found.assigned.add(".".join([*name, item]))
-        elif kind == "STORE_SUBSCR" and name == ["sys", "modules"]:
+        elif kind == "STORE_SUBSCR" and container == ["sys", "modules"]:
             found.modules.add(item)
-        elif kind == "STORE_SUBSCR" and len(name) > 1:
-            found.changed.add(".".join(name))
+        elif kind == "STORE_SUBSCR" and len(container) > 1:
+            found.changed.add(".".join(container))
         elif kind == "STORE_ATTR" and name:
             # Or `+=`.
             found.assigned.add(".".join(name if name[-1] == value else [*name, value]))

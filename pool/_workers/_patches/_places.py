@@ -116,8 +116,11 @@ def called(dotted: str, names: dict[str, Any], mentions: Mentions) -> tuple[Any,
         if value is None and dotted in mentions.imported:
             name, rest = _loaded(mentions.imported[dotted].split("."))
             value = vars_of(sys.modules.get(name)).get(rest[0]) if len(rest) == 1 else None
-    if type(value) is classmethod:
-        return (None, None) if place is None else (value.__func__, place)
+    if type(value) is classmethod and place is not None:
+        is_left = place.module.partition(".")[0] in CARRIED or is_of_program(place.module)
+        return (None, None) if is_left else (value.__func__, place)
+    if type(value) is staticmethod:
+        value = value.__func__
     if type(value) is not FunctionType and not issubclass(type(value), type):
         return None, None
     top = module_of(value).partition(".")[0]

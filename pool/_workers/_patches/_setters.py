@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 from types import CodeType, FunctionType, ModuleType
 
-from pool._workers._variables._assigned import ATTRIBUTES, GLOBALS, bound
+from pool._workers._variables._assigned import GLOBALS, bound
 from pool._workers._variables._contents import CONTAINERS
 from pool._workers._variables._data import is_of_program, module_of
 
 from ._mentions import CHANGERS, mentions_of
-from ._places import Place, find, vars_of
+from ._places import Place, called, find, vars_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,12 +120,28 @@ def _variables_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
 
 def _others_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
     code = function.__code__
-    if bound([code], ATTRIBUTES) or "setattr" in code.co_names:
-        mentions = mentions_of(code)
-        for dotted in mentions.assigned:
-            place = find(dotted, function.__globals__, mentions)
-            if place is not None and issubclass(type(place.owner), (ModuleType, type)):
-                yield place, OTHER
+    mentions = mentions_of(code)
+    names = {**function.__globals__, **_defaults(function)}
+    for dotted in mentions.assigned:
+        place = find(dotted, names, mentions)
+        if place is not None and issubclass(type(place.owner), (ModuleType, type)):
+            yield place, OTHER
+    for dotted in mentions.changed:
+        place = find(dotted, names, mentions)
+        if place is not None and issubclass(type(place.owner), type):
+            yield place, CONTAINER
+    for dotted in mentions.called:
+        method, place = called(dotted, names, mentions)
+        if place is not None and method is not function:
+            yield from set_by(method, place)
+
+
+def _defaults(function: FunctionType) -> dict[str, Any]:
+    """Return the classes that parameters have by default, by the names of the parameters."""
+    code, values = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
+    found = zip(names, values, strict=True)
+    return {name: value for name, value in found if issubclass(type(value), type)}
 
 
 def _changed_in(code: CodeType) -> Iterator[str]:

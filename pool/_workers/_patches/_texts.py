@@ -73,10 +73,21 @@ def _of_running(names: dict[str, Any]) -> Mentions:
             code = frame.f_code
             known = _known.get("__main__")
             if known is None or known[0] is not code:
-                _known["__main__"] = code, mentions_of(code)
+                found = mentions_of(code)
+                _drop_others(found)
+                _known["__main__"] = code, found
             return _known["__main__"][1]
         frame = frame.f_back
     return _NOTHING
+
+
+def _drop_others(found: Mentions) -> None:
+    """Drop names that are neither of modules nor come from one, but for full names in texts."""
+    for names in (found.assigned, found.called, found.changed):
+        tops = {name: name.partition(".")[0] for name in names}
+        names.intersection_update(
+            name for name, top in tops.items() if top in found.imported or top in sys.modules
+        )
 
 
 def _of_module(name: str, module: ModuleType) -> Mentions:

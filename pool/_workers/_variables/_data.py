@@ -88,10 +88,10 @@ def pickled(
 
 
 class _Plain(_pickle.Pickler):
-    """Takes what pickle itself can carry, as no lock or connection; and functions, any of them."""
+    """Takes what pickle itself can carry, as no lock or connection; functions and classes, any."""
 
     def reducer_override(self, obj: Any) -> Any:
-        return (len, ((),)) if type(obj) is FunctionType else NotImplemented
+        return (len, ((),)) if issubclass(type(obj), (FunctionType, type)) else NotImplemented
 
 
 def is_plain(value: Any) -> bool:
