@@ -46,6 +46,7 @@ def set_by(function: Any, place: Place | None) -> tuple[tuple[Place, int], ...]:
     key = function if place is None else (function, place.owner)
     found = _known.get(key)
     if found is None:
+        _known[key] = ()  # of methods that call each other
         found = _known[key] = tuple(_set_by(function, place))
     return found
 
