@@ -10,6 +10,7 @@ from itertools import islice
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 #: A worker tells its parent when tasks have imported so many modules.
 SOME = 5
@@ -103,8 +104,25 @@ def _file_of(top: str) -> str:
     if not issubclass(type(module), type(sys)):
         return ""  # not asked for its class, which a proxy may refuse to tell
     # Not by `getattr`, which would load a lazy module.
-    file = object.__getattribute__(module, "__dict__").get("__file__")
-    return file if type(file) is str else ""
+    names = object.__getattribute__(module, "__dict__")
+    file = names.get("__file__")
+    if type(file) is str:
+        return file
+    return _folder_of(names)
+
+
+def _folder_of(names: dict[str, Any]) -> str:
+    """Return a folder of a package without a file, as ``google`` and ``zope`` are, or "".
+
+    One that is not of installed packages, if it has any: a part of such a package may be the
+    program's own.
+    """
+    spec = names.get("__spec__")
+    places = getattr(spec, "submodule_search_locations", None)
+    if getattr(spec, "origin", None) is not None or not places:
+        return ""
+    folders = [os.path.join(str(place), "") for place in places]
+    return next((folder for folder in folders if not is_installed(folder)), folders[0])
 
 
 def load_missing(names: Iterable[str]) -> bool:

@@ -16,7 +16,7 @@ from poolkit import PATIENCE, Gate
 from poolscripts import run_program
 from pooltasks import add, hold, pass_gate, square
 
-from pool import ProgressEvent, WorkerDied
+from pool import Pool, ProgressEvent, WorkerDied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,3 +286,9 @@ def test_threads_of_numerical_libraries(tmp_path: Path, method: str) -> None:
     """
     expected = f"True\nTrue\n[{['3'] * len(THREADS)}]\n{[None] * len(THREADS)}\n"
     assert run_program(source, tmp_path).succeeded() == expected
+
+
+def test_nothing_of_these_tests_has_to_be_inherited() -> None:
+    """Their own modules, and what pytest has loaded, would have all of them test forks only."""
+    with Pool(1) as p:
+        assert p.stats()["start_method"] == "forkserver"

@@ -254,6 +254,21 @@ def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType])
     assert "ownmodule" in snapshots.take()[0]
 
 
+def test_packages_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``google`` and ``zope`` are: theirs are the folders in which their parts are."""
+    bought, mine = tmp_path / "site-packages", tmp_path / "mine"
+    for folder, package in ((bought, "shop"), (bought, "shared"), (mine, "shared")):
+        (folder / package).mkdir(parents=True)
+        (folder / package / f"of_{folder.name[0]}.py").write_text("number = 1\n")
+    monkeypatch.setattr(sys, "path", [str(bought), str(mine), *sys.path])
+    names = ["shop.of_s", "shared.of_s", "shared.of_m"]
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, importlib.import_module(name))
+    for name in ("shop", "shared"):
+        monkeypatch.setitem(sys.modules, name, sys.modules[name])
+    assert [name for name in names if name in Snapshots().modules()] == names[1:]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
