@@ -339,6 +339,63 @@ def test_what_an_import_makes_is_made_again(library: str, tmp_path: Path) -> Non
 
 
 @as_forks
+def test_objects_of_imports_that_were_replaced(library: str, tmp_path: Path) -> None:
+    """What a module has made as it was imported, and the program has put another one in place."""
+    config = """
+    import functools, operator
+    from pathlib import Path
+    import numpy as np
+
+    class Slots:
+        __slots__ = ("value",)
+
+        def __init__(self, value):
+            self.value = value
+
+    out = Path("out")
+    folders = {"in": Path("in")}
+    slots = Slots(1)
+    shared = Slots(1)
+    weights = np.zeros(2)
+    key = operator.itemgetter(0)
+    number = functools.partial(int, base=2)
+    made = {"a": Slots(1)}
+    """
+    other = """
+    from config import shared, slots
+    """
+    main = """
+    import functools, operator
+    from pathlib import Path
+    import numpy as np
+    import config, other
+
+    config.out = Path("mine")
+    config.folders["in"] = Path("here")
+    config.slots = config.Slots(2)
+    other.shared = config.shared = config.Slots(3)
+    config.weights = np.ones(3)
+    config.key = operator.itemgetter(1)
+    config.number = functools.partial(int, base=3)
+    config.made["b"] = config.Slots(4)
+
+    def task(_):
+        return (
+            str(config.out), str(config.folders["in"]), config.slots.value, other.slots.value,
+            config.shared.value, other.shared.value, config.weights.tolist(),
+            config.key("ab"), config.number("11"), sorted(config.made),
+        )
+
+    if __name__ == "__main__":
+        with Pool(2) as p:
+            print(p.map(task, range(2))[1])
+    """
+    assert run(library, tmp_path, config=config, other=other, main=main) == (
+        "('mine', 'here', 2, 1, 3, 3, [1.0, 1.0, 1.0], 'b', 4, ['a', 'b'])\n"
+    )
+
+
+@as_forks
 def test_what_cannot_be_sent_is_inherited(library: str, tmp_path: Path) -> None:
     """A part of a module is not sent without the other: the parts belong together."""
     work = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _pickle
 import gc
 import importlib
 import signal
@@ -232,6 +233,31 @@ def test_all_of_a_module_or_nothing(write: Callable[..., ModuleType], change: st
         assert "whole" in Snapshots().take()[0]  # a function has a name everywhere
     else:
         assert "whole" not in Snapshots().take()[0]
+
+
+def test_what_an_import_fills_has_no_pool_forked(write: Callable[..., ModuleType]) -> None:
+    module = write(
+        registry="""
+        import functools, operator, threading
+        from pathlib import Path
+
+        folders = []
+        folders.append(Path("x"))
+        actions = {}
+        actions["b"] = functools.partial(int, base=2), operator.itemgetter(0)
+        locks = {}
+        locks["a"] = threading.Lock()
+        later = {}
+        number = 1
+        """
+    )
+    module.number = 2  # type: ignore[attr-defined]  # of a module that was just written
+    sent, lost = Snapshots().take()
+    assert not lost
+    names = _pickle.loads(sent["registry"][0]["registry"][0])[0]
+    assert names == ["folders", "actions", "later", "number"]
+    module.later["a"] = module.locks["a"]
+    assert Snapshots().take()[1] == "registry.later"
 
 
 def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType]) -> None:

@@ -1,6 +1,7 @@
 """Objects that modules of the program have made when they were imported, and that it changed since.
 
-``state.scaler.fit(data)``, ``config.options.depth = 3``, ``tables.primes[0] = 2``: a worker that
+``state.scaler.fit(data)``, ``config.options.depth = 3``, ``tables.primes[0] = 2``, or that it has
+replaced, ``config.weights = numpy.ones(3)``: a worker that
 imports the module makes the object anew, and would have it as that leaves it. What is data is sent
 with the module's variables; for other objects the text tells that something is done to them.
 """
@@ -10,9 +11,18 @@ from __future__ import annotations
 import sys
 
 from pool._workers._carried._setting import packed
-from pool._workers._variables._data import ATOMS, TooLarge, is_of_program, is_plain, may_be_data
+from pool._workers._variables._data import (
+    ATOMS,
+    DEFINITIONS,
+    TooLarge,
+    is_of_program,
+    is_plain,
+    may_be_data,
+    pickled,
+)
+from pool._workers._variables._snapshot import snapshots
 
-from ._applied import STATE
+from ._applied import PICKLED, STATE
 from ._places import find, vars_of
 
 TYPE_CHECKING = False
@@ -32,29 +42,48 @@ def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patc
     """
     patches: dict[tuple[str, str], Patch] = {}
     lost = ""
+    # Those assigned come last: what the program has put there is another object.
     for names, mentions in texts:
         for dotted in (*mentions.called, *mentions.changed, *mentions.assigned):
             place = find(f"{dotted}._" if dotted in mentions.changed else dotted, names, mentions)
-            if place is None or len(place.path) == 0 or not is_of_program(place.module):
+            if place is None or not is_of_program(place.module):
                 continue
-            variable = place.path[0]
+            is_assigned = len(place.path) == 0
+            if is_assigned and dotted not in mentions.assigned:
+                continue
+            variable = place.name if is_assigned else place.path[0]
             value = vars_of(sys.modules[place.module]).get(variable)
             kind = type(value)
-            if kind in ATOMS or issubclass(kind, type):
+            if kind in ATOMS or issubclass(kind, DEFINITIONS):
                 continue
+            if may_be_data(kind) and _is_data(value):
+                continue  # sent with the variables
             try:
                 plain = is_plain(value)
             except TooLarge:
                 lost = f"{place.module}.{variable}"
                 continue
-            if plain and may_be_data(kind):
-                continue  # sent with the variables
             data = packed(value) if plain else None
             if data is not None:
-                patches[place.module, variable] = place.module, (), variable, STATE, data
+                how = PICKLED if is_assigned and _is_of_one(value) else STATE
+                patches[place.module, variable] = place.module, (), variable, how, data
             elif dotted not in mentions.called:
                 lost = f"{place.module}.{variable}"
     return list(patches.values()), lost
+
+
+def _is_data(value: Any) -> bool:
+    try:
+        pickled("", {"": value}, {})
+    except Exception:
+        return False
+    return True
+
+
+def _is_of_one(value: Any) -> bool:
+    """Return whether one module alone has an object, of those of the program."""
+    modules = snapshots.modules().values()
+    return sum(value is other for module in modules for other in list(vars(module).values())) == 1
 
 
 def become(present: Any, other: Any) -> bool:

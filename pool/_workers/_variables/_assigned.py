@@ -30,6 +30,7 @@ _EXTENDED = _numbers("EXTENDED_ARG")
 
 #: How the code of a module or class binds names, how functions do, and how they bind attributes.
 _STORE = _numbers("STORE_NAME", "STORE_GLOBAL")
+_LOAD = _numbers("LOAD_NAME")
 GLOBALS = _numbers("STORE_GLOBAL", "DELETE_GLOBAL")
 ATTRIBUTES = _numbers("STORE_ATTR", "DELETE_ATTR")
 
@@ -80,13 +81,15 @@ class Assigned:
     made : frozenset of str
         Names that `code` binds to something else than a constant or an empty container, and that no
         function binds: their values were made by the import, whatever it is that they are.
+    filled : frozenset of str
+        Names that it binds to empty containers, and looks up: it puts something into them.
     own : frozenset of str
         All names that are not taken over from another module.
     takes_all : bool
         Whether there may be other names: ``from module import *``.
     """
 
-    __slots__ = ("defined", "imported", "made", "own", "takes_all")
+    __slots__ = ("defined", "filled", "imported", "made", "own", "takes_all")
 
     def __init__(self, code: CodeType, by_functions: frozenset[str]) -> None:
         imported: set[str] = set()
@@ -94,6 +97,7 @@ class Assigned:
         made: set[str] = set()
         defined: set[str] = set()
         plain: set[str] = set()
+        empty: set[str] = set()
         instructions = code.co_code
         targets: set[int] | None = None
         for place, name in _bindings(code, _STORE):
@@ -107,6 +111,8 @@ class Assigned:
                     targets = _targets(code)
                 if place not in targets:  # else one of two values: `None if ... else connect()`
                     names = plain
+                    if before in _EMPTY:
+                        empty.add(name)
             elif before in _IMPORT:
                 names = imported
                 one_byte = len(code.co_names) <= 256
@@ -114,6 +120,8 @@ class Assigned:
             elif before in _DEFINE:
                 names = defined
             names.add(name)
+        loaded = {name for _, name in _bindings(code, _LOAD)}
+        self.filled = frozenset((empty & loaded) - by_functions)
         self.takes_all = ("*",) in code.co_consts
         self.own = by_functions.union(made, plain, defined)
         self.made = frozenset((made | imported | defined) - by_functions)

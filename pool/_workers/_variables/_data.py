@@ -41,7 +41,12 @@ DEFINITIONS = (FunctionType, type, ModuleType, BuiltinFunctionType)
 #: Modules whose classes make plain data that cannot be changed, apart from these containers.
 _OF_DATA = frozenset(
     {"builtins", "datetime", "decimal", "fractions", "uuid", "zoneinfo", "ipaddress", "re"}
+    | {"pathlib", "pathlib._local"}
 )
+
+#: Modules whose classes make functions of others. In containers they are data if these are; as
+#: variables they stay what the import has made, as functions do.
+_OF_FUNCTIONS = frozenset({"functools", "operator"})
 
 #: Classes of Python's own whose instances are no more than their attributes.
 _NAMESPACES = frozenset({"argparse.Namespace", "types.SimpleNamespace"})
@@ -177,7 +182,7 @@ class _Pickler(_pickle.Pickler):
             if sys.modules.get(name) is not obj:
                 raise _NotData(f"{name} cannot be imported")
             return _module, (name,)
-        elif _is_fixed(kind):
+        elif _is_fixed(kind) or module_of(kind) in _OF_FUNCTIONS:
             return NotImplemented
         elif _is_namespace(kind, self._has_name):
             # As `object` says, but nothing of the class is asked when it is made again: one with

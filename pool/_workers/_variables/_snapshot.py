@@ -255,7 +255,7 @@ class _Known:
     def is_made_by_import(self, space: str, variable: str) -> bool:
         """Return whether the import makes an object for a variable that only it can make."""
         assigned = self.assigned(space.partition(":")[2])
-        return assigned is not None and variable in assigned.made
+        return assigned is not None and variable in assigned.made | assigned.filled
 
     def is_bound_by_program(self, space: str, variable: str) -> bool:
         """Return whether it surely was not the import that has made what a variable has."""
