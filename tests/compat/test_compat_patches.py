@@ -136,6 +136,80 @@ def test_classes(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_however_it_is_written(library: str, tmp_path: Path) -> None:
+    """Several names at once, names from a loop, names that are deleted, functions that wrap."""
+    body = """
+        import functools, json, mimetypes, shutil, string, time
+        from mimetypes import types_map
+        from unittest import mock
+
+        json.one, json.two = 1, 2
+        json.three = json.four = 3
+        del json.detect_encoding, string.capwords
+        for name in ("alpha", "beta"):
+            if not hasattr(json, name):
+                setattr(json, name, name.upper())
+        types_map[".q"] = "q/q"
+        types_map.update({".r": "r/r"})
+
+        @functools.wraps(time.sleep)
+        def sleep(seconds):
+            return f"slept {seconds}"
+
+        time.sleep = sleep
+        copyfile = shutil.copyfile
+
+        @functools.wraps(copyfile)
+        def noted(*args):
+            try:
+                return copyfile(*args)
+            except OSError as error:
+                return type(error).__name__
+
+        shutil.copyfile = noted
+
+        def task(_):
+            return (
+                json.one, json.two, json.three, json.four, json.alpha, json.beta,
+                hasattr(json, "detect_encoding"), hasattr(string, "capwords"),
+                types_map[".q"], mimetypes.types_map[".r"], time.sleep(3),
+                shutil.copyfile("missing", "other"), json.loads("[1]"),
+            )
+
+        def patched(_):
+            return json.five, json.six, noted is shutil.copyfile
+
+        if __name__ == "__main__":
+            with Pool(2) as p:
+                print(p.map(task, range(2))[1])
+            with mock.patch.multiple(json, five=5, six=6, create=True), Pool(2) as p:
+                print(p.map(patched, range(2))[1])
+    """
+    assert run(library, body, tmp_path) == (
+        "(1, 2, 3, 3, 'ALPHA', 'BETA', False, False, 'q/q', 'r/r', 'slept 3', "
+        "'FileNotFoundError', [1])\n(5, 6, True)\n"
+    )
+
+
+@as_forks
+def test_a_module_that_logging_imports(library: str, tmp_path: Path) -> None:
+    """Its patch is put in while `logging` is only half imported."""
+    body = """
+        import string
+        string.vowels = "aeiou"
+
+        def task(_):
+            import logging, string as late
+            return late.vowels, logging.getLogger("x").name
+
+        if __name__ == "__main__":
+            with Pool(2) as p:
+                print(p.map(task, range(2))[1])
+    """
+    assert run(library, body, tmp_path) == "('aeiou', 'x')\n"
+
+
+@as_forks
 def test_before_the_task_imports_it(library: str, tmp_path: Path) -> None:
     """A module that only builds on what was put there can be imported, also by a task itself."""
     site = tmp_path / "site-packages"

@@ -102,9 +102,45 @@ def test_functions_that_replace() -> None:
         )
     )
     assert found.assigned == {
-        *("json.one", "json.two", "json.encoder.three", "json.encoder.four", "json.five")
+        *("json.one", "json.two", "json.encoder.three", "json.encoder.four", "json.five", "json._")
     }
     assert found.changed == {"json.table", "json.other"}
+
+
+def test_other_spellings() -> None:
+    found = Mentions(
+        textwrap.dedent(
+            """
+            import json, \\
+                socket
+            from mimetypes import types_map
+            json.one, socket.two = 1, 2
+            json.three = json.four = json.five == 3
+            types_map[".x"] = 3
+            del json.six, found.seven  # and json.eight
+            model = "del json.nine"
+            def test(monkeypatch, mocker):
+                monkeypatch.delattr(json, "ten")
+                monkeypatch.delattr("json.eleven")
+                monkeypatch.setitem(json.table, "key", 3)
+                with mocker.patch.multiple("json", twelve=1, thirteen=object):
+                    pass
+            names = ["none"]
+            for name in ("fourteen", "fifteen"):
+                if not hasattr(json, name):
+                    setattr(json, name, None)
+            '''
+            json.sixteen = 3
+            '''
+            """
+        )
+    )
+    assert found.assigned == {
+        *("json.one", "socket.two", "json.three", "json.four", "json.twelve", "json.thirteen"),
+        *("json.fourteen", "json.fifteen", "json._"),
+    }
+    assert found.changed == {"types_map", "json.table"}
+    assert found.deleted == {"json.six", "json.ten", "json.eleven"}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +176,7 @@ def f(): return np.zeros(pd.size), other, name
 """
     found = Mentions(text, is_main=True)
     assert set(found.unused) == {
-        *("rioxarray", "hvplot.pandas", "sklearn.experimental.enable_search", "spare"),
+        *("rioxarray", "hvplot.pandas", "sklearn.experimental.enable_search"),
         "package.several",
     }
     assert not Mentions(text).unused
@@ -148,7 +184,7 @@ def f(): return np.zeros(pd.size), other, name
 
 def test_cells_are_read_one_after_the_other() -> None:
     one = Mentions("import numpy as np, rioxarray, plugin\n", is_main=True)
-    assert set(one.unused) == {"numpy", "rioxarray", "plugin"}
+    assert set(one.unused) == {"rioxarray", "plugin"}
     two = Mentions("np.float = float\nplugin.x()\n", is_main=True, before=one)
     assert two.assigned == {"np.float"}
     assert set(two.unused) == {"rioxarray"}
@@ -170,7 +206,8 @@ def test_what_is_imported_after_what(monkeypatch: pytest.MonkeyPatch) -> None:
     own.__file__ = "/home/me/own.py"
     make("plugin", json=json)
     make("plugin.part", base=base, other=make("other"))
-    assert due_with(["plugin.part.name"], ["base", "json"]) == [("base", "plugin.part")]
+    assert due_with(["plugin.part"], ["base", "json"]) == [("base", "plugin.part")]
+    assert due_with(["plugin.part.name"], ["base", "json"]) == []
     assert due_with(["plugin"], ["own"]) == []
     assert due_with(["own", "missing", "numpy"], ["base", "other"]) == []
 

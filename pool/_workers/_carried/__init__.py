@@ -161,6 +161,8 @@ class Undisturbed:
             (setting, setting.read(module))
             for setting in (FILTERS, LEVELS)
             if (module := sys.modules.get(setting.module)) is not None
+            # Not `logging` while it is being imported, by which time it has imported `string`.
+            and not getattr(module.__spec__, "_initializing", False)
         ]
 
     def __exit__(self, *exc_info: object) -> None:

@@ -15,9 +15,10 @@ sent as it is.
 What no pickle can carry, a mock with a record of its calls for one, is inherited: the pool forks
 the program.
 
-`_mentions` reads texts, `_texts` finds them, `_places` finds the objects that they name
-and `_setters` the variables that a function sets, `_effects` finds imports that are made for what
-they do to others, `_taken` reads and packs what is there, `_applied` puts it there in workers.
+`_mentions` and `_replacements` read texts, `_texts` finds them, `_places` finds the objects that
+they name and `_setters` the variables that a function sets, `_effects` finds imports that are made
+for what they do to others, `_touched` finds changed objects of the program's own modules, `_taken`
+reads and packs what is there, `_applied` puts it there in workers.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 #: How it is sent: as it is; pickled; the pickled contents of the object that is there; what is in
 #: ``sys.modules`` under the name, pickled. Not at all: a module of that name is to be imported. And
-#: an object, pickled, whose state the one that is there gets.
-VALUE, PICKLED, CONTENTS, MODULE, IMPORT, STATE = range(6)
+#: an object, pickled, whose state the one that is there gets. Nothing: it is to be deleted.
+VALUE, PICKLED, CONTENTS, MODULE, IMPORT, STATE, DELETED = range(7)
 
 #: What this process was sent: for pools of its own.
 received: list[Patch] = []
@@ -116,6 +116,10 @@ def _put(module: str, path: tuple[str, ...], name: str, how: int, data: Any) -> 
         return
     names = getattr(owner, "__dict__", {})
     present = names.get(name)
+    if how == DELETED:
+        if name in names:
+            delattr(owner, name)
+        return
     value = data if how == VALUE else unpacked(data)
     if how == VALUE and name in names and type(present) is type(value) and present == value:
         return

@@ -53,9 +53,9 @@ def due_with(unused: Iterable[str], used: Iterable[str]) -> list[tuple[str, str]
     due = []
     for name in unused:
         top = name.partition(".")[0]
-        while name and name not in sys.modules:
-            name = name.rpartition(".")[0]  # a function or class of that module
-        if not name or top in _FOR_NOTHING or not _is_package(top):
+        if name not in sys.modules:  # a function or class, say, which was meant to be used
+            continue
+        if top in _FOR_NOTHING or not _is_package(top):
             continue
         if name not in _uses:
             _uses[name] = _used_by(top)

@@ -2,7 +2,7 @@
 
 Nothing is run, and nothing is known of the objects: names are returned as they are written. Not by
 `ast`, which takes ten times as long; nor by `re`, where every program comes through: to import it
-takes longer than all the rest. What is found too much, in a comment or a text, does no harm.
+takes longer than all the rest. What is found too much, in a text for instance, does no harm.
 """
 
 from __future__ import annotations
@@ -16,15 +16,9 @@ if TYPE_CHECKING:
     from dis import Instruction
 
 #: Functions by which programs put something in the place of something else.
-_REPLACERS = ("setattr(", "patch(", "patch.object(", "patch.dict(")
+_REPLACERS = ("setattr(", "delattr(", "patch(", "patch.", "setitem(", "delitem(")
 
 _REPLACING_NAMES = frozenset({"setattr", "patch"})
-
-#: A call of one: with an object and a name, with the full name of a place, or with a container.
-_REPLACING = (
-    r"(?:setattr|patch(?:\.object)?)\(\s*(?:([A-Za-z_][\w.]*)\s*,\s*)?[\"']([A-Za-z_][\w.]*)[\"']"
-    r"|patch\.dict\(\s*[\"']?([A-Za-z_]\w*(?:\.\w+)+)"
-)
 
 #: Methods that change a container.
 CHANGERS = frozenset(
@@ -57,7 +51,9 @@ class Mentions:
     called : set of str
         Dotted names, and names, of what is called for nothing but its effect.
     changed : set of str
-        Dotted names of what may be a container that is changed, as ``nltk.data.path``.
+        Names of what may be a container that is changed, as ``nltk.data.path``.
+    deleted : set of str
+        Dotted names that are deleted.
     modules : set of str
         Names under which something is put into ``sys.modules``.
     imported : dict
@@ -67,15 +63,17 @@ class Mentions:
         Python's own modules, and unless it is the main module.
     """
 
-    __slots__ = ("assigned", "called", "changed", "imported", "modules", "unused")
+    __slots__ = ("assigned", "called", "changed", "deleted", "imported", "modules", "unused")
 
     def __init__(self, text: str, is_main: bool = False, before: Mentions | None = None) -> None:
         self.assigned: set[str] = set()
         self.called: set[str] = set()
         self.changed: set[str] = set()
+        self.deleted: set[str] = set()
         self.modules: set[str] = set()
         self.imported: dict[str, str] = {}
         self.unused: dict[str, str] = {}
+        text = _code_of(text)
         if before is not None:
             self.imported.update(before.imported)
         imports = list(_imports(text)) if "import" in text else []
@@ -88,7 +86,8 @@ class Mentions:
             self._add(before, text)
 
     def __bool__(self) -> bool:
-        return any((self.assigned, self.called, self.changed, self.modules, self.unused))
+        found = self.assigned, self.called, self.changed, self.deleted, self.modules, self.unused
+        return any(found)
 
     def _read(self, text: str) -> None:
         # Other names than those of imports mean no module, and nothing that comes from one.
@@ -99,7 +98,7 @@ class Mentions:
                 continue
             owner, _, last = name.rpartition(".")
             if rest[0] == "(":
-                if last in CHANGERS and "." in owner:
+                if last in CHANGERS:
                     self.changed.add(owner)
                 self.called.add(name)
             elif rest[0] == "[" and name == "sys.modules":
@@ -109,24 +108,23 @@ class Mentions:
             elif rest[:2] != "==":
                 self.assigned.add(name)
         if any(replacer in text for replacer in _REPLACERS):
-            self._read_replacements(text)
+            from ._replacements import read_replacements
 
-    def _read_replacements(self, text: str) -> None:
-        import re
-
-        for owner, name, container in re.findall(_REPLACING, text):
-            if container:
-                self.changed.add(container)
-            elif owner:
-                self.assigned.add(f"{owner}.{name}")
-            elif "." in name:
-                self.assigned.add(name)
+            read_replacements(text, self)
+        if "del " in text:
+            lines = map(str.strip, text.split("\n"))
+            dels = (line[4:].partition("#")[0] for line in lines if line.startswith("del "))
+            self.deleted.update(name.strip() for names in dels for name in names.split(","))
+            self.deleted = {
+                name for name in self.deleted if "." in name and name.partition(".")[0] in known
+            }
 
     def _add(self, before: Mentions, text: str) -> None:
         """Add what an earlier part says."""
         self.assigned |= before.assigned
         self.called |= before.called
         self.changed |= before.changed
+        self.deleted |= before.deleted
         self.modules |= before.modules
         unused = {full: name for full, name in before.unused.items() if name not in text}
         self.unused = {**unused, **self.unused}
@@ -139,13 +137,22 @@ class _Any:
         return True
 
 
+def _code_of(text: str) -> str:
+    """Return the text without its longer strings, and with each statement's lines joined."""
+    for quotes in ('"""', "'''"):
+        parts = text.split(quotes)
+        if len(parts) % 2:  # otherwise one is in another string
+            text = "".join(parts[::2])
+    return text.replace("\\\n", " ")
+
+
 def _statements(text: str) -> Iterator[tuple[str, str]]:
     """Yield the name that a statement begins with, and the rest from ``=``, ``(`` or ``[``.
 
     Only dotted names, but for calls. Without those that begin with ``self``.
     """
     for line in text.split("\n"):
-        if not ("(" in line or ("=" in line and "." in line)):
+        if not ("(" in line or ("=" in line and ("." in line or "[" in line))):
             continue
         for part in line.replace(";", ":").split(":") if ":" in line or ";" in line else (line,):
             statement = part.lstrip(" \t@")  # a decorator is called as well
@@ -155,8 +162,23 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
             name = head.rstrip(" \t" + _OPERATORS)
             if name.replace(".", "_").isidentifier():
                 rest = statement[len(name) :].lstrip(" \t" + _OPERATORS)
-                if rest and ("." in name or rest[0] == "("):
+                if rest and ("." in name or rest[0] != "="):
                     yield name, rest
+                if rest[:1] == "=" and "." in rest:
+                    yield from _also_assigned(rest[1:])
+            elif "," in name and "." in name and "=" in statement:
+                yield from ((one.strip(), "=") for one in name.strip("() ").split(","))
+
+
+def _also_assigned(rest: str) -> Iterator[tuple[str, str]]:
+    """Yield the other targets of an assignment, as of ``np.float = np.int = float``."""
+    parts = rest.split("=")
+    for part, following in zip(parts, parts[1:], strict=False):
+        name = part.strip()
+        if not following or not name.replace(".", "_").isidentifier():
+            return
+        if "." in name:
+            yield name, "="
 
 
 def _imports(text: str) -> Iterator[tuple[str, str, int]]:
@@ -194,6 +216,8 @@ def _unused(text: str, imports: Iterable[tuple[str, str, int]]) -> Iterator[tupl
     for name, full, count in imports:
         if full.partition(".")[0] in sys.stdlib_module_names:
             continue
+        if not full.startswith(f"{name}.") and full.rpartition(".")[2] != name:
+            continue  # `import plotly.express as px`: who wants its effect alone names nothing anew
         # Of `import hvplot.pandas` all of it is looked for, not what it binds.
         known_as = full if full.startswith(f"{name}.") else name
         if known_as.replace(".", "_").isidentifier() and text.count(known_as) == count:
@@ -234,7 +258,7 @@ def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
             name = [str(value)]
             first = first or name
         elif kind in ("LOAD_ATTR", "LOAD_METHOD"):
-            if value in CHANGERS and len(name) > 1:
+            if value in CHANGERS and name:
                 found.changed.add(".".join(name))
             name.append(value)
         elif kind == "LOAD_CONST":
@@ -244,11 +268,13 @@ def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
                 found.assigned.add(".".join([*name, item]))
         elif kind == "STORE_SUBSCR" and container == ["sys", "modules"]:
             found.modules.add(item)
-        elif kind == "STORE_SUBSCR" and len(container) > 1:
+        elif kind == "STORE_SUBSCR" and container:
             found.changed.add(".".join(container))
         elif kind == "STORE_ATTR" and name:
             # Or `+=`.
             found.assigned.add(".".join(name if name[-1] == value else [*name, value]))
+        elif kind == "DELETE_ATTR" and name:
+            found.deleted.add(".".join([*name, value]))
         elif kind == "IMPORT_NAME":
             package = full = value
         elif kind == "IMPORT_FROM":

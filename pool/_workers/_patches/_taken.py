@@ -6,11 +6,12 @@ import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from pool._pickling._originals import note_replaced
+from pool._pickling._origins import is_by_value
 from pool._workers._carried._setting import packed
 from pool._workers._variables._contents import CONTAINERS, apart
 from pool._workers._variables._data import ATOMS, SIZE_MAX, is_of_program, is_plain, module_of
 
-from ._applied import CONTENTS, IMPORT, MODULE, PICKLED, VALUE, received
+from ._applied import CONTENTS, DELETED, IMPORT, MODULE, PICKLED, VALUE, received
 from ._effects import due_with
 from ._places import CARRIED, called, find, looked_up, vars_of
 from ._setters import CONTAINER, VARIABLE, registered_by, set_by
@@ -18,7 +19,7 @@ from ._touched import touched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from ._applied import Patch
@@ -67,6 +68,7 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
             continue  # objects of others are asked what they are; no pool is to fail for that
         if patch is not None:
             found.append(patch)
+    found += _deleted(texts)
     patches.update(((patch[0], patch[1], patch[2]), patch) for patch in found)
     return list(patches.values()), lost
 
@@ -116,6 +118,16 @@ def _places(
     return found
 
 
+def _deleted(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> Iterator[Patch]:
+    """Yield what modules and classes have no more."""
+    for names, mentions in texts:
+        for dotted in mentions.deleted:
+            place = find(dotted, names, mentions)
+            if place is not None and not _is_of_instance(place):
+                if place.name not in vars_of(place.owner):
+                    yield place.module, place.path, place.name, DELETED, None
+
+
 def _patch(place: Place, only_data: bool = False) -> Patch | None:
     """Return what is there, if the program has put it there."""
     value = vars_of(place.owner).get(place.name, _ABSENT)
@@ -133,9 +145,9 @@ def _patch(place: Place, only_data: bool = False) -> Patch | None:
         return None
     if only_data and not is_plain(value):
         raise _NotPlain  # a connection or a thread, which belongs to this process
+    note_replaced(*place.key)  # before that: what it calls may be what was there
     data = packed(value)
     if data is not None:
-        note_replaced(*place.key)
         return place.module, place.path, place.name, PICKLED, data
     if only_data or _is_of_instance(place):
         return None  # a connection, say: the instance makes it again, or fails with a reason
@@ -178,6 +190,8 @@ def _is_at_home(place: Place, value: Any) -> bool:
         return sys.modules.get(f"{place.module}.{place.name}") is value
     if kind is not FunctionType and kind is not BuiltinFunctionType and not issubclass(kind, type):
         return False
+    if kind is FunctionType and is_by_value(value.__globals__):
+        return False  # the program's own, which has taken over the name by `functools.wraps`
     # Under another name, or in another module, it may be the program that has put it there.
     return (module_of(value), value.__qualname__) == place.key
 

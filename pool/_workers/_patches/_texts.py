@@ -83,7 +83,7 @@ def _of_running(names: dict[str, Any]) -> Mentions:
 
 def _drop_others(found: Mentions) -> None:
     """Drop names that are neither of modules nor come from one, but for full names in texts."""
-    for names in (found.assigned, found.called, found.changed):
+    for names in (found.assigned, found.called, found.changed, found.deleted):
         tops = {name: name.partition(".")[0] for name in names}
         names.intersection_update(
             name for name, top in tops.items() if top in found.imported or top in sys.modules
