@@ -395,6 +395,67 @@ def test_objects_of_imports_that_were_replaced(library: str, tmp_path: Path) -> 
     )
 
 
+def test_what_methods_do_to_objects_of_imports(tmp_path: Path) -> None:
+    """Objects stay complete; `add` of what is no container is no reason to fork the program."""
+    state = """
+    import os, threading
+
+    class Registry:
+        def __init__(self, name):
+            self.name = name
+            self.items = []
+
+        def use(self, item):
+            self.items.append(item)
+
+        def __reduce__(self):
+            return Registry, (self.name,)
+
+    class Frame:
+        __slots__ = ("_cells",)
+
+        def __init__(self):
+            self._cells = [1, 2]
+
+        @property
+        def cells(self):
+            return self._cells
+
+    class Session:
+        def __init__(self):
+            self.lock = threading.Lock()
+            self.process = os.getpid()
+
+        def add(self, item):
+            pass
+
+    registry = Registry("r")
+    registry.use("one")
+    frame = Frame()
+    session = Session()
+
+    def task(_):
+        return registry.items, frame.cells, session.process == os.getppid()
+    """
+    main = """
+    import os, state
+    from state import registry, session
+
+    registry.use("two")
+    state.frame.cells[0] = 5
+    session.add(3)
+    state.session.add(3)
+
+    def task(parent):
+        return *state.task(0)[:2], state.session.process == parent
+
+    if __name__ == "__main__":
+        with Pool(2) as p:
+            print(p.map(state.task, [0])[0][:2], p.map(task, [os.getpid()])[0][2])
+    """
+    assert run("pool", tmp_path, state=state, main=main) == "(['one'], [5, 2]) False\n"
+
+
 @as_forks
 def test_what_cannot_be_sent_is_inherited(library: str, tmp_path: Path) -> None:
     """A part of a module is not sent without the other: the parts belong together."""

@@ -9,6 +9,7 @@ with the module's variables; for other objects the text tells that something is 
 from __future__ import annotations
 
 import sys
+from collections import deque
 
 from pool._workers._carried._setting import packed
 from pool._workers._variables._data import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from ._applied import Patch
     from ._mentions import Mentions
+    from ._places import Place
 
 
 def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch], str]:
@@ -45,7 +47,7 @@ def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patc
     # Those assigned come last: what the program has put there is another object.
     for names, mentions in texts:
         for dotted in (*mentions.called, *mentions.changed, *mentions.assigned):
-            place = find(f"{dotted}._" if dotted in mentions.changed else dotted, names, mentions)
+            place = _found(f"{dotted}._" if dotted in mentions.changed else dotted, names, mentions)
             if place is None or not is_of_program(place.module):
                 continue
             is_assigned = len(place.path) == 0
@@ -63,13 +65,42 @@ def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patc
             except TooLarge:
                 lost = f"{place.module}.{variable}"
                 continue
-            data = packed(value) if plain else None
+            data = packed(value) if plain and _has_all(value) else None
             if data is not None:
                 how = PICKLED if is_assigned and _is_of_one(value) else STATE
                 patches[place.module, variable] = place.module, (), variable, how, data
-            elif dotted not in mentions.called:
+            elif is_assigned or dotted in mentions.assigned or _is_container(place.owner):
                 lost = f"{place.module}.{variable}"
     return list(patches.values()), lost
+
+
+def _found(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | None:
+    """Return the place that a name means; or one of the same variable, if that is what it has.
+
+    ``state.frame.loc`` is what a property returns, which is not asked.
+    """
+    place = find(dotted, names, mentions)
+    while place is None and dotted.count(".") > 1:
+        dotted = dotted.rpartition(".")[0]
+        place = find(dotted, names, mentions)
+    return place
+
+
+def _is_container(owner: Any) -> bool:
+    """Return whether `add` or `update` is sure to change an object: not that of a database."""
+    return issubclass(type(owner), (list, dict, set, deque, bytearray))
+
+
+def _has_all(value: Any) -> bool:
+    """Return whether the pickle of an object has its attributes.
+
+    Some objects are made anew by their own `__reduce__`, and filled by the imports that follow.
+    """
+    kind = type(value)
+    if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
+        return True
+    reduced = value.__reduce_ex__(5)
+    return type(reduced) is not tuple or len(reduced) > 2 or not vars_of(value)
 
 
 def _is_data(value: Any) -> bool:
