@@ -166,8 +166,10 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
                     yield name, rest
                 if rest[:1] == "=" and "." in rest:
                     yield from _also_assigned(rest[1:])
-            elif "," in name and "." in name and "=" in statement:
-                yield from ((one.strip(), "=") for one in name.strip("() ").split(","))
+            elif "," in name and "." in name and statement[len(head) :][:2] in ("= ", "="):
+                targets = [target.strip() for target in name.split(",")]
+                if all(one.replace(".", "_").isidentifier() for one in targets):
+                    yield from ((target, "=") for target in targets if "." in target)
 
 
 def _also_assigned(rest: str) -> Iterator[tuple[str, str]]:

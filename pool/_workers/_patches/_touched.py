@@ -96,7 +96,7 @@ def _has_all(value: Any) -> bool:
 
     Some objects are made anew by their own `__reduce__`, and filled by the imports that follow.
     """
-    kind = type(value)
+    kind: Any = type(value)
     if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
         return True
     reduced = value.__reduce_ex__(5)
