@@ -270,7 +270,11 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
                 global _ready, _lock
                 _ready, _lock = True, threading.Lock()
 
-            def read(key): return names, _conf[key]
+            _cache = {}
+
+            def read(key):
+                _cache[key] = names, _conf[key]
+                return _cache[key]
 
             def change_others():
                 import json

@@ -113,7 +113,12 @@ def _variables_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
     parts = [code, *(part for part in code.co_consts if isinstance(part, CodeType))]
     for variable in bound(parts, GLOBALS):
         yield Place(module.__name__, (), variable, module), VARIABLE
-    containers = {name for name in code.co_names if type(names.get(name)) in CONTAINERS}
+    containers = {
+        name
+        for name in code.co_names
+        # A cache, as `re._cache`, only takes time to fill: each worker would compile it all.
+        if type(names.get(name)) in CONTAINERS and "cache" not in name.lower()
+    }
     if containers:
         for variable in containers & set(_changed_in(code)):
             yield Place(module.__name__, (), variable, module), CONTAINER
