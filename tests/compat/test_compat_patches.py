@@ -192,6 +192,30 @@ def test_however_it_is_written(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_while_a_module_of_the_program_is_imported(library: str, tmp_path: Path) -> None:
+    """The value is of a module which imports, before it has that, the one where it is put."""
+    (tmp_path / "own.py").write_text(
+        "import netrc\ndef default(self): return 'own'\nclass Kind: pass\n"
+    )
+    body = """
+        import netrc
+        import own
+
+        netrc.netrc.default = own.default
+        netrc.Kind = own.Kind
+
+        def task(_):
+            import own, netrc
+            return netrc.Kind is own.Kind, netrc.netrc.default is own.default
+
+        if __name__ == "__main__":
+            with Pool(1) as p:
+                print(p.map(task, [0]))
+    """
+    assert run(library, body, tmp_path) == "[(True, True)]\n"
+
+
+@as_forks
 def test_a_module_that_logging_imports(library: str, tmp_path: Path) -> None:
     """Its patch is put in while `logging` is only half imported."""
     body = """

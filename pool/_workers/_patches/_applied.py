@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 #: How it is sent: as it is; pickled; the pickled contents of the object that is there; what is in
 #: ``sys.modules`` under the name, pickled. Not at all: a module of that name is to be imported. And
-#: an object, pickled, whose state the one that is there gets. Nothing: it is to be deleted.
-VALUE, PICKLED, CONTENTS, MODULE, IMPORT, STATE, DELETED = range(7)
+#: an object, pickled, whose state the one that is there gets. Nothing: it is to be deleted; or it
+#: is a module to which what is pickled may refer, so nothing is put in while that is imported.
+VALUE, PICKLED, CONTENTS, MODULE, IMPORT, STATE, DELETED, REFERRED = range(8)
 
 #: What this process was sent: for pools of its own.
 received: list[Patch] = []
@@ -65,7 +66,9 @@ def take_over(patches: Iterable[Patch]) -> None:
         if patch[3] == MODULE:
             _due.append(patch)
             continue
-        steps.setdefault(patch[0], []).append(patch)
+        step = steps.setdefault(patch[0], [])
+        if patch[3] != REFERRED:
+            step.append(patch)
         package = patch[0].rpartition(".")[0]
         while package:
             steps.setdefault(package, [])

@@ -10,8 +10,9 @@ from pool._pickling._origins import is_by_value
 from pool._workers._carried._setting import packed
 from pool._workers._variables._contents import CONTAINERS, apart
 from pool._workers._variables._data import ATOMS, SIZE_MAX, is_of_program, is_plain, module_of
+from pool._workers._variables._snapshot import snapshots
 
-from ._applied import CONTENTS, DELETED, IMPORT, MODULE, PICKLED, VALUE, received
+from ._applied import CONTENTS, DELETED, IMPORT, MODULE, PICKLED, REFERRED, VALUE, received
 from ._effects import due_with
 from ._places import CARRIED, called, find, looked_up, vars_of
 from ._setters import CONTAINER, VARIABLE, registered_by, set_by
@@ -69,6 +70,8 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
         if patch is not None:
             found.append(patch)
     found += _deleted(texts)
+    if any(type(patch[4]) is bytes for patch in found):
+        found += [(name, (), ".", REFERRED, None) for name in snapshots.modules()]
     patches.update(((patch[0], patch[1], patch[2]), patch) for patch in found)
     return list(patches.values()), lost
 

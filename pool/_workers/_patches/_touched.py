@@ -9,9 +9,11 @@ with the module's variables; for other objects the text tells that something is 
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import OrderedDict, deque
+from itertools import repeat
 
 from pool._workers._carried._setting import packed
+from pool._workers._variables._contents import CONTAINERS, apart, fill
 from pool._workers._variables._data import (
     ATOMS,
     DEFINITIONS,
@@ -19,6 +21,7 @@ from pool._workers._variables._data import (
     is_of_program,
     is_plain,
     may_be_data,
+    module_of,
     pickled,
 )
 from pool._workers._variables._snapshot import snapshots
@@ -46,12 +49,14 @@ def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patc
     lost = ""
     # Those assigned come last: what the program has put there is another object.
     for names, mentions in texts:
-        for dotted in (*mentions.called, *mentions.changed, *mentions.assigned):
-            place = _found(f"{dotted}._" if dotted in mentions.changed else dotted, names, mentions)
+        assigned = mentions.assigned
+        others = *mentions.called, *(f"{dotted}._" for dotted in mentions.changed)
+        for dotted, sets in (*zip(others, repeat(False)), *zip(assigned, repeat(True))):
+            place = _found(dotted, names, mentions)
             if place is None or not is_of_program(place.module):
                 continue
             is_assigned = len(place.path) == 0
-            if is_assigned and dotted not in mentions.assigned:
+            if is_assigned and not sets:
                 continue
             variable = place.name if is_assigned else place.path[0]
             value = vars_of(sys.modules[place.module]).get(variable)
@@ -69,7 +74,11 @@ def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patc
             if data is not None:
                 how = PICKLED if is_assigned and _is_of_one(value) else STATE
                 patches[place.module, variable] = place.module, (), variable, how, data
-            elif is_assigned or dotted in mentions.assigned or _is_container(place.owner):
+            elif (
+                _is_foreign(kind, place.module)
+                if is_assigned
+                else sets or _is_container(place.owner)
+            ):
                 lost = f"{place.module}.{variable}"
     return list(patches.values()), lost
 
@@ -84,6 +93,18 @@ def _found(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | No
         dotted = dotted.rpartition(".")[0]
         place = find(dotted, names, mentions)
     return place
+
+
+def _is_foreign(kind: type, module: str) -> bool:
+    """Return whether a module surely has not made an instance of that class when it was imported.
+
+    A test's stand-in for a connection is one. A connection may be the one that the import has made:
+    not all that the text says is done, and tests undo it.
+    """
+    home = module_of(kind)
+    if home == module or (home != "__main__" and not is_of_program(home)):
+        return False
+    return all(kind is not value for value in list(vars(sys.modules[module]).values()))
 
 
 def _is_container(owner: Any) -> bool:
@@ -125,6 +146,9 @@ def become(present: Any, other: Any) -> bool:
     kind = type(present)
     if kind is not type(other):
         return False
+    if kind in CONTAINERS:
+        fill(present, apart(other)[1])
+        return True
     if hasattr(kind, "dtype") and hasattr(kind, "__array_interface__"):
         if (present.shape, present.dtype) != (other.shape, other.dtype):
             return False
@@ -134,8 +158,10 @@ def become(present: Any, other: Any) -> bool:
         if not _is_only_attributes(kind):
             return False
     if issubclass(kind, dict):
-        dict.clear(present)
-        dict.update(present, other)
+        base: Any = OrderedDict if issubclass(kind, OrderedDict) else dict
+        base.clear(present)
+        for key, value in other.items():
+            base.__setitem__(present, key, value)
     elif issubclass(kind, list):
         list.__setitem__(present, slice(None), list(other))
     elif issubclass(kind, set):
