@@ -10,8 +10,9 @@ module in common (`_namespaces`). A message is a plain pickle, whatever it needs
 
 * To and from bytes: `_encoding`; `_payloads` for functions, which are pickled once for many
   calls, with `_captured` for what they hold, `_initializers`, `_exceptions`.
-* What becomes of an object: `_picklers` decide; `_functions`, `_classes`, `_modules`, `_reducers`,
-  `_files` and `_typing` do it. `_shared`: arrays on memory that processes share.
+* What becomes of an object: `_picklers` decide, `_reach` where cloudpickle is needed; `_functions`,
+  `_classes` (`_made` where they arrive), `_numbers`, `_modules`, `_reducers`, `_files` and
+  `_typing` do it. `_shared`: arrays on memory that processes share.
 * What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals
   it uses), `_needs` (what follows from that).
 * Definitions that precede a message: `_preludes`, with `_named`, `_homes` and `_constants` so that
@@ -64,6 +65,7 @@ __all__ = [
     "main_facts",
     "notice_imports",
     "start_anew",
+    "tell_cloudpickle",
     "with_names",
 ]
 
@@ -81,6 +83,22 @@ def notice_imports(
     from . import _homes
 
     _homes.when_imported = when_imported
+    tell_cloudpickle(when_imported)
+
+
+def tell_cloudpickle(
+    when_imported: Callable[[str, Callable[[ModuleType], object]], object],
+) -> None:
+    """Have cloudpickle told of classes that were sent before it is imported, see `_numbers`.
+
+    Parameters
+    ----------
+    when_imported : callable
+        As for `notice_imports`.
+    """
+    from . import _identity
+
+    _identity.when_imported = when_imported
 
 
 def start_anew() -> None:

@@ -1,7 +1,6 @@
-"""Classes by value, and the picklers that can send them: cloudpickle, and ours before it.
+"""Classes by value: what is sent for a class, and for its members if it is an Enum.
 
-The receiving half is `_made`. Imported only when it is needed, since cloudpickle takes longer to
-import than a small program takes to run.
+The receiving half is `_made`. Imported only when the first class is sent.
 """
 
 from __future__ import annotations
@@ -9,11 +8,7 @@ from __future__ import annotations
 import _pickle
 import abc
 import copyreg
-from enum import EnumType
-from types import FunctionType, MemberDescriptorType, ModuleType
-
-import cloudpickle
-from cloudpickle.cloudpickle import _class_getnewargs
+import sys
 
 from ._encoding import ATOMS
 from ._identity import entry_of
@@ -31,8 +26,8 @@ from ._made import (
 from ._metaclasses import metaclass_of
 from ._named import ByState, is_by_its_place
 from ._needs import is_plain
-from ._picklers import BasePickler
-from ._slots import is_slot, native_base, reduce_slot, slot_values, slots_of
+from ._numbers import number_of
+from ._slots import is_slot, native_base, slot_values, slots_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._identity import Entry
+    from ._picklers import BasePickler
 
 _newobj: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # missing in typeshed
 
@@ -64,62 +60,23 @@ _MADE_BY_ENUM = (
 _ACCOUNTED_FOR = ("_sa_registry", "_sa_class_manager", "__struct_config__", "yaml_loader")
 
 
-class ReachPickler(BasePickler, cloudpickle.Pickler):  # type: ignore[misc]  # it ships no annotations
-    """Pickles objects that need cloudpickle."""
-
-    def define_class(self, kind: type, entry: Entry) -> Any:
-        """Reduce a class to its definition, or to the number under which workers inherit it."""
-        if not is_accounted_for(kind):
-            return _reduce_class(self, kind, entry)
-        reduced = NotImplemented if self.sharing is None else self.sharing.inherit(kind)
-        if reduced is NotImplemented:
-            raise _pickle.PicklingError(
-                f"cannot pickle class {kind.__qualname__!r}: its package keeps account of it, and "
-                "would not know of a copy; define it in a module that can be imported"
-            )
-        return reduced
-
-    def reduce_other(self, obj: Any, kind: type) -> Any:
-        """Reduce an object by the reducers that other libraries have registered."""
-        if issubclass(kind, ModuleType):
-            from ._modules import reduce_by_value
-
-            return reduce_by_value(self, obj)
-        if kind is MemberDescriptorType:
-            return reduce_slot(obj)
-        from ._reducers import find_late
-
-        reducer = find_late(obj, kind)
-        reduced = super().reduce_other(obj, kind) if reducer is None else reducer(self, obj)
-        if reduced is not NotImplemented or not self.inline:
-            return reduced
-        if type(kind.__new__) is FunctionType:
-            return _reduce_instance(obj, kind)
-        # For an object with a name, which is not left to cloudpickle itself. A memoryview would
-        # become bytes.
-        own = None if kind is memoryview else self.dispatch_table.get(kind)
-        return NotImplemented if own is None else own(obj)
-
-    def reduce_class(self, kind: Any) -> Any:
-        """Reduce a class; cloudpickle reduces those that only claim to be of `builtins`."""
-        reduced = super().reduce_class(kind)
-        if reduced is NotImplemented and kind.__module__ == "builtins":
-            return cloudpickle.Pickler.reducer_override(self, kind)
-        return reduced
-
-
-class BarePickler(ReachPickler):
-    """Pickles without annotations, which may refer to anything and are rarely needed."""
-
-    annotations = False
-
-
-# ---------------------------------------------------------------- sending
-
-
 def is_accounted_for(kind: type) -> bool:
     """Return whether there is more to a class than its attributes: what a package knows of it."""
     return any(hasattr(kind, name) for name in _ACCOUNTED_FOR)
+
+
+def reduce_definition(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
+    """Reduce a class to its definition, or to the number under which workers inherit it."""
+    if not is_accounted_for(kind):
+        return _reduce_class(pickler, kind, entry)
+    sharing = pickler.sharing
+    reduced = NotImplemented if sharing is None else sharing.inherit(kind)
+    if reduced is NotImplemented:
+        raise _pickle.PicklingError(
+            f"cannot pickle class {kind.__qualname__!r}: its package keeps account of it, and "
+            "would not know of a copy; define it in a module that can be imported"
+        )
+    return reduced
 
 
 def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
@@ -127,12 +84,12 @@ def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
     slots = slots_of(kind)
     space: dict[str, Any] = {} if slots is None else {"__slots__": slots}
     members = None
-    if issubclass(type(kind), EnumType):
+    if _is_enum(kind):
         make, arguments, members = _reduce_enum(kind, space)
         for name in (*members, *_MADE_BY_ENUM):
             state.pop(name, None)
     else:
-        make, arguments = _reduce_plain(kind, space)
+        make, arguments = _reduce_plain(kind, space, entry)
     present = vars(kind)
     # Compared by what the class has: `state` holds values made just now, such as the registry of
     # an ABC, which would look changed each time.
@@ -176,7 +133,7 @@ def _comes_first(name: str, value: Any) -> bool:
     return is_plain(value) and (hasattr(kind, "__get__") or name.startswith("__"))
 
 
-def _reduce_instance(obj: Any, kind: Any) -> Any:
+def reduce_instance(obj: Any, kind: Any) -> Any:
     """Reduce an instance whose class has a ``__new__`` of its own that takes no arguments."""
     if entry_of(kind) is None or issubclass(kind, BaseException):
         return NotImplemented
@@ -239,14 +196,25 @@ def _state_of(kind: Any) -> dict[str, Any]:
     return state
 
 
-def _reduce_plain(kind: Any, space: dict[str, Any]) -> tuple[Any, Any]:
+def _is_enum(kind: Any) -> bool:
+    # `enum` itself is not imported for this: it takes longer than to send a class.
+    return issubclass(type(kind), getattr(sys.modules.get("enum"), "EnumType", ()))
+
+
+def _reduce_plain(kind: Any, space: dict[str, Any], entry: Entry) -> tuple[Any, Any]:
     """Return how to make a class that has only its bases and slots."""
-    _, name, _, given, number, _ = _class_getnewargs(kind)
+    present = vars(kind)
+    given: dict[str, Any] = {}
+    if "__module__" in present:
+        given["__module__"] = kind.__module__
+    if issubclass(type(present.get("__dict__")), property):
+        given["__dict__"] = present["__dict__"]  # one of the program's own
     space = {**given, **space}
-    if "__orig_bases__" in vars(kind):
+    if "__orig_bases__" in present:
         # As an attribute, not as the bases: ``__mro_entries__`` might make another class of them.
         space["__orig_bases__"] = kind.__orig_bases__
-    return make_plain, (metaclass_of(kind), name, kind.__bases__, space, number)
+    number = number_of(kind, entry)
+    return make_plain, (metaclass_of(kind), kind.__name__, kind.__bases__, space, number)
 
 
 def _reduce_enum(kind: Any, space: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:

@@ -248,7 +248,7 @@ def attempt(encode: Callable[[Any], T]) -> T:
 
 def attempt_late(encode: Callable[[Any], T]) -> T:
     """Do as `attempt` does when the first pickler class has failed."""
-    from ._classes import BarePickler, ReachPickler
+    from ._reach import BarePickler, ReachPickler
 
     try:
         return encode(ReachPickler)

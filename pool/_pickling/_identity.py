@@ -23,7 +23,13 @@ from ._versions import Versions
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import ModuleType
     from typing import Any
+
+
+#: Calls a function when a module is imported; set where pools are made and where workers start. For
+#: `_numbers`, which is not imported before the first class.
+when_imported: Callable[[str, Callable[[ModuleType], object]], object] | None = None
 
 
 class _Ref(ref):  # type: ignore[type-arg]  # of anything
@@ -51,9 +57,11 @@ class Entry:
         Whether this process's parent knows the object by this token.
     missing : set of str or None
         The attributes of a class that are still to come with the message that brought it.
+    number : str or None
+        Of a class that came with a number by which cloudpickle knows it, see `_numbers`.
     """
 
-    __slots__ = ("_ref", "above", "applied", "made_here", "missing", "token", "versions")
+    __slots__ = ("_ref", "above", "applied", "made_here", "missing", "number", "token", "versions")
 
     def __init__(self, token: str, obj: Any, above: bool, made_here: bool) -> None:
         self.token = token
@@ -62,6 +70,7 @@ class Entry:
         self.made_here = made_here
         self.above = above
         self.missing: set[str] | None = None
+        self.number: str | None = None
         self._ref = _Ref(obj, _forget)
         self._ref.identity = id(obj)
         self._ref.token = token

@@ -1,30 +1,22 @@
 """Classes that have arrived: made empty, then given their contents.
 
-The sending half is `_classes`. This one does without cloudpickle, which takes a worker longer to
-import than its first tasks may take to run.
+The sending half is `_classes`.
 """
 
 from __future__ import annotations
 
 import abc
-import sys
-from _weakref import ref
 from types import new_class
 
-from . import _homes
 from ._identity import adopt, entry_for, entry_of, forgotten, outdated
 from ._metaclasses import delete_attribute, set_attribute
+from ._numbers import known_as
 from ._slots import native_base, slots_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-_CLOUDPICKLE = "cloudpickle.cloudpickle"
-
-#: By cloudpickle's number, classes that were made here before cloudpickle was imported.
-_untracked: dict[str, ref[Any]] = {}
 
 
 def make_plain(
@@ -40,30 +32,9 @@ def make_plain(
     space : dict
         Its namespace so far.
     number : str
-        By which cloudpickle knows the class: a pickle that the program itself makes with
-        cloudpickle may mention it, and means the same class.
+        By which cloudpickle knows the class, see `_numbers`.
     """
-    made = new_class(name, bases, {"metaclass": metaclass}, lambda names: names.update(space))
-    track = getattr(sys.modules.get(_CLOUDPICKLE), "_lookup_class_or_track", None)
-    if track is not None:
-        return track(number, made)
-    if _homes.when_imported is None:
-        from cloudpickle.cloudpickle import _lookup_class_or_track
-
-        return _lookup_class_or_track(number, made)
-    if not _untracked:
-        _homes.when_imported(_CLOUDPICKLE, _track)
-    _untracked[number] = ref(made)
-    return made
-
-
-def _track(module: Any) -> None:
-    """Tell cloudpickle, which has just been imported, of the classes that were made before."""
-    while _untracked:
-        number, reference = _untracked.popitem()
-        made = reference()
-        if made is not None:
-            module._lookup_class_or_track(number, made)
+    return new_class(name, bases, {"metaclass": metaclass}, lambda names: names.update(space))
 
 
 def make_enum(
@@ -129,10 +100,18 @@ def fill_native(obj: Any, state: dict[str, Any]) -> None:
 
 def make_class(token: str, up: bool, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """Return the class of this token, or a new one that is still to be filled."""
+    number = arguments[-1] if make is make_plain else None
     entry = entry_for(token)
-    if entry is not None:
-        return entry.obj
-    adopt(token, made := _made(make, arguments), above=not up)
+    if entry is None:
+        made = _made(make, arguments)
+        if number is not None:
+            made = known_as(number, made)
+        adopt(token, made, above=not up).number = number
+        return made
+    made = entry.obj
+    if number is not None and entry.number is None:  # inherited by a fork
+        entry.number = number
+        known_as(number, made)
     return made
 
 

@@ -5,7 +5,7 @@ a token, it writes the token and notes that a definition is needed. The definiti
 body in a prelude, which is pickled once for many messages (see `_preludes`). A function without a
 token, such as a lambda, is defined in the body itself.
 
-`_classes.ReachPickler`, on top of cloudpickle, does the same and can pickle more; it is
+`_reach.ReachPickler`, on top of cloudpickle, does the same and can pickle more; it is
 imported when `FastPickler` has failed.
 """
 
@@ -14,7 +14,16 @@ from __future__ import annotations
 import _pickle
 import sys
 from copyreg import dispatch_table as _dispatch_table
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 
 from store._codec import WATCHED, reduce_large
 
@@ -43,7 +52,8 @@ from ._origins import (
     rewritten,
     wrapped_in,
 )
-from ._reducers import find
+from ._reducers import find, find_late
+from ._slots import reduce_slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,10 +98,6 @@ _WATCHED = frozenset(
 _SPECIAL: dict[type, Any] = {}
 
 
-class NeedsReach(_pickle.PicklingError):
-    """The object can only be pickled by `_classes.ReachPickler`."""
-
-
 class _Nobodys:
     """Globals that belong to no module, within one pickle."""
 
@@ -131,6 +137,9 @@ class BasePickler:
         Whether arrays of the pickled object itself are shared too, not only globals.
     deferred : list or None
         Collects attributes of classes that are set only after simple globals; None: set at once.
+    late : bool
+        Whether reducers are tried that are for objects which could not be pickled otherwise. In a
+        prelude they always are.
     """
 
     up = False
@@ -145,6 +154,7 @@ class BasePickler:
     sharing: Sharing | None = None
     throughout = False
     deferred: list[Any] | None = None
+    late = False
     known_nobodys: dict[int, _Nobodys] | None = None
     #: By class, instances that its module has, see `_constants`.
     constants: dict[type, dict[int, str]] | None = None
@@ -179,6 +189,21 @@ class BasePickler:
 
     def reduce_other(self, obj: Any, kind: type) -> Any:
         """Reduce an object of a type for which there is no reducer."""
+        reducer = None
+        if self.inline or self.late:
+            if issubclass(kind, ModuleType):
+                from ._modules import reduce_by_value
+
+                return reduce_by_value(self, obj)
+            reducer = find_late(obj, kind)
+        reduced = self._reduce_usually(obj, kind) if reducer is None else reducer(self, obj)
+        if reduced is NotImplemented and self.inline and type(kind.__new__) is FunctionType:
+            from ._classes import reduce_instance
+
+            return reduce_instance(obj, kind)
+        return reduced
+
+    def _reduce_usually(self, obj: Any, kind: type) -> Any:
         if issubclass(kind, BaseException):
             from ._exceptions import reduce_exception
 
@@ -249,7 +274,9 @@ class BasePickler:
 
     def define_class(self, kind: type, entry: Entry) -> Any:
         """Reduce a class to its definition."""
-        raise NeedsReach(f"class {kind.__qualname__!r} travels by value")
+        from ._classes import reduce_definition
+
+        return reduce_definition(self, kind, entry)
 
     def _by_name(self, obj: Any) -> Any:
         """Leave it to pickle, which writes a name."""
@@ -403,9 +430,35 @@ def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:
     return reduce_by_value(pickler, module)
 
 
+def _reduce_wrapped(pickler: BasePickler, method: Any) -> Any:
+    return type(method), (method.__func__,)
+
+
+def _reduce_property(pickler: BasePickler, found: property) -> Any:
+    return property, (found.fget, found.fset, found.fdel, found.__doc__)
+
+
+def _reduce_attribute(pickler: BasePickler, descriptor: GetSetDescriptorType) -> Any:
+    return getattr, (descriptor.__objclass__, descriptor.__name__)
+
+
+def _reduce_view(pickler: BasePickler, view: MappingProxyType[Any, Any]) -> Any:
+    return MappingProxyType, (dict(view),)
+
+
+def _reduce_slot(pickler: BasePickler, descriptor: MemberDescriptorType) -> Any:
+    return reduce_slot(descriptor)
+
+
 _SPECIAL[BuiltinFunctionType] = reduce_builtin
 _SPECIAL[CellType] = reduce_cell
 _SPECIAL[LruType] = BasePickler.cached
 _SPECIAL[MethodType] = _reduce_method
 _SPECIAL[ModuleType] = _reduce_module
 _SPECIAL[object] = reduce_bare
+# As cloudpickle does it; classes are full of these.
+_SPECIAL[classmethod] = _SPECIAL[staticmethod] = _reduce_wrapped
+_SPECIAL[property] = _reduce_property
+_SPECIAL[GetSetDescriptorType] = _reduce_attribute
+_SPECIAL[MappingProxyType] = _reduce_view
+_SPECIAL[MemberDescriptorType] = _reduce_slot

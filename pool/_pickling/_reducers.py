@@ -217,6 +217,10 @@ def _reduce_sentinel(pickler: BasePickler, sentinel: Any) -> Any:
     return getattr, (sys.modules["dataclasses"], _SENTINELS[type(sentinel).__name__])
 
 
+def _reduce_field_kind(pickler: BasePickler, sentinel: Any) -> Any:
+    return getattr, (sys.modules["dataclasses"], sentinel.name)
+
+
 # ---------------------------------------------------------------- functions
 
 
@@ -337,6 +341,7 @@ def needed(pairs: Iterable[tuple[str, str]]) -> Needs:
 _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("_thread", "lock"): _reduce_lock,
     **{("dataclasses", name): _reduce_sentinel for name in _SENTINELS},
+    ("dataclasses", "_FIELD_BASE"): _reduce_field_kind,
     ("_thread", "RLock"): _reduce_rlock,
     ("threading", "_RLock"): _reduce_rlock,
     ("threading", "Condition"): _reduce_condition,

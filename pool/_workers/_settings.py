@@ -83,8 +83,10 @@ def capture(
         Of values that `marshal` takes.
     """
     # Not at the top: this import takes 8 ms, in which the forkserver boots now.
-    from pool._pickling import main_facts
+    from pool._pickling import main_facts, tell_cloudpickle
     from pool._pickling._origins import folders_left
+
+    tell_cloudpickle(when_imported)
 
     try:
         cwd: str | None = os.getcwd()
