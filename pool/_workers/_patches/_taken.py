@@ -70,8 +70,9 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
         if patch is not None:
             found.append(patch)
     found += _deleted(texts)
+    own = snapshots.modules().items()
     if any(type(patch[4]) is bytes for patch in found):
-        found += [(name, (), ".", REFERRED, None) for name in snapshots.modules()]
+        found += [(name, (), ".", REFERRED, None) for name, one in own if one.__spec__]
     patches.update(((patch[0], patch[1], patch[2]), patch) for patch in found)
     return list(patches.values()), lost
 
