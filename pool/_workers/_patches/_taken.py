@@ -72,7 +72,7 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
     found += _deleted(texts)
     own = snapshots.modules().items()
     if any(type(patch[4]) is bytes for patch in found):
-        found += [(name, (), ".", REFERRED, None) for name, one in own if one.__spec__]
+        found += [(name, (), ".", REFERRED, None) for name, one in own if _has_spec(one)]
     patches.update(((patch[0], patch[1], patch[2]), patch) for patch in found)
     return list(patches.values()), lost
 
@@ -120,6 +120,10 @@ def _places(
             if place is not None:
                 found[place.key] = place, dotted not in mentions.assigned
     return found
+
+
+def _has_spec(module: ModuleType) -> bool:
+    return getattr(module, "__spec__", None) is not None
 
 
 def _deleted(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> Iterator[Patch]:
