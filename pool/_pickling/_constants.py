@@ -11,6 +11,7 @@ import sys
 
 from ._homes import attribute_of
 from ._origins import importable
+from ._slots import native_base
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,9 +78,10 @@ def reduce_constant(obj: Any, kind: type, name: str) -> Any:
 
 
 def _is_plain(kind: Any) -> bool:
-    """Return whether instances are pickled as `object` does it, by their attributes."""
+    """Return whether instances are pickled as `object` does it, by their attributes alone."""
     return (
-        kind.__reduce_ex__ is object.__reduce_ex__
+        native_base(kind) is object  # not by the items of a dict or a list
+        and kind.__reduce_ex__ is object.__reduce_ex__
         and kind.__reduce__ is object.__reduce__
         and kind.__getstate__ is _getstate
         and kind.__dictoffset__ != 0

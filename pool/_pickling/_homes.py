@@ -298,10 +298,16 @@ def at_home(key: str, name: str, value: Any) -> Any:
 
 
 def make_empty(obj: Any) -> None:
-    """Take out of a container what modules have put there since `at_home`: its items come now."""
-    methods = _FILLED[native_base(type(obj))] if id(obj) in _settled else None
+    """Take out of a container what modules have put there since `at_home`: its items come now.
+
+    Those of a set, or a bytearray, were what it was made of, and came by then.
+    """
+    base = native_base(type(obj))
+    methods = _FILLED[base] if id(obj) in _settled else None
     if methods is not None:
         methods[0](obj)
+        if base is set or base is bytearray:
+            methods[1](obj, _settled[id(obj)][1][0])
 
 
 def note_contents(obj: Any) -> None:

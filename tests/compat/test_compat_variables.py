@@ -339,6 +339,46 @@ def test_what_an_import_makes_is_made_again(library: str, tmp_path: Path) -> Non
 
 
 @as_forks
+def test_containers_of_classes_of_modules(library: str, tmp_path: Path) -> None:
+    """Their items are no attributes; `AttrDict` is in many programs."""
+    config = """
+    import collections
+
+    class AttrDict(dict):
+        __getattr__ = dict.__getitem__
+        __setattr__ = dict.__setitem__
+
+    class Names(list):
+        pass
+
+    class Ordered(collections.OrderedDict):
+        pass
+
+    class Tags(set):
+        pass
+
+    options, names, ordered, tags = AttrDict(a=1), Names("ab"), Ordered(x=1, y=2), Tags("c")
+    """
+    main = """
+    import config
+    from config import names, options, ordered, tags
+
+    options.b = 2
+    ordered.move_to_end("x")
+
+    def task(_):
+        return options.a, options.b, names, list(ordered), tags == {"c"}, config.options
+
+    if __name__ == "__main__":
+        with Pool(1) as p:
+            print(p.map(task, [0]))
+    """
+    assert run(library, tmp_path, config=config, main=main) == (
+        "[(1, 2, ['a', 'b'], ['y', 'x'], True, {'a': 1, 'b': 2})]\n"
+    )
+
+
+@as_forks
 def test_objects_of_imports_that_were_replaced(library: str, tmp_path: Path) -> None:
     """What a module has made as it was imported, and the program has put another one in place."""
     config = """
