@@ -160,8 +160,8 @@ class _Loader(LoaderInPlace):
 
 def _is_own(top: str) -> bool:
     """Return whether a top module is the program's own: neither Python's nor an installed one."""
-    if top in sys.stdlib_module_names:
-        return False
+    if top in sys.stdlib_module_names or top in ("pool", "store"):
+        return False  # these packages may be used without being installed
     spec = PathFinder.find_spec(top)
     if spec is None:
         return False
