@@ -7,9 +7,9 @@ import of these modules leaves, fail, or do something else without a word.
 No module tells what was changed in it after its import, and to compare all variables of all
 modules with those of a fresh process takes seconds. But it is the program's own code that makes
 these changes, and its text says where: it names the module or class, and the attribute. So the text
-is searched for such places, each time anew only if it has changed; what a place has when a pool is
-made is sent, if it is not what the import has left there, and put there in workers as soon as they
-have imported the module. What is found by mistake, in a comment for instance, does no harm: it is
+is searched for such places, again only if it has changed. What a place has when a pool is made is
+sent, if it is not what was defined there, and put there in workers as soon as they have imported
+the module. What is found by mistake, in a comment for instance, does no harm: it is
 sent as it is.
 
 What no pickle can carry, a mock with a record of its calls for one, is inherited: the pool forks
@@ -45,7 +45,5 @@ def take() -> tuple[list[Patch], str]:
 
         return _taken.take(texts)
     except Exception:
-        return (
-            [],
-            "",
-        )  # objects of the program's are asked what they are; no pool is to fail for that
+        # Objects of the program's are asked what they are; no pool is to fail for that.
+        return [], ""

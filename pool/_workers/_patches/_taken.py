@@ -1,4 +1,4 @@
-"""Read and pack what the program has put into installed modules."""
+"""Read and pack what the program has put into modules."""
 
 from __future__ import annotations
 
@@ -45,20 +45,9 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
         One of the places that have what no pickle can carry, so that workers can only inherit it;
         empty if there are none.
     """
-    patches = {(patch[0], patch[1], patch[2]): patch for patch in received}
     texts = list(texts)
-    for name in {name for _, mentions in texts for name in mentions.modules}:
-        data = packed(sys.modules[name]) if name in sys.modules else None
-        if data is not None:
-            patches[name, (), ""] = name, (), "", MODULE, data
-    found = _set_by_calls(texts)
-    for _, mentions in texts:
-        used = {full.partition(".")[0] for full in mentions.imported.values()}
-        for package, module in due_with(mentions.unused, used):
-            found.append((package, (), module, IMPORT, None))
-    states, unsent = touched(texts)
-    found += states
-    lost = unsent
+    found, lost = touched(texts)
+    found += [*_names_of_modules(texts), *_set_by_calls(texts), *_imports_for_effect(texts)]
     for place, is_container in _places(texts).values():
         try:
             patch = _contents_of(place) if is_container else _patch(place)
@@ -70,10 +59,11 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
         if patch is not None:
             found.append(patch)
     found += _deleted(texts)
-    own = snapshots.modules().items()
     if any(type(patch[4]) is bytes for patch in found):
+        own = snapshots.modules().items()
         found += [(name, (), ".", REFERRED, None) for name, one in own if _has_spec(one)]
-    patches.update(((patch[0], patch[1], patch[2]), patch) for patch in found)
+    # What this process was sent comes first: it may have been replaced since.
+    patches = {(patch[0], patch[1], patch[2]): patch for patch in (*received, *found)}
     return list(patches.values()), lost
 
 
@@ -83,6 +73,22 @@ class _CannotBeSent(Exception):
 
 class _NotPlain(Exception):
     """It is left to the modules of a worker, as what cannot be told."""
+
+
+def _names_of_modules(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> Iterator[Patch]:
+    """Yield what the program has put into ``sys.modules``."""
+    for name in {name for _, mentions in texts for name in mentions.modules}:
+        data = packed(sys.modules[name]) if name in sys.modules else None
+        if data is not None:
+            yield name, (), "", MODULE, data
+
+
+def _imports_for_effect(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> Iterator[Patch]:
+    """Yield what is to be imported with other packages."""
+    for _, mentions in texts:
+        used = {full.partition(".")[0] for full in mentions.imported.values()}
+        for package, module in due_with(mentions.unused, used):
+            yield package, (), module, IMPORT, None
 
 
 def _set_by_calls(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> list[Patch]:
