@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING
@@ -109,18 +110,22 @@ def short_pool_with_package(peer: Peer, scale: Scale) -> Iterator[Work]:
     yield Work(run, lambda result: expect(result, list(map(str, range(1, 9)))))
 
 
-_ballast: list[bytes] = []
+@cache
+def _ballast(nbytes: int) -> bytes:
+    """Return so many bytes, which this process holds from then on.
+
+    Not in a variable of this module: with large data there, which tasks may use, a pool forks.
+    """
+    if psutil.virtual_memory().available < nbytes + 2 * GIGABYTE:
+        raise Unsupported("this machine has not enough free memory")
+    # Written to, or it would be no more than a promise of memory.
+    return b"\1" * nbytes
 
 
 @contextmanager
 def short_pool_in_large_parent(peer: Peer, scale: Scale) -> Iterator[Work]:
     """Do the same in a process that holds 4 GB."""
-    nbytes = int(LARGE * min(1.0, scale.items * 2))
-    if not _ballast:
-        if psutil.virtual_memory().available < nbytes + 2 * GIGABYTE:
-            raise Unsupported("this machine has not enough free memory")
-        # Written to, or it would be no more than a promise of memory.
-        _ballast.append(b"\1" * nbytes)
+    _ballast(int(LARGE * min(1.0, scale.items * 2)))
     with short_pool(peer, scale) as work:
         yield work
 
