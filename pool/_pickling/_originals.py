@@ -56,10 +56,10 @@ def original(module: str, qualname: str) -> Any:
 
 def is_replaced(obj: Any) -> bool:
     """Return whether a function or class is one in whose place the program has put another."""
-    module = obj.__module__
-    return (module, obj.__qualname__) in _replaced and resolve(
-        vars(sys.modules[module]), obj.__qualname__
-    ) is not obj
+    key = obj.__module__, obj.__qualname__
+    if key not in _replaced or key[0] not in sys.modules:
+        return False
+    return resolve(vars(sys.modules[key[0]]), key[1]) is not obj
 
 
 def reduce_original(obj: Any) -> Any:
@@ -72,9 +72,7 @@ def reduce_original(obj: Any) -> Any:
 def reduce_builtin(pickler: Any, func: Any) -> Any:
     """Reduce a function written in C; only those are special whose name means another one."""
     owner = func.__self__
-    if type(owner) is ModuleType:
-        names = vars(owner)
+    if type(owner) is ModuleType and vars(owner).get(func.__name__) is not func:
         if owner is builtins or (func.__module__, func.__name__) in _replaced:
-            if names.get(func.__name__) is not func:
-                return reduce_original(func)
+            return reduce_original(func)
     return pickler.reduce_other(func, type(func))

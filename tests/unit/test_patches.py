@@ -203,7 +203,7 @@ def test_what_is_imported_after_what(monkeypatch: pytest.MonkeyPatch) -> None:
         return module
 
     base, own = make("base"), make("own")
-    own.__file__ = "/home/me/own.py"
+    own.__file__ = "own.py"
     make("plugin", json=json)
     make("plugin.part", base=base, other=make("other"))
     assert due_with(["plugin.part"], ["base", "json"]) == [("base", "plugin.part")]

@@ -109,22 +109,23 @@ def _put(module: str, path: tuple[str, ...], name: str, how: int, data: Any) -> 
         container = getattr(owner, name, None)
         if type(container) in CONTAINERS:
             fill(container, unpacked(data))
-        return
-    if how == STATE:
-        from ._touched import become
-
-        other = unpacked(data)
-        if not become(getattr(owner, name, None), other):
-            setattr(owner, name, other)
-        return
-    names = getattr(owner, "__dict__", {})
-    present = names.get(name)
-    if how == DELETED:
-        if name in names:
+    elif how == STATE:
+        _give_state(owner, name, unpacked(data))
+    elif how == DELETED:
+        if name in getattr(owner, "__dict__", {}):
             delattr(owner, name)
-        return
-    value = data if how == VALUE else unpacked(data)
-    if how == VALUE and name in names and type(present) is type(value) and present == value:
-        return
-    keep_original(module, ".".join((*path, name)), present)
-    setattr(owner, name, value)
+    else:
+        value = data if how == VALUE else unpacked(data)
+        names = getattr(owner, "__dict__", {})
+        present = names.get(name)
+        if how == VALUE and name in names and type(present) is type(value) and present == value:
+            return
+        keep_original(module, ".".join((*path, name)), present)
+        setattr(owner, name, value)
+
+
+def _give_state(owner: Any, name: str, other: Any) -> None:
+    from ._state import become
+
+    if not become(getattr(owner, name, None), other):
+        setattr(owner, name, other)

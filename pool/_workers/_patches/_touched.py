@@ -1,19 +1,18 @@
 """Objects that modules of the program have made when they were imported, and that it changed since.
 
 ``state.scaler.fit(data)``, ``config.options.depth = 3``, ``tables.primes[0] = 2``, or that it has
-replaced, ``config.weights = numpy.ones(3)``: a worker that
-imports the module makes the object anew, and would have it as that leaves it. What is data is sent
-with the module's variables; for other objects the text tells that something is done to them.
+replaced, ``config.weights = numpy.ones(3)``: a worker that imports the module makes the object
+anew, and would have it as that leaves it. What is data is sent with the module's variables; for
+other objects the text tells that something is done to them.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict, deque
+from collections import deque
 from itertools import repeat
 
 from pool._workers._carried._setting import packed
-from pool._workers._variables._contents import CONTAINERS, apart, fill
 from pool._workers._variables._data import (
     ATOMS,
     DEFINITIONS,
@@ -74,13 +73,16 @@ def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patc
             if data is not None:
                 how = PICKLED if is_assigned and _is_of_one(value) else STATE
                 patches[place.module, variable] = place.module, (), variable, how, data
-            elif (
-                _is_foreign(kind, place.module)
-                if is_assigned
-                else sets or _is_container(place.owner)
-            ):
+            elif _is_changed(place, kind, sets):
                 lost = f"{place.module}.{variable}"
     return list(patches.values()), lost
+
+
+def _is_changed(place: Place, kind: type, sets: bool) -> bool:
+    """Return whether what the text says is sure to have changed an object of that class."""
+    if len(place.path) == 0:
+        return _is_foreign(kind, place.module)
+    return sets or _is_container(place.owner)
 
 
 def _found(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | None:
@@ -136,50 +138,3 @@ def _is_of_one(value: Any) -> bool:
     """Return whether one module alone has an object, of those of the program."""
     modules = snapshots.modules().values()
     return sum(value is other for module in modules for other in list(vars(module).values())) == 1
-
-
-def become(present: Any, other: Any) -> bool:
-    """Give an object the state of another one of its class; return whether that was possible.
-
-    So those that have it already, by `from ... import`, see that too.
-    """
-    kind = type(present)
-    if kind is not type(other):
-        return False
-    if kind in CONTAINERS:
-        fill(present, apart(other)[1])
-        return True
-    if hasattr(kind, "dtype") and hasattr(kind, "__array_interface__"):
-        if (present.shape, present.dtype) != (other.shape, other.dtype):
-            return False
-        present[...] = other
-        return True
-    if any(_has_slots(base) for base in kind.__mro__) or not issubclass(kind, (dict, list, set)):
-        if not _is_only_attributes(kind):
-            return False
-    if issubclass(kind, dict):
-        base: Any = OrderedDict if issubclass(kind, OrderedDict) else dict
-        base.clear(present)
-        for key, value in other.items():
-            base.__setitem__(present, key, value)
-    elif issubclass(kind, list):
-        list.__setitem__(present, slice(None), list(other))
-    elif issubclass(kind, set):
-        set.clear(present)
-        set.update(present, other)
-    if kind.__dictoffset__:
-        vars(present).clear()
-        vars(present).update(vars(other))
-    return True
-
-
-def _has_slots(base: type) -> bool:
-    return bool(vars(base).get("__slots__"))
-
-
-def _is_only_attributes(kind: type) -> bool:
-    """Return whether all that an instance has is in its `__dict__`."""
-    return kind.__dictoffset__ != 0 and all(
-        base is object or (base.__module__ != "builtins" and not _has_slots(base))
-        for base in kind.__mro__
-    )

@@ -182,9 +182,8 @@ class Snapshots:
         if assigned is None:
             left = True  # there is nothing to tell that it was the program
         elif variable in assigned.defined:
-            left = (
-                home == known.name
-            )  # by `def`; otherwise the program has put another one in its place
+            # By `def`; otherwise the program has put another one in its place.
+            left = home == known.name
         elif assigned.imported.get(variable) and is_of_program(home):
             # By `from ... import`, if one of the other modules has it under that name.
             origin = assigned.imported[variable]
