@@ -434,6 +434,27 @@ def test_descriptors(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_what_was_there_before(library: str, tmp_path: Path) -> None:
+    body = """
+        import time
+
+        before = time.sleep
+        time.sleep = lambda seconds: "slept"
+
+        def first(_):
+            return time.sleep(1)
+
+        def second(_):
+            return before is time.sleep, before(0)
+
+        if __name__ == "__main__":
+            with Pool(1) as p:
+                print(p.map(first, [0]), p.map(second, [0]))
+    """
+    assert run(library, body, tmp_path) == "['slept'] [(False, None)]\n"
+
+
+@as_forks
 def test_modules_imported_for_their_effect(library: str, tmp_path: Path) -> None:
     """Nothing refers to the plugin; a task that does without the package does not load it."""
     site = tmp_path / "site-packages"
@@ -481,6 +502,9 @@ def test_mocks_are_inherited(library: str, tmp_path: Path) -> None:
         def replaced(x):
             return "replaced"
 
+        def own_alone(x):
+            return own.fetch(x)
+
         if __name__ == "__main__":
             with mock.patch("shutil.disk_usage", return_value=5):
                 with mock.patch.object(own, "fetch") as fetch:
@@ -489,9 +513,11 @@ def test_mocks_are_inherited(library: str, tmp_path: Path) -> None:
                         print(p.map(task, range(2)))
             with mock.patch("shutil.disk_usage", replaced), Pool(2) as p:
                 print(p.map(task, range(2)))
+            with mock.patch("own.fetch", return_value=7), Pool(1) as p:
+                print(p.apply(own_alone, (0,)))
     """
     assert run(library, body, tmp_path) == (
-        "[(6, 5), (6, 5)]\n[('real', 'replaced'), ('real', 'replaced')]\n"
+        "[(6, 5), (6, 5)]\n[('real', 'replaced'), ('real', 'replaced')]\n7\n"
     )
 
 

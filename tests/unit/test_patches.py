@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pool._pickling import _originals, dumps_to_worker, loads
 from pool._workers._patches import _taken
 from pool._workers._patches._effects import due_with
 from pool._workers._patches._mentions import Mentions, mentions_of
 from pool._workers._patches._places import called, find
 from pool._workers._patches._setters import CONTAINER, OTHER, set_by
+from pool._workers._patches._state import become
 from pool._workers._patches._texts import _drop_others
 
 if TYPE_CHECKING:
@@ -360,3 +362,28 @@ def test_all_that_a_function_sets_or_nothing(installed: ModuleType) -> None:
     assert sent("bought.set_up()\n") == []
     installed._lock = None
     assert len(sent("bought.set_up()\n")) == 2
+
+
+def test_what_was_there_before_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, kind = textwrap.dedent, textwrap.TextWrapper
+    for name in ("dedent", "TextWrapper"):
+        monkeypatch.setattr(textwrap, name, None)
+        monkeypatch.setattr(_originals, "_replaced", _originals._replaced | {("textwrap", name)})
+    encoded = dumps_to_worker((before, kind))
+    found = loads(encoded.data, encoded.buffers)
+    assert found[0] is before
+    assert found[1] is kind
+
+
+class Filled(dict[str, int]):
+    pass
+
+
+def test_an_object_gets_all_of_the_state_of_another_one() -> None:
+    one, other = Filled(a=1, b=2), Filled(b=3)
+    one.extra = 4  # type: ignore[attr-defined]  # which the other one has not
+    other.kept = 5  # type: ignore[attr-defined]  # as above
+    assert become(one, other)
+    assert dict(one) == {"b": 3}
+    assert vars(one) == {"kept": 5}
+    assert not become(one, {})
