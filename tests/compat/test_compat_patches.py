@@ -490,7 +490,8 @@ def test_modules_imported_for_their_effect(library: str, tmp_path: Path) -> None
 
 @as_forks
 def test_mocks_are_inherited(library: str, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text("def fetch(x): return 'real'\n")
+    # With names that its code does not tell, so that only the mock is known to be the program's.
+    (tmp_path / "own.py").write_text("from math import *\ndef fetch(x): return 'real'\n")
     body = """
         import shutil
         from unittest import mock
