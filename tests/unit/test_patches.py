@@ -8,6 +8,7 @@ import sys
 import textwrap
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -19,6 +20,7 @@ from pool._workers._patches._places import called, find
 from pool._workers._patches._setters import CONTAINER, OTHER, set_by
 from pool._workers._patches._state import become
 from pool._workers._patches._texts import _drop_others
+from pool._workers._variables._data import known_tops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -373,6 +375,19 @@ def test_what_was_there_before_stays_what_it_is(monkeypatch: pytest.MonkeyPatch)
     found = loads(encoded.data, encoded.buffers)
     assert found[0] is before
     assert found[1] is kind
+
+
+@pytest.mark.parametrize("autospec", [False, True])
+@pytest.mark.parametrize("is_own", [False, True])
+def test_mocks_have_to_be_inherited(installed: ModuleType, autospec: bool, is_own: bool) -> None:
+    if is_own:
+        installed.__file__ = "bought.py"
+        known_tops.pop("bought", None)
+    said = [({"bought": installed}, Mentions("import bought\nbought.read = 1\n"))]
+    assert _taken.take(said)[1] == ""
+    with mock.patch.object(installed, "read", autospec=autospec):
+        assert _taken.take(said)[1] == "bought.read"
+    known_tops.pop("bought", None)
 
 
 class Filled(dict[str, int]):
