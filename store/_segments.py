@@ -21,7 +21,7 @@ import os
 import sys
 from _thread import RLock
 
-from store import _memory
+from store import _copying, _memory
 from store._memory import HUGE, PAGE
 
 TYPE_CHECKING = False
@@ -132,7 +132,12 @@ class Segment:
         if "numpy" not in sys.modules:
             self.populate(offset, len(data))
             self._write_fresh(offset, data)
-            return
+        elif self.on_disk:
+            self._write_part(offset, data)
+        else:
+            _copying.copy(self._write_part, offset, data)
+
+    def _write_part(self, offset: int, data: memoryview) -> None:
         import numpy as np
 
         array = self._as_array(np)

@@ -77,11 +77,14 @@ def test_trim_gives_everything_back(arena: Arena) -> None:
     arena.free(kept)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("failing_after", [None, 0, 2])
 def test_what_is_written_in_steps_is_whole_and_its_neighbours_too(
-    arena: Arena, monkeypatch: pytest.MonkeyPatch, failing_after: int | None
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, failing_after: int | None, threads: int
 ) -> None:
     """Wherever fresh pages begin, and if the system has no huge ones left in between."""
+    monkeypatch.setattr(store._copying, "threads", lambda: threads)
+    monkeypatch.setattr(store._copying, "PART_NBYTES", FRESH)
     calls = []
 
     def collapse_some(address: int, nbytes: int) -> int:
