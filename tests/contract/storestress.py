@@ -24,6 +24,9 @@ from pool import Pool, WorkerDied
 #: More deaths than one task can meet.
 RETRIES = 50
 
+#: Lengths of what is put and sent.
+COUNTS = [9_000, 16_384, 40_000]
+
 
 class Corruption(AssertionError):
     """Say that bytes are not what they were."""
@@ -111,7 +114,7 @@ class Stress:
 
     def new(self) -> tuple[int, Any]:
         self.tag += 1
-        return self.tag, pattern(self.tag, self.random.choice([9_000, 16_384, 40_000]))
+        return self.tag, pattern(self.tag, self.random.choice(COUNTS))
 
     def keep(self, array: Any, wanted: int) -> None:
         if checksum(array) != wanted:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import storestress
 from storestress import Corruption, stress
 
 import store
-from store import _forks, _mappings, _readers
+from store import _copying, _forks, _mappings, _readers
 
 
 @pytest.mark.watchdog(360)
@@ -19,6 +20,20 @@ def test_random_work_with_deaths_forks_and_threads() -> None:
 
 def test_in_every_mode(mode: str) -> None:
     stress(40, seed=9)
+    assert store.stats()["held"] == {}
+
+
+@pytest.fixture
+def several_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have several threads copy, of arrays that are a little larger than the usual ones here."""
+    monkeypatch.setattr(storestress, "COUNTS", [400_000, 700_000])
+    monkeypatch.setattr(_copying, "PART_NBYTES", 1 << 20)
+    monkeypatch.setattr(_copying, "threads", lambda: 3)
+
+
+@pytest.mark.usefixtures("several_copy")
+def test_what_several_threads_have_copied(shared: str) -> None:
+    stress(16, seed=3)
     assert store.stats()["held"] == {}
 
 
@@ -71,5 +86,14 @@ def test_it_notices_arrays_that_are_sent_and_still_written_to(
     monkeypatch: pytest.MonkeyPatch, shared: str
 ) -> None:
     monkeypatch.setattr(_mappings.Canvas, "seal", lambda self: True)
+    with pytest.raises(Corruption):
+        until_noticed(forks=False)
+
+
+@pytest.mark.usefixtures("several_copy")
+def test_it_notices_copies_that_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, shared: str
+) -> None:
+    monkeypatch.setattr(_copying._Copying, "wait", lambda self: self._parts.clear())
     with pytest.raises(Corruption):
         until_noticed(forks=False)
