@@ -133,11 +133,22 @@ def test_an_interrupt_ends_a_copy_when_no_thread_writes_any_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "count"), [("1", 1), ("2", 2), ("3,1", 3), ("99", 4), ("", None), ("x", None)]
+    ("wanted", "cpus", "count"),
+    [
+        ("1", 8, 1),
+        ("3,1", 8, 3),
+        ("99", 8, 4),
+        ("99", 2, 2),
+        ("0", 8, 1),
+        ("", 8, 4),
+        ("", 1, 1),
+        ("x", 3, 3),
+    ],
 )
-def test_how_many_threads(monkeypatch: pytest.MonkeyPatch, wanted: str, count: int | None) -> None:
+def test_how_many_threads(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, cpus: int, count: int
+) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)
-    if count is None:
-        count = min(4, len(os.sched_getaffinity(0)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)))
     assert _copying.threads() == count
