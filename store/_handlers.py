@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _signal
 import sys
-from functools import cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ _ADDRESS = 8
 
 #: The signals for which somebody else's handler in C was found.
 _hidden: set[int] = set()
+#: The C library, when it was first needed.
+_library: Any = None
 #: How many modules had been imported when that was looked for; compiled ones may set handlers.
 _imported = 0
 
@@ -54,7 +55,7 @@ def set_handler(number: int, handler: Any, looks: bool = False) -> None:
     if before[:_ADDRESS] == _action(number)[:_ADDRESS]:
         _hidden.discard(number)
     else:
-        _library().sigaction(number, before, None)
+        _c_library().sigaction(number, before, None)
         _hidden.add(number)
 
 
@@ -63,12 +64,14 @@ def _action(number: int) -> bytes:
     import ctypes
 
     action = ctypes.create_string_buffer(_NBYTES)
-    _library().sigaction(number, None, action)
+    _c_library().sigaction(number, None, action)
     return action.raw
 
 
-@cache
-def _library() -> Any:
-    import ctypes
+def _c_library() -> Any:
+    global _library
+    if _library is None:
+        import ctypes
 
-    return ctypes.CDLL(None)
+        _library = ctypes.CDLL(None)
+    return _library

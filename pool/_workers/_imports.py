@@ -6,7 +6,7 @@ And what else takes part in the imports of some modules.
 from __future__ import annotations
 
 import sys
-from functools import partial
+from _functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ LAYERS = [
         "store._children",
         "store._errors",
         "store._forks",
+        "store._copying",
         "store._handlers",
         "store._html",
         "store._interrupts",
@@ -214,6 +215,14 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize("statement", ["import pool", "import store", "from pool import Pool"])
 def test_start_is_light(statement: str) -> None:
     assert {name.partition(".")[0] for name in loaded_by(statement)} & HEAVY == set()
+
+
+def test_a_forkserver_is_started_before_the_rest_is_imported() -> None:
+    """Both take long, and are done at the same time on two CPUs."""
+    loaded = loaded_by("from pool import Pool")
+    assert "pool._workers._early" in loaded
+    assert loaded & {"pool._pickling", "store._codec", "collections", "functools"} == set()
+    assert "pool._pickling" in loaded_by("import pool._faces._calls")
 
 
 def test_asking_for_the_class_of_a_pool_loads_nothing() -> None:

@@ -7,10 +7,8 @@ shell puts there belongs to its process.
 from __future__ import annotations
 
 import builtins
-from operator import is_
+from _operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-
-from pool._pickling._originals import put
 
 from ._setting import Later, Setting, packed, unpacked
 
@@ -84,6 +82,7 @@ def _read(module: Any) -> tuple[dict[str, tuple[bool, bytes]], list[str]] | None
 
 
 def _write(module: Any, value: tuple[dict[str, tuple[bool, bytes]], list[str]]) -> None:
+    from pool._pickling._originals import put
     from pool._workers._carried import Undisturbed
 
     for name, (is_function, data) in value[0].items():

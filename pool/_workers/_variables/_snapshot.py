@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from _operator import is_
 from abc import ABCMeta
-from operator import is_
 from types import FunctionType, ModuleType
 
 from pool._pickling._origins import is_named
