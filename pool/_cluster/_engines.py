@@ -6,7 +6,7 @@ import os
 
 from pool._cluster._engine import ClusterEngine
 from pool._local._engines import Engines
-from pool._workers._settings import thread_limits
+from pool._workers._thread_limits import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pool._faces._options import count_of
 from pool._local._engines import Engines
 from pool._workers._argv import is_frozen
 from pool._workers._early import start_forkserver
-from pool._workers._settings import thread_limits
+from pool._workers._thread_limits import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from pool._transport._descriptors import without_sockets
 from pool._transport._messages import HOST, READY, REFUSED
 from pool._transport._sockets import socket_pair
 from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv
-from pool._workers._settings import capture, thread_limits
+from pool._workers._settings import capture
+from pool._workers._thread_limits import thread_limits
 from store._codec import encode
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pool._objects._requests import Requests
 from pool._objects._resources import Grant, Resources
-from pool._workers._settings import thread_limits
+from pool._workers._thread_limits import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from pool._runtime._timeline import Timeline
 from pool._runtime._untold import watched
 from pool._transport._channel import Channel
 from pool._transport._sockets import socket_from
-from pool._workers._settings import thread_limits
+from pool._workers._thread_limits import thread_limits
 from store._children import in_child
 
 TYPE_CHECKING = False

@@ -6,7 +6,6 @@ And what else takes part in the imports of some modules.
 from __future__ import annotations
 
 import sys
-from _functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,13 +105,13 @@ class _Afterwards(Finder):
         return name in self._steps
 
     def loader(self, name: str, loader: Loader) -> Any:
-        return _LoaderWith(loader, partial(self._load, name))
+        return _LoaderWith(loader, lambda module, load: self._load(name, module, load))
 
     def _load(self, name: str, module: ModuleType, load: Callable[[], object]) -> None:
         """Load a module, and take its step, once."""
         step = self._steps.get(name)
         try:
-            self._around(partial(self._load_now, name, module, load))
+            self._around(lambda: self._load_now(name, module, load))
         except BaseException:
             # The import has failed, were it at the last moment: by an interrupt. So the module will
             # be another one when it is imported again, and the step is due again.
@@ -140,7 +139,8 @@ class _LoaderWith(LoaderInPlace):
         self._action = action
 
     def load(self, module: ModuleType) -> None:
-        self._action(module, partial(super().load, module))
+        load = super().load
+        self._action(module, lambda: load(module))
 
 
 def when_imported(name: str, step: Step) -> None:

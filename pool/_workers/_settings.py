@@ -27,37 +27,12 @@ if TYPE_CHECKING:
 
 _PROCESS = "multiprocessing.process"
 
-#: Variables by which BLAS, OpenMP and libraries with threads of their own learn how many to start.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "OPENCV_FOR_THREADS_NUM",
-    "POLARS_MAX_THREADS",
-)
-
 #: The authentication key, if one was drawn, under `_PROCESS`: used until `multiprocessing` is
 #: imported, which keeps it from then on. A dict, since `setdefault` lets one of two threads win.
 _keys: dict[str, bytes] = {}
 
-
 #: Of this process, if it is a worker: as `current_process` has it, once somebody imports that.
 _identity: tuple[int, ...] = ()
-
-
-def thread_limits(threads: int) -> dict[str, str]:
-    """Return the variables that limit each worker's libraries to `threads` threads.
-
-    Variables that the user's environment has are left alone. If OMP_NUM_THREADS is among them, the
-    others get its value: libraries look at it where their own variable is missing.
-    """
-    common = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    value = common if common.isdigit() else str(threads)
-    return {name: value for name in THREAD_VARIABLES if name not in os.environ}
 
 
 def capture(

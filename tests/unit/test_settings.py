@@ -12,7 +12,8 @@ import pytest
 from pool._workers import _carried
 from pool._workers._carried import _logging
 from pool._workers._carried._setting import Setting
-from pool._workers._settings import THREAD_VARIABLES, apply_common, capture, thread_limits
+from pool._workers._settings import apply_common, capture
+from pool._workers._thread_limits import THREAD_VARIABLES, thread_limits
 
 
 @pytest.fixture
