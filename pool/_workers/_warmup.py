@@ -27,6 +27,9 @@ PACKAGES = {"site-packages", "dist-packages"}
 #: Modules in one message, at most. Later ones are mostly imported by those that are in it.
 NAMES_MAX = 2000
 
+#: By name, modules of Python's own: all of them are looked at for each pool.
+_pythons: dict[str, Any] = {}
+
 
 def news(known: int) -> tuple[list[str], dict[str, str]]:
     """Return what this process has imported after its first `known` modules.
@@ -90,9 +93,14 @@ def is_shadowed() -> bool:
     Modules of Python's that import the one of that name have got the program's. Loaded in another
     process they would run that there, or leave Python's own in its place.
     """
-    tops = sys.stdlib_module_names & sys.modules.keys()
-    files = [_file_of(top) for top in tops]
-    return any(file and not file.startswith(LIBRARY) and not _is_package(file) for file in files)
+    for top in sys.stdlib_module_names & sys.modules.keys():
+        module = sys.modules.get(top)
+        if _pythons.get(top) is not module:
+            file = _file_of(top)
+            if file and not file.startswith(LIBRARY) and not _is_package(file):
+                return True
+            _pythons[top] = module
+    return False
 
 
 def _is_package(file: str) -> bool:

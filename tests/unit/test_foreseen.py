@@ -203,6 +203,7 @@ def test_a_module_of_the_program_may_have_the_name_of_one_of_pythons(
     sys.modules["colorsys"] = module = ModuleType("colorsys")
     module.__file__ = "/venv/lib/python3.11/site-packages/setuptools/colorsys.py"
     assert not is_shadowed()
+    sys.modules["colorsys"] = module = ModuleType("colorsys")
     module.__file__ = "/project/colorsys.py"
     assert is_shadowed()
 
