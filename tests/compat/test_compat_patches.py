@@ -401,6 +401,81 @@ def test_tables_of_packages(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_what_was_registered(library: str, tmp_path: Path) -> None:
+    """With generic functions and abstract classes, by the main module and by plugins."""
+    (tmp_path / "forms.py").write_text("""
+import abc
+import functools
+
+class Shape(abc.ABC):
+    @functools.singledispatchmethod
+    def scale(self, by):
+        return "any"
+
+    @scale.register
+    def _(self, by: int):
+        return "int"
+
+class Square(Shape):
+    pass
+
+@functools.singledispatch
+def text(value):
+    return "any"
+
+@text.register(int)
+def _(value):
+    return "int"
+""")
+    (tmp_path / "plugin.py").write_text("""
+import forms
+
+@forms.text.register
+def _(value: set):
+    return f"set of {len(value)}"
+
+@forms.text.register(list)
+def of_list(value):
+    return "list"
+""")
+    main = """
+    import collections.abc, decimal, importlib, numbers, forms
+
+    importlib.import_module("plugin")
+
+    class Money:
+        pass
+
+    class Row:
+        pass
+
+    @forms.text.register
+    def _(value: Money):
+        return "money"
+
+    forms.text.register(decimal.Decimal, lambda value: "decimal")
+    forms.Shape.scale.register(str, lambda self, by: "str")
+    forms.Shape.register(Money)
+    numbers.Number.register(Money)
+    collections.abc.Sequence.register(Row)
+
+    def task(value):
+        kinds = forms.Shape, numbers.Number, collections.abc.Sequence
+        scaled = forms.Square().scale(value)
+        return forms.text(value), scaled, *(isinstance(value, kind) for kind in kinds)
+
+    with Pool(1) as p:
+        for row in p.map(task, [1, "a", Money(), Row(), {1, 2}, [], decimal.Decimal(1)]):
+            print(*row)
+    """
+    assert run(library, main, tmp_path) == (
+        "int int False True False\nany str False False True\nmoney any True True False\n"
+        "any any False False True\nset of 2 any False False False\nlist any False False True\n"
+        "decimal any False True False\n"
+    )
+
+
+@as_forks
 def test_descriptors(library: str, tmp_path: Path) -> None:
     body = """
         import argparse, colorsys, functools

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 #: How it is sent: as it is; pickled; the pickled contents of the object that is there; what is in
 #: ``sys.modules`` under the name, pickled. Not at all: a module of that name is to be imported. And
 #: an object, pickled, whose state the one that is there gets. Nothing: it is to be deleted; or it
-#: is a module to which what is pickled may refer, so nothing is put in while that is imported.
-VALUE, PICKLED, CONTENTS, MODULE, IMPORT, STATE, DELETED, REFERRED = range(8)
+#: is a module to which what is pickled may refer, so nothing is put in while that is imported. And
+#: what is to be registered with a generic function or an abstract class, pickled.
+VALUE, PICKLED, CONTENTS, MODULE, IMPORT, STATE, DELETED, REFERRED, REGISTERED = range(9)
 
 #: What this process was sent: for pools of its own.
 received: list[Patch] = []
@@ -109,6 +110,8 @@ def _put(module: str, path: tuple[str, ...], name: str, how: int, data: Any) -> 
         container = getattr(owner, name, None)
         if type(container) in CONTAINERS:
             fill(container, unpacked(data))
+    elif how == REGISTERED:
+        _register(owner, name, unpacked(data))
     elif how == STATE:
         _give_state(owner, name, unpacked(data))
     elif how == DELETED:
@@ -129,3 +132,13 @@ def _give_state(owner: Any, name: str, other: Any) -> None:
 
     if not become(getattr(owner, name, None), other):
         setattr(owner, name, other)
+
+
+def _register(owner: Any, name: str, what: list[Any]) -> None:
+    found = vars(owner)[name]
+    register = getattr(found, "dispatcher", found).register  # of a method it is within
+    for some in what:
+        if type(some) is tuple:
+            register(*some)
+        else:
+            register(some)

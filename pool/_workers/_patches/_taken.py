@@ -15,6 +15,7 @@ from pool._workers._variables._snapshot import snapshots
 from ._applied import CONTENTS, DELETED, IMPORT, MODULE, PICKLED, REFERRED, VALUE, received
 from ._effects import due_with
 from ._places import CARRIED, called, find, looked_up, vars_of
+from ._registered import registered
 from ._setters import CONTAINER, VARIABLE, registered_by, set_by
 from ._touched import touched
 
@@ -47,6 +48,9 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
     """
     texts = list(texts)
     found, lost = touched(texts)
+    others, unsent = registered(texts)
+    lost = lost or unsent
+    found += others
     found += [*_names_of_modules(texts), *_set_by_calls(texts), *_imports_for_effect(texts)]
     for place, is_container in _places(texts).values():
         try:
