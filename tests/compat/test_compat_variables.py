@@ -244,6 +244,54 @@ def test_attributes_of_classes(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_attributes_of_functions_and_counters(library: str, tmp_path: Path) -> None:
+    """What functions have been given, and how far numbers have been drawn."""
+    ids = """
+    import functools, itertools
+
+    numbers = itertools.count(1)
+
+    def counted(function):
+        @functools.wraps(function)
+        def inner(*args):
+            inner.calls += 1
+            inner.seen.append(args)
+            return function(*args)
+        inner.calls = 0
+        inner.seen = []
+        inner.reset = lambda: None
+        return inner
+
+    class Ticket:
+        _ids = itertools.count(10, 5)
+
+        def __init__(self):
+            self.number = next(self._ids), next(numbers)
+
+    @counted
+    def shout(text):
+        return text.upper() if shout.loud else text
+
+    shout.loud = False
+    """
+    main = """
+    import ids
+
+    def task(n):
+        return ids.Ticket().number, ids.shout("a"), ids.shout.calls, ids.shout.seen
+
+    print(ids.Ticket().number, ids.Ticket().number, ids.shout("b"))
+    ids.shout.loud = True
+    with Pool(1) as p:
+        print(p.map(task, [1]), p.map(task, [1]))
+    """
+    assert run(library, tmp_path, ids=ids, main=main) == (
+        "(10, 1) (15, 2) b\n"
+        "[((20, 3), 'A', 2, [('b',), ('a',)])] [((25, 4), 'A', 3, [('b',), ('a',), ('a',)])]\n"
+    )
+
+
+@as_forks
 def test_what_tasks_have_changed_stays(library: str, tmp_path: Path) -> None:
     """Though another module that has imported it by name is imported later."""
     state = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _pickle
 import sys
+from itertools import count
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
 
 from pool._pickling._origins import is_named, resolve
@@ -182,7 +183,9 @@ class _Pickler(_pickle.Pickler):
             if sys.modules.get(name) is not obj:
                 raise _NotData(f"{name} cannot be imported")
             return _module, (name,)
-        elif _is_fixed(kind) or module_of(kind) in _OF_FUNCTIONS:
+        elif kind is count:
+            return count, _numbers_of(obj)
+        elif is_fixed(kind) or module_of(kind) in _OF_FUNCTIONS:
             return NotImplemented
         elif _is_namespace(kind, self._has_name):
             # As `object` says, but nothing of the class is asked when it is made again: one with
@@ -191,6 +194,14 @@ class _Pickler(_pickle.Pickler):
         elif not is_filled(kind, self._has_name):
             raise _NotData(f"instance of {kind!r}")
         return NotImplemented
+
+
+def _numbers_of(counter: Any) -> tuple[int, ...]:
+    """Return what `itertools.count` is to be called with: its own pickling is deprecated."""
+    try:
+        return tuple(map(int, repr(counter)[6:-1].split(", ")))
+    except ValueError:
+        raise _NotData(f"{counter!r} counts in other numbers") from None
 
 
 # In workers, for what `_Pickler` has reduced.
@@ -221,7 +232,7 @@ def module_of(definition: Any) -> str:
     return name if type(name) is str else ""
 
 
-def _is_fixed(kind: type) -> bool:
+def is_fixed(kind: type) -> bool:
     """Return whether objects of that type cannot be changed, so that a copy is as good."""
     if module_of(kind) in _OF_DATA or "_member_map_" in vars(kind):
         return True  # those of an enumeration are pickled by name
@@ -235,9 +246,9 @@ def _is_fixed(kind: type) -> bool:
 
 def may_be_data(kind: type) -> bool:
     """Return whether an object of that type is data if what it holds is."""
-    if kind in ATOMS or kind in (tuple, frozenset) or issubclass(kind, DEFINITIONS):
+    if kind in ATOMS or kind in (tuple, frozenset, count) or issubclass(kind, DEFINITIONS):
         return True
-    return _is_fixed(kind) or is_filled(kind, is_named)
+    return is_fixed(kind) or is_filled(kind, is_named)
 
 
 def has_name(obj: Any) -> bool:

@@ -388,6 +388,12 @@ def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
                 variables[variable] = value
             elif kind in (type, ABCMeta) and module_of(value) == name:
                 found[f"{name}:{variable}"] = _attributes(value)
+            elif kind is FunctionType and value.__dict__ and module_of(value) == name:
+                found[f"{name}:{variable}"] = {
+                    attribute: some
+                    for attribute, some in value.__dict__.items()
+                    if not (attribute.startswith("__") or type(some) is FunctionType)
+                }
         elif module_of(kind) not in _OF_CODE:
             variables[variable] = value
     return {space: some for space, some in found.items() if some}
