@@ -48,10 +48,7 @@ def assigned_in(module: Any) -> dict[str, Assigned]:
     Exception
         If the code cannot be had.
     """
-    spec = module.__spec__
-    code = spec.loader.get_code(spec.name)
-    if not isinstance(code, CodeType):
-        raise TypeError(f"{spec.name} has no code")
+    code = code_of(module)
     functions = list(_inner(code))
     found = {"": Assigned(code, bound(functions, GLOBALS))}
     attributes = bound(functions, ATTRIBUTES)
@@ -59,6 +56,21 @@ def assigned_in(module: Any) -> dict[str, Assigned]:
         if isinstance(constant, CodeType) and not constant.co_flags & CO_OPTIMIZED:  # of a class
             found[constant.co_name] = Assigned(constant, attributes)
     return found
+
+
+def code_of(module: Any) -> CodeType:
+    """Return the code of a module, as its loader has it.
+
+    Raises
+    ------
+    Exception
+        If it cannot be had.
+    """
+    spec = module.__spec__
+    code = spec.loader.get_code(spec.name)
+    if not isinstance(code, CodeType):
+        raise TypeError(f"{spec.name} has no code")
+    return code
 
 
 class Assigned:

@@ -48,6 +48,16 @@ class Snapshots:
         #: Those that were there at the last look at `sys.modules`; and how that looked.
         self._own: dict[str, _Known] = {}
         self._seen = 0, ""
+        self._object = ""
+
+    def object_as_module(self) -> str:
+        """Return the name of a module of the program's with an object in its place; "" if none is.
+
+        ``sys.modules[__name__] = Settings()``, or ``sys.modules[__name__].__class__ = Lazy``: what
+        of it are variables, only its class knows.
+        """
+        self._all()
+        return self._object
 
     def take_all(self) -> tuple[dict[str, Sent], str]:
         """Return what is to be sent, with all of the program's own modules, or nothing.
@@ -122,6 +132,7 @@ class Snapshots:
                 for name, module in list(modules.items())
                 if _is_own(name)
             }
+            self._object = next(filter(_is_object, list(modules)), "")
             self._seen = seen
             known_tops.clear()  # found anew, should a package have been replaced
         own = self._own
@@ -448,6 +459,11 @@ def _is_own(name: str) -> bool:
         and name not in ("__main__", "__mp_main__")
         and is_of_program(name)
     )
+
+
+def _is_object(name: str) -> bool:
+    kind = type(sys.modules.get(name))
+    return kind is not ModuleType and is_of_program(module_of(kind)) and is_of_program(name)
 
 
 snapshots = Snapshots()

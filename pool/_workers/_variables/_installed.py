@@ -1,0 +1,40 @@
+"""Find out whether the program has set up objects of packages that only inheritance carries.
+
+Each is one object for all modules of a program, which has been told what to do and refuses to be
+pickled, or holds open files.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def to_be_inherited() -> str:
+    """Return the name of such an object if it was set up; empty if there is none."""
+    for name, is_set_up in _OBJECTS.items():
+        module = sys.modules.get(name)
+        try:
+            if module is not None and is_set_up(module):
+                return name
+        except Exception:
+            continue  # half imported; or another version, of which nothing is known
+    return ""
+
+
+def _has_sinks(loguru: Any) -> bool:
+    """Return whether the logger has other sinks than the one that it begins with, and so on."""
+    core = loguru.logger._core
+    is_usual = core.handlers_count == 1 and 0 in core.handlers and len(core.levels) == 7
+    return not is_usual or bool(core.extra or core.patcher or core.activation_list)
+
+
+def _has_flags(flags: Any) -> bool:
+    """Return whether flags of absl were given their values, mostly by `app.run`."""
+    return bool(flags.FLAGS.is_parsed())
+
+
+_OBJECTS = {"loguru": _has_sinks, "absl.flags": _has_flags}

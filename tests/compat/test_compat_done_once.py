@@ -1,0 +1,269 @@
+"""What the program's modules did when they were imported, or keep since, is not done again."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from poolscripts import run_with
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+
+
+def run(library: str, folder: Path, **modules: str) -> str:
+    """Run a program, ``main``, beside the other modules; return what it prints."""
+    main = modules.pop("main")
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(textwrap.dedent(text))
+    return run_with(library, "fork" if library == "multiprocessing" else "", main, folder)
+
+
+@pytest.mark.parametrize("decorator", ["lru_cache", "cache", "lru_cache(maxsize=3)"])
+def test_results_that_functions_keep(library: str, decorator: str, tmp_path: Path) -> None:
+    """The program has changed what its function gives to all who call it."""
+    settings = f"""
+    import functools, uuid
+
+    class Settings:
+        def __init__(self):
+            self.debug = False
+
+    @functools.{decorator}
+    def get_settings():
+        return Settings()
+
+    @functools.{decorator}
+    def run_name():
+        return uuid.uuid4().hex
+
+    class Store:
+        opened = 0
+
+        @classmethod
+        @functools.{decorator}
+        def of(cls, name):
+            return [name, {{}}]
+    """
+    main = f"""
+    import functools, settings
+
+    @functools.{decorator}
+    def table(path):
+        return {{"path": path}}
+
+    def task(n):
+        found = settings.Store.of("a"), table("b")
+        return settings.get_settings().debug, settings.run_name(), *found
+
+    with Pool(1) as p:
+        p.map(abs, [1])  # before there is anything
+    settings.get_settings().debug = True
+    settings.Store.of("a")[1]["x"] = 1
+    table("b")["y"] = 2
+    name = settings.run_name()
+    expected = [(True, name, ["a", {{"x": 1}}], table("b"))]
+    with Pool(1) as p:
+        print(p.map(task, [1]) == expected)
+    """
+    assert run(library, tmp_path, settings=settings, main=main) == "True\n"
+
+
+def test_what_imports_make(library: str, tmp_path: Path) -> None:
+    """A folder that may not be there yet, files that are truncated, names that are drawn."""
+    results = """
+    import logging, os, tempfile
+    from pathlib import Path
+
+    os.makedirs(os.path.join("results", "1"))
+    out = open("results/1/out.txt", "w")
+    logging.basicConfig(filename="run.log", filemode="w", format="%(message)s")
+
+    class Place:
+        def __init__(self):
+            self.folder = tempfile.TemporaryDirectory()
+
+    place = Place()
+    """
+    work = """
+    import logging, os, results
+
+    def task(n):
+        logging.warning("task")
+        with open(os.path.join(results.place.folder.name, str(n)), "w") as file:
+            file.write("x")
+        return n
+    """
+    main = """
+    import logging, os, results, work
+
+    results.out.write("first\\n")
+    results.out.flush()
+    logging.warning("begin")
+    with Pool(2) as p:
+        for n in p.map(work.task, range(3)):
+            results.out.write(f"{n}\\n")
+    results.out.close()
+    print(open("results/1/out.txt").read().split(), sorted(open("run.log").read().split()))
+    print(sorted(os.listdir(results.place.folder.name)))
+    """
+    assert run(library, tmp_path, results=results, work=work, main=main) == (
+        "['first', '0', '1', '2'] ['begin', 'task', 'task', 'task']\n['0', '1', '2']\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        "import shutil; shutil.rmtree('old', ignore_errors=True)\nfirst = True",
+        "import fcntl\nlock = open('lock', 'a')\nfcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "def clean():\n    import shutil\n    shutil.rmtree('old', ignore_errors=True)\nclean()",
+        "import time; os.makedirs('runs/' + time.strftime('%H-%M-%S'), exist_ok=True)",
+    ],
+    ids=["delete", "lock", "function", "named-by-time"],
+)
+def test_what_imports_do(library: str, effect: str, tmp_path: Path) -> None:
+    """In the program they did it before it made what is there now."""
+    module = f"""import os
+{effect}
+
+def task(n):
+    return os.path.exists("old"), sorted(os.listdir("."))
+"""
+    (tmp_path / "first.py").write_text(module)
+    main = """
+    import os, time, first
+
+    os.mkdir("old")
+    dated = os.path.exists("runs")
+    time.sleep(1.1 * dated)
+    with Pool(1) as p:
+        print(p.map(first.task, [1]) == [(True, sorted(os.listdir(".")))])
+    print(len(os.listdir("runs")) if dated else 1)
+    """
+    assert run(library, tmp_path, main=main) == "True\n1\n"
+
+
+def test_modules_that_are_objects(library: str, tmp_path: Path) -> None:
+    """Only their class knows what is in them."""
+    settings = """
+    import sys
+
+    class Settings:
+        def __init__(self):
+            self.debug = False
+
+        def __getattr__(self, name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return f"no {name}"
+
+    sys.modules[__name__] = Settings()
+    """
+    lazy = """
+    import sys, types
+
+    option = "slow"
+
+    class Lazy(types.ModuleType):
+        @property
+        def mode(self):
+            return self.option * 2
+
+    sys.modules[__name__].__class__ = Lazy
+    """
+    main = """
+    import lazy, settings
+
+    def task(n):
+        return settings.debug, settings.other, lazy.mode
+
+    settings.debug = True
+    lazy.option = "fast"
+    with Pool(1) as p:
+        print(p.map(task, [1]))
+    """
+    assert run(library, tmp_path, settings=settings, lazy=lazy, main=main) == (
+        "[(True, 'no other', 'fastfast')]\n"
+    )
+
+
+def test_modules_that_only_the_program_finds(library: str, tmp_path: Path) -> None:
+    """A finder of its own makes them of files that Python does not know."""
+    hooks = """
+    import importlib.util, os, sys
+
+    class Finder:
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):
+            if os.path.exists(f"{name}.conf"):
+                return importlib.util.spec_from_file_location(name, f"{name}.conf", loader=cls)
+
+        @staticmethod
+        def create_module(spec):
+            return None
+
+        @staticmethod
+        def exec_module(module):
+            exec(open(module.__spec__.origin).read(), vars(module))
+
+    sys.meta_path.append(Finder)
+    """
+    main = """
+    import hooks, rules
+
+    def task(n):
+        return rules.limit + rules.twice(n)
+
+    rules.limit += 1
+    with Pool(1) as p:
+        print(p.map(task, [1]), p.map(rules.twice, [4]))
+    """
+    (tmp_path / "rules.conf").write_text("limit = 10\ndef twice(n):\n    return 2 * n\n")
+    assert run(library, tmp_path, hooks=hooks, main=main) == "[13] [8]\n"
+
+
+def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
+    """Stand-ins for loguru and absl, which have what these have inside."""
+    main = """
+    import sys, types
+
+    class Logger:
+        class _core:
+            handlers, handlers_count, levels, extra = {1: sys.stdout}, 2, range(7), {}
+            patcher = activation_list = None
+
+    class Flags:
+        def __getstate__(self):
+            raise TypeError("no pickle")
+
+        def is_parsed(self):
+            return self.parsed
+
+    def package(name, **names):
+        module = sys.modules[name] = types.ModuleType(name)
+        vars(module).update(names)
+        return module
+
+    which = sys.argv[1]
+    if which == "loguru":
+        package("loguru", logger=Logger())
+    else:
+        package("absl")
+        flags = package("absl.flags", FLAGS=Flags())
+        flags.FLAGS.parsed = True
+
+    def task(n):
+        if which == "absl":
+            return sys.modules["absl.flags"].FLAGS.parsed
+        return list(sys.modules["loguru"].logger._core.handlers)
+
+    with Pool(1) as p:
+        print(p.map(task, [1]))
+    """
+    for name, expected in (("loguru", "[[1]]"), ("absl", "[True]")):
+        text = main.replace("sys.argv[1]", repr(name))
+        assert run(library, tmp_path, main=text) == f"{expected}\n"
