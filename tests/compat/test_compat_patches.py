@@ -476,6 +476,73 @@ def of_list(value):
 
 
 @as_forks
+def test_methods_of_classes_of_the_programs_own(library: str, tmp_path: Path) -> None:
+    """Replaced by the main module, and by a test that puts them back."""
+    (tmp_path / "models.py").write_text("""
+def decorated(function):
+    def inner(self):
+        return "decorated", function(self)
+    return inner
+
+class Model:
+    def predict(self, x):
+        return x
+
+    def size(self):
+        return 1
+
+    @staticmethod
+    def fetch():
+        return "fetched"
+
+    @property
+    def name(self):
+        return "model"
+
+    @decorated
+    def check(self):
+        return 1
+
+class Derived(Model):
+    @classmethod
+    def kind(cls):
+        return "derived"
+""")
+    main = """
+    import models
+    from models import Derived, Model
+    from unittest import mock
+
+    original = Model.predict
+
+    def predict(self, x):
+        return original(self, x) * 100
+
+    def task(n):
+        model = Model(), Derived()
+        parts = [(m.predict(n), m.fetch(), m.name, m.check(), m.size()) for m in model]
+        return parts, Derived.kind()
+
+    def run():
+        with Pool(1) as p:
+            print(*p.map(task, [2]))
+
+    Model.predict = predict
+    Model.size = models.decorated(Model.size)
+    Derived.kind = classmethod(lambda cls: cls.__name__)
+    with mock.patch.object(Model, "fetch", staticmethod(lambda: "fake")):
+        with mock.patch("models.Model.name", property(lambda self: "patched")):
+            run()
+    Model.predict = original
+    setattr(Model, "check", lambda self: "unchecked")
+    run()
+    """
+    both = [(200, "fake", "patched", ("decorated", 1), ("decorated", 1))] * 2
+    last = [(2, "fetched", "model", "unchecked", ("decorated", 1))] * 2
+    assert run(library, main, tmp_path) == f"({both}, 'Derived')\n({last}, 'Derived')\n"
+
+
+@as_forks
 def test_descriptors(library: str, tmp_path: Path) -> None:
     body = """
         import argparse, colorsys, functools

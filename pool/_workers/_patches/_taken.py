@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _ABSENT = object()
 
+#: Classes of methods, as they are in a class.
+_METHODS = frozenset({FunctionType, staticmethod, classmethod, property})
+
 
 def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch], str]:
     """Return what is to be put into modules in workers.
@@ -151,7 +154,7 @@ def _patch(place: Place, only_data: bool = False) -> Patch | None:
     value = vars_of(place.owner).get(place.name, _ABSENT)
     if _is_mock(value):
         raise _CannotBeSent  # a copy would not be what the test has set up, down to the last object
-    if is_of_program(place.module):
+    if is_of_program(place.module) and not _is_method(place, value):
         return None  # see `pool._workers._variables`
     if value is _ABSENT:
         value = _computed(place)
@@ -193,16 +196,48 @@ def _is_mock(value: Any) -> bool:
     return mock is not None and issubclass(type(value), mock.NonCallableMock)
 
 
+def _is_method(place: Place, value: Any) -> bool:
+    """Return whether it is a method of a class, or a property, that the program has put there.
+
+    A decorator may have made what the import has left, from the function that is at home there.
+    """
+    kind = type(value)
+    if kind not in _METHODS or not issubclass(type(place.owner), type):
+        return False
+    if snapshots.is_defined(place.module, ".".join(place.path), place.name):
+        return True
+    return not _decorates(place, _function_of(value), 3)
+
+
+def _decorates(place: Place, function: Any, depth: int) -> bool:
+    """Return whether a function of another module has that of a place in its closure."""
+    if type(function) is not FunctionType or not depth or module_of(function) == "__main__":
+        return False
+    for cell in function.__closure__ or ():
+        try:
+            found = _function_of(cell.cell_contents)
+        except ValueError:
+            continue  # empty
+        if type(found) is FunctionType and (module_of(found), found.__qualname__) == place.key:
+            return True
+        if _decorates(place, found, depth - 1):
+            return True
+    return False
+
+
+def _function_of(value: Any) -> Any:
+    while type(value) in (staticmethod, classmethod):
+        value = value.__func__
+    return value.fget if type(value) is property else value
+
+
 def _is_of_instance(place: Place) -> bool:
     return not issubclass(type(place.owner), (ModuleType, type))
 
 
 def _is_at_home(place: Place, value: Any) -> bool:
     """Return whether a definition is where it was defined."""
-    while type(value) in (staticmethod, classmethod):
-        value = value.__func__
-    if type(value) is property:
-        value = value.fget
+    value = _function_of(value)
     kind = type(value)
     if issubclass(kind, ModuleType):
         return sys.modules.get(f"{place.module}.{place.name}") is value

@@ -109,6 +109,12 @@ class Snapshots:
                 if type(value) in (type, ABCMeta) and module_of(value) == name:
                     yield dict(vars(value))
 
+    def is_defined(self, name: str, kind: str, attribute: str) -> bool:
+        """Return whether a class of a module has a `def`, without decorators, for an attribute."""
+        known = self._all().get(name)
+        assigned = None if known is None else known.assigned(kind)
+        return assigned is not None and attribute in assigned.defined
+
     def modules(self) -> dict[str, ModuleType]:
         """Return the program's own modules, by name."""
         return {name: known.module for name, known in self._all().items()}
