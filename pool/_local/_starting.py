@@ -104,14 +104,15 @@ def _variables_of_modules(alike: bool) -> tuple[dict[str, Any], bool]:
     lost : bool
         Whether there is something that workers can only inherit.
     """
-    from pool._workers._variables import _caches, _installed, _once
+    from pool._workers._variables import _caches, _installed, _large, _once
     from pool._workers._variables._snapshot import snapshots
 
     try:
         sent, lost = snapshots.take_all() if alike else ({}, "")
         if alike and not lost:
-            lost = snapshots.object_as_module() or _caches.to_be_inherited()
-            lost = lost or _once.to_be_inherited() or _installed.to_be_inherited()
+            lost = snapshots.object_as_module() or _installed.to_be_inherited()
+            lost = lost or _caches.to_be_inherited() or _large.to_be_inherited()
+            lost = lost or _once.to_be_inherited()
     except Exception:
         # Objects of the program's are asked what they are; no pool is to fail for that.
         sent, lost = {}, ""

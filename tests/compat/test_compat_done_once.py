@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,36 @@ def task(n):
     print(len(os.listdir("runs")) if dated else 1)
     """
     assert run(library, tmp_path, main=main) == "True\n1\n"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "import pickle; table = pickle.load(open('table', 'rb'))",
+        "table = [n * n for n in range(200_000)]",
+        "import numpy; table = numpy.arange(2_000_000).reshape(2, -1)[0]; both = table.base",
+        "table = [0, 1, 4]; print('made')",
+    ],
+    ids=["loaded", "list", "array", "printed"],
+)
+def test_what_takes_long_or_is_seen(library: str, made: str, tmp_path: Path) -> None:
+    """No worker makes its own table, nor prints a line that the program has printed."""
+    (tmp_path / "table").write_bytes(pickle.dumps([0, 1, 4]))
+    module = f"with open('imports', 'a') as file: file.write('x')\n{made}\n"
+    (tmp_path / "data.py").write_text(module)
+    main = """
+    import data
+
+    def task(n):
+        return int(data.table[n])
+
+    for _ in range(2):
+        with Pool(2) as p:
+            assert p.map(task, [0, 1]) == [0, 1]
+    print(open("imports").read())
+    """
+    printed = "made\n" if "print" in made else ""
+    assert run(library, tmp_path, main=main) == f"{printed}x\n"
 
 
 def test_modules_that_are_objects(library: str, tmp_path: Path) -> None:

@@ -15,6 +15,6 @@ classes are called *spaces*.
 
 `_snapshot` finds the variables, `_data` tells which of them can be sent, `_assigned` what bound
 them. In workers `_restored` puts them into the modules, which `_contents` fills objects for, and
-`_views` lets later imports see what earlier ones have left. `_primitives`, `_caches`, `_once` and
-`_installed` find what tasks can only have by inheriting it.
+`_views` lets later imports see what earlier ones have left. `_primitives`, `_caches`, `_once`,
+`_large` and `_installed` find what tasks can only have by inheriting it.
 """

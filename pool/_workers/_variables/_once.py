@@ -1,8 +1,9 @@
-"""Find out whether an import of one of the program's own modules may be done once only.
+"""Find out whether an import of one of the program's own modules should be done once only.
 
 A module that makes the folder of this run, truncates a file of results, reads the standard input,
-takes a lock that excludes other processes, or deletes what an earlier run has left: a worker that
-imports it would do all that again, to the program whose work it is.
+prints a line, takes a lock that excludes other processes, or deletes what an earlier run has left:
+a worker that imports it would do all that again, to the program whose work it is. And one that
+loads a model or a table would have each worker of each pool load it, and hold it for itself.
 
 The code of the module tells, and that of the functions which it calls. It is asked for names and
 constants, so some modules are found that would do no harm: their pools are forked from the program
@@ -27,9 +28,18 @@ if TYPE_CHECKING:
 _ALWAYS = frozenset(
     {"flock", "lockf", "stdin", "input", "mkdtemp", "mkstemp", "TemporaryDirectory"}
     | {"NamedTemporaryFile", "rmtree", "unlink", "rmdir", "Popen", "write_text", "write_bytes"}
+    | {"print"}
 )
 _FOLDERS = frozenset({"mkdir", "makedirs"})
 _FILES = frozenset({"open", "fdopen", "FileHandler", "basicConfig", "ZipFile"})
+
+#: Names of what loads; and modules whose `load` is for what is small.
+_LOADS = frozenset(
+    {"load", "load_model", "load_dataset", "from_pretrained", "SentenceTransformer", "loadtxt"}
+    | {"genfromtxt", "read_csv", "read_table", "read_parquet", "read_feather", "read_pickle"}
+    | {"read_excel", "read_hdf", "read_sql", "read_file", "open_dataset", "load_workbook"}
+)
+_SMALL = frozenset({"json", "yaml", "toml", "tomllib", "tomli", "ujson", "simplejson"})
 
 #: What tells that a folder may be there already; and that its name will be another one next time.
 _IF_NEW = frozenset({"exists", "isdir", "is_dir"})
@@ -37,11 +47,12 @@ _NAMED_ANEW = frozenset(
     {"now", "utcnow", "today", "time", "strftime", "localtime", "uuid1", "uuid4", "getpid"}
 )
 
-#: What `may_be` looks for: names that have other uses in the way in which they are called.
-_TOLD = [
-    name.encode()
-    for name in (*((_ALWAYS | _FOLDERS | _FILES) - {"open", "input", "fdopen"}), "open(", "input(")
-]
+#: What `may_be` looks for: parts of all these names, the most frequent ones first.
+_TOLD = (
+    *(b"open", b"print(", b"load", b"read_", b"write_", b"mk", b"makedirs", b"stdin", b"input("),
+    *(b"Temporary", b"unlink", b"rmdir", b"rmtree", b"flock", b"lockf", b"FileHandler"),
+    *(b"basicConfig", b"ZipFile", b"from_pretrained", b"SentenceTransformer", b"genfromtxt"),
+)
 
 #: Functions have this flag, classes have not; as in `_assigned`.
 CO_OPTIMIZED = 1
@@ -49,8 +60,11 @@ CO_OPTIMIZED = 1
 #: Methods that are run when a class is called.
 _MAKERS = frozenset({"__new__", "__init__", "__post_init__"})
 
+#: `LOAD_ATTR` has a flag in the last bit of its argument since Python 3.12.
+_SHIFT = sys.version_info >= (3, 12)
+
 #: What an import runs: names that are looked up, names that are called, and constants.
-_Use = tuple[set[str], set[str], "list[Any]"]
+_Use = tuple[set[str], set[str], tuple[object, ...]]
 
 
 #: Those that were found to be others' than the program's.
@@ -138,18 +152,19 @@ def is_done_once(code: CodeType) -> bool:
     return any(_does(names, constants) for names, _, constants in _run(code))
 
 
-def _does(names: set[str], constants: list[Any]) -> bool:
-    if not _ALWAYS.isdisjoint(names):
+def _does(names: set[str], constants: tuple[object, ...]) -> bool:
+    if not (_ALWAYS | _LOADS).isdisjoint(names):
         return True
     if not _FOLDERS.isdisjoint(names):
         if not _NAMED_ANEW.isdisjoint(names):
             return True
-        words = {word for some in constants if type(some) is tuple for word in some}
-        if _IF_NEW.isdisjoint(names) and "exist_ok" not in words:
+        if _IF_NEW.isdisjoint(names) and not any(
+            type(some) is tuple and "exist_ok" in some for some in constants
+        ):
             return True
     if _FILES.isdisjoint(names):
         return False
-    return any(type(some) is str and _truncates(some) for some in constants)
+    return any(isinstance(some, str) and _truncates(some) for some in constants)
 
 
 def _truncates(mode: str) -> bool:
@@ -195,34 +210,35 @@ def _use(code: CodeType) -> _Use:
 
     Of a module only what is before ``if __name__ == "__main__":``, which no import runs.
     """
-    from dis import get_instructions
+    if code.co_flags & CO_OPTIMIZED:
+        names = called = set(code.co_names)
+    else:
+        names, called = _loaded(code)
+    if "load" in names and not _SMALL.isdisjoint(names):
+        names = names - {"load"}
+    return names, called, code.co_consts
 
-    names: set[str] = set()
-    called: set[str] = set()
-    constants: list[Any] = []
-    last = ""  # what was looked up just before, where a null that follows it says that it is called
-    null = False
-    for step in get_instructions(code):
-        operation, value = step.opname, step.argval
-        if operation in ("LOAD_CONST", "KW_NAMES"):
-            if value == "__main__" and not code.co_flags & CO_OPTIMIZED:
-                break
-            constants.append(value if operation == "LOAD_CONST" else code.co_consts[step.arg or 0])
-        elif operation == "LOAD_NAME":
-            if null:
-                called.add(value)
-            last = value
-            if value != "time":  # the module; its function is an attribute
-                names.add(value)
-        elif operation == "LOAD_GLOBAL":
-            called.add(value)
-            if value != "time":
-                names.add(value)
-        elif operation in ("LOAD_ATTR", "LOAD_METHOD"):
-            names.add(value)
-        elif operation == "PUSH_NULL" and last:
-            called.add(last)
-        null = operation == "PUSH_NULL"
-        if operation != "LOAD_NAME":
-            last = ""
-    return names, called, constants
+
+def _loaded(code: CodeType) -> tuple[set[str], set[str]]:
+    """Return the names that the code of a module or class looks up, and those that it calls."""
+    from ._assigned import numbers_of, steps
+
+    words, constants, instructions = code.co_names, code.co_consts, code.co_code
+    end = len(instructions)
+    if "__main__" in constants:
+        tests = steps(code, numbers_of("LOAD_CONST"))
+        end = next((place for place, number in tests if constants[number] == "__main__"), end)
+    names = {words[n >> _SHIFT] for place, n in steps(code, numbers_of("LOAD_ATTR")) if place < end}
+    names.update(words[n] for place, n in steps(code, numbers_of("LOAD_METHOD")) if place < end)
+    called = set()
+    null = numbers_of("PUSH_NULL")
+    for place, number in steps(code, numbers_of("LOAD_NAME")):
+        name = words[number]
+        if place >= end:
+            continue
+        if name != "time":  # the module; its function is an attribute
+            names.add(name)
+        # Where the null is that goes with what is called depends on the version.
+        if instructions[max(place - 2, 0)] in null or instructions[place + 2] in null:
+            called.add(name)
+    return names, called
