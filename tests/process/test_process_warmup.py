@@ -22,7 +22,7 @@ from importlib import import_module
 with open({log!r}, "a") as log:
     log.write(f"{{os.getpid()}}\\n")
 if sys.argv[:1] == ["-c"]:  # in the forkserver
-    print("a word that nobody should hear")
+    sys.stdout.write("a word that nobody should hear")
 for number in range({modules}):
     import_module(f"{{__name__}}.part{{number}}")
 """
