@@ -281,6 +281,17 @@ class Loader:
         cls.constructors = cls.constructors.copy()
         cls.constructors[name] = function
 
+class Resolvers:
+    table = {}
+
+    @staticmethod
+    def register(name, function): Resolvers.table[name] = function
+
+    @staticmethod
+    def register_new(name, function):
+        # The name that it had before.
+        return Resolvers.register(name, function)
+
 class Conf:
     def __init__(self): self._level = 1
     @property
@@ -315,7 +326,8 @@ def set_up():
     _ready, _lock = True, threading.Lock()
 
 def state():
-    return LIMIT, _conf, Loader.constructors["own"]("3"), conf.level, registry["own"](4), LEVELS
+    made = Loader.constructors["own"]("3"), Resolvers.table["own"](5)
+    return LIMIT, _conf, *made, conf.level, registry["own"](4), LEVELS
 
 def is_usable():
     return _ready == (_lock is not None)
@@ -345,6 +357,7 @@ def test_functions_that_set_up_packages(library: str, tmp_path: Path) -> None:
             bought.set_limit(7)
             Options(depth=3)
             bought.Loader.add_constructor("own", lambda text: text * 2)
+            bought.Resolvers.register_new("own", lambda x: x + 1)
             bought.conf.level = 5
             bought.LEVELS["high"] = 9
             register("own", double)
@@ -360,7 +373,7 @@ def test_functions_that_set_up_packages(library: str, tmp_path: Path) -> None:
                 print(p.map(task, range(2))[1])
     """
     assert run(library, body, tmp_path) == (
-        "((7, {'depth': 3}, '33', 5, 8, {'low': 1, 'high': 9}), True, 'Frame')\n"
+        "((7, {'depth': 3}, '33', 6, 5, 8, {'low': 1, 'high': 9}), True, 'Frame')\n"
     )
 
 

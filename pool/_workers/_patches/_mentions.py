@@ -54,6 +54,8 @@ class Mentions:
         Names of what may be a container that is changed, as ``nltk.data.path``.
     deleted : set of str
         Dotted names that are deleted.
+    returned : set of str
+        Dotted names, and names, of what is called last, for what it returns; of code only.
     modules : set of str
         Names under which something is put into ``sys.modules``.
     imported : dict
@@ -63,7 +65,16 @@ class Mentions:
         Python's own modules, and unless it is the main module.
     """
 
-    __slots__ = ("assigned", "called", "changed", "deleted", "imported", "modules", "unused")
+    __slots__ = (
+        "assigned",
+        "called",
+        "changed",
+        "deleted",
+        "imported",
+        "modules",
+        "returned",
+        "unused",
+    )
 
     def __init__(self, text: str, is_main: bool = False, before: Mentions | None = None) -> None:
         self.assigned: set[str] = set()
@@ -71,6 +82,7 @@ class Mentions:
         self.changed: set[str] = set()
         self.deleted: set[str] = set()
         self.modules: set[str] = set()
+        self.returned: set[str] = set()
         self.imported: dict[str, str] = {}
         self.unused: dict[str, str] = {}
         text = _code_of(text)
@@ -253,7 +265,9 @@ def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
         kind, value = instruction.opname, instruction.argval
         if kind == "POP_TOP" and first:
             found.called.add(".".join(first))
-        if kind == "POP_TOP" or kind.startswith("STORE_"):
+        if kind == "RETURN_VALUE" and len(first) > 1:
+            found.returned.add(".".join(first))
+        if kind in ("POP_TOP", "RETURN_VALUE") or kind.startswith("STORE_"):
             first = []
         if kind.startswith(_LOADS):
             container = before = name

@@ -140,6 +140,11 @@ def _others_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
         method, place = called(dotted, names, mentions)
         if place is not None and method is not function:
             yield from set_by(method, place)
+    for dotted in mentions.returned:
+        # A name from before, which leaves it all to the one that has replaced it.
+        method, place = called(dotted, names, mentions)
+        if type(method) is FunctionType and method.__module__ == function.__module__:
+            yield from set_by(method, place)
 
 
 def _defaults(function: FunctionType) -> dict[str, Any]:
