@@ -258,7 +258,7 @@ def test_modules_that_only_the_program_finds(library: str, tmp_path: Path) -> No
 
 
 def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
-    """Stand-ins for loguru and absl, which have what these have inside."""
+    """Stand-ins for loguru, absl and gin, which have what these have inside."""
     main = """
     import sys, types
 
@@ -282,12 +282,17 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
     which = sys.argv[1]
     if which == "loguru":
         package("loguru", logger=Logger())
+    elif which == "gin":
+        package("gin")
+        package("gin.config", _CONFIG={"scaled": {"factor": 7}})
     else:
         package("absl")
         flags = package("absl.flags", FLAGS=Flags())
         flags.FLAGS.parsed = True
 
     def task(n):
+        if which == "gin":
+            return sys.modules["gin.config"]._CONFIG["scaled"]
         if which == "absl":
             return sys.modules["absl.flags"].FLAGS.parsed
         return list(sys.modules["loguru"].logger._core.handlers)
@@ -295,6 +300,7 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
     with Pool(1) as p:
         print(p.map(task, [1]))
     """
-    for name, expected in (("loguru", "[[1]]"), ("absl", "[True]")):
+    all_of = {"loguru": "[[1]]", "absl": "[True]", "gin": "[{'factor': 7}]"}
+    for name, expected in all_of.items():
         text = main.replace("sys.argv[1]", repr(name))
         assert run(library, tmp_path, main=text) == f"{expected}\n"

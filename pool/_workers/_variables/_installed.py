@@ -37,4 +37,9 @@ def _has_flags(flags: Any) -> bool:
     return bool(flags.FLAGS.is_parsed())
 
 
-_OBJECTS = {"loguru": _has_sinks, "absl.flags": _has_flags}
+def _has_bindings(gin: Any) -> bool:
+    """Return whether gin was told what to give to functions, mostly by `gin.parse_config_file`."""
+    return bool(gin._CONFIG)
+
+
+_OBJECTS = {"loguru": _has_sinks, "absl.flags": _has_flags, "gin.config": _has_bindings}
