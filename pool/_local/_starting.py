@@ -104,17 +104,27 @@ def _variables_of_modules(alike: bool) -> tuple[dict[str, Any], bool]:
     lost : bool
         Whether there is something that workers can only inherit.
     """
-    from pool._workers._variables import _caches, _installed, _large, _once
     from pool._workers._variables._snapshot import snapshots
 
     try:
         sent, lost = snapshots.take_all() if alike else ({}, "")
         if alike and not lost:
-            lost = snapshots.object_as_module() or _installed.to_be_inherited()
-            lost = lost or _caches.to_be_inherited() or _large.to_be_inherited()
-            lost = lost or _once.to_be_inherited()
+            lost = _only_inherited()
     except Exception:
         # Objects of the program's are asked what they are; no pool is to fail for that.
         sent, lost = {}, ""
     patches, unsent = _patches.take()
     return {"variables": sent, "patches": patches}, bool(lost or unsent)
+
+
+def _only_inherited() -> str:
+    """Return the name of something else that workers can only have by inheriting it, or ""."""
+    from pool._workers._variables import _caches, _installed
+    from pool._workers._variables._snapshot import snapshots
+
+    lost = _installed.to_be_inherited() or _caches.to_be_inherited()
+    if lost or not (snapshots.modules() or snapshots.object_as_module()):
+        return lost
+    from pool._workers._variables import _large, _once
+
+    return snapshots.object_as_module() or _large.to_be_inherited() or _once.to_be_inherited()

@@ -12,12 +12,11 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-from abc import ABCMeta
 from types import FunctionType, ModuleType
 
 from ._contents import CONTAINERS
 from ._data import ATOMS, is_fixed, is_of_program, module_of
-from ._snapshot import snapshots
+from ._snapshot import snapshots, spaces_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,11 +49,7 @@ def _namespaces() -> Iterator[dict[str, Any]]:
     yield from snapshots.namespaces()
     main = sys.modules.get("__main__")
     if type(main) is ModuleType:
-        names = dict(vars(main))
-        yield names
-        for value in names.values():
-            if type(value) in (type, ABCMeta) and module_of(value) == "__main__":
-                yield dict(vars(value))
+        yield from spaces_of(main, "__main__")
 
 
 def _cached(value: Any) -> Any:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     #: that have no name in a module, and that the program has put there.
     Sent = tuple[dict[str, Packed], dict[str, bytes]]
 
+#: Classes of the program's own classes, of which more is known than that they are classes.
+_CLASSES = frozenset({type, ABCMeta})
+
 #: Modules of classes whose instances are passed over, being part of the code that is imported in
 #: workers too: ``from __future__ import annotations``, type variables.
 _OF_CODE = frozenset({"__future__", "typing"})
@@ -102,12 +105,8 @@ class Snapshots:
 
     def namespaces(self) -> Iterator[dict[str, Any]]:
         """Yield copies of the names of the program's own modules, and of their classes."""
-        for name, known in self._modules().items():
-            names = dict(vars(known.module))
-            yield names
-            for value in names.values():
-                if type(value) in (type, ABCMeta) and module_of(value) == name:
-                    yield dict(vars(value))
+        for name, module in self.modules().items():
+            yield from spaces_of(module, name)
 
     def is_defined(self, name: str, kind: str, attribute: str) -> bool:
         """Return whether a class of a module has a `def`, without decorators, for an attribute."""
@@ -414,6 +413,15 @@ def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
         elif module_of(kind) not in _OF_CODE:
             variables[variable] = value
     return {space: some for space, some in found.items() if some}
+
+
+def spaces_of(module: ModuleType, name: str) -> Iterator[dict[str, Any]]:
+    """Yield copies of the names of a module, and of the classes that it has defined."""
+    names = dict(vars(module))
+    yield names
+    for value in names.values():
+        if type(value) in _CLASSES and module_of(value) == name:
+            yield dict(vars(value))
 
 
 def _attributes(kind: type) -> dict[str, Any]:
