@@ -520,6 +520,15 @@ class Derived(Model):
     @classmethod
     def kind(cls):
         return "derived"
+
+    def speed(self):
+        return "slow"
+
+    def _fast(self):
+        return "fast"
+
+def be_fast():
+    Derived.speed = Derived._fast
 """)
     main = """
     import models
@@ -534,7 +543,7 @@ class Derived(Model):
     def task(n):
         model = Model(), Derived()
         parts = [(m.predict(n), m.fetch(), m.name, m.check(), m.size()) for m in model]
-        return parts, Derived.kind()
+        return parts, Derived.kind(), model[1].speed()
 
     def run():
         with Pool(1) as p:
@@ -547,12 +556,15 @@ class Derived(Model):
         with mock.patch("models.Model.name", property(lambda self: "patched")):
             run()
     Model.predict = original
+    models.be_fast()
     setattr(Model, "check", lambda self: "unchecked")
     run()
     """
     both = [(200, "fake", "patched", ("decorated", 1), ("decorated", 1))] * 2
     last = [(2, "fetched", "model", "unchecked", ("decorated", 1))] * 2
-    assert run(library, main, tmp_path) == f"({both}, 'Derived')\n({last}, 'Derived')\n"
+    assert run(library, main, tmp_path) == (
+        f"({both}, 'Derived', 'slow')\n({last}, 'Derived', 'fast')\n"
+    )
 
 
 @as_forks

@@ -90,8 +90,9 @@ class Mentions:
             self.imported.update(before.imported)
         imports = list(_imports(text)) if "import" in text else []
         self.imported.update((name, full) for name, full, _ in imports)
-        if self.imported:
-            self._read(text)
+        classes = () if is_main or "class " not in text else _classes(text)
+        if self.imported or classes:
+            self._read(text, classes)
         if is_main:
             self.unused.update(_unused(text, imports))
         if before is not None:
@@ -101,9 +102,10 @@ class Mentions:
         found = self.assigned, self.called, self.changed, self.deleted, self.modules, self.unused
         return any(found)
 
-    def _read(self, text: str) -> None:
-        # Other names than those of imports mean no module, and nothing that comes from one.
-        known = _Any() if "*" in self.imported else self.imported
+    def _read(self, text: str, classes: Iterable[str]) -> None:
+        # Other names than those of imports mean no module, and nothing that comes from one; but for
+        # a module's own classes, whose methods it may replace.
+        known = _Any() if "*" in self.imported else {*self.imported, *classes}
         for name, rest in _statements(text):
             first, *_ = name.split(".", 1)
             if first not in known:
@@ -147,6 +149,13 @@ class _Any:
 
     def __contains__(self, name: object) -> bool:
         return True
+
+
+def _classes(text: str) -> list[str]:
+    """Return the names of the classes that a module defines at its top."""
+    lines = text.split("\n")
+    heads = (line[6:].partition(":")[0] for line in lines if line.startswith("class "))
+    return [head.partition("(")[0].strip() for head in heads]
 
 
 def _code_of(text: str) -> str:
