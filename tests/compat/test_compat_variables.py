@@ -483,6 +483,34 @@ def test_objects_of_imports_that_were_replaced(library: str, tmp_path: Path) -> 
     )
 
 
+@as_forks
+def test_large_arrays_that_were_replaced_or_changed(library: str, tmp_path: Path) -> None:
+    config = """
+    import numpy as np
+
+    weights = np.zeros(2)
+    table = np.zeros(100_000)
+    """
+    main = """
+    import numpy as np
+    import config
+
+    def task(_):
+        return config.weights.sum(), config.table.sum()
+
+    if __name__ == "__main__":
+        config.weights = np.ones(100_000)
+        with Pool(1) as p:
+            print(p.apply(task, (0,)))
+        config.table[:] = 2
+        with Pool(1) as p:
+            print(p.apply(task, (0,)))
+    """
+    assert run(library, tmp_path, config=config, main=main) == (
+        "(np.float64(100000.0), np.float64(0.0))\n(np.float64(100000.0), np.float64(200000.0))\n"
+    )
+
+
 def test_what_methods_do_to_objects_of_imports(tmp_path: Path) -> None:
     """Objects stay complete; `add` of what is no container is no reason to fork the program."""
     state = """

@@ -135,7 +135,7 @@ class Limited:
         self._parts: list[bytes] = []
 
     def write(self, data: Any) -> None:
-        self._left -= len(data)
+        self._left -= memoryview(data).nbytes  # an array's buffer has no `len`
         if self._left < 0:
             raise TooLarge
         self._parts.append(bytes(data))
