@@ -12,13 +12,14 @@ import weakref
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from pool._workers import _imports
 from pool._workers._variables import _restored, _views
 from pool._workers._variables._assigned import assigned_in
 from pool._workers._variables._contents import apart, is_alike
-from pool._workers._variables._data import SIZE_MAX
+from pool._workers._variables._data import SIZE_MAX, TooLarge, is_plain
 from pool._workers._variables._snapshot import Snapshots
 
 if TYPE_CHECKING:
@@ -258,6 +259,45 @@ def test_what_an_import_fills_has_no_pool_forked(write: Callable[..., ModuleType
     assert names == ["folders", "actions", "later", "number"]
     module.later["a"] = module.locks["a"]
     assert Snapshots().take()[1] == "registry.later"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.zeros(SIZE_MAX), np.zeros((2, SIZE_MAX)).T, np.broadcast_to(1.0, SIZE_MAX), "x" * SIZE_MAX],
+)
+def test_what_is_large_is_said_to_be(value: Any) -> None:
+    with pytest.raises(TooLarge):
+        is_plain([value])
+
+
+def test_proxies_are_not_asked(write: Callable[..., ModuleType]) -> None:
+    """To pickle one is to connect to a database, or to have an object made before its time."""
+    module = write(
+        lazilymade="""
+        asked = []
+
+        def made():
+            asked.append(1)
+            return 5
+
+        class Proxy:
+            __class__ = property(lambda self: made().__class__)
+
+            def __getattr__(self, name):
+                return getattr(made(), name)
+
+            def __reduce_ex__(self, protocol):
+                return int, (made(),)
+
+        # As one that is written in C, which says no module of its own.
+        Compiled = type("Proxy", (Proxy,), {"__module__": "builtins"})
+        late = None
+        """
+    )
+    for proxy in (module.Proxy(), [module.Proxy()], module.Compiled(), {"a": module.Compiled()}):
+        module.late = proxy
+        assert Snapshots().take()[1] == "lazilymade.late"
+    assert module.asked == []
 
 
 def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType]) -> None:

@@ -6,7 +6,7 @@ import sys
 from types import FunctionType, GetSetDescriptorType, ModuleType
 
 from pool._pickling._origins import resolve
-from pool._workers._variables._data import is_of_program, module_of
+from pool._workers._variables._data import is_of_program, is_proxy, module_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def vars_of(obj: Any) -> Mapping[str, Any]:
     found = next(
         (vars(base)["__dict__"] for base in kind.__mro__ if "__dict__" in vars(base)), None
     )
-    if type(found) is not GetSetDescriptorType:
+    if type(found) is not GetSetDescriptorType or is_proxy(kind):
         return {}  # none; or of a proxy, which shows another object's
     names = found.__get__(obj)
     return names if type(names) is dict else {}

@@ -97,7 +97,12 @@ class _Plain(_pickle.Pickler):
     """Takes what pickle itself can carry, as no lock or connection; functions and classes, any."""
 
     def reducer_override(self, obj: Any) -> Any:
-        return (len, ((),)) if issubclass(type(obj), (FunctionType, type)) else NotImplemented
+        kind = type(obj)
+        if issubclass(kind, (FunctionType, type)):
+            return len, ((),)
+        if is_proxy(kind):
+            raise _NotData(f"{kind!r} may do anything when it is asked")
+        return NotImplemented
 
 
 def is_plain(value: Any) -> bool:
@@ -232,9 +237,20 @@ def module_of(definition: Any) -> str:
     return name if type(name) is str else ""
 
 
+def is_proxy(kind: type) -> bool:
+    """Return whether instances of a class say that they are of another one.
+
+    `LocalProxy`, `SimpleLazyObject`, references to objects of other machines: to pickle one is to
+    connect to a database, or to have the object made that it stands for.
+    """
+    return any("__class__" in vars(base) for base in kind.__mro__[:-1])
+
+
 def is_fixed(kind: type) -> bool:
     """Return whether objects of that type cannot be changed, so that a copy is as good."""
-    if module_of(kind) in _OF_DATA or "_member_map_" in vars(kind):
+    if module_of(kind) in _OF_DATA:
+        return not is_proxy(kind)  # classes written in C that say no module seem to be built in
+    if "_member_map_" in vars(kind):
         return True  # those of an enumeration are pickled by name
     if issubclass(kind, tuple):
         return hasattr(kind, "_fields")
