@@ -394,6 +394,25 @@ class Filled(dict[str, int]):
     pass
 
 
+def test_an_object_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many modules call its methods: a logger, say, has each module of a program do so."""
+    asked = []
+
+    class Logger:
+        def __reduce__(self) -> Any:
+            asked.append(1)
+            raise TypeError("not to be pickled")
+
+    own = ModuleType("ownlog")
+    vars(own)["log"] = Logger()
+    monkeypatch.setitem(sys.modules, "ownlog", own)
+    text = "from ownlog import log\nimport ownlog\nlog.info(1)\nlog.debug(2)\nownlog.log.warn(3)\n"
+    names = {"log": own.log, "ownlog": own}
+    assert _taken.take([(names, Mentions(text)), (names, Mentions(text))]) == ([], "")
+    assert asked == [1]
+    assert _taken.take([(names, Mentions(text + "log.level = 3\n"))]) == ([], "ownlog.log")
+
+
 def test_an_object_gets_all_of_the_state_of_another_one() -> None:
     one, other = Filled(a=1, b=2), Filled(b=3)
     one.extra = 4  # type: ignore[attr-defined]  # which the other one has not

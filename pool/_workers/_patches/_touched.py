@@ -44,38 +44,62 @@ def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patc
     A connection or the like, of which a method was called, is as its import leaves it: most methods
     change nothing.
     """
-    patches: dict[tuple[str, str], Patch] = {}
+    patches: list[Patch] = []
     lost = ""
-    # Those assigned come last: what the program has put there is another object.
+    for (module, variable), uses in _uses(texts).items():
+        try:
+            patch = _patch_of(module, variable, uses)
+        except (_IsLost, TooLarge):
+            lost = f"{module}.{variable}"
+        except Exception:
+            continue  # objects are asked what they are; the others are not to suffer for that
+        else:
+            patches += [] if patch is None else [patch]
+    return patches, lost
+
+
+class _IsLost(Exception):
+    """The program has changed an object that cannot be sent."""
+
+
+def _uses(
+    texts: Iterable[tuple[dict[str, Any], Mentions]],
+) -> dict[tuple[str, str], list[tuple[Place, bool]]]:
+    """Return what the texts say of variables of the program's own modules, by module and variable.
+
+    Each time, the place; and whether it is assigned to.
+    """
+    uses: dict[tuple[str, str], list[tuple[Place, bool]]] = {}
     for names, mentions in texts:
-        assigned = mentions.assigned
         others = *mentions.called, *(f"{dotted}._" for dotted in mentions.changed)
-        for dotted, sets in (*zip(others, repeat(False)), *zip(assigned, repeat(True))):
+        for dotted, sets in (*zip(others, repeat(False)), *zip(mentions.assigned, repeat(True))):
             place = _found(dotted, names, mentions)
-            if place is None or not is_of_program(place.module):
-                continue
-            is_assigned = len(place.path) == 0
-            if is_assigned and not sets:
-                continue
-            variable = place.name if is_assigned else place.path[0]
-            value = vars_of(sys.modules[place.module]).get(variable)
-            kind = type(value)
-            if kind in ATOMS or issubclass(kind, DEFINITIONS):
-                continue
-            if may_be_data(kind) and _is_data(value):
-                continue  # sent with the variables
-            try:
-                plain = is_plain(value)
-            except TooLarge:
-                lost = f"{place.module}.{variable}"
-                continue
-            data = packed(value) if plain and _has_all(value) else None
-            if data is not None:
-                how = PICKLED if is_assigned and _is_of_one(value) else STATE
-                patches[place.module, variable] = place.module, (), variable, how, data
-            elif _is_changed(place, kind, sets):
-                lost = f"{place.module}.{variable}"
-    return list(patches.values()), lost
+            # A function of the module that is called does nothing to a variable's object.
+            if place is not None and is_of_program(place.module) and (sets or place.path):
+                variable = place.path[0] if place.path else place.name
+                uses.setdefault((place.module, variable), []).append((place, sets))
+    return uses
+
+
+def _patch_of(module: str, variable: str, uses: Iterable[tuple[Place, bool]]) -> Patch | None:
+    """Return the state of what a variable has, if the variables do not bring it.
+
+    Raises
+    ------
+    _IsLost or TooLarge
+        If workers can only inherit it.
+    """
+    value = vars_of(sys.modules.get(module)).get(variable)
+    kind = type(value)
+    if kind in ATOMS or issubclass(kind, DEFINITIONS) or (may_be_data(kind) and _is_data(value)):
+        return None
+    data = packed(value) if is_plain(value) and _has_all(value) else None
+    if data is not None:
+        is_other = any(not place.path for place, _ in uses) and _is_of_one(value)
+        return module, (), variable, PICKLED if is_other else STATE, data
+    if any(_is_changed(place, kind, sets) for place, sets in uses):
+        raise _IsLost
+    return None
 
 
 def _is_changed(place: Place, kind: type, sets: bool) -> bool:
