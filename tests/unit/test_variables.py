@@ -261,6 +261,32 @@ def test_what_an_import_fills_has_no_pool_forked(write: Callable[..., ModuleType
     assert Snapshots().take()[1] == "registry.later"
 
 
+def test_long_constants_have_no_pool_forked(write: Callable[..., ModuleType]) -> None:
+    module = write(
+        longconstants=f"""
+        TEXT = {"x" * SIZE_MAX!r}
+        BYTES: bytes = {b"x" * SIZE_MAX!r}
+        NUMBERS = {tuple(range(SIZE_MAX // 2))!r}
+        limit = 3
+
+        class Tables:
+            TEXT = {"y" * SIZE_MAX!r}
+        """
+    )
+    snapshots = Snapshots()
+    for _ in range(2):
+        sent, lost = snapshots.take()
+        assert not lost
+        assert list(sent["longconstants"][0]) == ["longconstants"]
+    # Another one, which the program has put there; also one that cannot be hashed.
+    for changed in ("z" * SIZE_MAX, (*module.NUMBERS, 3), (*module.NUMBERS, [])):
+        module.NUMBERS = changed
+        assert snapshots.take()[1] == "longconstants.NUMBERS"
+    del module.NUMBERS
+    module.Tables.TEXT *= 2
+    assert snapshots.take()[1] == "longconstants.Tables.TEXT"
+
+
 @pytest.mark.parametrize(
     "value",
     [np.zeros(SIZE_MAX), np.zeros((2, SIZE_MAX)).T, np.broadcast_to(1.0, SIZE_MAX), "x" * SIZE_MAX],

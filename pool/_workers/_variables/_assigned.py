@@ -21,7 +21,8 @@ def numbers_of(*names: str) -> bytes:
 
 
 #: Operations whose results are the same in each process, and those that make empty containers.
-_CONSTANT = numbers_of("LOAD_CONST", "LOAD_CONST_IMMORTAL", "LOAD_SMALL_INT")
+_LOAD_CONST = numbers_of("LOAD_CONST", "LOAD_CONST_IMMORTAL")
+_CONSTANT = _LOAD_CONST + numbers_of("LOAD_SMALL_INT")
 _EMPTY = numbers_of("BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_TUPLE")
 
 _COPY = numbers_of("COPY")
@@ -86,11 +87,13 @@ class Assigned:
 
     Attributes
     ----------
+    constants : dict
+        By name, the hashes of texts, bytes, tuples and sets that `code` has and binds it to.
     defined : frozenset of str
         Names that `code` binds to functions that it makes, and that nothing else binds.
     imported : dict
         Names that it takes over from other modules, and that nothing else binds. With the names
-        that the same objects have there: empty ones if that cannot be told.
+        that the same objects have there.
     made : frozenset of str
         Names that `code` binds to something else than a constant or an empty container, and that no
         function binds: their values were made by the import, whatever it is that they are.
@@ -102,7 +105,7 @@ class Assigned:
         Whether there may be other names: ``from module import *``.
     """
 
-    __slots__ = ("defined", "filled", "imported", "made", "own", "takes_all")
+    __slots__ = ("constants", "defined", "filled", "imported", "made", "own", "takes_all")
 
     def __init__(self, code: CodeType, by_functions: frozenset[str]) -> None:
         imported: set[str] = set()
@@ -113,6 +116,7 @@ class Assigned:
         empty: set[str] = set()
         instructions = code.co_code
         targets: set[int] | None = None
+        self.constants: dict[str, set[int]] = {}
         for place, name in _bindings(code, _STORE):
             names = made
             at = place - 2
@@ -126,10 +130,13 @@ class Assigned:
                     names = plain
                     if before in _EMPTY:
                         empty.add(name)
+                    elif before in _LOAD_CONST and at >= 0:
+                        constant = code.co_consts[_argument(instructions, at)]
+                        if type(constant) in (str, bytes, tuple, frozenset):
+                            self.constants.setdefault(name, set()).add(hash(constant))
             elif before in _IMPORT:
                 names = imported
-                one_byte = len(code.co_names) <= 256
-                origins[name] = code.co_names[instructions[place - 1]] if one_byte else ""
+                origins[name] = code.co_names[_argument(instructions, at)]
             elif before in _DEFINE:
                 names = defined
             names.add(name)
@@ -175,13 +182,24 @@ def steps(code: CodeType, operations: bytes) -> Iterator[tuple[int, int]]:
     for operation in operations:
         found = numbers.find(operation)
         while found >= 0:
-            argument, shift, first = instructions[2 * found + 1], 8, found
+            first = found
             while first and numbers[first - 1] in _EXTENDED:
                 first -= 1
-                argument |= instructions[2 * first + 1] << shift
-                shift += 8
-            yield 2 * first, argument
+            yield 2 * first, _argument(instructions, 2 * found)
             found = numbers.find(operation, found + 1)
+
+
+def _argument(instructions: bytes, at: int) -> int:
+    """Return the argument of the instruction that begins there.
+
+    Since Python 3.12 some have a flag in the last bit, but none of those asked for.
+    """
+    argument, shift = instructions[at + 1], 8
+    while at and instructions[at - 2] in _EXTENDED:
+        at -= 2
+        argument |= instructions[at + 1] << shift
+        shift += 8
+    return argument
 
 
 def _targets(code: CodeType) -> set[int]:

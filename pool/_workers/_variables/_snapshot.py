@@ -272,6 +272,15 @@ class _Known:
         assigned = self.assigned(space.partition(":")[2])
         return assigned is not None and variable in assigned.made | assigned.filled
 
+    def is_constant(self, space: str, variable: str, value: Any) -> bool:
+        """Return whether a text or the like is the one that the code has, however long it is."""
+        assigned = self.assigned(space.partition(":")[2])
+        constants = set() if assigned is None else assigned.constants.get(variable, set())
+        try:
+            return bool(constants) and hash(value) in constants
+        except Exception:  # another tuple, of the program's own objects
+            return False
+
     def is_bound_by_program(self, space: str, variable: str) -> bool:
         """Return whether it surely was not the import that has made what a variable has."""
         assigned = self.assigned(space.partition(":")[2])
@@ -354,7 +363,8 @@ def _pack_data(known: _Known, space: str, data: dict[str, Any], named: Named) ->
         try:
             pickled(space, {variable: value}, named)
         except Exception:
-            if not known.is_made_by_import(space, variable):
+            made = known.is_made_by_import(space, variable)
+            if not made and not known.is_constant(space, variable, value):
                 known.refuse(space, variable)
                 return None
         else:
