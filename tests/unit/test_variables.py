@@ -114,6 +114,16 @@ def test_what_binds_the_names_of_a_module(write: Callable[..., ModuleType]) -> N
     assert {"inside", "empty", "later"} <= found.own
 
 
+def test_what_binds_names_of_which_there_are_many(write: Callable[..., ModuleType]) -> None:
+    """From the 257th on, instructions have arguments that do not fit into one."""
+    text = "".join(f"number{n} = {n}\n" for n in range(300))
+    text += "from os import getcwd as here\none = other = None\nlong = 'text'\n"
+    found = assigned_in(write(manynames=text))[""]
+    assert found.made == {"here"}
+    assert found.imported == {"here": "getcwd"}
+    assert found.constants == {"long": {hash("text")}}
+
+
 def test_a_module_without_code_tells_nothing() -> None:
     with pytest.raises(Exception, match="_io"):
         assigned_in(sys.modules["_io"])

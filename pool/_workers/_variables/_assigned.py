@@ -25,7 +25,6 @@ _LOAD_CONST = numbers_of("LOAD_CONST", "LOAD_CONST_IMMORTAL")
 _CONSTANT = _LOAD_CONST + numbers_of("LOAD_SMALL_INT")
 _EMPTY = numbers_of("BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_TUPLE")
 
-_COPY = numbers_of("COPY")
 _IMPORT = numbers_of("IMPORT_FROM")
 _DEFINE = numbers_of("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE")
 _EXTENDED = numbers_of("EXTENDED_ARG")
@@ -35,6 +34,9 @@ _STORE = numbers_of("STORE_NAME", "STORE_GLOBAL")
 _LOAD = numbers_of("LOAD_NAME")
 GLOBALS = numbers_of("STORE_GLOBAL", "DELETE_GLOBAL")
 ATTRIBUTES = numbers_of("STORE_ATTR", "DELETE_ATTR")
+
+#: What comes between a value and a name that gets it, where several names do.
+_BETWEEN = numbers_of("COPY") + _STORE + _EXTENDED
 
 
 def assigned_in(module: Any) -> dict[str, Assigned]:
@@ -120,7 +122,7 @@ class Assigned:
         for place, name in _bindings(code, _STORE):
             names = made
             at = place - 2
-            while at > 0 and (instructions[at] in _COPY or instructions[at] in _STORE):
+            while at > 0 and instructions[at] in _BETWEEN:
                 at -= 2  # `one = other = None`
             before = instructions[at] if at >= 0 else _CONSTANT[0]  # what made the value
             if before in _CONSTANT or (before in _EMPTY and not instructions[at + 1]):
@@ -190,10 +192,7 @@ def steps(code: CodeType, operations: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _argument(instructions: bytes, at: int) -> int:
-    """Return the argument of the instruction that begins there.
-
-    Since Python 3.12 some have a flag in the last bit, but none of those asked for.
-    """
+    """Return the argument of the instruction that begins there."""
     argument, shift = instructions[at + 1], 8
     while at and instructions[at - 2] in _EXTENDED:
         at -= 2
