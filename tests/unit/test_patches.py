@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from pool._pickling import _originals, dumps_to_worker, loads
-from pool._workers._patches import _taken
+from pool._workers._patches import _effects, _taken
 from pool._workers._patches._effects import due_with
 from pool._workers._patches._mentions import Mentions, mentions_of
 from pool._workers._patches._places import called, find
@@ -214,6 +214,42 @@ def test_what_is_imported_after_what(monkeypatch: pytest.MonkeyPatch) -> None:
     assert due_with(["plugin.part.name"], ["base", "json"]) == []
     assert due_with(["plugin"], ["own"]) == []
     assert due_with(["own", "missing", "numpy"], ["base", "other"]) == []
+
+
+@pytest.mark.parametrize(
+    ("left", "effect"),
+    [
+        ("pass", False),
+        ("from bought import limit", False),
+        ("pandas.part.bought = bought", False),
+        ("pandas.bought = bought.Type", True),
+        ("pandas.Frame.bought = bought.Accessor(bought.Type)", True),
+        ("pandas.Frame.bought = property(bought.attribute)", True),
+        ("pandas.part.registry.types.append(bought.Type)", True),
+    ],
+)
+def test_what_leaves_nothing_in_pandas_is_not_imported_with_it(
+    left: str, effect: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most packages use it, and workers have it from the start; many are imported for nothing."""
+    texts = {
+        "pandas": "class Frame: pass",
+        "pandas.part": "class Registry: pass\nregistry = Registry()\nregistry.types = [int]",
+        "bought": (
+            "import pandas\nlimit = 3\nclass Type: pass\ndef attribute(self): pass\n"
+            "class Accessor:\n def __init__(self, kind): self.kind = kind\n"
+            " def __get__(self, *args): raise AssertionError"
+        ),
+    }
+    for name, text in texts.items():
+        module = ModuleType(name)
+        module.__file__ = f"/usr/lib/site-packages/{name}.py"
+        monkeypatch.setitem(sys.modules, name, module)
+        exec(text, vars(module))
+    monkeypatch.setattr(sys.modules["pandas"], "part", sys.modules["pandas.part"], raising=False)
+    monkeypatch.setattr(_effects, "_uses", {})
+    exec(left, {name: sys.modules[name] for name in ("pandas", "bought")})
+    assert due_with(["bought"], ["pandas"]) == [("pandas", "bought")] * effect
 
 
 def test_to_read_a_text_imports_nothing() -> None:

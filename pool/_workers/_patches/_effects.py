@@ -3,7 +3,8 @@
 ``import rioxarray`` gives arrays of xarray an attribute, ``import ale_py`` registers environments
 with gymnasium, ``import hdf5plugin`` filters with h5py. No function refers to these modules, so
 nothing would have a worker import them. It does so when it has imported a package that they use,
-and that the program itself uses too.
+and that the program itself uses too. numpy and pandas are used by most packages, and by each worker
+from its start: with these, only a module is imported that has left something there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from itertools import islice
 from types import ModuleType
 
+from pool._workers._early import HEAVY
 from pool._workers._variables._data import module_of
 from pool._workers._warmup import installed
 
@@ -19,7 +21,7 @@ from ._places import vars_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 #: Packages that take long to import, change no other one, and are often imported for nothing.
@@ -58,7 +60,9 @@ def due_with(unused: Iterable[str], used: Iterable[str]) -> list[tuple[str, str]
         if top in _FOR_NOTHING or not _is_package(top):
             continue
         if name not in _uses:
-            _uses[name] = _used_by(top)
+            _uses[name] = frozenset(
+                used for used in _used_by(top) if used not in HEAVY or _has_part_of(used, top)
+            )
         due += [
             (package, name) for package in sorted(_uses[name].intersection(used)) if package != top
         ]
@@ -71,13 +75,42 @@ def _is_package(top: str) -> bool:
 
 def _used_by(top: str) -> frozenset[str]:
     """Return the installed packages of which the modules of another one have something."""
-    modules = (m for n, m in list(sys.modules.items()) if n == top or n.startswith(f"{top}."))
     tops = {
         _home(value).partition(".")[0]
-        for module in islice(modules, MODULES_MAX)
+        for _, module in islice(_modules_of(top), MODULES_MAX)
         for value in list(vars_of(module).values())
     }
     return frozenset(filter(_is_package, tops)) - {top}
+
+
+def _modules_of(top: str) -> Iterator[tuple[str, Any]]:
+    modules = list(sys.modules.items())
+    return (one for one in modules if one[0] == top or one[0].startswith(f"{top}."))
+
+
+def _has_part_of(package: str, top: str) -> bool:
+    """Return whether a package has something that another one has put there.
+
+    Among its names, or in one of its classes, as ``DataFrame.hvplot``; or in a list of an object of
+    its own, as pandas has types of data. Its modules may have more, which they have imported.
+    """
+    names = vars_of(sys.modules.get(package))
+    found = [part for value in list(names.values()) for part in _parts(value)]
+    for name, module in _modules_of(package):
+        for value in list(vars_of(module).values()):
+            if module_of(type(value)) == name:
+                found += [held for held in vars_of(value).values() if type(held) is list]
+    homes = {module_of(part) for value in found for part in _parts(value)}
+    return any(home.partition(".")[0] == top for home in homes)
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return a value, and what it holds; nothing of a module."""
+    if issubclass(type(value), ModuleType):
+        return []
+    if type(value) is property:
+        return [value.fget]
+    return [*value] if type(value) is list else [value, *vars_of(value).values()]
 
 
 def _home(value: Any) -> str:
