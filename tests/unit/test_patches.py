@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from pool._pickling import _originals, dumps_to_worker, loads
-from pool._workers._patches import _effects, _taken
+from pool._workers._patches import _effects, _setters, _taken
 from pool._workers._patches._effects import due_with
 from pool._workers._patches._mentions import Mentions, mentions_of
 from pool._workers._patches._places import called, find
@@ -302,6 +302,16 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
                     cls.table = cls.table.copy()
                     cls.table[name] = value
 
+                @classmethod
+                def begin(cls):
+                    cls.begun = True
+                    Kind.go_on()
+
+                @classmethod
+                def go_on(cls):
+                    cls.later = True
+                    Kind.begin()
+
             def set_limit(number):
                 global LIMIT
                 LIMIT = number
@@ -375,6 +385,16 @@ def test_what_functions_set(installed: ModuleType) -> None:
     assert setters(installed, "bought.read") == set()
     assert setters(installed, "bought.Kind") == {("_conf", True)}
     assert setters(installed, "bought.Kind.register") == {("Kind.table", False)}
+    assert setters(installed, "bought.Kind.begin") == {("Kind.begun", False), ("Kind.later", False)}
+
+
+def test_an_interrupt_leaves_nothing_half_known(
+    installed: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(_setters, "_variables_of", mock.Mock(side_effect=KeyboardInterrupt))
+        setters(installed, "bought.set_limit")
+    assert setters(installed, "bought.set_limit") == {("LIMIT", False)}
 
 
 def test_what_functions_set_elsewhere(installed: ModuleType) -> None:

@@ -29,7 +29,9 @@ VARIABLE, CONTAINER, OTHER = range(3)
 _known: dict[Any, tuple[tuple[Place, int], ...]] = {}
 
 
-def set_by(function: Any, place: Place | None) -> tuple[tuple[Place, int], ...]:
+def set_by(
+    function: Any, place: Place | None, within: tuple[Any, ...] = ()
+) -> tuple[tuple[Place, int], ...]:
     """Return what a function, or a class that is called, may set.
 
     Parameters
@@ -37,6 +39,8 @@ def set_by(function: Any, place: Place | None) -> tuple[tuple[Place, int], ...]:
     function : function or class
     place : Place, optional
         If it is a method that gets a class: that class, as the owner of the method.
+    within : tuple
+        What this is asked for that calls it, among which it may be itself.
 
     Returns
     -------
@@ -44,14 +48,17 @@ def set_by(function: Any, place: Place | None) -> tuple[tuple[Place, int], ...]:
         With each, what it is.
     """
     key = function if place is None else (function, place.owner)
+    if key in within:
+        return ()
     found = _known.get(key)
     if found is None:
-        _known[key] = ()  # of methods that call each other
-        found = _known[key] = tuple(_set_by(function, place))
+        found = _known[key] = tuple(_set_by(function, place, (*within, key)))
     return found
 
 
-def _set_by(function: Any, place: Place | None) -> Iterator[tuple[Place, int]]:
+def _set_by(
+    function: Any, place: Place | None, within: tuple[Any, ...]
+) -> Iterator[tuple[Place, int]]:
     if place is not None:
         for name in _attributes_set_by(function.__code__):
             yield Place(place.module, place.path, name, place.owner), VARIABLE
@@ -63,7 +70,7 @@ def _set_by(function: Any, place: Place | None) -> Iterator[tuple[Place, int]]:
         if type(inner) is FunctionType:
             yield from _variables_of(inner)
             if member is function:  # not for each method of a class: that takes long
-                yield from _others_of(inner)
+                yield from _others_of(inner, within)
 
 
 def registered_by(function: Any) -> Iterator[Place]:
@@ -124,7 +131,7 @@ def _variables_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
             yield Place(module.__name__, (), variable, module), CONTAINER
 
 
-def _others_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
+def _others_of(function: FunctionType, within: tuple[Any, ...]) -> Iterator[tuple[Place, int]]:
     code = function.__code__
     mentions = mentions_of(code)
     names = {**function.__globals__, **_defaults(function)}
@@ -139,12 +146,12 @@ def _others_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
     for dotted in mentions.called:
         method, place = called(dotted, names, mentions)
         if place is not None and method is not function:
-            yield from set_by(method, place)
+            yield from set_by(method, place, within)
     for dotted in mentions.returned:
         # A name from before, which leaves it all to the one that has replaced it.
         method, place = called(dotted, names, mentions)
         if type(method) is FunctionType and method.__module__ == function.__module__:
-            yield from set_by(method, place)
+            yield from set_by(method, place, within)
 
 
 def _defaults(function: FunctionType) -> dict[str, Any]:
