@@ -373,6 +373,22 @@ def test_places_have_the_names_that_others_know() -> None:
     assert place.key == ("json.encoder", "JSONEncoder.x")
 
 
+@pytest.mark.parametrize("package", ["app", "other"])
+def test_an_object_may_have_the_name_of_its_package(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by ``from app.web import app``."""
+    module = ModuleType(f"{package}.web")
+    vars(module)["app"] = app = type("App", (), {"debug": False})()
+    monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    mentions = Mentions(f"from {package}.web import app\napp.debug = True\n")
+    for names in ({"app": app}, {}):
+        place = find("app.debug", names, mentions)
+        assert place is not None
+        assert (place.owner, place.key) == (app, (module.__name__, "app.debug"))
+
+
 def setters(installed: ModuleType, dotted: str) -> set[tuple[str, bool]]:
     text = f"import bought\n{dotted}()\n"
     function, place = called(dotted, {"bought": installed}, Mentions(text))

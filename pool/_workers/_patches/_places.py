@@ -81,7 +81,8 @@ def find(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | None
     if not _is_start(value):
         # Imported in a function; or a full name.
         full = mentions.imported.get(first, first)
-        full = first if full.startswith(f"{first}.") else full  # `import a.b` binds `a`
+        if full.startswith(f"{first}.") and not full.endswith(f".{first}"):
+            full = first  # `import a.b` binds `a`; `from a.b import a` does not
         name, parts = _loaded([*full.split("."), *rest])
         value = sys.modules.get(name)
         rest = parts
