@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -19,11 +20,12 @@ from pool._workers._patches._mentions import Mentions, mentions_of
 from pool._workers._patches._places import called, find
 from pool._workers._patches._setters import CONTAINER, OTHER, set_by
 from pool._workers._patches._state import become
-from pool._workers._patches._texts import _drop_others
+from pool._workers._patches._texts import _drop_others, mentioned
 from pool._workers._variables._data import known_tops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TEXT = """
 import json, os.path as path, sys
@@ -196,6 +198,31 @@ def test_cells_are_read_one_after_the_other() -> None:
     assert three.assigned == {"np.float", "np.int"}
     assert three.called == {"plugin.x"}
     assert three.imported["np"] == "numpy"
+
+
+def test_modules_are_read_when_they_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that has lost its spec hides none of the others."""
+
+    def assigned() -> list[set[str]]:
+        found = {names["__name__"]: mentions.assigned for names, mentions in mentioned()}
+        return [found.get(name, set()) for name in ("ownlost", "ownread")]
+
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("ownlost", "ownread"):
+        (tmp_path / f"{name}.py").write_text("import json\njson.one = 1\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.import_module(name)
+    monkeypatch.delattr("ownlost.__spec__")
+    assert assigned() == [{"json.one"}, {"json.one"}]
+    (tmp_path / "ownread.py").write_text("import json\njson.second = 2\n")
+    assert assigned() == [{"json.one"}, {"json.one"}]
+    importlib.reload(sys.modules["ownread"])
+    assert assigned() == [{"json.one"}, {"json.second"}]
+    for name in ("ownlost", "ownread"):
+        monkeypatch.delitem(sys.modules, name)
+    del json.one, json.second  # type: ignore[attr-defined]
 
 
 def test_what_is_imported_after_what(monkeypatch: pytest.MonkeyPatch) -> None:

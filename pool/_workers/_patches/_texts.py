@@ -45,11 +45,11 @@ def _of_main(names: dict[str, Any]) -> Mentions:
         return _of_cells(cells)
     file = names.get("__file__")
     if type(file) is str and not file.startswith("<"):
-        return _kept("__main__", _state_of(file), lambda: _text_of("__main__", names))
+        return _of_main_text(_state_of(file), lambda: _text_of("__main__", names))
     arguments = sys.orig_argv
     if "-c" in arguments[:-1]:
         text = arguments[arguments.index("-c") + 1]
-        return _kept("__main__", text, lambda: text)
+        return _of_main_text(text, lambda: text)
     return _of_running(names)
 
 
@@ -91,24 +91,28 @@ def _drop_others(found: Mentions) -> None:
 
 
 def _of_module(name: str, module: ModuleType) -> Mentions:
-    # Once: what has been written to the file since the import was not run.
+    # Once for each time that it was loaded: what is written to the file later was not run.
+    spec = vars(module).get("__spec__")
     known = _known.get(name)
-    if known is not None and known[0] is module.__spec__:
-        return known[1]
-    return _kept(name, module.__spec__, lambda: _text_of(name, vars(module)))
+    if known is None or known[0] is not spec:
+        known = _known[name] = spec, _read(lambda: _text_of(name, vars(module)))
+    return known[1]
 
 
-def _kept(name: str, state: Any, read_text: Callable[[], str]) -> Mentions:
-    known = _known.get(name)
-    if known is not None and known[0] == state:
-        return known[1]
+def _of_main_text(state: Any, read_text: Callable[[], str]) -> Mentions:
+    """Return what the text of the main module says; `state` tells it from another one."""
+    known = _known.get("__main__")
+    if known is None or known[0] != state:
+        known = _known["__main__"] = state, _read(read_text, is_main=True)
+    return known[1]
+
+
+def _read(read_text: Callable[[], str], is_main: bool = False) -> Mentions:
     try:
         text = read_text()
-        found = Mentions(text, name == "__main__") if len(text) <= LENGTH_MAX else _NOTHING
+        return Mentions(text, is_main) if len(text) <= LENGTH_MAX else _NOTHING
     except Exception:  # the program's loaders are asked; no pool is to fail for that
-        found = _NOTHING
-    _known[name] = state, found
-    return found
+        return _NOTHING
 
 
 def _text_of(name: str, names: dict[str, Any]) -> str:
