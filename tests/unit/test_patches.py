@@ -188,6 +188,23 @@ def f(): return np.zeros(pd.size), other, name
     assert not Mentions(text).unused
 
 
+def test_what_looks_like_the_beginning_of_an_import_ends_with_its_line() -> None:
+    text = """
+# What we import (see there
+template = "from package import ("
+from mimetypes import (  # and (
+    types_map,  # all)
+    guess_type as guess,
+)
+if True: from json import (
+    dumps)
+import socket
+types_map.x = guess.x = dumps.x = socket.x = template.x = 3
+"""
+    assert Mentions(text).assigned == {"types_map.x", "guess.x", "dumps.x", "socket.x"}
+    assert Mentions("import json\n" + "def f(): 'import ('\n" * 20000).imported == {"json": "json"}
+
+
 def test_cells_are_read_one_after_the_other() -> None:
     one = Mentions("import numpy as np, rioxarray, plugin\n", is_main=True)
     assert set(one.unused) == {"rioxarray", "plugin"}

@@ -213,10 +213,14 @@ def _imports(text: str) -> Iterator[tuple[str, str, int]]:
     for line in lines:
         if "import" not in line:
             continue
-        while line.count("(") > line.count(")") and "import" in line.partition("(")[0]:
-            following = next(lines, ")")
-            line = f"{line.partition('#')[0]} {following}"
-        for part in line.partition("#")[0].replace(":", ";").split(";"):
+        line = line.partition("#")[0]
+        head, opened, rest = line.partition("(")
+        if opened and ")" not in rest and head.rpartition(":")[2].split()[:1] == ["from"]:
+            following = [line]
+            while ")" not in following[-1]:
+                following.append(next(lines, ")").partition("#")[0])
+            line = " ".join(following)
+        for part in line.replace(":", ";").split(";"):
             words = part.replace("(", " ").replace(")", " ").split()
             if words[:1] == ["import"]:
                 package, names = "", words[1:]
