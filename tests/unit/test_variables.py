@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pool._workers import _imports
-from pool._workers._variables import _restored, _views
+from pool._workers._variables import _restored, _snapshot, _views
 from pool._workers._variables._assigned import assigned_in
 from pool._workers._variables._contents import apart, is_alike
 from pool._workers._variables._data import SIZE_MAX, TooLarge, is_plain
@@ -389,6 +389,24 @@ def test_contents_that_were_changed_are_not_alike(before: Any, after: Any) -> No
 
     assert is_alike(contents(before), contents(before))
     assert not is_alike(contents(before), contents(after))
+
+
+def test_variables_that_a_thread_changes_meanwhile(
+    write: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(changedmeanwhile="limit = 1\ntable = dict(a={})\n")
+    changes = iter([RuntimeError("dictionary changed size during iteration")] * 2)
+    real = _snapshot.pickled
+
+    def pickled(*args: Any) -> Any:
+        if "limit" in args[1] and (change := next(changes, None)):
+            raise change
+        return real(*args)
+
+    monkeypatch.setattr(_snapshot, "pickled", pickled)
+    sent, lost = Snapshots().take()
+    assert "changedmeanwhile" in sent["changedmeanwhile"][0]
+    assert not lost
 
 
 def test_modules_that_are_gone_are_forgotten(write: Callable[..., ModuleType]) -> None:

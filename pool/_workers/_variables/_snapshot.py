@@ -43,6 +43,9 @@ _CLASSES = frozenset({type, ABCMeta})
 #: workers too: ``from __future__ import annotations``, type variables.
 _OF_CODE = frozenset({"__future__", "typing"})
 
+#: So often variables are pickled that other threads change at the same time.
+TRIES = 5
+
 
 class Snapshots:
     """Takes snapshots; knows which modules are the program's own."""
@@ -129,7 +132,7 @@ class Snapshots:
     def _all(self) -> dict[str, _Known]:
         """Return the program's own modules; quick if none was imported since the last time."""
         modules = sys.modules
-        seen = len(modules), next(reversed(modules), "")
+        seen = _look()
         if self._seen != seen:
             # What is known of others is forgotten: it keeps alive what they have defined.
             self._own = {
@@ -355,13 +358,13 @@ def _pack(known: _Known, space: str, variables: dict[str, Any], named: Named) ->
 def _pack_data(known: _Known, space: str, data: dict[str, Any], named: Named) -> Packed | None:
     """Return the same for variables that may be data: what they hold is to be data as well."""
     try:
-        return pickled(space, data, named)
+        return _pickled(space, data, named)
     except Exception:
         pass  # something in one of them is not data: which?
     sent = {}
     for variable, value in data.items():
         try:
-            pickled(space, {variable: value}, named)
+            _pickled(space, {variable: value}, named)
         except Exception:
             made = known.is_made_by_import(space, variable)
             if not made and not known.is_constant(space, variable, value):
@@ -370,9 +373,19 @@ def _pack_data(known: _Known, space: str, data: dict[str, Any], named: Named) ->
         else:
             sent[variable] = value
     try:
-        return pickled(space, sent, named) if sent else None
+        return _pickled(space, sent, named) if sent else None
     except Exception:
-        return None  # another thread has changed it meanwhile
+        return None
+
+
+def _pickled(space: str, variables: dict[str, Any], named: Named) -> Packed:
+    """Pickle variables; again if another thread has changed what they hold meanwhile."""
+    for _ in range(TRIES):
+        try:
+            return pickled(space, variables, named)
+        except RuntimeError:
+            continue
+    return pickled(space, variables, named)
 
 
 def _names(found: dict[str, dict[str, Any]], modules: dict[str, _Known]) -> Named:
@@ -474,6 +487,15 @@ def _has_no_name(value: Any) -> bool:
     if kind is FunctionType:
         return not is_named(value)
     return issubclass(kind, type) and module_of(value) == "__main__"
+
+
+def _look() -> tuple[int, str]:
+    """Return how many modules there are, and which came last."""
+    while True:
+        try:
+            return len(sys.modules), next(reversed(sys.modules), "")
+        except RuntimeError:
+            continue  # another thread has just imported one
 
 
 def _is_own(name: str) -> bool:
