@@ -267,6 +267,7 @@ def test_what_is_imported_after_what(monkeypatch: pytest.MonkeyPatch) -> None:
         ("from bought import limit", False),
         ("pandas.part.bought = bought", False),
         ("pandas.bought = bought.Type", True),
+        ("pandas.types['bought'] = bought.Type", True),
         ("pandas.Frame.bought = bought.Accessor(bought.Type)", True),
         ("pandas.Frame.bought = property(bought.attribute)", True),
         ("pandas.part.registry.types.append(bought.Type)", True),
@@ -277,7 +278,7 @@ def test_what_leaves_nothing_in_pandas_is_not_imported_with_it(
 ) -> None:
     """Most packages use it, and workers have it from the start; many are imported for nothing."""
     texts = {
-        "pandas": "class Frame: pass",
+        "pandas": "class Frame: pass\ntypes = {}",
         "pandas.part": "class Registry: pass\nregistry = Registry()\nregistry.types = [int]",
         "bought": (
             "import pandas\nlimit = 3\nclass Type: pass\ndef attribute(self): pass\n"

@@ -3,8 +3,9 @@
 ``import rioxarray`` gives arrays of xarray an attribute, ``import ale_py`` registers environments
 with gymnasium, ``import hdf5plugin`` filters with h5py. No function refers to these modules, so
 nothing would have a worker import them. It does so when it has imported a package that they use,
-and that the program itself uses too. numpy and pandas are used by most packages, and by each worker
-from its start: with these, only a module is imported that has left something there.
+and that the program itself uses too. Some are used by so many that this tells nothing, and workers
+have numpy and pandas from the start: with these, only a module is imported that has left something
+there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 from itertools import islice
 from types import ModuleType
 
-from pool._workers._early import HEAVY
 from pool._workers._variables._data import module_of
 from pool._workers._warmup import installed
 
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 _FOR_NOTHING = frozenset(
     {"matplotlib", "numpy", "pandas", "scipy", "seaborn", "sklearn", "statsmodels", "tensorflow"}
     | {"torch"}
+)
+
+#: Packages that most others use, few of them to add something.
+_USED_BY_MOST = frozenset(
+    {"numpy", "pandas", "scipy", "matplotlib", "PIL", "attr", "click", "httpx", "jinja2", "joblib"}
+    | {"packaging", "psutil", "pydantic", "requests", "rich", "tqdm", "urllib3", "yaml"}
 )
 
 #: So many modules of a package are looked through.
@@ -61,7 +67,9 @@ def due_with(unused: Iterable[str], used: Iterable[str]) -> list[tuple[str, str]
             continue
         if name not in _uses:
             _uses[name] = frozenset(
-                used for used in _used_by(top) if used not in HEAVY or _has_part_of(used, top)
+                used
+                for used in _used_by(top)
+                if used not in _USED_BY_MOST or _has_part_of(used, top)
             )
         due += [
             (package, name) for package in sorted(_uses[name].intersection(used)) if package != top
@@ -91,8 +99,9 @@ def _modules_of(top: str) -> Iterator[tuple[str, Any]]:
 def _has_part_of(package: str, top: str) -> bool:
     """Return whether a package has something that another one has put there.
 
-    Among its names, or in one of its classes, as ``DataFrame.hvplot``; or in a list of an object of
-    its own, as pandas has types of data. Its modules may have more, which they have imported.
+    Among its names, in one of its classes, as ``DataFrame.hvplot``, or in a table, as numpy has types
+    of numbers; or in a list of an object, as pandas has them. Its modules may have more, which they
+    have imported.
     """
     names = vars_of(sys.modules.get(package))
     found = [part for value in list(names.values()) for part in _parts(value)]
@@ -110,7 +119,9 @@ def _parts(value: Any) -> list[Any]:
         return []
     if type(value) is property:
         return [value.fget]
-    return [*value] if type(value) is list else [value, *vars_of(value).values()]
+    if type(value) in (list, dict):
+        return list(value.values() if type(value) is dict else value)
+    return [value, *vars_of(value).values()]
 
 
 def _home(value: Any) -> str:
