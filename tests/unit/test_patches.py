@@ -123,7 +123,7 @@ def test_other_spellings() -> None:
             json.one, socket.two = 1, 2
             json.three = json.four = json.five == 3
             types_map[".x"] = 3
-            del json.six, found.seven  # and json.eight
+            del json.six, found.seven, json.table["x"]  # and json.eight
             model = "del json.nine"
             def test(monkeypatch, mocker):
                 monkeypatch.delattr(json, "ten")

@@ -126,12 +126,7 @@ class Mentions:
 
             read_replacements(text, self)
         if "del " in text:
-            lines = map(str.strip, text.split("\n"))
-            dels = (line[4:].partition("#")[0] for line in lines if line.startswith("del "))
-            self.deleted.update(name.strip() for names in dels for name in names.split(","))
-            self.deleted = {
-                name for name in self.deleted if "." in name and name.partition(".")[0] in known
-            }
+            self.deleted.update(name for name in _deleted(text) if name.partition(".")[0] in known)
 
     def _add(self, before: Mentions, text: str) -> None:
         """Add what an earlier part says."""
@@ -191,6 +186,15 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
                 targets = [target.strip() for target in name.split(",")]
                 if all(one.replace(".", "_").isidentifier() for one in targets):
                     yield from ((target, "=") for target in targets if "." in target)
+
+
+def _deleted(text: str) -> Iterator[str]:
+    """Yield the dotted names that are deleted."""
+    for line in map(str.strip, text.split("\n")):
+        if line.startswith("del "):
+            for name in map(str.strip, line[4:].partition("#")[0].split(",")):
+                if "." in name and name.replace(".", "_").isidentifier():
+                    yield name
 
 
 def _also_assigned(rest: str) -> Iterator[tuple[str, str]]:
