@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -528,6 +529,21 @@ def test_an_object_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _taken.take([(names, Mentions(text)), (names, Mentions(text))]) == ([], "")
     assert asked == [1]
     assert _taken.take([(names, Mentions(text + "log.level = 3\n"))]) == ([], "ownlog.log")
+
+
+def test_what_threads_have_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web program's has something only while a request is answered, and in that thread."""
+    own = ModuleType("ownlocal")
+    vars(own)["local"] = threading.local()
+    monkeypatch.setitem(sys.modules, "ownlocal", own)
+    text = "from ownlocal import local\ndef answer(request):\n    local.request = request\n"
+    said = [({"local": own.local}, Mentions(text))]
+    thread = threading.Thread(target=setattr, args=(own.local, "request", 3))
+    thread.start()
+    thread.join()
+    assert _taken.take(said) == ([], "")
+    own.local.request = 3
+    assert _taken.take(said) == ([], "ownlocal.local")
 
 
 def test_an_object_gets_all_of_the_state_of_another_one() -> None:

@@ -9,6 +9,7 @@ other objects the text tells that something is done to them.
 from __future__ import annotations
 
 import sys
+from _thread import _local as local
 from collections import deque
 from itertools import repeat
 
@@ -93,6 +94,8 @@ def _patch_of(module: str, variable: str, uses: Iterable[tuple[Place, bool]]) ->
     kind = type(value)
     if kind in ATOMS or issubclass(kind, DEFINITIONS) or (may_be_data(kind) and _is_data(value)):
         return None
+    if kind is local and not vars(value):
+        return None  # whatever other threads have put there
     data = packed(value) if is_plain(value) and _has_all(value) else None
     if data is not None:
         is_other = any(not place.path for place, _ in uses) and _is_of_one(value)
