@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -23,6 +23,7 @@ from pool._workers._patches._setters import CONTAINER, OTHER, set_by
 from pool._workers._patches._state import become
 from pool._workers._patches._texts import _drop_others, mentioned
 from pool._workers._variables._data import known_tops
+from pool._workers._variables._snapshot import Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -407,6 +408,23 @@ def test_a_lazy_module_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lazily", lazy)
     text = "import lazily\nlazily.x = 3\nlazily.y.append(3)\nlazily.f()\nlazily.y.z = 3\n"
     assert _taken.take([({"lazily": lazy}, Mentions(text))]) == ([], "")
+
+
+def test_a_lazy_module_of_the_program_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ownlazy.py").write_text("raise AssertionError('loaded')")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = importlib.util.find_spec("ownlazy")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "ownlazy", module)
+    spec.loader.exec_module(module)
+    text = "import sys\nsys.modules['ownlazy'] = 1\nimport ownlazy\nownlazy.x = ownlazy.y.z = 3\n"
+    assert _taken.take([({"sys": sys, "ownlazy": module}, Mentions(text))]) == ([], "")
+    assert "ownlazy" not in Snapshots().take_all()[0]
 
 
 def test_places_have_the_names_that_others_know() -> None:

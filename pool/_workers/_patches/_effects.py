@@ -99,9 +99,9 @@ def _modules_of(top: str) -> Iterator[tuple[str, Any]]:
 def _has_part_of(package: str, top: str) -> bool:
     """Return whether a package has something that another one has put there.
 
-    Among its names, in one of its classes, as ``DataFrame.hvplot``, or in a table, as numpy has types
-    of numbers; or in a list of an object, as pandas has them. Its modules may have more, which they
-    have imported.
+    Among its names, in one of its classes, as ``DataFrame.hvplot``, or in a table, as numpy has
+    types of numbers; or in a list of an object, as pandas has them. Its modules may have more,
+    which they have imported.
     """
     names = vars_of(sys.modules.get(package))
     found = [part for value in list(names.values()) for part in _parts(value)]

@@ -84,8 +84,12 @@ class _NotPlain(Exception):
 
 def _names_of_modules(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> Iterator[Patch]:
     """Yield what the program has put into ``sys.modules``."""
+    lazy = getattr(sys.modules.get("importlib.util"), "_LazyModule", None)
     for name in {name for _, mentions in texts for name in mentions.modules}:
-        data = packed(sys.modules[name]) if name in sys.modules else None
+        module = sys.modules.get(name)
+        if module is None or type(module) is lazy:
+            continue  # to ask a lazy one anything is to load it
+        data = packed(module)
         if data is not None:
             yield name, (), "", MODULE, data
 
