@@ -9,6 +9,7 @@ import signal
 import sys
 import textwrap
 import weakref
+import zipfile
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from pool._workers import _imports
-from pool._workers._variables import _restored, _snapshot, _views
+from pool._workers._variables import _assigned, _restored, _snapshot, _views
 from pool._workers._variables._assigned import assigned_in
 from pool._workers._variables._contents import apart, is_alike
 from pool._workers._variables._data import SIZE_MAX, TooLarge, is_plain
@@ -122,6 +123,29 @@ def test_what_binds_names_of_which_there_are_many(write: Callable[..., ModuleTyp
     assert found.made == {"here"}
     assert found.imported == {"here": "getcwd"}
     assert found.constants == {"long": {hash("text")}}
+
+
+def test_long_texts_are_not_compiled_again(
+    write: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_assigned, "TEXT_MAX", 20)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert assigned_in(write(withcode="import os\nnumber = os.getpid()\n"))[""].made
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    with pytest.raises(ValueError, match="longtext is compiled again"):
+        assigned_in(write(longtext="import os\nnumber = os.getpid()\n"))
+    assert assigned_in(write(shorttext="number = 3\n"))
+
+
+def test_a_module_in_an_archive_tells_what_others_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("inarchive.py", "import os\nnumber = os.getpid()\n")
+    monkeypatch.syspath_prepend(tmp_path / "archive.zip")
+    module = importlib.import_module("inarchive")
+    monkeypatch.delitem(sys.modules, "inarchive")
+    assert assigned_in(module)[""].made == {"os", "number"}
 
 
 def test_a_module_without_code_tells_nothing() -> None:
@@ -274,9 +298,8 @@ def test_what_an_import_fills_has_no_pool_forked(write: Callable[..., ModuleType
 def test_long_constants_have_no_pool_forked(write: Callable[..., ModuleType]) -> None:
     module = write(
         longconstants=f"""
-        TEXT = {"x" * SIZE_MAX!r}
         BYTES: bytes = {b"x" * SIZE_MAX!r}
-        NUMBERS = {tuple(range(SIZE_MAX // 2))!r}
+        SEVERAL = {("x" * SIZE_MAX, 3)!r}
         limit = 3
 
         class Tables:
@@ -289,10 +312,10 @@ def test_long_constants_have_no_pool_forked(write: Callable[..., ModuleType]) ->
         assert not lost
         assert list(sent["longconstants"][0]) == ["longconstants"]
     # Another one, which the program has put there; also one that cannot be hashed.
-    for changed in ("z" * SIZE_MAX, (*module.NUMBERS, 3), (*module.NUMBERS, [])):
-        module.NUMBERS = changed
-        assert snapshots.take()[1] == "longconstants.NUMBERS"
-    del module.NUMBERS
+    for changed in ("z" * SIZE_MAX, (*module.SEVERAL, 3), (*module.SEVERAL, [])):
+        module.SEVERAL = changed
+        assert snapshots.take()[1] == "longconstants.SEVERAL"
+    del module.SEVERAL
     module.Tables.TEXT *= 2
     assert snapshots.take()[1] == "longconstants.Tables.TEXT"
 

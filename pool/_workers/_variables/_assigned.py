@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from opcode import opmap
 from types import CodeType
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+
+#: Bytes of a text that may be compiled for nothing but this; it takes a second for each 3 MiB.
+TEXT_MAX = 1 << 20
 
 #: Functions have this flag, classes have not; `inspect` is a slow import.
 CO_OPTIMIZED = 1
@@ -50,7 +54,7 @@ def assigned_in(module: Any) -> dict[str, Assigned]:
     Raises
     ------
     Exception
-        If the code cannot be had.
+        If the code cannot be had, or not soon.
     """
     code = code_of(module)
     functions = list(_inner(code))
@@ -68,13 +72,29 @@ def code_of(module: Any) -> CodeType:
     Raises
     ------
     Exception
-        If it cannot be had.
+        If it cannot be had, or not soon.
     """
     spec = module.__spec__
+    if _takes_long(spec):
+        raise ValueError(f"{spec.name} is compiled again each time")
     code = spec.loader.get_code(spec.name)
     if not isinstance(code, CodeType):
         raise TypeError(f"{spec.name} has no code")
     return code
+
+
+def _takes_long(spec: Any) -> bool:
+    """Return whether the code of a module is nowhere but in its text, and that is long.
+
+    As of generated tables where Python is told to write no bytecode, in a container for instance.
+    """
+    cached = getattr(spec, "cached", None)
+    if not cached or os.path.exists(cached):
+        return False
+    try:
+        return os.stat(spec.origin).st_size > TEXT_MAX
+    except OSError:
+        return False  # in an archive
 
 
 class Assigned:
