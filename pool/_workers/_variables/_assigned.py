@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from opcode import opmap
+from opcode import hasjabs, hasjrel, opmap
 from types import CodeType
 
 TYPE_CHECKING = False
@@ -32,6 +32,8 @@ _EMPTY = numbers_of("BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_TUPLE")
 _IMPORT = numbers_of("IMPORT_FROM")
 _DEFINE = numbers_of("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE")
 _EXTENDED = numbers_of("EXTENDED_ARG")
+
+_JUMPS = frozenset((*hasjabs, *hasjrel))
 
 #: How the code of a module or class binds names, how functions do, and how they bind attributes.
 _STORE = numbers_of("STORE_NAME", "STORE_GLOBAL")
@@ -223,6 +225,8 @@ def _argument(instructions: bytes, at: int) -> int:
 
 def _targets(code: CodeType) -> set[int]:
     """Return where the jumps of some code go."""
+    if _JUMPS.isdisjoint(code.co_code[::2]):
+        return set()
     from dis import findlabels
 
     return set(findlabels(code.co_code))  # type: ignore[arg-type]  # bytes are what it takes
