@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,9 @@ from unittest import mock
 import pytest
 
 from pool._pickling import _originals, dumps_to_worker, loads
-from pool._workers._patches import _effects, _setters, _taken
+from pool._workers import _imports
+from pool._workers._carried._setting import packed
+from pool._workers._patches import _applied, _effects, _setters, _taken
 from pool._workers._patches._effects import due_with
 from pool._workers._patches._mentions import Mentions, mentions_of
 from pool._workers._patches._places import called, find
@@ -26,8 +29,9 @@ from pool._workers._variables._data import known_tops
 from pool._workers._variables._snapshot import Snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import FrameType
 
 TEXT = """
 import json, os.path as path, sys
@@ -524,6 +528,58 @@ def test_mocks_have_to_be_inherited(installed: ModuleType, autospec: bool, is_ow
     with mock.patch.object(installed, "read", autospec=autospec):
         assert _taken.take(said)[1] == "bought.read"
     known_tops.pop("bought", None)
+
+
+def test_interrupts_leave_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever one strikes while a module is imported, and what was put into it is put in."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ownpatched.py").write_text("import ownother\nlimit = 1\n")
+    (tmp_path / "ownother.py").write_text("limit = 1\ntable = {}\n")
+    sent = [
+        ("ownpatched", (), "limit", _applied.VALUE, 2),
+        ("ownother", (), "limit", _applied.PICKLED, packed(2)),
+        ("ownother", (), "table", _applied.CONTENTS, packed({"a": 1})),
+    ]
+    monkeypatch.setattr(_applied, "received", [])
+    for moment in range(1000):
+        for name in ("ownpatched", "ownother"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        before = list(sys.meta_path)
+        _applied.take_over(sent)
+        struck = interrupted_at(moment, lambda: importlib.import_module("ownpatched"))
+        module, other = (importlib.import_module(name) for name in ("ownpatched", "ownother"))
+        assert (module.limit, other.limit, other.table) == (2, 2, {"a": 1}), moment
+        sys.meta_path[:] = before
+        if not struck:
+            break
+    assert 20 < moment < 999
+
+
+def interrupted_at(moment: int, action: Callable[[], object]) -> bool:
+    """Send an interrupt at some line of what puts things in; return whether it was raised."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename not in (_applied.__file__, _imports.__file__):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == moment + 1:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    tracing = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(tracing)
+        signal.signal(signal.SIGINT, before)
+    return False
 
 
 class Filled(dict[str, int]):

@@ -12,6 +12,7 @@ from pool._workers._carried import Undisturbed
 from pool._workers._carried._setting import unpacked
 from pool._workers._imports import when_each_is_imported
 from pool._workers._variables._contents import CONTAINERS, fill
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,17 +41,25 @@ class _Importing(local):
     modules of its package, which only begins, and they may fill it first.
     """
 
-    depth = 0
+    under_way = False
 
     def __call__(self, load: Callable[[], object]) -> None:
         """Call ``load()``, which imports one module or several."""
-        self.depth += 1
-        try:
+        if self.under_way:
             load()
+            return
+        # An interrupt of the task strikes in the modules' own code, or when all is put in.
+        token = shield.enter()
+        try:
+            self.under_way = True
+            # Where it was closed already, by whoever imports, it stays so.
+            shield.opened(load) if token else load()
         finally:
-            self.depth -= 1
-            if not self.depth:
+            self.under_way = False
+            try:
                 _put_in()
+            finally:
+                shield.leave(token)
 
 
 _importing = _Importing()
@@ -89,6 +98,8 @@ def _put_in() -> None:
             name, path, attribute, how, data = _due.pop(0)
         except IndexError:
             return  # another thread took the last one
+        if how != MODULE and name not in sys.modules:
+            continue  # its import was interrupted in the end, so all of this comes again
         try:
             with Undisturbed(True):
                 if how == MODULE:
