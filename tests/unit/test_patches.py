@@ -18,7 +18,7 @@ import pytest
 from pool._pickling import _originals, dumps_to_worker, loads
 from pool._workers import _imports
 from pool._workers._carried._setting import packed
-from pool._workers._patches import _applied, _effects, _setters, _taken
+from pool._workers._patches import _applied, _effects, _setters, _taken, _texts
 from pool._workers._patches._effects import due_with
 from pool._workers._patches._mentions import Mentions, mentions_of
 from pool._workers._patches._places import called, find
@@ -221,6 +221,26 @@ def test_cells_are_read_one_after_the_other() -> None:
     assert three.assigned == {"np.float", "np.int"}
     assert three.called == {"plugin.x"}
     assert three.imported["np"] == "numpy"
+
+
+def test_a_script_is_read_that_a_shell_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by ``ipython script.py``, ``%run -i script.py`` or Spyder."""
+    monkeypatch.setattr(_texts, "_known", {})
+    script = tmp_path / "script.py"
+    script.write_text("import json\njson.two = 2\n")
+    names: dict[str, Any] = {"In": ["", "import json\njson.one = 1\n"], "get_ipython": print}
+
+    def assigned() -> list[set[str]]:
+        return [mentions.assigned for mentions in _texts._of_main(names)]
+
+    assert assigned() == [{"json.one"}]
+    names["__file__"] = str(script)
+    assert assigned() == [{"json.one"}, {"json.two"}]
+    del names["__file__"]
+    names["In"].append("json.three = 3\n")
+    assert assigned() == [{"json.one", "json.three"}]
 
 
 def test_modules_are_read_when_they_are_loaded(

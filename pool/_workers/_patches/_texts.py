@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Characters of a text; a longer one is of generated code.
 LENGTH_MAX = 2 << 20
 
-#: By name of a module: what tells its text from another one, and what it says.
+#: By name of a module: what tells its text from another one, and what it says. ``In`` are cells.
 _known: dict[str, tuple[Any, Mentions]] = {}
 
 _NOTHING = Mentions("")
@@ -30,8 +30,7 @@ def mentioned() -> Iterator[tuple[dict[str, Any], Mentions]]:
     """Yield the names of each module of the program, and what its text says, if anything."""
     main = sys.modules.get("__main__")
     if type(main) is ModuleType:
-        mentions = _of_main(vars(main))
-        if mentions:
+        for mentions in filter(None, _of_main(vars(main))):
             yield vars(main), mentions
     for name, module in snapshots.modules().items():
         mentions = _of_module(name, module)
@@ -39,13 +38,21 @@ def mentioned() -> Iterator[tuple[dict[str, Any], Mentions]]:
             yield vars(module), mentions
 
 
-def _of_main(names: dict[str, Any]) -> Mentions:
-    cells = names.get("In")
-    if type(cells) is list and "get_ipython" in names:  # an interactive shell, or a notebook
-        return _of_cells(cells)
+def _of_main(names: dict[str, Any]) -> Iterator[Mentions]:
+    cells: Any = names.get("In")
+    is_interactive = type(cells) is list and "get_ipython" in names  # a shell, or a notebook
+    if is_interactive:
+        yield _of_cells(cells)
     file = names.get("__file__")
     if type(file) is str and not file.startswith("<"):
-        return _of_main_text(_state_of(file), lambda: _text_of("__main__", names))
+        # In a shell, of a script that it runs now: `ipython script.py`, `%run -i`, Spyder.
+        yield _of_main_text(_state_of(file), lambda: _text_of("__main__", names))
+    elif not is_interactive:
+        yield _of_command(names)
+
+
+def _of_command(names: dict[str, Any]) -> Mentions:
+    """Return what a program says that has no file."""
     arguments = sys.orig_argv
     if "-c" in arguments[:-1]:
         text = arguments[arguments.index("-c") + 1]
@@ -56,12 +63,12 @@ def _of_main(names: dict[str, Any]) -> Mentions:
 def _of_cells(cells: list[Any]) -> Mentions:
     """Return what the cells of a notebook say; only new ones are read."""
     count = len(cells)
-    known = _known.get("__main__")
-    if known is None or type(known[0]) is not int or known[0] > count:
+    known = _known.get("In", (0, _NOTHING))
+    if known[0] > count:
         known = 0, _NOTHING
     if known[0] < count:
         text = "\n".join(map(str, cells[known[0] : count]))
-        known = _known["__main__"] = count, Mentions(text, is_main=True, before=known[1])
+        known = _known["In"] = count, Mentions(text, is_main=True, before=known[1])
     return known[1]
 
 
