@@ -226,7 +226,7 @@ def test_cells_are_read_one_after_the_other() -> None:
 def test_a_script_is_read_that_a_shell_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by ``ipython script.py``, ``%run -i script.py`` or Spyder."""
+    """As by ``ipython script.py``, ``%run -i script.py`` or Spyder; and by pdb."""
     monkeypatch.setattr(_texts, "_known", {})
     script = tmp_path / "script.py"
     script.write_text("import json\njson.two = 2\n")
@@ -241,6 +241,8 @@ def test_a_script_is_read_that_a_shell_runs(
     del names["__file__"]
     names["In"].append("json.three = 3\n")
     assert assigned() == [{"json.one", "json.three"}]
+    names = {"__file__": type("Target", (str,), {})(script)}
+    assert assigned() == [{"json.two"}]
 
 
 def test_modules_are_read_when_they_are_loaded(

@@ -43,8 +43,9 @@ def _of_main(names: dict[str, Any]) -> Iterator[Mentions]:
     is_interactive = type(cells) is list and "get_ipython" in names  # a shell, or a notebook
     if is_interactive:
         yield _of_cells(cells)
-    file = names.get("__file__")
-    if type(file) is str and not file.startswith("<"):
+    file: Any = names.get("__file__")
+    # Of pdb it is a text of a class of its own.
+    if issubclass(type(file), str) and not file.startswith("<"):
         # In a shell, of a script that it runs now: `ipython script.py`, `%run -i`, Spyder.
         yield _of_main_text(_state_of(file), lambda: _text_of("__main__", names))
     elif not is_interactive:
@@ -124,8 +125,8 @@ def _read(read_text: Callable[[], str], is_main: bool = False) -> Mentions:
 
 def _text_of(name: str, names: dict[str, Any]) -> str:
     """Return the source of a module: its file, or what its loader has."""
-    file = names.get("__file__")
-    if type(file) is str and file.endswith((".py", ".pyw")):
+    file: Any = names.get("__file__")
+    if issubclass(type(file), str) and file.endswith((".py", ".pyw")):
         text = read(file)
         if text:
             return text
@@ -134,7 +135,7 @@ def _text_of(name: str, names: dict[str, Any]) -> str:
     if hasattr(loader, "get_source"):
         found = loader.get_source(getattr(spec, "name", name))
         return found if type(found) is str else ""
-    return read(file) if type(file) is str else ""
+    return read(file) if issubclass(type(file), str) else ""
 
 
 def _state_of(file: str) -> tuple[Any, ...]:
