@@ -14,6 +14,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from dis import Instruction
+    from typing import Any
+
+    from ._places import Place
+
+    #: What a function sets, see `_setters`; and functions that are called, with that.
+    Setters = tuple[tuple[Place, int], ...]
+    Calls = list[tuple[Any, Setters]]
 
 #: Functions by which programs put something in the place of something else.
 _REPLACERS = ("setattr(", "delattr(", "patch(", "patch.", "setitem(", "delitem(")
@@ -63,18 +70,15 @@ class Mentions:
     unused : dict
         Full names of what is imported and not named again, each with the name that it has; but for
         Python's own modules, and unless it is the main module.
+    setting : tuple or None
+        What others have found out: the number of modules at that time, and the functions that are
+        called and may set something.
     """
 
     __slots__ = (
-        "assigned",
-        "called",
-        "changed",
-        "deleted",
-        "imported",
-        "modules",
-        "returned",
+        "assigned", "called", "changed", "deleted", "imported", "modules", "returned", "setting",
         "unused",
-    )
+    )  # fmt: skip
 
     def __init__(self, text: str, is_main: bool = False, before: Mentions | None = None) -> None:
         self.assigned: set[str] = set()
@@ -85,6 +89,7 @@ class Mentions:
         self.returned: set[str] = set()
         self.imported: dict[str, str] = {}
         self.unused: dict[str, str] = {}
+        self.setting: tuple[int, Calls] | None = None
         text = _code_of(text)
         if before is not None:
             self.imported.update(before.imported)

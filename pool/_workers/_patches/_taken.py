@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._applied import Patch
-    from ._mentions import Mentions
+    from ._mentions import Calls, Mentions, Setters
     from ._places import Place
 
 _ABSENT = object()
@@ -110,20 +110,45 @@ def _set_by_calls(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> list[Patc
     """
     patches: list[Patch] = []
     for names, mentions in texts:
-        for dotted in mentions.called:
+        for function, places in _setting_calls(names, mentions):
             try:
-                function, place = called(dotted, names, mentions)
-                places = () if function is None else set_by(function, place)
                 some = [
                     _contents_of(place) if what == CONTAINER else _patch(place, what == VARIABLE)
                     for place, what in places
                 ]
-                if getattr(function, "__name__", "").startswith("register"):
+                if _registers(function):
                     some += map(_patch, registered_by(function))
             except Exception:
                 continue  # what it is cannot be sent, or cannot be told
             patches += [patch for patch in some if patch is not None]
     return patches
+
+
+def _setting_calls(names: dict[str, Any], mentions: Mentions) -> Calls:
+    """Return the functions that a text calls and that may set something, with what they set.
+
+    Of a large program they are some among thousands. The others are not looked for again until it
+    has imported more.
+    """
+    count = len(sys.modules)
+    if mentions.setting is None or mentions.setting[0] != count:
+        mentions.setting = count, list(_found_calls(names, mentions))
+    return mentions.setting[1]
+
+
+def _found_calls(names: dict[str, Any], mentions: Mentions) -> Iterator[tuple[Any, Setters]]:
+    for dotted in mentions.called:
+        try:
+            function, place = called(dotted, names, mentions)
+            places = () if function is None else set_by(function, place)
+        except Exception:
+            continue  # what it is cannot be told
+        if places or _registers(function):
+            yield function, places
+
+
+def _registers(function: Any) -> bool:
+    return getattr(function, "__name__", "").startswith("register")
 
 
 def _places(

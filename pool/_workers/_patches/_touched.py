@@ -71,10 +71,18 @@ def _uses(
     Each time, the place; and whether it is assigned to.
     """
     uses: dict[tuple[str, str], list[tuple[Place, bool]]] = {}
+    places: dict[tuple[str, str, int], Place | None] = {}  # many modules say the same
     for names, mentions in texts:
         others = *mentions.called, *(f"{dotted}._" for dotted in mentions.changed)
         for dotted, sets in (*zip(others, repeat(False)), *zip(mentions.assigned, repeat(True))):
-            place = _found(dotted, names, mentions)
+            first = dotted.partition(".")[0]
+            full = mentions.imported.get(first, "")
+            if full and not is_of_program(full):
+                continue
+            key = dotted, full, id(names.get(first))
+            if key not in places:
+                places[key] = _found(dotted, names, mentions)
+            place = places[key]
             # A function of the module that is called does nothing to a variable's object.
             if place is not None and is_of_program(place.module) and (sets or place.path):
                 variable = place.path[0] if place.path else place.name
