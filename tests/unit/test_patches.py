@@ -425,6 +425,18 @@ def test_names_that_mean_nothing_to_send(installed: ModuleType) -> None:
     assert _taken.take([(names, Mentions("import bought\nbought.proxy.user = 3\n"))]) == ([], "")
 
 
+def test_a_proxy_is_inherited_and_not_asked(installed: ModuleType) -> None:
+    class Called(Proxy):
+        __class__ = property(lambda self: pytest.fail("asked"))  # type: ignore[assignment]
+
+        def __reduce_ex__(self, protocol: object) -> Any:
+            pytest.fail("asked")
+
+    said = [({"bought": installed}, Mentions("import bought\nbought.current = 1\n"))]
+    vars(installed)["current"] = Called()
+    assert _taken.take(said) == ([], "bought.current")
+
+
 def test_a_lazy_module_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     class Lazy(ModuleType):
         def __getattribute__(self, name: str) -> Any:

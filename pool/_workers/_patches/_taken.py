@@ -9,7 +9,14 @@ from pool._pickling._originals import note_replaced
 from pool._pickling._origins import is_by_value
 from pool._workers._carried._setting import packed
 from pool._workers._variables._contents import CONTAINERS, apart
-from pool._workers._variables._data import ATOMS, SIZE_MAX, is_of_program, is_plain, module_of
+from pool._workers._variables._data import (
+    ATOMS,
+    SIZE_MAX,
+    is_of_program,
+    is_plain,
+    is_proxy,
+    module_of,
+)
 from pool._workers._variables._snapshot import snapshots
 
 from ._applied import CONTENTS, DELETED, IMPORT, MODULE, PICKLED, REFERRED, VALUE, received
@@ -196,7 +203,7 @@ def _patch(place: Place, only_data: bool = False) -> Patch | None:
     if only_data and not is_plain(value):
         raise _NotPlain  # a connection or a thread, which belongs to this process
     note_replaced(*place.key)  # before that: what it calls may be what was there
-    data = packed(value)
+    data = None if is_proxy(type(value)) else packed(value)
     if data is not None:
         return place.module, place.path, place.name, PICKLED, data
     if only_data or _is_of_instance(place):
