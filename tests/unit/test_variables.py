@@ -5,6 +5,7 @@ from __future__ import annotations
 import _pickle
 import gc
 import importlib
+import json
 import signal
 import sys
 import textwrap
@@ -17,10 +18,14 @@ import numpy as np
 import pytest
 
 from pool._workers import _imports
+from pool._workers._patches import _taken
+from pool._workers._patches._applied import VALUE
+from pool._workers._patches._mentions import Mentions
 from pool._workers._variables import _assigned, _restored, _snapshot, _views
 from pool._workers._variables._assigned import assigned_in
 from pool._workers._variables._contents import apart, is_alike
 from pool._workers._variables._data import SIZE_MAX, TooLarge, is_plain
+from pool._workers._variables._primitives import to_be_inherited
 from pool._workers._variables._snapshot import Snapshots
 
 if TYPE_CHECKING:
@@ -357,6 +362,46 @@ def test_proxies_are_not_asked(write: Callable[..., ModuleType]) -> None:
         module.late = proxy
         assert Snapshots().take()[1] == "lazilymade.late"
     assert module.asked == []
+
+
+@pytest.mark.parametrize("asked", ["__name__", "__module__", "__hash__", "__eq__"])
+def test_what_may_not_be_asked_hides_nothing_else(
+    write: Callable[..., ModuleType], asked: str
+) -> None:
+    """Classes of libraries may have a class of their own, which answers for them."""
+    write(fineown="limit = 1")
+    module = write(
+        askedown=f"""
+        class Meta(type):
+            def __getattribute__(cls, name):
+                if name == {asked!r}:
+                    raise RuntimeError(name)
+                return type.__getattribute__(cls, name)
+
+            if {asked!r} in ("__hash__", "__eq__"):
+                def answer(self, *args):
+                    raise RuntimeError
+                locals()[{asked!r}] = answer
+
+        class Class(metaclass=Meta):
+            pass
+
+        instance = later = None
+        """
+    )
+    module.instance = type.__call__(module.Class)
+    vars(module)[3] = "not a text"
+    snapshots = Snapshots()
+    assert "fineown" in snapshots.take()[0]
+    __import__("multiprocessing.synchronize")
+    assert not to_be_inherited()
+    said = Mentions("import askedown, json\naskedown.instance.x = 3\njson.limit = 4\n")
+    json.limit = 4  # type: ignore[attr-defined]
+    try:
+        patches, _ = _taken.take([({"askedown": module, "json": json}, said)])
+    finally:
+        del json.limit  # type: ignore[attr-defined]
+    assert ("json", (), "limit", VALUE, 4) in patches
 
 
 def test_modules_that_are_not_the_programs_own(write: Callable[..., ModuleType]) -> None:

@@ -76,6 +76,13 @@ def find(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | None
         None if it is not found, or nothing is to be done about it. Nothing is asked that runs code
         of a module, or loads one.
     """
+    try:
+        return _find(dotted, names, mentions)
+    except Exception:
+        return None  # of a class that may not be asked what it is
+
+
+def _find(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | None:
     first, *rest = dotted.split(".")
     value = names.get(first)
     if not _is_start(value):

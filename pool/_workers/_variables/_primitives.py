@@ -32,6 +32,13 @@ def to_be_inherited() -> bool:
 
 
 def _is_shared(value: Any) -> bool:
+    try:
+        return _is_of_multiprocessing(value)
+    except Exception:
+        return False  # of a class that may not be asked what it is
+
+
+def _is_of_multiprocessing(value: Any) -> bool:
     kind: Any = type(value)
     if kind in (list, tuple, dict):
         # Several locks, or both ends of a pipe: all are of a kind.

@@ -84,21 +84,26 @@ class Snapshots:
         modules = self._modules()
         found: dict[str, dict[str, Any]] = {}
         for name, known in modules.items():
-            found.update(_spaces(name, known.module))
+            try:
+                found.update(_spaces(name, known.module))
+            except Exception:
+                continue  # it has a class that may not be asked what it is
         named = _names(found, modules)
         sent: dict[str, Sent] = {}
         lost = ""
         for space, variables in found.items():
             name, _, kind = space.partition(":")
-            # Those of a class are its methods, which no space has.
-            definitions = {} if kind else self._take_definitions(modules[name], variables)
+            definitions: dict[str, bytes] = {}
             data: Packed | None = None
             try:
-                if not kind:
+                if not kind:  # those of a class are its methods, which no space has
+                    definitions = self._take_definitions(modules[name], variables)
                     definitions.update(_take_objects(modules[name], variables, found))
                 data = _pack(modules[name], space, variables, named)
             except _HasToBeInherited as error:
                 lost = f"{space.replace(':', '.')}.{error}"
+            except Exception:
+                continue
             if data is not None or definitions:
                 of_module = sent.setdefault(name, ({}, {}))
                 of_module[1].update(definitions)
@@ -393,13 +398,19 @@ def _names(found: dict[str, dict[str, Any]], modules: dict[str, _Known]) -> Name
     places: dict[int, list[tuple[str, str]]] = {}
     for space, variables in found.items():
         for variable, value in variables.items():
-            kind = type(value)
-            if kind not in ATOMS and is_filled(kind, is_named):
+            if _is_filled(type(value)):
                 places.setdefault(id(value), []).append((space, variable))
     return {
         number: some[0] if len(some) == 1 else _origin(some, modules)
         for number, some in places.items()
     }
+
+
+def _is_filled(kind: type) -> bool:
+    try:
+        return kind not in ATOMS and is_filled(kind, is_named)
+    except Exception:
+        return False
 
 
 def _origin(places: list[tuple[str, str]], modules: dict[str, _Known]) -> tuple[str, str]:
@@ -418,7 +429,7 @@ def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
     found = {name: variables}
     for variable, value in dict(vars(module)).items():
         kind = type(value)
-        if variable.startswith("__"):
+        if type(variable) is not str or variable.startswith("__"):
             continue
         if kind in ATOMS:
             variables[variable] = value
@@ -443,7 +454,8 @@ def spaces_of(module: ModuleType, name: str) -> Iterator[dict[str, Any]]:
     names = dict(vars(module))
     yield names
     for value in names.values():
-        if type(value) in _CLASSES and module_of(value) == name:
+        kind = type(value)
+        if (kind is type or kind is ABCMeta) and module_of(value) == name:
             yield dict(vars(value))
 
 
