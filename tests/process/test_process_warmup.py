@@ -189,6 +189,22 @@ def test_packages_are_loaded_again_in_another_environment(tmp_path: Path) -> Non
     assert run(install(tmp_path, more=more), body, tmp_path) == "right\n"
 
 
+def test_tests_of_pytest_have_what_those_before_have_loaded(tmp_path: Path) -> None:
+    """Though each has another name in the environment; its own tasks see that."""
+    body = """
+    def name(_):
+        return os.environ["PYTEST_CURRENT_TEST"]
+
+    for number in range(200):
+        os.environ["PYTEST_CURRENT_TEST"] = f"test {number}"
+        if not used():
+            break
+    with Pool(1) as p:
+        print(number < 199, p.apply(name, (0,)) == f"test {number}")
+    """
+    assert run(install(tmp_path), body, tmp_path) == "True True\n"
+
+
 def test_packages_are_looked_for_where_the_program_does(tmp_path: Path) -> None:
     other = tmp_path / "other" / "site-packages"
     package = other / "heavy"
