@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     #: that have no name in a module, and that the program has put there.
     Sent = tuple[dict[str, Packed], dict[str, bytes]]
 
-#: Classes of the program's own classes, of which more is known than that they are classes.
-_CLASSES = frozenset({type, ABCMeta})
-
 #: Modules of classes whose instances are passed over, being part of the code that is imported in
 #: workers too: ``from __future__ import annotations``, type variables.
 _OF_CODE = frozenset({"__future__", "typing"})
