@@ -24,7 +24,7 @@ from store._codec import OUT_OF_BAND_MIN, collector
 
 from ._bindings import Outdated, arrivals, in_order
 from ._homes import begin_message, end_message
-from ._kept import LARGE, Kept, sweep
+from ._kept import LARGE, LARGE_KEPT, Kept, sweep
 from ._named import NamedValues, Unpickler, looking_for_containers, named_with
 from ._namespaces import versions_of
 from ._needs import explore
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 #: How many preludes are kept for further use, and how many a worker remembers.
 _KEPT = 256
 _REMEMBERED = 4096
+
+#: Bytes of small preludes, in their pickles, that a worker remembers: as many as may come again.
+_SMALL_REMEMBERED = _KEPT * LARGE
 
 
 class Prelude:
@@ -350,8 +353,58 @@ def _pickle_needs(
 # ---------------------------------------------------------------- entering
 
 
-#: Preludes that this process has entered, with their objects, which it keeps alive.
-_entered: dict[bytes, list[Any]] = {}
+class Entered:
+    """The preludes that a process has entered, with their objects, which it keeps alive.
+
+    The objects may hold data: attributes of classes, defaults of functions. So they are bounded by
+    their bytes, too, as they are where they come from: what is not used there any more is told of
+    with later preludes, but small ones are not, and those may go to other workers.
+    """
+
+    def __init__(self) -> None:
+        self._small: dict[bytes, tuple[int, list[Any]]] = {}
+        self._large: dict[bytes, tuple[int, list[Any]]] = {}
+        self._small_nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._small) + len(self._large)
+
+    def get(self, identity: bytes) -> list[Any] | None:
+        """Return the objects of a prelude, which is then the youngest; None if it is unknown."""
+        table = self._small if identity in self._small else self._large
+        known = table.pop(identity, None)
+        if known is None:
+            return None
+        table[identity] = known
+        return known[1]
+
+    def put(self, identity: bytes, nbytes: int, objects: list[Any]) -> None:
+        """Remember a prelude, and forget those that were not used for longest."""
+        if nbytes >= LARGE:
+            self._large[identity] = nbytes, objects
+            total = sum(each for each, _ in list(self._large.values()))
+            while total > LARGE_KEPT and len(self._large) > 1:
+                total -= self._drop_first(self._large)
+        else:
+            before, _ = self._small.pop(identity, (0, None))  # entered by two threads at once
+            self._small[identity] = nbytes, objects
+            self._small_nbytes += nbytes - before
+            while len(self._small) > 1 and (
+                self._small_nbytes > _SMALL_REMEMBERED or len(self._small) > _REMEMBERED
+            ):
+                self._small_nbytes -= self._drop_first(self._small)
+
+    def drop(self, identity: bytes) -> None:
+        """Forget a prelude, a large one, if it is known."""
+        self._large.pop(identity, None)
+
+    @staticmethod
+    def _drop_first(table: dict[bytes, tuple[int, list[Any]]]) -> int:
+        # Another thread may be doing the same.
+        return table.pop(next(iter(list(table)), b""), (0, []))[0]
+
+
+_entered = Entered()
 
 
 def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any) -> list[Any]:
@@ -369,7 +422,7 @@ def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any)
     *buffers : bytes-like
     """
     for start in range(0, len(gone), len(identity)):
-        _entered.pop(gone[start : start + len(identity)], None)
+        _entered.drop(gone[start : start + len(identity)])
     known = _entered.get(identity)
     if known is not None:
         return known
@@ -385,9 +438,8 @@ def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any)
         if is_whole:
             end_message()
     if lasting:
-        _entered[identity] = held
-        while len(_entered) > _REMEMBERED:
-            _entered.pop(list(_entered)[0], None)  # another thread may be doing the same
+        nbytes += sum(memoryview(buffer).nbytes for buffer in buffers)
+        _entered.put(identity, nbytes, held)
     return held
 
 

@@ -343,6 +343,42 @@ def test_large_pickles_are_kept_up_to_a_number_of_bytes(tmp_path: Path) -> None:
     )
 
 
+def test_what_came_with_definitions_is_remembered_up_to_a_number_of_bytes(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Data:
+            def __init__(self, nbytes):
+                self.content = nbytes * b"x"
+            def __setstate__(self, state):
+                import sys
+                vars(self).update(state)
+                sys.made = getattr(sys, "made", 0) + 1
+        def count():
+            import gc, sys
+            return sum(type(each) is Data for each in gc.get_objects()), sys.made
+        def bound(small, large):
+            from pool._pickling import _preludes
+            _preludes._SMALL_REMEMBERED, _preludes.LARGE_KEPT = small, large
+        w(bound, 1_000_000, 1_000_000)
+        for _ in range(40):
+            def f(data=Data(50_000)): return len(data.content)
+            assert w(f) == 50_000
+        assert w(count) == (19, 40), w(count)
+        from pool._pickling import _preludes
+        for _ in range(5):
+            def g(data=Data(300_000)): return len(data.content)
+            _preludes._gone.clear()  # other workers were told
+            assert w(g) == 300_000
+        assert w(count) == (19 + 3, 45), w(count)
+        def g(data=Data(2_000_000)): return len(data.content)
+        for _ in range(5):
+            assert w(g) == 2_000_000 and w(f) == 50_000
+        assert w(count) == (19 + 1, 46), w(count)
+        """,
+        tmp_path,
+    )
+
+
 def test_a_large_prelude_is_not_copied_into_its_messages(tmp_path: Path) -> None:
     run_main(
         """
