@@ -24,12 +24,12 @@ from ._identity import (
 )
 from ._names import global_names, is_open, quotes_calls, submodules
 from ._namespaces import namespace
-from ._origins import innermost, resolve, scope_of, scope_of_module
+from ._origins import innermost, is_definition, resolve, scope_of, scope_of_module
 from ._shared import captured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from ._identity import Entry
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 #: Attributes of a function that are sent. None, the value of most, is sent only if a new function
 #: with that code would have another value.
 _PLAIN = ("__defaults__", "__kwdefaults__", "__doc__", "__module__", "__qualname__")
+
+#: Types whose values are unpickled without any code of the program's.
+_AT_ONCE = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
 # ---------------------------------------------------------------- sending
@@ -113,16 +116,82 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
     versions, state = _state(pickler, func, entry)
     if known:
         _put_names(state, known)
+    missing: tuple[str, ...] = ()
+    if pickler.later is not None:
+        contents, missing = _postpone(pickler.later, func, state, contents)
     token = None if entry is None else entry.token
     data = marshal.dumps(code)
     return (
         make_function,
         (token, pickler.up, where, data, func.__name__, cells),
-        (data, versions, state, contents, values, submodules(code, modules)),
+        (data, versions, state, contents, values, submodules(code, modules), missing),
         None,
         None,
         fill_function,
     )
+
+
+def _postpone(
+    later: list[Any],
+    func: FunctionType,
+    state: dict[str, Any],
+    contents: list[tuple[CellType, Any]],
+) -> tuple[list[tuple[CellType, Any]], tuple[str, ...]]:
+    """Take out of the parts of a function what is to come when all definitions are there.
+
+    To unpickle it may run code of the program's: a ``__setstate__`` that makes a lock anew.
+
+    Parameters
+    ----------
+    later : list
+        What has the receiver set it is added to this.
+    func : function
+    state : dict
+        The attributes; some are taken out.
+    contents : list
+        Cells and what is in them.
+
+    Returns
+    -------
+    list
+        The contents that are left.
+    tuple of str
+        The attributes that were taken out.
+    """
+    late = [item for item in contents if not _comes_at_once(item[1])]
+    later += [_Call(fill_cell, *item) for item in late]
+    if late:
+        contents = [item for item in contents if _comes_at_once(item[1])]
+    taken = {}
+    for name in ("__defaults__", "__kwdefaults__"):
+        if not _comes_at_once(state.get(name)):
+            taken[name] = state.pop(name)
+    attributes = state.get("__dict__", {})
+    for name in [name for name, value in attributes.items() if not _comes_at_once(value)]:
+        taken[name] = attributes.pop(name)
+    if taken:
+        later.append(_Call(complete_function, func, taken))
+    return contents, tuple(taken)
+
+
+def _comes_at_once(value: Any) -> bool:
+    """Return whether a value is a definition, a module, a number and the like, or has only such."""
+    kind = type(value)
+    if kind is tuple or kind is list or kind is dict:
+        return all(map(_comes_at_once, value.values() if kind is dict else value))
+    return kind in _AT_ONCE or is_definition(value) or kind is ModuleType
+
+
+class _Call:
+    """Is pickled as a call."""
+
+    __slots__ = ("_reduced",)
+
+    def __init__(self, function: Callable[..., object], *arguments: Any) -> None:
+        self._reduced = function, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
 
 
 class _Sentinel:
@@ -243,7 +312,7 @@ def make_function(
 
 def fill_function(func: FunctionType, definition: tuple[Any, ...]) -> None:
     """Give a function those parts of its definition that are newer than what it has."""
-    code, versions, state, contents, values, modules = definition
+    code, versions, state, contents, values, modules, missing = definition
     for name in modules:
         _import(name)
     for cell, value in contents:
@@ -257,10 +326,27 @@ def fill_function(func: FunctionType, definition: tuple[Any, ...]) -> None:
     if entry is not None:
         knew = entry.knows_state
         changed = outdated(entry, versions)
+        if missing or entry.missing:
+            # Those that an earlier message has announced, too: it may have failed on the way.
+            entry.missing = {*(entry.missing or ()), *(changed if knew else missing)} & {*missing}
         if knew:
-            _set_changed(func, state, changed, code)
+            _set_changed(func, state, [name for name in changed if name not in missing], code)
             for name in forgotten(entry, entry.applied.keys() - versions.keys()):
                 func.__dict__.pop(name, None)
+
+
+def complete_function(func: FunctionType, state: dict[str, Any]) -> None:
+    """Set those attributes of a function that come after all definitions."""
+    entry = entry_of(func)
+    for name, value in state.items():
+        if entry is not None:
+            if name not in (entry.missing or ()):
+                continue  # it has a newer one, or one that tasks have set
+            entry.missing = entry.missing - {name}  # type: ignore[operator]  # it has the name
+        if name in ("__defaults__", "__kwdefaults__"):
+            setattr(func, name, value)
+        else:
+            func.__dict__[name] = value
 
 
 def _import(name: str) -> None:

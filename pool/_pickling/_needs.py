@@ -122,6 +122,8 @@ def _definitions_in(value: Any, seen: set[int]) -> Iterator[Any]:
             if not is_named(value):
                 yield value
                 pending += [contents(cell) for cell in value.__closure__ or ()]
+                pending += value.__defaults__ or ()
+                pending += (value.__kwdefaults__ or {}).values()
                 pending += value.__dict__.values()
         elif kind is LruType:
             pending.append(value.__wrapped__)

@@ -137,6 +137,8 @@ class BasePickler:
         Whether arrays of the pickled object itself are shared too, not only globals.
     deferred : list or None
         Collects attributes of classes that are set only after simple globals; None: set at once.
+    later : list or None
+        Likewise the values that functions hold, as defaults for instance.
     late : bool
         Whether reducers are tried that are for objects which could not be pickled otherwise. In a
         prelude they always are.
@@ -154,6 +156,7 @@ class BasePickler:
     sharing: Sharing | None = None
     throughout = False
     deferred: list[Any] | None = None
+    later: list[Any] | None = None
     late = False
     known_nobodys: dict[int, _Nobodys] | None = None
     #: By class, instances that its module has, see `_constants`.

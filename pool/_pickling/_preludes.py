@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 _KEPT = 256
 _REMEMBERED = 4096
 
+#: How often a prelude is pickled anew at most, with what pickling it has found.
+_ATTEMPTS = 4
+
 #: Bytes of small preludes, in their pickles, that a worker remembers: as many as may come again.
 _SMALL_REMEMBERED = _KEPT * LARGE
 
@@ -303,15 +306,38 @@ def _pickle_needs(
     inherited: int | None,
     meant: bool,
 ) -> Prelude:
-    notes = Notes()
-    file = BytesIO()
-    buffers: list[memoryview] = []
-    done: set[Any] = set()
     pending = explore(needs, meant)
     outdated: list[Any] = []
     if meant and _looked_up:
         outdated = _add_looked_up(pending)
         pending = explore(pending, meant)
+    for _ in range(_ATTEMPTS):
+        made = _pickle_explored(pending, outdated, pickler_class, up, inherited, meant, False)
+        if isinstance(made, Prelude):
+            return made
+        # Once more, with what only the pickling of data has found: the class of an object that
+        # another object has. Its definition alone would have come with the object, but what it
+        # uses only behind that, and to unpickle the object may take both: a lock is made anew.
+        pending = {**pending, **made}
+    made = _pickle_explored(pending, outdated, pickler_class, up, inherited, meant, True)
+    assert isinstance(made, Prelude)
+    return made
+
+
+def _pickle_explored(
+    pending: Needs,
+    outdated: list[Any],
+    pickler_class: Callable[..., Any],
+    up: bool,
+    inherited: int | None,
+    meant: bool,
+    is_last: bool,
+) -> Prelude | Needs:
+    """Return a prelude, or needs that came to light too late for it, unless it is the last try."""
+    notes = Notes()
+    file = BytesIO()
+    buffers: list[memoryview] = []
+    done: set[Any] = set()
     named = NamedValues() if up else named_with(pending)
     if named.containers:
         pickler_class = looking_for_containers(pickler_class)
@@ -326,21 +352,26 @@ def _pickle_needs(
     sharing = None if up else Sharing(inherited)
     pickler.sharing = sharing
     pickler.throughout = True
+    has_data = False
     while pending:
         definitions, simple, plain, others = in_order(pending, up, notes)
         done.update(pending)
         pickler.needs = None
         deferred: list[Any] = []
-        pickler.deferred = deferred
+        later: list[Any] = []
+        pickler.deferred, pickler.later = deferred, later
         for items in (arrivals(simple, plain, others), definitions):
             if items:
                 pickler.dump(items)
-        pickler.deferred = None
-        for items in (simple, deferred, plain, others):
+        pickler.deferred = pickler.later = None
+        for items in (simple, deferred, plain, later, others):
             if items:
                 pickler.dump(items)
         found = explore(pickler.needs or {}, meant)
         pending = {key: what for key, what in found.items() if key not in done}
+        has_data = has_data or bool(deferred or plain or later or others)
+        if pending and has_data and not is_last:
+            return pending
     for item in outdated:
         notes.add_name(item.key, item.names, item.name)
     if outdated:

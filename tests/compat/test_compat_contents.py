@@ -410,6 +410,56 @@ PROGRAMS = {
             return numbered.n, numbered.kind, plain.items, locked.items, plain.__dict__
         print(Pool(1).map(work, [0]))
         """,
+    "objects within others, and of functions, that make a lock anew": """
+        import functools
+        import threading
+        class Cache:
+            made = 0
+            def __init__(self, n):
+                self.n = n
+                self.lock = threading.Lock()
+            def __getstate__(self):
+                return {"n": self.n}
+            def __setstate__(self, state):
+                vars(self).update(state)
+                self.lock = threading.Lock()
+                Cache.made += 1
+            def get(self):
+                with self.lock:
+                    return self.n
+        class Service:
+            shared = None
+            def __init__(self, cache):
+                self.cache = cache
+        Service.shared = Service(Cache(1))
+        service = Service(Service(Cache(2)))
+        listed = {"services": [Service([Cache(3)])]}
+        given = functools.partial(print, Cache(4))
+        def cached(cache):
+            def decorate(func):
+                @functools.wraps(func)
+                def call(x):
+                    return cache.get(), func(x)
+                return call
+            return decorate
+        def of_object(_):
+            return service.cache.cache.get(), listed["services"][0].cache[0].get()
+        def of_class(_):
+            return Service.shared.cache.get(), given.args[0].get()
+        def by_default(x, cache=Cache(5), *, other=Cache(6), within=[Service(Cache(7))]):
+            return cache.get(), other.get(), within[0].cache.get()
+        @cached(Cache(8))
+        def decorated(x):
+            return x
+        def with_attribute(_):
+            return with_attribute.cache.get()
+        with_attribute.cache = Cache(9)
+        for func in (of_object, of_class, by_default, decorated, with_attribute):
+            print(Pool(1).map(func, [0]))
+        with Pool(1) as p:
+            for func in (with_attribute, decorated, by_default, of_class, of_object, by_default):
+                print(p.map(func, [0]))
+        """,
     "attributes of errors": """
         class Refused(OSError):
             def __init__(self, *args):

@@ -346,3 +346,41 @@ def test_functions_within_functions_compare_with_sentinels(tmp_path: Path) -> No
         """,
         tmp_path,
     )
+
+
+def test_what_functions_hold_is_newer_in_workers_only_if_it_is_here(tmp_path: Path) -> None:
+    run_main(
+        """
+        class Cache:
+            is_open = False
+            def __init__(self, n): self.n = n
+            def __setstate__(self, state):
+                vars(self).update(state)
+                if self.n < 0 and not Cache.is_open:
+                    raise RuntimeError("closed")
+        def f(cache=Cache(1), *, other=Cache(2)):
+            return cache.n, other.n, getattr(f, "attribute", cache).n
+        assert w(f) == (1, 2, 1)
+        f.__defaults__ = (Cache(3),)
+        f.attribute = Cache(4)
+        assert w(f) == (3, 2, 4)
+        def change():
+            f.attribute = Cache(5)
+        w(change)
+        f.__kwdefaults__ = {"other": Cache(6)}
+        assert w(f) == (3, 6, 5)
+        del f.attribute
+        assert w(f) == (3, 6, 3)
+        f.__defaults__ = (Cache(-1),)
+        for _ in range(2):
+            try:
+                w(f)
+            except RuntimeError as error:
+                assert "closed" in str(error)
+            else:
+                raise AssertionError
+        Cache.is_open = True
+        assert w(f) == (-1, 6, -1)
+        """,
+        tmp_path,
+    )
