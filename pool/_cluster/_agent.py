@@ -69,6 +69,7 @@ class AgentEngine(LocalEngine):
         preload: Sequence[str],
         pool: int,
         shares: bool,
+        waits: bool,
     ) -> tuple[str, Callable[[int], _launcher.Launcher], Sequence[Any]]:
         config = self._config
         path = [*sys.path, *(entry for entry in config.path if entry not in sys.path)]

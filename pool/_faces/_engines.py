@@ -41,7 +41,7 @@ class LocalEngines(Engines):
         Identifies the pool among those of this process.
     """
 
-    __slots__ = ("_blas_threads", "_pool", "_sharing", "_sides")
+    __slots__ = ("_blas_threads", "_pool", "_sharing", "_sides", "_waits")
 
     def __init__(
         self,
@@ -60,11 +60,29 @@ class LocalEngines(Engines):
         self._sides: list[LocalEngine] = []
         #: The engine whose workers have inherited shared memory, see `sharing`.
         self._sharing: LocalEngine | None = None
+        #: Whether workers are not to be forked while a module is imported.
+        self._waits = False
 
     def prepare(self) -> None:
         """Start the forkserver, so that it boots while this process imports the engine."""
         if self.method != "fork":
             start_forkserver(self._limits(), _preload())
+
+    def begin(self) -> None:
+        """Start the workers of a new pool, unless it is better to wait for the first call.
+
+        It is if a module that makes the pool is being imported, and workers have to be forked,
+        though nobody chose that: they would have the first half of the module only.
+        """
+        from pool._local._starting import HalfImported
+
+        self._waits = True
+        try:
+            self.start()
+        except HalfImported:
+            pass
+        finally:
+            self._waits = False
 
     def inheriting(self, error: CannotSend) -> LocalEngine:
         """Return a new engine for one call, whose workers inherit all of this process's memory.
@@ -141,6 +159,7 @@ class LocalEngines(Engines):
             _preload(),
             pool=self._pool,
             shares=method == "default",
+            waits=self._waits,
         )
 
     def _limits(self) -> dict[str, str]:

@@ -132,7 +132,7 @@ class Pool(StandardPool):
         else:
             self._engines.prepare()
             load_engine()
-            self._engines.start()
+            self._engines.begin()
         self._state = RUN
 
     @property

@@ -66,6 +66,9 @@ class LocalEngine:
     shares : bool
         Fork if the initializer's arguments lie on shared memory: as `multiprocessing` does where
         nobody chose another start method.
+    waits : bool
+        Raise HalfImported rather than fork a program that is importing a module, if nobody chose
+        to fork.
 
     Raises
     ------
@@ -107,6 +110,7 @@ class LocalEngine:
         traced: bool = False,
         pool: int = 0,
         shares: bool = False,
+        waits: bool = False,
     ) -> None:
         limit = os.environ.get("POOL_MEMORY_LIMIT")
         if limit is not None:
@@ -116,7 +120,7 @@ class LocalEngine:
         wanted_mode()  # raises now, not at the first array, if a setting of the store is wrong
         self._begin()
         self.method, connect, initial = self.plan_start(
-            method, initializer, tuple(initargs), limits or {}, preload, pool, shares
+            method, initializer, tuple(initargs), limits or {}, preload, pool, shares, waits
         )
         if self.method == "fork":
             number_globals()

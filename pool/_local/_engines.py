@@ -74,6 +74,10 @@ class Engines:
     def prepare(self) -> None:
         """Begin what takes time, while this process imports the engine."""
 
+    def begin(self) -> None:
+        """Start the workers of a new pool, unless it is better to wait for the first call."""
+        self.start()
+
     def start(self) -> LocalEngine:
         """Start the workers of the pool."""
         self.main = self._made(self.method)

@@ -14,7 +14,12 @@ from store._codec import OUT_OF_BAND_MIN
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
     from typing import Any
+
+
+class HalfImported(Exception):
+    """Workers would inherit half of a module, which makes the pool while it is imported."""
 
 
 def plan_start(
@@ -25,6 +30,7 @@ def plan_start(
     preload: Sequence[str],
     pool: int,
     shares: bool,
+    waits: bool,
 ) -> tuple[str, Callable[[int], _launcher.Launcher], Sequence[Any]]:
     """Pickle the initializer, and decide how workers get it. For the parameters see `LocalEngine`.
 
@@ -37,8 +43,15 @@ def plan_start(
     initial : sequence of bytes-like or Block
         The payload of the initializer, if each worker is to be sent it; empty if the forkserver
         has it, or if there is none.
+
+    Raises
+    ------
+    HalfImported
+        If `waits`: workers that nobody asked to be forked would lack what the module defines
+        below, and could not import it either.
     """
     payload: Any = None
+    chosen = method
     variables: dict[str, Any] = {}
     if shares and method == "forkserver" and _has_shared_primitives():
         method = "fork"
@@ -61,6 +74,8 @@ def plan_start(
             if inherits(payload):
                 method = "fork"
     if method == "fork":
+        if waits and chosen != "fork" and _is_importing():
+            raise HalfImported
         run = None if initializer is None else lambda: initializer(*initargs)
         return method, lambda journal: _launcher.fork(run, journal, limits, pool), ()
     initial: Sequence[Any] = ()
@@ -78,6 +93,18 @@ def plan_start(
         ),
         initial,
     )
+
+
+def _is_importing() -> bool:
+    """Return whether this thread is in the midst of importing a module."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            spec = frame.f_globals.get("__spec__")
+            if getattr(spec, "_initializing", False):
+                return True
+        frame = frame.f_back
+    return False
 
 
 def _has_shared_primitives() -> bool:

@@ -200,6 +200,44 @@ def test_a_pool_made_when_a_module_is_imported(tmp_path: Path, library: str) -> 
         assert outcome.succeeded() == "[0, 1, 4, 9, 16]\n[49]\n"
 
 
+def test_a_pool_that_has_to_fork_has_all_of_the_module_that_makes_it(tmp_path: Path) -> None:
+    # With the standard workers lack what the module defines below its pool.
+    (tmp_path / "service.py").write_text(
+        textwrap.dedent("""
+            import multiprocessing
+            from pool import Pool
+            counter = multiprocessing.Value("i", 0)
+            def load(factor):
+                global model
+                model = factor
+            workers = Pool(2, load, (3,))
+            other = Pool(1)
+            unused = Pool(1)
+            def work(n):
+                with counter.get_lock():
+                    counter.value += 1
+                return Item(n).times(model)
+            class Item:
+                def __init__(self, n):
+                    self.n = n
+                def times(self, factor):
+                    return self.n * factor
+            """)
+    )
+    out = run_program(
+        """
+        import service
+        print(service.workers.map(service.work, [1, 2]), service.counter.value)
+        print(service.other.apply(service.Item(2).times, (5,)))
+        for pool in (service.workers, service.other, service.unused):
+            pool.close()
+            pool.join()
+        """,
+        tmp_path,
+    ).succeeded()
+    assert out == "[3, 6] 2\n10\n"
+
+
 def test_a_pool_used_while_its_module_is_imported(tmp_path: Path) -> None:
     body = MODULE.format(library="pool") + "table = pool.map(square, range(5))\n"
     (tmp_path / "service.py").write_text(body)
