@@ -14,12 +14,12 @@ from store._children import in_child
 
 from ._facts import facts_of, take_over
 from ._homes import bring_home
-from ._origins import canonical
+from ._origins import canonical, unforgotten
 from ._versions import Versions, is_marked, mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
     from typing import Any
 
@@ -111,14 +111,21 @@ def open_scope(
         return known
     module = _modules[key] = _new_module(name, facts)
     # Some libraries look for the module of a class there (dataclasses, typing, pickle).
-    sys.modules.setdefault(name, module)
+    if key == name:
+        sys.modules[name] = module
+    else:
+        sys.modules.setdefault(name, module)
     return vars(module)
 
 
 def namespace(key: str) -> dict[str, Any] | None:
     """Return the globals of a scope that travels by value, or None."""
     key = canonical(key)
-    module = _modules.get(key) or sys.modules.get(key)
+    module = _modules.get(key)
+    if module is None:
+        module = sys.modules.get(key)
+        if any(module is other for other in list(_modules.values())):
+            return None  # of another scope, whose module was registered nowhere
     return None if module is None else vars(module)
 
 
@@ -145,10 +152,33 @@ def versions_of(key: str) -> Versions:
 
 def let_go_of_values() -> None:
     """Drop the values of names, kept since they were sent, that the names no longer have."""
+    while unforgotten:
+        try:
+            _sent.pop(unforgotten.popleft(), None)
+        except IndexError:
+            break  # another thread was quicker
     for key, versions in list(_sent.items()):
         names = namespace(key)
         if names is not None:
             versions.let_go(names)
+        elif "#" not in key:
+            versions.let_go({})  # a module that is registered no longer
+
+
+def forget_scopes(keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Drop scopes made here that the parent has freed; return their globals."""
+    found = []
+    for key in keys:
+        module = _modules.pop(key, None)
+        if module is None:
+            continue
+        found.append(vars(module))
+        if sys.modules.get(module.__name__) is module:
+            del sys.modules[module.__name__]
+        for name in _applied.pop(key, ()):
+            _written.pop((key, name), None)
+            _looked_up.discard((key, name))
+    return found
 
 
 def clear() -> None:

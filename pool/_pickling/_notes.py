@@ -6,6 +6,7 @@ import sys
 from _weakref import ref
 from itertools import repeat
 
+from ._origins import mark_of
 from ._versions import MISSING
 
 TYPE_CHECKING = False
@@ -102,6 +103,9 @@ def _module_with(names: dict[str, Any]) -> Callable[[], Any]:
     module = sys.modules.get(names.get("__name__", ""))
     if module is not None and module.__dict__ is names:
         return ref(module)
+    mark = mark_of(names)
+    if mark is not None:
+        return ref(mark)
     stand_in = _StandIn()  # for a module that is registered nowhere
     stand_in.__dict__ = names
     return lambda: stand_in

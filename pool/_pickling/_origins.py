@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from _weakref import ref
+from collections import deque
 from os import path as os_path
 from types import FunctionType, ModuleType
 
@@ -37,9 +38,54 @@ _by_value: set[str] = set()
 #: Importable modules that their loaders have changed, by name; see `_rewritten`.
 rewritten: dict[str, Rewritten] = {}
 
-#: The global that marks a namespace of no registered module as a scope, and how many there are.
+#: The global that marks a namespace of no registered module as a scope, and how many there were.
 _MARKER = "__actorpool_scope__"
 _marked = 0
+#: By key, weak references to the marks of those that there are.
+_marks: dict[str, ref[Mark]] = {}
+#: Keys of those that were freed: the latest, which workers are told, and all that are still to be
+#: forgotten here.
+gone_scopes: deque[str] = deque(maxlen=64)
+unforgotten: deque[str] = deque()
+
+
+class Mark:
+    """Marks a namespace, which is also its ``__dict__``, as a scope, and tells when it is freed.
+
+    A program may load plugins again and again, each time into a new namespace.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "key")
+
+    def __init__(self, key: str, names: dict[str, Any]) -> None:
+        self.key = key
+        self.__dict__ = names
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (self.key,)  # elsewhere it marks nothing
+
+
+def mark_of(names: dict[str, Any]) -> Mark | None:
+    """Return the mark of a namespace that has one."""
+    found = names.get(_MARKER)
+    return found if type(found) is Mark and found.__dict__ is names else None
+
+
+def _mark(name: str, names: dict[str, Any]) -> Mark:
+    global _marked
+    _marked += 1
+    key = f"{name}#{_marked}"
+    mark = names[_MARKER] = Mark(key, names)
+    _marks[key] = ref(mark, lambda _: _forget(key))
+    return mark
+
+
+def _forget(key: str) -> None:
+    _marks.pop(key, None)
+    _scopes.pop((key, False), None)
+    _by_value.discard(key)
+    gone_scopes.append(key)
+    unforgotten.append(key)
 
 
 class Scope:
@@ -93,16 +139,14 @@ def scope_of(names: dict[str, Any]) -> Scope | None:
         return None
     if _names_of(name) is names:
         return _scope(canonical(name), name, names, importable(name))
-    key = names.get(_MARKER)
-    if key is None:
+    mark = mark_of(names)
+    if mark is None:
         if name != "__main__" and "__file__" not in names and "__spec__" not in names:
             return None
         # A module that is registered nowhere, or no longer: only its own dict can tell
         # later that it is the same one (dicts cannot be weakly referenced).
-        global _marked
-        _marked += 1
-        key = names[_MARKER] = f"{name}#{_marked}"
-    return _scope(key, name, names, False)
+        mark = _mark(name, names)
+    return _scope(mark.key, name, names, False)
 
 
 def _scope(key: str, name: str, names: dict[str, Any], by_name: bool) -> Scope:

@@ -23,12 +23,14 @@ from store._children import in_child
 from store._codec import OUT_OF_BAND_MIN, collector
 
 from ._bindings import Outdated, arrivals, in_order
+from ._entered import Entered
 from ._homes import begin_message, end_message
-from ._kept import LARGE, LARGE_KEPT, Kept, sweep
+from ._kept import LARGE, Kept, sweep
 from ._named import NamedValues, Unpickler, looking_for_containers, named_with
-from ._namespaces import versions_of
+from ._namespaces import forget_scopes, versions_of
 from ._needs import explore
 from ._notes import Notes
+from ._origins import gone_scopes
 from ._shared import Inheriting, Sharing
 from ._versions import Watch
 
@@ -39,15 +41,11 @@ if TYPE_CHECKING:
 
     from ._picklers import Needs
 
-#: How many preludes are kept for further use, and how many a worker remembers.
+#: How many preludes are kept for further use.
 _KEPT = 256
-_REMEMBERED = 4096
 
 #: How often a prelude is pickled anew at most, with what pickling it has found.
 _ATTEMPTS = 4
-
-#: Bytes of small preludes, in their pickles, that a worker remembers: as many as may come again.
-_SMALL_REMEMBERED = _KEPT * LARGE
 
 
 class Prelude:
@@ -211,17 +209,16 @@ def prelude_for(needs: Needs, up: bool, inherited: int | None = None) -> Prelude
 
 
 def _watch(key: frozenset[Any], prelude: Prelude) -> None:
-    """Have a large prelude dropped as soon as a value that it was made of is freed."""
-    if prelude.nbytes < LARGE:
-        prelude.watch(lambda: None)
-        return
-    reference = ref(prelude, _note_gone(prelude.identity))
+    """Have a prelude dropped as soon as a value that it was made of is freed."""
+    is_large = prelude.nbytes >= LARGE
+    reference = ref(prelude, _note_gone(prelude.identity) if is_large else None)
 
     def over() -> None:
         _known.drop(key, reference())
 
     prelude.watch(over)
-    _references[prelude.identity] = reference
+    if is_large:
+        _references[prelude.identity] = reference
 
 
 #: Weak references to large preludes, by identity.
@@ -353,6 +350,8 @@ def _pickle_explored(
     pickler.sharing = sharing
     pickler.throughout = True
     has_data = False
+    if gone_scopes and not up:
+        pickler.dump(GoneScopes(tuple(gone_scopes)))
     while pending:
         definitions, simple, plain, others = in_order(pending, up, notes)
         done.update(pending)
@@ -381,61 +380,29 @@ def _pickle_explored(
     return Prelude(file.getvalue(), buffers, None if up else notes, sharing)
 
 
+class GoneScopes:
+    """Tells the receiver which scopes were freed."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self._keys = keys
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return forget_gone, (self._keys,)
+
+
 # ---------------------------------------------------------------- entering
 
 
-class Entered:
-    """The preludes that a process has entered, with their objects, which it keeps alive.
-
-    The objects may hold data: attributes of classes, defaults of functions. So they are bounded by
-    their bytes, too, as they are where they come from: what is not used there any more is told of
-    with later preludes, but small ones are not, and those may go to other workers.
-    """
-
-    def __init__(self) -> None:
-        self._small: dict[bytes, tuple[int, list[Any]]] = {}
-        self._large: dict[bytes, tuple[int, list[Any]]] = {}
-        self._small_nbytes = 0
-
-    def __len__(self) -> int:
-        return len(self._small) + len(self._large)
-
-    def get(self, identity: bytes) -> list[Any] | None:
-        """Return the objects of a prelude, which is then the youngest; None if it is unknown."""
-        table = self._small if identity in self._small else self._large
-        known = table.pop(identity, None)
-        if known is None:
-            return None
-        table[identity] = known
-        return known[1]
-
-    def put(self, identity: bytes, nbytes: int, objects: list[Any]) -> None:
-        """Remember a prelude, and forget those that were not used for longest."""
-        if nbytes >= LARGE:
-            self._large[identity] = nbytes, objects
-            total = sum(each for each, _ in list(self._large.values()))
-            while total > LARGE_KEPT and len(self._large) > 1:
-                total -= self._drop_first(self._large)
-        else:
-            before, _ = self._small.pop(identity, (0, None))  # entered by two threads at once
-            self._small[identity] = nbytes, objects
-            self._small_nbytes += nbytes - before
-            while len(self._small) > 1 and (
-                self._small_nbytes > _SMALL_REMEMBERED or len(self._small) > _REMEMBERED
-            ):
-                self._small_nbytes -= self._drop_first(self._small)
-
-    def drop(self, identity: bytes) -> None:
-        """Forget a prelude, a large one, if it is known."""
-        self._large.pop(identity, None)
-
-    @staticmethod
-    def _drop_first(table: dict[bytes, tuple[int, list[Any]]]) -> int:
-        # Another thread may be doing the same.
-        return table.pop(next(iter(list(table)), b""), (0, []))[0]
-
-
+#: The preludes that this process has entered.
 _entered = Entered()
+
+
+def forget_gone(keys: tuple[str, ...]) -> None:
+    """Drop scopes that the sender has freed, and what came for them."""
+    for names in forget_scopes(keys):
+        _entered.drop_of(names)
 
 
 def enter(identity: bytes, lasting: bool, gone: bytes, data: Any, *buffers: Any) -> list[Any]:

@@ -649,3 +649,52 @@ def test_main_modules_one_after_the_other(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_modules_that_are_loaded_anew_leave_nothing(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "plugin.py").write_text(
+        "TABLE = list(range(5))\ndef helper(n): return TABLE[n]\ndef work(n): return helper(n)\n"
+    )
+    run_main(
+        """
+        import gc
+        import importlib.util
+        import sys
+        from pool._pickling import _kept, _namespaces, _origins, _preludes
+        file = __file__.replace("program", "plugins/plugin")
+        def load(name):
+            spec = importlib.util.spec_from_file_location(name, file)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
+        def scopes():
+            import gc
+            from pool._pickling import _namespaces
+            gc.collect()
+            return [key for key in _namespaces._modules if "#" in key]
+        kept = load("plugin")
+        exec("def keep(n):\\n    global TABLE\\n    TABLE = [n]", vars(kept))
+        w(kept.keep, 7)
+        for n in range(20):
+            assert w(load("plugin").work, 3) == 3
+            gc.collect()
+            assert w(kept.work, 0) == 7
+        _kept.sweep()
+        assert len(_origins._marks) == 1, _origins._marks
+        assert 1 == len([key for key in _namespaces._sent if "#" in key])
+        assert len([key for key, _ in _origins._scopes if "#" in key]) == 1
+        assert len(_preludes._known) < 10
+        assert len(w(scopes)) == 1, w(scopes)
+        for n in range(20):
+            sys.modules["plugin"] = module = load("plugin")
+            assert w(module.work, 3) == 3
+        del module, sys.modules["plugin"]
+        gc.collect()
+        _kept.sweep()
+        assert w(kept.work, 0) == 7
+        tables = [each for each in gc.get_objects() if each == [0, 1, 2, 3, 4]]
+        assert len(tables) == 1, tables
+        """,
+        tmp_path,
+    )

@@ -357,8 +357,8 @@ def test_what_came_with_definitions_is_remembered_up_to_a_number_of_bytes(tmp_pa
             import gc, sys
             return sum(type(each) is Data for each in gc.get_objects()), sys.made
         def bound(small, large):
-            from pool._pickling import _preludes
-            _preludes._SMALL_REMEMBERED, _preludes.LARGE_KEPT = small, large
+            from pool._pickling import _entered
+            _entered.SMALL_REMEMBERED, _entered.LARGE_KEPT = small, large
         w(bound, 1_000_000, 1_000_000)
         for _ in range(40):
             def f(data=Data(50_000)): return len(data.content)
