@@ -67,8 +67,7 @@ class LocalEngine:
         Fork if the initializer's arguments lie on shared memory: as `multiprocessing` does where
         nobody chose another start method.
     waits : bool
-        Raise HalfImported rather than fork a program that is importing a module, if nobody chose
-        to fork.
+        Raise HalfImported rather than fork unasked while a module is imported.
 
     Raises
     ------
@@ -139,7 +138,7 @@ class LocalEngine:
         self.inherited = 0
         self.asks = ALL
         self.claims: set[int] = set()
-        self._terminates = 0
+        self._terminates, self._terminated = 0, False
         self._owner = os.getpid()
         start_anew()
 
@@ -430,11 +429,13 @@ class LocalEngine:
 
     def terminate(self) -> None:
         """End all workers at once; outstanding jobs fail."""
-        if self.driver.closed or self._owner != os.getpid() or self._terminates == get_ident():
-            # The last one: called by a callback that this very call runs further down; thousands
-            # of callbacks may do so, one inside the other.
+        if self.driver.closed or self._owner != os.getpid():
             return
-        self._terminates = get_ident()
+        if self._terminates == get_ident() or (self._terminated and last_calls.called_here()):
+            # Called by a callback that this very call runs further down, or that another thread
+            # waits for here, perhaps with the lead; thousands of callbacks may do so.
+            return
+        self._terminates, self._terminated = get_ident(), True
         try:
             self.driver.post(ev.PoolTerminated())
             if not self.driver.held_here:

@@ -62,9 +62,13 @@ class LastCalls:
         finally:
             shield.leave(shielded)
 
+    def called_here(self) -> bool:
+        """Return whether the thread that calls them is this one."""
+        return self._thread == _thread.get_ident()
+
     def wait(self, seconds: float) -> None:
         """Wait until all have returned, but not in the thread itself, nor for longer than that."""
-        if self._thread == _thread.get_ident() or not (self._due or self._running.locked()):
+        if self.called_here() or not (self._due or self._running.locked()):
             return
         over = _thread.allocate_lock()
         over.acquire()

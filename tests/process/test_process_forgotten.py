@@ -156,6 +156,39 @@ def test_an_error_callback_may_end_the_pool_under_hundreds_of_calls(tmp_path: Pa
     assert run_program(source, tmp_path).succeeded() == "1 799 800\nPool not running\n"
 
 
+def test_an_error_callback_may_end_the_pool_before_it_has_ended(tmp_path: Path) -> None:
+    # The thread that ends the pool waits for those callbacks, and drives as long as it does.
+    source = program("""
+        import threading, time
+        from pool._local._engine import LocalEngine
+        dispose = LocalEngine.dispose
+        others_know = threading.Event()
+        def dispose_late(engine):
+            if threading.get_ident() == ends:
+                others_know.wait()
+            others_know.set()
+            dispose(engine)
+        LocalEngine.dispose = dispose_late
+        told = []
+        def failed(error):
+            global ends
+            told.append(type(error).__name__)
+            if told == ["ValueError"]:
+                ends = threading.get_ident()
+            if len(told) == 6:
+                others_know.set()
+            p.terminate()
+        def work(given):
+            raise ValueError("failed")
+        p = Pool(1)
+        first = p.apply_async(work, ([0],), error_callback=failed)
+        others = [p.apply_async(time.sleep, (60,), error_callback=failed) for n in range(5)]
+        first.wait()
+        print(told.count("ValueError"), told.count("PoolTerminated"))
+    """)
+    assert run_program(source, tmp_path).succeeded() == "1 5\n"
+
+
 ELSEWHERE = """
 import pickle, psutil, sys
 p = pickle.load(sys.stdin.buffer)
