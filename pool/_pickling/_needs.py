@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import sys
 from itertools import islice
 from types import FunctionType, ModuleType
@@ -9,7 +10,15 @@ from types import FunctionType, ModuleType
 from ._functions import names_needed
 from ._names import global_names
 from ._notes import contents
-from ._origins import LruType, innermost, is_named, resolve, scope_of, scope_of_module
+from ._origins import (
+    LruType,
+    innermost,
+    is_definition,
+    is_named,
+    resolve,
+    scope_of,
+    scope_of_module,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 #: only if code contains a word that may mean them.
 ALL_NAMES = "*"
 
-#: Containers with more items are not searched for the classes of their items.
+#: How many items of a container are searched for their classes.
 _LOOKED_THROUGH = 256
 
 
@@ -137,13 +146,38 @@ def _definitions_in(value: Any, seen: set[int]) -> Iterator[Any]:
                 yield value
                 pending += [*vars(value).values(), *value.__bases__, kind]
         elif kind is dict or kind is list or kind is tuple or kind is set:
-            if len(value) <= _LOOKED_THROUGH:
-                seen.add(id(value))
-                pending += {type(item): None for item in value}
-                if kind is dict:
-                    pending += {type(item): None for item in value.values()}
+            seen.add(id(value))
+            pending += _samples(value)
         elif kind.__module__ != "builtins":
-            pending.append(kind)
+            if id(kind) not in seen:
+                pending += _attributes(value, kind)  # of one object for each class
+            pending.append(kind)  # the next to be looked at
+
+
+def _samples(container: Any) -> list[Any]:
+    """Return one of the first items for each of their types; of definitions only the type."""
+    found = {type(item): item for item in islice(container, _LOOKED_THROUGH)}
+    if type(container) is dict:
+        found.update({type(item): item for item in islice(container.values(), _LOOKED_THROUGH)})
+    return [kind if is_definition(item) else item for kind, item in found.items()]
+
+
+def _attributes(value: Any, kind: Any) -> list[Any]:
+    """Return the attributes of an object if its class travels by value, and it has no say in this.
+
+    If it has, its pickle may lack some of them, with all that these would need.
+    """
+    plain = (
+        kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and kind.__getstate__ is object.__getstate__
+        and kind not in copyreg.dispatch_table
+        and not is_named(kind)
+    )
+    try:
+        return list(object.__getattribute__(value, "__dict__").values()) if plain else []
+    except Exception:
+        return []  # it has none, or a property of that name
 
 
 def names_in_use(names: dict[str, Any]) -> Iterator[str]:
