@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import get_ident
 
 from pool._pickling import inherits
 from pool._pickling._shared import ALL
@@ -154,4 +155,23 @@ def _only_inherited() -> str:
         return lost
     from pool._workers._variables import _large, _once
 
-    return snapshots.object_as_module() or _large.to_be_inherited() or _once.to_be_inherited()
+    lost = snapshots.object_as_module() or _once.to_be_inherited(_once.HARMFUL)
+    if lost or not _is_alone():
+        return lost
+    return _large.to_be_inherited() or _once.to_be_inherited(_once.COSTLY)
+
+
+def _is_alone() -> bool:
+    """Return whether no other thread runs code of the program's.
+
+    A fork has none of them, and a lock that one of them holds stays locked for ever: so workers
+    are not forked beside threads for what would only take longer otherwise.
+    """
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return True
+    # Not by `enumerate`, which takes a lock: a signal handler may make a pool.
+    return all(
+        number == get_ident() or thread.name.startswith("actorpool")
+        for number, thread in list(threading._active.items())
+    )

@@ -390,6 +390,32 @@ def test_a_host_that_runs_python_does_not_start_itself(tmp_path: Path, beside: b
     assert run(body, tmp_path) == f"['{method}PoolWorker-1']\nFalse\n"
 
 
+@pytest.mark.parametrize(
+    ("does", "beside"), [("print('made')", "ForkServer"), ("open('out', 'w').close()", "Fork")]
+)
+def test_what_only_costs_has_no_process_with_threads_forked(
+    does: str, beside: str, tmp_path: Path
+) -> None:
+    # What locks the threads hold would stay locked in the fork.
+    (tmp_path / "data.py").write_text(does)
+    body = """
+        import multiprocessing, data
+        def name(_):
+            return multiprocessing.current_process().name.rstrip("0123456789")
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait)
+        for _ in range(2):
+            with Pool(1) as p, Pool(1) as q:  # whose own threads do not count
+                print(p.map(name, [0]), q.map(name, [0]))
+            thread.is_alive() or thread.start()
+        done.set()
+    """
+    said = run(body, tmp_path).replace("made\n", "")
+    assert said == "".join(
+        f"['{name}PoolWorker-'] ['{name}PoolWorker-']\n" for name in ("Fork", beside)
+    )
+
+
 def test_forks_of_which_python_is_not_told(tmp_path: Path) -> None:
     # As uWSGI forks the processes that answer requests, from one that has imported the program.
     body = """

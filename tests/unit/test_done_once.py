@@ -7,12 +7,12 @@ import textwrap
 import pytest
 
 from pool._workers._variables import _once
-from pool._workers._variables._once import is_done_once, may_be
+from pool._workers._variables._once import COSTLY, HARMFUL, again, may_be
 
 
-def found(text: str) -> bool:
+def found(text: str) -> int:
     text = textwrap.dedent(text)
-    return may_be(text.encode()) and is_done_once(compile(text, "module", "exec"))
+    return may_be(text.encode()) and again(compile(text, "module", "exec"))
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,6 @@ def found(text: str) -> bool:
         'import os\nos.makedirs("runs")',
         "import sys\nn = int(sys.stdin.readline())",
         "n = int(input())",
-        'print("loaded")',
         "import tempfile\nfolder = tempfile.mkdtemp()",
         "import fcntl\nfcntl.flock(1, 2)",
         'import shutil\nshutil.rmtree("out", ignore_errors=True)',
@@ -31,16 +30,27 @@ def found(text: str) -> bool:
         'import os, time\nos.makedirs(time.strftime("%Y"), exist_ok=True)',
         'import os, time\nos.makedirs(f"run-{time.time()}", exist_ok=True)',
         "class Paths:\n    import tempfile\n    folder = tempfile.mkdtemp()",
-        'import spacy\nnlp = spacy.load("en")',
-        'import pandas as pd\ntable = pd.read_csv("table.csv")',
-        'import pickle\ndef load():\n    return pickle.load(open("model", "rb"))\nmodel = load()',
         'def make():\n    open("out", "w")\nmake()',
         'def make():\n    return inner()\ndef inner():\n    open("out", "w")\nfound = make()',
         'class Log:\n    def __init__(self):\n        self.file = open("log", "w")\nlog = Log()',
     ],
 )
-def test_what_is_done_once(text: str) -> None:
-    assert found(text)
+def test_what_does_harm(text: str) -> None:
+    assert found(text) == HARMFUL
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'print("loaded")',
+        'import spacy\nnlp = spacy.load("en")',
+        'import pandas as pd\ntable = pd.read_csv("table.csv")',
+        'import pickle\ndef load():\n    return pickle.load(open("model", "rb"))\nmodel = load()',
+    ],
+)
+def test_what_costs(text: str) -> None:
+    assert found(text) == COSTLY
+    assert found(f"{text}\nopen('out', 'w')") == HARMFUL
 
 
 @pytest.mark.parametrize(

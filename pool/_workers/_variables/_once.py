@@ -28,14 +28,21 @@ if TYPE_CHECKING:
 _ALWAYS = frozenset(
     {"flock", "lockf", "stdin", "input", "mkdtemp", "mkstemp", "TemporaryDirectory"}
     | {"NamedTemporaryFile", "rmtree", "unlink", "rmdir", "Popen", "write_text", "write_bytes"}
-    | {"print"}
 )
 _FOLDERS = frozenset({"mkdir", "makedirs"})
 _FILES = frozenset({"open", "fdopen", "FileHandler", "basicConfig", "ZipFile"})
 
-#: Names of what loads; and modules whose `load` is for what is small.
+#: Names of what prints or loads; and modules whose `load` is for what is small.
 _LOADS = frozenset(
-    {"load", "load_model", "load_dataset", "from_pretrained", "SentenceTransformer", "loadtxt"}
+    {
+        "print",
+        "load",
+        "load_model",
+        "load_dataset",
+        "from_pretrained",
+        "SentenceTransformer",
+        "loadtxt",
+    }
     | {"genfromtxt", "read_csv", "read_table", "read_parquet", "read_feather", "read_pickle"}
     | {"read_excel", "read_hdf", "read_sql", "read_file", "open_dataset", "load_workbook"}
 )
@@ -70,13 +77,24 @@ _Use = tuple[set[str], set[str], tuple[object, ...]]
 #: Those that were found to be others' than the program's.
 _finders: tuple[Any, ...] = ()
 
-#: By name of a module: what tells that it was loaded anew, and what was found.
-_known: dict[str, tuple[Any, bool]] = {}
+#: What comes of importing a module once more: nothing; a line that is there twice, or a second that
+#: each worker takes and memory for each one's own table; somebody's files are gone.
+HARMLESS, COSTLY, HARMFUL = range(3)
+
+#: By name of a module: what tells that it was loaded anew, and what comes of importing it.
+_known: dict[str, tuple[Any, int]] = {}
 
 
-def to_be_inherited() -> str:
+def to_be_inherited(least: int) -> str:
     """Return the name of a module that workers should not import, or cannot; "" if there is none.
 
+    Parameters
+    ----------
+    least : int
+        How bad it has to be.
+
+    Notes
+    -----
     They cannot where a finder of the program's own finds it, or a package that loads it from
     something else than Python's files, as `pyximport` does.
     """
@@ -91,13 +109,14 @@ def to_be_inherited() -> str:
         known = _known.get(name)
         if known is None or known[0] is not spec:
             try:
-                found = _has_other_loader(spec) or (
-                    may_be(_text_of(module)) and is_done_once(_code_of(module))
-                )
+                if _has_other_loader(spec):
+                    found = HARMFUL
+                else:
+                    found = again(_code_of(module)) if may_be(_text_of(module)) else HARMLESS
             except Exception:
-                found = False  # there is no code; the program's loaders are asked, too
+                found = HARMLESS  # there is no code; the program's loaders are asked, too
             known = _known[name] = spec, found
-        if known[1]:
+        if known[1] >= least:
             return name
     return ""
 
@@ -141,19 +160,29 @@ def may_be(text: bytes) -> bool:
     return any(name in text for name in _TOLD)
 
 
-def is_done_once(code: CodeType) -> bool:
-    """Return whether importing a module does what it should not do a second time.
+def again(code: CodeType) -> int:
+    """Return what comes of importing a module once more.
 
     Parameters
     ----------
     code : code
         Of the module.
+
+    Returns
+    -------
+    {HARMLESS, COSTLY, HARMFUL}
     """
-    return any(_does(names, constants) for names, _, constants in _run(code))
+    worst = HARMLESS
+    for names, _, constants in _run(code):
+        if _harms(names, constants):
+            return HARMFUL
+        if not _LOADS.isdisjoint(names):
+            worst = COSTLY
+    return worst
 
 
-def _does(names: set[str], constants: tuple[object, ...]) -> bool:
-    if not (_ALWAYS | _LOADS).isdisjoint(names):
+def _harms(names: set[str], constants: tuple[object, ...]) -> bool:
+    if not _ALWAYS.isdisjoint(names):
         return True
     if not _FOLDERS.isdisjoint(names):
         if not _NAMED_ANEW.isdisjoint(names):
