@@ -17,6 +17,7 @@ from pool._transport._descriptors import above_streams, pidfd_of_this
 from pool._workers import _boot
 from pool._workers._clients import Client
 from pool._workers._forkserver import ForkServer
+from pool._workers._loaded_limits import limit_loaded
 from pool._workers._outcomes import flush_streams
 from store._interrupts import shield
 
@@ -33,6 +34,7 @@ def fork_template(
     settings: dict[str, Any],
     run_initializer: Callable[[], object] | None,
     journal: int,
+    limits: dict[str, str],
 ) -> int:
     """Fork this process into a forkserver; return its pid, and never return in the child.
 
@@ -46,6 +48,8 @@ def fork_template(
         Inherited by the workers, which call it without arguments.
     journal : int
         Descriptor of the journal file.
+    limits : dict
+        Environment variables that limit threads.
     """
     flush_streams()  # else the child would write buffered text as well
     _introduce_modules()
@@ -64,7 +68,7 @@ def fork_template(
     if pid:
         return pid
     try:
-        _serve(theirs, ours, settings, run_initializer, copy, owner)
+        _serve(theirs, ours, settings, run_initializer, copy, owner, limits)
     finally:
         os._exit(70)
 
@@ -90,6 +94,7 @@ def _serve(
     run_initializer: Callable[[], object] | None,
     journal: int,
     owner: int,
+    limits: dict[str, str],
 ) -> NoReturn:
     _boot.serves = True
     # The thread that makes the pool has the shield closed. In tasks the program's signal handlers
@@ -99,6 +104,8 @@ def _serve(
     ours.close()
     _fill_streams()
     keep_inherited()
+    os.environ.update(limits)
+    limit_loaded(limits)
     server = ForkServer(None, owner)
     client = Client(Channel(theirs), settings, "Fork")
     client.fds = [journal]

@@ -234,7 +234,7 @@ def fork(
     _tracking.shared()  # made now, so that the fork inherits it
     ours, theirs = socket_pair()
     child = fork_template(
-        theirs, ours, capture(limits, pool, inherited=True), run_initializer, journal
+        theirs, ours, capture(limits, pool, inherited=True), run_initializer, journal, limits
     )
     theirs.close()
     return Launcher(Channel(ours), child)

@@ -266,7 +266,7 @@ def test_statistics(make_pool: Callable[..., Any], gate: Gate) -> None:
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_threads_of_numerical_libraries(tmp_path: Path, method: str) -> None:
     source = f"""
         import os
@@ -286,6 +286,28 @@ def test_threads_of_numerical_libraries(tmp_path: Path, method: str) -> None:
     """
     expected = f"True\nTrue\n[{['3'] * len(THREADS)}]\n{[None] * len(THREADS)}\n"
     assert run_program(source, tmp_path).succeeded() == expected
+
+
+@pytest.mark.parametrize("method", [None, "fork"])
+def test_threads_of_libraries_that_the_program_has_loaded(
+    tmp_path: Path, method: str | None
+) -> None:
+    """A forked worker has them with as many threads as there are CPUs."""
+    source = f"""
+        import os
+        for name in {THREADS}:
+            os.environ.pop(name, None)
+        import numpy
+        from pool import get_context
+        def threads(_):
+            numpy.ones((500, 500)) @ numpy.ones((500, 500))
+            return len(os.listdir("/proc/self/task"))
+        threads(0)
+        for most in (1, 2):
+            with get_context({method!r}).Pool(2, blas_threads=most) as p:
+                print(max(p.map(threads, range(8), 1)) <= most)
+    """
+    assert run_program(source, tmp_path).succeeded() == "True\n" * 2
 
 
 def test_nothing_of_these_tests_has_to_be_inherited() -> None:
