@@ -211,11 +211,19 @@ def new_instance(kind: Any) -> Any:
     """Make an instance without contents.
 
     A ``__new__`` of a singleton looks for the instance in an attribute of the class. It is not
-    called while attributes of the class are still to come: this may be that very instance.
+    called while attributes of the class are still to come: this may be that very instance. Nor if
+    it fails, as it may where it uses an object that has itself to be filled yet: mpmath's contexts
+    hold numbers whose classes refer to that context.
     """
     entry = entry_of(kind)
-    owner = native_base(kind) if entry is not None and entry.missing else kind
-    return owner.__new__(kind)
+    if entry is None:
+        return kind.__new__(kind)
+    if not entry.missing:
+        try:
+            return kind.__new__(kind)
+        except Exception:
+            pass
+    return native_base(kind).__new__(kind)
 
 
 def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
