@@ -147,17 +147,24 @@ def _variables_of_modules(alike: bool) -> tuple[dict[str, Any], bool]:
 
 def _only_inherited() -> str:
     """Return the name of something else that workers can only have by inheriting it, or ""."""
-    from pool._workers._variables import _caches, _installed
+    from pool._workers._variables import _installed
     from pool._workers._variables._snapshot import snapshots
 
-    lost = _installed.to_be_inherited() or _caches.to_be_inherited()
-    if lost or not (snapshots.modules() or snapshots.object_as_module()):
-        return lost
-    from pool._workers._variables import _large, _once
+    lost = _installed.to_be_inherited()
+    has_modules = bool(snapshots.modules() or snapshots.object_as_module())
+    if not lost and has_modules:
+        from pool._workers._variables import _once
 
-    lost = snapshots.object_as_module() or _once.to_be_inherited(_once.HARMFUL)
+        lost = snapshots.object_as_module() or _once.to_be_inherited(_once.HARMFUL)
     if lost or not _is_alone():
         return lost
+    from pool._workers._variables import _caches
+
+    lost = _caches.to_be_inherited()
+    if lost or not has_modules:
+        return lost
+    from pool._workers._variables import _large
+
     return _large.to_be_inherited() or _once.to_be_inherited(_once.COSTLY)
 
 

@@ -28,7 +28,7 @@ _Cached: type = functools._lru_cache_wrapper
 #: Classes of what may be such a function, or have one.
 _FUNCTIONS = frozenset({_Cached, FunctionType, staticmethod, classmethod, property})
 
-#: Results that are a table, rather than what was met on the way: it may have taken long to fill.
+#: Results, or items of one, that are a table: it may have taken long to fill.
 _MANY = 1000
 
 
@@ -63,8 +63,7 @@ def _cached(value: Any) -> Any:
         value = value.__dict__.get("__wrapped__")
     if type(value) is not _Cached:
         return None
-    home = module_of(value)
-    return value if home == "__main__" or is_of_program(home) else None
+    return value if _is_own(module_of(value)) else None
 
 
 def _keeps_state(function: Any) -> bool:
@@ -84,10 +83,19 @@ def _keeps_state(function: Any) -> bool:
 
 
 def _is_computed(value: Any) -> bool:
-    """Return whether calling the function again gives the same as far as anybody can tell."""
+    """Return whether calling the function again gives the same as far as anybody can tell.
+
+    Of objects of other people's classes, a compiled pattern or a column of a table, that is taken
+    for granted: those that a program changes behind a function with arguments are its own.
+    """
     kind = type(value)
-    if kind in (list, set, frozenset, tuple):
-        return all(map(_is_computed, list(value)))
+    if kind in CONTAINERS or kind is frozenset or kind is tuple:
+        items = value.values() if issubclass(kind, dict) else value
+        return len(value) < _MANY and all(map(_is_computed, list(items)))
     if value is None:
         return False  # what the call has done is what counts
-    return kind in ATOMS or (kind not in CONTAINERS and is_fixed(kind))
+    return kind in ATOMS or is_fixed(kind) or not _is_own(module_of(kind))
+
+
+def _is_own(home: str) -> bool:
+    return home == "__main__" or is_of_program(home)
