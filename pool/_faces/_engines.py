@@ -13,7 +13,7 @@ from _thread import get_ident
 from pool._faces._options import count_of
 from pool._local._engines import Engines
 from pool._workers._argv import is_frozen
-from pool._workers._early import start_forkserver
+from pool._workers._early import has_heavy, start_forkserver
 from pool._workers._thread_limits import thread_limits
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ class LocalEngines(Engines):
         Identifies the pool among those of this process.
     """
 
-    __slots__ = ("_blas_threads", "_pool", "_sharing", "_sides", "_waits")
+    __slots__ = ("_blas_threads", "_forks", "_pool", "_sharing", "_sides", "_waits")
 
     def __init__(
         self,
@@ -62,10 +62,16 @@ class LocalEngines(Engines):
         self._sharing: LocalEngine | None = None
         #: Whether workers are not to be forked while a module is imported.
         self._waits = False
+        #: Whether the first engine's are forked from this process, since they are there sooner.
+        self._forks = False
 
     def prepare(self) -> None:
         """Start the forkserver, so that it boots while this process imports the engine."""
-        if self.method != "fork":
+        if self.method == "default" and has_heavy():
+            from pool._workers._sooner import forks_sooner
+
+            self._forks = forks_sooner()
+        if not (self._forks or self.method == "fork"):
             start_forkserver(self._limits(), _preload())
 
     def begin(self) -> None:
@@ -149,12 +155,16 @@ class LocalEngines(Engines):
     def _new(self, method: str) -> LocalEngine:
         from pool._local._engine import LocalEngine
 
+        if method == "default":
+            start, self._forks = "fork" if self._forks else "forkserver", False
+        else:
+            start = method
         return LocalEngine(
             self.processes,
             self.initializer,
             self.initargs,
             self.maxtasksperchild,
-            "forkserver" if method == "default" else method,
+            start,
             self._limits(),
             _preload(),
             pool=self._pool,

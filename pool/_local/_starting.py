@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import get_ident
 
 from pool._pickling import inherits
 from pool._pickling._shared import ALL
 from pool._transport._messages import AWAITED
 from pool._workers import _launcher, _patches
+from pool._workers._sooner import is_alone, is_importing
 from store._codec import OUT_OF_BAND_MIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import FrameType
     from typing import Any
 
 
@@ -75,10 +74,10 @@ def plan_start(
             if inherits(payload):
                 method = "fork"
     if method == "fork":
-        if waits and chosen != "fork" and _is_importing():
+        if waits and chosen != "fork" and is_importing():
             raise HalfImported
         run = None if initializer is None else lambda: initializer(*initargs)
-        return method, lambda journal: _launcher.fork(run, journal, limits, pool), ()
+        return method, lambda journal: _launcher.fork(run, journal, limits, pool, shares), ()
     initial: Sequence[Any] = ()
     if payload is not None and (payload.buffers or len(payload.data) >= OUT_OF_BAND_MIN):
         from store._depot import stored
@@ -94,18 +93,6 @@ def plan_start(
         ),
         initial,
     )
-
-
-def _is_importing() -> bool:
-    """Return whether this thread is in the midst of importing a module."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name == "<module>":
-            spec = frame.f_globals.get("__spec__")
-            if getattr(spec, "_initializing", False):
-                return True
-        frame = frame.f_back
-    return False
 
 
 def _has_shared_primitives() -> bool:
@@ -156,7 +143,7 @@ def _only_inherited() -> str:
         from pool._workers._variables import _once
 
         lost = snapshots.object_as_module() or _once.to_be_inherited(_once.HARMFUL)
-    if lost or not _is_alone():
+    if lost or not is_alone():
         return lost
     from pool._workers._variables import _caches
 
@@ -166,19 +153,3 @@ def _only_inherited() -> str:
     from pool._workers._variables import _large
 
     return _large.to_be_inherited() or _once.to_be_inherited(_once.COSTLY)
-
-
-def _is_alone() -> bool:
-    """Return whether no other thread runs code of the program's.
-
-    A fork has none of them, and a lock that one of them holds stays locked for ever: so workers
-    are not forked beside threads for what would only take longer otherwise.
-    """
-    threading = sys.modules.get("threading")
-    if threading is None:
-        return True
-    # Not by `enumerate`, which takes a lock: a signal handler may make a pool.
-    return all(
-        number == get_ident() or thread.name.startswith("actorpool")
-        for number, thread in list(threading._active.items())
-    )

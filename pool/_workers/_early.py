@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 #: the user's process has imported.
 HEAVY = ("numpy", "pandas")
 
+#: So many modules take long to import, whatever they are.
+MANY_MODULES = 600
+
 #: Modules that a worker needs to receive or send an array. A program with numpy will do so, and
 #: importing them then took each worker 3 ms.
 FOR_ARRAYS = ("store._arena", "store._depot", "store._links")
+
+
+def has_heavy() -> bool:
+    """Return whether a forkserver and workers would take long to import what this process has."""
+    return len(sys.modules) >= MANY_MODULES or any(name in sys.modules for name in HEAVY)
 
 
 def start_forkserver(limits: dict[str, str], preload: Sequence[str]) -> None:

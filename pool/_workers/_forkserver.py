@@ -339,6 +339,8 @@ class ForkServer:
             self.lifeline.prepare()
             if client.prefix == "ForkServer":
                 self._prepare(client.settings)
+            elif client.settings.get("reseeds"):
+                _reseed()
             pid = os.fork()
         except Exception:
             self.lifeline.discard()
@@ -365,11 +367,7 @@ class ForkServer:
             self._applied = None  # in case `apply_common` raises half-way
             apply_common(settings)
             self._applied = settings
-        # Python reseeds `random` after a fork. numpy does not: all workers would draw the same
-        # numbers (numpy/numpy#9650).
-        numpy_random = sys.modules.get("numpy.random")
-        if numpy_random is not None:
-            numpy_random.seed()
+        _reseed()
 
     def _become_worker(self, client: Client, slot: int, number: int, fd: int) -> None:
         """Turn this process, which was just forked, into a worker; never return."""
@@ -402,6 +400,16 @@ class ForkServer:
             number, slot, fd, client.fds, client.settings, client.prefix, client.payload,
             self._buffer,
         )  # fmt: skip
+
+
+def _reseed() -> None:
+    """Have the next worker draw other numbers from numpy than the others.
+
+    Python sees to that for `random`; of numpy all forks would draw the same (numpy/numpy#9650).
+    """
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
 
 
 def _nothing(signum: int, frame: object) -> None:

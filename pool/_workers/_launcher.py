@@ -215,6 +215,7 @@ def fork(
     journal: int,
     limits: dict[str, str],
     pool: int = 0,
+    alike: bool = False,
 ) -> Launcher:
     """Fork this process into a forkserver whose workers inherit everything.
 
@@ -228,13 +229,15 @@ def fork(
         Environment variables that limit threads.
     pool : int
         Tells this pool from others of this process.
+    alike : bool
+        Whether workers are to be like those of a forkserver: nobody asked for a fork.
     """
     from pool._workers._inherited import fork_template
 
     _tracking.shared()  # made now, so that the fork inherits it
     ours, theirs = socket_pair()
-    child = fork_template(
-        theirs, ours, capture(limits, pool, inherited=True), run_initializer, journal, limits
-    )
+    settings = capture(limits, pool, inherited=True)
+    settings["reseeds"] = alike
+    child = fork_template(theirs, ours, settings, run_initializer, journal, limits)
     theirs.close()
     return Launcher(Channel(ours), child)

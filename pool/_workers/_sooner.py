@@ -1,0 +1,121 @@
+"""Whether workers are there sooner if the program itself is forked, and no less safe.
+
+A forkserver imports numpy and pandas before its first worker, and a worker what else its tasks
+need, which takes half a second and more. A fork of a program that has done all that takes some
+milliseconds. What speaks against it mostly is that it has the memory of other threads and none of
+them; that it keeps connections open; and that it costs memory and time where the program is large.
+So this is for the first pool of a program without any of that. Many make no other one; for a second
+one a forkserver is worth its start.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import get_ident
+
+from pool._workers import _servers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+#: Bytes of a program that is forked in a few milliseconds, and is not much to keep twice.
+MOST_NBYTES = 1 << 30
+
+#: Threads of an allocator, which sees to itself in forks (jemalloc, in Arrow).
+_OWN_HOOKS = frozenset({"jemalloc_bg_thd"})
+
+#: Whether a pool was forked.
+_forked = False
+
+
+def forks_sooner() -> bool:
+    """Return whether to fork this process for a pool that is being made, and note it.
+
+    To be asked if `pool._workers._early.has_heavy`.
+    """
+    global _forked
+    if _forked or not _servers.is_first():
+        return False
+    if not hasattr(os, "fork") or is_importing() or not is_alone() or not _is_quiet():
+        return False
+    _forked = True
+    return True
+
+
+def is_alone() -> bool:
+    """Return whether no other thread runs code of the program's.
+
+    A fork has none of them, and a lock that one of them holds stays locked in it for ever.
+    """
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return True
+    # Not by `enumerate`, which takes a lock: a signal handler may make a pool.
+    return all(
+        number == get_ident() or thread.name.startswith("actorpool")
+        for number, thread in list(threading._active.items())
+    )
+
+
+def is_importing() -> bool:
+    """Return whether this thread is in the midst of importing a module."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            spec = frame.f_globals.get("__spec__")
+            if getattr(spec, "_initializing", False):
+                return True
+        frame = frame.f_back
+    return False
+
+
+def _is_quiet() -> bool:
+    """Return whether this process is small, and has no connections and no threads of libraries."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident <= MOST_NBYTES and not _has_connections() and not _foreign_threads()
+    except (OSError, ValueError):
+        return False  # nothing is known of it
+
+
+def _has_connections() -> bool:
+    """Return whether somebody at another end would wait until the workers have ended, too.
+
+    A browser whose answer ends when the socket is closed; a command that reads a pipe to its end.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            kind = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the descriptor of this very folder
+        if int(name) > 2 and kind.startswith(("socket:", "pipe:")):
+            return True
+    return False
+
+
+def _foreign_threads() -> int:
+    """Return how many threads there are of libraries that do not end them before a fork.
+
+    OpenBLAS starts one for each CPU but one when it is loaded, and does. OpenMP starts them with
+    the first work, and a fork waits for them for ever.
+    """
+    found = 0
+    for number in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{number}/comm") as file:
+            found += file.read().rstrip() not in _OWN_HOOKS
+    threading = sys.modules.get("threading")
+    known = 1 if threading is None else len(threading._active)
+    return max(0, found - known - _blas_threads()) if found > known else 0
+
+
+def _blas_threads() -> int:
+    with open("/proc/self/maps") as file:
+        copies = {line.split(None, 5)[5] for line in file if "openblas" in line}
+    wanted = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
+    count = len(os.sched_getaffinity(0))
+    if wanted.isdecimal():
+        count = min(count, max(1, int(wanted)))
+    return len(copies) * (count - 1)

@@ -1,0 +1,97 @@
+"""Workers are forked from a program that has loaded much, if nothing speaks against it."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+from poolscripts import run_program
+
+HEAD = """
+    import _thread, os, socket, sys, threading
+    import numpy
+    from pool import Pool, get_context
+
+    def starts(count=1, make=Pool):
+        found = []
+        for _ in range(count):
+            with make(2) as p:
+                assert p.map(abs, [-1, -2]) == [1, 2]
+                found.append(p.stats()["start_method"])
+        return found
+"""
+
+
+def run(body: str, folder: Path) -> str:
+    source = textwrap.dedent(HEAD) + textwrap.dedent(body)
+    return run_program(source, folder).succeeded()
+
+
+def test_the_first_pool_of_a_program(tmp_path: Path) -> None:
+    assert run("print(starts(3))", tmp_path) == "['fork', 'forkserver', 'forkserver']\n"
+
+
+@pytest.mark.parametrize(
+    "against",
+    [
+        "thread = threading.Thread(target=done.wait); thread.start()",
+        # As of a library in C, which `threading` does not know.
+        "_thread.start_new_thread(lambda: done.wait(), ())",
+        "listening = socket.socket()",
+        "reading = os.pipe()",
+        "with get_context('forkserver').Pool(1): pass",
+        "import pool._workers._sooner as sooner; sooner.MOST_NBYTES = 1 << 20",
+        "import pool._workers._early as early; early.HEAVY = ()",
+    ],
+    ids=["thread", "thread-in-c", "socket", "pipe", "forkserver", "large", "little-loaded"],
+)
+def test_what_speaks_against_it(tmp_path: Path, against: str) -> None:
+    body = f"done = threading.Event()\n{against}\nprint(starts())\ndone.set()\n"
+    assert run(body, tmp_path) == "['forkserver']\n"
+
+
+def test_the_start_method_that_somebody_chose(tmp_path: Path) -> None:
+    body = "print([starts(1, get_context(name).Pool) for name in ('forkserver', 'spawn')])"
+    assert run(body, tmp_path) == "[['forkserver'], ['spawn']]\n"
+
+
+def test_a_pool_that_a_module_makes_when_it_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(
+        "from pool import Pool\np = Pool(1)\ndef double(n): return 2 * n\n"
+    )
+    body = """
+    import service
+    print(service.p.map(service.double, range(3)), service.p.stats()["start_method"])
+    service.p.terminate()
+    """
+    assert run(body, tmp_path) == "[0, 2, 4] forkserver\n"
+
+
+def test_workers_draw_different_numbers(tmp_path: Path) -> None:
+    body = """
+    def draw(_):
+        return os.getpid(), numpy.random.random()
+    for _ in range(2):
+        with Pool(2, maxtasksperchild=2) as p:
+            pids, numbers = zip(*p.map(draw, range(12), 1))
+            print(p.stats()["start_method"], len(set(pids)) > 2, len(set(numbers)))
+    """
+    assert run(body, tmp_path) == "fork True 12\nforkserver True 12\n"
+
+
+def test_workers_that_follow_are_forked_from_what_the_first_were(tmp_path: Path) -> None:
+    # Even if the program has threads by then.
+    body = """
+    state = "first"
+    def look(_):
+        return os.getpid()
+    with Pool(1, maxtasksperchild=1) as p:
+        first = p.map(look, range(2), 1)
+        event = threading.Event()
+        thread = threading.Thread(target=event.wait)
+        thread.start()
+        print(len({*first, *p.map(look, range(3), 1)}), p.stats()["start_method"])
+        event.set()
+    """
+    assert run(body, tmp_path) == "5 fork\n"
