@@ -84,15 +84,20 @@ def _is_quiet() -> bool:
 def _has_connections() -> bool:
     """Return whether somebody at another end would wait until the workers have ended, too.
 
-    A browser whose answer ends when the socket is closed; a command that reads a pipe to its end.
+    A browser whose answer ends when the socket is closed; a command that reads a pipe to its end. A
+    pipe that this program has got from whoever started it ends with the program anyway.
     """
     for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
         try:
             kind = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
+            if fd > 2 and (
+                kind.startswith("socket:")
+                or (kind.startswith("pipe:") and not os.get_inheritable(fd))
+            ):
+                return True
+        except OSError:
             continue  # the descriptor of this very folder
-        if int(name) > 2 and kind.startswith(("socket:", "pipe:")):
-            return True
     return False
 
 

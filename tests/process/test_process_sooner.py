@@ -51,6 +51,15 @@ def test_what_speaks_against_it(tmp_path: Path, against: str) -> None:
     assert run(body, tmp_path) == "['forkserver']\n"
 
 
+def test_pipes_of_whoever_started_the_program(tmp_path: Path) -> None:
+    # As make hands them on.
+    assert run("os.set_inheritable(os.pipe()[0], True)\nprint(starts())", tmp_path) == (
+        "['forkserver']\n"  # the other end is the program's own
+    )
+    body = "for fd in os.pipe(): os.set_inheritable(fd, True)\nprint(starts())"
+    assert run(body, tmp_path) == "['fork']\n"
+
+
 def test_the_start_method_that_somebody_chose(tmp_path: Path) -> None:
     body = "print([starts(1, get_context(name).Pool) for name in ('forkserver', 'spawn')])"
     assert run(body, tmp_path) == "[['forkserver'], ['spawn']]\n"
