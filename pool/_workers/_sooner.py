@@ -10,6 +10,7 @@ one a forkserver is worth its start.
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 from _thread import get_ident
@@ -51,12 +52,11 @@ def is_alone() -> bool:
     """
     threading = sys.modules.get("threading")
     if threading is None:
-        return True
+        return not _thread._count()
     # Not by `enumerate`, which takes a lock: a signal handler may make a pool.
-    return all(
-        number == get_ident() or thread.name.startswith("actorpool")
-        for number, thread in list(threading._active.items())
-    )
+    names = [thread.name for thread in list(threading._active.values())]
+    ours = sum(name.startswith("actorpool") for name in names)
+    return bool(threading.main_thread().ident == get_ident() and _thread._count() <= ours)
 
 
 def is_importing() -> bool:

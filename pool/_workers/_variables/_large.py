@@ -16,13 +16,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Items of a container, characters of a text; and elements of an array or a frame.
+#: Items of a container, elements of an array or a frame, characters of a text.
 _ITEMS = 100_000
 _ELEMENTS = 1_000_000
+_CHARACTERS = 50_000_000
 
-_SIZED = frozenset(
-    {list, dict, set, tuple, frozenset, str, bytes, bytearray, OrderedDict, defaultdict, deque}
-)
+_CONTAINERS = frozenset({list, dict, set, tuple, frozenset, OrderedDict, defaultdict, deque})
+_TEXTS = frozenset({str, bytes, bytearray})
 
 
 def to_be_inherited() -> str:
@@ -30,8 +30,8 @@ def to_be_inherited() -> str:
     for names in snapshots.namespaces():
         for name, value in names.items():
             kind = type(value)
-            if kind in _SIZED:
-                if len(value) >= _ITEMS:
+            if kind in _CONTAINERS or kind in _TEXTS:
+                if len(value) >= (_ITEMS if kind in _CONTAINERS else _CHARACTERS):
                     return name
             elif kind not in ATOMS and not issubclass(kind, DEFINITIONS) and hasattr(kind, "shape"):
                 if _elements(value) >= _ELEMENTS:
