@@ -3,7 +3,8 @@
 A forkserver imports numpy and pandas before its first worker, and a worker what else its tasks
 need, which takes half a second and more. A fork of a program that has done all that takes some
 milliseconds. What speaks against it mostly is that it has the memory of other threads and none of
-them; that it keeps connections open; and that it costs memory and time where the program is large.
+them; that it keeps connections open; that what the program has in the store stays there as long as
+the fork, which sees it; and that it costs memory and time where the program is large.
 So this is for the first pool of a program without any of that. Many make no other one; for a second
 one a forkserver is worth its start.
 """
@@ -16,6 +17,7 @@ import sys
 from _thread import get_ident
 
 from pool._workers import _servers
+from pool._workers._early import FOR_ARRAYS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ def forks_sooner() -> bool:
     if not hasattr(os, "fork") or is_importing() or not is_alone() or not _is_quiet():
         return False
     _forked = True
+    if "numpy" in sys.modules:
+        for name in FOR_ARRAYS:
+            __import__(name)
     return True
 
 
@@ -72,13 +77,21 @@ def is_importing() -> bool:
 
 
 def _is_quiet() -> bool:
-    """Return whether this process is small, and has no connections and no threads of libraries."""
+    """Return whether this process has few things that its forks would keep, or would miss."""
     try:
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        return resident <= MOST_NBYTES and not _has_connections() and not _foreign_threads()
+        if resident > MOST_NBYTES or _has_connections() or _foreign_threads():
+            return False
     except (OSError, ValueError):
         return False  # nothing is known of it
+    return not _has_objects()
+
+
+def _has_objects() -> bool:
+    """Return whether this process has objects in the store."""
+    depot = getattr(sys.modules.get("store._depot"), "_depot", None)
+    return depot is not None and bool(depot.ledger.things)
 
 
 def _has_connections() -> bool:

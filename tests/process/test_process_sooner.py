@@ -40,11 +40,21 @@ def test_the_first_pool_of_a_program(tmp_path: Path) -> None:
         "_thread.start_new_thread(lambda: done.wait(), ())",
         "listening = socket.socket()",
         "reading = os.pipe()",
+        "import store; ref = store.put(numpy.ones(100_000))",
         "with get_context('forkserver').Pool(1): pass",
         "import pool._workers._sooner as sooner; sooner.MOST_NBYTES = 1 << 20",
         "import pool._workers._early as early; early.HEAVY = ()",
     ],
-    ids=["thread", "thread-in-c", "socket", "pipe", "forkserver", "large", "little-loaded"],
+    ids=[
+        "thread",
+        "thread-in-c",
+        "socket",
+        "pipe",
+        "stored",
+        "forkserver",
+        "large",
+        "little-loaded",
+    ],
 )
 def test_what_speaks_against_it(tmp_path: Path, against: str) -> None:
     body = f"done = threading.Event()\n{against}\nprint(starts())\ndone.set()\n"

@@ -67,6 +67,7 @@ def test_what_costs(text: str) -> None:
         'with open("in", "r") as file:\n    text = file.read()',
         "from tempfile import mkdtemp\ndef make():\n    return mkdtemp()",
         'from shutil import rmtree\ndef clean():\n    rmtree("out")\ncommands = {"clean": clean}',
+        'def run():\n    open("out", "w")\ndef row(*a):\n    return a\nrows = [row(run), row(run)]',
         'class Log:\n    def save(self):\n        open("log", "w")\nlog = Log()',
         "def show(text):\n    print(text)\nshown = {1: show}",
         'def main():\n    open("out", "w")\nif __name__ == "__main__":\n    main()',

@@ -70,6 +70,9 @@ _MAKERS = frozenset({"__new__", "__init__", "__post_init__"})
 #: `LOAD_ATTR` has a flag in the last bit of its argument since Python 3.12.
 _SHIFT = sys.version_info >= (3, 12)
 
+#: Where the null is that goes with what is called, beside the instruction that loads that.
+_NULL = 2 if sys.version_info >= (3, 13) else -2
+
 #: What an import runs: names that are looked up, names that are called, and constants.
 _Use = tuple[set[str], set[str], tuple[object, ...]]
 
@@ -267,7 +270,6 @@ def _loaded(code: CodeType) -> tuple[set[str], set[str]]:
             continue
         if name != "time":  # the module; its function is an attribute
             names.add(name)
-        # Where the null is that goes with what is called depends on the version.
-        if instructions[max(place - 2, 0)] in null or instructions[place + 2] in null:
+        if instructions[max(place + _NULL, 0)] in null:
             called.add(name)
     return names, called
