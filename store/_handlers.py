@@ -21,7 +21,8 @@ _ADDRESS = 8
 
 #: The signals for which somebody else's handler in C was found.
 _hidden: set[int] = set()
-#: The C library, when it was first needed.
+#: The C library, when it was first needed. Not by `functools.cache`: importing that takes longer
+#: than all that is imported with this before the forkserver is started.
 _library: Any = None
 #: How many modules had been imported when that was looked for; compiled ones may set handlers.
 _imported = 0

@@ -124,7 +124,9 @@ def _variables_of_modules(alike: bool) -> tuple[dict[str, Any], bool]:
     try:
         sent, lost = snapshots.take_all() if alike else ({}, "")
         if alike and not lost:
-            lost = _only_inherited()
+            lost = _must_be_inherited()
+            if not lost and is_alone():
+                lost = _had_better_be_inherited()
     except Exception:
         # Objects of the program's are asked what they are; no pool is to fail for that.
         sent, lost = {}, ""
@@ -132,24 +134,27 @@ def _variables_of_modules(alike: bool) -> tuple[dict[str, Any], bool]:
     return {"variables": sent, "patches": patches}, bool(lost or unsent)
 
 
-def _only_inherited() -> str:
+def _must_be_inherited() -> str:
     """Return the name of something else that workers can only have by inheriting it, or ""."""
     from pool._workers._variables import _installed
     from pool._workers._variables._snapshot import snapshots
 
-    lost = _installed.to_be_inherited()
-    has_modules = bool(snapshots.modules() or snapshots.object_as_module())
-    if not lost and has_modules:
-        from pool._workers._variables import _once
+    found = _installed.to_be_inherited() or snapshots.object_as_module()
+    if found or not snapshots.modules():
+        return found
+    from pool._workers._variables import _once
 
-        lost = snapshots.object_as_module() or _once.to_be_inherited(_once.HARMFUL)
-    if lost or not is_alone():
-        return lost
+    return _once.to_be_inherited(_once.HARMFUL)
+
+
+def _had_better_be_inherited() -> str:
+    """Return the name of what costs workers time or memory, or is another one in them, or ""."""
     from pool._workers._variables import _caches
+    from pool._workers._variables._snapshot import snapshots
 
-    lost = _caches.to_be_inherited()
-    if lost or not has_modules:
-        return lost
-    from pool._workers._variables import _large
+    found = _caches.to_be_inherited()
+    if found or not snapshots.modules():
+        return found
+    from pool._workers._variables import _large, _once
 
     return _large.to_be_inherited() or _once.to_be_inherited(_once.COSTLY)

@@ -152,6 +152,17 @@ Pool = multiprocessing.Pool
     return run_program(head + textwrap.dedent(body), folder).succeeded()
 
 
+def run_as_fork(library: str, folder: Path, **modules: str) -> str:
+    """Run a program, ``main``, beside its other modules; return what it prints.
+
+    Under the standard's ``fork``, or with our pool as it is where nobody chose a start method.
+    """
+    main = modules.pop("main")
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(textwrap.dedent(text))
+    return run_with(library, "fork" if library == "multiprocessing" else "", main, folder)
+
+
 def run_command(
     command: list[str],
     folder: Path,

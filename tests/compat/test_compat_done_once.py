@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import pickle
-import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
-from poolscripts import run_with
+from poolscripts import run_as_fork as run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.parametrize("library", ["multiprocessing", "pool"])
-
-
-def run(library: str, folder: Path, **modules: str) -> str:
-    """Run a program, ``main``, beside the other modules; return what it prints."""
-    main = modules.pop("main")
-    for name, text in modules.items():
-        (folder / f"{name}.py").write_text(textwrap.dedent(text))
-    return run_with(library, "fork" if library == "multiprocessing" else "", main, folder)
 
 
 @pytest.mark.parametrize("decorator", ["lru_cache", "cache", "lru_cache(maxsize=3)"])
@@ -122,7 +113,7 @@ def test_what_imports_make(library: str, tmp_path: Path) -> None:
         "import shutil; shutil.rmtree('old', ignore_errors=True)\nfirst = True",
         "import fcntl\nlock = open('lock', 'a')\nfcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "def clean():\n    import shutil\n    shutil.rmtree('old', ignore_errors=True)\nclean()",
-        "import time; os.makedirs('runs/' + time.strftime('%H-%M-%S'), exist_ok=True)",
+        "from datetime import datetime; os.makedirs(f'runs/{datetime.now()}', exist_ok=True)",
     ],
     ids=["delete", "lock", "function", "named-by-time"],
 )
@@ -136,11 +127,10 @@ def task(n):
 """
     (tmp_path / "first.py").write_text(module)
     main = """
-    import os, time, first
+    import os, first
 
     os.mkdir("old")
     dated = os.path.exists("runs")
-    time.sleep(1.1 * dated)
     with Pool(1) as p:
         print(p.map(first.task, [1]) == [(True, sorted(os.listdir(".")))])
     print(len(os.listdir("runs")) if dated else 1)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
-from poolscripts import run_with
+from poolscripts import run_as_fork as run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 as_forks = pytest.mark.parametrize("library", ["multiprocessing", "pool"])
-
-
-def run(library: str, folder: Path, **modules: str) -> str:
-    """Run a program, ``main``, beside the other modules; return what it prints."""
-    main = modules.pop("main")
-    for name, text in modules.items():
-        (folder / f"{name}.py").write_text(textwrap.dedent(text))
-    return run_with(library, "fork" if library == "multiprocessing" else "", main, folder)
 
 
 CONFIG = """

@@ -32,6 +32,17 @@ def test_the_first_pool_of_a_program(tmp_path: Path) -> None:
     assert run("print(starts(3))", tmp_path) == "['fork', 'forkserver', 'forkserver']\n"
 
 
+def test_threads_of_libraries_that_forks_do_not_hurt(tmp_path: Path) -> None:
+    # OpenBLAS ends its own; the allocator of Arrow, which pandas loads, sees to it.
+    pytest.importorskip("pyarrow")
+    body = """
+    import pandas
+    numpy.ones((500, 500)) @ numpy.ones((500, 500))
+    print(len(os.listdir("/proc/self/task")) > 1, starts())
+    """
+    assert run(body, tmp_path) == "True ['fork']\n"
+
+
 @pytest.mark.parametrize(
     "against",
     [

@@ -7,6 +7,8 @@ shell puts there belongs to its process.
 from __future__ import annotations
 
 import builtins
+
+# Not by `operator`, in Python, which nothing else needs before the forkserver is started.
 from _operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 

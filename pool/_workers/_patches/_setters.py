@@ -12,7 +12,7 @@ from types import CodeType, FunctionType, ModuleType
 
 from pool._workers._variables._assigned import GLOBALS, bound
 from pool._workers._variables._contents import CONTAINERS
-from pool._workers._variables._data import is_of_program, module_of
+from pool._workers._variables._data import is_programs, module_of
 
 from ._mentions import CHANGERS, mentions_of
 from ._places import Place, called, find, vars_of
@@ -95,7 +95,7 @@ def _is_of_program(value: Any) -> bool:
     return any(
         type(part) is FunctionType or issubclass(type(part), type)
         for part in parts
-        if module_of(part) == "__main__" or is_of_program(module_of(part))
+        if is_programs(part)
     )
 
 

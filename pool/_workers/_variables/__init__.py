@@ -13,8 +13,8 @@ the program. They belong together: ``_ready = True`` without ``_database`` would
 process ever had. The attributes of a class of the module are a unit of their own; module and
 classes are called *spaces*.
 
-`_snapshot` finds the variables, `_data` tells which of them can be sent, `_assigned` what bound
-them. In workers `_restored` puts them into the modules, which `_contents` fills objects for, and
-`_views` lets later imports see what earlier ones have left. `_primitives`, `_caches`, `_once`,
-`_large` and `_installed` find what tasks can only have by inheriting it.
+`_spaces` and `_snapshot` find the variables, `_data` tells which of them can be sent, `_assigned`
+what bound them. In workers `_restored` puts them into the modules, which `_contents` fills objects
+for, and `_views` lets later imports see what earlier ones have left. `_primitives`, `_caches`,
+`_once`, `_large` and `_installed` find what tasks can only have by inheriting it.
 """

@@ -15,8 +15,9 @@ import sys
 from types import FunctionType, ModuleType
 
 from ._contents import CONTAINERS
-from ._data import ATOMS, is_fixed, is_of_program, module_of
-from ._snapshot import snapshots, spaces_of
+from ._data import ATOMS, is_fixed, is_programs, module_of
+from ._snapshot import snapshots
+from ._spaces import namespaces_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _namespaces() -> Iterator[dict[str, Any]]:
     yield from snapshots.namespaces()
     main = sys.modules.get("__main__")
     if type(main) is ModuleType:
-        yield from spaces_of(main, "__main__")
+        yield from namespaces_of(main, "__main__")
 
 
 def _cached(value: Any) -> Any:
@@ -63,7 +64,7 @@ def _cached(value: Any) -> Any:
         value = value.__dict__.get("__wrapped__")
     if type(value) is not _Cached:
         return None
-    return value if _is_own(module_of(value)) else None
+    return value if is_programs(value) else None
 
 
 def _keeps_state(function: Any) -> bool:
@@ -94,8 +95,4 @@ def _is_computed(value: Any) -> bool:
         return len(value) < _MANY and all(map(_is_computed, list(items)))
     if value is None:
         return False  # what the call has done is what counts
-    return kind in ATOMS or is_fixed(kind) or not _is_own(module_of(kind))
-
-
-def _is_own(home: str) -> bool:
-    return home == "__main__" or is_of_program(home)
+    return kind in ATOMS or is_fixed(kind) or not is_programs(kind)

@@ -331,3 +331,9 @@ def is_of_program(name: str) -> bool:
         own = top not in sys.stdlib_module_names and top not in _THESE and not installed(top)
         known = known_tops[top] = own
     return known
+
+
+def is_programs(definition: Any) -> bool:
+    """Return whether a function or class is of the main module, or another one of the program's."""
+    home = module_of(definition)
+    return home == "__main__" or is_of_program(home)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from types import CodeType, FunctionType
 
-from ._data import is_of_program, module_of
+from ._data import is_programs
 from ._snapshot import snapshots
 
 TYPE_CHECKING = False
@@ -125,8 +125,7 @@ def to_be_inherited(least: int) -> str:
 
 
 def _is_own(finder: Any) -> bool:
-    home = module_of(finder if issubclass(type(finder), (type, FunctionType)) else type(finder))
-    return home == "__main__" or is_of_program(home)
+    return is_programs(finder if issubclass(type(finder), (type, FunctionType)) else type(finder))
 
 
 def _has_other_loader(spec: Any) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _operator import is_
-from abc import ABCMeta
+from operator import is_
 from types import FunctionType, ModuleType
 
 from pool._pickling._origins import is_named
@@ -13,7 +12,6 @@ from pool._workers._carried._setting import packed
 
 from ._data import (
     ATOMS,
-    DEFINITIONS,
     TooLarge,
     is_filled,
     is_of_program,
@@ -23,6 +21,7 @@ from ._data import (
     module_of,
     pickled,
 )
+from ._spaces import namespaces_of, spaces_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
     #: Of one module: what is sent of each space; and by variable, pickled: functions and classes
     #: that have no name in a module, and that the program has put there.
     Sent = tuple[dict[str, Packed], dict[str, bytes]]
-
-#: Modules of classes whose instances are passed over, being part of the code that is imported in
-#: workers too: ``from __future__ import annotations``, type variables.
-_OF_CODE = frozenset({"__future__", "typing"})
 
 #: So often variables are pickled that other threads change at the same time.
 TRIES = 5
@@ -82,7 +77,7 @@ class Snapshots:
         found: dict[str, dict[str, Any]] = {}
         for name, known in modules.items():
             try:
-                found.update(_spaces(name, known.module))
+                found.update(spaces_in(name, known.module))
             except Exception:
                 continue  # it has a class that may not be asked what it is
         named = _names(found, modules)
@@ -111,7 +106,7 @@ class Snapshots:
     def namespaces(self) -> Iterator[dict[str, Any]]:
         """Yield copies of the names of the program's own modules, and of their classes."""
         for name, module in self.modules().items():
-            yield from spaces_of(module, name)
+            yield from namespaces_of(module, name)
 
     def is_defined(self, name: str, kind: str, attribute: str) -> bool:
         """Return whether a class of a module has a `def`, without decorators, for an attribute."""
@@ -418,76 +413,6 @@ def _origin(places: list[tuple[str, str]], modules: dict[str, _Known]) -> tuple[
         if assigned is not None and variable in assigned.own:
             return space, variable
     return places[0]
-
-
-def _spaces(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
-    """Return the variables of a module, and those of its classes, that may be data."""
-    variables: dict[str, Any] = {}
-    found = {name: variables}
-    for variable, value in dict(vars(module)).items():
-        kind = type(value)
-        if type(variable) is not str or variable.startswith("__"):
-            continue
-        if kind in ATOMS:
-            variables[variable] = value
-        elif issubclass(kind, DEFINITIONS):
-            if not _bears_name(value, name, variable):
-                variables[variable] = value
-            elif kind in (type, ABCMeta) and module_of(value) == name:
-                found[f"{name}:{variable}"] = _attributes(value)
-            elif kind is FunctionType and value.__dict__ and module_of(value) == name:
-                found[f"{name}:{variable}"] = {
-                    attribute: some
-                    for attribute, some in value.__dict__.items()
-                    if not (attribute.startswith("__") or type(some) is FunctionType)
-                }
-        elif module_of(kind) not in _OF_CODE:
-            variables[variable] = value
-    return {space: some for space, some in found.items() if some}
-
-
-def spaces_of(module: ModuleType, name: str) -> Iterator[dict[str, Any]]:
-    """Yield copies of the names of a module, and of the classes that it has defined."""
-    names = dict(vars(module))
-    yield names
-    for value in names.values():
-        kind = type(value)
-        if (kind is type or kind is ABCMeta) and module_of(value) == name:
-            yield dict(vars(value))
-
-
-def _attributes(kind: type) -> dict[str, Any]:
-    """Return the attributes of a class that are neither methods nor made by Python."""
-    if issubclass(kind, tuple):
-        return {}  # with names for its items
-    return {
-        name: value
-        for name, value in dict(vars(kind)).items()
-        if not (name.startswith(("__", "_abc_")) or hasattr(type(value), "__get__"))
-        and not issubclass(type(value), type)
-    }
-
-
-def _bears_name(value: Any, name: str, variable: str) -> bool:
-    """Return whether it seems to be `def`, `class` or `import` that bound a variable.
-
-    Parameters
-    ----------
-    value : function, class or module
-    name : str
-        Of the module whose variable it is.
-    variable : str
-    """
-    if isinstance(value, ModuleType):
-        # Not by `getattr`, which would load a lazy module.
-        full = object.__getattribute__(value, "__dict__").get("__name__")
-        return type(value) is not ModuleType or str(full).rpartition(".")[2] == variable
-    home = module_of(value)
-    if home == name:
-        return getattr(value, "__qualname__", "") in (variable, "<lambda>")
-    # Imported, if it is still what it is called there.
-    at_home = getattr(sys.modules.get(home), "__dict__", {})
-    return home != "__main__" and at_home.get(variable) is value
 
 
 def _has_no_name(value: Any) -> bool:
