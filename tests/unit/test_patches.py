@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import signal
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
+from interrupting import interrupted_at
 
 from pool._pickling import _originals, dumps_to_worker, loads
 from pool._workers import _imports
@@ -29,9 +29,8 @@ from pool._workers._variables._data import known_tops
 from pool._workers._variables._snapshot import Snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-    from types import FrameType
 
 TEXT = """
 import json, os.path as path, sys
@@ -580,40 +579,15 @@ def test_interrupts_leave_nothing_out(tmp_path: Path, monkeypatch: pytest.Monkey
             monkeypatch.delitem(sys.modules, name, raising=False)
         before = list(sys.meta_path)
         _applied.take_over(sent)
-        struck = interrupted_at(moment, lambda: importlib.import_module("ownpatched"))
+        struck = interrupted_at(
+            moment, lambda: importlib.import_module("ownpatched"), _applied, _imports
+        )
         module, other = (importlib.import_module(name) for name in ("ownpatched", "ownother"))
         assert (module.limit, other.limit, other.table) == (2, 2, {"a": 1}), moment
         sys.meta_path[:] = before
         if not struck:
             break
     assert 20 < moment < 999
-
-
-def interrupted_at(moment: int, action: Callable[[], object]) -> bool:
-    """Send an interrupt at some line of what puts things in; return whether it was raised."""
-    lines = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal lines
-        if frame.f_code.co_filename not in (_applied.__file__, _imports.__file__):
-            return None
-        if event == "line":
-            lines += 1
-            if lines == moment + 1:
-                signal.raise_signal(signal.SIGINT)
-        return trace
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    tracing = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        action()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(tracing)
-        signal.signal(signal.SIGINT, before)
-    return False
 
 
 class Filled(dict[str, int]):

@@ -6,7 +6,6 @@ import _pickle
 import gc
 import importlib
 import json
-import signal
 import sys
 import textwrap
 import weakref
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from interrupting import interrupted_at
 
 from pool._workers import _imports
 from pool._workers._patches import _taken
@@ -31,7 +31,7 @@ from pool._workers._variables._snapshot import Snapshots
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import FrameType, ModuleType
+    from types import ModuleType
 
 
 @pytest.fixture
@@ -520,37 +520,11 @@ def test_interrupts_leave_no_variable_hidden(
         _restored._restored.clear()
         _restored.take_over({name: sent[name] for name in names})
         first = importlib.import_module(names[0])
-        if not interrupted_at(moment, lambda: importlib.import_module(names[1])):
+        if not interrupted_at(
+            moment, lambda: importlib.import_module(names[1]), _restored, _views, _imports
+        ):
             break
         assert (first.level, first.names) == (2, ["x"]), moment
         assert importlib.import_module(names[1]).seen == 5, moment
         assert (first.level, first.names) == (2, ["x"]), moment
     assert 50 < moment < 999
-
-
-def interrupted_at(moment: int, action: Callable[[], object]) -> bool:
-    """Send an interrupt at some line of what puts variables in; return whether it was raised."""
-    files = {_restored.__file__, _views.__file__, _imports.__file__}
-    lines = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal lines
-        if frame.f_code.co_filename not in files:
-            return None
-        if event == "line":  # at the end of a function Python looks for no signals
-            lines += 1
-            if lines == moment + 1:
-                signal.raise_signal(signal.SIGINT)
-        return trace
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    tracing = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        action()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(tracing)
-        signal.signal(signal.SIGINT, before)
-    return False
