@@ -81,6 +81,7 @@ _WATCHED = frozenset(
         "_weakrefset",
         "concurrent.futures.thread",
         "dataclasses",
+        "functools",
         "io",
         "multiprocessing.pool",
         "queue",

@@ -230,6 +230,15 @@ def _reduce_curried(pickler: BasePickler, curried: Any) -> Any:
     return make, (kind, curried.func, args, kwds, attributes, False)
 
 
+def _reduce_partial_method(pickler: BasePickler, method: Any) -> Any:
+    """Reduce it to what it was called with: Python 3.14's asks for that when it is made."""
+    return _new_partial_method, (type(method), method.func, method.args, method.keywords)
+
+
+def _new_partial_method(kind: Any, func: Any, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    return kind(func, *args, **kwds)
+
+
 # ---------------------------------------------------------------- queues, executors
 
 
@@ -364,6 +373,7 @@ _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("store", "ObjectRef"): _reduce_reference,
     ("ray", "ObjectRef"): _refuse_reference,
     ("tempfile", "_TemporaryFileWrapper"): reduce_temporary_file,
+    ("functools", "partialmethod"): _reduce_partial_method,
     ("toolz.functoolz", "curry"): _reduce_curried,
     ("weakref", "ReferenceType"): _reduce_weakref,
     ("weakref", "WeakKeyDictionary"): _reduce_weak_mapping,

@@ -384,6 +384,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
                     cls.later = True
                     Kind.begin()
 
+                @classmethod
+                def configure(cls, depth):
+                    cls.depth = depth
+
             def set_limit(number):
                 global LIMIT
                 LIMIT = number
@@ -503,6 +507,7 @@ def test_what_functions_set(installed: ModuleType) -> None:
     assert setters(installed, "bought.Kind") == {("_conf", True)}
     assert setters(installed, "bought.Kind.register") == {("Kind.table", False)}
     assert setters(installed, "bought.Kind.begin") == {("Kind.begun", False), ("Kind.later", False)}
+    assert setters(installed, "bought.Kind.configure") == {("Kind.depth", False)}
 
 
 def test_an_interrupt_leaves_nothing_half_known(

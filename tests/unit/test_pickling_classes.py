@@ -319,10 +319,10 @@ def test_slots_are_slots_again(tmp_path: Path) -> None:
         class Same(Typed): __slots__ = ()
         class Meta(type):
             def __new__(meta, name, bases, space):
-                space["__slots__"] = tuple(space.get("__annotations__", ()))
+                space["__slots__"] = space["fields"]
                 return super().__new__(meta, name, bases, space)
         class Found(metaclass=Meta):
-            a: int
+            fields = ("a",)
             def __init__(self): self.a = 4
         class Late: pass
         Late.__slots__ = ("nothing",)

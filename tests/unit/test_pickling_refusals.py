@@ -138,7 +138,7 @@ def test_primitives_of_multiprocessing(tmp_path: Any) -> None:
                     assert "inheritance" in str(error), error
                 else:
                     raise AssertionError(make)
-        with multiprocessing.Pool(1) as pool:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
             try:
                 dumps_to_worker([pool])
             except CannotSend as error:

@@ -327,6 +327,7 @@ def test_checkout_reached_by_a_link_is_our_own(tmp_path: Path) -> None:
 def test_whole_module_swapped(tmp_path: Path) -> None:
     done = run(
         "import pool as multiprocessing\n"
+        "multiprocessing.set_start_method('fork')\n"  # for it has no guard
         "q = multiprocessing.SimpleQueue()\n"
         "p = multiprocessing.Process(target=q.put, args=('hello',))\n"
         "p.start(); print(q.get()); p.join(); q.close()\n"

@@ -10,10 +10,11 @@ from __future__ import annotations
 import sys
 from types import CodeType
 
+from ._steps import steps_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from dis import Instruction
     from typing import Any
 
     from ._places import Place
@@ -262,29 +263,26 @@ def _unused(text: str, imports: Iterable[tuple[str, str, int]]) -> Iterator[tupl
 
 def mentions_of(code: CodeType) -> Mentions:
     """Return the same of a program whose text is gone: one that was read from standard input."""
-    from dis import get_instructions
-
     found = Mentions("")
     pending = [code]
     while pending:
         some = pending.pop()
         pending += [part for part in some.co_consts if isinstance(part, CodeType)]
-        _read_code(get_instructions(some), found)
+        _read_code(steps_of(some), found)
         if not _REPLACING_NAMES.isdisjoint(some.co_names):
             texts = [text for text in some.co_consts if isinstance(text, str) and "." in text]
             found.assigned.update(text for text in texts if text.replace(".", "_").isidentifier())
     return found
 
 
-def _read_code(instructions: Iterable[Instruction], found: Mentions) -> None:
+def _read_code(steps: Iterable[tuple[str, Any]], found: Mentions) -> None:
     """Enter what some code says."""
     name: list[str] = []  # the dotted one that was looked up last
     before: list[str] = []  # the one before that
     container: list[str] = []  # the one before the key
     first: list[str] = []  # the one that its statement has begun with
     item = package = full = ""
-    for instruction in instructions:
-        kind, value = instruction.opname, instruction.argval
+    for kind, value in steps:
         if kind == "POP_TOP" and first:
             found.called.add(".".join(first))
         if kind == "RETURN_VALUE" and len(first) > 1:

@@ -16,6 +16,7 @@ from pool._workers._variables._data import is_programs, module_of
 
 from ._mentions import CHANGERS, mentions_of
 from ._places import Place, called, find, vars_of
+from ._steps import steps_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,13 +102,11 @@ def _is_of_program(value: Any) -> bool:
 
 def _attributes_set_by(code: CodeType) -> Iterator[str]:
     """Yield the attributes that a method sets of its first argument."""
-    from dis import get_instructions
-
     before = ""
-    for one in get_instructions(code):
-        if one.opname == "STORE_ATTR" and before and before == code.co_varnames[0]:
-            yield one.argval
-        before = str(one.argval) if one.opname.startswith("LOAD_FAST") else ""
+    for kind, value in steps_of(code):
+        if kind == "STORE_ATTR" and before and before == code.co_varnames[0]:
+            yield value
+        before = value if kind.startswith("LOAD_FAST") else ""
 
 
 def _variables_of(function: FunctionType) -> Iterator[tuple[Place, int]]:
@@ -164,18 +163,17 @@ def _defaults(function: FunctionType) -> dict[str, Any]:
 
 def _changed_in(code: CodeType) -> Iterator[str]:
     """Yield the global names on which some code calls a method like `update`, or sets an item."""
-    from dis import get_instructions
-
-    instructions = [one for one in get_instructions(code) if one.opname != "PUSH_NULL"]
-    for place, one in enumerate(instructions):
-        if one.opname in ("LOAD_ATTR", "LOAD_METHOD") and one.argval in CHANGERS:
+    steps = [step for step in steps_of(code) if step[0] != "PUSH_NULL"]
+    for place, (kind, value) in enumerate(steps):
+        if kind in ("LOAD_ATTR", "LOAD_METHOD") and value in CHANGERS:
             at = place - 1
-        elif one.opname == "STORE_SUBSCR":
+        elif kind == "STORE_SUBSCR":
             at = place - 1  # where the key is, which may be an attribute of something
-            while instructions[at].opname == "LOAD_ATTR":
+            while steps[at][0] == "LOAD_ATTR":
                 at -= 1
             at -= 1
         else:
             continue
-        if instructions[at].opname == "LOAD_GLOBAL":
-            yield instructions[at].argval
+        kind, value = steps[at]
+        if kind == "LOAD_GLOBAL":
+            yield value
