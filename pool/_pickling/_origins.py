@@ -201,6 +201,8 @@ def is_named(obj: Any) -> bool:
         found = _offered(sys.modules[name], obj.__qualname__)
     if found is not obj:
         return False
+    if isinstance(obj, type):
+        return True  # one may have a `__globals__` for its objects: `annotationlib.ForwardRef`
     own = getattr(innermost(obj), "__globals__", names)
     return own is names or not is_by_value(own)
 

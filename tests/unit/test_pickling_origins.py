@@ -42,6 +42,16 @@ def load(file, name, register):
 """
 
 
+class Forward:
+    """As `annotationlib.ForwardRef`."""
+
+    __slots__ = ("__globals__",)
+
+
+def test_class_with_globals_for_its_objects_goes_by_its_name() -> None:
+    assert _origins.is_named(Forward)
+
+
 def test_verdicts_on_modules() -> None:
     import collections.abc
     import json.decoder
