@@ -11,8 +11,8 @@ module in common (`_namespaces`). A message is a plain pickle, whatever it needs
 * To and from bytes: `_encoding`; `_payloads` for functions, which are pickled once for many
   calls, with `_captured` for what they hold, `_initializers`, `_exceptions`.
 * What becomes of an object: `_picklers` decide, `_reach` where cloudpickle is needed; `_functions`,
-  `_classes` (`_made` where they arrive), `_numbers`, `_modules`, `_reducers`, `_files` and
-  `_typing` do it. `_shared`: arrays on memory that processes share.
+  `_classes` (`_made` where they arrive; `_class_dicts`), `_numbers`, `_modules`, `_special`,
+  `_reducers`, `_files` and `_typing` do it. `_shared`: arrays on memory that processes share.
 * What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals
   it uses), `_needs` (what follows from that).
 * Definitions that precede a message: `_preludes`, with `_named`, `_homes` and `_constants` so that

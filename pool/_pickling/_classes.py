@@ -99,6 +99,7 @@ def _reduce_class(pickler: BasePickler, kind: Any, entry: Entry) -> Any:
         entry.versions.forget(name)
     if pickler.notes is not None:
         pickler.notes.add(_values_of(kind))
+    pickler.add_class_dict(kind)
     first, rest = _parts_of(state)
     begin = _Attributes(begin_class, kind, versions, first, kind.__qualname__, list(rest), gone)
     later = [_Attributes(give_attributes, kind, versions, {name: rest[name]}) for name in rest]

@@ -25,7 +25,6 @@ from ._identity import (
 from ._names import global_names, is_open, quotes_calls, submodules
 from ._namespaces import namespace
 from ._origins import innermost, is_definition, resolve, scope_of, scope_of_module
-from ._shared import captured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
     known: dict[int, _Sentinel] = {}
     if scope is not None and not pickler.inline:
         known = _sentinels(func, [value for _, value in captives], scope, names)
-    contents = [(cell, captured(pickler, known.get(id(value), value))) for cell, value in captives]
+    contents = [(cell, pickler.captured(known.get(id(value), value))) for cell, value in captives]
     if pickler.notes is not None:
         pickler.notes.add_function(func)
     modules = _modules_in(func.__globals__[name] for name in names)
@@ -382,7 +381,7 @@ def _set_changed(
 def reduce_cell(pickler: BasePickler, cell: CellType) -> Any:
     """Reduce a cell; its contents follow unless a function has brought them already."""
     if pickler.unfilled((cell,)):
-        return CellType, (), captured(pickler, cell.cell_contents), None, None, fill_cell
+        return CellType, (), pickler.captured(cell.cell_contents), None, None, fill_cell
     return CellType, ()
 
 

@@ -6,6 +6,7 @@ import sys
 from _weakref import ref
 from itertools import repeat
 
+from ._class_dicts import cells_of
 from ._origins import mark_of
 from ._versions import MISSING
 
@@ -88,7 +89,7 @@ class Notes:
             if func.__dict__:
                 found += func.__dict__.values()
             if func.__closure__:
-                found += map(contents, func.__closure__)
+                found += map(contents, cells_of(func))
         for values in self._others:
             found += values()
         return found

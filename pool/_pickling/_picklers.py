@@ -15,12 +15,8 @@ import _pickle
 import sys
 from copyreg import dispatch_table as _dispatch_table
 from types import (
-    BuiltinFunctionType,
     CellType,
     FunctionType,
-    GetSetDescriptorType,
-    MappingProxyType,
-    MemberDescriptorType,
     MethodType,
     ModuleType,
 )
@@ -28,10 +24,9 @@ from types import (
 from store._codec import WATCHED, reduce_large
 
 from ._builtin_types import reduce_type
-from ._constants import constants_of, reduce_bare, reduce_constant
+from ._class_dicts import ClassDict, dict_of
+from ._constants import constants_of, reduce_constant
 from ._functions import (
-    import_module,
-    reduce_cell,
     reduce_function,
     reduce_lru,
     resolve_token,
@@ -39,13 +34,11 @@ from ._functions import (
 )
 from ._identity import introduce
 from ._namespaces import new_globals
-from ._originals import is_replaced, reduce_builtin, reduce_original
+from ._originals import is_replaced, reduce_original
 from ._origins import (
     LruType,
     canonical,
     found_in,
-    importable,
-    is_by_value,
     is_named,
     is_wrapped,
     real_module,
@@ -53,7 +46,8 @@ from ._origins import (
     wrapped_in,
 )
 from ._reducers import find, find_late
-from ._slots import reduce_slot
+from ._shared import captured
+from ._special import BY_TYPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,8 +89,8 @@ _WATCHED = frozenset(
     }
 )
 
-#: Reducers by exact type.
-_SPECIAL: dict[type, Any] = {}
+#: Reducers by exact type: those of `_special`, and of others that were found.
+_SPECIAL: dict[type, Any] = dict(BY_TYPE)
 
 
 class _Nobodys:
@@ -160,6 +154,8 @@ class BasePickler:
     later: list[Any] | None = None
     late = False
     known_nobodys: dict[int, _Nobodys] | None = None
+    #: By ``id`` of its namespace, each class whose definition is in this pickle.
+    class_dicts: dict[int, type] | None = None
     #: By class, instances that its module has, see `_constants`.
     constants: dict[type, dict[int, str]] | None = None
 
@@ -326,6 +322,20 @@ class BasePickler:
         filled.update((id(cell), cell) for cell in fresh)
         return [cell for cell in fresh if not _is_empty(cell)]
 
+    def add_class_dict(self, kind: type) -> None:
+        """Note that a class is pickled, in case functions have captured its namespace."""
+        if self.class_dicts is None:
+            self.class_dicts = {}
+        self.class_dicts[id(dict_of(kind))] = kind
+
+    def captured(self, value: Any) -> Any:
+        """Return what is to be pickled for a variable that a function has captured."""
+        if type(value) is dict and self.class_dicts is not None:
+            kind = self.class_dicts.get(id(value))
+            if kind is not None:
+                return ClassDict(kind)
+        return captured(self, value)
+
     def nobodys(self, names: dict[str, Any]) -> _Nobodys:
         """Return what stands for globals that belong to no module."""
         if self.known_nobodys is None:
@@ -399,70 +409,4 @@ def _is_empty(cell: CellType) -> bool:
     return False
 
 
-# ---------------------------------------------------------------- special types
-
-
-def _reduce_method(pickler: BasePickler, method: MethodType) -> Any:
-    """Reduce a bound method to its object and its name, or to its function if that differs."""
-    owner = method.__self__
-    try:
-        if getattr(owner, method.__func__.__name__) == method and not _is_patch(owner, method):
-            return NotImplemented
-    except Exception:  # no such attribute (a private or renamed method), or a property fails
-        pass
-    return MethodType, (method.__func__, owner)
-
-
-def _is_patch(owner: Any, method: MethodType) -> bool:
-    """Return whether the program has patched this function into a class that workers import."""
-    func = method.__func__
-    if type(func) is not FunctionType or not is_by_value(func.__globals__):
-        return False
-    kinds = (owner if issubclass(type(owner), type) else type(owner)).__mro__
-    found = next((kind for kind in kinds if func.__name__ in vars(kind)), None)
-    return found is not None and is_named(found)
-
-
-def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:
-    """Reduce a module to its name, or to the namespace that stands for it in a worker."""
-    name = module.__name__
-    if sys.modules.get(name) is module and importable(name):
-        pickler.require_module(name)
-        return import_module, (name,)
-    from ._modules import reduce_by_value
-
-    return reduce_by_value(pickler, module)
-
-
-def _reduce_wrapped(pickler: BasePickler, method: Any) -> Any:
-    return type(method), (method.__func__,)
-
-
-def _reduce_property(pickler: BasePickler, found: property) -> Any:
-    return property, (found.fget, found.fset, found.fdel, found.__doc__)
-
-
-def _reduce_attribute(pickler: BasePickler, descriptor: GetSetDescriptorType) -> Any:
-    return getattr, (descriptor.__objclass__, descriptor.__name__)
-
-
-def _reduce_view(pickler: BasePickler, view: MappingProxyType[Any, Any]) -> Any:
-    return MappingProxyType, (dict(view),)
-
-
-def _reduce_slot(pickler: BasePickler, descriptor: MemberDescriptorType) -> Any:
-    return reduce_slot(descriptor)
-
-
-_SPECIAL[BuiltinFunctionType] = reduce_builtin
-_SPECIAL[CellType] = reduce_cell
 _SPECIAL[LruType] = BasePickler.cached
-_SPECIAL[MethodType] = _reduce_method
-_SPECIAL[ModuleType] = _reduce_module
-_SPECIAL[object] = reduce_bare
-# As cloudpickle does it; classes are full of these.
-_SPECIAL[classmethod] = _SPECIAL[staticmethod] = _reduce_wrapped
-_SPECIAL[property] = _reduce_property
-_SPECIAL[GetSetDescriptorType] = _reduce_attribute
-_SPECIAL[MappingProxyType] = _reduce_view
-_SPECIAL[MemberDescriptorType] = _reduce_slot

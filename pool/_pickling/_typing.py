@@ -93,7 +93,8 @@ def reduce_type_alias(pickler: BasePickler, alias: Any) -> Any:
     name = alias.__name__
     if alias.__type_params__ or not name.isidentifier() or iskeyword(name):
         value = _evaluated(alias, "__value__")
-        return new_type_alias, (type(alias), name, value, alias.__type_params__)
+        arguments = (type(alias), name, str(alias.__module__), value, alias.__type_params__)
+        return new_type_alias, arguments
     try:
         values = [alias.__value__]
     except Exception:
@@ -101,9 +102,14 @@ def reduce_type_alias(pickler: BasePickler, alias: Any) -> Any:
     return new_lazy_alias, (name, str(alias.__module__)), values, None, None, fill_lazy_alias
 
 
-def new_type_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+def new_type_alias(
+    kind: Any, name: str, module: str, value: Any, parameters: tuple[Any, ...]
+) -> Any:
     """Make an alias of what is known already."""
-    return kind(name, value, type_params=parameters)
+    # Its module is that of the code that makes it.
+    names = {"kind": kind, "name": name, "value": value, "parameters": parameters}
+    exec("alias = kind(name, value, type_params=parameters)", names | {"__name__": module}, names)
+    return names["alias"]
 
 
 #: What aliases that are still without a value will take it from, by ``id``.

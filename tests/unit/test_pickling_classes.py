@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,33 @@ def test_abstract_slotted_generic_and_cooperative(tmp_path: Path) -> None:
             assert type(w(lambda t: t, thing)) is type(thing)
         assert w(lambda f: f, Frozen(a=5)) == Frozen(a=5)
         assert w(lambda s: s.area(), Square(5)) == 25
+        """,
+        tmp_path,
+    )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+def test_annotations_are_looked_up_in_the_class_itself(tmp_path: Path) -> None:
+    run_main(
+        """
+        import abc, gc
+        class Plain:
+            kind: Inner = 3
+            class Inner: pass
+        class Abstract(abc.ABC):  # whose namespace cannot be pickled
+            first: int = 1
+            later: Missing
+            @abc.abstractmethod
+            def run(self): ...
+        def look(kind):
+            captured = vars(kind)["__annotate_func__"].__closure__[0].cell_contents
+            return captured is gc.get_referents(vars(kind))[0]
+        assert look(Plain) and w(look, Plain) and w(look, Abstract)
+        assert w(lambda: Plain.__annotations__["kind"] is Plain.Inner)
+        def added():
+            Abstract.Missing = str
+            return Abstract.__annotations__["later"]
+        assert w(added) is str
         """,
         tmp_path,
     )

@@ -173,7 +173,8 @@ def test_types_that_are_evaluated_late(tmp_path: Path) -> None:
             return recursive, args[1] is type(None), bare, hints["n"].__value__
         assert w(look) == look() == (True, True, True, None)
         def parameters():
-            return len(Pair.__type_params__), str(Pair[int]), Pair.__value__.__args__
+            return (len(Pair.__type_params__), Pair.__module__, str(Pair[int]),
+                    Pair.__value__.__args__)
         assert str(w(parameters)) == str(parameters())
         def fails():
             try:

@@ -18,7 +18,7 @@ def test_standard_hook_shows_the_message(capsys: pytest.CaptureFixture[str]) -> 
         sys.unraisablehook = hook
     shown = capsys.readouterr().err
     assert "actorpool (raised by the callback of <AsyncResult 7>)" in shown.splitlines()[0]
-    assert shown.splitlines()[-1] == "KeyError: 'absent'"
+    assert "KeyError: 'absent'" in shown.splitlines()[-2:]  # Python 3.15 shows the note, too
 
 
 def test_another_hook_gets_the_error_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:

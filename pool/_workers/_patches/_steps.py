@@ -1,7 +1,8 @@
 """What code does, step by step, in the words of all versions of Python.
 
 Since Python 3.13 two steps that are often done one after the other are one instruction, such as
-``LOAD_FAST_LOAD_FAST``; since 3.14 variables are borrowed too, and small numbers are no constants.
+``LOAD_FAST_LOAD_FAST``. Since 3.14 variables are borrowed, and small numbers, since 3.15 also
+``None``, are no constants of the code.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 #: How the names of instructions of two steps begin: with the first one's; the other's follows.
 _PAIRS = ("LOAD_FAST", "STORE_FAST")
 
-_OTHER_NAMES = {"LOAD_FAST_BORROW": "LOAD_FAST", "LOAD_SMALL_INT": "LOAD_CONST"}
+_OTHER_NAMES = {
+    "LOAD_FAST_BORROW": "LOAD_FAST",
+    "LOAD_SMALL_INT": "LOAD_CONST",
+    "LOAD_COMMON_CONSTANT": "LOAD_CONST",
+}
 
 
 def steps_of(code: CodeType) -> Iterator[tuple[str, Any]]:

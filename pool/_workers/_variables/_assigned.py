@@ -26,7 +26,7 @@ def numbers_of(*names: str) -> bytes:
 
 #: Operations whose results are the same in each process, and those that make empty containers.
 _LOAD_CONST = numbers_of("LOAD_CONST", "LOAD_CONST_IMMORTAL")
-_CONSTANT = _LOAD_CONST + numbers_of("LOAD_SMALL_INT")
+_CONSTANT = _LOAD_CONST + numbers_of("LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT")
 _EMPTY = numbers_of("BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_TUPLE")
 
 _IMPORT = numbers_of("IMPORT_FROM")

@@ -1,0 +1,110 @@
+"""Objects of Python's own types that classes and modules are full of, and that pickle refuses.
+
+Methods, descriptors, modules, views. What is a function is for `_functions`, what the program keeps
+as attributes for `_reducers`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
+
+from ._constants import reduce_bare
+from ._functions import import_module, reduce_cell
+from ._originals import reduce_builtin
+from ._origins import importable, is_by_value, is_named
+from ._slots import reduce_slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._picklers import BasePickler
+
+
+def _reduce_method(pickler: BasePickler, method: MethodType) -> Any:
+    """Reduce a bound method to its object and its name, or to its function if that differs."""
+    owner = method.__self__
+    try:
+        if getattr(owner, method.__func__.__name__) == method and not _is_patch(owner, method):
+            return NotImplemented
+    except Exception:  # no such attribute (a private or renamed method), or a property fails
+        pass
+    return MethodType, (method.__func__, owner)
+
+
+def _is_patch(owner: Any, method: MethodType) -> bool:
+    """Return whether the program has patched this function into a class that workers import."""
+    func = method.__func__
+    if type(func) is not FunctionType or not is_by_value(func.__globals__):
+        return False
+    kinds = (owner if issubclass(type(owner), type) else type(owner)).__mro__
+    found = next((kind for kind in kinds if func.__name__ in vars(kind)), None)
+    return found is not None and is_named(found)
+
+
+def _reduce_module(pickler: BasePickler, module: ModuleType) -> Any:
+    """Reduce a module to its name, or to the namespace that stands for it in a worker."""
+    name = module.__name__
+    if sys.modules.get(name) is module and importable(name):
+        pickler.require_module(name)
+        return import_module, (name,)
+    from ._modules import reduce_by_value
+
+    return reduce_by_value(pickler, module)
+
+
+def _reduce_wrapped(pickler: BasePickler, method: Any) -> Any:
+    return type(method), (method.__func__,)
+
+
+def _reduce_property(pickler: BasePickler, found: property) -> Any:
+    return property, (found.fget, found.fset, found.fdel, found.__doc__)
+
+
+def _reduce_attribute(pickler: BasePickler, descriptor: GetSetDescriptorType) -> Any:
+    return _find_attribute, (descriptor.__objclass__, descriptor.__name__)
+
+
+def _find_attribute(kind: type, name: str) -> Any:
+    """Return the descriptor; not by `getattr`, which would ask that of ``__dict__``."""
+    # Since Python 3.15 all classes have the same ones in place of those that each had made.
+    return vars(_Open if kind is object else kind)[name]
+
+
+class _Open:
+    """Has what any class has whose objects have attributes."""
+
+
+def _reduce_view(pickler: BasePickler, view: MappingProxyType[Any, Any]) -> Any:
+    return MappingProxyType, (dict(view),)
+
+
+def _reduce_slot(pickler: BasePickler, descriptor: MemberDescriptorType) -> Any:
+    return reduce_slot(descriptor)
+
+
+#: Reducers by exact type.
+BY_TYPE: dict[type, Any] = {
+    BuiltinFunctionType: reduce_builtin,
+    CellType: reduce_cell,
+    MethodType: _reduce_method,
+    ModuleType: _reduce_module,
+    object: reduce_bare,
+    # As cloudpickle does it; classes are full of these.
+    classmethod: _reduce_wrapped,
+    staticmethod: _reduce_wrapped,
+    property: _reduce_property,
+    GetSetDescriptorType: _reduce_attribute,
+    MappingProxyType: _reduce_view,
+    MemberDescriptorType: _reduce_slot,
+}
