@@ -365,9 +365,17 @@ def _may_be_odd(name: str, names: dict[str, Any], folders: set[str]) -> bool:
 
 
 def _entry(name: str, file: str) -> str:
-    """Return the folder that has to be on `sys.path` for a module to be found in its file."""
+    """Return the folder that has to be on `sys.path` for a module to be found in its file.
+
+    Empty if it is called otherwise than that file.
+    """
     folder, base = os_path.split(file)
-    for _ in range(name.count(".") + base.startswith("__init__.")):
+    stem = base.partition(".")[0]
+    if stem == "__init__":
+        folder, stem = os_path.split(folder)
+    if stem != name.rpartition(".")[2]:
+        return ""
+    for _ in range(name.count(".")):
         folder = os_path.dirname(folder)
     return folder
 
@@ -384,8 +392,9 @@ def folders_left() -> list[str]:
         names = getattr(sys.modules.get(name), "__dict__", {})
         if verdict and "." not in name and _may_be_odd(name, names, folders):
             file = names.get("__file__")
-            if type(file) is str and _find(name, None) is None:
-                left[_entry(name, file)] = None
+            entry = _entry(name, file) if type(file) is str else ""
+            if entry and _find(name, None) is None:
+                left[entry] = None
     return list(left)
 
 

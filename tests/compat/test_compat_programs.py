@@ -419,6 +419,26 @@ def test_functions_of_the_program_s_own_modules(tmp_path: Path, library: str) ->
 
 
 @pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
+def test_a_module_loaded_from_its_file_under_another_name(
+    tmp_path: Path, library: str, method: str
+) -> None:
+    (tmp_path / "plug-in.py").write_text(
+        "class Node: pass\ndef is_node(value): return type(value) is Node\n"
+    )
+    source = HEAD.format(library=library, method=method) + textwrap.dedent(
+        """
+        import importlib.util, sys
+        spec = importlib.util.spec_from_file_location("nodes", "plug-in.py")
+        nodes = sys.modules["nodes"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(nodes)
+        with Pool(1) as p:
+            print(p.map(nodes.is_node, [nodes.Node(), 3]))
+        """
+    )
+    assert run_program(source, tmp_path).succeeded() == "[True, False]\n"
+
+
+@pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
 def test_functions_put_in_place_of_others(tmp_path: Path, library: str, method: str) -> None:
     (tmp_path / "tools.py").write_text(
         "import functools\n"
