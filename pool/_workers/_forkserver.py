@@ -341,7 +341,7 @@ class ForkServer:
                 self._prepare(client.settings)
             elif client.settings.get("reseeds"):
                 _reseed()
-            pid = os.fork()
+            pid = _tracking.fork()
         except Exception:
             self.lifeline.discard()
             # Mostly the limit of processes, or memory. Only this worker is reported as ended.

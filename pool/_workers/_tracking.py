@@ -79,6 +79,22 @@ def adopt(fd: int) -> None:
         when_imported(_MODULE, _prepare)
 
 
+def fork() -> int:
+    """Fork this process; the child goes on writing to its tracker. Returns as `os.fork`.
+
+    Since 2026 Python closes the descriptor in children that `multiprocessing` has not forked: a
+    program need not wait for these before its tracker ends.
+    """
+    kept = getattr(sys.modules.get(_MODULE), "_fork_intent", None)
+    if kept is None:
+        return os.fork()
+    kept.preserve_fd = True
+    try:
+        return os.fork()
+    finally:
+        kept.preserve_fd = False
+
+
 def _prepare(module: ModuleType) -> None:
     """Have the tracker object of `multiprocessing` take the pipe when it is first used."""
     standard: Any = module

@@ -234,7 +234,8 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, method: str) -> None:
         terminal.expect("[0, 1, 4, 9, 16]")
         terminal.expect(">>> ")
         terminal.type("exit()\n")
-        assert terminal.end() == 0
+        # Since Python 3.14 a prompt that was interrupted once ends so, with or without a pool.
+        assert terminal.end() in (0, -signal.SIGINT)
 
 
 @pytest.mark.parametrize(("number", "timer"), [("SIGALRM", "REAL"), ("SIGVTALRM", "VIRTUAL")])

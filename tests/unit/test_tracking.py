@@ -40,6 +40,7 @@ class Tracking:
         os.close(self.write)
         if self.tracker._pid is not None:
             os.waitpid(self.tracker._pid, 0)
+        self.tracker._fd = self.tracker._pid = None  # or its finalizer would do so again
 
 
 @pytest.fixture
