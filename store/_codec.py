@@ -333,8 +333,9 @@ def _reduce_ndarray(obj: Any) -> Any:
     if dtype.hasobject:
         return NotImplemented
     # Protocol 5 keeps the order of axes and bytes, and keeps an array read-only that the sender
-    # only had a read-only view of. The older form, which multiprocessing sends, brings a writable
-    # array in the byte order of the machine, in Fortran's order only what has that, else in C's.
+    # only had a read-only view of. The older form, which multiprocessing sends up to Python 3.13,
+    # brings a writable array in the byte order of the machine, in Fortran's order only what has
+    # that, else in C's. So do we with every Python.
     swapped = not dtype.isnative and dtype.names is None
     kept = flags.writeable and flags.forc and not swapped
     if obj.nbytes < OUT_OF_BAND_MIN:

@@ -26,6 +26,8 @@ needed. See docs/design/messages.md.
 
 from __future__ import annotations
 
+import sys
+
 from store._codec import Encoded
 
 from ._captured import Captured, Together
@@ -40,6 +42,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+    from typing import Any
 
     from ._exceptions import dumps_exception
 
@@ -110,11 +113,11 @@ def start_anew() -> None:
 
 def forget_all() -> None:
     """Drop all references to the program's objects: the interpreter is about to end."""
-    from . import _identity, _kept, _namespaces
-
-    _kept.clear()
-    _namespaces.clear()
-    _identity.clear()
+    for name in ("_kept", "_namespaces", "_identity"):
+        # Not imported: the program may have emptied `sys.modules`, and begin anew.
+        module: Any = sys.modules.get(f"{__name__}.{name}")
+        if module is not None:
+            module.clear()
 
 
 def __getattr__(name: str) -> object:

@@ -52,6 +52,9 @@ _MADE_BY_ENUM = (
     "_member_map_",
     "_member_type_",
     "_value2member_map_",
+    "_hashable_values_",
+    "_unhashable_values_",
+    "_unhashable_values_map_",
 )
 
 

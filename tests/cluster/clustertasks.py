@@ -98,6 +98,13 @@ def add_in_place(array: Any) -> Any:
     return array
 
 
+def add_a_day(days: Any) -> Any:
+    import numpy as np
+
+    days += np.timedelta64(1, "D")
+    return days
+
+
 def once(path: str) -> bool:
     """Succeed the second time only."""
     try:

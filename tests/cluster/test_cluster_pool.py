@@ -145,7 +145,7 @@ def test_arrays_arrive_writable_and_private(make_pool: Callable[..., Any]) -> No
         result += 1
     assert not array.any()
     assert all((result == 2).all() for result in results)
-    days = pool.apply(tasks.add_in_place, (np.array(["2020-02-28"], dtype="M8[D]"),))
+    days = pool.apply(tasks.add_a_day, (np.array(["2020-02-28"], dtype="M8[D]"),))
     assert days.dtype == "M8[D]" and str(days[0]) == "2020-02-29"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,10 @@ from pooltasks import identity, layouts, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+STANDARD_FAILS: dict[str, str] = {}
+if sys.version_info >= (3, 14):
+    STANDARD_FAILS["test_order_of_axes_and_bytes"] = "pickles by protocol 5, which keeps them"
 
 
 @pytest.mark.parametrize("side", [6, 120])

@@ -117,7 +117,7 @@ def seen_and_kept(*values: Any) -> tuple[str, Any]:
 
 
 def copy(value: Any) -> Any:
-    return loads(dumps(value))
+    return loads(dumps(value, 4))  # the form that `multiprocessing` sends up to Python 3.13
 
 
 @pytest.fixture

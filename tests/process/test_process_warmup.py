@@ -412,12 +412,12 @@ def test_modules_of_pythons_are_loaded_in_the_programs_environment(tmp_path: Pat
 def test_a_file_of_the_programs_has_the_name_of_a_module_of_pythons(tmp_path: Path) -> None:
     tmp_path.joinpath("calendar.py").write_text(NOTING.format(str(tmp_path / "log")))
     body = """
-    import calendar, email._parseaddr
-    assert email._parseaddr.calendar is calendar
+    import calendar, mailbox
+    assert mailbox.calendar is calendar
 
     def task(_):
         import calendar as found
-        return calendar.TEXT, found.TEXT, email._parseaddr.calendar.TEXT, server_of()
+        return calendar.TEXT, found.TEXT, mailbox.calendar.TEXT, server_of()
 
     servers = set()
     for number in (1, 1, CPUS + 2, 1):
