@@ -21,7 +21,7 @@ from functools import partial
 from pool._clock import perf_counter
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
-from pool._in_worker._farewell import farewell
+from pool._in_worker._farewell import end, farewell
 from pool._in_worker._runner import dumps_error, enter, results, sealed, tidy
 from pool._objects._options import ASYNC_CONCURRENCY
 from pool._objects._parcels import Parcel, unflatten
@@ -81,8 +81,8 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     context.actor = host
     construct = partial(host.construct, *unflatten(layout, blobs))
     _serve(host, config["concurrency"], construct)
-    if host.leaves and not host.is_task:
-        farewell(host)
+    if not host.is_task:
+        end(host)
 
 
 def _serve(host: ActorHost, concurrency: int, construct: Callable[[], bool]) -> None:

@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 GRACE = 30
 
 
+def end(host: ActorHost) -> None:
+    """End an actor that runs no more calls: in good order if it leaves.
+
+    Otherwise its program has ended it. Then nothing is run that it has registered with `atexit`,
+    though the worker that it is in ends in good order, and would run it.
+    """
+    if host.leaves:
+        farewell(host)
+    else:
+        atexit._clear()
+
+
 def farewell(host: ActorHost) -> None:
     """Have the actor close what it has: `__ray_shutdown__`, atexit, and the instance itself.
 
