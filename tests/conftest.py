@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from forking import forks_as_before
 
 # More than a program may take (`TIME_LIMIT` of poolscripts) and then needs to dump its stacks.
 WATCHDOG_SECONDS = 300.0
@@ -28,6 +29,7 @@ _real_stderr: int | None = None
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    forks_as_before()
     # Now, while output is not captured: a dump into a captured stream is never seen, because the
     # watchdog ends the process without flushing.
     global _real_stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from forking import forking_as_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,6 +97,7 @@ def python(*arguments: str) -> list[str]:
 
 def command_for(source: str, how: str, folder: Path) -> tuple[list[str], str | None]:
     """Return the command line and the standard input that run a source in one of four ways."""
+    source = forking_as_before(source)
     if how == "-c":
         return python("-c", source), None
     if how == "stdin":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RUNNER = Path(__file__).with_name("stdlibrunner.py")
 # The original is the control: where it fails, the runner is wrong.
 LIBRARIES = [
-    ("multiprocessing", "default"),
+    ("multiprocessing", "fork"),
     ("pool", "default"),
     ("pool", "fork"),
     ("pool", "spawn"),

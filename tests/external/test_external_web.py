@@ -8,6 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
+from forking import forking_as_before
 from poolscripts import run_program
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ LIBRARIES = ["multiprocessing", "pool"]
 
 def write_service(folder: Path, library: str) -> None:
     """Write the application's module."""
-    (folder / "service.py").write_text(SERVICE.format(library=library))
+    (folder / "service.py").write_text(forking_as_before(SERVICE.format(library=library)))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
