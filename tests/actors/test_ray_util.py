@@ -244,6 +244,9 @@ class Connected:
         self.path = path
         self.connection = sqlite3.connect(path)
 
+    def __del__(self) -> None:
+        self.connection.close()
+
 
 def test_a_class_is_pickled_by_functions_that_were_registered(ray: Any) -> None:
     path_of = ray.remote(lambda connected: connected.path)

@@ -17,6 +17,9 @@ from poolscripts import run_program
 from pooltasks import add, hold, pass_gate, square
 
 from pool import Pool, ProgressEvent, WorkerDied
+from pool._local import _starting
+from pool._workers import _patches
+from pool._workers._variables._snapshot import snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -312,5 +315,8 @@ def test_threads_of_libraries_that_the_program_has_loaded(
 
 def test_nothing_of_these_tests_has_to_be_inherited() -> None:
     """Their own modules, and what pytest has loaded, would have all of them test forks only."""
+    assert not _starting._has_shared_primitives()
+    found = snapshots.take_all()[1], _starting._must_be_inherited(), _patches.take()[1]
+    assert found == ("", "", "")
     with Pool(1) as p:
         assert p.stats()["start_method"] == "forkserver"
