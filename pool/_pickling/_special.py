@@ -7,6 +7,7 @@ as attributes for `_reducers`.
 from __future__ import annotations
 
 import sys
+import types
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -93,6 +94,31 @@ def _reduce_slot(pickler: BasePickler, descriptor: MemberDescriptorType) -> Any:
     return reduce_slot(descriptor)
 
 
+def _reduce_lazy(pickler: BasePickler, lazy: Any) -> Any:
+    """Reduce what ``lazy import`` has bound and nobody has used yet, without importing it."""
+    from gc import get_referents
+
+    # It offers nothing else. For a part of a module, what stands for that comes first.
+    source, name, *rest = get_referents(lazy)
+    if type(source) is not LAZY:
+        return new_lazy, (f"lazy import {name}", name.partition(".")[0])
+    while type(source) is LAZY:
+        source, module, *rest = get_referents(source)
+    if any(type(part) is tuple for part in rest):
+        return new_lazy, (f"lazy from {module} import {name} as found", "found")
+    return new_lazy, (f"lazy import {module} as found", "found")
+
+
+def new_lazy(statement: str, name: str) -> Any:
+    """Return what a statement binds to a name; only a statement can make such an object."""
+    names: dict[str, Any] = {}
+    exec(statement, names)
+    return names[name]
+
+
+#: What stands for a module, or a part of one, until it is used; since Python 3.15.
+LAZY: Any = getattr(types, "LazyImportType", None)
+
 #: Reducers by exact type.
 BY_TYPE: dict[type, Any] = {
     BuiltinFunctionType: reduce_builtin,
@@ -107,4 +133,5 @@ BY_TYPE: dict[type, Any] = {
     GetSetDescriptorType: _reduce_attribute,
     MappingProxyType: _reduce_view,
     MemberDescriptorType: _reduce_slot,
+    **({} if LAZY is None else {LAZY: _reduce_lazy}),
 }

@@ -385,3 +385,36 @@ def test_what_functions_hold_is_newer_in_workers_only_if_it_is_here(tmp_path: Pa
         """,
         tmp_path,
     )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="syntax of 3.15")
+def test_imports_that_are_done_when_they_are_used(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text("print('imported')\nlazy import wave\nTEXT = 'late'\n")
+    run_main(
+        """
+        import sys
+        lazy import colorsys
+        lazy import xml.dom.minidom
+        lazy import xml.sax.saxutils as utils
+        lazy from late import TEXT as text
+        lazy from tqdm import tqdm
+        lazy import missing
+        def use():
+            return (colorsys.rgb_to_hls(0, 0, 0), xml.dom.minidom.__name__, utils.escape("<"), text,
+                    tqdm.__name__)
+        def fail():
+            return missing.name
+        found = w(use)
+        assert found == ((0.0, 0.0, 0.0), "xml.dom.minidom", "&lt;", "late", "tqdm"), found
+        assert not {"colorsys", "xml.dom", "xml.sax", "late", "tqdm"} & set(sys.modules)
+        def names(): return sorted({"colorsys", "late", "wave", "missing"} & set(sys.modules))
+        assert w(names) == ["colorsys", "late"]
+        try:
+            w(fail)
+        except Exception as error:
+            assert "No module named 'missing'" in str(error), error
+        else:
+            raise AssertionError
+        """,
+        tmp_path,
+    )

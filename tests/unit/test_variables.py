@@ -336,6 +336,19 @@ def test_what_is_large_is_said_to_be(value: Any) -> None:
         is_plain([value])
 
 
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="syntax of 3.15")
+def test_lazy_imports_are_left_to_the_code(write: Callable[..., ModuleType]) -> None:
+    module = write(lazyhere="lazy import colorsys\nlazy from wave import open\nlimit = 1\n")
+    module.limit = 2  # type: ignore[attr-defined]  # of a module that was just written
+    sent, lost = Snapshots().take()
+    assert "lazyhere" in sent
+    assert not lost
+    (again,) = anew("lazyhere")
+    assert again.limit == 2
+    assert "colorsys" not in sys.modules
+    assert again.colorsys.__name__ == "colorsys"
+
+
 def test_proxies_are_not_asked(write: Callable[..., ModuleType]) -> None:
     """To pickle one is to connect to a database, or to have an object made before its time."""
     module = write(
