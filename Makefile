@@ -4,7 +4,7 @@
 
 # A command of that name may exist and still fail (version managers leave such stand-ins), so each
 # candidate has to run, be new enough and be able to make a virtual environment.
-CANDIDATES := python3.13 python3.12 python3.11 python3 python
+CANDIDATES := python3.15 python3.14 python3.13 python3.12 python3.11 python3 python
 PROBE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ifndef PYTHON
 PYTHON := $(shell for candidate in $(CANDIDATES); do \
