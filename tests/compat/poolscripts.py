@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from forking import forking_as_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,7 +96,6 @@ def python(*arguments: str) -> list[str]:
 
 def command_for(source: str, how: str, folder: Path) -> tuple[list[str], str | None]:
     """Return the command line and the standard input that run a source in one of four ways."""
-    source = forking_as_before(source)
     if how == "-c":
         return python("-c", source), None
     if how == "stdin":
@@ -114,6 +112,7 @@ def run_program(
     arguments: Sequence[str] = (),
     env: dict[str, str] | None = None,
     limit: float = TIME_LIMIT,
+    as_before: bool = True,
 ) -> Outcome:
     """Run a program to its end in a session of its own.
 
@@ -125,8 +124,15 @@ def run_program(
         Where it runs, and where its file is written.
     how : {"file", "stdin", "-c", "-m"}
         How the interpreter gets it.
+    as_before : bool
+        Whether the standard library forks by default, with Python 3.14 and later ones too.
     """
-    command, text = command_for(textwrap.dedent(source), how, folder)
+    source = textwrap.dedent(source)
+    if as_before:
+        from forking import forking_as_before  # programs import this module, too, without that one
+
+        source = forking_as_before(source)
+    command, text = command_for(source, how, folder)
     return run_command([*command, *arguments], folder, env, text, limit)
 
 

@@ -8,6 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
+from forking import forking_as_before
 from poolscripts import finish, orphans_come_here, python, read_line, run_program, start
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def squares(n):
 def test_a_pool_made_when_a_module_is_imported(tmp_path: Path, library: str) -> None:
     # The standard forks before `square` exists, which its own documentation warns of.
     order = MODULE if library == "pool" else "def square(n):\n    return n * n\n" + MODULE
-    (tmp_path / "service.py").write_text(order.format(library=library))
+    (tmp_path / "service.py").write_text(forking_as_before(order.format(library=library)))
     source = """
         import service
         print(service.squares(5))
