@@ -48,15 +48,16 @@ if __name__ == "__main__":
 
 
 @contextmanager
-def whole_program(begin: str, peer: Peer, scale: Scale) -> Iterator[Work]:
-    """Start an interpreter, map over eight items, exit."""
+def whole_program(begin: str, pools: int, peer: Peer, scale: Scale) -> Iterator[Work]:
+    """Start an interpreter, map over eight items with so many pools in turn, exit."""
     if peer.program is None:
         raise Unsupported
     if "pandas" in begin and find_spec("pandas") is None:
         raise Unsupported("pandas is not installed")
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "program.py")
-        script.write_text(begin + indent(dedent(peer.program), "    "), encoding="utf-8")
+        text = f"for _ in range({pools}):\n" + indent(dedent(peer.program), "    ")
+        script.write_text(begin + indent(text, "    "), encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())}
 
         def run() -> str:
@@ -160,14 +161,20 @@ ROWS = (
     Row(
         "program",
         "whole program: start, map of 8, exit",
-        partial(whole_program, PROGRAM),
+        partial(whole_program, PROGRAM, 1),
         (Bound(1.0),),
         headline=True,
     ),
     Row(
         "program-pandas",
         "the same of a program that has imported pandas, which the tasks use",
-        partial(whole_program, PANDAS_PROGRAM),
+        partial(whole_program, PANDAS_PROGRAM, 1),
+        headline=True,
+    ),
+    Row(
+        "program-pandas-pools",
+        "the same with three pools in turn",
+        partial(whole_program, PANDAS_PROGRAM, 3),
         headline=True,
     ),
     Row(

@@ -62,17 +62,21 @@ class LocalEngines(Engines):
         self._sharing: LocalEngine | None = None
         #: Whether workers are not to be forked while a module is imported.
         self._waits = False
-        #: Whether the first engine's are forked from this process, since they are there sooner.
+        #: Whether the main engine's are forked from this process, since they are there sooner.
         self._forks = False
 
     def prepare(self) -> None:
         """Start the forkserver, so that it boots while this process imports the engine."""
+        if self.method == "fork":
+            return
+        limits, preload = self._limits(), _preload()
         if self.method == "default" and has_heavy():
             from pool._workers._sooner import forks_sooner
 
-            self._forks = forks_sooner()
-        if not (self._forks or self.method == "fork"):
-            start_forkserver(self._limits(), _preload())
+            self._forks, is_first = forks_sooner(limits, preload)
+            if self._forks and is_first:
+                return
+        start_forkserver(limits, preload, ahead=self._forks)
 
     def begin(self) -> None:
         """Start the workers of a new pool, unless it is better to wait for the first call.

@@ -1,7 +1,7 @@
 """Processes that run tasks: how they are started, what they take over, and the loop inside them.
 
-* In the program: ``_launcher`` asks a server for workers; ``_servers`` has the servers, the first
-  of which ``_early`` starts.
+* In the program: ``_launcher`` asks a server for workers; ``_servers`` has the servers, each a
+  ``_server_process``, the first of which ``_early`` starts; ``_sooner`` tells when to do without.
 * In the server: ``_forkserver``, which forks workers and alone reaps them, with its ``_clients``.
   It was started by exec, or is a fork of the program (``_inherited``); ``_spawned`` workers are
   fresh interpreters.

@@ -33,22 +33,24 @@ def has_heavy() -> bool:
     return len(sys.modules) >= MANY_MODULES or any(name in sys.modules for name in HEAVY)
 
 
-def start_forkserver(limits: dict[str, str], preload: Sequence[str]) -> None:
-    """Start a forkserver if there is none, without waiting until it is ready.
+def start_forkserver(limits: dict[str, str], preload: Sequence[str], ahead: bool = False) -> None:
+    """Start a forkserver if there is none, or none like it, without waiting until it is ready.
 
     Parameters
     ----------
     limits, preload
         As for `pool._workers._launcher.connect`.
+    ahead : bool
+        For pools to come, not for this one.
     """
-    if not _servers.is_first():
+    if not (ahead or _servers.is_first()):
         return
     modules = wanted(preload, _carried.changes())
     # A signal handler that makes a pool, too, would wait for the lock that its own thread has; one
     # that raises would leave a forkserver that nobody knows.
     shielded = shield.enter()
     try:
-        _servers.prepare(modules, limits)
+        _servers.prepare(modules, limits, ahead)
     finally:
         shield.leave(shielded)
 

@@ -428,7 +428,8 @@ def main(fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = 
         * A pidfd of the user's process, or -1.
         * The read end of a pipe of which the user's process has the other end. If that closes
           while modules are loaded, when this process cannot look at its sockets, it is killed.
-        * A file with the names of more modules, or -1.
+        * A file with the names of more modules, which the user's process is told when they are
+          loaded; or -1.
         * The write end of the pipe to the program's resource tracker, or -1.
     preload : sequence of str
         Modules to import before the first fork.
@@ -471,4 +472,4 @@ def main(fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = 
 
 def _read_names(fd: int) -> list[str]:
     """Return the names of modules in a file, one a line; none if the descriptor is -1."""
-    return [] if fd < 0 else os.pread(fd, os.fstat(fd).st_size, 0).decode().split("\n")
+    return [] if fd < 0 else os.pread(fd, os.fstat(fd).st_size, 0).decode().split()

@@ -79,6 +79,7 @@ class Launcher:
             self.channel.socket.shutdown(_socket.SHUT_WR)
         except OSError:
             pass  # the forkserver is gone, and the workers with it
+        _servers.ending.add(self.channel.fileno())
         if self._child is not None:
             _servers.leave(self._child)
         _servers.reap()
@@ -89,18 +90,22 @@ class Launcher:
             while True:
                 self.channel.receive()
         except (EOFError, OSError):
-            self.channel.close()
+            self._let_go()
         if self._child is not None:
             child, self._child = self._child, None
             _servers.reap_one(child)
 
     def __del__(self) -> None:
         # The pool was terminated and not joined: the other direction is still open.
+        self._let_go()
+
+    def _let_go(self, _ending: set[int] = _servers.ending) -> None:
+        _ending.discard(self.channel.fileno())
         self.channel.close()
 
     def forked(self) -> None:
         """Close a forked child's copy; the workers are the parent's."""
-        self.channel.close()
+        self._let_go()
 
 
 def connect(

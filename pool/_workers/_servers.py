@@ -13,7 +13,6 @@ forkserver loads them when the next pool is made.
 from __future__ import annotations
 
 import _signal
-import _socket
 import _thread
 import atexit
 import errno
@@ -30,7 +29,7 @@ from pool._transport._descriptors import (
 from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import check_not_frozen, forkserver_argv, interpreter, spawn
-from pool._workers._standing import place, rlimits, standing
+from pool._workers._server_process import ForkServerProcess
 from pool._workers._warmup import MANY, installed, is_of_python, not_before_forks
 from store._children import in_child
 
@@ -38,8 +37,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-
-    from pool._transport._channel import Channel
 
 #: After so many successors that were never used no other one is started.
 VAIN_MAX = 3
@@ -58,113 +55,12 @@ _SHORT = {
 }
 
 
-class ForkServerProcess:
-    """One running forkserver.
-
-    Parameters
-    ----------
-    pid : int
-    socket : _socket.socket
-        The connection to it; owned by this object from now on.
-    life : int
-        Write end of a pipe: if it closes while the forkserver still loads modules, that is killed.
-    wanted : frozenset of str
-        Modules that it loads.
-    learned : sequence of str
-        Modules that it loads as well if it is a successor.
-    limits : dict
-        Environment variables that limit threads.
-    """
-
-    def __init__(
-        self,
-        pid: int,
-        socket: _socket.socket,
-        life: int,
-        wanted: frozenset[str],
-        learned: Sequence[str],
-        limits: dict[str, str],
-    ) -> None:
-        self.pid = pid
-        self._socket = socket
-        self._channel: Channel | None = None
-        self.life = life
-        self.wanted = wanted
-        self.learned = learned
-        self.limits = limits
-        #: Whether any pool has connected to it.
-        self.used = False
-        #: What it has inherited from this process.
-        self._standing = standing()
-        self._rlimits = rlimits()
-        #: What packages may have looked at when they were loaded.
-        self._place = place()
-        self._up = False
-
-    @property
-    def channel(self) -> Channel:
-        """The channel over which pools connect."""
-        channel = self._channel
-        if channel is None:
-            # Not at the top: what channels need is imported while the first forkserver boots.
-            from pool._transport._channel import Channel
-
-            channel = self._channel = Channel(self._socket)
-        return channel
-
-    def fits(self, wanted: frozenset[str], limits: dict[str, str]) -> bool:
-        """Return whether its workers would be like this process is now."""
-        return (
-            self.wanted >= wanted
-            and self.limits == limits
-            and self._standing == standing()
-            # A program that has not imported `resource` has not changed its limits.
-            and ("resource" not in sys.modules or self._rlimits == rlimits())
-        )
-
-    def is_current(self) -> bool:
-        """Return whether its packages, loaded now, would be the same."""
-        return self._place == place()
-
-    def is_up(self) -> bool:
-        """Return whether it has loaded its modules.
-
-        Raises
-        ------
-        OSError
-            If it has ended.
-        """
-        if not self._up:
-            try:
-                self.channel.receive(_socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return False
-            except EOFError as error:
-                raise ConnectionError from error
-            self._up = True
-        return True
-
-    def close(self) -> None:
-        """Have it end when its last pool is gone; at once if it never had one."""
-        self.forget()
-        if not self.used:
-            self.end()
-
-    def forget(self) -> None:
-        """Close this process's end of the connection."""
-        self._socket.close()
-
-    def end(self) -> None:
-        """Close the pipe that keeps it alive while it loads modules."""
-        if self.life >= 0:
-            os.close(self.life)
-            self.life = -1
-
-
 _servers: list[ForkServerProcess] = []
 _lock = _thread.allocate_lock()
 #: Children that are ending, by pid; None for one that is a fork of this process.
 _unreaped: dict[int, ForkServerProcess | None] = {}
+#: Descriptors of the connections of pools that have ended, to whatever forks their last workers.
+ending: set[int] = set()
 #: What tasks had to import, in that order: of installed packages, and of Python's own modules.
 _learned: dict[str, None] = {}
 _of_python: dict[str, None] = {}
@@ -201,11 +97,40 @@ def is_first() -> bool:
     return not _servers
 
 
-def prepare(wanted: frozenset[str], limits: dict[str, str]) -> None:
-    """Start the first forkserver, without waiting for it."""
+def is_awaited(wanted: frozenset[str], limits: dict[str, str]) -> bool:
+    """Return whether a pool would wait for a forkserver: one to be started, or that still loads.
+
+    Parameters
+    ----------
+    wanted, limits
+        As for `connect`.
+    """
+    try:
+        return not any(server.fits(wanted, limits) and server.is_up() for server in _servers)
+    except OSError:
+        return False  # it has ended; who wants it finds out
+
+
+def descriptors() -> set[int]:
+    """Return the descriptors of connections to forkservers, but for those of pools in use."""
+    found = {*ending, *(server.channel.fileno() for server in _servers)}
+    return found.union(server.life for server in _servers)
+
+
+def prepare(wanted: frozenset[str], limits: dict[str, str], ahead: bool) -> None:
+    """Start a forkserver, without waiting for it: the first one, or `ahead`.
+
+    Parameters
+    ----------
+    wanted, limits
+        As for `connect`.
+    ahead : bool
+        For pools to come, which do without it as long as it loads its modules.
+    """
     with _lock:
-        if not _servers:
-            _add(wanted, limits)
+        there = [server for server in _servers if not ahead or server.fits(wanted, limits)]
+        if not there:
+            _add(wanted, limits, ahead=ahead)
 
 
 def connect(
@@ -311,7 +236,7 @@ def _succeed(most: int, wanted: frozenset[str], limits: dict[str, str]) -> None:
     from pool._errors import StartError
 
     try:
-        _add(wanted, limits, list(_learned))
+        _add(wanted, limits, list(_learned), ahead=True)
     except (OSError, StartError):
         # No error: no pool has asked for it.
         _learned.clear()
@@ -339,9 +264,12 @@ def _is_ready(server: ForkServerProcess) -> bool:
 
 
 def _add(
-    wanted: frozenset[str], limits: dict[str, str], learned: Sequence[str] = ()
+    wanted: frozenset[str],
+    limits: dict[str, str],
+    learned: Sequence[str] = (),
+    ahead: bool = False,
 ) -> ForkServerProcess:
-    server = _start(wanted, learned, limits)
+    server = _start(wanted, learned, limits, ahead)
     _servers.append(server)
     return server
 
@@ -356,14 +284,14 @@ def _retire(server: ForkServerProcess) -> None:
 
 
 def _start(
-    wanted: frozenset[str], learned: Sequence[str], limits: dict[str, str]
+    wanted: frozenset[str], learned: Sequence[str], limits: dict[str, str], ahead: bool
 ) -> ForkServerProcess:
     check_not_frozen()
     (ours, theirs), executable = socket_pair(), interpreter()
     life, write = pipe_above_streams()
     given = [theirs.detach(), life]
     try:
-        given.append(above_streams(_written("\n".join(learned)) if learned else -1))
+        given.append(above_streams(_written("\n".join(learned)) if ahead else -1))
         given.append(pidfd_of_this())
         tracked = _tracking.shared()
         given.append(above_streams(os.dup(tracked)) if tracked >= 0 else -1)
@@ -402,7 +330,7 @@ def _start(
         for fd in given:
             if fd >= 0:
                 os.close(fd)
-    return ForkServerProcess(pid, ours, write, wanted, learned, limits)
+    return ForkServerProcess(pid, ours, write, wanted, learned, limits, ahead)
 
 
 def _hash_seed() -> dict[str, str]:
@@ -489,10 +417,11 @@ def _forked() -> None:
     for server in _servers:
         server.forget()
         server.end()
-    for ending in filter(None, _unreaped.values()):
-        ending.end()
+    for server in filter(None, _unreaped.values()):
+        server.end()
     _servers.clear()
     _unreaped.clear()
+    ending.clear()
 
 
 # Registered before that of the engines, and so called after it.

@@ -5,8 +5,9 @@ need, which takes half a second and more. A fork of a program that has done all 
 milliseconds. What speaks against it mostly is that it has the memory of other threads and none of
 them; that it keeps connections open; that what the program has in the store stays there as long as
 the fork, which sees it; and that it costs memory and time where the program is large.
-So this is for the first pool of a program without any of that. Many make no other one; for a second
-one a forkserver is worth its start.
+So this is for the first pool of a program without any of that. Many make no other one. With a
+second one a forkserver is worth its start: it is started beside that, and pools are made in this
+way until it is up.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import os
 import sys
 from _thread import get_ident
 
-from pool._workers import _servers
-from pool._workers._early import FOR_ARRAYS
+from pool._workers import _carried, _servers, _tracking
+from pool._workers._early import FOR_ARRAYS, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
 #: Bytes of a program that is forked in a few milliseconds, and is not much to keep twice.
@@ -33,21 +35,34 @@ _OWN_HOOKS = frozenset({"jemalloc_bg_thd"})
 _forked = False
 
 
-def forks_sooner() -> bool:
+def forks_sooner(limits: dict[str, str], preload: Sequence[str]) -> tuple[bool, bool]:
     """Return whether to fork this process for a pool that is being made, and note it.
 
     To be asked if `pool._workers._early.has_heavy`.
+
+    Parameters
+    ----------
+    limits, preload
+        As for `pool._workers._launcher.connect`.
+
+    Returns
+    -------
+    forks : bool
+    is_first : bool
+        Whether no other pool was forked so before.
     """
     global _forked
-    if _forked or not _servers.is_first():
-        return False
-    if not hasattr(os, "fork") or is_importing() or not is_alone() or not _is_quiet():
-        return False
+    is_first = not _forked
+    if not hasattr(os, "fork") or is_importing() or not is_alone():
+        return False, is_first
+    modules = wanted(preload, _carried.changes())
+    if not (_servers.is_awaited(modules, limits) and _is_quiet()):
+        return False, is_first
     _forked = True
     if "numpy" in sys.modules:
         for name in FOR_ARRAYS:
             __import__(name)
-    return True
+    return True, is_first
 
 
 def is_alone() -> bool:
@@ -98,10 +113,14 @@ def _has_connections() -> bool:
     """Return whether somebody at another end would wait until the workers have ended, too.
 
     A browser whose answer ends when the socket is closed; a command that reads a pipe to its end. A
-    pipe that this program has got from whoever started it ends with the program anyway.
+    pipe that this program has got from whoever started it ends with the program anyway; what we
+    have opened for pools, forks are to have, or close by themselves.
     """
+    ours = {*_servers.descriptors(), _tracking.descriptor()}
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
+        if fd in ours:
+            continue
         try:
             kind = os.readlink(f"/proc/self/fd/{name}")
             if fd > 2 and (

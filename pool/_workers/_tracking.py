@@ -69,6 +69,11 @@ def shared() -> int:
         return _pipe
 
 
+def descriptor() -> int:
+    """Return the descriptor of that pipe, as long as this process has nothing registered; or -1."""
+    return _pipe
+
+
 def adopt(fd: int) -> None:
     """Have this process and its forks write to the pipe `fd`, should they need a tracker."""
     global _pipe

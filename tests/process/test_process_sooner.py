@@ -28,12 +28,77 @@ def run(body: str, folder: Path) -> str:
     return run_program(source, folder).succeeded()
 
 
-def test_the_first_pool_of_a_program(tmp_path: Path) -> None:
-    # Not because of what the first one has left open.
-    unconnected = "import pool._workers._sooner as sooner; sooner._has_connections = lambda: False"
-    assert run(f"{unconnected}; print(starts(3))", tmp_path) == (
-        "['fork', 'forkserver', 'forkserver']\n"
+LOADED = """
+    from pool._workers import _servers
+
+    def loaded(number):
+        while not _servers._servers[number].is_up():
+            time.sleep(0.01)
+"""
+
+
+def test_the_first_pools_of_a_program(tmp_path: Path) -> None:
+    # The second one does not wait for the forkserver that is started for pools to come.
+    body = """
+    import time
+    print(starts(), len(_servers._servers))
+    print(starts(), len(_servers._servers))
+    loaded(0)
+    print(starts(2), len(_servers._servers))
+    """
+    assert (
+        run(LOADED + body, tmp_path) == "['fork'] 0\n['fork'] 1\n['forkserver', 'forkserver'] 1\n"
     )
+
+
+def test_pools_whose_workers_have_other_settings(tmp_path: Path) -> None:
+    # One worker may use more threads than each of two, so it has a forkserver of its own.
+    body = """
+    import time
+    single = lambda number: Pool(1, blas_threads=3)
+    print(starts(2), starts(1, single), len(_servers._servers))
+    loaded(0), loaded(1)
+    print(starts(), starts(1, single), len(_servers._servers))
+    """
+    assert run(LOADED + body, tmp_path) == (
+        "['fork', 'fork'] ['fork'] 2\n['forkserver'] ['forkserver'] 2\n"
+    )
+
+
+def test_a_pool_that_cannot_be_forked_waits_for_the_forkserver_that_is_started(
+    tmp_path: Path,
+) -> None:
+    body = """
+    starts(2)
+    thread = threading.Thread(target=threading.Event().wait, daemon=True)
+    thread.start()
+    print(starts(), len(_servers._servers))
+    """
+    assert run(LOADED + body, tmp_path) == "['forkserver'] 1\n"
+
+
+def test_the_forkserver_is_killed_before_it_is_up(tmp_path: Path) -> None:
+    body = """
+    import signal
+    starts(2)
+    os.kill(_servers._servers[0].pid, signal.SIGKILL)
+    os.waitid(os.P_PID, _servers._servers[0].pid, os.WEXITED | os.WNOWAIT)
+    print(starts(2), len(_servers._servers))
+    """
+    assert run(LOADED + body, tmp_path) == "['forkserver', 'forkserver'] 1\n"
+
+
+def test_a_program_that_ends_while_the_forkserver_is_started(tmp_path: Path) -> None:
+    assert run("print(starts(2))", tmp_path) == "['fork', 'fork']\n"
+
+
+def test_a_pool_that_is_in_use(tmp_path: Path) -> None:
+    body = """
+    p = Pool(1)
+    print(p.map(abs, [-1]), p.stats()["start_method"], starts(), p.map(abs, [-2]))
+    p.terminate()
+    """
+    assert run(body, tmp_path) == "[1] fork ['forkserver'] [2]\n"
 
 
 def test_threads_of_libraries_that_forks_do_not_hurt(tmp_path: Path) -> None:
@@ -56,7 +121,7 @@ def test_threads_of_libraries_that_forks_do_not_hurt(tmp_path: Path) -> None:
         "listening = socket.socket()",
         "reading = os.pipe()",
         "import store; ref = store.put(numpy.ones(100_000))",
-        "with get_context('forkserver').Pool(1): pass",
+        "with get_context('forkserver').Pool(2): pass",
         "import pool._workers._sooner as sooner; sooner.MOST_NBYTES = 1 << 20",
         "import pool._workers._early as early; early.HEAVY = ()",
     ],
@@ -112,7 +177,7 @@ def test_workers_draw_different_numbers(tmp_path: Path) -> None:
             pids, numbers = zip(*p.map(draw, range(12), 1))
             print(p.stats()["start_method"], len(set(pids)) > 2, len(set(numbers)))
     """
-    assert run(body, tmp_path) == "fork True 12\nforkserver True 12\n"
+    assert run(body, tmp_path) == "fork True 12\nfork True 12\n"
 
 
 def test_workers_that_follow_are_forked_from_what_the_first_were(tmp_path: Path) -> None:
