@@ -133,7 +133,7 @@ class Arrivals:
             driver.epoll.unregister(fd)
             client.channel.close()
 
-    def settle(self, peer: Peer, status: int) -> None:
+    def settle(self, peer: Peer, status: int, alone: bool = True) -> None:
         """Take in all that a worker has left behind, and tell the scheduler that it has ended.
 
         Parameters
@@ -141,6 +141,8 @@ class Arrivals:
         peer : Peer
         status : int
             As from `os.waitpid`.
+        alone : bool
+            See `WorkerExited`.
         """
         driver = self._driver
         worker_id = peer.worker_id
@@ -155,7 +157,7 @@ class Arrivals:
             driver.outcomes.answered(peer, (DONE, running, 1, False, 0.0, 0, ONE), [data])
         driver.outcomes.last_exit = (peer, status)
         driver.outcomes.end_loan(worker_id, running)
-        driver.handle(ev.WorkerExited(worker_id, running))
+        driver.handle(ev.WorkerExited(worker_id, running, alone))
         if driver.aside is not None:
             driver.aside.bury(peer)
         if driver.guard is not None and driver.guard.ended(worker_id):

@@ -289,7 +289,7 @@ class Crew:
         if peer is not None and pid:
             peer.pid = pid
 
-    def _on_exit(self, worker_id: int, status: int) -> None:
+    def _on_exit(self, worker_id: int, status: int, alone: bool = True) -> None:
         driver = self._driver
         peer = self.peers.pop(worker_id, None)
         if peer is None:
@@ -297,7 +297,7 @@ class Crew:
         fd = peer.channel.fileno()
         driver.epoll.unregister(fd)
         del self.by_fd[fd]
-        driver.arrivals.settle(peer, status)
+        driver.arrivals.settle(peer, status, alone)
         # Until `settle` told the scheduler, it may have sent the worker more; that is sent again.
         self._early_mail.pop(worker_id, None)
         self._journal.release(peer.slot_id)
@@ -332,9 +332,11 @@ class Crew:
             driver.closed or (driver.scheduler.closing and not driver.jobs)
         ):
             self._add(launcher.again() or self._connect(self._journal.fd))
+        alone = True
         for worker_id, peer in list(self.peers.items()):
             if peer.launcher is launcher:
-                self._on_exit(worker_id, _signal.SIGKILL)
+                self._on_exit(worker_id, _signal.SIGKILL, alone)
+                alone = False
 
     def close(self, forked: bool) -> None:
         """Close all descriptors; the forkserver then ends all workers.

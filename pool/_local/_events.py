@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     class WorkerExited(NamedTuple):
         worker_id: int
         running: int | None = None
+        alone: bool = True
 
     class WorkerLent(NamedTuple):
         worker_id: int
@@ -247,8 +248,9 @@ else:
     # These messages were taken back unread. Empty if the worker had read them by then.
     MessagesReclaimed = namedtuple("MessagesReclaimed", "worker_id message_ids")
     # `running` is the message of which one more chunk was under way when the worker ended; None if
-    # none was. The outcomes that the worker left behind came before, as MessageAnswered.
-    WorkerExited = namedtuple("WorkerExited", "worker_id running", defaults=(None,))
+    # none was. The outcomes that the worker left behind came before, as MessageAnswered. If not
+    # `alone`, another event has told of what ended both, such as the end of their forkserver.
+    WorkerExited = namedtuple("WorkerExited", "worker_id running alone", defaults=(None, True))
     # The driver uses this idle worker for a single call that the scheduler does not place, and
     # returns it afterwards; LoanCancelled if the caller gives up waiting for the outcome.
     WorkerLent = namedtuple("WorkerLent", "worker_id")

@@ -423,7 +423,7 @@ class Scheduler:
             self.restarts += 1
         elif not worker.stopping:
             self.restarts += 1
-            if not worker.ready:
+            if event.alone and not worker.ready:
                 self._failed_starts += 1
                 if self._failed_starts >= START_ATTEMPTS and not self.broken:
                     return commands + self._break()

@@ -112,6 +112,24 @@ def test_workers_that_follow_others_have_it_too(tmp_path: Path) -> None:
     assert run(install(tmp_path), body, tmp_path) == "right\n"
 
 
+def test_the_forkserver_is_killed_when_many_workers_start(tmp_path: Path) -> None:
+    body = """
+    import signal
+    from pool._workers import _servers
+
+    for _ in range(3):
+        with Pool(2) as p:
+            p.map(abs, [0])
+        os.kill(_servers._servers[-1].pid, signal.SIGSTOP)
+        p = Pool(8)
+        os.kill(_servers._servers[-1].pid, signal.SIGKILL)
+        assert p.map(abs, range(100), 1) == list(range(100))
+        p.terminate()
+        p.join()
+    """
+    assert run(OF_PYTHON, body, tmp_path) == ""
+
+
 def test_one_of_two_forkservers_is_killed(tmp_path: Path) -> None:
     body = """
     import signal

@@ -159,6 +159,16 @@ def test_workers_that_die_while_starting_break_the_pool_after_some_attempts() ->
     assert not table.scheduler.workers
 
 
+def test_workers_that_are_killed_along_with_another_one_do_not_count() -> None:
+    table = Table(processes=5, ready=False)
+    table.submit(1)
+    for first in range(1, 5 * START_ATTEMPTS, 5):
+        assert not table.scheduler.gave_up
+        for number in range(first, first + 5):
+            table(WorkerExited(number, alone=number == first))
+    assert table.scheduler.gave_up
+
+
 def test_one_worker_that_gets_ready_makes_up_for_those_that_died_starting() -> None:
     table = Table(processes=1, ready=False)
     for number in range(1, 3 * START_ATTEMPTS, 2):
