@@ -107,7 +107,7 @@ class Arena:
         if not more or self.budget.allows(self.resident, more):
             return True
         # Free pages elsewhere can be given back first.
-        return self.trim(0) > 0 and self.budget.allows(self.resident, more)
+        return self.trim() > 0 and self.budget.allows(self.resident, more)
 
     def _folder(self, nbytes: int) -> str:
         folder = spill_folder()
@@ -210,13 +210,11 @@ class Arena:
             end = segment.last_page(start, end)
             segment.punch(max(start, end - excess), end)
 
-    def trim(self, keep: int, whole: bool = True) -> int:
-        """Give free pages back to the system.
+    def trim(self, whole: bool = True) -> int:
+        """Give the pages of all that is free back to the system.
 
         Parameters
         ----------
-        keep : int
-            Bytes of free pages that may be left.
         whole : bool
             Leave huge pages whole, for the next objects.
 
@@ -230,7 +228,7 @@ class Arena:
             if segment.on_disk:
                 continue  # nothing is kept there
             for start, end in allocator.free_ranges():
-                if self._unused <= keep:
+                if self._unused <= 0:
                     return given
                 given += segment.punch(start, end, whole)
         return given

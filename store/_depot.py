@@ -269,7 +269,7 @@ class Depot:
             self._settle()
             self.mode = "frames"
             if self._arena is not None:
-                self._arena.trim(0, whole=False)
+                self._arena.trim(whole=False)
 
     def stats(self) -> dict[str, Any]:
         """Return sizes and counts; see `store.stats`."""

@@ -135,7 +135,7 @@ class DaskCluster:
         workers = None if address is None else [address]
         return await self.client.scatter(packed, workers=workers, hash=False, asynchronous=True)
 
-    async def passed(self, args: tuple[Any, ...], address: str | None = None) -> Any:
+    async def passed(self, args: tuple[Any, ...], address: str | None) -> Any:
         """Return arguments for a task: as they are, or where they are if they are large."""
         packed = Packed(*args)
         blobs = args[-1] if args and isinstance(args[-1], list) else []

@@ -27,9 +27,9 @@ def start_map(
     iterable: Iterable[Any],
     chunksize: int | None,
     mode: int,
+    extra: Mapping[str, Any],
     callback: Callable[[list[Any]], object] | None = None,
     error_callback: Callable[[BaseException], object] | None = None,
-    extra: Mapping[str, Any] = {},  # never changed
     awaited: bool = False,
 ) -> MapResult:
     """Submit a map and return its result.
@@ -39,12 +39,14 @@ def start_map(
     pool : Pool
     method : str
         The method of the Pool that was called, for error messages.
-    func, iterable, chunksize, callback, error_callback
+    func, iterable, chunksize
         As for `Pool.map_async`.
     mode : int
         MAP or STAR.
     extra : mapping
         The keyword arguments beyond the standard's.
+    callback, error_callback
+        As for `Pool.map_async`.
     awaited : bool
         The caller waits for the result, so what it passed does not change meanwhile.
 

@@ -255,9 +255,7 @@ class Pool(StandardPool):
         if self._replaced("_map_async"):
             mapped: list[Any] = self._map_async(func, iterable, MAP, chunksize, **extra).get()
             return mapped
-        result = _maps.start_map(
-            self, "map", func, iterable, chunksize, MAP, extra=extra, awaited=True
-        )
+        result = _maps.start_map(self, "map", func, iterable, chunksize, MAP, extra, awaited=True)
         values: list[Any] = result.get()
         return values
 
@@ -281,7 +279,7 @@ class Pool(StandardPool):
                 func, iterable, MAP, chunksize, callback, error_callback, **extra
             )
         return _maps.start_map(
-            self, "map_async", func, iterable, chunksize, MAP, callback, error_callback, extra
+            self, "map_async", func, iterable, chunksize, MAP, extra, callback, error_callback
         )
 
     def starmap(
@@ -297,7 +295,7 @@ class Pool(StandardPool):
             mapped: list[Any] = self._map_async(func, iterable, STAR, chunksize, **extra).get()
             return mapped
         result = _maps.start_map(
-            self, "starmap", func, iterable, chunksize, STAR, extra=extra, awaited=True
+            self, "starmap", func, iterable, chunksize, STAR, extra, awaited=True
         )
         values: list[Any] = result.get()
         return values
@@ -318,7 +316,7 @@ class Pool(StandardPool):
                 func, iterable, STAR, chunksize, callback, error_callback, **extra
             )
         return _maps.start_map(
-            self, "starmap_async", func, iterable, chunksize, STAR, callback, error_callback, extra
+            self, "starmap_async", func, iterable, chunksize, STAR, extra, callback, error_callback
         )
 
     def _replaced(self, name: str) -> bool:

@@ -97,7 +97,7 @@ class StandardPool(AsStandard):
         mode = mode_of(mapper)
         method = "starmap" if mode == STAR else "map"
         return start_map(
-            self, method, func, iterable, chunksize, mode, callback, error_callback, extra
+            self, method, func, iterable, chunksize, mode, extra, callback, error_callback
         )
 
     @property

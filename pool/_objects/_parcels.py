@@ -355,9 +355,10 @@ def flatten(packets: Sequence[Packet]) -> tuple[tuple[int, ...], list[Any]]:
     return tuple(map(len, packets)), [blob for packet in packets for blob in packet]
 
 
-def unflatten(layout: Sequence[int], blobs: list[Any], start: int = 0) -> list[Packet]:
-    """Undo `flatten`, from blob number `start` on."""
+def unflatten(layout: Sequence[int], blobs: list[Any]) -> list[Packet]:
+    """Undo `flatten`."""
     packets = []
+    start = 0
     for size in layout:
         packets.append(blobs[start : start + size])
         start += size

@@ -27,7 +27,7 @@ REMEDY = "leave it out in __getstate__, make it in the initializer, or send what
 REMEDY_UP = "leave it out in __getstate__, or return what it is made from"
 
 
-def explain(obj: Any, refusal: BaseException, up: bool = False) -> CannotSend:
+def explain(obj: Any, refusal: BaseException, up: bool) -> CannotSend:
     """Return an error that names the path from `obj` to what cannot be sent.
 
     Parameters

@@ -85,10 +85,7 @@ class CannotSend(_pickle.PicklingError, TypeError):
 
 
 def dumps_to_worker(
-    obj: object,
-    inherited: int | None = None,
-    throughout: bool = False,
-    met: dict[int, Any] | None = None,
+    obj: object, inherited: int | None = None, met: dict[int, Any] | None = None
 ) -> Encoded:
     """Pickle `obj` for a worker.
 
@@ -98,8 +95,6 @@ def dumps_to_worker(
     inherited : int, optional
         Globals on shared memory are shared (see `_shared`); anonymous memory only if its number
         is below this. By default they are copied.
-    throughout : bool
-        Whether memory of `obj` itself is shared too; then all by inheritance, none by its name.
     met : dict, optional
         Filled with the objects that were met, by id: ``(place in the pickle, object)``.
 
@@ -112,7 +107,7 @@ def dumps_to_worker(
     CannotSend
         If it cannot be pickled. Errors of the object's own reach the caller unchanged.
     """
-    return _dumps(obj, False, inherited, throughout, met)
+    return _dumps(obj, False, inherited, met)
 
 
 def dumps_to_parent(obj: object) -> Encoded:
@@ -155,11 +150,7 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 
 
 def _dumps(
-    obj: Any,
-    up: bool,
-    inherited: int | None = None,
-    throughout: bool = False,
-    met: dict[int, Any] | None = None,
+    obj: Any, up: bool, inherited: int | None = None, met: dict[int, Any] | None = None
 ) -> Encoded:
     kind = type(obj)
     if kind in ATOMS or (
@@ -169,20 +160,16 @@ def _dumps(
         if len(data) < OUT_OF_BAND_MIN:
             return Encoded(data, [])
     try:
-        return encode_with(FastPickler, obj, up, inherited, throughout, met=met)
+        return encode_with(FastPickler, obj, up, inherited, met=met)
     except REFUSALS:
-        return _dumps_late(obj, up, inherited, throughout, met)
+        return _dumps_late(obj, up, inherited, met)
 
 
-def _dumps_late(
-    obj: Any, up: bool, inherited: int | None, throughout: bool, met: dict[int, Any] | None
-) -> Encoded:
+def _dumps_late(obj: Any, up: bool, inherited: int | None, met: dict[int, Any] | None) -> Encoded:
     """Pickle an object that `FastPickler` could not, or raise an error that names the culprit."""
     try:
         return attempt_late(
-            lambda pickler_class: encode_with(
-                pickler_class, obj, up, inherited, throughout, met=met
-            )
+            lambda pickler_class: encode_with(pickler_class, obj, up, inherited, met=met)
         )
     except REFUSALS as refusal:
         if isinstance(refusal, RuntimeError | ValueError) and not (

@@ -34,8 +34,11 @@ def dumps_initializer(
     ----------
     initializer, initargs
         As for a pool.
-    inherited, throughout
+    inherited : int, optional
         As for `_encoding.dumps_to_worker`.
+    throughout : bool
+        Whether memory of the arguments themselves is shared too; then all by inheritance, none by
+        its name.
 
     Raises
     ------

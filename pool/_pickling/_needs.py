@@ -35,7 +35,7 @@ ALL_NAMES = "*"
 _LOOKED_THROUGH = 256
 
 
-def explore(needs: Needs, meant: bool = True) -> Needs:
+def explore(needs: Needs, meant: bool) -> Needs:
     """Return `needs` and all that these use in turn, as far as functions and classes show.
 
     Pickling would find the same, but by recursion: a chain of a few hundred functions would

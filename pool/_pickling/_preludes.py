@@ -76,7 +76,7 @@ class Prelude:
         data: bytes,
         buffers: list[memoryview],
         notes: Notes | None,
-        sharing: Sharing | None = None,
+        sharing: Sharing | None,
     ) -> None:
         self.sharing = sharing
         self.identity = _new_identity()
@@ -134,7 +134,7 @@ class WithPrelude(Inheriting):
         prelude: Prelude,
         body: bytes,
         buffers: list[memoryview],
-        sharing: Sharing | None = None,
+        sharing: Sharing | None,
     ) -> None:
         both = [part for part in (prelude.sharing, sharing) if part is not None]
         super().__init__(

@@ -90,11 +90,13 @@ class ActorCall(mail.Call, Member):
 EMPTY = Parcel([])
 
 
-def new_call(
-    actor: Actor, caller: Hashable, method: str, args: Any, kwargs: Any, returns: int
-) -> ActorCall:
-    """Return a call that is not in the mailbox yet."""
-    return bind(ActorCall(actor, caller, method, pack(args, kwargs)), returns)
+#: Who has made the calls of the program itself; those of a worker are its borrower's.
+_PROGRAM = 0
+
+
+def new_call(actor: Actor, method: str, args: Any, kwargs: Any, returns: int) -> ActorCall:
+    """Return a call of the program's that is not in the mailbox yet."""
+    return bind(ActorCall(actor, _PROGRAM, method, pack(args, kwargs)), returns)
 
 
 def bind(call: ActorCall, returns: int) -> ActorCall:

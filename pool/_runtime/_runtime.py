@@ -76,9 +76,9 @@ class Runtime(Aside):
     def __init__(
         self,
         total: dict[str, float],
-        gpus: Sequence[str] = (),
-        namespace: str = "",
-        log_to_driver: bool = True,
+        gpus: Sequence[str],
+        namespace: str,
+        log_to_driver: bool,
     ) -> None:
         limits = thread_limits(1)
         self._owner = os.getpid()
@@ -403,7 +403,7 @@ class Runtime(Aside):
         record: Actor = actor.record
         if (problem := record.too_many()) is not None:
             raise problem
-        call = new_call(record, 0, method, args, kwargs, returns)
+        call = new_call(record, method, args, kwargs, returns)
         refs = call.refs
         if returns == STREAM:
             call.stream = stream = Stream(self)

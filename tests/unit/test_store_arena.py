@@ -72,7 +72,7 @@ def test_what_is_kept_is_used_first(arena: Arena) -> None:
 def test_trim_gives_everything_back(arena: Arena) -> None:
     kept = filled(arena, 4 * MIB)
     arena.free(filled(arena, 12 * MIB))
-    assert arena.trim(0) >= 10 * MIB
+    assert arena.trim() >= 10 * MIB
     assert arena.resident - arena.live <= 2 * MIB
     arena.free(kept)
 
@@ -156,7 +156,7 @@ def test_what_is_on_disk_does_not_keep_memory(
     assert large[0].on_disk and not small[0].on_disk
     arena.free(small)
     assert 0 < arena.resident <= 15 * MIB
-    assert arena.trim(0) > 0 and arena.resident == 0
+    assert arena.trim() > 0 and arena.resident == 0
     arena.free(large)
     arena.close()
 
