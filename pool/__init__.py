@@ -20,6 +20,7 @@ Each of these uses only those before it, and the package `store`, which knows no
 ``_transport``   messages between two processes
 ``_workers``     the servers that fork workers, and the loop of a worker
 ``_local``       the engine: a scheduler that decides, a driver that does all I/O
+``_cluster``     the same engine with workers that Ray or Dask place on other machines
 ``exceptions``   Ray's errors
 ``_objects``     references, actors and resources as books without any I/O
 ``_in_worker``   tasks and actors where they run

@@ -12,11 +12,14 @@ a fork of the process. Behind it are three parts, which know as little of each o
   ``_interrupts``, ``_loans``).
 * The **driver** does what the scheduler says, under one lock: ``_driver`` on top of ``_door``, with
   ``_crew`` and ``_peers`` for processes, ``_sending``, ``_arrivals`` and ``_outcomes`` for
-  messages, ``_job_table`` and ``_functions`` for what is under way, ``_guard`` with ``_shortage``
-  for memory.
+  messages (``_pickle_streams`` parts those that came together), ``_job_table`` and ``_functions``
+  for what is under way, ``_timers``, and ``_guard`` with ``_shortage`` for memory. ``_protocols``
+  says what it expects of these. ``_given_up``: why it gives up its jobs; ``_last_calls``: callbacks
+  of those that were under way when the pool was terminated.
 * The **lead** says which thread drives: ``_waiting``, ``_tending``. See docs/design/driving.md.
 
 Jobs of other kinds: ``_streams`` (calls one at a time), ``_lazy`` (`imap`), ``_awaited`` (chunks
 that wait for references), ``_express`` (one call on an idle pool), ``_nested`` and ``_relay`` (both
-ends of a pool that is used by its own tasks).
+ends of a pool that is used by its own tasks; the answers come through a ``_receiver``). Used by
+several: ``_members`` (of weak sets).
 """

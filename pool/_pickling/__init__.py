@@ -11,13 +11,15 @@ module in common (`_namespaces`). A message is a plain pickle, whatever it needs
 * To and from bytes: `_encoding`; `_payloads` for functions, which are pickled once for many
   calls, with `_captured` for what they hold, `_initializers`, `_exceptions`.
 * What becomes of an object: `_picklers` decide, `_reach` where cloudpickle is needed; `_functions`,
-  `_classes` (`_made` where they arrive; `_class_dicts`), `_numbers`, `_modules`, `_special`,
-  `_reducers`, `_files` and `_typing` do it. `_shared`: arrays on memory that processes share.
+  `_classes` (`_made` where they arrive), `_modules`, `_special`, `_reducers`, `_files` and
+  `_typing` do it. `_shared`: arrays on memory that processes share. What is special about classes:
+  `_class_dicts`, `_slots`, `_metaclasses`, `_builtin_types`, `_numbers`.
 * What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals
-  it uses), `_needs` (what follows from that).
-* Definitions that precede a message: `_preludes`, with `_named`, `_homes` and `_constants` so that
-  one object stays one; `_kept`, `_notes` and `_versions` say for how long a pickle can be used
-  again.
+  it uses), `_needs` (what follows from that). `_rewritten` and `_originals`: what a worker imports,
+  but not as the program has it.
+* Definitions that precede a message: `_preludes`, made of `_bindings`, with `_named`, `_homes` and
+  `_constants` so that one object stays one, and `_facts` about modules; `_entered`: those that a
+  worker has. `_kept`, `_notes` and `_versions` say for how long a pickle can be used again.
 * Globals that a worker asks for: `_lookups`. What cannot be sent, and where it is: `_culprit`.
 
 This module offers what every message needs; the rest is imported from its module, where it is

@@ -2,7 +2,7 @@
 
 ``_runtime`` has the one `Runtime` of a program. It drives the workers of tasks with an engine of
 `pool._local`, whose driver reads the sockets of actors and borrowers too; all books are changed
-under the lock of that driver (``_aside``).
+under the lock of that driver (``_aside``). Threads wait for objects on ``_conditions``.
 
 * Tasks: ``_tasks``; those that ask for anything but one CPU get a process, ``_task_processes``.
   What they have yielded: ``_streams``.

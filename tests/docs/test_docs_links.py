@@ -102,3 +102,26 @@ def test_every_public_name_is_in_the_reference() -> None:
     inner = {"OUT_OF_BAND_MIN", "Encoded", "decode", "encode"}
     ours = {f"pool.{name}" for name in {*pool._HOMES, *pool._RAY} - {"ThreadPool"}}
     assert described >= ours | {f"store.{name}" for name in set(store.__all__) - inner}
+
+
+# These say in their first docstring what each module is for, those of the store in a document.
+PACKAGES = sorted(path.parent for path in (ROOT / "pool").glob("_*/**/__init__.py"))
+
+
+def unmentioned(package: Path, text: str) -> list[str]:
+    """Return the modules of a package that a text about it leaves out."""
+    modules = {path.stem for path in package.glob("_*.py")}
+    modules |= {path.parent.name for path in package.glob("_*/__init__.py")}
+    named = set(re.findall(r"`(_\w+)`", text))
+    return sorted(modules - named - {"__init__", "__main__"})
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=name)
+def test_packages_say_what_their_modules_are_for(package: Path) -> None:
+    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
+    assert unmentioned(package, ast.get_docstring(tree) or "") == []
+
+
+def test_the_design_says_what_the_modules_of_the_store_are_for() -> None:
+    document = ROOT / "docs" / "design" / "store.md"
+    assert unmentioned(ROOT / "store", document.read_text(encoding="utf-8")) == []

@@ -9,6 +9,11 @@ What is carried here is state that a documented function sets for the whole proc
 cannot be read from the variables of one module. What the program itself puts into modules of
 libraries is sent by `pool._workers._patches`, variables of its own ones by
 `pool._workers._variables`.
+
+Each module has the settings (`_setting`) of something. Of Python: `_interpreter`, `_builtins`,
+`_logging`, `_redirected`, `_reducers`, `_adapters`, `_prefixes`, `_translations`. Of libraries:
+`_libraries` (numpy, pandas, matplotlib), `_learning` (PyTorch, scikit-learn), `_precision` (mpmath,
+gmpy2), `_images` (Pillow), `_django`, `_structlog`, `_coverage`.
 """
 
 from __future__ import annotations
