@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import sys
 
-from store._cgroups import cgroup_folders, read
+from store._cgroups import own_folders, read
 
 __all__ = ["cpu_count", "usable_cpus"]
 
@@ -78,7 +78,7 @@ def _affinity() -> int | None:
 def _quota() -> int | None:
     global _folders
     if _folders is None:
-        _folders = cgroup_folders(read("/proc/self/cgroup"), read("/proc/self/mountinfo"))
+        _folders = own_folders("cpu")
     return least_quota(_folders)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 
-from store._cgroups import cgroup_folders, group_memory, parse_fields, parse_number, read
+from store._cgroups import group_memory, own_folders, parse_fields, parse_number, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def rooms() -> list[Room]:
     if machine is None:
         return []
     if _folders is None:
-        _folders = cgroup_folders(read("/proc/self/cgroup"), read("/proc/self/mountinfo"), "memory")
+        _folders = own_folders("memory")
     groups = [group_room(folder, version2, swap) for folder, version2 in _folders]
     # A group that grants more than the machine has limits nothing.
     return [machine, *(room for room in groups if room is not None and room.limit < machine.limit)]

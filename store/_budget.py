@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from store._cgroups import cgroup_folders, group_memory, read
+from store._cgroups import group_memory, own_folders, read
 from store._settings import nbytes_of
 
 #: Part of the memory that has to stay available when a store grows.
@@ -84,7 +84,7 @@ def limiting_groups(machine: int) -> list[tuple[str, bool, int]]:
     list of (str, bool, int)
         Folder, whether it is of version 2, and the limit.
     """
-    folders = cgroup_folders(read("/proc/self/cgroup"), read("/proc/self/mountinfo"), "memory")
+    folders = own_folders("memory")
     found = [(*folder, group_memory(*folder)) for folder in folders]
     return [
         (folder, version2, memory[0])

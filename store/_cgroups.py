@@ -36,7 +36,7 @@ def read(path: str) -> str:
         os.close(descriptor)
 
 
-def cgroup_folders(cgroup: str, mountinfo: str, controller: str = "cpu") -> list[tuple[str, bool]]:
+def cgroup_folders(cgroup: str, mountinfo: str, controller: str) -> list[tuple[str, bool]]:
     """Return the folders of the cgroups of one kind around this process, innermost first.
 
     Parameters
@@ -61,6 +61,11 @@ def cgroup_folders(cgroup: str, mountinfo: str, controller: str = "cpu") -> list
         if path is not None:
             folders += [(folder, version2) for folder in _ancestors(path, root, mount_point)]
     return folders
+
+
+def own_folders(controller: str) -> list[tuple[str, bool]]:
+    """Return what `cgroup_folders` finds for this process."""
+    return cgroup_folders(read("/proc/self/cgroup"), read("/proc/self/mountinfo"), controller)
 
 
 def _cgroup_paths(cgroup: str, controller: str) -> dict[bool, str]:

@@ -44,6 +44,8 @@ class ClusterCrew:
     driver : Driver
     cluster : Cluster
     config : Config
+    initializer : list of bytes-like, optional
+        Payload of the initializer and its arguments, for each agent.
 
     Attributes
     ----------

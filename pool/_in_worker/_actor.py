@@ -11,10 +11,10 @@ An actor ends when the runtime sends EXIT or is gone, or when one of its methods
 from __future__ import annotations
 
 import _signal
-import _socket
 import copy
 import os
 import sys
+from _socket import MSG_DONTWAIT
 from collections import deque
 from functools import partial
 
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._transport._channel import Channel
-
-_DONTWAIT = _socket.MSG_DONTWAIT
 
 #: Messages that bring no calls and do not end the actor.
 _ASIDE = frozenset({DROP, RETURNS})
@@ -294,7 +292,7 @@ class ActorHost:
             self._seen = sent
         try:
             while not self._ended:
-                self._take(*self.channel.receive(_DONTWAIT))
+                self._take(*self.channel.receive(MSG_DONTWAIT))
         except BlockingIOError:
             return
         except (EOFError, ConnectionError):

@@ -6,8 +6,8 @@ Part of the driver, whose lock is held whenever something here is called.
 from __future__ import annotations
 
 import _pickle
-import _socket
 import select
+from _socket import MSG_DONTWAIT
 
 from pool._local import _events as ev
 from pool._transport._channel import FEW, Channel, DescriptorsLost
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from pool._local._driver import Driver
     from pool._local._peers import Peer
-
-_DONTWAIT = _socket.MSG_DONTWAIT
 
 #: How often it is looked for messages when a program ends: workers may write without an end.
 LAST = 16
@@ -59,7 +57,7 @@ class Arrivals:
         """
         driver = self._driver
         try:
-            head, blobs, fds = peer.channel.receive_fds(_DONTWAIT, FEW)
+            head, blobs, fds = peer.channel.receive_fds(MSG_DONTWAIT, FEW)
         except (BlockingIOError, EOFError, ConnectionError):
             return False
         except DescriptorsLost as lost:

@@ -8,11 +8,11 @@ to be sent to them, until a page is free.
 from __future__ import annotations
 
 import _signal
-import _socket
 import errno
 import os
 import select
 import sys
+from _socket import MSG_DONTWAIT
 
 from pool._local import _events as ev
 from pool._local._given_up import given_up
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from pool._local._driver import Driver
     from pool._workers._launcher import Launcher
-
-_DONTWAIT = _socket.MSG_DONTWAIT
 
 
 class Crew:
@@ -271,7 +269,7 @@ class Crew:
         launcher = self.controls[control]
         try:
             while True:
-                head, _ = launcher.channel.receive(_DONTWAIT)
+                head, _ = launcher.channel.receive(MSG_DONTWAIT)
                 if head[0] == EXITED:
                     for worker_id, status, pid in head[1]:
                         self._note_pid(worker_id, pid)

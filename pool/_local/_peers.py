@@ -5,6 +5,7 @@ from __future__ import annotations
 import _pickle
 import _socket
 import io
+from _socket import MSG_DONTWAIT
 
 from pool._pickling import loads
 from pool._transport._channel import Channel, DescriptorsLost
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
     from pool._local._events import Run
     from pool._transport._journal import Slot
-
-_DONTWAIT = _socket.MSG_DONTWAIT
 
 
 class Sent:
@@ -129,7 +128,7 @@ class Peer:
     def tell(self) -> None:
         """Tell the worker now which functions to forget, if it has room for a message."""
         try:
-            self.channel.send((FORGET, self.forgets), flags=_DONTWAIT)
+            self.channel.send((FORGET, self.forgets), flags=MSG_DONTWAIT)
         except OSError:
             return  # told with the next message; or the worker has died
         self.forgets = []
@@ -148,7 +147,7 @@ class Peer:
         reclaimed: list[int] = []
         while True:
             try:
-                head, note = self._theirs.take_back(_DONTWAIT)
+                head, note = self._theirs.take_back(MSG_DONTWAIT)
             except DescriptorsLost as lost:
                 # Its descriptors are not needed: the message is encoded anew to be sent again.
                 if lost.head is None:

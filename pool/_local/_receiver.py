@@ -6,9 +6,9 @@ of its own. Here is what both have in common: the side that receives the answers
 
 from __future__ import annotations
 
-import _socket
 import os
 import select
+from _socket import MSG_DONTWAIT
 from collections import deque
 
 from pool._local._waiting import DEEPEST
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from pool._local._protocols import CallsBack
     from pool._transport._channel import Channel
-
-_DONTWAIT = _socket.MSG_DONTWAIT
 
 
 class Receiver:
@@ -123,7 +121,7 @@ class Receiver:
     def _receive(self) -> None:
         while not self.closed:
             try:
-                head, blobs = self.channel.receive(_DONTWAIT)
+                head, blobs = self.channel.receive(MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except (EOFError, OSError):

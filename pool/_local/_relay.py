@@ -8,8 +8,8 @@ runs in its place, so any depth of nesting works with any number of workers. The
 
 from __future__ import annotations
 
-import _socket
 import select
+from _socket import MSG_DONTWAIT
 from itertools import count
 
 from pool._local import _events as ev
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from pool._local._driver import Driver
     from pool._transport._channel import Channel
-
-_DONTWAIT = _socket.MSG_DONTWAIT
 
 
 class Client:
@@ -63,7 +61,7 @@ class Client:
         self._outbox.flush()
         while True:
             try:
-                head, blobs = self.channel.receive(_DONTWAIT)
+                head, blobs = self.channel.receive(MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except (EOFError, OSError):

@@ -33,8 +33,9 @@ import sys
 from store._codec import Encoded
 
 from ._captured import Captured, Together
-from ._encoding import ATOMS, CannotSend, dumps_to_parent, dumps_to_worker, loads, with_names
+from ._encoding import CannotSend, dumps_to_parent, dumps_to_worker, loads, with_names
 from ._files import flush_files
+from ._functions import ATOMS
 from ._kept import drop_large
 from ._namespaces import install_main, look_up_with, main_facts
 from ._payloads import FunctionPayload, dumps_function, kept_payload

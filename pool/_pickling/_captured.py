@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ._encoding import ATOMS
+from ._functions import ATOMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import abc
 import copyreg
 import sys
 
-from ._encoding import ATOMS
+from ._functions import ATOMS
 from ._identity import entry_of
 from ._made import (
     begin_class,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import sys
 
+from ._functions import ATOMS
 from ._homes import attribute_of
 from ._origins import importable
 from ._slots import native_base
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._picklers import BasePickler
-
-#: Types whose values cannot change, and which are compared quickly.
-_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 _getstate = object.__getstate__
 
@@ -72,7 +70,7 @@ def reduce_constant(obj: Any, kind: type, name: str) -> Any:
     tuple or NotImplemented
     """
     state = vars(obj)
-    if _is_at(obj, kind.__module__, name) and _ATOMS.issuperset(map(type, state.values())):
+    if _is_at(obj, kind.__module__, name) and ATOMS.issuperset(map(type, state.values())):
         return _constant, (kind, name, state)
     return NotImplemented
 

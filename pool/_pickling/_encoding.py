@@ -7,6 +7,7 @@ from io import BytesIO
 
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector, decode, dump
 
+from ._functions import ATOMS
 from ._named import loading, looking_for_containers
 from ._picklers import FastPickler
 from ._preludes import prelude_for
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from ._named import NamedValues
 
     T = TypeVar("T")
-
-#: Immutable types whose objects refer to no others.
-ATOMS: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), complex})
 
 #: Up to this many items, looking at each is cheaper than making a pickler of our own.
 _SHORT = 16

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 #: with that code would have another value.
 _PLAIN = ("__defaults__", "__kwdefaults__", "__doc__", "__module__", "__qualname__")
 
-#: Types whose values are unpickled without any code of the program's.
-_AT_ONCE = frozenset({int, float, complex, str, bytes, bool, type(None)})
+#: Immutable types whose objects refer to no others: pickling and comparing them runs no code of the
+#: program's.
+ATOMS: frozenset[type] = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
 # ---------------------------------------------------------------- sending
@@ -178,7 +179,7 @@ def _comes_at_once(value: Any) -> bool:
     kind = type(value)
     if kind is tuple or kind is list or kind is dict:
         return all(map(_comes_at_once, value.values() if kind is dict else value))
-    return kind in _AT_ONCE or is_definition(value) or kind is ModuleType
+    return kind in ATOMS or is_definition(value) or kind is ModuleType
 
 
 class _Call:

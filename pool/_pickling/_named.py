@@ -11,7 +11,7 @@ import copyreg
 from io import BytesIO
 from types import FunctionType, ModuleType
 
-from ._functions import resolve_name
+from ._functions import ATOMS, resolve_name
 from ._homes import at_home, attribute_of, home_of, is_stateless, make_empty, note_contents
 from ._namespaces import is_written, namespace, versions_of
 from ._needs import is_plain, names_in_use
@@ -156,10 +156,9 @@ def _items_of(value: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _holds_atoms(value: Any) -> bool:
-    atoms = {int, float, complex, str, bytes, bool, type(None)}
-    if not atoms.issuperset(map(type, value)):
+    if not ATOMS.issuperset(map(type, value)):
         return False
-    return type(value) is not dict or atoms.issuperset(map(type, value.values()))
+    return type(value) is not dict or ATOMS.issuperset(map(type, value.values()))
 
 
 _with_containers: dict[type, type] = {}

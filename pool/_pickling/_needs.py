@@ -7,7 +7,7 @@ import sys
 from itertools import islice
 from types import FunctionType, ModuleType
 
-from ._functions import names_needed
+from ._functions import ATOMS, names_needed
 from ._names import global_names
 from ._notes import contents
 from ._origins import (
@@ -223,7 +223,7 @@ def is_simple(value: Any) -> bool:
 
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
-_SIMPLE = frozenset({ModuleType, int, float, complex, str, bytes, bool, type(None)})
+_SIMPLE = ATOMS | {ModuleType}
 
 
 def _kinds_in(container: Any) -> set[type]:

@@ -7,8 +7,8 @@ from _weakref import ref
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from ._captured import Captured
-from ._encoding import ATOMS, CannotSend, dumps_to_worker
-from ._functions import token_of
+from ._encoding import CannotSend, dumps_to_worker
+from ._functions import ATOMS, token_of
 from ._kept import Kept
 from ._names import global_names
 from ._origins import LruType, is_named, scope_of

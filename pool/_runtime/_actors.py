@@ -155,11 +155,15 @@ class Actor:
         for need in self._parcel.needs:
             if need._state == FAILED:
                 self.cause = need._value
-                self.mailbox.refused(f"an argument of its constructor failed: {said(need._value)}")
-                self.carry_out(self.mailbox.exited("it was never started"))
+                self._cannot_start(f"an argument of its constructor failed: {said(need._value)}")
                 return
         self._parcel.fill()
         self.runtime.grants.ask(self.options.resources, self._granted)
+
+    def _cannot_start(self, why: str) -> None:
+        """End the actor, which has no process and is not to get one any more."""
+        self.mailbox.refused(why)
+        self.carry_out(self.mailbox.exited("it was never started"))
 
     def _granted(self, grant: Grant | None) -> None:
         if self.mailbox.state == mail.DEAD:
@@ -176,8 +180,7 @@ class Actor:
         try:
             self._worker_id, self._link = runtime.processes.launch(self)
         except Exception as error:  # of the system, or since no forkserver can be started
-            self.mailbox.refused(f"its process could not be started: {error}")
-            self.carry_out(self.mailbox.exited("no process"))
+            self._cannot_start(f"its process could not be started: {error}")
             return
         gpus = runtime.grants.names_of(self.grant)
         config = {

@@ -80,8 +80,7 @@ class DetachedActor(Actor):
         try:
             channel = _spawn(self)
         except OSError as error:
-            self.mailbox.refused(f"its process could not be started: {error}")
-            self.carry_out(self.mailbox.exited("no process"))
+            self._cannot_start(f"its process could not be started: {error}")
             return
         self._use(channel)
 
@@ -176,8 +175,7 @@ class DetachedActor(Actor):
             pending = _pending(self._parcel)
         except TypeError as error:
             self.cause = error
-            self.mailbox.refused(str(error))
-            self.carry_out(self.mailbox.exited("it was never started"))
+            self._cannot_start(str(error))
             return
         if pending is None:
             super()._needs_met()

@@ -10,6 +10,7 @@ import _signal
 import _socket
 import os
 import select
+from _socket import MSG_DONTWAIT
 from itertools import count
 
 from pool._transport._channel import Channel, DescriptorsLost
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from pool._local._driver import Driver
     from pool._runtime._actors import Actor
     from pool._transport._journal import Slot
-
-_DONTWAIT = _socket.MSG_DONTWAIT
 
 
 #: Messages of one actor between two looks at the others.
@@ -112,7 +111,7 @@ class Link:
     def _receive(self) -> bool:
         """Take one message; return False if there was none."""
         try:
-            head, blobs, fds = self.channel.receive_fds(_DONTWAIT)
+            head, blobs, fds = self.channel.receive_fds(MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except ConnectionError:
@@ -216,7 +215,7 @@ class ActorProcesses:
         """Take the forkserver's notices of actors that have ended."""
         try:
             while True:
-                head, _ = self.channel.receive(_DONTWAIT)
+                head, _ = self.channel.receive(MSG_DONTWAIT)
                 if head[0] == EXITED:
                     for worker_id, status, _ in head[1]:
                         self._exited(worker_id, status)

@@ -24,6 +24,7 @@ import errno
 import marshal
 import os
 import sys
+from _socket import MSG_DONTWAIT
 
 import store._anonymous as anonymous
 from pool._transport._messages import RETURNS
@@ -234,7 +235,7 @@ class Channel:
         if self.link is None or not self.link.due:
             return
         try:
-            self._send_linked((RETURNS, 0), (), (), _DONTWAIT, waits)
+            self._send_linked((RETURNS, 0), (), (), MSG_DONTWAIT, waits)
         except OSError:
             return  # no room: told with the next message; or the other end is gone
 
@@ -255,7 +256,7 @@ class Channel:
         shielded: bool = False,
     ) -> None:
         """Send a message that may be too large for the socket, or that has a note."""
-        send = self._send_shielded if shielded and not flags & _DONTWAIT else self._send_fds
+        send = self._send_shielded if shielded and not flags & MSG_DONTWAIT else self._send_fds
         sizes = [len(blob) for blob in blobs]
         if sum(sizes) <= INLINE_MAX:
             data = marshal.dumps((head, blobs, note), _MARSHAL)  # type: ignore[arg-type]  # as above
@@ -280,7 +281,7 @@ class Channel:
         """Send; while the socket has no room, wait where interrupts are let through."""
         while True:
             try:
-                self._send_fds(data, fds, flags | _DONTWAIT)
+                self._send_fds(data, fds, flags | MSG_DONTWAIT)
             except BlockingIOError:
                 shield.opened(_wait_for_room, self.socket.fileno())
             else:
@@ -311,7 +312,7 @@ class Channel:
     def look(self) -> tuple[Head, list[Any]] | None:
         """Return one message as `receive` does; None if there is none yet."""
         try:
-            return self.receive(_DONTWAIT)
+            return self.receive(MSG_DONTWAIT)
         except BlockingIOError:
             return None
 
@@ -475,7 +476,6 @@ def _cmsg_space(nbytes: int) -> int:
     return space
 
 
-_DONTWAIT = _socket.MSG_DONTWAIT
 _SPACES: dict[int, int] = {}
 _ORDER: Any = sys.byteorder
 _TRUNCATED = _socket.MSG_CTRUNC

@@ -11,7 +11,7 @@ Guarantees
 
 from __future__ import annotations
 
-import _socket
+from _socket import MSG_DONTWAIT
 from collections import deque
 
 TYPE_CHECKING = False
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pool._transport._channel import Channel
 
     Message = tuple[Any, Any]
-
-_DONTWAIT = _socket.MSG_DONTWAIT
 
 
 class Outbox:
@@ -100,7 +98,7 @@ class Outbox:
 
     def _sent(self, head: Any, blobs: Any) -> Message | None:
         try:
-            self._channel.send(head, blobs, flags=_DONTWAIT)
+            self._channel.send(head, blobs, flags=MSG_DONTWAIT)
         except BlockingIOError:
             return head, blobs
         except ConnectionError:

@@ -31,11 +31,11 @@ Messages (see `pool._transport._messages` for the style)
 from __future__ import annotations
 
 import _signal
-import _socket
 import gc
 import os
 import select
 import sys
+from _socket import MSG_DONTWAIT
 
 from pool._clock import monotonic
 from pool._transport._channel import BUFFER_NBYTES, Channel, DescriptorsLost
@@ -302,11 +302,11 @@ class ForkServer:
             return
         try:
             if client.notices:
-                client.channel.send((EXITED, tuple(client.notices)), flags=_socket.MSG_DONTWAIT)
+                client.channel.send((EXITED, tuple(client.notices)), flags=MSG_DONTWAIT)
                 client.notices.clear()
             if client.asks and not client.waiting:
                 pids = tuple(client.pids.items())
-                client.channel.send((PIDS, pids), flags=_socket.MSG_DONTWAIT)
+                client.channel.send((PIDS, pids), flags=MSG_DONTWAIT)
                 client.asks = False
         except BlockingIOError:
             # The socket is full. When there is room, `_fork_some` tries again.

@@ -64,6 +64,11 @@ def installed(top: str) -> str:
     return file if is_installed(file) else ""
 
 
+def is_library(top: str) -> bool:
+    """Return whether a top-level module comes with Python (also without a file) or is installed."""
+    return top in sys.stdlib_module_names or bool(installed(top))
+
+
 def is_installed(file: str) -> bool:
     """Return whether a file of code is installed or comes with Python."""
     return file.startswith(LIBRARY) or _is_package(file)

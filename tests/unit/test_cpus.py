@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pool import _cpus
+from store._cgroups import cgroup_folders
 
 # A machine with version 2 only; a container whose mount shows its own branch only; a machine
 # with both versions mounted.
@@ -69,7 +70,7 @@ def put(folder: Path, **files: str) -> None:
 def test_version_2_takes_the_least_of_all_ancestors(tmp_path: Path) -> None:
     put(tmp_path / "user" / "job", cpu__max="max 100000")
     put(tmp_path / "user", cpu__max="300000 100000")
-    folders = _cpus.cgroup_folders("0::/user/job\n", UNIFIED.format(mount=tmp_path))
+    folders = cgroup_folders("0::/user/job\n", UNIFIED.format(mount=tmp_path), "cpu")
     assert folders == [
         (f"{tmp_path}/user/job", True),
         (f"{tmp_path}/user", True),
@@ -82,7 +83,7 @@ def test_version_2_takes_the_least_of_all_ancestors(tmp_path: Path) -> None:
 
 def test_version_2_without_limits(tmp_path: Path) -> None:
     put(tmp_path / "job", cpu__max="max 100000")
-    folders = _cpus.cgroup_folders("0::/job\n", UNIFIED.format(mount=tmp_path))
+    folders = cgroup_folders("0::/job\n", UNIFIED.format(mount=tmp_path), "cpu")
     assert _cpus.least_quota(folders) is None
 
 
@@ -90,7 +91,7 @@ def test_version_1_in_a_container_that_sees_the_outer_path(tmp_path: Path) -> No
     # Without a cgroup namespace the path is the host's, and the mount shows the branch below it.
     put(tmp_path, cpu__cfs_quota_us="250000\n", cpu__cfs_period_us="100000\n")
     cgroup = "9:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n"
-    folders = _cpus.cgroup_folders(cgroup, CONTAINER.format(mount=tmp_path))
+    folders = cgroup_folders(cgroup, CONTAINER.format(mount=tmp_path), "cpu")
     assert folders == [(str(tmp_path), False)]
     assert _cpus.least_quota(folders) == 3
 
@@ -99,14 +100,14 @@ def test_version_1_nested_below_the_mounted_branch(tmp_path: Path) -> None:
     put(tmp_path / "inner", cpu__cfs_quota_us="-1\n", cpu__cfs_period_us="100000\n")
     put(tmp_path, cpu__cfs_quota_us="100000\n", cpu__cfs_period_us="50000\n")
     cgroup = "4:cpu,cpuacct:/docker/abc/inner\n"
-    folders = _cpus.cgroup_folders(cgroup, CONTAINER.format(mount=tmp_path))
+    folders = cgroup_folders(cgroup, CONTAINER.format(mount=tmp_path), "cpu")
     assert folders == [(f"{tmp_path}/inner", False), (str(tmp_path), False)]
     assert _cpus.least_quota(folders) == 2
 
 
 def test_path_outside_the_mounted_branch_stands_for_the_mount_point(tmp_path: Path) -> None:
     for path in ("/docker/abcdef", "/../other", "/"):
-        folders = _cpus.cgroup_folders(f"4:cpu:{path}\n", CONTAINER.format(mount=tmp_path))
+        folders = cgroup_folders(f"4:cpu:{path}\n", CONTAINER.format(mount=tmp_path), "cpu")
         assert folders == [(str(tmp_path), False)], path
 
 
@@ -114,7 +115,7 @@ def test_both_versions_mounted(tmp_path: Path) -> None:
     put(tmp_path / "cpu" / "job", cpu__cfs_quota_us="500000", cpu__cfs_period_us="100000")
     put(tmp_path / "unified" / "job", cpu__max="400000 100000")
     cgroup = "2:cpuacct:/elsewhere\n1:cpu:/job\n0::/job\n"
-    folders = _cpus.cgroup_folders(cgroup, HYBRID.format(mount=tmp_path))
+    folders = cgroup_folders(cgroup, HYBRID.format(mount=tmp_path), "cpu")
     assert (f"{tmp_path}/cpu/job", False) in folders
     assert (f"{tmp_path}/unified/job", True) in folders
     assert not any("elsewhere" in folder for folder, _ in folders)
@@ -123,18 +124,18 @@ def test_both_versions_mounted(tmp_path: Path) -> None:
 
 def test_mount_point_with_a_blank(tmp_path: Path) -> None:
     put(tmp_path / "a b", cpu__max="100000 100000")
-    folders = _cpus.cgroup_folders("0::/\n", UNIFIED.format(mount=rf"{tmp_path}/a\040b"))
+    folders = cgroup_folders("0::/\n", UNIFIED.format(mount=rf"{tmp_path}/a\040b"), "cpu")
     assert _cpus.least_quota(folders) == 1
 
 
 def test_colon_in_a_cgroup_name(tmp_path: Path) -> None:
-    folders = _cpus.cgroup_folders("0::/a:b\n", UNIFIED.format(mount=tmp_path))
+    folders = cgroup_folders("0::/a:b\n", UNIFIED.format(mount=tmp_path), "cpu")
     assert folders[0] == (f"{tmp_path}/a:b", True)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense\n", "1:2\n", " - \n", "a b c d e - cgroup2\n"])
 def test_files_of_an_unknown_form_set_no_limit(text: str) -> None:
-    assert _cpus.cgroup_folders(text, text) == []
+    assert cgroup_folders(text, text, "cpu") == []
 
 
 def test_files_that_cannot_be_read_set_no_limit(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pool import Pool
-from store import _budget
+from store import _budget, _cgroups
 from store._settings import nbytes_of, spill_folder, wanted_mode
 
 MIB = 1 << 20
@@ -75,7 +75,11 @@ def test_what_a_control_group_grants_is_the_bound(
         "/proc/self/cgroup": "0::/job\n",
         "/proc/self/mountinfo": f"29 22 0:26 / {groups[0]} rw - cgroup2 cgroup2 rw\n",
     }
+    folders = _cgroups.cgroup_folders(
+        files["/proc/self/cgroup"], files["/proc/self/mountinfo"], "memory"
+    )
     monkeypatch.setattr(_budget, "read", files.__getitem__)
+    monkeypatch.setattr(_budget, "own_folders", {"memory": folders}.__getitem__)
 
     def use(nbytes: int) -> None:
         (groups[1] / "memory.current").write_text(f"{nbytes}\n")

@@ -22,7 +22,7 @@ import marshal
 import sys
 
 from pool._unraisable import report
-from pool._workers._warmup import installed
+from pool._workers._warmup import is_library
 
 from ._builtins import is_changed
 from ._interpreter import FILTERS, LEVELS, SETTINGS
@@ -113,8 +113,7 @@ def modules(changed: Mapping[str, Any]) -> frozenset[str]:
     for name in (changed.keys() & _OTHERS.keys()) - {"io"}:
         names.update((name, f"{__name__}.{_OTHERS[name]}"))
         for needed in _setting(name).needs(changed[name]):
-            top = needed.partition(".")[0]
-            if top in sys.stdlib_module_names or installed(top):
+            if is_library(needed.partition(".")[0]):
                 names.add(needed)
     return frozenset(names)
 

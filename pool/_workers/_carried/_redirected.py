@@ -11,7 +11,7 @@ import os
 import sys
 from io import BytesIO, StringIO, TextIOWrapper
 
-from pool._workers._warmup import installed
+from pool._workers._warmup import is_library
 
 from ._setting import Setting, packed, unpacked, write_at_the_end
 
@@ -96,7 +96,7 @@ def _is_own(value: Any) -> bool:
     """Return whether a stream is of one of the program's classes, and all its state attributes."""
     kind = type(value)
     top = kind.__module__.partition(".")[0]
-    if top in sys.stdlib_module_names or installed(top) or isinstance(value, TextIOWrapper):
+    if is_library(top) or isinstance(value, TextIOWrapper):
         return False
     if any(vars(base).get("__slots__") for base in kind.__mro__):
         return False

@@ -6,10 +6,9 @@ as well. Those of installed packages are registered in a worker when tasks impor
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 
-from pool._workers._warmup import installed
+from pool._workers._warmup import is_library
 
 from ._setting import Later, Setting, packed, unpacked
 
@@ -30,7 +29,7 @@ def _is_programs(reducer: Any) -> bool:
         return True  # of the program whose task makes this pool
     module = getattr(reducer, "__module__", None)
     top = module.partition(".")[0] if isinstance(module, str) else "builtins"
-    return top == "__main__" or not (top in sys.stdlib_module_names or installed(top))
+    return top == "__main__" or not is_library(top)
 
 
 def _read_copyreg(module: Any) -> _Registered | None:

@@ -8,7 +8,7 @@ from itertools import count
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
 
 from pool._pickling._origins import is_named, resolve
-from pool._workers._warmup import installed
+from pool._workers._warmup import is_library
 
 from ._contents import CONTAINERS, apart
 
@@ -328,7 +328,7 @@ def is_of_program(name: str) -> bool:
     top = name.partition(".")[0]
     known = known_tops.get(top)
     if known is None:
-        own = top not in sys.stdlib_module_names and top not in _THESE and not installed(top)
+        own = top not in _THESE and not is_library(top)
         known = known_tops[top] = own
     return known
 
