@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["monotonic", "perf_counter"]
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

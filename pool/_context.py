@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 
     from ._faces._pool import Pool as PoolType
 
-__all__ = [
-    "Context",
-    "get_context",
-    "preload_names",
-    "set_forkserver_preload",
-    "set_start_method",
-    "start_method_for",
-]
-
 METHODS = ("fork", "spawn", "forkserver")
 
 # The standard context that `set_start_method` of this module chose last. Needed because the

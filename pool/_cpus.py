@@ -21,8 +21,6 @@ import sys
 
 from store._cgroups import own_folders, read
 
-__all__ = ["cpu_count", "usable_cpus"]
-
 # Where this process sits in the cgroup tree, found once: the files are read anew each time, but
 # a process is hardly ever moved to another cgroup after it started.
 _folders: list[tuple[str, bool]] | None = None

@@ -33,17 +33,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = [
-    "InvalidTransition",
-    "OutOfMemory",
-    "PoolError",
-    "PoolTerminated",
-    "StartError",
-    "TaskCancelled",
-    "TaskTimeout",
-    "WorkerDied",
-]
-
 
 class PoolError(ProcessError):
     """Base of all errors that a Pool makes itself; errors of tasks are raised as they are."""

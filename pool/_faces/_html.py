@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-__all__ = ["pool_html"]
-
 # What the heading shows, in this order; a count of zero is left out.
 _COUNTS = (
     ("jobs", "call outstanding", "calls outstanding"),

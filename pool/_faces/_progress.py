@@ -30,8 +30,6 @@ if TYPE_CHECKING:
             """Note that the job is over; does nothing if that is known."""
 
 
-__all__ = ["ProgressEvent", "make_progress"]
-
 # A plain line is drawn at most this often; terminals and notebooks are slow.
 REDRAW_INTERVAL = 0.1
 BAR_WIDTH = 30

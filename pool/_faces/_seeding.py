@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["SeededCall", "seed_item", "seed_sequence", "seeded_call", "seeded_map"]
-
 _NUMPY_RANDOM = "numpy.random"
 
 # The digest of the item that this process runs now; None between items.

@@ -28,13 +28,13 @@ from collections import deque
 
 from pool._local import _events as ev
 from pool._local._cancelling import Cancelling
-from pool._local._costs import NEAR, PREFETCH_BELOW, Costs
+from pool._local._costs import NEAR, Costs
 from pool._local._dispatch import Dispatch
-from pool._local._interrupts import GRACE, Interrupts
+from pool._local._interrupts import Interrupts
 from pool._local._loans import Loans
 from pool._local._queue import JobQueue
 from pool._local._records import Job, Message, Worker
-from pool._local._roster import DEPTH, Roster
+from pool._local._roster import Roster
 from pool._local._staffing import Staffing
 from pool._local._stragglers import Stragglers
 
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 #: Workers that may die one after the other while starting before the pool is given up.
 START_ATTEMPTS = 3
-
-__all__ = ["DEPTH", "GRACE", "PREFETCH_BELOW", "START_ATTEMPTS", "Scheduler"]
 
 
 class Scheduler:

@@ -7,6 +7,7 @@ from typing import Any
 
 from schedulerchecks import check_invariants
 
+from pool._local._costs import PREFETCH_BELOW
 from pool._local._events import (
     JobSubmitted,
     MessageAnswered,
@@ -15,7 +16,7 @@ from pool._local._events import (
     StartWorker,
     WorkerReady,
 )
-from pool._local._scheduler import PREFETCH_BELOW, Scheduler
+from pool._local._scheduler import Scheduler
 
 # Long enough that a chunk travels alone and nothing is sent ahead of it.
 SLOW = 10 * PREFETCH_BELOW

@@ -26,7 +26,8 @@ from pool._local._events import (
     WorkerExited,
     WorkerReady,
 )
-from pool._local._scheduler import DEPTH, Scheduler
+from pool._local._roster import DEPTH
+from pool._local._scheduler import Scheduler
 
 # --- the ordinary course of things ----------------------------------------------------
 

@@ -27,7 +27,8 @@ from pool._local._events import (
     WorkerRefused,
     WorkerUnblocked,
 )
-from pool._local._scheduler import GRACE, START_ATTEMPTS
+from pool._local._interrupts import GRACE
+from pool._local._scheduler import START_ATTEMPTS
 
 # --- deaths ----------------------------------------------------------------------------
 

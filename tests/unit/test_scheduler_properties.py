@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from schedulerchecks import check_invariants
 
 from pool._local import _events as ev
-from pool._local._scheduler import DEPTH, Scheduler
+from pool._local._roster import DEPTH
+from pool._local._scheduler import Scheduler
 
 EXIT = "exit"
 Chunk = tuple[int, int]

@@ -27,7 +27,7 @@ from pool._local._events import (
     WorkerReturned,
     WorkerUnblocked,
 )
-from pool._local._scheduler import GRACE
+from pool._local._interrupts import GRACE
 
 # --- maxtasksperchild ------------------------------------------------------------------
 
