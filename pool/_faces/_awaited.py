@@ -143,10 +143,9 @@ def contain_refs(values: Iterable[Any]) -> bool:
         for value in pending.pop():
             if isinstance(value, (Ref, *handles)):
                 return True
-            if isinstance(value, (*_CONTAINERS, dict)):
-                if id(value) not in seen:
-                    seen.add(id(value))
-                    pending.append(value.values() if isinstance(value, dict) else value)
+            if isinstance(value, (*_CONTAINERS, dict)) and id(value) not in seen:
+                seen.add(id(value))
+                pending.append(value.values() if isinstance(value, dict) else value)
     return False
 
 

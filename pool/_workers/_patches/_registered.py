@@ -58,13 +58,12 @@ def _own() -> Iterator[tuple[str, tuple[str, ...], Any]]:
             if kind is FunctionType:
                 if value.__dict__ and module_of(value) == name:
                     yield name, (variable,), value
-            elif kind is type or kind is ABCMeta:
-                if module_of(value) == name:
-                    if kind is ABCMeta:
-                        yield name, (variable,), value
-                    for attribute, some in list(vars(value).items()):
-                        if type(some) is singledispatchmethod:
-                            yield name, (variable, attribute), some.dispatcher
+            elif (kind is type or kind is ABCMeta) and module_of(value) == name:
+                if kind is ABCMeta:
+                    yield name, (variable,), value
+                for attribute, some in list(vars(value).items()):
+                    if type(some) is singledispatchmethod:
+                        yield name, (variable, attribute), some.dispatcher
 
 
 def _mentioned(

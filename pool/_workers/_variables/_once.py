@@ -13,6 +13,7 @@ for nothing.
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from types import CodeType, FunctionType
 
 from ._data import is_programs
@@ -218,12 +219,11 @@ def _run(code: CodeType) -> Iterator[_Use]:
     while due:
         use = _use(due.pop())
         yield use
-        for name in use[1]:
-            for called in definitions.get(name, ()):
-                for part in _of_call(called):
-                    if part not in seen:
-                        seen.add(part)
-                        due.append(part)
+        called = [some for name in use[1] for some in definitions.get(name, ())]
+        for part in chain.from_iterable(map(_of_call, called)):
+            if part not in seen:
+                seen.add(part)
+                due.append(part)
 
 
 def _of_call(code: CodeType) -> Iterator[CodeType]:
