@@ -65,10 +65,8 @@ def parse_override(option: str | bool | None) -> int | None:
 
 
 def _affinity() -> int | None:
-    # Not every platform has it.
-    affinity = getattr(os, "sched_getaffinity", None)
     try:
-        return None if affinity is None else len(affinity(0))
+        return len(os.sched_getaffinity(0))
     except OSError:
         return None
 

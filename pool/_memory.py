@@ -54,7 +54,7 @@ RESERVED_PART = 100
 RESERVE_LEAST = 32 << 20
 RESERVE_MOST = 1 << 30
 
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 _SWAP = "memory.swap.max", "memory.swap.current"
 #: Memory and swap together.

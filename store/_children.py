@@ -24,9 +24,8 @@ _locks: dict[int, _thread.LockType] = {}
 
 def in_child(step: Callable[[], object]) -> None:
     """Have a step taken in each child that is forked from now on."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=step)
-        _late.append(step)
+    os.register_at_fork(after_in_child=step)
+    _late.append(step)
 
 
 def in_untold_child(step: Callable[[], object]) -> None:
@@ -53,5 +52,4 @@ def _told() -> None:
     _pid = os.getpid()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_told)
+os.register_at_fork(after_in_child=_told)

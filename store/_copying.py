@@ -29,8 +29,7 @@ def threads() -> int:
     ``OMP_NUM_THREADS`` holds here, too: it says how many cores one process should use, and workers
     have it from their pool, which divides the CPUs among them.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0))
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if wanted.isdecimal():
         count = min(count, max(1, int(wanted)))

@@ -7,7 +7,6 @@ which is kept.
 
 from __future__ import annotations
 
-import os
 from _thread import get_ident
 
 from pool._faces._options import count_of
@@ -95,15 +94,7 @@ class LocalEngines(Engines):
             self._waits = False
 
     def inheriting(self, error: CannotSend) -> LocalEngine:
-        """Return a new engine for one call, whose workers inherit all of this process's memory.
-
-        Raises
-        ------
-        CannotSend
-            `error`, where processes cannot be forked.
-        """
-        if not hasattr(os, "fork"):
-            raise error
+        """Return a new engine for one call, whose workers inherit all of this process's memory."""
         self._dispose_of_idle()
         with self._lock():
             self._check_running()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from pool._pickling import inherits
@@ -57,7 +56,7 @@ def plan_start(
         method = "fork"
     elif pool and method != "fork":
         variables, lost = _variables_of_modules(shares)
-        if lost and shares and hasattr(os, "fork"):
+        if lost and shares:
             method = "fork"
     if initializer is not None and method != "fork":
         from pool._pickling._initializers import dumps_initializer
@@ -65,8 +64,6 @@ def plan_start(
         try:
             payload = dumps_initializer(initializer, initargs, ALL if shares else 0, shares)
         except Exception:
-            if not hasattr(os, "fork"):
-                raise
             # Locks of multiprocessing, open connections and the like cannot be pickled, only
             # inherited. So workers are forked from the program.
             method = "fork"
@@ -97,7 +94,7 @@ def plan_start(
 
 def _has_shared_primitives() -> bool:
     """Return whether modules of the program have locks, queues or values of `multiprocessing`."""
-    if not hasattr(os, "fork") or "multiprocessing" not in sys.modules:
+    if "multiprocessing" not in sys.modules:
         return False
     from pool._workers._variables._primitives import to_be_inherited
 

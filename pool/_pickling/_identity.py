@@ -246,6 +246,5 @@ def _quietly(function: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_quietly(_introduce_main))
+os.register_at_fork(before=_quietly(_introduce_main))
 in_child(_quietly(_after_fork_in_child))

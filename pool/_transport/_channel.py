@@ -24,7 +24,7 @@ import errno
 import marshal
 import os
 import sys
-from _socket import MSG_DONTWAIT
+from _socket import MSG_CMSG_CLOEXEC, MSG_DONTWAIT
 
 import store._anonymous as anonymous
 from pool._transport._messages import RETURNS
@@ -356,7 +356,7 @@ class Channel:
 
     def _receive(self, flags: int, fds_nbytes: int) -> tuple[Head, list[Any], Any, list[int]]:
         count, ancillary, received, _ = self.socket.recvmsg_into(
-            [self._buffer], _cmsg_space(fds_nbytes), flags | _CLOEXEC
+            [self._buffer], _cmsg_space(fds_nbytes), flags | MSG_CMSG_CLOEXEC
         )
         if not count:
             raise EOFError("the other end of the channel is closed")
@@ -479,4 +479,3 @@ def _cmsg_space(nbytes: int) -> int:
 _SPACES: dict[int, int] = {}
 _ORDER: Any = sys.byteorder
 _TRUNCATED = _socket.MSG_CTRUNC
-_CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)

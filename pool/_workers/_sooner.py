@@ -53,7 +53,7 @@ def forks_sooner(limits: dict[str, str], preload: Sequence[str]) -> tuple[bool, 
     """
     global _forked
     is_first = not _forked
-    if not hasattr(os, "fork") or is_importing() or not is_alone():
+    if is_importing() or not is_alone():
         return False, is_first
     modules = wanted(preload, _carried.changes())
     if not (_servers.is_awaited(modules, limits) and _is_quiet()):

@@ -31,10 +31,10 @@ def standing() -> tuple[Any, ...]:
     root = os.stat("/")
     return (
         (root.st_dev, root.st_ino),
-        os.getresuid() if hasattr(os, "getresuid") else os.getuid(),
-        os.getresgid() if hasattr(os, "getresgid") else os.getgid(),
+        os.getresuid(),
+        os.getresgid(),
         os.getgroups(),
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
+        os.sched_getaffinity(0),
         os.getpriority(os.PRIO_PROCESS, 0),
         _capabilities(),
         _namespaces(),
