@@ -206,7 +206,7 @@ class Lease:
         "readonly",
     )  # fmt: skip
 
-    def __init__(self, block: Block, readonly: bool = False) -> None:
+    def __init__(self, block: Block, readonly: bool) -> None:
         self.readonly = readonly
         self._mapped: _Mapped | None = None
         self._ticket: ref[Lease] | None = None

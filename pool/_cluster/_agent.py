@@ -105,7 +105,7 @@ class Agent:
         Payload of the initializer and its arguments.
     """
 
-    def __init__(self, config: Config, initializer: Payload | None = None) -> None:
+    def __init__(self, config: Config, initializer: Payload | None) -> None:
         self._config = config
         self._initializer = initializer
         self._functions: dict[int, Function] = {}

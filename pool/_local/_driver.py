@@ -60,10 +60,7 @@ class Driver(Door):
     _wake = -1
 
     def __init__(
-        self,
-        scheduler: Scheduler,
-        hire: Callable[[Driver], Crew],
-        outcomes: type[Outcomes] = Outcomes,
+        self, scheduler: Scheduler, hire: Callable[[Driver], Crew], outcomes: type[Outcomes]
     ) -> None:
         super().__init__()
         self.scheduler = scheduler

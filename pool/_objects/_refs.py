@@ -188,7 +188,7 @@ class ActorRef(Ref):
     __slots__ = ("facts", "life", "record")
     _kind = "a"
 
-    def __init__(self, home: Home, facts: ActorFacts, name: bytes | None = None) -> None:
+    def __init__(self, home: Home, facts: ActorFacts, name: bytes | None) -> None:
         super().__init__(home, name)
         self.facts = facts
         self.record: Any = None

@@ -11,7 +11,7 @@
   ``_lookups`` asks the program for what is missing, ``_lost_interrupts`` finds what Python drops.
 * What it has of the program: ``_settings`` (what Python and libraries are set to: ``_carried``;
   variables of the program's modules: ``_variables``; what the program has put into others:
-  ``_patches``), ``_identity``, ``_streams``.
+  ``_patches``), ``_identity``, ``_stdio``.
 * How it uses the machine: ``_heap``, ``_thread_limits`` (``_loaded_limits`` in a fork).
 * Whose death ends whom: ``_lifeline`` (a server's), ``_tied`` (a worker's), ``_tracking``.
 * What is loaded before the fork: ``_warmup``, ``_foreseen``; whether a server that is running still

@@ -16,7 +16,7 @@ from pool._transport._watch import allow, allowed
 from pool._workers import _carried, _servers
 from pool._workers._foreseen import foreseen
 from pool._workers._imports import when_imported
-from pool._workers._streams import manners, write_alike
+from pool._workers._stdio import manners, write_alike
 from pool._workers._warmup import is_shadowed
 from store._cgroups import read
 
