@@ -12,7 +12,7 @@ import sys
 from ._functions import ATOMS
 from ._homes import attribute_of
 from ._origins import importable
-from ._slots import native_base
+from ._slots import native_base, reduced_as_object
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def _is_plain(kind: Any) -> bool:
     """Return whether instances are pickled as `object` does it, by their attributes alone."""
     return (
         native_base(kind) is object  # not by the items of a dict or a list
-        and kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
+        and reduced_as_object(kind)
         and kind.__getstate__ is _getstate
         and kind.__dictoffset__ != 0
         and not hasattr(kind, "__setstate__")

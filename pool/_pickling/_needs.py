@@ -19,6 +19,7 @@ from ._origins import (
     scope_of,
     scope_of_module,
 )
+from ._slots import reduced_as_object
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,8 +169,7 @@ def _attributes(value: Any, kind: Any) -> list[Any]:
     If it has, its pickle may lack some of them, with all that these would need.
     """
     plain = (
-        kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
+        reduced_as_object(kind)
         and kind.__getstate__ is object.__getstate__
         and kind not in copyreg.dispatch_table
         and not is_named(kind)

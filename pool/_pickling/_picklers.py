@@ -47,6 +47,7 @@ from ._origins import (
 )
 from ._reducers import find, find_late
 from ._shared import captured
+from ._slots import reduced_as_object
 from ._special import BY_TYPE
 
 TYPE_CHECKING = False
@@ -371,8 +372,7 @@ def _cannot_be_made(kind: Any) -> bool:
     needed: int = new.__code__.co_argcount - len(new.__defaults__ or ())
     return (
         needed > 1
-        and kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
+        and reduced_as_object(kind)
         and not hasattr(kind, "__getnewargs__")
         and not hasattr(kind, "__getnewargs_ex__")
     )

@@ -17,7 +17,7 @@ from ._files import (
     stream_name,
 )
 from ._functions import reduce_to_name
-from ._slots import native_base
+from ._slots import native_base, reduced_as_object
 from ._typing import (
     reduce_new_type,
     reduce_type_alias,
@@ -46,9 +46,7 @@ def find(kind: type) -> Reducer | None:
 
 
 def _is_plain(kind: Any) -> bool:
-    if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:
-        return True
-    return issubclass(kind, BaseException)  # see `_exceptions`
+    return reduced_as_object(kind) or issubclass(kind, BaseException)  # see `_exceptions`
 
 
 def find_late(obj: Any, kind: type) -> Reducer | None:

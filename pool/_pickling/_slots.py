@@ -4,6 +4,8 @@ A class is made before its contents arrive, since these may refer to it. Slots c
 added later, so they are needed when the class is made. They are found by their descriptors in the
 class. ``__slots__`` would need interpretation: it may be a single name, an iterator that is used
 up, or contain private names.
+
+Also two things that tell how pickle treats instances: `native_base` and `reduced_as_object`.
 """
 
 from __future__ import annotations
@@ -27,6 +29,14 @@ def native_base(kind: Any) -> Any:
         for base in kind.__mro__
         if not base.__flags__ & _HEAPTYPE or base.__flags__ & _IMMUTABLETYPE
     )
+
+
+def reduced_as_object(kind: Any) -> bool:
+    """Return whether instances of a class are reduced as `object` does it, by no method of its own.
+
+    They may yet have a say in what their state is, and what becomes of it.
+    """
+    return kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
 
 
 def slots_of(kind: Any) -> list[str] | None:

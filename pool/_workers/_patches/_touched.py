@@ -13,6 +13,7 @@ from _thread import _local as local
 from collections import deque
 from itertools import repeat
 
+from pool._pickling._slots import reduced_as_object
 from pool._workers._carried._setting import packed
 from pool._workers._variables._data import (
     ATOMS,
@@ -155,7 +156,7 @@ def _has_all(value: Any) -> bool:
     Some objects are made anew by their own `__reduce__`, and filled by the imports that follow.
     """
     kind: Any = type(value)
-    if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
+    if reduced_as_object(kind):
         return True
     reduced = value.__reduce_ex__(5)
     return type(reduced) is not tuple or len(reduced) > 2 or not vars_of(value)

@@ -8,6 +8,7 @@ from itertools import count
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
 
 from pool._pickling._origins import is_named, resolve
+from pool._pickling._slots import reduced_as_object
 from pool._workers._warmup import is_library
 
 from ._contents import CONTAINERS, apart
@@ -295,8 +296,7 @@ def _is_namespace(kind: Any, has_name: HasName) -> bool:
         and is_of_program(name)
         and all(_adds_nothing(base) for base in kind.__mro__[:-1])
         and kind.__dictoffset__ != 0
-        and kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
+        and reduced_as_object(kind)
         and getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
         and not hasattr(kind, "__setstate__")
         and has_name(kind)
