@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 def _reduce_method(pickler: BasePickler, method: MethodType) -> Any:
     """Reduce a bound method to its object and its name, or to its function if that differs."""
     owner = method.__self__
+    if pickler.inline and issubclass(type(owner), type) and not is_named(owner):
+        # The class may be the one that is being defined, and hold the method itself, as pydantic's
+        # models do their validators: it does not have that name yet.
+        return MethodType, (method.__func__, owner)
     try:
         if getattr(owner, method.__func__.__name__) == method and not _is_patch(owner, method):
             return NotImplemented

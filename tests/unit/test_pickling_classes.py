@@ -481,6 +481,34 @@ def test_abstract_classes_made_with_keywords(tmp_path: Path) -> None:
     )
 
 
+def test_classes_that_hold_methods_of_their_own(tmp_path: Path) -> None:
+    """As pydantic's models hold their validators, under names that come before the methods."""
+    run_main(
+        """
+        class Model:
+            __checks__ = {}
+            def __init__(self, value): self.value = self.__checks__["value"](value)
+            @classmethod
+            def positive(cls, value):
+                if value < 0: raise ValueError(cls.__name__)
+                return value
+            @classmethod
+            def any(cls, value): return value
+        class Other(Model): pass
+        Model.__checks__["value"] = Model.positive
+        Other.__checks__ = {"value": Other.any}
+        assert w(lambda model: model.value, Model(3)) == 3
+        def bound():
+            return [kind.__checks__["value"].__self__ is kind for kind in (Model, Other)]
+        assert w(bound) == [True, True]
+        assert w(lambda: Other(-1).value) == -1
+        made = w(lambda: Model.positive)
+        assert made == Model.positive, made
+        """,
+        tmp_path,
+    )
+
+
 @pytest.mark.parametrize(
     "mark", ["_sa_registry", "_sa_class_manager", "__struct_config__", "yaml_loader"]
 )
