@@ -11,6 +11,7 @@ import sys
 
 from ._functions import ATOMS
 from ._homes import attribute_of
+from ._newer import BARE
 from ._origins import importable
 from ._slots import native_base, reduced_as_object
 
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 _getstate = object.__getstate__
 
-#: How many modules there were when instances of `object` were looked for, and where these are, by
+#: How many modules there were when such instances were looked for, and where these are, by
 #: id. Kept: to go through all modules takes milliseconds.
 _bare: tuple[int, dict[int, tuple[str, str]]] = (0, {})
 
 
 def reduce_bare(pickler: BasePickler, obj: object) -> Any:
-    """Reduce an instance of `object` itself to the module that has it, and its name there."""
+    """Reduce an instance of a type in `BARE` to the module that has it, and its name there."""
     global _bare
     if _bare[0] != len(sys.modules):
         modules = list(sys.modules.items())
@@ -36,7 +37,7 @@ def reduce_bare(pickler: BasePickler, obj: object) -> Any:
             id(value): (module_name, name)
             for module_name, module in modules
             for name, value in list(getattr(module, "__dict__", {}).items())
-            if type(value) is object
+            if type(value) in BARE
         }
         _bare = len(modules), places
     place = _bare[1].get(id(obj))

@@ -11,6 +11,7 @@ from types import FunctionType, MethodType, ModuleType
 
 from ._encoding import REFUSALS, CannotSend, attempt, encode_with
 from ._names import global_names
+from ._newer import FROZEN_DICT
 from ._origins import LruType, is_named, scope_of
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _DEEPEST = 64
 
-_CONTAINERS = (list, tuple, set, frozenset, dict)
+_CONTAINERS = (list, tuple, set, frozenset, dict, FROZEN_DICT)
 
 REMEDY = "leave it out in __getstate__, make it in the initializer, or send what it is made from"
 #: The same for what a task has returned.
@@ -123,7 +124,7 @@ def _label(obj: Any) -> str:
 
 def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
     """Yield name and value of everything that is pickled for `obj`."""
-    if _is(obj, dict):
+    if _is(obj, dict, FROZEN_DICT):
         for key, value in list(obj.items()):
             yield f"[{key!r}]", value
             yield f"[key {key!r}]", key

@@ -9,6 +9,7 @@ from types import FunctionType, ModuleType
 
 from ._functions import ATOMS, names_needed
 from ._names import global_names
+from ._newer import FROZEN_DICT
 from ._notes import contents
 from ._origins import (
     LruType,
@@ -222,13 +223,13 @@ def is_simple(value: Any) -> bool:
     return len(value) <= _LOOKED_THROUGH and _SIMPLE.issuperset(_kinds_in(value))
 
 
-_CONTAINERS = (list, tuple, set, frozenset, dict)
+_CONTAINERS = (list, tuple, set, frozenset, dict, FROZEN_DICT)
 _SIMPLE = ATOMS | {ModuleType}
 
 
 def _kinds_in(container: Any) -> set[type]:
     """Return the types of the first items."""
     kinds = set(map(type, islice(container, _LOOKED_THROUGH)))
-    if type(container) is dict:
+    if type(container) in (dict, FROZEN_DICT):
         kinds.update(map(type, islice(container.values(), _LOOKED_THROUGH)))
     return kinds

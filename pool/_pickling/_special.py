@@ -6,8 +6,8 @@ as attributes for `_reducers`.
 
 from __future__ import annotations
 
+import os
 import sys
-import types
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -21,8 +21,9 @@ from types import (
 
 from ._constants import reduce_bare
 from ._functions import import_module, reduce_cell
+from ._newer import LAZY, SENTINEL
 from ._originals import reduce_builtin
-from ._origins import importable, is_by_value, is_named
+from ._origins import importable, is_by_value, is_named, resolve
 from ._slots import reduce_slot
 
 TYPE_CHECKING = False
@@ -120,8 +121,37 @@ def new_lazy(statement: str, name: str) -> Any:
     return names[name]
 
 
-#: What stands for a module, or a part of one, until it is used; since Python 3.15.
-LAZY: Any = getattr(types, "LazyImportType", None)
+def _reduce_sentinel(pickler: BasePickler, sentinel: Any) -> Any:
+    """Reduce a sentinel so that it is one object in each process, whatever it is part of."""
+    module, name = sentinel.__module__, sentinel.__name__
+    names = getattr(sys.modules.get(module), "__dict__", {})
+    if resolve(names, name) is sentinel and importable(module):
+        return NotImplemented
+    reduced = reduce_bare(pickler, sentinel)  # in a module under another name
+    if reduced is not NotImplemented:
+        return reduced
+    if id(sentinel) not in _tokens:
+        token = os.urandom(8)
+        _sentinels[token] = sentinel
+        token = _tokens.setdefault(id(sentinel), token)  # another thread may pickle it as well
+    return known_sentinel, (_tokens[id(sentinel)], module, name, repr(sentinel))
+
+
+def known_sentinel(token: bytes, module: str, name: str, shown: str) -> Any:
+    """Return the sentinel that has come with a token, or a new one."""
+    found = _sentinels.get(token)
+    if found is None:
+        made: Any = SENTINEL(name) if shown == name else SENTINEL(name, repr=shown)
+        made.__module__ = module
+        found = _sentinels.setdefault(token, made)
+        _tokens[id(found)] = token
+    return found
+
+
+#: Those that no module can name, by the tokens under which they travel, and the tokens by their
+#: ids. Kept for good: there cannot be weak references to them, and programs have few.
+_sentinels: dict[bytes, Any] = {}
+_tokens: dict[int, bytes] = {}
 
 #: Reducers by exact type.
 BY_TYPE: dict[type, Any] = {
@@ -137,5 +167,6 @@ BY_TYPE: dict[type, Any] = {
     GetSetDescriptorType: _reduce_attribute,
     MappingProxyType: _reduce_view,
     MemberDescriptorType: _reduce_slot,
-    **({} if LAZY is None else {LAZY: _reduce_lazy}),
+    LAZY: _reduce_lazy,
+    SENTINEL: _reduce_sentinel,
 }

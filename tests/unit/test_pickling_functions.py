@@ -418,3 +418,66 @@ def test_imports_that_are_done_when_they_are_used(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="built-in types of 3.15")
+def test_sentinels_are_one_object(tmp_path: Path) -> None:
+    (tmp_path / "marks.py").write_text(
+        "NONE = sentinel('NONE')\n"
+        "_unset = sentinel('unset')\n"
+        "def look(x): return x is NONE, x is _unset\n"
+    )
+    run_main(
+        """
+        import marks
+        MISSING = sentinel("MISSING")
+        _other = sentinel("other", repr="<other>")
+        class Box:
+            EMPTY = sentinel("Box.EMPTY")
+            def get(self, default=EMPTY): return default is self.EMPTY
+        def is_missing(x, default=MISSING): return x is MISSING, default is MISSING
+        def local():
+            mark = sentinel("mark")
+            return lambda x=mark: x is mark
+        inner = local()
+        table = frozendict(a=MISSING, b=Box.EMPTY)
+        assert w(is_missing, MISSING) == (True, True)
+        assert w(is_missing, _other) == (False, True)
+        assert w(lambda x: (x is _other, repr(x)), _other) == (True, "<other>")
+        assert w(lambda x: x.__module__, _other) == "__main__"
+        assert w(lambda x: x is Box.EMPTY, Box.EMPTY)
+        assert w(Box().get) and w(inner)
+        assert w(lambda: (table["a"] is MISSING, table["b"] is Box.EMPTY)) == (True, True)
+        for mark in (MISSING, _other, Box.EMPTY, marks.NONE, marks._unset):
+            assert w(lambda x: x, mark) is mark, mark
+        assert w(lambda: MISSING) is MISSING
+        assert w(marks.look, marks.NONE) == (True, False)
+        assert w(marks.look, marks._unset) == (False, True)
+        """,
+        tmp_path,
+    )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="built-in types of 3.15")
+def test_dicts_that_cannot_be_changed(tmp_path: Path) -> None:
+    run_main(
+        """
+        def double(x): return 2 * x
+        class Tripled:
+            SHARED = frozendict()
+            def __call__(self, x): return 3 * x
+        Tripled.SHARED = frozendict(own=Tripled(), double=double)
+        class Frozen(frozendict):
+            def call(self, x): return self["f"](x)
+        TABLE = frozendict(double=double, inner=frozendict(triple=Tripled()))
+        frozen = Frozen(f=double)
+        def use(x):
+            return (TABLE["double"](x), TABLE["inner"]["triple"](x), Tripled.SHARED["own"](x),
+                    Tripled().SHARED["double"] is double, frozen.call(x))
+        assert w(use, 5) == use(5), w(use, 5)
+        assert w(frozen.call, 5) == 10
+        made = w(lambda given: given | {"n": given["double"](1)}, TABLE)
+        assert type(made) is frozendict and made["double"] is double and made["n"] == 2
+        """,
+        tmp_path,
+    )

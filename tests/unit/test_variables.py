@@ -349,6 +349,21 @@ def test_lazy_imports_are_left_to_the_code(write: Callable[..., ModuleType]) -> 
     assert again.colorsys.__name__ == "colorsys"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="built-in types of 3.15")
+def test_sentinels_and_frozen_dicts_are_data(write: Callable[..., ModuleType]) -> None:
+    text = "_unset = sentinel('unset')\nvalue = None\ntable = frozendict(a=1)\n"
+    module: Any = write(newerhere=text)
+    module.value = module._unset
+    module.table = module.table | {"b": module._unset}
+    sent, lost = Snapshots().take()
+    assert "newerhere" in sent
+    assert not lost
+    (again,) = anew("newerhere")
+    assert again.value is again._unset
+    assert repr(again.table) == "frozendict({'a': 1, 'b': unset})"
+    assert again.table["b"] is again._unset
+
+
 def test_proxies_are_not_asked(write: Callable[..., ModuleType]) -> None:
     """To pickle one is to connect to a database, or to have an object made before its time."""
     module = write(

@@ -14,6 +14,8 @@ import gc
 import sys
 from types import FunctionType, ModuleType
 
+from pool._pickling._newer import FROZEN_DICT
+
 from ._contents import CONTAINERS
 from ._data import ATOMS, is_fixed, is_programs, module_of
 from ._snapshot import snapshots
@@ -90,8 +92,8 @@ def _is_computed(value: Any) -> bool:
     for granted: those that a program changes behind a function with arguments are its own.
     """
     kind = type(value)
-    if kind in CONTAINERS or kind is frozenset or kind is tuple:
-        items = value.values() if issubclass(kind, dict) else value
+    if kind in CONTAINERS or kind in (tuple, frozenset, FROZEN_DICT):
+        items = value.values() if issubclass(kind, (dict, FROZEN_DICT)) else value
         return len(value) < _MANY and all(map(_is_computed, list(items)))
     if value is None:
         return False  # what the call has done is what counts

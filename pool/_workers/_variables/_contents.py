@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
 
+from pool._pickling._newer import BARE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -17,8 +19,8 @@ CONTAINERS = frozenset({list, dict, set, bytearray, OrderedDict, Counter, defaul
 def apart(value: Any) -> tuple[Recipe, Any]:
     """Return how to make an empty object like `value`, and what it holds."""
     kind = type(value)
-    if kind is object:
-        return (kind, ()), None
+    if kind in BARE:
+        return (kind, () if kind is object else (value.__name__,)), None
     if kind not in CONTAINERS:
         return (kind, ()), dict(vars(value))
     if kind is defaultdict:
@@ -31,7 +33,7 @@ def apart(value: Any) -> tuple[Recipe, Any]:
 def fill(target: Any, contents: Any) -> None:
     """Give an object the contents of the program's."""
     kind = type(target)
-    if kind is object:
+    if kind in BARE:
         return
     if kind is list or kind is bytearray:
         target[:] = contents

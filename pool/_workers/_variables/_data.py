@@ -7,6 +7,7 @@ import sys
 from itertools import count
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
 
+from pool._pickling._newer import BARE
 from pool._pickling._origins import is_named, resolve
 from pool._pickling._slots import reduced_as_object
 from pool._workers._warmup import is_library
@@ -279,7 +280,7 @@ def has_name(obj: Any) -> bool:
 
 def is_filled(kind: type, has_name: HasName) -> bool:
     """Return whether an object of that type stays, and gets the contents of the program's."""
-    return kind in CONTAINERS or kind is object or _is_namespace(kind, has_name)
+    return kind in CONTAINERS or kind in BARE or _is_namespace(kind, has_name)
 
 
 def _is_namespace(kind: Any, has_name: HasName) -> bool:

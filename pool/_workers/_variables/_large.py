@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict, deque
 from math import prod
 
+from pool._pickling._newer import FROZEN_DICT
+
 from ._data import ATOMS, DEFINITIONS
 from ._snapshot import snapshots
 
@@ -21,7 +23,9 @@ _ITEMS = 100_000
 _ELEMENTS = 1_000_000
 _CHARACTERS = 50_000_000
 
-_CONTAINERS = frozenset({list, dict, set, tuple, frozenset, OrderedDict, defaultdict, deque})
+_CONTAINERS = frozenset(
+    {list, dict, set, tuple, frozenset, OrderedDict, defaultdict, deque, FROZEN_DICT}
+)
 _TEXTS = frozenset({str, bytes, bytearray})
 
 

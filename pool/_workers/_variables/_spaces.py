@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-import types
 from abc import ABCMeta
 from types import FunctionType, ModuleType
+
+from pool._pickling._newer import LAZY
 
 from ._data import ATOMS, DEFINITIONS, module_of
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 #: Modules of classes whose instances are passed over, being part of the code that is imported in
 #: workers too: ``from __future__ import annotations``, type variables.
 _OF_CODE = frozenset({"__future__", "typing"})
-
-#: What ``lazy import`` has bound; since Python 3.15.
-_LAZY = getattr(types, "LazyImportType", None)
 
 
 def spaces_in(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
@@ -43,7 +41,7 @@ def spaces_in(name: str, module: ModuleType) -> dict[str, dict[str, Any]]:
                     for attribute, some in value.__dict__.items()
                     if not (attribute.startswith("__") or type(some) is FunctionType)
                 }
-        elif module_of(kind) not in _OF_CODE and kind is not _LAZY:
+        elif module_of(kind) not in _OF_CODE and kind is not LAZY:
             variables[variable] = value
     return {space: some for space, some in found.items() if some}
 
