@@ -215,7 +215,9 @@ def may_fork() -> bool:
     """
     if _threads() == 1:
         return True
-    pid = os.fork()
+    from pool._workers._tracking import fork
+
+    pid = fork()
     if not pid:
         os._exit(0)
     os.waitpid(pid, 0)

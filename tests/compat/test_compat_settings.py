@@ -795,6 +795,31 @@ def test_a_module_of_the_program_that_is_called_logging(
     assert run(library, method, body, tmp_path) == "[1]\n"
 
 
+def test_filters_of_a_context(
+    library: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since Python 3.14 there may be some for a `with` block only; without the GIL there are."""
+    monkeypatch.setenv("PYTHON_CONTEXT_AWARE_WARNINGS", "1")
+    body = """
+    import warnings
+
+    def warned(_):
+        try:
+            warnings.warn("x")
+        except UserWarning:
+            return "raised"
+
+    warnings.simplefilter("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Pool(1) as p:
+            print(p.map(warned, [0]))
+    with Pool(1) as p:
+        print(p.map(warned, [0]))
+    """
+    assert run(library, method, body, tmp_path) == "[None]\n['raised']\n"
+
+
 def test_filters_in_pools_of_tasks(library: str, method: str, tmp_path: Path) -> None:
     body = """
     import warnings

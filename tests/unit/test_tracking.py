@@ -6,6 +6,8 @@ import multiprocessing.resource_tracker as standard
 import os
 import select
 import signal
+import threading
+import warnings
 from multiprocessing.resource_tracker import ResourceTracker
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -128,6 +130,25 @@ def test_who_cannot_open_the_pipe_has_a_tracker_of_its_own(
     tracking.tracker.ensure_running()
     assert tracking.tracker._fd not in (None, tracking.write)
     tracking.tracker._stop()
+
+
+def test_forks_are_not_warned_of() -> None:
+    """Nobody has asked for most of them; as an error it would come when the child is there."""
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            before = list(warnings.filters)
+            pid = _tracking.fork()
+            if not pid:
+                os._exit(list(warnings.filters) != before)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            assert list(warnings.filters) == before
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_a_tracker_that_runs_is_the_one_that_is_shared() -> None:

@@ -6,6 +6,8 @@ import os
 import sys
 from _contextvars import copy_context
 
+from pool._workers._tracking import present_filters
+
 from ._setting import Setting
 
 TYPE_CHECKING = False
@@ -174,7 +176,7 @@ _FRESH_FILTERS = [
 
 
 def _read_warnings(module: Any) -> Any:
-    filters = list(map(_plain_filter, module.filters))
+    filters = list(map(_plain_filter, present_filters(module)))
     return None if filters == _FRESH_FILTERS else filters
 
 
