@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from types import FunctionType, MethodType, ModuleType
 
+from ._class_dicts import NAME
 from ._encoding import REFUSALS, CannotSend, attempt, encode_with
 from ._names import global_names
 from ._newer import FROZEN_DICT
@@ -156,6 +157,8 @@ def _parts_of_function(func: FunctionType) -> Iterator[tuple[str, Any]]:
     if is_named(func):
         return
     for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=False):
+        if name == NAME:
+            continue  # as said there, it is no part of the function
         try:
             yield f"<closure {name}>", cell.cell_contents
         except ValueError:  # not bound yet

@@ -74,6 +74,7 @@ _WATCHED = frozenset(
         "_queue",
         "_thread",
         "_weakrefset",
+        "annotationlib",
         "concurrent.futures.thread",
         "dataclasses",
         "functools",

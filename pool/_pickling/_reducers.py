@@ -19,6 +19,7 @@ from ._files import (
 from ._functions import reduce_to_name
 from ._slots import native_base, reduced_as_object
 from ._typing import (
+    reduce_forward_reference,
     reduce_new_type,
     reduce_type_alias,
     reduce_type_parameter,
@@ -382,6 +383,7 @@ _BY_NAME: dict[tuple[str, str], Reducer] = {
     ("typing", "TypeVarTuple"): reduce_type_parameter,
     ("typing", "NewType"): reduce_new_type,
     ("typing", "TypeAliasType"): reduce_type_alias,
+    ("annotationlib", "ForwardRef"): reduce_forward_reference,
 }
 
 #: Reducers that also apply to classes of the program's that are derived from these types.

@@ -1,16 +1,18 @@
-"""Type parameters, aliases and new types, which pickle as names of their module.
+"""Type parameters, aliases, new types and references to types that are defined later.
 
-Those of the main module are made again. Since 3.12 Python evaluates some of them only when their
-value is used, and may then miss names that are imported for type checkers only. No task fails
-because of that.
+Most pickle as names of their module; those of the main module are made again. Since 3.12 Python
+evaluates some of them only when their value is used, and may then miss names that are imported for
+type checkers only. No task fails because of that.
 """
 
 from __future__ import annotations
 
 import sys
+from types import CellType
 
+from ._class_dicts import NAME
 from ._functions import reduce_to_name
-from ._origins import importable
+from ._origins import importable, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,6 +137,63 @@ def new_lazy_alias(name: str, module: str) -> Any:
 def fill_lazy_alias(alias: Any, values: list[Any]) -> None:
     """Give an alias its value, if there is one."""
     _values.pop(id(alias)).extend(values)
+
+
+# ---------------------------------------------------------------- forward references
+
+
+def reduce_forward_reference(pickler: BasePickler, reference: Any) -> Any:
+    """Reduce what Python 3.14 has in place of a name in an annotation that is not there yet.
+
+    It keeps the globals of its class, all of them: receivers take their own, with what it names.
+    """
+    names = reference.__globals__
+    where = names
+    if type(names) is dict:
+        scope = scope_of(names)
+        where = pickler.nobodys(names) if scope is None else scope
+        if scope is not None and not (scope.importable or pickler.up):
+            pickler.require_names(scope, names, _named_by(reference, names))
+    cells = reference.__cell__
+    cells = cells if type(cells) is dict else {"": cells}
+    cells = {name: cell for name, cell in cells.items() if type(cell) is CellType and name != NAME}
+    contents = [
+        (cell, pickler.captured(cell.cell_contents)) for cell in pickler.unfilled([*cells.values()])
+    ]
+    state = {
+        "__arg__": reference.__forward_arg__,
+        "__ast_node__": None,
+        "__globals__": where,
+        "__cell__": cells.get("", cells or None),
+        **{name: getattr(reference, name) for name in _OF_REFERENCES},
+    }
+    return _new_reference, (type(reference),), (state, contents), None, None, _fill_reference
+
+
+#: What else it keeps, but for what is found again when it is evaluated.
+_OF_REFERENCES = (
+    *("__forward_is_argument__", "__forward_is_class__", "__forward_module__"),
+    *("__extra_names__", "__owner__"),
+)
+
+
+def _named_by(reference: Any, names: dict[str, Any]) -> list[str]:
+    try:
+        return [name for name in reference.__forward_code__.co_names if name in names]
+    except SyntaxError:
+        return []
+
+
+def _new_reference(kind: Any) -> Any:
+    return kind("None")  # filled later: it may be part of its owner
+
+
+def _fill_reference(reference: Any, content: tuple[dict[str, Any], list[Any]]) -> None:
+    state, contents = content
+    for cell, value in contents:
+        cell.cell_contents = value
+    for name, value in state.items():
+        setattr(reference, name, value)
 
 
 def _known_name(pickler: BasePickler, obj: Any) -> Any:

@@ -481,6 +481,59 @@ def test_abstract_classes_made_with_keywords(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+def test_references_to_classes_that_are_defined_later(tmp_path: Path) -> None:
+    """They hold all globals, among them what is large, or cannot be sent."""
+    (tmp_path / "shapes.py").write_text(
+        "import dataclasses\n"
+        "unsendable = (n for n in range(3))\n"
+        "@dataclasses.dataclass\nclass Shape:\n    inner: Other = None\nclass Other: pass\n"
+    )
+    run_main(
+        """
+        import dataclasses
+        from annotationlib import ForwardRef, Format, get_annotations
+        import shapes
+        from pool._pickling import dumps_to_worker
+        unsendable = (n for n in range(3))
+        large = bytes(1_000_000)
+        @dataclasses.dataclass
+        class Node:
+            value: int
+            next: Node | None = None
+            tag: list[Tag] = dataclasses.field(default_factory=list)
+        Tagged = get_annotations(Node, format=Format.FORWARDREF)["tag"]
+        class Tag: pass
+        def make():
+            def local():
+                class Inner:
+                    of: Late
+                    both: Late | None
+                found = get_annotations(Inner, format=Format.FORWARDREF)
+                Late = int
+                return found
+            return local()
+        inner = make()
+        assert w(lambda node: node.value, Node(3)) == 3
+        assert len(dumps_to_worker(Node(1)).data) < 20_000
+        def types():
+            fields = {field.name: field.type for field in dataclasses.fields(Node)}
+            return [repr(fields["next"].evaluate()), fields["next"].__owner__ is Node,
+                    repr(Tagged), Tagged.__args__[0].evaluate().__name__,
+                    Tagged.__args__[0].__globals__ is globals()]
+        assert w(types) == types(), (w(types), types())
+        assert w(lambda: [kind.evaluate() for kind in inner.values()]) == [int, int | None]
+        reference = Tagged.__args__[0]
+        assert w(lambda given: given.evaluate() is Tag, reference)
+        assert w(lambda given: given, reference).evaluate() is Tag
+        other = dataclasses.fields(shapes.Shape)[0].type
+        assert w(lambda given: given.evaluate() is shapes.Other, other)
+        assert w(lambda given: given, other).evaluate() is shapes.Other
+        """,
+        tmp_path,
+    )
+
+
 def test_classes_that_hold_methods_of_their_own(tmp_path: Path) -> None:
     """As pydantic's models hold their validators, under names that come before the methods."""
     run_main(
