@@ -13,7 +13,8 @@ module in common (`_namespaces`). A message is a plain pickle, whatever it needs
 * What becomes of an object: `_picklers` decide, `_reach` where cloudpickle is needed; `_functions`,
   `_classes` (`_made` where they arrive), `_modules`, `_special`, `_reducers`, `_files` and
   `_typing` do it. `_shared`: arrays on memory that processes share. What is special about classes:
-  `_class_dicts`, `_slots`, `_metaclasses`, `_builtin_types`, `_numbers`.
+  `_class_dicts`, `_slots`, `_metaclasses`, `_builtin_types`, `_numbers`. Types that only newer
+  Pythons have: `_newer`.
 * What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals
   it uses), `_needs` (what follows from that). `_rewritten` and `_originals`: what a worker imports,
   but not as the program has it.
