@@ -222,7 +222,7 @@ def _standard_attribute(name: str) -> Any:
     return getattr(sys.modules.get("multiprocessing.context"), name, None)
 
 
-def set_forkserver_preload(module_names: list[str]) -> None:
+def set_forkserver_preload(module_names: list[str], *, on_error: str = "ignore") -> None:
     """Set the modules that the servers which fork workers import beforehand.
 
     Holds for Pools made from now on, and for the standard module's "forkserver" method.
@@ -231,10 +231,14 @@ def set_forkserver_preload(module_names: list[str]) -> None:
     ----------
     module_names : list of str
         Importable names. "__main__" has no effect on Pools: workers never run the main module.
+    on_error : {"ignore", "warn", "fail"}
+        What the standard's server does if one cannot be imported, since Python 3.15. Those of Pools
+        go on without it: a task that needs it says what is wrong.
     """
     import multiprocessing
 
-    multiprocessing.set_forkserver_preload(module_names)
+    options = {} if on_error == "ignore" else {"on_error": on_error}
+    multiprocessing.set_forkserver_preload(module_names, **options)
 
 
 def preload_names() -> list[str]:

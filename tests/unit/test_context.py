@@ -154,3 +154,16 @@ def test_preload_is_told_to_the_standard_and_to_ours() -> None:
         "import multiprocessing.forkserver as f; print(*f._forkserver._preload_modules)"
     )
     assert said == ["json", "csv", "json", "__main__", "csv"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="an argument of 3.15")
+def test_preload_that_may_fail() -> None:
+    said = script(
+        "import pool\n"
+        "pool.set_forkserver_preload(['missing'], on_error='warn')\n"
+        "import multiprocessing.forkserver as f; print(f._forkserver._preload_on_error)\n"
+        "with pool.get_context('forkserver').Pool(1) as p: print(*p.map(abs, [-1]))"
+    )
+    assert said == ["warn", "1"]
+    with pytest.raises(ValueError, match="on_error"):
+        pool.set_forkserver_preload([], on_error="whatever")
