@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -818,6 +819,36 @@ def test_filters_of_a_context(
         print(p.map(warned, [0]))
     """
     assert run(library, method, body, tmp_path) == "[None]\n['raised']\n"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="functions of 3.15")
+def test_imports_that_are_put_off(library: str, method: str, tmp_path: Path) -> None:
+    for name in ("optional", "eager"):
+        text = f"import not_there_{name}\nimport json\ndef dump(x): return json.dumps(x)\n"
+        (tmp_path / f"{name}.py").write_text(text)
+    body = """
+    sys.path.insert(0, os.getcwd())
+    SPARED = {"eager"}
+
+    def accepts(importing, imported, names=None):
+        return importing not in SPARED
+
+    sys.set_lazy_imports("all")
+    sys.set_lazy_imports_filter(accepts)
+    import optional
+
+    def fail(_):
+        try:
+            import eager
+            eager.dump(0)
+        except ImportError as error:
+            return str(error), sys.get_lazy_imports()
+
+    with Pool(1) as p:
+        print(p.map(optional.dump, [1]), p.map(fail, [0]))
+    """
+    expected = """['1'] [("No module named 'not_there_eager'", 'all')]\n"""
+    assert run(library, method, body, tmp_path) == expected
 
 
 def test_filters_in_pools_of_tasks(library: str, method: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Any
 
 import hypothesis  # noqa: F401  # what the last test speaks of
@@ -74,6 +75,19 @@ def test_what_a_forkserver_has_is_left_out_for_its_workers() -> None:
     here = _carried.changes().get("warnings")  # the test run's own
     changed = {"warnings": here, "tempfile": "/nowhere"}
     assert _carried.not_set_here(changed) == {"tempfile": "/nowhere"}
+
+
+def test_digits_are_carried_if_nothing_else_is_set() -> None:
+    """Since Python 3.14 the flags of the interpreter say what the program has set."""
+    before = sys.get_int_max_str_digits()
+    usual = _carried.changes().get("sys")
+    sys.set_int_max_str_digits(10_000)
+    try:
+        changed = _carried.changes()["sys"]
+        assert changed[2] == 10_000
+    finally:
+        sys.set_int_max_str_digits(before)
+    assert _carried.changes().get("sys") == usual
 
 
 class FilterOfAPackage(logging.Filter):

@@ -8,7 +8,7 @@ from _contextvars import copy_context
 
 from pool._workers._tracking import present_filters
 
-from ._setting import Setting
+from ._setting import Later, Setting, packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,19 +21,56 @@ def _read_sys(module: Any) -> Any:
         module.getswitchinterval(),
         module.get_int_max_str_digits(),
         module.dont_write_bytecode,
+        _read_laziness(module),
     )
-    flags = module.flags
-    digits = flags.int_max_str_digits
-    if digits < 0:
-        digits = module.int_info.default_max_str_digits
-    return None if values == (1000, 0.005, digits, bool(flags.dont_write_bytecode)) else values
+    # What the flags say of digits changes since Python 3.14 with what the program sets.
+    digits = module.int_info.default_max_str_digits
+    if "int_max_str_digits" in module._xoptions or "PYTHONINTMAXSTRDIGITS" in os.environ:
+        digits = None  # sent in any case
+    fresh = (1000, 0.005, digits, bool(module.flags.dont_write_bytecode), _FRESH_LAZINESS)
+    return None if values == fresh else values
 
 
-def _write_sys(module: Any, value: tuple[int, float, int, bool]) -> None:
-    recursion, interval, digits, module.dont_write_bytecode = value
+def _write_sys(module: Any, value: tuple[int, float, int, bool, tuple[str, Any]]) -> None:
+    recursion, interval, digits, module.dont_write_bytecode, laziness = value
     module.setrecursionlimit(recursion)
     module.setswitchinterval(interval)
     module.set_int_max_str_digits(digits)
+    if laziness != _read_laziness(module):
+        mode, accepts = laziness
+        module.set_lazy_imports(mode)
+        if accepts is not None:
+            module.set_lazy_imports_filter(_Filter(accepts))
+
+
+_FRESH_LAZINESS = ("normal", None)
+
+
+def _read_laziness(module: Any) -> tuple[str, bytes | None]:
+    """Return which imports are done when they are used, by mode and filter; since Python 3.15.
+
+    A module that imports what is not there, and does not use it, can be imported by none but these.
+    """
+    if not hasattr(module, "get_lazy_imports"):
+        return _FRESH_LAZINESS
+    accepts = module.get_lazy_imports_filter()
+    data = None if accepts is None else packed(accepts)
+    if accepts is not None and data is None:
+        return _FRESH_LAZINESS  # without its filter, a mode may break what that is for
+    return str(module.get_lazy_imports()), data
+
+
+class _Filter(Later):
+    """A filter of lazy imports; those that it needs itself are lazy."""
+
+    _asked = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._function is None:
+            if self._asked:
+                return True
+            self._asked = True
+        return super().__call__(*args, **kwargs)
 
 
 def _read_gc(module: Any) -> Any:
