@@ -5,6 +5,7 @@ from __future__ import annotations
 import _pickle
 import gc
 import importlib
+import importlib.util
 import json
 import sys
 import textwrap
@@ -362,6 +363,20 @@ def test_sentinels_and_frozen_dicts_are_data(write: Callable[..., ModuleType]) -
     assert again.value is again._unset
     assert repr(again.table) == "frozendict({'a': 1, 'b': unset})"
     assert again.table["b"] is again._unset
+
+
+def test_a_collection_may_come_while_it_is_imported() -> None:
+    """It empties classes that nobody holds, also those that somebody still looks into."""
+    spec = importlib.util.find_spec("pool._workers._variables._data")
+    assert spec is not None
+    assert spec.loader is not None
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(200):
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_proxies_are_not_asked(write: Callable[..., ModuleType]) -> None:

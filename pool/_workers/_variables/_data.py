@@ -54,8 +54,14 @@ _OF_FUNCTIONS = frozenset({"functools", "operator"})
 #: Classes of Python's own whose instances are no more than their attributes.
 _NAMESPACES = frozenset({"argparse.Namespace", "types.SimpleNamespace"})
 
-#: What a class has under ``__dict__`` if its instances have one.
-_NAMES = vars(type("", (), {}))["__dict__"]
+
+class _Open:
+    """Has what any class has whose instances have attributes."""
+
+
+#: What a class has under ``__dict__`` if its instances have one. Not of a class that nobody holds:
+#: the collector may come between two steps, and empties it.
+_NAMES = vars(_Open)["__dict__"]
 
 
 def pickled(
