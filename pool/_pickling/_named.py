@@ -244,6 +244,22 @@ def reduce_by_state(obj: Any) -> tuple[Any, ...]:
     return copyreg.__newobj__, (type(obj),), obj.__getstate__()  # type: ignore[attr-defined]  # missing in typeshed
 
 
+def reduce_forwarding(obj: Any, kind: Any) -> Any:
+    """Reduce an instance of a class with a ``__getattr__`` of its own, unless it says how.
+
+    Unpickling asks an instance for its ``__setstate__`` while it is empty; one that looks for what
+    it forwards to would do so without end.
+    """
+    if (
+        kind.__reduce_ex__ is not object.__reduce_ex__
+        or kind.__reduce__ is not object.__reduce__
+        or any("__setstate__" in vars(base) for base in kind.__mro__)
+    ):
+        return NotImplemented
+    reduced = obj.__reduce_ex__(5)
+    return (*reduced[:5], set_state)
+
+
 def is_by_its_place(kind: Any, name: str, value: Any) -> bool:
     """Return whether an attribute pickles as one of that name of its class, which is to get it."""
     own: Any = type(value).__reduce__
@@ -316,7 +332,7 @@ def fill(obj: Any, content: tuple[Any, ...]) -> None:
     if setter is not None:
         setter(obj, state)
     elif state is not None:
-        _set_state(obj, state)
+        set_state(obj, state)
     note_contents(obj)
 
 
@@ -330,7 +346,7 @@ def _extend(obj: Any, items: Iterable[Any]) -> None:
             obj.append(item)
 
 
-def _set_state(obj: Any, state: Any) -> None:
+def set_state(obj: Any, state: Any) -> None:
     """Set the state as unpickling does, but without looking up attributes of the object.
 
     A ``__getattr__`` that forwards to a wrapped object would look for that object without end,

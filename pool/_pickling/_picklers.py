@@ -199,10 +199,15 @@ class BasePickler:
                 return reduce_by_value(self, obj)
             reducer = find_late(obj, kind)
         reduced = self._reduce_usually(obj, kind) if reducer is None else reducer(self, obj)
-        if reduced is NotImplemented and self.inline and type(kind.__new__) is FunctionType:
-            from ._classes import reduce_instance
+        if reduced is NotImplemented and self.inline:
+            if type(kind.__new__) is FunctionType:
+                from ._classes import reduce_instance
 
-            return reduce_instance(obj, kind)
+                return reduce_instance(obj, kind)
+            if any("__getattr__" in vars(base) for base in kind.__mro__):
+                from ._named import reduce_forwarding
+
+                return reduce_forwarding(obj, kind)
         return reduced
 
     def _reduce_usually(self, obj: Any, kind: type) -> Any:

@@ -420,6 +420,30 @@ def test_imports_that_are_done_when_they_are_used(tmp_path: Path) -> None:
     )
 
 
+def test_objects_that_forward_to_others_are_not_asked_while_empty(tmp_path: Path) -> None:
+    """As those that functions under pydantic's `validate_call` hold."""
+    (tmp_path / "deco.py").write_text(
+        "class Forwarding:\n"
+        "    def __init__(self, inner): self.inner = inner\n"
+        "    def __getattr__(self, name): return getattr(self.inner, name)\n"
+        "class Slotted(Forwarding):\n"
+        "    __slots__ = ('other',)\n"
+        "def decorate(function, inner):\n"
+        "    one, two = Forwarding(inner), Slotted(inner)\n"
+        "    two.other = one\n"
+        "    return lambda x: function(x) + one.real + two.other.real\n"
+    )
+    run_main(
+        """
+        from deco import decorate
+        @lambda function: decorate(function, 5)
+        def add(x): return x + 1
+        assert w(lambda: add(1)) == 12
+        """,
+        tmp_path,
+    )
+
+
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="built-in types of 3.15")
 def test_sentinels_are_one_object(tmp_path: Path) -> None:
     (tmp_path / "marks.py").write_text(
