@@ -236,6 +236,10 @@ def fill_class(kind: Any, definition: tuple[Any, ...]) -> None:
 
 def _set_attributes(kind: Any, state: dict[str, Any]) -> None:
     """Set attributes of a class, without a ``__setattr__`` of its metaclass."""
+    if "__annotate_func__" in state and "__annotations_cache__" in vars(kind):
+        # What Python 3.14 keeps of annotations that somebody asked for before the class had any:
+        # an ``__init_subclass__``, or pydantic, which looks into the bases of generic models.
+        delete_attribute(kind, "__annotations_cache__")
     for name, value in state.items():
         if name != "_abc_impl":
             set_attribute(kind, name, value)

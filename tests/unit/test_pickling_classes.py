@@ -534,6 +534,32 @@ def test_references_to_classes_that_are_defined_later(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+def test_annotations_that_are_asked_for_while_the_class_is_made(tmp_path: Path) -> None:
+    (tmp_path / "curious.py").write_text(
+        "class Meta(type):\n"
+        "    def __new__(metaclass, *arguments):\n"
+        "        made = super().__new__(metaclass, *arguments)\n"
+        "        try:\n"
+        "            made.__annotations__\n"
+        "        except NameError:\n"
+        "            pass\n"
+        "        return made\n"
+    )
+    run_main(
+        """
+        import curious
+        class Model(metaclass=curious.Meta):
+            value: int
+            next: Model | None
+        def look(): return repr(Model.__annotations__)
+        assert "__annotations_cache__" not in vars(Model)
+        assert w(look) == look(), w(look)
+        """,
+        tmp_path,
+    )
+
+
 def test_classes_that_hold_methods_of_their_own(tmp_path: Path) -> None:
     """As pydantic's models hold their validators, under names that come before the methods."""
     run_main(
