@@ -16,8 +16,9 @@ TEST := .venv-test
 BENCH := .venv-bench
 DOCS := .venv-docs
 ARGS ?=
-# Two files of tests at a time, whatever the machine: each test has processes of its own.
-AT_ONCE := --numprocesses 2 --dist loadfile
+# Three files of tests at a time, whatever the machine: each test has processes of its own, and
+# waits for them.
+AT_ONCE := --numprocesses 3 --dist loadfile
 # What `make bench` installs; with EXTRAS=bench,ray,dask those two take part as well.
 EXTRAS ?= bench
 
