@@ -156,6 +156,8 @@ class BasePickler:
     later: list[Any] | None = None
     late = False
     known_nobodys: dict[int, _Nobodys] | None = None
+    #: By ``id``, type aliases with parameters that were met.
+    aliases: dict[int, Any] | None = None
     #: By ``id`` of its namespace, each class whose definition is in this pickle.
     class_dicts: dict[int, type] | None = None
     #: By class, instances that its module has, see `_constants`.

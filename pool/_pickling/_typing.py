@@ -7,6 +7,7 @@ type checkers only. No task fails because of that.
 
 from __future__ import annotations
 
+import _pickle
 import sys
 from types import CellType
 
@@ -94,6 +95,13 @@ def reduce_type_alias(pickler: BasePickler, alias: Any) -> Any:
 
     name = alias.__name__
     if alias.__type_params__ or not name.isidentifier() or iskeyword(name):
+        if pickler.aliases is None:
+            pickler.aliases = {}
+        if id(alias) in pickler.aliases:  # not finished, or pickle would know it
+            raise _pickle.PicklingError(
+                f"cannot pickle type alias {name!r}, which has parameters and is part of its value"
+            )
+        pickler.aliases[id(alias)] = alias
         value = _evaluated(alias, "__value__")
         arguments = (type(alias), name, str(alias.__module__), value, alias.__type_params__)
         return new_type_alias, arguments

@@ -560,6 +560,28 @@ def test_annotations_that_are_asked_for_while_the_class_is_made(tmp_path: Path) 
     )
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of 3.12")
+def test_an_alias_with_parameters_that_is_part_of_itself_is_refused_at_once(tmp_path: Path) -> None:
+    """Such functions are inherited; it took seconds to find that out by going round in circles."""
+    run_main(
+        """
+        from pool import CannotSend
+        from pool._pickling import dumps_to_worker
+        type Pair[T] = tuple[T, T]
+        type Nested[T] = list[Nested[T]] | T
+        def pairs(): return str(Pair[int]), str(Pair[str].__value__), Pair
+        assert w(lambda: pairs()[:2]) == pairs()[:2]
+        try:
+            dumps_to_worker(lambda: Nested)
+        except CannotSend as error:
+            assert "type alias 'Nested'" in str(error), error
+        else:
+            raise AssertionError
+        """,
+        tmp_path,
+    )
+
+
 def test_classes_that_hold_methods_of_their_own(tmp_path: Path) -> None:
     """As pydantic's models hold their validators, under names that come before the methods."""
     run_main(
