@@ -78,8 +78,12 @@ def shared_servers() -> Iterator[None]:
     Not after each test: programs keep theirs from one Pool to the next, and each one started
     imports pandas and numpy anew.
     """
+    environ = kept_environ()
     yield
     end_shared_servers()
+    # Dask's nannies set variables of this process for the workers that they start.
+    for name in kept_environ().keys() - environ.keys():
+        del os.environ[name]
 
 
 @pytest.fixture(autouse=True)
@@ -113,16 +117,22 @@ def settings_now() -> dict[str, object]:
     """Return what belongs to the whole process, and so to the next test as well."""
     with open("/proc/self/status") as status:  # `os.umask` would change it for a moment
         umask = next(line for line in status if line.startswith("Umask:"))
-    # pytest's own, and what libraries set when they are imported (scikit-learn: KMP_...).
-    kept = ("PYTEST_", "KMP_")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(kept)}
     return {
         "the working directory": os.getcwd(),
         "the umask": umask,
-        "the environment": environ,
+        "the environment": kept_environ(),
         "sys.path": [*sys.path],
         "handlers of signals": [signal.getsignal(number) for number in HANDLED],
     }
+
+
+def kept_environ() -> dict[str, str]:
+    """Return the environment, without what is set for good.
+
+    By pytest, and by libraries when they are imported (scikit-learn: KMP_...).
+    """
+    others = ("PYTEST_", "KMP_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 
 def shared() -> Iterator[tuple[int, int]]:

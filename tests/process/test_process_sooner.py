@@ -55,6 +55,7 @@ def test_pools_whose_workers_have_other_settings(tmp_path: Path) -> None:
     # One worker may use more threads than each of two, so it has a forkserver of its own.
     body = """
     import time
+    os.environ.pop("OMP_NUM_THREADS", None)
     single = lambda number: Pool(1, blas_threads=3)
     print(starts(2), starts(1, single), len(_servers._servers))
     loaded(0), loaded(1)
