@@ -47,6 +47,12 @@ from pool._workers._worker import Worker
 Ends = tuple[Channel, Worker]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have workers hand nothing back because an error took some milliseconds to be pickled."""
+    monkeypatch.setattr(_worker, "PATIENCE", 60.0)
+
+
 @contextmanager
 def beginning() -> Iterator[Ends]:
     ours, theirs = socket_pair()
