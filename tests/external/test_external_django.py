@@ -109,6 +109,22 @@ def run(library: str, method: str | None, body: str, folder: Path) -> str:
 
 
 @METHODS
+def test_what_apps_set_when_they_are_ready_is_set_once(
+    library: str, method: str | None, tmp_path: Path
+) -> None:
+    """Also where setting Django up is the first thing that a worker does."""
+    body = """
+    def readied(_):
+        return orders.apps.Orders.readied
+
+    connections.close_all()
+    with Pool(1) as p:
+        print(p.map(readied, range(2)))
+    """
+    assert run(library, method, body, tmp_path) == "[1, 1]\n"
+
+
+@METHODS
 def test_tasks_of_a_program_that_has_set_django_up(
     library: str, method: str | None, tmp_path: Path
 ) -> None:

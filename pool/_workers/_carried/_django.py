@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib.machinery import PathFinder
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from ._setting import Setting, packed, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
@@ -129,14 +130,22 @@ class _SetUp(Finder):
             sys.meta_path.remove(self)
         elif not self._given.needed:
             return  # another import has done so
+        # Variables of the program's modules are put in when all is over: apps set some when they
+        # are ready, as they did in the program, before it had them as they are now.
+        restored: Any = sys.modules.get("pool._workers._variables._restored")
+        as_one_import = _at_once if restored is None else restored.importing
         # Were it interrupted, it could neither go on nor be done again: `populate` refuses that.
         token = shield.enter()
         try:
-            _set_up(self._given)
+            as_one_import(partial(_set_up, self._given))
         except (Exception, SystemExit) as error:
             report(error, "raised while a worker set up Django, as the program has")
         finally:
             shield.leave(token)
+
+
+def _at_once(action: Callable[[], object]) -> None:
+    action()
 
 
 class _Loader(LoaderInPlace):

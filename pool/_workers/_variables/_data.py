@@ -335,8 +335,9 @@ def is_of_program(name: str) -> bool:
     top = name.partition(".")[0]
     known = known_tops.get(top)
     if known is None:
-        own = top not in _THESE and not is_library(top)
-        known = known_tops[top] = own
+        known = top not in _THESE and not is_library(top)
+        if sys.modules.get(top) is not None:  # else no file tells, until it is imported again
+            known_tops[top] = known
     return known
 
 

@@ -64,7 +64,7 @@ class _Importing(local):
                 shield.leave(token)
 
 
-_importing = _Importing()
+importing = _Importing()
 
 #: What has been put into modules.
 _restored: list[Restored] = []
@@ -82,7 +82,7 @@ _due: dict[str, Sent] = {}
 def take_over(sent: Mapping[str, Sent]) -> None:
     """Have each module get the program's variables as soon as this process has imported it."""
     steps = {name: partial(_note, name, sent[name]) for name in sent}
-    _importing(partial(when_each_is_imported, steps, _importing))
+    importing(partial(when_each_is_imported, steps, importing))
 
 
 def _note(name: str, sent: Sent, module: ModuleType) -> None:
