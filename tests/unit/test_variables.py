@@ -22,7 +22,7 @@ from pool._workers import _imports
 from pool._workers._patches import _taken
 from pool._workers._patches._applied import VALUE
 from pool._workers._patches._mentions import Mentions
-from pool._workers._variables import _assigned, _restored, _snapshot, _views
+from pool._workers._variables import _assigned, _data, _restored, _snapshot, _views
 from pool._workers._variables._assigned import assigned_in
 from pool._workers._variables._contents import apart, is_alike
 from pool._workers._variables._data import SIZE_MAX, TooLarge, is_plain
@@ -363,6 +363,17 @@ def test_sentinels_and_frozen_dicts_are_data(write: Callable[..., ModuleType]) -
     assert again.value is again._unset
     assert repr(again.table) == "frozendict({'a': 1, 'b': unset})"
     assert again.table["b"] is again._unset
+
+
+def test_what_is_not_imported_yet_may_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody asks for a class of its, by name; then it is imported, and so is a part of it."""
+    assert _data.is_of_program("comeslater.part")
+    for name in ("comeslater", "comeslater.part"):
+        module = type(sys)(name)
+        module.__file__ = f"{sys.prefix}/lib/site-packages/{name}.py"
+        monkeypatch.setitem(sys.modules, name, module)
+    assert not _data.is_of_program("comeslater.part")
+    assert "comeslater.part" not in Snapshots().modules()
 
 
 def test_a_collection_may_come_while_it_is_imported() -> None:

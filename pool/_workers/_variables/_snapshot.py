@@ -131,6 +131,7 @@ class Snapshots:
         modules = sys.modules
         seen = _look()
         if self._seen != seen:
+            known_tops.clear()  # found anew, should a package have been replaced
             # What is known of others is forgotten: it keeps alive what they have defined.
             self._own = {
                 name: self._own.get(name) or _Known(name, module)
@@ -139,7 +140,6 @@ class Snapshots:
             }
             self._object = next(filter(_is_object, list(modules)), "")
             self._seen = seen
-            known_tops.clear()  # found anew, should a package have been replaced
         own = self._own
         for name, known in own.items():
             module = modules.get(name)
