@@ -22,6 +22,10 @@ _HEAPTYPE = 1 << 9
 _IMMUTABLETYPE = 1 << 8
 
 
+class Open:
+    """Has what any class has whose instances have attributes."""
+
+
 def native_base(kind: Any) -> Any:
     """Return the class in C that a class is derived from, or `kind` if it is one."""
     return next(

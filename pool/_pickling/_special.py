@@ -24,7 +24,7 @@ from ._functions import import_module, reduce_cell
 from ._newer import LAZY, SENTINEL
 from ._originals import reduce_builtin
 from ._origins import importable, is_by_value, is_named, resolve
-from ._slots import reduce_slot
+from ._slots import Open, reduce_slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,11 +84,7 @@ def _reduce_attribute(pickler: BasePickler, descriptor: GetSetDescriptorType) ->
 def _find_attribute(kind: type, name: str) -> Any:
     """Return the descriptor; not by `getattr`, which would ask that of ``__dict__``."""
     # Since Python 3.15 all classes have the same ones in place of those that each had made.
-    return vars(_Open if kind is object else kind)[name]
-
-
-class _Open:
-    """Has what any class has whose objects have attributes."""
+    return vars(Open if kind is object else kind)[name]
 
 
 def _reduce_view(pickler: BasePickler, view: MappingProxyType[Any, Any]) -> Any:

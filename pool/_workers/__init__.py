@@ -4,8 +4,8 @@
   ``_server_process``, the first of which ``_early`` starts. ``_argv``: their command line.
   ``_sooner`` tells when to do without.
 * In the server: ``_forkserver``, which forks workers and alone reaps them, with its ``_clients``.
-  It was started by exec, or is a fork of the program (``_inherited``); ``_spawned`` workers are
-  fresh interpreters.
+  It was started by exec, or is a fork of the program (``_inherited``); ``_forking`` is what
+  makes forks; ``_spawned`` workers are fresh interpreters.
 * In a worker: ``_boot`` makes one of a fresh process, ``_worker`` has its loop, ``_quick`` and
   ``_parts`` the inner loops, ``_functions``, ``_payloads`` and ``_outcomes`` what goes in and out.
   ``_lookups`` asks the program for what is missing, ``_lost_interrupts`` finds what Python drops.

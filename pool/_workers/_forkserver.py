@@ -44,6 +44,7 @@ from pool._transport._sockets import socket_from
 from pool._workers import _boot, _tracking
 from pool._workers._carried import not_set_here
 from pool._workers._clients import EXIT_GRACE, TERM_GRACE, Client
+from pool._workers._forking import fork
 from pool._workers._heap import keep_freed
 from pool._workers._lifeline import Lifeline, tie
 from pool._workers._settings import apply_common
@@ -341,7 +342,7 @@ class ForkServer:
                 self._prepare(client.settings)
             elif client.settings.get("reseeds"):
                 _reseed()
-            pid = _tracking.fork()
+            pid = fork()
         except Exception:
             self.lifeline.discard()
             # Mostly the limit of processes, or memory. Only this worker is reported as ended.

@@ -14,8 +14,9 @@ import os
 from pool._pickling._shared import keep_inherited
 from pool._transport._channel import Channel
 from pool._transport._descriptors import above_streams, pidfd_of_this
-from pool._workers import _boot, _tracking
+from pool._workers import _boot
 from pool._workers._clients import Client
+from pool._workers._forking import fork
 from pool._workers._forkserver import ForkServer
 from pool._workers._loaded_limits import limit_loaded
 from pool._workers._outcomes import flush_streams
@@ -59,7 +60,7 @@ def fork_template(
         # In the child, the hooks of os.register_at_fork close the descriptors of all pools of this
         # process, and with them that of the new pool's journal. This copy stays open.
         copy = above_streams(os.dup(journal))
-        pid = _tracking.fork()
+        pid = fork()
     finally:
         if pid:  # in the parent, also if the fork has failed
             for fd in (copy, owner):

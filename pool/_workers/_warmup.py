@@ -7,6 +7,8 @@ import os
 import sys
 from itertools import islice
 
+from pool._workers._forking import fork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -215,8 +217,6 @@ def may_fork() -> bool:
     """
     if _threads() == 1:
         return True
-    from pool._workers._tracking import fork
-
     pid = fork()
     if not pid:
         os._exit(0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pool._workers import _tracking
+from pool._workers import _forking, _tracking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +132,16 @@ def test_who_cannot_open_the_pipe_has_a_tracker_of_its_own(
     tracking.tracker._stop()
 
 
+def test_forks_keep_the_tracker_where_python_would_close_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    intent = SimpleNamespace(preserve_fd=False)
+    monkeypatch.setattr(standard, "_fork_intent", intent, raising=False)
+    monkeypatch.setattr(os, "fork", lambda: int(intent.preserve_fd))
+    assert _forking.fork() == 1
+    assert not intent.preserve_fd  # forks of tasks' own are not meant
+
+
 def test_forks_are_not_warned_of() -> None:
     """Nobody has asked for most of them; as an error it would come when the child is there."""
     ended = threading.Event()
@@ -141,7 +151,7 @@ def test_forks_are_not_warned_of() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             before = list(warnings.filters)
-            pid = _tracking.fork()
+            pid = _forking.fork()
             if not pid:
                 os._exit(list(warnings.filters) != before)
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

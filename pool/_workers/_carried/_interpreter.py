@@ -6,7 +6,7 @@ import os
 import sys
 from _contextvars import copy_context
 
-from pool._workers._tracking import present_filters
+from pool._workers._forking import present_filters
 
 from ._setting import Later, Setting, packed
 

@@ -9,7 +9,7 @@ from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, Modul
 
 from pool._pickling._newer import BARE
 from pool._pickling._origins import is_named, resolve
-from pool._pickling._slots import reduced_as_object
+from pool._pickling._slots import Open, reduced_as_object
 from pool._workers._warmup import is_library
 
 from ._contents import CONTAINERS, apart
@@ -54,14 +54,9 @@ _OF_FUNCTIONS = frozenset({"functools", "operator"})
 #: Classes of Python's own whose instances are no more than their attributes.
 _NAMESPACES = frozenset({"argparse.Namespace", "types.SimpleNamespace"})
 
-
-class _Open:
-    """Has what any class has whose instances have attributes."""
-
-
 #: What a class has under ``__dict__`` if its instances have one. Not of a class that nobody holds:
 #: the collector may come between two steps, and empties it.
-_NAMES = vars(_Open)["__dict__"]
+_NAMES = vars(Open)["__dict__"]
 
 
 def pickled(
