@@ -51,6 +51,23 @@ def test_the_first_pools_of_a_program(tmp_path: Path) -> None:
     )
 
 
+def test_no_pool_waits_for_a_forkserver_that_loads_modules(tmp_path: Path) -> None:
+    (tmp_path / "gated.py").write_text(
+        "import os\nopen(os.path.join(os.path.dirname(__file__), 'gate')).read()\n"
+    )
+    body = """
+    import time
+    from pool import set_forkserver_preload
+    os.mkfifo("gate")
+    set_forkserver_preload(["gated"])
+    print(starts(4), len(_servers._servers))
+    open("gate", "w").close()  # returns when the forkserver has begun to read
+    loaded(0)
+    print(starts())
+    """
+    assert run(LOADED + body, tmp_path) == ("['fork', 'fork', 'fork', 'fork'] 1\n['forkserver']\n")
+
+
 def test_pools_whose_workers_have_other_settings(tmp_path: Path) -> None:
     # One worker may use more threads than each of two, so it has a forkserver of its own.
     body = """
