@@ -8,8 +8,6 @@ stand-in, for the program may hold a lock while it submits that its callbacks wa
 
 from __future__ import annotations
 
-import _thread
-
 from pool._clock import monotonic
 from pool._local._waiting import GRACE, Lead
 from store._interrupts import shield
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the sockets by a thread that only submits.
 LOOK = 1e-3
-
-_get_ident = _thread.get_ident
 
 
 class TendedLead(Lead):
@@ -97,7 +93,7 @@ class TendedLead(Lead):
         """Take the lead from the stand-in if something has arrived that it has not taken in."""
         self._patient = now + LOOK
         driver = self._tended
-        if self._leader == _get_ident() or driver.calls_back:
+        if self.taken_here or driver.calls_back:
             return  # this is a callback of the stand-in's, or it runs one, which may take long
         shielded = shield.enter()
         try:

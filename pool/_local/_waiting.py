@@ -83,8 +83,10 @@ class Lead:
 
     def __init__(self, driver: Steppable) -> None:
         self._driver = driver
-        self._lead = _allocate_lock()
-        #: The thread that has the lead; 0 if none has.
+        #: Reentrant for its owner alone, which is set and asked for in one step: a signal handler
+        #: that strikes between two instructions of `acquire` or `abdicate` knows whose it is.
+        self._lead = _thread.RLock()
+        #: The thread that has the lead, or 0: as others see it, who may be a moment behind.
         self._leader = 0
         self._followers: list[_Follower] = []
         #: How many threads wait, or want the lead. While there are any the stand-in does not take
@@ -96,13 +98,16 @@ class Lead:
 
     @property
     def taken(self) -> bool:
-        """Whether some thread drives at the moment."""
-        return self._lead.locked()
+        """Whether some thread drives; one that is just about to, or done, may be missed."""
+        return self._leader != 0
 
     @property
     def taken_here(self) -> bool:
         """Whether this thread drives, further up its stack."""
-        return self._leader == _get_ident()
+        if not self._lead._is_owned():  # type: ignore[attr-defined]  # as `threading.Condition` does
+            return False
+        # Or another greenlet of this thread, where gevent has replaced `get_ident`.
+        return self._leader in (0, _get_ident())
 
     @property
     def outstanding(self) -> bool:
@@ -160,7 +165,7 @@ class Lead:
             raise TypeError(
                 f"timeout must be a number of seconds or None, not {timeout!r}"
             ) from None
-        if self._leader == _get_ident():
+        if self.taken_here:
             # The leader is in a callback or a signal handler, for which its own wait has opened the
             # shield. The driving that starts here needs it closed again.
             return shield.closed(self.drive, ready, deadline, eager)
@@ -220,7 +225,7 @@ class Lead:
         try:
             # A leader frees the lead before it looks at the followers. So either this thread sees
             # the lead free here, or that leader sees this thread among them.
-            if ready() or not self._lead.locked():
+            if ready() or not self.taken:
                 return True
             if self._leader_is_stand_in():
                 self._driver.wake()
@@ -242,7 +247,8 @@ class Lead:
 
     def acquire(self) -> bool:
         """Take the lead if it is free; the taker must `abdicate`."""
-        if not self._lead.acquire(False):
+        lead = self._lead
+        if lead._is_owned() or not lead.acquire(False):  # type: ignore[attr-defined]  # see `taken_here`
             return False
         self._leader = _get_ident()
         return True
@@ -295,7 +301,7 @@ class Lead:
         stand_in = self._stand_in
         if stand_in is None:
             stand_in = self._hire(me)
-        if stand_in is not None and not self._lead.locked():
+        if stand_in is not None and not self.taken:
             stand_in.ring()
 
     def _hire(self, me: weakref.ref[Lead]) -> StandIn | None:
@@ -324,7 +330,7 @@ class Lead:
         return (
             driver.outstanding
             and not self._claims
-            and not self._lead.locked()
+            and not self.taken
             and not (driver.crashed or driver.closed)
         )
 

@@ -7,12 +7,17 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pool._local._waiting import Lead
 from store._interrupts import shield
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    Strike = Callable[[FrameType, str, object], Any]
 
 STAND_IN = "actorpool"
 
@@ -419,6 +424,35 @@ def test_leader_itself_does_something_exclusively(driver: Driver, lead: Lead) ->
     seen: list[int] = []
     driver.happen(lambda: lead.exclusively(lambda: seen.append(1)))
     assert lead.wait(lambda: bool(seen))
+
+
+@pytest.mark.parametrize("interrupted", [Lead.acquire, Lead.abdicate])
+def test_between_any_two_instructions_the_leader_may_do_something_exclusively(
+    driver: Driver, lead: Lead, interrupted: Callable[[Lead], object]
+) -> None:
+    # As a signal handler that terminates the pool does.
+    seen: list[bool] = []
+
+    def strike(frame: FrameType, event: str, argument: object) -> Strike | None:
+        if frame.f_code is not interrupted.__code__:  # type: ignore[attr-defined]  # of a function
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            lead.exclusively(lambda: seen.append(lead.taken_here))
+            assert lead.wait(lambda: False, 0.0) is False
+        return strike
+
+    before = sys.gettrace()
+    sys.settrace(strike)
+    try:
+        lead.acquire()
+        lead.abdicate()
+    finally:
+        sys.settrace(before)
+    assert len(seen) > 10
+    assert all(seen)
+    assert not lead.taken
+    assert not lead.taken_here
 
 
 def test_lead_is_free_after_an_exclusive_error(driver: Driver, lead: Lead) -> None:
