@@ -69,6 +69,11 @@ class Encoded:
         self.data = data
         self.buffers = buffers
 
+    @property
+    def packet(self) -> list[Any]:
+        """Both in one list, as transports carry it: the pickle first."""
+        return [self.data, *self.buffers]
+
     def __iter__(self) -> Iterator[Any]:
         yield self.data
         yield self.buffers

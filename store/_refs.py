@@ -122,7 +122,7 @@ class ObjectRef:
         from store._depot import stored
 
         uid = f"{_process}-{os.getpid():x}-{next(_numbers):x}"
-        return cls._new(uid, names, stored([encoded.data, *encoded.buffers], strict=True))
+        return cls._new(uid, names, stored(encoded.packet, strict=True))
 
     @classmethod
     def _new(

@@ -66,7 +66,7 @@ class ClusterEngine(LocalEngine):
         payload = None
         if initializer is not None:
             encoded = _encode(initializer, initargs)
-            payload = portable([encoded.data, *encoded.buffers])
+            payload = portable(encoded.packet)
         path = [os.path.abspath(entry) for entry in sys.path]
         config = Config(version(), maxtasksperchild, limits, main_facts(), path)
         self._start(

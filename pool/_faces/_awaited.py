@@ -94,7 +94,7 @@ def submit(
         for parcel in chunk:
             parcel.fill()
         encoded = dumps_to_worker(((chunk[0],), {}) if mode & ~CAUGHT == CALL else list(chunk))
-        return [encoded.data, *encoded.buffers]
+        return encoded.packet
 
     def placed(first: int, last: int) -> str:
         at = source.order[first // chunksize] * chunksize

@@ -49,7 +49,7 @@ def call_now(
             encoded = dumps_to_worker((args, kwds), engine.asks)
             if inherits(encoded) > engine.inherited:
                 return None
-            blobs = [encoded.data, *encoded.buffers]
+            blobs = encoded.packet
     except CannotSend:
         return None  # `call` will meet the same error; it may have the object inherited
     return engine.call_now(payload, blobs, Label("apply", func))
@@ -215,7 +215,7 @@ def _encode(
     encoded = dumps_to_worker(call, engine.asks)
     engine = pool._engines.sharing(engine, max(payload.inherits, inherits(encoded)))
     function = engine.function(payload) if payload.stateless else None
-    return engine, function, [encoded.data, *encoded.buffers]
+    return engine, function, encoded.packet
 
 
 def _encode_held(

@@ -192,7 +192,7 @@ class ActorHost:
             complete_lines()
             encoded = dumps_error(error)
             head = (REFUSED, os.getpid(), len(encoded.buffers))
-            self.channel.send(head, [encoded.data, *encoded.buffers])
+            self.channel.send(head, encoded.packet)
             return False
         complete_lines()
         tidy()
@@ -395,7 +395,7 @@ class ActorHost:
         """Send one value of a generator."""
         self.end_fork()
         encoded = encode(sealed(item))
-        self.channel.send((YIELDED, number, index), [encoded.data, *encoded.buffers])
+        self.channel.send((YIELDED, number, index), encoded.packet)
 
     def answer(self, number: int, answer: Any, begun: float) -> None:
         """Send the answer to a call, or the error that says why it cannot be sent."""
@@ -407,7 +407,7 @@ class ActorHost:
         try:
             encoded = encode(answer)
             head = (RESULT, number, VALUE, begun, finished)
-            self.channel.send(head, [encoded.data, *encoded.buffers])
+            self.channel.send(head, encoded.packet)
         except ConnectionError:
             raise
         except (OSError, MemoryError) as error:  # no memory or descriptor for a large message
@@ -440,7 +440,7 @@ class ActorHost:
             self.leaves = True  # never reset, although other calls may still be answered
         status = LEFT if leaves else ERROR
         encoded = dumps_error(error)
-        message = (RESULT, number, status, begun, finished), [encoded.data, *encoded.buffers]
+        message = (RESULT, number, status, begun, finished), encoded.packet
         if leaves and not self.alone:
             self._partings.append(message)
         else:

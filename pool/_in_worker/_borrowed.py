@@ -461,7 +461,7 @@ class BorrowedRuntime:
 def _packet(args: tuple[Any, ...]) -> list[Any]:
     with Collecting():
         encoded = encode(args)
-    return [encoded.data, *encoded.buffers]
+    return encoded.packet
 
 
 def _emptied(names: deque[_T]) -> Iterator[_T]:

@@ -153,7 +153,7 @@ class Detached:
         )  # fmt: skip
         # Also while the instance is being made: handles have to know its methods.
         kind = protocol.STARTED if started else READY
-        channel.send((kind, os.getpid(), *self._host.kept_by), [facts.data, *facts.buffers])
+        channel.send((kind, os.getpid(), *self._host.kept_by), facts.packet)
 
     #: Serves one more connection; None before there is an instance.
     _welcome: Callable[[Channel], object] | None = None
@@ -274,7 +274,7 @@ def main(fd: int) -> None:
         error = ValueError(f"an actor named {config['name']!r} exists already")
         encoded = dumps_exception(error)
         head = (REFUSED, os.getpid(), len(encoded.buffers), protocol.TAKEN)
-        channel.send(head, [encoded.data, *encoded.buffers])
+        channel.send(head, encoded.packet)
         return
     listener, path = found
     life = None

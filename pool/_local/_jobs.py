@@ -281,7 +281,7 @@ def encode_chunk(
     except BaseException as error:
         position, error = _culprit(items, error)
         return unsendable(error, describe(first + position))
-    return [encoded.data, *encoded.buffers]
+    return encoded.packet
 
 
 #: How the note begins that says which item could not be sent.
@@ -294,7 +294,7 @@ def unsendable(error: BaseException, where: str) -> list[Any]:
         encoded = dumps_to_worker(_Unsendable(_located(error, where)))
     except BaseException:
         encoded = dumps_to_worker(_Unsendable(_described(error, where)))
-    return [encoded.data, *encoded.buffers]
+    return encoded.packet
 
 
 def _culprit(items: Sequence[Any], error: BaseException) -> tuple[int, BaseException]:

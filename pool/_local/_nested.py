@@ -134,7 +134,7 @@ class NestedEngine:
 
     def function(self, payload: Any) -> Function:
         """Wrap a pickled function; it is sent with each job."""
-        blobs = [payload.encoded.data, *payload.encoded.buffers]
+        blobs = payload.encoded.packet
         function_id = next(self._function_ids)
         return Function(function_id, blobs, payload.stateless, False, payload.captured)
 

@@ -102,7 +102,7 @@ class Client:
         from pool._pickling._lookups import dumps_name
 
         answer, encoded = dumps_name(name)
-        blobs = [] if encoded is None else [encoded.data, *encoded.buffers]
+        blobs = [] if encoded is None else encoded.packet
         self.send((NAMED, number, answer), blobs)
 
     def _submit(self, head: Any, blobs: list[Any]) -> None:
@@ -199,7 +199,7 @@ class _Relay:
                 encoded, this_failed = dumps_exception(error), 1
             self._client.send(
                 (OUTCOME, self._request_id, index, this_failed),
-                [encoded.data, *encoded.buffers],
+                encoded.packet,
             )
         return False
 
@@ -210,7 +210,7 @@ class _Relay:
 
     def abort(self, error: BaseException) -> bool:
         encoded = dumps_exception(error)
-        self._client.send((OUTCOME, self._request_id, -1, 1), [encoded.data, *encoded.buffers])
+        self._client.send((OUTCOME, self._request_id, -1, 1), encoded.packet)
         return self.finish()
 
     def call_back(self) -> None:
@@ -223,13 +223,13 @@ def _refused(head: Any, error: BaseException) -> Any:
         from pool._pickling._lookups import REFUSED
 
         encoded = dumps_exception(error)
-        return (NAMED, head[1], REFUSED), [encoded.data, *encoded.buffers]
+        return (NAMED, head[1], REFUSED), encoded.packet
     if head[0] != OUTCOME:
         return None  # the message is small, so the failure is that its receiver is gone
     _, request_id, index, _ = head
     error.add_note("raised while sending the result to the task that waits for it")
     encoded = dumps_exception(error)
-    return (OUTCOME, request_id, index, 1), [encoded.data, *encoded.buffers]
+    return (OUTCOME, request_id, index, 1), encoded.packet
 
 
 # Numbers that those of the program's own functions, which count from 1, will not reach.

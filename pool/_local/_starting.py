@@ -80,7 +80,7 @@ def plan_start(
         from store._depot import stored
         from store._mappings import Block
 
-        blobs = stored([payload.data, *payload.buffers])
+        blobs = stored(payload.packet)
         if any(type(blob) is Block for blob in blobs):
             payload, initial = AWAITED, blobs
     return (

@@ -198,7 +198,7 @@ class Actor:
             "reconstructed": self._starts > 1,
             "is_task": self.is_task,
         }
-        code = [self._encoded.data, *self._encoded.buffers]
+        code = self._encoded.packet
         layout, blobs = flatten([code, *self._parcel.packets])
         self._send((HOST, config, layout), blobs)
 

@@ -187,7 +187,7 @@ class Borrower:
             if content.__class__ is Sealed:
                 self._lend_all(content.refs)
             encoded = encode(content)
-        self.link.send((protocol.ANSWER, request, index, state), [encoded.data, *encoded.buffers])
+        self.link.send((protocol.ANSWER, request, index, state), encoded.packet)
         asked.missing -= 1
         if not asked.missing:
             self._requests.pop(request, None)
@@ -463,4 +463,4 @@ def _refused(head: Any, error: BaseException) -> Any:
     _, request, index, _ = head
     error.add_note("raised while sending the value to the task that asked for it")
     encoded = dumps_exception(error)
-    return (protocol.ANSWER, request, index, FAILED), [encoded.data, *encoded.buffers]
+    return (protocol.ANSWER, request, index, FAILED), encoded.packet

@@ -289,7 +289,7 @@ def _spawn(actor: DetachedActor) -> Channel:
     with suppress(ChildProcessError):  # the program has the kernel reap its children
         os.waitpid(pid, 0)
     facts = encode(options.facts)
-    blobs = [actor._encoded.data, *actor._encoded.buffers]
+    blobs = actor._encoded.packet
     layout, blobs = flatten([blobs, [facts.data], *actor._packets(actor._parcel)])
     config = {
         "title": actor.title,
@@ -321,7 +321,7 @@ def _pending(parcel: Parcel) -> ObjectRef | None:
 
 def _luggage(parcel: Parcel) -> list[Any]:
     encoded = encode(Luggage(reached(parcel.refs)))
-    return [encoded.data, *encoded.buffers]
+    return encoded.packet
 
 
 class Introduced:

@@ -307,7 +307,7 @@ class Tasks:
         call._job_id = engine.submit(
             engine.function(payload),
             CALL,
-            OneCall([encoded.data, *encoded.buffers]),
+            OneCall(encoded.packet),
             call,
             call.label,
             depth=call.depth,

@@ -159,7 +159,7 @@ class Worker:
             self._end_fork(error)
             flush_streams()
             encoded = dumps_exception(error)
-            blobs = [encoded.data, *encoded.buffers]
+            blobs = encoded.packet
             self.channel.send((REFUSED, os.getpid(), len(encoded.buffers)), blobs)
             return False
         flush_streams()
@@ -281,7 +281,7 @@ class Worker:
             # The chunk's blocks are released before the answer, which tells the parent of it.
             blobs.clear()
             failed, outcome = self._outcome(chunk, message_id)
-            self._send(message_id, 1, True, [outcome.data, *outcome.buffers], failed)
+            self._send(message_id, 1, True, outcome.packet, failed)
         else:
             self._is_last = False
             try:
@@ -388,7 +388,7 @@ class Worker:
             loop.sent()
         if not failed and not outcome.buffers and loop.keep(outcome.data):
             return
-        self._send(message_id, 1, False, [outcome.data, *outcome.buffers], failed)
+        self._send(message_id, 1, False, outcome.packet, failed)
         loop.finished += 1
         words[FINISHED] = words[FLUSHED] = loop.finished
         loop.sent()
@@ -420,7 +420,7 @@ class Worker:
             error.add_note("raised while sending the result to the parent")
             encoded = dumps_exception(error)
             head = (DONE, message_id, chunks, final, elapsed, 1, ONE)
-            self.channel.send(head, [encoded.data, *encoded.buffers])
+            self.channel.send(head, encoded.packet)
 
     def _tell_imports(self) -> None:
         """Tell the parent what tasks have imported, so that later workers may find it loaded."""
