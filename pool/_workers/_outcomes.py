@@ -6,14 +6,14 @@ import _pickle
 import os
 import sys
 
-from pool._pickling import ATOMS, dumps_exception, dumps_to_parent
+from pool._pickling import ATOMS, Encoded, dumps_exception, dumps_to_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 
-def encode(value: Any) -> tuple[int, Any]:
+def encode(value: Any) -> tuple[int, Encoded]:
     """Pickle what a task returned.
 
     Returns
@@ -25,7 +25,7 @@ def encode(value: Any) -> tuple[int, Any]:
     """
     try:
         if value.__class__ in ATOMS:
-            return 0, _Plain(_pickle.dumps(value, 5))
+            return 0, Encoded(_pickle.dumps(value, 5), [])
         return 0, dumps_to_parent(value)
     except BaseException as error:
         return 1, dumps_exception(_refusal(error, value))
@@ -47,17 +47,6 @@ def _refusal(error: BaseException, value: object) -> BaseException:
         refusal.value = name  # type: ignore[attr-defined]  # of its class
         refusal.args = (repr(error), name)
         return refusal
-
-
-class _Plain:
-    """An outcome without out-of-band buffers."""
-
-    __slots__ = ("data",)
-
-    buffers = ()
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
 
 
 def flush_streams() -> None:

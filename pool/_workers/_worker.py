@@ -375,7 +375,7 @@ class Worker:
         if interruptible and self._is_target():
             self.on_interrupt(_signal.SIGINT, None)  # one may have come meanwhile
 
-    def _send_one(self, message_id: int, outcome: Any, failed: int) -> None:
+    def _send_one(self, message_id: int, outcome: Encoded, failed: int) -> None:
         """Send the outcomes that are kept, and behind them one that could not be kept."""
         loop = self._loop
         words = self.words
@@ -441,7 +441,7 @@ class Worker:
 
     # ------------------------------------------------------------------ one chunk
 
-    def _outcome(self, chunk: Any, alone: int = 0) -> tuple[int, Any]:
+    def _outcome(self, chunk: Any, alone: int = 0) -> tuple[int, Encoded]:
         """Run one chunk.
 
         Parameters

@@ -24,6 +24,8 @@ INSTALLED_APPS.append("orders.apps.Orders")
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "data.sqlite"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "de"
+# A quick one: the tests are about other things.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 LOGGING = {
     "version": 1,
     "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}},
