@@ -11,6 +11,7 @@ end.
 from __future__ import annotations
 
 import _thread
+import sys
 import weakref
 from collections import deque
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Items that may be running or waiting to be taken, at most.
 WINDOW_ITEMS = 4096
+
+#: Whether one thread runs at a time.
+_HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()  # of 3.13
 
 #: Seconds without a result being taken, after which an input that is in memory is read to its end.
 UNWATCHED = 0.25
@@ -125,7 +129,8 @@ class Flow:
         self._parts: dict[int, tuple[list[Any], bool]] = {}
         #: The chunk whose outcome goes to `ready` next, if ordered.
         self._next = 0
-        #: Chunks that the consumer has taken.
+        #: Chunks that have arrived, and those of them that the consumer has taken.
+        self._delivered = 0
         self._taken = 0
         #: Chunks that `open` has allowed to be read.
         self._opened = window.size
@@ -146,9 +151,9 @@ class Flow:
     def deliver(self, start: int, values: list[Any], failed: bool) -> bool:
         if self.progress is not None:
             self._count(values, failed)
+        self._delivered += len(values)
         if self._abandoned:
-            count = len(values)
-            self._taken += count  # in one step: `_discard` counts as well, in another thread
+            pass  # nobody will look at it
         elif not self._ordered:
             self._put(values, failed)
         elif start == self._next:
@@ -224,7 +229,7 @@ class Flow:
             scheduler.costs.seconds(self.cost_key),
             scheduler.distance.window_work * scheduler.processes,
         )
-        limit = self._taken + self.window.size
+        limit = self._passed + self.window.size
         if limit > self._opened:
             self._opened = limit
             self.open(limit)
@@ -283,7 +288,12 @@ class Flow:
     @property
     def arrived(self) -> int:
         """The number of outcomes that were taken or can be taken."""
-        return self._taken + len(self.ready)
+        return self._passed + len(self.ready)
+
+    @property
+    def _passed(self) -> int:
+        """The number of outcomes that were taken, or dropped since nobody will take them."""
+        return self._delivered if self._abandoned else self._taken
 
     @property
     def length(self) -> int | None:
@@ -308,20 +318,9 @@ class Flow:
             self.engine.attend()
 
     def _discard(self) -> None:
-        """Count as taken what came before anybody could know that nobody will look at it."""
-        try:
-            while True:
-                self.ready.popleft()
-                self._taken += 1
-        except IndexError:
-            pass
-        try:
-            while True:
-                values, _ = self._parts.popitem()[1]
-                count = len(values)
-                self._taken += count
-        except KeyError:
-            pass
+        """Drop what came before anybody could know that nobody will look at it."""
+        self.ready.clear()
+        self._parts.clear()
 
     def is_ready(self) -> bool:
         """Return whether `next` would not have to wait."""
@@ -367,7 +366,7 @@ class IMapIterator(StandardIterator):
         return self
 
     def __next__(self, timeout: float | None = None) -> Any:
-        if not self._single:
+        if not self._single or not _HAS_GIL:
             return self.next(timeout)
         flow = self._flow
         try:
@@ -378,7 +377,7 @@ class IMapIterator(StandardIterator):
             self._interrupted()
             raise
         else:
-            # As `Flow.taken`, without the call.
+            # As `Flow.taken`, without the call, and without the lock: the GIL suffices.
             flow._taken += 1
             if flow._opened - flow._taken <= flow.window.size * 3 // 4:
                 flow.widen()

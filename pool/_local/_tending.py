@@ -97,7 +97,7 @@ class TendedLead(Lead):
             return  # this is a callback of the stand-in's, or it runs one, which may take long
         shielded = shield.enter()
         try:
-            self._claims += 1
+            self._claims.append(None)
             try:
                 if driver.closed or not driver.arrived():
                     return
@@ -108,7 +108,7 @@ class TendedLead(Lead):
                 self.glance()
                 self._visited = now
             finally:
-                self._claims -= 1
+                self._claims.pop()
                 self._leave()
         finally:
             shield.leave(shielded)

@@ -89,9 +89,10 @@ class Lead:
         #: The thread that has the lead, or 0: as others see it, who may be a moment behind.
         self._leader = 0
         self._followers: list[_Follower] = []
-        #: How many threads wait, or want the lead. While there are any the stand-in does not take
-        #: it, and gives it up. Each one calls `_leave` afterwards, or `abdicate` as the leader.
-        self._claims = 0
+        #: An item for each thread that waits, or wants the lead. While there are any the stand-in
+        #: does not take it, and gives it up. Each thread calls `_leave` afterwards, or `abdicate`
+        #: as the leader. A list, for which counting up is one step without the GIL as well.
+        self._claims: list[None] = []
         self._stand_in: StandIn | None = None
         #: Held while the stand-in is started, and for good once it is retired.
         self._hiring = _allocate_lock()
@@ -180,7 +181,7 @@ class Lead:
     def _wait_shielded(
         self, ready: Callable[[], bool], deadline: float | None, eager: bool
     ) -> bool:
-        self._claims += 1
+        self._claims.append(None)
         try:
             while not ready():
                 if self.acquire():
@@ -191,7 +192,7 @@ class Lead:
                 if not self._follow(ready, deadline):
                     return ready()
         finally:
-            self._claims -= 1
+            self._claims.pop()
             self._leave()
         return True
 
@@ -272,7 +273,7 @@ class Lead:
             action()
             return
         shielded = shield.enter()
-        self._claims += 1
+        self._claims.append(None)
         try:
             while not self.acquire():
                 self._driver.wake()
@@ -282,7 +283,7 @@ class Lead:
             finally:
                 self.abdicate()
         finally:
-            self._claims -= 1
+            self._claims.pop()
             shield.leave(shielded)
 
     # ------------------------------------------------------------------ the stand-in
