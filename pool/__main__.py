@@ -78,10 +78,10 @@ def _found() -> Iterator[Introduced]:
 
 
 def _end(found: Introduced) -> None:
-    from pool._runtime._detached import end
+    from pool._transport._pidfds import kill
     from pool._transport._rendezvous import sweep
 
-    end(found.keeper, found.channel)
+    kill(found.keeper, found.channel.fileno())
     try:
         while True:
             found.channel.receive()

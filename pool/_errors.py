@@ -4,7 +4,7 @@
 
     multiprocessing.ProcessError
     ├── PoolError                      everything of ours
-    │   ├── StartError                 workers cannot be started
+    │   ├── StartError                 workers cannot be started    (+ OSError)
     │   ├── WorkerDied                 a worker ended while it ran a task
     │   │   └── OutOfMemory            it was ended because memory ran out    (+ MemoryError)
     │   ├── TaskTimeout                a task ran longer than `timeout`    (+ TimeoutError)
@@ -22,6 +22,7 @@ only when something goes wrong.
 
 from __future__ import annotations
 
+import errno
 import signal
 from concurrent.futures import CancelledError
 from multiprocessing import ProcessError
@@ -40,10 +41,37 @@ class PoolError(ProcessError):
     __module__ = "pool"
 
 
-class StartError(PoolError):
-    """Say that workers cannot be started, and why."""
+class StartError(PoolError, OSError):
+    """Say that workers cannot be started, and why.
+
+    Parameters
+    ----------
+    message : str
+    number : int, optional
+        Of the system's error.
+
+    Attributes
+    ----------
+    errno : int or None
+        That number.
+    """
 
     __module__ = "pool"
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.errno), self.__dict__
+
+
+#: What usually keeps processes from being started, by the system's error.
+SHORTAGES: dict[int | None, str] = {
+    errno.EAGAIN: "a limit of processes, the user's (`ulimit -u`) or a container's, is reached",
+    errno.EMFILE: "the limit of open files (`ulimit -n`) is reached",
+    errno.ENOMEM: "there is too little memory",
+}
 
 
 class WorkerDied(PoolError):

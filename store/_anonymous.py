@@ -6,6 +6,7 @@ after any death, because there is no name that could be left behind.
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -17,9 +18,35 @@ if TYPE_CHECKING:
 MODE = os.environ.get("POOL_STORE", "auto")
 
 
+#: Whether the system has files that are memory; None before it was asked.
+_has_memfd: bool | None = None
+
+
+def has_memfd() -> bool:
+    """Return whether the system has files that are memory: Linux 3.17, unless a sandbox forbids.
+
+    Raises
+    ------
+    OSError
+        If it has no descriptor or no memory for the file with which it is asked.
+    """
+    global _has_memfd
+    if _has_memfd is None:
+        try:
+            os.close(os.memfd_create("actorpool", os.MFD_CLOEXEC))
+            _has_memfd = True
+        except AttributeError:
+            _has_memfd = False  # Python was built for an older system
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES):
+                raise
+            _has_memfd = False
+    return _has_memfd
+
+
 def in_memory() -> bool:
     """Return whether such files are memory, and not on a filesystem that may be full."""
-    return MODE != "tmpfile" and hasattr(os, "memfd_create")
+    return MODE != "tmpfile" and has_memfd()
 
 
 def create(name: str = "actorpool") -> int:

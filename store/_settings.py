@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from store._anonymous import has_memfd
+
 #: How segments are made, best first; see `store._segments`.
 MODES = ("memfd+huge", "memfd", "tmpfile", "frames")
 
@@ -26,7 +28,7 @@ def wanted_mode() -> str:
     if mode == "off":
         return "frames"
     if mode == "auto":
-        mode = "memfd+huge" if hasattr(os, "memfd_create") else "tmpfile"
+        mode = "memfd+huge" if has_memfd() else "tmpfile"
     if mode not in MODES:
         raise ValueError(
             f"POOL_STORE={mode!r} is not a mode of the store; use auto, off, {', '.join(MODES)}"

@@ -79,7 +79,7 @@ class WorkerView:
             engine.glance()
         status = None if self._peer is None else self._peer.status
         if status is not None:
-            return os.waitstatus_to_exitcode(status)
+            return os.waitstatus_to_exitcode(status) if status >= 0 else os.EX_OSERR  # not forked
         # The status of workers that are terminated with their pool is not collected.
         return -_signal.SIGTERM if engine.driver.closed else None
 

@@ -167,9 +167,12 @@ class LocalEngine:
         except OSError as error:
             from pool._errors import StartError
 
+            if isinstance(error, StartError):
+                raise
             raise StartError(
                 f"cannot start a pool of {scheduler.processes} workers: {error}; a low `ulimit -n` "
-                "or `ulimit -f`, too little memory, or a full disk is the usual cause"
+                "or `ulimit -f`, too little memory, or a full disk is the usual cause",
+                error.errno,
             ) from error
         self.lead = TendedLead(self.driver)
         self.streams = Streams(self.driver)

@@ -40,7 +40,8 @@ class Outcomes:
     last_loan : int
         The message_id of the last loan; these count down from 2**62, other message_ids up.
     last_exit : (Peer, int) or None
-        The worker that ended last, and its wait status.
+        The worker that ended last, and its wait status; below 0: minus the number of the error that
+        kept it from being forked.
     """
 
     __slots__ = ("_driver", "last_exit", "last_loan", "loans")
@@ -236,11 +237,24 @@ class Outcomes:
 
         assert self.last_exit is not None
         peer, status = self.last_exit
+        if status < 0:
+            return self._cannot_fork(peer, -status)
         exitcode = os.waitstatus_to_exitcode(status)
         guard = self._driver.guard
         if guard is not None and guard.ending == peer.worker_id and exitcode == -_signal.SIGKILL:
             return guard.error(peer, exitcode, doing)
         return WorkerDied(peer.worker_id, peer.pid or 0, exitcode, doing)
+
+    def _cannot_fork(self, peer: Peer, number: int) -> BaseException:
+        """Return the error that says why a worker could not be forked."""
+        from pool._errors import SHORTAGES, StartError
+
+        wanted = self._driver.scheduler.processes
+        return StartError(
+            f"cannot fork worker {peer.worker_id} of a pool of {wanted}: {os.strerror(number)}; "
+            f"{SHORTAGES.get(number, 'the system refuses')}; lower `processes`",
+            number,
+        )
 
     # ------------------------------------------------------------------ loans
 

@@ -420,7 +420,7 @@ class Actor:
 
     # ------------------------------------------------------------------ ends
 
-    def on_exit(self, exitcode: int) -> None:
+    def on_exit(self, exitcode: int | None) -> None:
         """Note that its process has ended; messages that it had sent before still count."""
         self.mailbox.ending()
         link, self._link = self._link, None

@@ -11,18 +11,20 @@ def said(error: BaseException) -> str:
         return f"<its text raised {type(failure).__name__}>"
 
 
-def how_ended(exitcode: int, left: bool) -> str:
+def how_ended(exitcode: int | None, left: bool) -> str:
     """Say how a process has ended.
 
     Parameters
     ----------
-    exitcode : int
-        Negative: the signal that killed it.
+    exitcode : int or None
+        Negative: the signal that killed it. None: there was no process, it could not be forked.
     left : bool
         It had announced that it would.
     """
     if left:
         return "it left by exit_actor()"
+    if exitcode is None:
+        return "its process could not be forked: no room for one more, or too little memory"
     if exitcode >= 0:
         return f"its process exited with code {exitcode}"
     import signal

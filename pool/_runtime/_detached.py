@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import _signal
 import copy
 import os
-import select
-import signal
 import sys
 from contextlib import suppress
 
@@ -22,6 +19,7 @@ from pool._transport import _rendezvous as rendezvous
 from pool._transport._channel import Channel
 from pool._transport._descriptors import without_sockets
 from pool._transport._messages import HOST, READY, REFUSED
+from pool._transport._pidfds import kill
 from pool._transport._sockets import socket_pair
 from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv
 from pool._workers._settings import capture
@@ -220,7 +218,7 @@ class DetachedActor(Actor):
         if self._link is None:
             self._kill_unstarted()
         elif whom:
-            end(whom, self._link.channel)
+            kill(whom, self._link.channel.fileno())
         else:
             self._doomed = True
 
@@ -230,30 +228,6 @@ class DetachedActor(Actor):
             self._link.close()
             self._link = None
         super()._gone()
-
-
-def end(pid: int, channel: Channel) -> None:
-    """End a detached actor at once.
-
-    Parameters
-    ----------
-    pid : int
-    channel : Channel
-        To the actor. As long as its other end is open, the pid has not been reused.
-    """
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        poll = select.poll()
-        poll.register(channel.fileno(), 0)
-        if not poll.poll(0):
-            signal.pidfd_send_signal(process, _signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(process)
 
 
 def _spawn(actor: DetachedActor) -> Channel:

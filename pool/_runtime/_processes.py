@@ -227,7 +227,7 @@ class ActorProcesses:
     def _exited(self, worker_id: int, status: int) -> None:
         actor = self.actors.pop(worker_id, None)
         if actor is not None:
-            actor.on_exit(os.waitstatus_to_exitcode(status))
+            actor.on_exit(os.waitstatus_to_exitcode(status) if status >= 0 else None)
 
     def _forkserver_gone(self) -> None:
         """Forget the forkserver, which was killed, and all actors with it, by the kernel."""

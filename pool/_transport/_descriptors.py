@@ -6,7 +6,6 @@ their numbers: whatever is printed would be written there.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import stat
@@ -75,22 +74,6 @@ def unpatched(name: str) -> Any:
     """
     gevent = sys.modules.get("gevent.monkey")
     return getattr(select, name) if gevent is None else gevent.get_original("select", name)
-
-
-def pidfd_of_this() -> int:
-    """Return a descriptor by which another process sees the end of this one; -1 if there is none.
-
-    Older kernels do not have the call, and some sandboxes forbid it. Workers end all the same, when
-    their sockets close.
-    """
-    try:
-        return above_streams(os.pidfd_open(os.getpid()))
-    except AttributeError:
-        return -1
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EPERM):
-            return -1
-        raise
 
 
 def is_closed(stream: int) -> bool:

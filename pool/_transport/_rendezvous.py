@@ -12,12 +12,12 @@ import _socket
 import errno
 import fcntl
 import os
-import select
 import stat
 import struct
 import sys
 
 from pool._transport._channel import Channel
+from pool._transport._pidfds import wait_for_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,15 +208,7 @@ def sweep(path: str, *pids: int) -> None:
         The actor's process and that of its keeper, which has the socket as well; 0: unknown.
     """
     for pid in {pid for pid in pids if pid}:
-        try:
-            process = os.pidfd_open(pid)
-        except OSError:
-            continue  # it has ended
-        poll = select.poll()
-        poll.register(process, select.POLLIN)
-        # With a bound: an actor that has only hung up does not end.
-        poll.poll(ENDING * 1000)
-        os.close(process)
+        wait_for_end(pid, ENDING)  # with a bound: an actor that has only hung up does not end
     left = connect(path)  # removes the socket if nobody answers
     if left is not None:
         left[0].close()

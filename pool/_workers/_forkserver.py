@@ -24,13 +24,15 @@ Messages (see `pool._transport._messages` for the style)
     client's workers are.
     forkserver -> user: ``(UP,)`` from a successor (see `pool._workers._servers`), when its
     modules are loaded.
-    forkserver -> client: ``(EXITED, ((worker_id, wait status, pid), ...))``;
+    forkserver -> client: ``(EXITED, ((worker_id, wait status, pid), ...))``, where a status below 0
+    is minus the number of the system's error that kept the worker from being forked;
     ``(PIDS, ((worker_id, pid), ...))``, when all workers that were asked for are forked.
 """
 
 from __future__ import annotations
 
 import _signal
+import errno
 import gc
 import os
 import select
@@ -59,10 +61,6 @@ if TYPE_CHECKING:
 #: once. The forkserver blocks them: the program and each worker decide how to answer, and this
 #: process ends when the program does.
 NOT_ASKED = (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2)
-
-#: Wait status of a worker that could not be forked: as if it had died at once, which the pool
-#: counts and reports.
-NOT_FORKED = 71 << 8
 
 #: Forks for one pool between two looks at the sockets: a pool that is closed right after it was
 #: made must not wait for workers that it no longer needs.
@@ -230,7 +228,7 @@ class ForkServer:
             return
         except DescriptorsLost as lost:
             if lost.head is not None and lost.head[0] == LAUNCH:
-                client.notices += [(worker_id, NOT_FORKED, 0) for worker_id, *_ in lost.head[1]]
+                client.notices += [(worker_id, -errno.EMFILE, 0) for worker_id, *_ in lost.head[1]]
                 self._notify(client)
             return
         if head[0] == LAUNCH:
@@ -343,11 +341,12 @@ class ForkServer:
             elif client.settings.get("reseeds"):
                 _reseed()
             pid = fork()
-        except Exception:
+        except Exception as error:
             self.lifeline.discard()
             # Mostly the limit of processes, or memory. Only this worker is reported as ended.
             os.close(fd)
-            client.notices.append((worker_id, NOT_FORKED, 0))
+            number = getattr(error, "errno", None) or errno.ENOMEM
+            client.notices.append((worker_id, -number, 0))
             self._notify(client)
             return
         if pid:

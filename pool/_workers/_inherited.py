@@ -13,7 +13,8 @@ import os
 # Imported before the fork, what workers need with it: once for all pools of this kind.
 from pool._pickling._shared import keep_inherited
 from pool._transport._channel import Channel
-from pool._transport._descriptors import above_streams, pidfd_of_this
+from pool._transport._descriptors import above_streams
+from pool._transport._pidfds import pidfd_of_this
 from pool._workers import _boot
 from pool._workers._clients import Client
 from pool._workers._forking import fork

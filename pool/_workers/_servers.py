@@ -19,13 +19,14 @@ import errno
 import os
 import sys
 
+import store._anonymous as anonymous
 from pool._transport._descriptors import (
     above_streams,
     is_closed,
-    pidfd_of_this,
     pipe_above_streams,
     without_sockets,
 )
+from pool._transport._pidfds import pidfd_of_this
 from pool._transport._sockets import socket_pair
 from pool._workers import _tracking
 from pool._workers._argv import check_not_frozen, forkserver_argv, interpreter, spawn
@@ -319,12 +320,16 @@ def _start(
         os.close(write)
         if not isinstance(error, OSError | ValueError):
             raise
-        from pool._errors import StartError
+        from pool._errors import SHORTAGES, StartError
 
+        number: int | None = getattr(error, "errno", None)
+        usual = SHORTAGES.get(
+            number,
+            "if this process may not run that, or Python is embedded in another program, name an "
+            'interpreter by `multiprocessing.set_executable`, or use get_context("fork")',
+        )
         raise StartError(
-            f"cannot start {executable!r} to fork workers: {error}; if this process may not "
-            "run that, or Python is embedded in another program, name an interpreter by "
-            '`multiprocessing.set_executable`, or use get_context("fork")'
+            f"cannot start {executable!r} to fork workers: {error}; {usual}", number
         ) from error
     finally:
         for fd in given:
@@ -348,7 +353,7 @@ def _hash_seed() -> dict[str, str]:
 
 def _written(text: str) -> int:
     """Return the descriptor of a file with `text`, which may be too long for a command line."""
-    fd = os.memfd_create("actorpool-modules")
+    fd = anonymous.create("actorpool-modules")
     os.write(fd, text.encode())
     return fd
 

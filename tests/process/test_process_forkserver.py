@@ -95,7 +95,7 @@ def test_a_worker_that_is_ended_before_it_is_forked(tmp_path: Path, number: str)
 SCARCE = """
 import resource
 from pool._transport._messages import CONNECT, LAUNCH
-from pool._workers._forkserver import NOT_FORKED
+from errno import EMFILE
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
 def take_all():
@@ -115,11 +115,11 @@ def test_workers_that_there_are_no_descriptors_for(tmp_path: Path) -> None:
         pool.send((LAUNCH, ((1, 0, 1), (2, 0, 2))), fds=[one.fileno(), other.fileno()])
         taken = take_all()
         server._step()
-        assert pool.receive()[0] == (EXITED, ((1, NOT_FORKED, 0), (2, NOT_FORKED, 0)))
+        assert pool.receive()[0] == (EXITED, ((1, -EMFILE, 0), (2, -EMFILE, 0)))
         # One that nobody would kill when this server is killed is not forked.
         server._fork(client, 3, 0, 3, taken.pop())
         taken += take_all()
-        assert pool.receive()[0] == (EXITED, ((3, NOT_FORKED, 0),))
+        assert pool.receive()[0] == (EXITED, ((3, -EMFILE, 0),))
         assert not server.children
     """
     assert run(SCARCE + textwrap.dedent(body), tmp_path) == ""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import pickle
 import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
 from poolscripts import run_program
+
+from pool import StartError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -564,3 +568,27 @@ def test_nested_outcomes_that_cannot_be_sent_fail_alone(tmp_path: Path) -> None:
                 print(each)
     """
     assert run(body, tmp_path) == "1\nnot here\n3\n[Errno 28] No space left on device\n5\n"
+
+
+def test_a_limit_of_processes_is_named(tmp_path: Path) -> None:
+    """Of the user's or a container's: the forkserver meets it, and tells."""
+    body = """
+        import errno
+        from pool._workers import _forkserver
+        def fork():
+            raise BlockingIOError(errno.EAGAIN, "no more processes")
+        _forkserver.fork = fork
+        p = get_context("fork").Pool(2)
+        try:
+            p.map(square, range(4))
+        except OSError as error:  # what the standard's pool raises
+            print(type(error) is StartError, error.errno == errno.EAGAIN, "ulimit -u" in str(error))
+    """
+    assert run(body, tmp_path) == "True True True\n"
+
+
+def test_errors_of_a_start_survive_pickling() -> None:
+    error = pickle.loads(pickle.dumps(StartError("no room", errno.EMFILE)))
+    assert (str(error), error.errno) == ("no room", errno.EMFILE)
+    assert isinstance(error, OSError)
+    assert str(StartError("no room")) == "no room"
