@@ -262,6 +262,12 @@ def _send_output(stream: int, text: str) -> None:
         return  # the program is gone
 
 
+def _refuse(channel: Channel, error: Exception, *why: int) -> None:
+    """Tell the program why there will be no actor."""
+    encoded = dumps_exception(error)
+    channel.send((REFUSED, os.getpid(), len(encoded.buffers), *why), encoded.packet)
+
+
 def main(fd: int) -> None:
     """Become the actor that is described in the first message over `fd`."""
     channel = Channel(socket_from(fd))
@@ -269,12 +275,18 @@ def main(fd: int) -> None:
     os.set_inheritable(fd, False)
     apply(config["settings"])
     os.environ.update(config["environ"])
-    found = rendezvous.listen(config["namespace"], config["name"])
+    try:
+        found = rendezvous.listen(config["namespace"], config["name"])
+    except OSError as error:
+        from pool._errors import StartError
+
+        text = f"{error}; programs find a detached actor by a socket in a folder of its user's: "
+        text += "set XDG_RUNTIME_DIR to one in which files can be made"
+        _refuse(channel, StartError(text, error.errno))
+        return
     if found is None:
-        error = ValueError(f"an actor named {config['name']!r} exists already")
-        encoded = dumps_exception(error)
-        head = (REFUSED, os.getpid(), len(encoded.buffers), protocol.TAKEN)
-        channel.send(head, encoded.packet)
+        name = config["name"]
+        _refuse(channel, ValueError(f"an actor named {name!r} exists already"), protocol.TAKEN)
         return
     listener, path = found
     life = None

@@ -507,6 +507,17 @@ def test_directory_that_others_can_enter_is_refused(ray: Any, runtime: Path) -> 
     runtime.rmdir()
 
 
+@pytest.mark.parametrize("folder", ["/proc", "/sys"])
+def test_a_directory_that_cannot_be_made_is_named(
+    ray: Any, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+    with pytest.raises(
+        exceptions.ActorDiedError, match=f"{folder}/actorpool'.*set XDG_RUNTIME_DIR"
+    ):
+        ray.get(make().add.remote())
+
+
 # ---------------------------------------------------------------------- restarts
 
 
