@@ -120,8 +120,9 @@ class Door:
                     if self.sleeping:
                         self._hurry()
                 except BaseException as error:
-                    self._crash(error)
-                    raise
+                    if not self._was_closed(error):
+                        self._crash(error)
+                        raise
                 finally:
                     self._lock.release()
             finally:
@@ -137,17 +138,22 @@ class Door:
         """Run `action` while no event is being handled, and handle what it hands in."""
         if self._quitter:
             self.check_open()
+        cut_short: BaseException | None = None
         shielded = shield.enter()
         try:
             with self._lock:
+                done = False
                 try:
                     result = action()
+                    done = True
                     self._drain()
                     if self.sleeping:
                         self._hurry()
                 except BaseException as error:
-                    self._crash(error)
-                    raise
+                    if not self._was_closed(error):
+                        self._crash(error)
+                        raise
+                    cut_short = None if done else error
         finally:
             shield.leave(shielded)
         if self.inbox or self.dirty or self.closed:
@@ -155,7 +161,17 @@ class Door:
         elif self.calling or self.ended_some:
             self.ended_some = False
             self.wake()
+        if cut_short is not None:
+            self.check_open()
+            raise cut_short
         return result
+
+    def _was_closed(self, error: BaseException) -> bool:
+        """Return whether `error` comes of what a signal handler or a finalizer has closed.
+
+        It has ended the pool in the midst of this thread's lines here.
+        """
+        return self.closed and isinstance(error, OSError | ValueError)
 
     def _hurry(self) -> None:
         """Wake the leader if something is due before it would wake up by itself."""

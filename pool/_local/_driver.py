@@ -283,10 +283,6 @@ class Driver(Door):
         if self.inbox or self.dirty or self.closed:
             self.pump()  # handed in between the draining and the release of the lock
 
-    def _was_closed(self, error: BaseException) -> bool:
-        # A signal handler that runs in the midst of reading may close what is read from.
-        return self.closed and isinstance(error, OSError | ValueError)
-
     def call_back(self) -> None:
         """Run callbacks that are due, without any lock held."""
         while self.calling:

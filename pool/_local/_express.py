@@ -147,6 +147,8 @@ def _borrow(driver: Driver, payload: Any, blobs: list[Any], label: Any) -> Loan 
     except ConnectionError:
         pass  # the worker has died; its exit, which ends the loan, is on the way
     except (OSError, MemoryError) as error:  # no memory or descriptor for a large message
+        if driver.closed:
+            return loan  # by a signal handler that has just ended the pool, as the caller will find
         del peer.sent[message_id], driver.loans[worker_id]
         driver.inbox.append(ev.WorkerReturned(worker_id, message_id, True))
         loan.end(1, error)

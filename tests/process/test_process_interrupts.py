@@ -319,6 +319,44 @@ def test_a_handler_that_terminates_the_pool_at_any_point(tmp_path: Path, call: s
     assert run_program(source, tmp_path).succeeded() == "1\n"
 
 
+@pytest.mark.parametrize("call", ["p.apply(square, (2,))", "p.close()"])
+def test_a_handler_that_terminates_the_pool_while_a_message_is_sent(
+    tmp_path: Path, call: str
+) -> None:
+    body = f"""
+        def strike(frame, event, argument):
+            global left
+            if frame.f_code is not Channel.send.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left -= 1
+                if not left:
+                    signal.raise_signal(signal.SIGPROF)
+            return strike
+        signal.signal(signal.SIGPROF, lambda *_: p.terminate())
+        moment = left = 0
+        while left <= 0:
+            moment = left = moment + 1
+            p = Pool(1)
+            p.apply(square, (1,))
+            sys.settrace(strike)
+            try:
+                {call}
+            except PoolTerminated:
+                pass
+            finally:
+                sys.settrace(None)
+            p.terminate()
+            p.join()
+        print(moment > 20)
+    """
+    source = HEAD + (
+        "from pool import PoolTerminated\nfrom pool._transport._channel import Channel\n"
+    ) + textwrap.dedent(body)  # fmt: skip
+    assert run_program(source, tmp_path).succeeded() == "True\n"
+
+
 def test_a_handler_that_makes_a_pool_while_the_first_one_is_made(tmp_path: Path) -> None:
     body = """
         def make_another(*_):
