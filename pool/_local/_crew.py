@@ -294,7 +294,7 @@ class Crew:
             return
         fd = peer.channel.fileno()
         driver.epoll.unregister(fd)
-        del self.by_fd[fd]
+        self.by_fd.pop(fd, None)  # a signal handler may have closed everything just now
         driver.arrivals.settle(peer, status, alone)
         # Until `settle` told the scheduler, it may have sent the worker more; that is sent again.
         self._early_mail.pop(worker_id, None)

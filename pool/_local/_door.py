@@ -171,7 +171,7 @@ class Door:
 
         It has ended the pool in the midst of this thread's lines here.
         """
-        return self.closed and isinstance(error, OSError | ValueError)
+        return self.closed and isinstance(error, OSError | ValueError | LookupError)
 
     def _hurry(self) -> None:
         """Wake the leader if something is due before it would wake up by itself."""

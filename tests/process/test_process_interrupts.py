@@ -319,14 +319,21 @@ def test_a_handler_that_terminates_the_pool_at_any_point(tmp_path: Path, call: s
     assert run_program(source, tmp_path).succeeded() == "1\n"
 
 
-@pytest.mark.parametrize("call", ["p.apply(square, (2,))", "p.close()"])
-def test_a_handler_that_terminates_the_pool_while_a_message_is_sent(
-    tmp_path: Path, call: str
+@pytest.mark.parametrize(
+    ("call", "within"),
+    [
+        ("p.apply(square, (2,))", "Channel.send"),
+        ("p.close()", "Channel.send"),
+        ("p.close(); p.join()", "Crew._on_exit"),
+    ],
+)
+def test_between_any_two_instructions_a_handler_may_terminate_the_pool(
+    tmp_path: Path, call: str, within: str
 ) -> None:
     body = f"""
         def strike(frame, event, argument):
             global left
-            if frame.f_code is not Channel.send.__code__:
+            if frame.f_code is not {within}.__code__:
                 return None
             frame.f_trace_opcodes = True
             if event == "opcode":
@@ -351,9 +358,12 @@ def test_a_handler_that_terminates_the_pool_while_a_message_is_sent(
             p.join()
         print(moment > 20)
     """
-    source = HEAD + (
-        "from pool import PoolTerminated\nfrom pool._transport._channel import Channel\n"
-    ) + textwrap.dedent(body)  # fmt: skip
+    imports = """
+from pool import PoolTerminated
+from pool._local._crew import Crew
+from pool._transport._channel import Channel
+"""
+    source = HEAD + imports + textwrap.dedent(body)
     assert run_program(source, tmp_path).succeeded() == "True\n"
 
 
