@@ -169,7 +169,12 @@ class Lead:
         if self.taken_here:
             # The leader is in a callback or a signal handler, for which its own wait has opened the
             # shield. The driving that starts here needs it closed again.
-            return shield.closed(self.drive, ready, deadline, eager)
+            try:
+                return shield.closed(self.drive, ready, deadline, eager)
+            finally:
+                # What this took in may be all that the interrupted wait was about to sleep for, or
+                # sleeps for: Python resumes a system call after a handler.
+                self._driver.wake()
         # An interrupt between taking the lead and the `try` after it would leave the lead taken
         # for ever. So interrupts are let through only where this thread sleeps.
         shielded = shield.enter()

@@ -367,6 +367,30 @@ from pool._transport._channel import Channel
     assert run_program(source, tmp_path).succeeded() == "True\n"
 
 
+@pytest.mark.parametrize(
+    "call",
+    ["p.map(after, [0.1])", "[p.apply(after, (0.1,))]", "list(p.imap(after, [0.1]))"],
+)
+def test_a_handler_may_wait_for_a_call_that_ends_after_the_one_it_interrupts(
+    tmp_path: Path, call: str
+) -> None:
+    # It takes in both outcomes; nothing else arrives that would end the sleep it interrupts.
+    body = f"""
+        def after(seconds):
+            time.sleep(seconds)
+            return seconds
+        with Pool(2) as p:
+            p.map(square, range(10))
+            p.apply(after, (0,))
+            p._engines.main.driver.limit_memory(None)  # looking at memory would end it, too
+            signal.signal(signal.SIGALRM, lambda *_: say(p.map(after, [0.3])))
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            say({call})
+    """
+    source = HEAD + textwrap.dedent(body)
+    assert run_program(source, tmp_path).succeeded() == "[0.3]\n[0.1]\n"
+
+
 def test_a_handler_that_makes_a_pool_while_the_first_one_is_made(tmp_path: Path) -> None:
     body = """
         def make_another(*_):
