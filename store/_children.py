@@ -7,8 +7,10 @@ uses the pool or the store.
 
 from __future__ import annotations
 
+import _frozen_importlib
 import _thread
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,4 +54,23 @@ def _told() -> None:
     _pid = os.getpid()
 
 
+def _forget_half_imported() -> None:
+    """Let this child import what another thread of its parent was just importing.
+
+    Many modules of the pool and the store are imported when they are first needed. The thread does
+    not exist here, so their locks would stay taken for ever.
+    """
+    me = _thread.get_ident()
+    for name, found in list(getattr(_frozen_importlib, "_module_locks", {}).items()):
+        lock = found()
+        if name.partition(".")[0] in _OURS and getattr(lock, "owner", None) not in (None, me):
+            _frozen_importlib._module_locks.pop(name, None)  # type: ignore[attr-defined]  # as above
+            sys.modules.pop(name, None)
+
+
+#: The packages that are imported bit by bit.
+_OURS = ("pool", "store")
+
+# First: the steps of other modules may import.
+os.register_at_fork(after_in_child=_forget_half_imported)
 os.register_at_fork(after_in_child=_told)

@@ -913,6 +913,43 @@ def test_a_pool_that_is_terminated_while_another_thread_submits(tmp_path: Path) 
     assert run(body, tmp_path) == "Pool not running\n"
 
 
+@pytest.mark.parametrize("module", ["pool._local._guard", "store._links"])
+def test_a_fork_while_another_thread_imports_a_part_of_the_pool(
+    tmp_path: Path, module: str
+) -> None:
+    body = f"""
+        import importlib, os, signal, sys, threading
+        from pool import Pool
+        def load():
+            sys.settrace(stop)
+            importlib.import_module({module!r})
+        def stop(frame, event, argument):
+            if frame.f_globals.get("__name__") == {module!r}:
+                sys.settrace(None)
+                begun.set()
+                end.wait()
+        begun, end = threading.Event(), threading.Event()
+        with Pool(1) as p:
+            print(p.map(abs, [-1]), flush=True)
+        importer = threading.Thread(target=load)
+        importer.start()
+        begun.wait()
+        pid = os.fork()
+        if not pid:
+            signal.alarm(20)
+            importlib.import_module({module!r})
+            with Pool(1) as p:
+                print(p.map(abs, [-2]), flush=True)
+            os._exit(0)
+        status = os.waitpid(pid, 0)[1]
+        end.set()
+        importer.join()
+        print(status)
+    """
+    program = run_program(textwrap.dedent(body), tmp_path)
+    assert program.succeeded() == "[1]\n[2]\n0\n"
+
+
 def test_threads_that_first_use_a_pool_after_a_fork_start_one_set_of_workers(
     tmp_path: Path,
 ) -> None:
