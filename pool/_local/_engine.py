@@ -451,12 +451,13 @@ class LocalEngine:
 
     def dispose(self) -> None:
         """Close every descriptor and end the stand-in thread."""
-        driver = self.driver
+        driver, lead = self.driver, self.lead
         if self.foreign or driver.closed:
             return
-        within, lead = driver.held_here, self.lead
-        driver.release_within(lead.taken_here) if within else lead.exclusively(driver.release)
-        lead.retire_stand_in(waits=not within)
+        if driver.held_here:
+            lead.end(lambda: driver.release_within(lead.taken_here), waits=False)
+        else:
+            lead.end(lambda: lead.exclusively(driver.release))
         _engines.discard(self)
         if not _engines:
             drop_large()

@@ -365,6 +365,23 @@ class Lead:
         except BaseException as error:
             report(error, "raised by a callback of a pool that was given up")
 
+    def end(self, release: Callable[[], None], waits: bool = True) -> None:
+        """Run `release`, which closes the driver, and end the stand-in thread.
+
+        An interrupt that comes meanwhile must not leave that thread, for which nobody would ring.
+        """
+        shielded = shield.enter()
+        try:
+            release()
+        except BaseException:
+            if self._driver.closed:
+                self.retire_stand_in(waits=False)
+            raise
+        else:
+            self.retire_stand_in(waits)
+        finally:
+            shield.leave(shielded)
+
     def retire_stand_in(self, waits: bool = True) -> None:
         """End the stand-in thread, and let no other be started: nothing is driven any more.
 
@@ -429,7 +446,7 @@ class StandIn:
         self._end.set()
         self._release()
         if waits and self.ident != _get_ident():
-            self._thread.join()
+            shield.opened(self._thread.join)  # it may be in a callback, which may take long
 
     def _release(self) -> None:
         try:

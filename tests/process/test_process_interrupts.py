@@ -391,6 +391,29 @@ def test_a_handler_may_wait_for_a_call_that_ends_after_the_one_it_interrupts(
     assert run_program(source, tmp_path).succeeded() == "[0.3]\n[0.1]\n"
 
 
+@pytest.mark.parametrize("end", ["p.terminate()", "p.close(); p.join()"])
+def test_an_interrupt_while_a_pool_ends_leaves_no_thread(tmp_path: Path, end: str) -> None:
+    body = f"""
+        from pool._local._driver import Driver
+        def interrupted(driver):
+            release(driver)
+            signal.raise_signal(signal.SIGINT)
+        release, Driver.release = Driver.release, interrupted
+        p = Pool(2)
+        p.apply_async(square, (1,)).get()
+        say([thread.name for thread in threading.enumerate()[1:]])
+        try:
+            {end}
+        except KeyboardInterrupt:
+            say("interrupted")
+        for thread in threading.enumerate()[1:]:
+            thread.join(5)
+        say(threading.active_count())
+    """
+    source = HEAD + textwrap.dedent(body)
+    assert run_program(source, tmp_path).succeeded() == "['actorpool']\ninterrupted\n1\n"
+
+
 def test_a_handler_that_makes_a_pool_while_the_first_one_is_made(tmp_path: Path) -> None:
     body = """
         def make_another(*_):
