@@ -195,6 +195,14 @@ class Shield:
                 for number in pending:
                     _signal.raise_signal(number)
 
+    def finalize(self, action: Callable[[], object]) -> None:
+        """Call ``action()`` in a finalizer, and have what comes meanwhile sent again after it."""
+        token = self.enter()
+        try:
+            action()
+        finally:
+            self.leave_finalizer(token)
+
     def note(self, hook: _Hook, signum: int, frame: FrameType | None) -> None:
         """Defer a signal, or call its handler if this is open, or was raised without this hook."""
         if not any(known is hook for _, known in self._handlers):

@@ -17,6 +17,7 @@ from collections import deque
 
 from pool._faces._results import cancellation, failures
 from pool._faces._standard import StandardIterator
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -468,7 +469,7 @@ class IMapIterator(StandardIterator):
 
     def __del__(self) -> None:
         try:
-            self._flow.abandon(self._pool)
+            shield.finalize(lambda: self._flow.abandon(self._pool))
         except Exception:
             return  # the interpreter is going down
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pool._faces._engines import engines_for, in_worker
 from pool._faces._standard import StandardPool, warn_unclosed
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -456,7 +457,7 @@ class Pool(StandardPool):
                 warn_unclosed(self)
         finally:
             try:
-                self._end()  # not `terminate`, which a derived class may override
+                shield.finalize(self._end)  # not `terminate`, which a derived class may override
             except Exception:
                 pass  # `__init__` had raised, or the interpreter is going down
 

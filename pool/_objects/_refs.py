@@ -18,6 +18,7 @@ from itertools import count
 from types import GenericAlias
 
 from store._children import in_child
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,8 +225,8 @@ class Life(int):
         cls._ends[life.real] = ended  # not `life`: it would be held here
         return life
 
-    def __del__(self) -> None:
-        self._ends.pop(self.real)()
+    def __del__(self, _shield: Any = shield) -> None:
+        _shield.finalize(self._ends.pop(self.real))
 
 
 class ActorFacts:

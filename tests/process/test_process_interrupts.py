@@ -391,6 +391,42 @@ def test_a_handler_may_wait_for_a_call_that_ends_after_the_one_it_interrupts(
     assert run_program(source, tmp_path).succeeded() == "[0.3]\n[0.1]\n"
 
 
+@pytest.mark.parametrize(
+    ("make", "within"),
+    [
+        ("p.imap(square, range(1000))", "pool._faces._iterators.Flow.abandon"),
+        ("Pool(1)", "pool._local._engine.LocalEngine.dispose"),
+        ("ray.remote(Counter).remote()", "pool._runtime._actors.Actor._dropped"),
+    ],
+)
+def test_an_interrupt_is_not_lost_in_a_finalizer(tmp_path: Path, make: str, within: str) -> None:
+    place, _, name = within.rpartition(".")
+    body = f"""
+        import pool as ray
+        import pool._faces._iterators, pool._local._engine, pool._runtime._actors
+        class Counter:
+            pass
+        def interrupted(*args):
+            signal.raise_signal(signal.SIGINT)
+            return action(*args)
+        p = Pool(2)
+        ray.init(num_cpus=1)
+        thing = {make}
+        action = {within}
+        {place}.{name} = interrupted
+        try:
+            del thing
+            time.sleep(30)
+        except KeyboardInterrupt:
+            say("interrupted")
+        {place}.{name} = action
+        ray.shutdown()
+        p.terminate()
+    """
+    source = HEAD + textwrap.dedent(body)
+    assert run_program(source, tmp_path).succeeded() == "interrupted\n"
+
+
 @pytest.mark.parametrize("end", ["p.terminate()", "p.close(); p.join()"])
 def test_an_interrupt_while_a_pool_ends_leaves_no_thread(tmp_path: Path, end: str) -> None:
     body = f"""
