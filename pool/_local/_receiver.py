@@ -42,10 +42,16 @@ class Receiver:
         #: How many run one within the other.
         self._depth = 0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(channel.fileno(), select.POLLIN)
-        self._poll.register(self._wake_read, select.POLLIN)
+        self._poll = self._poller()
+        #: Whether a thread sleeps there: it can be used once at a time only.
+        self._asleep = False
         self._watch = Watch(lambda: self._poll.poll(0), self._poll.poll)
+
+    def _poller(self) -> select.poll:
+        poll = select.poll()
+        poll.register(self.channel.fileno(), select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        return poll
 
     @property
     def unanswered(self) -> bool:
@@ -96,8 +102,16 @@ class Receiver:
             patience = 0.0  # callbacks are left over from when one of them was interrupted
         sleep = None if patience is None else patience * 1000
         poll = self._watch.wait if eager else self._poll.poll
-        # A task that is cancelled while it waits is to be interrupted here.
-        for fd, _ in shield.opened(poll, sleep):
+        within = self._asleep
+        if within:  # a signal handler has interrupted this thread there, and waits as well
+            poll = self._poller().poll
+        self._asleep = True
+        try:
+            # A task that is cancelled while it waits is to be interrupted here.
+            ready = shield.opened(poll, sleep)
+        finally:
+            self._asleep = within
+        for fd, _ in ready:
             if fd == self._wake_read:
                 os.read(fd, 4096)
             else:

@@ -391,6 +391,22 @@ def test_a_handler_may_wait_for_a_call_that_ends_after_the_one_it_interrupts(
     assert run_program(source, tmp_path).succeeded() == "[0.3]\n[0.1]\n"
 
 
+def test_a_handler_of_a_task_may_wait_for_the_pool_that_the_task_waits_for(tmp_path: Path) -> None:
+    body = """
+        def after(seconds):
+            time.sleep(seconds)
+            return seconds
+        def task(pool):
+            signal.signal(signal.SIGALRM, lambda *_: say(pool.map(after, [0.3])))
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            return pool.map(after, [0.1])
+        with Pool(2) as p:
+            say(p.apply(task, (p,)))
+    """
+    source = HEAD + textwrap.dedent(body)
+    assert run_program(source, tmp_path).succeeded() == "[0.3]\n[0.1]\n"
+
+
 @pytest.mark.parametrize(
     ("make", "within"),
     [
