@@ -344,6 +344,9 @@ class ClusterCrew:
     def wait_gone(self) -> None:
         """Nothing: they have ended, or are about to."""
 
+    def linger(self, seconds: float) -> None:
+        """Nothing, likewise."""
+
 
 def _sendable(job: Job, start: int, stop: int) -> Any:
     """Return what names items of some chunks on another machine."""

@@ -416,9 +416,11 @@ class Pool(StandardPool):
         """End the workers at once, without completing outstanding work.
 
         Calls that are not done fail with `PoolTerminated`, with which their `error_callback` is
-        called, in a thread of its own. This waits for it, but for no more than a second.
+        called, in a thread of its own. This waits for it, and for the workers to be gone, but for
+        no more than a second.
         """
         self._end()
+        self._engines.linger()
 
     def _end(self) -> None:
         self._state = TERMINATE

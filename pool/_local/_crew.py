@@ -14,10 +14,12 @@ import select
 import sys
 from _socket import MSG_DONTWAIT
 
+from pool._clock import monotonic
 from pool._local import _events as ev
 from pool._local._given_up import given_up
 from pool._local._peers import Peer
 from pool._transport._channel import BUFFER_NBYTES
+from pool._transport._descriptors import unpatched
 from pool._transport._journal import EXIT_AT_ONCE, JournalFile
 from pool._transport._messages import DONE, EXIT, EXITED, INITIALIZE, PIDS
 from pool._transport._sockets import socket_pair
@@ -74,6 +76,8 @@ class Crew:
         self.buffer = bytearray(BUFFER_NBYTES)
         #: Whether workers were asked for before.
         self._begun = False
+        #: Whether some worker was up when the pool ended.
+        self._was_up = False
         #: By worker_id, the messages for workers that wait for a page of the journal.
         self._early_mail: dict[int, list[ev.Send]] = {}
         self._journal = JournalFile(max(64, 4 * driver.scheduler.processes), traced)
@@ -344,10 +348,11 @@ class Crew:
         forked : bool
             Whether this is a forked child, see `Driver.release_forked`.
         """
-        if not forked:
-            self._end_busy()
-        for launcher in self.controls.values():
-            launcher.forked() if forked else launcher.close()
+        if forked:
+            for launcher in self.controls.values():
+                launcher.forked()
+        else:
+            self.end_all()
         for peer in self.peers.values():
             peer.close()
         self.peers.clear()
@@ -368,6 +373,7 @@ class Crew:
         thread, and would often be lost.
         """
         for peer in self.peers.values():
+            self._was_up = self._was_up or peer.pid is not None
             if peer.sent:
                 self.signal(peer.worker_id, _signal.SIGTERM)
 
@@ -375,6 +381,22 @@ class Crew:
         """Wait until no process of this pool is left, after `close`."""
         for launcher in self.controls.values():
             launcher.wait()
+
+    def linger(self, seconds: float) -> None:
+        """Wait until no worker is left, after `close`, but no longer than that.
+
+        Unless none was up: then the forkserver may be busy with what comes before the first one.
+        """
+        if not self._was_up:
+            return
+        until = monotonic() + seconds
+        for launcher in list(self.controls.values()):
+            poll = unpatched("poll")()
+            try:
+                poll.register(launcher.channel.fileno(), 0)
+            except ValueError:
+                continue  # another thread has waited until the end
+            poll.poll(max(0, until - monotonic()) * 1000)
 
 
 def _why(error: OSError, peers: int) -> str:

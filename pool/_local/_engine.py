@@ -17,7 +17,7 @@ from pool._local._driver import Driver
 from pool._local._express import call_now
 from pool._local._jobs import Job
 from pool._local._last_calls import PATIENCE, last_calls
-from pool._local._members import members
+from pool._local._members import items, members
 from pool._local._outcomes import Outcomes
 from pool._local._scheduler import Scheduler
 from pool._local._starting import plan_start
@@ -337,15 +337,15 @@ class LocalEngine:
         """
         driver = self.driver
         found: list[tuple[Any, Any]] = []
-        for job_id, job in _items(driver.jobs):
+        for job_id, job in items(driver.jobs):
             if isinstance(job.sink, Batch):
                 found += [((job_id, place), result) for place, result in job.sink.unfinished()]
             else:
                 found.append((job_id, job.sink))
-        found += [(loan.message_id, loan) for _, loan in _items(driver.loans)]
+        found += [(loan.message_id, loan) for _, loan in items(driver.loans)]
         # `calling` before `called`: a sink moves from the one to the other, and must not be missed.
         due: list[Any] = list(driver.calling)
-        for _, under_way in _items(driver.called):
+        for _, under_way in items(driver.called):
             due += under_way or [None]
         return found + single_calls(due)
 
@@ -480,16 +480,13 @@ class LocalEngine:
         driver.failure = driver.failure or PoolTerminated(text)
 
 
-def _items(shared: dict[Any, Any]) -> list[tuple[Any, Any]]:
-    """Return the items of a dict that other threads change meanwhile."""
-    return list(shared.copy().items())
-
-
 def _terminate_all() -> None:
     """End the engines that a program has not closed when it ends."""
-    for engine in members(_engines):
-        if not (engine.driver.closed or engine.foreign):
-            engine.driver.quit()
+    left = [it for it in members(_engines) if not (it.driver.closed or it.foreign)]
+    for engine in left:
+        engine.driver.quit()
+    for engine in left:
+        engine.driver.crew.linger(PATIENCE)
     forget_all()
 
 

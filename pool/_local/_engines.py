@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from _thread import RLock
 
+from pool._local._last_calls import PATIENCE
 from pool._local._members import members
 from store._children import settle
 
@@ -125,6 +126,15 @@ class Engines:
         with self._lock():
             self._over = True
         return self.all()
+
+    def linger(self) -> None:
+        """Wait, when all engines were terminated, until their workers have ended.
+
+        They may have files locked, ports, or memory of a GPU, which the program's next line takes.
+        """
+        for engine in self.all():
+            if not engine.driver.held_here:
+                engine.driver.crew.linger(PATIENCE)
 
     def _check_running(self) -> None:
         if self._closing or self._over:

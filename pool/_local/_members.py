@@ -1,11 +1,11 @@
-"""Look through a weak set that other threads add to and take from meanwhile."""
+"""Look through weak sets and dicts that other threads add to and take from meanwhile."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import weakref
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     T = TypeVar("T")
 
@@ -17,3 +17,8 @@ def members(weak: weakref.WeakSet[T]) -> list[T]:
             return list(weak)
         except RuntimeError:
             continue  # the set changed meanwhile; with a lock, a finalizer could deadlock
+
+
+def items(shared: dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """Return the items of a dict at one moment."""
+    return list(shared.copy().items())

@@ -76,6 +76,9 @@ if TYPE_CHECKING:
         def wait_gone(self) -> None:
             """Wait until no worker is left, after `close`."""
 
+        def linger(self, seconds: float) -> None:
+            """Do so for that long at most."""
+
     class Flushable(Protocol):
         """Something that collects news for the scheduler, to tell it many things at a time."""
 

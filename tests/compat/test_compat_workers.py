@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import importlib
 import multiprocessing
 import os
 import re
+import time
 from itertools import groupby
+from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -186,6 +189,29 @@ def test_all_workers_take_part(make_pool: Callable[..., Any], tmp_path: Path) ->
     pairs = [(tmp_path / "a", tmp_path / "b"), (tmp_path / "b", tmp_path / "a")]
     first, second = make_pool(2).starmap(_meet, pairs, 1)
     assert first != second
+
+
+@pytest.mark.every_method
+@pytest.mark.this_machine
+def test_no_worker_holds_anything_when_the_pool_was_terminated(
+    make_pool: Callable[..., Any], tmp_path: Path
+) -> None:
+    # As files of HDF5 are locked by whoever has them open, and cannot be written meanwhile.
+    path = tmp_path / "data"
+    path.touch()
+    pool = make_pool(2, _open_locked, (path,))
+    assert pool.map(square, range(4), 1) == [0, 1, 4, 9]
+    with pool:
+        pass
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _open_locked(path: Path) -> None:
+    file = path.open()
+    fcntl.flock(file, fcntl.LOCK_SH)
+    set_state(file=file)
+    util.Finalize(None, time.sleep, (0.05,), exitpriority=10)  # longer than to come to the lock
 
 
 def _meet(mine: Path, other: Path) -> int:

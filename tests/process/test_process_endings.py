@@ -419,6 +419,39 @@ print(len(open("ended").read()))
     assert run_program(source, tmp_path).succeeded() == "2\n"
 
 
+def test_no_worker_holds_anything_when_the_program_has_ended(tmp_path: Path) -> None:
+    """The next program of a script takes the lock that a task held until it was ended."""
+    source = """
+        import atexit, fcntl, signal, time
+
+        def take():
+            fcntl.flock(open("lock", "a"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            print("free")
+
+        atexit.register(take)  # before the pool's own, so that it is called after them
+        from pool import Pool
+
+        def end(*_):
+            time.sleep(0.05)  # longer than to come to the lock
+            raise SystemExit(1)
+
+        def hold():
+            signal.signal(signal.SIGTERM, end)
+            with open("lock", "a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                with open("began", "w") as began:
+                    began.write("x")
+                time.sleep(600)
+
+        pool = Pool(1)
+        result = pool.apply_async(hold)
+        with open("began") as began:
+            began.read()
+    """
+    os.mkfifo(tmp_path / "began")
+    assert run_program(source, tmp_path).succeeded() == "free\n"
+
+
 def test_no_file_is_left(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     source = """
