@@ -248,7 +248,7 @@ def test_modules_that_only_the_program_finds(library: str, tmp_path: Path) -> No
 
 
 def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
-    """Stand-ins for loguru, absl and gin, which have what these have inside."""
+    """Stand-ins for loguru, absl, gin and h5py, which have what these have inside."""
     main = """
     import sys, types
 
@@ -272,6 +272,13 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
     which = sys.argv[1]
     if which == "loguru":
         package("loguru", logger=Logger())
+    elif which == "h5py":
+        class File:
+            get_intent = lambda _: 1
+        opened = [File()]
+        kinds = {"OBJ_ALL": 31, "OBJ_FILE": 1, "ACC_RDWR": 1}
+        package("h5py")
+        package("h5py.h5f", get_obj_ids=lambda *_: opened, **kinds)
     elif which == "gin":
         package("gin")
         package("gin.config", _CONFIG={"scaled": {"factor": 7}})
@@ -285,12 +292,14 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
             return sys.modules["gin.config"]._CONFIG["scaled"]
         if which == "absl":
             return sys.modules["absl.flags"].FLAGS.parsed
+        if which == "h5py":
+            return len(sys.modules["h5py.h5f"].get_obj_ids(31, 1))
         return list(sys.modules["loguru"].logger._core.handlers)
 
     with Pool(1) as p:
         print(p.map(task, [1]))
     """
-    all_of = {"loguru": "[[1]]", "absl": "[True]", "gin": "[{'factor': 7}]"}
+    all_of = {"loguru": "[[1]]", "absl": "[True]", "gin": "[{'factor': 7}]", "h5py": "[1]"}
     for name, expected in all_of.items():
         text = main.replace("sys.argv[1]", repr(name))
         assert run(library, tmp_path, main=text) == f"{expected}\n"

@@ -42,4 +42,18 @@ def _has_bindings(gin: Any) -> bool:
     return bool(gin._CONFIG)
 
 
-_OBJECTS = {"loguru": _has_sinks, "absl.flags": _has_flags, "gin.config": _has_bindings}
+def _writes_hdf5(h5f: Any) -> bool:
+    """Return whether h5py has a file open to write to it.
+
+    It is locked: no other process can open it, but for a fork, in which it is open already.
+    """
+    files = h5f.get_obj_ids(h5f.OBJ_ALL, h5f.OBJ_FILE)
+    return any(file.get_intent() == h5f.ACC_RDWR for file in files)
+
+
+_OBJECTS = {
+    "loguru": _has_sinks,
+    "absl.flags": _has_flags,
+    "gin.config": _has_bindings,
+    "h5py.h5f": _writes_hdf5,
+}
