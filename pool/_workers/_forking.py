@@ -1,4 +1,7 @@
-"""Forks of this package: which keep the resource tracker, and of which Python does not warn."""
+"""Forks of this package: which keep the resource tracker, and of which Python does not warn.
+
+And the threads beside which a process may be forked.
+"""
 
 from __future__ import annotations
 
@@ -48,3 +51,16 @@ def present_filters(module: Any) -> list[Any]:
     of_context = getattr(module, "_get_filters", None)
     found: list[Any] = module.filters if of_context is None else of_context()
     return found
+
+
+def harmless_threads() -> int:
+    """Return how many threads numexpr has, which sees in a fork that they are not there.
+
+    It starts them when it is imported, by pandas for one, and in a fork with the first work.
+    """
+    numexpr = sys.modules.get("numexpr.interpreter")
+    try:
+        count = 1 if numexpr is None else int(numexpr._get_num_threads())
+    except Exception:
+        return 0  # half imported, or another version
+    return count if count > 1 else 0

@@ -6,6 +6,9 @@ They have read their variables, and would start a thread for each CPU in all of 
 from __future__ import annotations
 
 import os
+import sys
+
+from pool._workers._forking import harmless_threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +60,9 @@ def limit_loaded(limits: Mapping[str, str]) -> None:
             if function is not None:
                 function(int(limits[variable]))
                 break
+    # With a higher number numexpr would start threads at once, here.
+    if limits.get("NUMEXPR_NUM_THREADS") == "1" and harmless_threads():
+        sys.modules["numexpr.interpreter"]._set_num_threads(1)
 
 
 def _loaded() -> Iterator[tuple[str, str, list[str]]]:

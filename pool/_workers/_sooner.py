@@ -19,6 +19,7 @@ from _thread import get_ident
 
 from pool._workers import _carried, _servers, _tracking
 from pool._workers._early import FOR_ARRAYS, wanted
+from pool._workers._forking import harmless_threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _foreign_threads() -> int:
             found += file.read().rstrip() not in _OWN_HOOKS
     threading = sys.modules.get("threading")
     known = 1 if threading is None else len(threading._active)
-    return max(0, found - known - _blas_threads()) if found > known else 0
+    return max(0, found - known - _blas_threads() - harmless_threads()) if found > known else 0
 
 
 def _blas_threads() -> int:

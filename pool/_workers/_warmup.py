@@ -7,7 +7,7 @@ import os
 import sys
 from itertools import islice
 
-from pool._workers._forking import fork
+from pool._workers._forking import fork, harmless_threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def load(names: Iterable[str]) -> str:
 
 
 def may_fork() -> bool:
-    """Return whether this process has no threads but those that end themselves before a fork.
+    """Return whether this process has no threads but those of libraries that see to forks.
 
     Forks once to find out. OpenBLAS starts its threads when it is loaded, ends them before a fork,
     and starts them again when there is work.
@@ -221,7 +221,7 @@ def may_fork() -> bool:
     if not pid:
         os._exit(0)
     os.waitpid(pid, 0)
-    return _threads() == 1
+    return _threads() <= 1 + harmless_threads()
 
 
 def _threads() -> int:

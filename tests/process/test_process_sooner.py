@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 
@@ -128,6 +129,32 @@ def test_threads_of_libraries_that_forks_do_not_hurt(tmp_path: Path) -> None:
     print(len(os.listdir("/proc/self/task")) > 1, starts())
     """
     assert run(body, tmp_path) == "True ['fork']\n"
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_threads_of_numexpr(tmp_path: Path, imported: bool) -> None:
+    """A stand-in: threads that Python knows nothing of, started by a module with its name.
+
+    pandas imports numexpr where it is installed.
+    """
+    body = f"""
+    import ctypes, types
+    libc = ctypes.CDLL(None)
+    for _ in range(3):
+        libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.pause, None)
+    if {imported}:
+        module = sys.modules["numexpr.interpreter"] = types.ModuleType("numexpr.interpreter")
+        module.count = 3
+        module._get_num_threads = lambda: module.count
+        module._set_num_threads = lambda count: setattr(module, "count", count)
+    print(starts())
+    with Pool(2) as p:
+        print(p.map(lambda _: {imported} and sys.modules["numexpr.interpreter"].count, [1]))
+    """
+    is_limited = len(os.sched_getaffinity(0)) < 4  # to one for each of two workers
+    count = (1 if is_limited else 3) if imported else False
+    start = "fork" if imported else "forkserver"
+    assert run(body, tmp_path) == f"['{start}']\n[{count}]\n"
 
 
 @pytest.mark.parametrize(
