@@ -97,7 +97,7 @@ def _is_quiet() -> bool:
     try:
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        if resident > MOST_NBYTES or _has_connections() or _foreign_threads():
+        if resident > MOST_NBYTES or _has_connections() or foreign_threads():
             return False
     except (OSError, ValueError):
         return False  # nothing is known of it
@@ -134,7 +134,7 @@ def _has_connections() -> bool:
     return False
 
 
-def _foreign_threads() -> int:
+def foreign_threads() -> int:
     """Return how many threads there are of libraries that do not end them before a fork.
 
     OpenBLAS starts one for each CPU but one when it is loaded, and does. OpenMP starts them with

@@ -377,6 +377,51 @@ def test_functions_that_set_up_packages(library: str, tmp_path: Path) -> None:
     )
 
 
+SEED = """
+        import sys
+        sys.path.append("site-packages")
+        import clib
+
+        def task(_):
+            return clib.draw()
+
+        if __name__ == "__main__":
+            CALL
+            with Pool(1) as p:
+                print(p.map(task, [1]) == [clib.draw()], getattr(p, "stats", dict)())
+"""
+
+
+def run_seed(library: str, call: str, folder: Path) -> str:
+    """Run a program that sets a seed which is known to compiled code only: that of libc."""
+    site = folder / "site-packages"
+    site.mkdir()
+    (site / "clib.py").write_text(
+        "import _clib\nset_seed = _clib.srand\ndraw = _clib.rand\n"
+        "class Global:\n    @staticmethod\n    def SetSeed(*args):\n"
+        "        return _clib.srand(*args)\n"
+    )
+    (site / "_clib.py").write_text(
+        "import ctypes\nlibc = ctypes.CDLL(None)\nsrand = libc.srand\nrand = libc.rand\n"
+    )
+    return run(library, SEED.replace("CALL", call), folder)
+
+
+@as_forks
+@pytest.mark.parametrize("call", ["clib.set_seed(5)", "clib.Global.SetSeed(5)"])
+def test_what_is_set_in_compiled_code(library: str, tmp_path: Path, call: str) -> None:
+    assert run_seed(library, call, tmp_path).startswith("True ")
+
+
+def test_what_is_set_in_compiled_code_beside_its_threads(tmp_path: Path) -> None:
+    """A fork might wait for them for ever."""
+    thread = "import ctypes; libc = clib._clib.libc; number = ctypes.c_ulong()"
+    call = f"{thread}; libc.pthread_create(ctypes.byref(number), None, libc.pause, None)"
+    assert "'start_method': 'forkserver'" in run_seed(
+        "pool", f"clib.set_seed(5)\n            {call}", tmp_path
+    )
+
+
 @as_forks
 def test_tables_of_packages(library: str, tmp_path: Path) -> None:
     pytest.importorskip("yaml")

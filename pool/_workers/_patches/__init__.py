@@ -17,6 +17,7 @@ the program.
 
 `_mentions` and `_replacements` read texts, and compiled code by its `_steps`; `_texts` finds them.
 `_places` finds the objects that they name and `_setters` the variables that a function sets,
+`_native` those that compiled code sets,
 `_effects` finds imports that are made for what they do to others, `_touched` finds changed objects
 of the program's own modules, `_registered` what was registered with functions and classes. `_taken`
 reads and packs what is there, `_applied` puts it there in workers, with `_state` into objects.

@@ -74,11 +74,13 @@ class Mentions:
     setting : tuple or None
         What others have found out: the number of modules at that time, and the functions that are
         called and may set something.
+    native : tuple or None
+        Likewise: which of `called` set something in compiled code.
     """
 
     __slots__ = (
-        "assigned", "called", "changed", "deleted", "imported", "modules", "returned", "setting",
-        "unused",
+        "assigned", "called", "changed", "deleted", "imported", "modules", "native", "returned",
+        "setting", "unused",
     )  # fmt: skip
 
     def __init__(self, text: str, is_main: bool = False, before: Mentions | None = None) -> None:
@@ -91,6 +93,7 @@ class Mentions:
         self.imported: dict[str, str] = {}
         self.unused: dict[str, str] = {}
         self.setting: tuple[int, Calls] | None = None
+        self.native: tuple[int, list[str]] | None = None
         text = _code_of(text)
         if before is not None:
             self.imported.update(before.imported)

@@ -8,6 +8,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from pool._pickling._originals import note_replaced
 from pool._pickling._origins import is_by_value
 from pool._workers._carried._setting import packed
+from pool._workers._sooner import foreign_threads
 from pool._workers._variables._contents import CONTAINERS, apart
 from pool._workers._variables._data import (
     ATOMS,
@@ -21,6 +22,7 @@ from pool._workers._variables._snapshot import snapshots
 
 from ._applied import CONTENTS, DELETED, IMPORT, MODULE, PICKLED, REFERRED, VALUE, received
 from ._effects import due_with
+from ._native import sets_natively
 from ._places import CARRIED, called, find, looked_up, vars_of
 from ._registered import registered
 from ._setters import CONTAINER, VARIABLE, registered_by, set_by
@@ -62,6 +64,7 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
     lost = lost or unsent
     found += others
     found += [*_names_of_modules(texts), *_set_by_calls(texts), *_imports_for_effect(texts)]
+    lost = lost or _set_natively(texts)
     for place, is_container in _places(texts).values():
         try:
             patch = _contents_of(place) if is_container else _patch(place)
@@ -152,6 +155,30 @@ def _found_calls(names: dict[str, Any], mentions: Mentions) -> Iterator[tuple[An
             continue  # what it is cannot be told
         if places or _registers(function):
             yield function, places
+
+
+def _set_natively(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> str:
+    """Return a call that has set something in compiled code; empty if there is none.
+
+    Nor if there are threads of such code, beside which a fork may hang.
+    """
+    for names, mentions in texts:
+        if mentions.native is None or mentions.native[0] != len(sys.modules):
+            found = [dotted for dotted in mentions.called if _is_native(dotted, names, mentions)]
+            mentions.native = len(sys.modules), found
+        for dotted in mentions.native[1]:
+            try:
+                return "" if foreign_threads() else dotted
+            except (OSError, ValueError):
+                return ""  # nothing is known of them
+    return ""
+
+
+def _is_native(dotted: str, names: dict[str, Any], mentions: Mentions) -> bool:
+    try:
+        return sets_natively(dotted, names, mentions)
+    except Exception:
+        return False  # what it is cannot be told
 
 
 def _registers(function: Any) -> bool:
