@@ -248,7 +248,7 @@ def test_modules_that_only_the_program_finds(library: str, tmp_path: Path) -> No
 
 
 def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
-    """Stand-ins for loguru, absl, gin and h5py, which have what these have inside."""
+    """Stand-ins for loguru, absl, gin, h5py and others, which have what these have inside."""
     main = """
     import sys, types
 
@@ -279,6 +279,18 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
         kinds = {"OBJ_ALL": 31, "OBJ_FILE": 1, "ACC_RDWR": 1}
         package("h5py")
         package("h5py.h5f", get_obj_ids=lambda *_: opened, **kinds)
+    elif which == "spacy":
+        kind = type("Underscore", (), {f"{of}_extensions": {} for of in ("doc", "span", "token")})
+        package("spacy")
+        package("spacy.tokens")
+        package("spacy.tokens.underscore", Underscore=kind).Underscore.doc_extensions["n"] = 1
+    elif which == "QuantLib":
+        chosen = package("QuantLib.QuantLib", Date=type("Date", (), {"todaysDate": lambda: 20}))
+        chosen.Settings = type("Settings", (), {"instance": lambda: chosen})
+        chosen.evaluationDate = 15
+    elif which == "pint":
+        registry = package("pint.registry", UnitRegistry=type("UnitRegistry", (), {}))
+        units = registry.UnitRegistry()
     elif which == "gin":
         package("gin")
         package("gin.config", _CONFIG={"scaled": {"factor": 7}})
@@ -292,6 +304,12 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
             return sys.modules["gin.config"]._CONFIG["scaled"]
         if which == "absl":
             return sys.modules["absl.flags"].FLAGS.parsed
+        if which == "spacy":
+            return sys.modules["spacy.tokens.underscore"].Underscore.doc_extensions
+        if which == "QuantLib":
+            return sys.modules["QuantLib.QuantLib"].evaluationDate
+        if which == "pint":
+            return type(units) is sys.modules["pint.registry"].UnitRegistry
         if which == "h5py":
             return len(sys.modules["h5py.h5f"].get_obj_ids(31, 1))
         return list(sys.modules["loguru"].logger._core.handlers)
@@ -299,7 +317,14 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
     with Pool(1) as p:
         print(p.map(task, [1]))
     """
-    all_of = {"loguru": "[[1]]", "absl": "[True]", "gin": "[{'factor': 7}]", "h5py": "[1]"}
+    all_of = {
+        "loguru": "[[1]]",
+        "absl": "[True]",
+        "gin": "[{'factor': 7}]",
+        "h5py": "[1]",
+        "spacy": "[{'n': 1}]",
+    }
+    all_of |= {"QuantLib": "[15]", "pint": "[True]"}
     for name, expected in all_of.items():
         text = main.replace("sys.argv[1]", repr(name))
         assert run(library, tmp_path, main=text) == f"{expected}\n"

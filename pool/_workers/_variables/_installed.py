@@ -51,9 +51,32 @@ def _writes_hdf5(h5f: Any) -> bool:
     return any(file.get_intent() == h5f.ACC_RDWR for file in files)
 
 
+def _has_extensions(underscore: Any) -> bool:
+    """Return whether documents of spaCy were given attributes, by `Doc.set_extension`."""
+    kind = underscore.Underscore
+    return bool(kind.doc_extensions or kind.span_extensions or kind.token_extensions)
+
+
+def _has_date(quantlib: Any) -> bool:
+    """Return whether QuantLib reckons with another day than today."""
+    return bool(quantlib.Settings.instance().evaluationDate != quantlib.Date.todaysDate())
+
+
+def _has_units(registry: Any) -> bool:
+    """Return whether the program has a registry of pint: its quantities are pickled without it."""
+    from ._snapshot import snapshots
+
+    modules = [sys.modules.get("__main__"), *snapshots.modules().values()]
+    values = [value for module in modules if module for value in list(vars(module).values())]
+    return any(issubclass(type(value), registry.UnitRegistry) for value in values)
+
+
 _OBJECTS = {
     "loguru": _has_sinks,
     "absl.flags": _has_flags,
     "gin.config": _has_bindings,
     "h5py.h5f": _writes_hdf5,
+    "spacy.tokens.underscore": _has_extensions,
+    "QuantLib.QuantLib": _has_date,
+    "pint.registry": _has_units,
 }
