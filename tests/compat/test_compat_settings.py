@@ -293,6 +293,42 @@ def test_precision_of_numbers(library: str, method: str, tmp_path: Path) -> None
     assert run(library, method, body, tmp_path) == "True (40, 100, True)\n"
 
 
+def test_settings_of_jax(library: str, method: str, tmp_path: Path) -> None:
+    """A stand-in, with what is used of JAX: importing that takes seconds."""
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "jax.py").write_text(
+        "class Config:\n"
+        "    def __init__(self):\n"
+        "        self._held = {\n"
+        "            'jax_enable_x64': False, 'jax_debug_nans': False, 'jax_debug_infs': False,\n"
+        "            'jax_disable_jit': False, 'jax_log_compiles': False, 'jax_platforms': None,\n"
+        "            'jax_default_matmul_precision': None,\n"
+        "            'jax_default_prng_impl': 'threefry2x32',\n"
+        "            'jax_numpy_dtype_promotion': 'standard',\n"
+        "            'jax_numpy_rank_promotion': 'allow',\n"
+        "        }\n"
+        "    values = property(lambda self: dict(self._held))\n"
+        "    def update(self, name, value):\n"
+        "        self._held[name] = value\n"
+        "config = Config()\n"
+    )
+    body = """
+    import sys
+    sys.path.append("site-packages")
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+    def look(_):
+        return jax.config.values
+
+    with Pool(1) as p:
+        print(p.map(look, [0]) == [look(0)], look(0)["jax_enable_x64"])
+    """
+    assert run(library, method, body, tmp_path) == "True True\n"
+
+
 def test_prefixes_of_namespaces(library: str, method: str, tmp_path: Path) -> None:
     body = """
     from xml.etree import ElementTree

@@ -12,8 +12,8 @@ libraries is sent by `pool._workers._patches`, variables of its own ones by
 
 Each module has the settings (`_setting`) of something. Of Python: `_interpreter`, `_builtins`,
 `_logging`, `_redirected`, `_reducers`, `_adapters`, `_prefixes`, `_translations`. Of libraries:
-`_libraries` (numpy, pandas, matplotlib), `_learning` (PyTorch, scikit-learn), `_precision` (mpmath,
-gmpy2), `_images` (Pillow), `_django`, `_structlog`, `_coverage`.
+`_libraries` (numpy, pandas, matplotlib), `_learning` (PyTorch, JAX, scikit-learn), `_precision`
+(mpmath, gmpy2), `_images` (Pillow), `_django`, `_structlog`, `_coverage`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ _OTHERS = {
     "mpmath": "_precision",
     "gmpy2": "_precision",
     "torch": "_learning",
+    "jax": "_learning",
     "sklearn": "_learning",
     "django.conf": "_django",
     "PIL.Image": "_images",

@@ -1,4 +1,4 @@
-"""Settings of PyTorch and scikit-learn: kinds of numbers, determinism, what transformers return."""
+"""Settings of PyTorch, JAX and scikit-learn: kinds of numbers, determinism, what is returned."""
 
 from __future__ import annotations
 
@@ -76,7 +76,35 @@ def _write_sklearn(module: Any, value: list[bytes]) -> None:
     module.set_config(**dict(map(unpacked, value)))
 
 
+#: What programs set of JAX, as it is after the import.
+_FRESH_JAX = {
+    "jax_enable_x64": False,
+    "jax_debug_nans": False,
+    "jax_debug_infs": False,
+    "jax_disable_jit": False,
+    "jax_log_compiles": False,
+    "jax_platforms": None,
+    "jax_default_matmul_precision": None,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+}
+
+
+def _read_jax(module: Any) -> dict[str, Any] | None:
+    values = module.config.values
+    present = {name: getattr(values[name], "value", values[name]) for name in _FRESH_JAX}
+    changed = {name: value for name, value in present.items() if value != _FRESH_JAX[name]}
+    return changed or None
+
+
+def _write_jax(module: Any, value: dict[str, Any]) -> None:
+    for name, setting in value.items():
+        module.config.update(name, setting)
+
+
 SETTINGS = {
     "torch": Setting("torch", _read_torch, _write_torch),
+    "jax": Setting("jax", _read_jax, _write_jax),
     "sklearn": Setting("sklearn", _read_sklearn, _write_sklearn),
 }
