@@ -154,7 +154,11 @@ def _reduce_local(pickler: BasePickler, local: Any) -> Any:
         return _new_local, (type(local), False, *given)
     attributes = dict(local.__dict__)
     state = {name: value for name, value in attributes.items() if _can_come_along(value)}
-    return _new_local, (type(local), len(state) == len(attributes), *given), state or None
+    lost = [name for name in attributes if name not in state]
+    made = _new_local, (type(local), not lost, *given)
+    if lost and state and type(local).__init__ is not object.__init__:
+        return *made, (lost, state), None, None, _fill_local
+    return *made, state or None
 
 
 def _arguments_of(local: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -200,6 +204,17 @@ def _new_local(kind: Any, complete: bool, args: tuple[Any, ...], kwds: dict[str,
         except TypeError:  # it takes arguments that could not be sent
             pass
     return kind.__new__(kind, *args, **kwds)
+
+
+def _fill_local(local: Any, given: tuple[list[str], dict[str, Any]]) -> None:
+    """Give it what could be sent, if its `__init__` has made the rest.
+
+    If that leaves `conn = None`, say, what was set with it later, such as ``closed = False``, would
+    be a state that no process ever had.
+    """
+    lost, state = given
+    if all(getattr(local, name, None) is not None for name in lost):
+        local.__dict__.update(state)
 
 
 # ---------------------------------------------------------------- dataclasses

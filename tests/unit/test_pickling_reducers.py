@@ -246,6 +246,28 @@ def test_thread_locals_that_take_arguments(tmp_path: Path) -> None:
     )
 
 
+def test_thread_locals_that_were_set_up_after_they_were_made(tmp_path: Path) -> None:
+    """As peewee has one for its connection: half of it would be worse than nothing."""
+    run_main(
+        """
+        import sqlite3, threading
+        class State(threading.local):
+            def __init__(self):
+                self.closed, self.conn = True, None
+        class Made(threading.local):
+            def __init__(self):
+                self.conn, self.count = sqlite3.connect(":memory:"), 0
+        state, made, bare = State(), Made(), threading.local()
+        state.closed, state.conn = False, sqlite3.connect(":memory:")
+        bare.conn, bare.count, made.count = state.conn, 3, 5
+        def look():
+            return state.closed, state.conn, made.count, hasattr(bare, "conn"), bare.count
+        assert w(look) == (True, None, 5, False, 3)
+        """,
+        tmp_path,
+    )
+
+
 def test_weak_references(tmp_path: Path) -> None:
     run_main(
         """
