@@ -36,14 +36,45 @@ if TYPE_CHECKING:
     Reducer = Callable[[BasePickler, Any], Any]
 
 
+#: By module, the base of classes whose objects hold a million others, the descriptions of all
+#: services of a cloud, and among them what cannot be pickled: to find that out took half a minute.
+_HOPELESS = {
+    "boto3.resources.factory": "ServiceResource",
+    "boto3.session": "Session",
+    "botocore.client": "BaseClient",
+    "botocore.session": "Session",
+}
+
+
+class Hopeless(_pickle.PicklingError):
+    """An object of a class that cannot be pickled in any way, so that no part need be tried."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__(f"cannot pickle {kind.__qualname__!r} object")
+        self.kind = kind
+
+
 def find(kind: type) -> Reducer | None:
-    """Return the reducer for objects of exactly this type."""
+    """Return the reducer for objects of exactly this type.
+
+    Raises
+    ------
+    Hopeless
+        For clients of boto3 and the like.
+    """
     if kind.__module__ == "__main__":
         return None if _is_plain(kind) else _reduce_singleton
+    if kind.__module__ in _HOPELESS and _is_hopeless(kind):
+        raise Hopeless(kind)
     reducer = _BY_NAME.get((kind.__module__, kind.__qualname__))
     if reducer is None or not _is_genuine(kind):
         return None
     return reducer
+
+
+def _is_hopeless(kind: type) -> bool:
+    name = _HOPELESS[kind.__module__]
+    return any(base.__qualname__ == name for base in kind.__mro__)
 
 
 def _is_plain(kind: Any) -> bool:

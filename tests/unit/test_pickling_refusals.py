@@ -154,6 +154,29 @@ def test_results_too(connection: sqlite3.Connection) -> None:
         dumps_to_parent(Analyzer(connection))
 
 
+@pytest.mark.parametrize(
+    ("module", "base", "name"),
+    [("botocore.client", "BaseClient", "S3"), ("boto3.resources.factory", "ServiceResource", "s3")],
+)
+def test_clients_of_boto3_are_refused_at_once(module: str, base: str, name: str) -> None:
+    """Stand-ins. Not one of their parts is tried: they hold a million objects."""
+
+    class Watched:
+        tries = 0
+
+        def __reduce__(self) -> Any:
+            Watched.tries += 1
+            return Watched, ()
+
+    parent = type(base, (), {"__module__": module})
+    client: Any = type(name, (parent,), {"__module__": module})()
+    client.models, client.lock = Watched(), CONNECTION
+    assert refusal(Analyzer(client)).path == "Analyzer.model.handle"
+    with pytest.raises(CannotSend, match=f"cannot pickle '{name}' object"):
+        dumps_function(lambda: client)
+    assert Watched.tries == 0
+
+
 def test_deep_nesting_is_refused_not_fatal() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
