@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pool._faces._calls import progress_of
 from pool._faces._iterators import Flow, IMapIterator, IMapUnorderedIterator, Window
-from pool._faces._maps import needed_by_first
+from pool._faces._maps import dumps_once, needed_by_first
 from pool._faces._options import Label, count_of, options
 from pool._faces._references import any_refs, has_refs
 from pool._local._lazy import Fed, Windowed
@@ -138,7 +138,7 @@ def _sendable(
     """
     engine = pool._engine
     try:
-        payload = dumps_function(func, engine.asks, mapped=True)
+        payload = dumps_once(func, engine)
         needed = max(payload.inherits, _needed_by_first(iterable, engine.asks))
         engine = pool._engines.sharing(engine, needed)
         return engine, engine.function(payload), func

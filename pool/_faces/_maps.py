@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from _weakref import ref
+
+from pool._clock import perf_counter
 from pool._faces._calls import fail, progress_of
 from pool._faces._options import Label, count_of, options
 from pool._faces._references import has_refs, held_back_by_refs
@@ -18,6 +21,14 @@ if TYPE_CHECKING:
     from pool._faces._pool import Pool
     from pool._local._engine import LocalEngine
     from pool._local._jobs import Function
+    from pool._pickling._payloads import FunctionPayload
+
+
+#: Seconds of pickling in vain after which a function is not pickled again.
+LONG = 0.1
+
+#: By id, what a function belongs to, and why it was refused.
+_refused: dict[int, tuple[ref[Any], tuple[str, str, str, str]]] = {}
 
 
 def start_map(
@@ -151,7 +162,7 @@ def _sendable(
     """
     engine = pool._engine
     try:
-        payload = dumps_function(func, engine.asks, mapped=True)
+        payload = dumps_once(func, engine)
         needed = max(payload.inherits, needed_by_first(items, engine.asks))
         engine = pool._engines.sharing(engine, needed)
         return engine, engine.function(payload), items, mode
@@ -170,6 +181,31 @@ def _sendable(
         items, mode = range(len(items)), MAP
     engine = pool._engines.inheriting(refusal)
     return engine, engine.function(dumps_function(func)), items, mode
+
+
+def dumps_once(func: Callable[..., Any], engine: LocalEngine) -> FunctionPayload:
+    """Pickle a function for a call of several items, unless that has taken long in vain before.
+
+    An object that holds a large table and a connection is pickled for seconds until the latter
+    comes. It would be for each call; but workers may inherit it just as well if it has lost that.
+    """
+    owner = getattr(func, "__self__", func)
+    known = _refused.get(id(owner)) if _refused and engine.near else None
+    if known is not None and known[0]() is owner:
+        raise CannotSend(*known[1])
+    begun = perf_counter()
+    try:
+        return dumps_function(func, engine.asks, mapped=True)
+    except CannotSend as error:
+        if perf_counter() - begun > LONG:
+            # Not the error itself, whose traceback would keep the object.
+            told = error.path, error.culprit_type, error.reason, error.what
+            key = id(owner)
+            try:
+                _refused[key] = ref(owner, lambda _: _refused.pop(key, None)), told
+            except TypeError:
+                pass  # not weakly referable
+        raise
 
 
 def needed_by_first(items: Sequence[Any], asks: int) -> int:

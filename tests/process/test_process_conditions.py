@@ -876,6 +876,40 @@ def test_pandas_with_arrow_is_there_before_the_workers(tmp_path: Path) -> None:
     assert run(body, tmp_path) == f"{loaded} [False] [(400000, 'str'), (400000, 'str')]\n"
 
 
+def test_what_took_long_to_be_refused_is_not_pickled_again(tmp_path: Path) -> None:
+    """A large table beside a connection: workers inherit both, in each call without delay."""
+    body = """
+    import gc, sqlite3, weakref
+    from pool._faces import _maps
+    _maps.LONG = 0
+    tries = []
+    class Table:
+        def __reduce__(self):
+            tries.append(1)
+            return Table, ()
+    class Work:
+        def __init__(self):
+            self.table, self.db, self.number = Table(), sqlite3.connect(":memory:"), 0
+        def get(self, n):
+            return self.number + n
+    work = Work()
+    counts = []
+    with Pool(2) as p:
+        for number in range(3):
+            work.number = number
+            results = p.map(work.get, [1, 2]), list(p.imap(work.get, [3]))
+            counts.append(len(tries))
+            print(results)
+        there = weakref.ref(work)
+        p.map(abs, [1])
+        del work
+        gc.collect()
+        print(counts[0] > 0, counts[0] == counts[2], there(), _maps._refused)
+    """
+    lines = [f"([{n + 1}, {n + 2}], [{n + 3}])\n" for n in range(3)]
+    assert run(body, tmp_path) == "".join(lines) + "True True None {}\n"
+
+
 def test_a_pool_that_is_terminated_while_another_thread_submits(tmp_path: Path) -> None:
     body = """
         for turn in range(20):
