@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from _thread import RLock
 
-from pool._local._last_calls import PATIENCE
 from pool._local._members import members
 from store._children import settle
 
@@ -132,6 +131,8 @@ class Engines:
 
         They may have files locked, ports, or memory of a GPU, which the program's next line takes.
         """
+        from pool._local._last_calls import PATIENCE
+
         for engine in self.all():
             if not engine.driver.held_here:
                 engine.driver.crew.linger(PATIENCE)
