@@ -384,7 +384,8 @@ def test_interrupt_that_is_dropped_in_a_finalizer(ray: Any, fifo: Any, cpus: int
     told, gate, second = fifo("told"), fifo("gate"), fifo("second")
     ref = tidy_and_hold.options(num_cpus=cpus).remote(told, gate, second)
     Path(told).read_text()
-    with open(gate, "w"):
+    # Opened for both, which waits for nobody: the task may be interrupted there, too, before.
+    with open(gate, "w"), open(second, "r+b", 0):
         ray.cancel(ref)
-        with open(second, "w"):  # it has left the finalizer, by that interrupt
-            assert ray.get(ref) == "interrupted"
+        # Of itself it would never leave the finalizer, where the gate is open.
+        assert ray.get(ref) == "interrupted"
