@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from _weakref import ref
+from types import MethodType
 
 from pool._clock import perf_counter
 from pool._faces._calls import fail, progress_of
@@ -189,7 +190,8 @@ def dumps_once(func: Callable[..., Any], engine: LocalEngine) -> FunctionPayload
     An object that holds a large table and a connection is pickled for seconds until the latter
     comes. It would be for each call; but workers may inherit it just as well if it has lost that.
     """
-    owner = getattr(func, "__self__", func)
+    # Not asked for by its name: objects may answer to any, or fail to.
+    owner = func.__self__ if type(func) is MethodType else func
     known = _refused.get(id(owner)) if _refused and engine.near else None
     if known is not None and known[0]() is owner:
         raise CannotSend(*known[1])
