@@ -347,6 +347,7 @@ def test_between_any_two_instructions_a_handler_may_terminate_the_pool(
             moment = left = moment + 1
             p = Pool(1)
             p.apply(square, (1,))
+            sys._getframe().f_trace_opcodes = True  # else Python 3.12 has no such events
             sys.settrace(strike)
             try:
                 {call}
