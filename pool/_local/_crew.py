@@ -362,6 +362,7 @@ class Crew:
 
     def end_all(self) -> None:
         """Have the forkserver end all workers, and keep the descriptors of this process."""
+        self._was_up = self._was_up or any(peer.pid is not None for peer in self.peers.values())
         self._end_busy()
         for launcher in self.controls.values():
             launcher.close()
@@ -373,7 +374,6 @@ class Crew:
         thread, and would often be lost.
         """
         for peer in self.peers.values():
-            self._was_up = self._was_up or peer.pid is not None
             if peer.sent:
                 self.signal(peer.worker_id, _signal.SIGTERM)
 

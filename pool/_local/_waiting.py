@@ -86,6 +86,7 @@ class Lead:
         #: Reentrant for its owner alone, which is set and asked for in one step: a signal handler
         #: that strikes between two instructions of `acquire` or `abdicate` knows whose it is.
         self._lead = _thread.RLock()
+        self._owned: Callable[[], bool] = self._lead._is_owned  # type: ignore[attr-defined]
         #: The thread that has the lead, or 0: as others see it, who may be a moment behind.
         self._leader = 0
         self._followers: list[_Follower] = []
@@ -105,7 +106,7 @@ class Lead:
     @property
     def taken_here(self) -> bool:
         """Whether this thread drives, further up its stack."""
-        if not self._lead._is_owned():  # type: ignore[attr-defined]  # as `threading.Condition` does
+        if not self._owned():
             return False
         # Or another greenlet of this thread, where gevent has replaced `get_ident`.
         return self._leader in (0, _get_ident())
@@ -253,8 +254,7 @@ class Lead:
 
     def acquire(self) -> bool:
         """Take the lead if it is free; the taker must `abdicate`."""
-        lead = self._lead
-        if lead._is_owned() or not lead.acquire(False):  # type: ignore[attr-defined]  # see `taken_here`
+        if self._owned() or not self._lead.acquire(False):
             return False
         self._leader = _get_ident()
         return True
