@@ -362,7 +362,9 @@ class Crew:
 
     def end_all(self) -> None:
         """Have the forkserver end all workers, and keep the descriptors of this process."""
-        self._was_up = self._was_up or any(peer.pid is not None for peer in self.peers.values())
+        self._was_up = self._was_up or any(
+            peer.pid is not None or peer.doing() for peer in self.peers.values()
+        )
         self._end_busy()
         for launcher in self.controls.values():
             launcher.close()
