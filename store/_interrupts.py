@@ -64,11 +64,13 @@ class Shield:
     one main thread; in other threads it does nothing.
     """
 
-    __slots__ = ("_handlers", "_hooks", "_open", "_pending")
+    __slots__ = ("_handlers", "_hooks", "_open", "_pending", "finalizes")
 
     def __init__(self) -> None:
         #: Whether signals are let through, although it is raised.
         self._open = False
+        #: Whether the main thread is in a finalizer, which no handler may interrupt.
+        self.finalizes = False
         #: Signals that came while it was closed, each once.
         self._pending: list[int] = []
         #: What stands for the program's handlers, by signal, while it is raised.
@@ -130,12 +132,15 @@ class Shield:
     def abandon(self) -> None:
         """Restore the program's handlers, in a fork that never returns to where it was raised."""
         self.drop()
-        self._open = False
+        self._open = self.finalizes = False
         self._pending.clear()
 
     def opened(self, action: Callable[..., T], *args: Any) -> T:
-        """Return ``action(*args)``, letting signals through, whose handlers may raise in it."""
-        if _get_ident() != _main:
+        """Return ``action(*args)``, letting signals through, whose handlers may raise in it.
+
+        Except in a finalizer: what they raise would be lost, and what is freed half done.
+        """
+        if _get_ident() != _main or self.finalizes:
             return action(*args)
         before = self._open
         self._open = True
@@ -197,10 +202,15 @@ class Shield:
 
     def finalize(self, action: Callable[[], object]) -> None:
         """Call ``action()`` in a finalizer, and have what comes meanwhile sent again after it."""
+        if _get_ident() != _main:
+            action()
+            return
         token = self.enter()
+        within, self.finalizes = self.finalizes, True  # one may free what has one, too
         try:
             action()
         finally:
+            self.finalizes = within
             self.leave_finalizer(token)
 
     def note(self, hook: _Hook, signum: int, frame: FrameType | None) -> None:

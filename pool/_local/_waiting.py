@@ -442,11 +442,15 @@ class StandIn:
             self._release()
 
     def retire(self, waits: bool = True) -> None:
-        """End the thread, and wait until it has ended unless this call comes from it."""
+        """End the thread, and wait until it has ended unless this call comes from it.
+
+        A finalizer does not wait: the thread may be in a callback, which may take long, and there
+        Ctrl-C would not end the wait.
+        """
         self._end.set()
         self._release()
-        if waits and self.ident != _get_ident():
-            shield.opened(self._thread.join)  # it may be in a callback, which may take long
+        if waits and self.ident != _get_ident() and not shield.finalizes:
+            shield.opened(self._thread.join)
 
     def _release(self) -> None:
         try:

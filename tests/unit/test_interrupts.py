@@ -148,6 +148,57 @@ def test_what_strikes_a_finalizer_is_raised_behind_it() -> None:
     shield.lower()
 
 
+def test_a_finalizer_is_not_interrupted_where_it_waits() -> None:
+    shield = Shield()
+    done: list[str] = []
+
+    class Part:
+        def __del__(self) -> None:
+            shield.finalize(lambda: done.append("part"))
+
+    class Finalized:
+        def __init__(self) -> None:
+            self.parts = [Part()]
+
+        def __del__(self) -> None:
+            shield.finalize(self.end)
+
+        def end(self) -> None:
+            self.parts.clear()
+            signal.raise_signal(signal.SIGINT)
+            shield.opened(done.append, "waited")
+            shield.opened(signal.raise_signal, signal.SIGINT)
+            done.append("finalized")
+
+    finalized = Finalized()
+    with pytest.raises(KeyboardInterrupt):
+        del finalized
+        time.sleep(5)
+    assert done == ["part", "waited", "finalized"]
+    # Elsewhere signals are let through as before.
+    assert shield.raised()
+    with pytest.raises(KeyboardInterrupt):
+        shield.opened(signal.raise_signal, signal.SIGINT)
+    shield.lower()
+
+
+def test_a_finalizer_of_another_thread_leaves_the_main_one_open() -> None:
+    shield = Shield()
+    assert shield.raised()
+
+    def interrupt() -> None:
+        thread = threading.Thread(target=shield.finalize, args=(lambda: shield.opened(struck.set),))
+        struck = threading.Event()
+        thread.start()
+        thread.join()
+        assert struck.is_set()
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        shield.opened(interrupt)
+    shield.lower()
+
+
 def test_what_came_late_does_not_end_a_program_that_has_no_handler_any_more() -> None:
     shield = Shield()
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
