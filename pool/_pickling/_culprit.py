@@ -18,7 +18,7 @@ from ._reducers import Hopeless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 _DEEPEST = 64
@@ -30,7 +30,9 @@ REMEDY = "leave it out in __getstate__, make it in the initializer, or send what
 REMEDY_UP = "leave it out in __getstate__, or return what it is made from"
 
 
-def explain(obj: Any, refusal: BaseException, up: bool) -> CannotSend:
+def explain(
+    obj: Any, refusal: BaseException, up: bool, known: Sequence[tuple[str, Any]] = ()
+) -> CannotSend:
     """Return an error that names the path from `obj` to what cannot be sent.
 
     Parameters
@@ -40,11 +42,14 @@ def explain(obj: Any, refusal: BaseException, up: bool) -> CannotSend:
         What pickling `obj` raised; used where the search finds nothing better.
     up : bool
         Whether `obj` was to be sent to the parent.
+    known : sequence of (str, object)
+        The path, if it is known: names and objects, beginning with `obj`.
     """
-    steps = [("", obj)]
+    steps = [*known] or [("", obj)]
     reason = str(refusal)
     try:
-        reason = _search(steps, up) or reason
+        found = str(refusal_of(steps[-1][1], up) or "") if known else _search(steps, up)
+        reason = found or reason
     except Exception:
         # An object that fails in yet another way when looked at: the path ends here.
         pass
@@ -70,11 +75,11 @@ def _search(steps: list[tuple[str, Any]], up: bool) -> str:
     held = []  # keeps parts that were made just now alive, so that their ids are not reused
     seen = {id(steps[-1][1])}
     while len(steps) < _DEEPEST:
-        for name, part in _parts(steps[-1][1]):
+        for name, part in parts_of(steps[-1][1]):
             held.append(part)
             if id(part) in seen:
                 continue
-            refusal = _refusal(part, up)
+            refusal = refusal_of(part, up)
             if refusal is not None:
                 reason = str(refusal)
                 seen.add(id(part))
@@ -87,7 +92,8 @@ def _search(steps: list[tuple[str, Any]], up: bool) -> str:
     return reason
 
 
-def _refusal(obj: Any, up: bool) -> BaseException | None:
+def refusal_of(obj: Any, up: bool) -> BaseException | None:
+    """Return what pickling an object raises, whichever pickler tries; None if one can."""
     try:
         attempt(lambda pickler_class: encode_with(pickler_class, obj, up))
     except REFUSALS as error:
@@ -126,7 +132,7 @@ def _label(obj: Any) -> str:
     return type(obj).__qualname__
 
 
-def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
+def parts_of(obj: Any) -> Iterator[tuple[str, Any]]:
     """Yield name and value of everything that is pickled for `obj`."""
     if _is(obj, dict, FROZEN_DICT):
         for key, value in list(obj.items()):

@@ -11,6 +11,7 @@ from ._functions import ATOMS
 from ._named import loading, looking_for_containers
 from ._picklers import FastPickler
 from ._preludes import prelude_for
+from ._reducers import Hopeless
 from ._shared import Inheriting, Sharing
 
 TYPE_CHECKING = False
@@ -159,12 +160,24 @@ def _dumps(
             return Encoded(data, [])
     try:
         return encode_with(FastPickler, obj, up, inherited, met=met)
-    except REFUSALS:
-        return _dumps_late(obj, up, inherited, met)
+    except REFUSALS as refusal:
+        return _dumps_late(obj, up, inherited, met, refusal)
 
 
-def _dumps_late(obj: Any, up: bool, inherited: int | None, met: dict[int, Any] | None) -> Encoded:
+def _dumps_late(
+    obj: Any,
+    up: bool,
+    inherited: int | None,
+    met: dict[int, Any] | None,
+    refusal: BaseException,
+) -> Encoded:
     """Pickle an object that `FastPickler` could not, or raise an error that names the culprit."""
+    from ._culprit import explain
+    from ._hopeless import hopeless_part
+
+    steps = hopeless_part(obj, up)
+    if steps is not None:
+        raise explain(obj, refusal, up, steps) from refusal
     try:
         return attempt_late(
             lambda pickler_class: encode_with(pickler_class, obj, up, inherited, met=met)
@@ -175,8 +188,6 @@ def _dumps_late(obj: Any, up: bool, inherited: int | None, met: dict[int, Any] |
             or any(words in str(refusal) for words in _STANDARD_REFUSALS)
         ):
             raise  # not one of the standard's refusals, but an error of the object's own
-        from ._culprit import explain
-
         raise explain(obj, refusal, up) from refusal
 
 
@@ -217,18 +228,27 @@ def encode_with(
     return Encoded(data, buffers)
 
 
-def attempt(encode: Callable[[Any], T]) -> T:
+def attempt(encode: Callable[[Any], T], look: Callable[[], object] = bool) -> T:
     """Call `encode` with one pickler class after the other until it succeeds.
+
+    Parameters
+    ----------
+    encode : callable
+    look : callable
+        Called when the first has failed: raises `Hopeless` if all will.
 
     Raises
     ------
     Exception
-        One of `REFUSALS`: the second, which knows more than the first.
+        One of `REFUSALS`: the second, which knows more than the first. `Hopeless` at once.
     """
     try:
         return encode(FastPickler)
+    except Hopeless:
+        raise
     except REFUSALS:
-        return attempt_late(encode)
+        look()
+    return attempt_late(encode)
 
 
 def attempt_late(encode: Callable[[Any], T]) -> T:
@@ -237,6 +257,8 @@ def attempt_late(encode: Callable[[Any], T]) -> T:
 
     try:
         return encode(ReachPickler)
+    except Hopeless:
+        raise
     except REFUSALS as error:
         refusal = error
     try:

@@ -31,6 +31,7 @@ from ._namespaces import forget_scopes, versions_of
 from ._needs import explore
 from ._notes import Notes
 from ._origins import gone_scopes
+from ._reducers import Hopeless
 from ._shared import Inheriting, Sharing
 from ._versions import Watch
 
@@ -274,8 +275,22 @@ def _add_looked_up(needs: Needs) -> list[Any]:
 def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
     from ._encoding import attempt
 
+    refused: type | None = None
+
+    def look() -> None:
+        nonlocal refused
+        from ._hopeless import any_hopeless
+
+        pending = explore(needs, False)
+        values = (
+            what.get(key[1]) if isinstance(key, tuple) else what for key, what in pending.items()
+        )
+        refused = any_hopeless(values, up)
+        if refused is not None:
+            raise Hopeless(refused)
+
     def make(meant: bool) -> Prelude:
-        return attempt(lambda kind: _pickle_needs(needs, kind, up, inherited, meant))
+        return attempt(lambda kind: _pickle_needs(needs, kind, up, inherited, meant), look)
 
     if up:
         return make(False)
@@ -284,7 +299,8 @@ def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
     except MemoryError:
         raise
     except Exception:
-        pass
+        if refused is not None:
+            raise  # the functions name what has it
     # Perhaps because of a global that the functions do not name and may not use.
     try:
         return make(False)
