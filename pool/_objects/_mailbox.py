@@ -9,10 +9,10 @@ Theory of operation
         └────────> DEAD <────┘
 
 Each caller has a queue of its own: its calls are *posted* to the actor in the order in
-which they were made. A call whose arguments do not exist yet holds back those behind it, but
-not those of other callers. An actor that runs calls side by side has no order to keep: there
-a call enters the queue when its arguments exist, and holds back no other. At most `window`
-calls are posted and unanswered. The others stay here, where they can be withdrawn, and
+which they were made, and callers take turns. A call whose arguments do not exist yet holds back
+those behind it, but not those of other callers. An actor that runs calls side by side has no order
+to keep: there a call enters the queue when its arguments exist, and holds back no other. At most
+`window` calls are posted and unanswered. The others stay here, where they can be withdrawn, and
 survive a restart.
 
 Guarantees
@@ -185,6 +185,8 @@ class Mailbox:
         if len(self.posted) > self.window // 2:
             return commands  # it has enough to do; many calls in one message are cheaper
         for caller in list(self._queues):
+            if len(self.posted) == self.window:
+                break
             queue = self._queues[caller]
             while queue and queue[0].ready and len(self.posted) < self.window:
                 call = queue.popleft()
@@ -194,6 +196,10 @@ class Mailbox:
                 commands.append((POST, call))
             if not queue:
                 del self._queues[caller]
+            elif queue[0].ready:
+                # Others come first the next time: one that always has calls waiting must not keep
+                # them from the actor.
+                self._queues[caller] = self._queues.pop(caller)
         if self._is_idle:
             commands.append((IDLE,))
         return commands

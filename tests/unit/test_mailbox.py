@@ -76,6 +76,22 @@ def test_no_more_than_the_window_is_posted_and_many_at_a_time() -> None:
     assert mailbox.withdraw(calls[-1]) and not mailbox.withdraw(calls[-1])
 
 
+def test_caller_that_always_has_calls_waiting_keeps_no_other_from_the_actor() -> None:
+    mailbox = Mailbox()
+    mailbox.started()
+    others = [Call("other"), Call("third")]
+    posted = [
+        command[1]
+        for call in [*(Call("busy") for _ in range(2 * WINDOW)), *others]
+        for command in mailbox.called(call)
+    ]
+    for _ in range(2 * WINDOW):
+        mailbox.called(Call("busy"))
+        _, commands = mailbox.answered(posted.pop(0).number)
+        posted += [command[1] for command in commands]
+    assert all(call.number for call in others)
+
+
 def test_as_many_are_posted_as_may_wait_for_each_other() -> None:
     mailbox = Mailbox(concurrency=100)
     mailbox.started()
