@@ -406,8 +406,7 @@ class ActorHost:
         self._forget_drops(number)
         try:
             encoded = encode(answer)
-            head = (RESULT, number, VALUE, begun, finished)
-            self.channel.send(head, encoded.packet)
+            self._tell((RESULT, number, VALUE, begun, finished), encoded.packet)
         except ConnectionError:
             raise
         except (OSError, MemoryError) as error:  # no memory or descriptor for a large message
@@ -444,8 +443,16 @@ class ActorHost:
         if leaves and not self.alone:
             self._partings.append(message)
         else:
-            self.channel.send(*message)
+            self._tell(*message)
         return not leaves
+
+    def _tell(self, head: Any, packet: list[Any]) -> None:
+        """Send an answer; a detached actor goes on though the program that called has ended."""
+        try:
+            self.channel.send(head, packet)
+        except ConnectionError:
+            if not self.detached:
+                raise
 
     def part(self) -> None:
         """Answer the calls by which the actor has left, when no other call runs any more.

@@ -50,6 +50,8 @@ def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
     bool
         Whether it ended because the actor leaves.
     """
+    from concurrent.futures import wait
+
     host.alone = False
     leaving = _thread.allocate_lock()
 
@@ -69,6 +71,9 @@ def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
         while True:
             message = host.receive()
             if message is None:
+                if host.detached:
+                    # The program may have ended. What it has called is done all the same.
+                    wait(list(dropped.values()))
                 return leaving.locked()
             head, blobs = message
             if head[0] == CALL:
@@ -174,7 +179,8 @@ class AsyncServer:
             await self._end.wait()
         finally:
             loop.remove_reader(fd)
-        while self.left and self._tasks:
+        # Of a detached actor, what a program that has ended has called is done all the same.
+        while self._tasks and (self.left or self._host.detached):
             await asyncio.wait(list(self._tasks.values()))
         if self.left:
             self._host.part()

@@ -218,6 +218,62 @@ def test_leaves_by_itself(ray: Any, runtime: Path) -> None:
     assert not runtime.exists()
 
 
+LEAVE_LATE = """
+import asyncio, pool as ray
+from pathlib import Path
+
+def leave(self, begun, gate):
+    Path(begun).write_text("")
+    Path(gate).read_text()
+    ray.actor.exit_actor()
+
+async def leave_async(self, begun, gate):
+    await asyncio.to_thread(Path(begun).write_text, "")
+    await asyncio.to_thread(Path(gate).read_text)
+    ray.actor.exit_actor()
+
+ray.init(namespace="tests")
+it = ray.get_actor("it")
+call = it.__ray_call__.remote({leave}, {begun!r}, {gate!r})
+Path({begun!r}).read_text()
+"""
+
+
+@pytest.mark.parametrize(
+    "kind, options, leave",
+    [
+        (Counter, {}, "leave"),
+        (Counter, {"max_concurrency": 2}, "leave"),
+        (AsyncCounter, {}, "leave_async"),
+    ],
+)
+def test_leaves_by_a_call_whose_program_has_ended(
+    ray: Any, tmp_path: Path, kind: Any, options: dict[str, Any], leave: str
+) -> None:
+    actor = make(kind, **options)
+    pid = ray.get(actor.pid.remote())
+    begun, gate = str(tmp_path / "begun"), str(tmp_path / "gate")
+    os.mkfifo(begun)
+    os.mkfifo(gate)
+    program(LEAVE_LATE.format(leave=leave, begun=begun, gate=gate))
+    Path(gate).write_text("through")
+    assert ended(pid)
+
+
+def test_runs_what_it_was_sent_by_a_program_that_has_ended(ray: Any, tmp_path: Path) -> None:
+    actor = make()
+    pid = ray.get(actor.pid.remote())
+    os.mkfifo(tmp_path / "gate")
+    program(
+        "import pool as ray; ray.init(namespace='tests'); it = ray.get_actor('it')\n"
+        f"held = it.hold.remote({str(tmp_path / 'gate')!r})\n"
+        "it.exit.remote()\n"
+        "ray.wait([held], timeout=0.1)"
+    )
+    (tmp_path / "gate").write_text("through")
+    assert ended(pid)
+
+
 def test_its_program_may_have_its_children_reaped_by_the_kernel(ray: Any) -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
