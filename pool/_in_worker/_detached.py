@@ -186,11 +186,10 @@ class Detached:
             if head[0] != protocol.CALL:
                 continue
             with self._turn:
-                _caller.channel = channel
                 try:
                     goes_on = host.run(head, blobs)
                 except OSError:
-                    channel.close()  # the caller is gone, or is to see the actor as gone
+                    channel.close()  # the caller is to see the actor as gone
                     return
             if not goes_on:
                 self._end.set()
@@ -241,23 +240,16 @@ class Detached:
         return run(main(), left.set)
 
 
-class _Caller(threading.local):
-    """The program whose call this thread runs."""
-
-    channel: Channel | None = None
-
-
-_caller = _Caller()
-
-
 def _send_output(stream: int, text: str) -> None:
-    """Send what was printed to the program whose call printed it, and to no other."""
-    channel = _caller.channel
-    if channel is None or context.actor is None:
-        return
+    """Send what was printed to the program whose call printed it.
+
+    What no call prints, as the constructor or a thread of the actor's own, the one gets that made
+    the actor.
+    """
+    host = context.host or context.actor
     try:
-        head = (protocol.LOG, context.actor.label(), os.getpid(), stream)
-        channel.send(head, [text.encode("utf-8", "replace")])
+        head = (protocol.LOG, host.label(), os.getpid(), stream)
+        host.channel.send(head, [text.encode("utf-8", "replace")])
     except OSError:
         return  # the program is gone
 
@@ -355,7 +347,6 @@ def _live(
     context.actor = host
     _home.starter = _start_runtime
     redirect(_send_output)
-    _caller.channel = first
     when_imported("multiprocessing.process", lambda module: tie_children(module.current_process()))
     carried = dict(config["settings"]["carried"])
     carried.pop("io", None)  # the program's own output; what the actor prints is sent to callers

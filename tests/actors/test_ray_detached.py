@@ -406,6 +406,32 @@ def test_async_actor(ray: Any) -> None:
     assert int(out) == 17
 
 
+@pytest.mark.parametrize("kind", ["Counter", "AsyncCounter"])
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_prints_where_it_is_called(ray: Any, kind: str, concurrency: int) -> None:
+    made = program(f"""
+import pool as ray, raytasks, threading
+ray.init(namespace="tests")
+it = raytasks.{kind}.options(
+    name="it", lifetime="detached", max_concurrency={concurrency}
+).remote()
+
+def say(self):
+    thread = threading.Thread(target=print, args=("in a thread of its own",))
+    thread.start()
+    thread.join()
+    print("here")
+
+ray.get(it.__ray_call__.remote(say))
+""")
+    assert [line.split(") ")[1] for line in made.splitlines()] == ["in a thread of its own", "here"]
+    called = program(
+        "import pool as ray; ray.init(namespace='tests'); it = ray.get_actor('it')\n"
+        "ray.get(it.__ray_call__.remote(lambda self: print('there')))"
+    )
+    assert called.endswith(") there\n")
+
+
 def test_several_calls_at_once(ray: Any) -> None:
     actor = make(max_concurrency=4)
     assert sorted(ray.get([actor.add.remote() for _ in range(50)]))[-1] == 60
