@@ -104,7 +104,7 @@ class Directory:
         """Return a named actor, of this program or detached; under the lock."""
         key = (namespace or self._runtime.namespace, name)
         actor = self._names.get(key)
-        if actor is not None and not (actor.mailbox.stopped or actor.mailbox.killed):
+        if actor is not None and not (actor.left or actor.mailbox.stopped or actor.mailbox.killed):
             return actor.hold()  # even if it has no handle and finishes its last calls
         if self.ended is not None:
             return None

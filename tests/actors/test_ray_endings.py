@@ -174,6 +174,32 @@ def test_an_async_actor_tidies_up(
     assert watch() == (["shutdown", "del"], "")
 
 
+def test_the_name_of_an_actor_that_has_left_is_free_while_it_tidies_up(
+    ray: Any, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    class Busy:
+        def exit(self) -> None:
+            pool.actor.exit_actor()
+
+        def add(self, number: int) -> int:
+            return number + 1
+
+        def __ray_shutdown__(self) -> None:
+            gate.read_text()
+
+    some = ray.remote(Busy).options(name="it")
+    leaving = some.remote()
+    with pytest.raises(exceptions.ActorDiedError, match="left by exit_actor"):
+        ray.get(leaving.exit.remote())
+    with pytest.raises(ValueError, match="no actor named 'it'"):
+        ray.get_actor("it")
+    assert ray.get(some.remote().add.remote(1)) == 2
+    gate.write_text("")
+
+
 def test_a_detached_actor_tidies_up(ray: Any, tmp_path: Path, watch: Callable[[], Any]) -> None:
     diary = Diary.options(name="diary", lifetime="detached").remote(str(tmp_path))
     ray.get(diary.ready.remote())
