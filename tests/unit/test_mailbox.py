@@ -92,6 +92,26 @@ def test_caller_that_always_has_calls_waiting_keeps_no_other_from_the_actor() ->
     assert all(call.number for call in others)
 
 
+def test_call_is_withdrawn_without_a_look_at_the_others() -> None:
+    compared = 0
+
+    class Watched(Call):
+        __slots__ = ()
+        __hash__ = Call.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return self is other
+
+    mailbox = Mailbox()
+    calls = [Watched("a") for _ in range(100)]
+    for call in calls:
+        mailbox.called(call)
+    assert all(mailbox.withdraw(call) for call in reversed(calls))
+    assert compared < 100
+
+
 def test_as_many_are_posted_as_may_wait_for_each_other() -> None:
     mailbox = Mailbox(concurrency=100)
     mailbox.started()
