@@ -45,8 +45,7 @@ class Cancelling:
         commands: list[Command] = []
         self._call_off(job, None, commands, now)
         self._scheduler.forget(job)
-        if self._scheduler.closing and not self._scheduler.jobs:
-            self._scheduler.staff.stop_all(commands)
+        self._scheduler.staff.job_ended(commands)
         return commands
 
     def _cancel_chunk(self, job: Job, index: int, now: float) -> list[Command]:

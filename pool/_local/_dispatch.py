@@ -77,7 +77,10 @@ class Dispatch:
         roster = self._roster
         while self._queue.chunks:
             job = self._queue.head()
-            if roster.idle:
+            excess = self._staff.excess()
+            if excess > 0:
+                return commands
+            if excess < 0 and roster.idle:
                 worker = roster.pick_idle()
             elif self._staff.owed:
                 self._staff.start_missing(commands)
@@ -89,7 +92,8 @@ class Dispatch:
             else:
                 return commands
             self._send(worker, job, commands, now)
-        if steal and roster.idle and len(roster.idle) < len(roster.workers):
+        busy = len(roster.workers) - len(roster.idle)
+        if steal and roster.idle and busy and self._staff.excess() < 0:
             # A worker that is still starting takes nothing from others, least of all from another
             # such worker: a message would go to and fro between them until one is ready.
             if roster.pick_idle().ready:

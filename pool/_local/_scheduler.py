@@ -239,8 +239,7 @@ class Scheduler:
         """End a job none of whose chunks is without an outcome."""
         self.forget(job)
         commands: list[ev.Command] = [ev.FinishJob(job.job_id)]
-        if self.closing and not self.jobs:
-            self.staff.stop_all(commands)
+        self.staff.job_ended(commands)
         return commands
 
     def forget(self, job: Job) -> None:

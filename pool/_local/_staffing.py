@@ -2,8 +2,10 @@
 
 Part of the scheduler, see `pool._local._scheduler`. A worker whose task waits for other tasks does
 not count, so that a *substitute* may run in its place. When that task goes on there is one worker
-too many, which is stopped as soon as it is idle. To start a substitute takes time, and perhaps an
-initializer, while a task may wait often and briefly: so none is started while another is idle.
+too many, and none begins another chunk until one of them is idle. To start a substitute takes time,
+and perhaps an initializer, while tasks may wait often and briefly. So none is started while another
+worker is idle, and one that is not needed any more is *spare*: it is kept for the next task that
+waits. There are at most as many spare ones as workers that may run, and none when no job is left.
 """
 
 from __future__ import annotations
@@ -54,12 +56,20 @@ class Staffing:
         self.start_missing(commands)
         return commands
 
+    def excess(self) -> int:
+        """Return how many more workers than wanted run tasks; negative: some may begin to."""
+        roster = self._roster
+        if len(roster.workers) <= self._scheduler.processes:
+            return -len(roster.idle)
+        return roster.runnable - len(roster.idle) - self._scheduler.processes
+
     def surplus(self) -> int:
-        """Return how many more workers than wanted can run tasks now."""
+        """Return how many workers there are that are neither wanted nor spare."""
         scheduler = self._scheduler
         if len(self._roster.workers) <= scheduler.processes:
             return 0
-        return self._roster.runnable - scheduler.processes
+        wanted = scheduler.processes * (2 if scheduler.jobs else 1)
+        return self._roster.runnable - wanted
 
     def _stop_surplus(self, commands: list[Command]) -> None:
         # Busy workers that are too many are stopped when they are idle, by `Dispatch.place`.
@@ -84,6 +94,15 @@ class Staffing:
         worker.stopping = True
         self._roster.withdraw(worker.worker_id)
         commands.append(StopWorker(worker.worker_id))
+
+    def job_ended(self, commands: list[Command]) -> None:
+        """Stop workers if no job is left: all if the pool was closed, else the spare ones."""
+        if self._scheduler.jobs:
+            return
+        if self._scheduler.closing:
+            self.stop_all(commands)
+        else:
+            self._stop_surplus(commands)
 
     def stop_all(self, commands: list[Command]) -> None:
         """Have all workers end in good order: the pool was closed, and no job is left."""

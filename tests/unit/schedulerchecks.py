@@ -40,8 +40,11 @@ def check_invariants(scheduler: Scheduler) -> None:
         assert not job.unsent or job.enqueued, job.job_id
     assert queued == scheduler.queued, (queued, scheduler.queued)
     assert set(scheduler.roster.idle) | set(scheduler.roster.room) <= set(scheduler.workers)
+    assert not scheduler.roster.idle or scheduler.staff.surplus() <= 0, "more are spare than wanted"
     if scheduler.queued and not scheduler.broken:
-        assert not scheduler.roster.idle, "a worker idles while chunks wait"
         # The place of one whose memory is wanted is taken when it is gone.
+        condemned = sum(worker.condemned for worker in scheduler.workers.values())
+        free = scheduler.roster.idle and scheduler.staff.excess() + condemned < 0
+        assert not free, "a worker idles while chunks wait"
         live = [w for w in scheduler.workers.values() if not w.stopping or w.condemned]
         assert live or not scheduler.processes, "chunks wait and no worker will ever come"

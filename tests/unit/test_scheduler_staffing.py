@@ -7,6 +7,7 @@ from schedulertable import QUICK, SLOW, Table, chunks_of, only, sent
 
 from pool._errors import InvalidTransition
 from pool._local._events import (
+    CancelRequested,
     DeadlinePassed,
     Deliver,
     FailChunk,
@@ -126,6 +127,7 @@ def test_of_two_idle_ones_that_are_too_many_the_one_that_is_not_up_is_stopped() 
     assert table(WorkerBlocked(2)) == [StartWorker(3)]
     table(WorkerUnblocked(2))
     table.answer(send)
+    table(WorkerUnblocked(1))
     assert {worker.worker_id for worker in table.scheduler.workers.values() if worker.stopping} == {
         3
     }
@@ -148,34 +150,76 @@ def test_blocked_worker_is_sent_nothing() -> None:
     assert len(table.scheduler.workers[1].messages) == 1
 
 
-def test_substitute_is_stopped_when_the_task_goes_on() -> None:
+def test_substitute_is_kept_for_the_next_task_that_waits() -> None:
+    table = Table(processes=1)
+    (outer,) = table.submit(1)
+    assert table(WorkerBlocked(1)) == [StartWorker(2)]
+    for job_id in (2, 3, 4):
+        (send,) = table.submit(job_id, depth=1)
+        assert send.worker_id == 2
+        table.answer(send)
+        assert table(WorkerUnblocked(1)) == []
+        assert table(WorkerBlocked(1)) == []
+    assert table(WorkerUnblocked(1)) == []
+    assert table.answer(outer) == [Deliver(1, 0, 1, 0), FinishJob(1), StopWorker(2)]
+    assert table(WorkerExited(2)) == []
+    assert table.scheduler.workers[1].stopping is False
+
+
+def test_spare_worker_is_stopped_with_a_job_that_is_cancelled() -> None:
     table = Table(processes=1)
     table.submit(1)
     table(WorkerBlocked(1))
-    (send,) = table.submit(2, depth=1)
-    table.answer(send)
-    assert table(WorkerUnblocked(1)) == [StopWorker(2)]
-    assert table(WorkerExited(2)) == []
+    table(WorkerUnblocked(1))
+    assert only(table(CancelRequested(1)), StopWorker) == [StopWorker(2)]
 
 
-def test_busy_substitute_is_stopped_after_what_it_runs() -> None:
+def test_spare_worker_begins_nothing_while_as_many_run_as_may() -> None:
     table = Table(processes=1)
+    table.learn(0, SLOW)
+    (send,) = table.submit(1)
+    table(WorkerBlocked(1))
+    table(WorkerUnblocked(1))
+    assert table.submit(2, chunks=3, depth=1) == []
+    for _ in range(3):
+        (send,) = only(table.answer(send), Send)
+
+
+def test_no_more_are_spare_than_may_run() -> None:
+    table = Table(processes=1)
+    sends = [only(table.submit(1), Send)[0]]
+    for depth in range(1, 5):
+        table(WorkerBlocked(depth))
+        sends += only(table.submit(1 + depth, depth=depth), Send)
+    assert [send.worker_id for send in sends] == [1, 2, 3, 4, 5]
+    stopped = []
+    for send in reversed(sends):
+        stopped += only(table.answer(send), StopWorker)
+        stopped += only(table(WorkerUnblocked(send.worker_id - 1)), StopWorker)
+    assert len(stopped) == 4
+
+
+def test_busy_workers_that_are_too_many_are_sent_nothing_ahead() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=1000)
     (outer,) = table.submit(1)
     table(WorkerBlocked(1))
-    (send,) = table.submit(2, depth=1)
-    assert table(WorkerUnblocked(1)) == []
-    assert table.answer(send) == [Deliver(2, 0, 1, 0), FinishJob(2), StopWorker(2)]
-    assert table.answer(outer) == [Deliver(1, 0, 1, 0), FinishJob(1)]
-    assert table.scheduler.workers[1].stopping is False
+    first, _ = only(table.submit(2, chunks=100_000, depth=1), Send)
+    table(WorkerUnblocked(1))
+    assert only(table.answer(first), Send) == []
+    assert [send.worker_id for send in only(table.answer(outer), Send)] == [2]
 
 
 def test_task_that_waits_twice_at_once_is_unblocked_by_the_second_end() -> None:
     table = Table(processes=1)
-    table.submit(1)
+    (outer,) = table.submit(1)
     assert table(WorkerBlocked(1)) == [StartWorker(2)]
     assert table(WorkerBlocked(1)) == []
     assert table(WorkerUnblocked(1)) == []
-    assert table(WorkerUnblocked(1)) == [StopWorker(2)]
+    assert table.scheduler.staff.excess() == -1
+    assert table(WorkerUnblocked(1)) == []
+    assert table.scheduler.staff.excess() == 0
+    assert StopWorker(2) in table.answer(outer)
 
 
 def test_deeper_jobs_go_first() -> None:
