@@ -219,6 +219,10 @@ class DetachedActor(Actor):
             self._kill_unstarted()
         elif whom:
             kill(whom, self._link.channel.fileno())
+            if self.pid and self.pid != whom:
+                # It dies with its keeper, but a moment later, and would tell others until then that
+                # it has its name.
+                kill(self.pid, self._link.channel.fileno())
         else:
             self._doomed = True
 

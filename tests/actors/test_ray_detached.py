@@ -685,6 +685,26 @@ def test_killed_or_left_for_good_it_is_not_started_again(ray: Any, runtime: Path
         assert not runtime.exists()
 
 
+def test_one_with_a_keeper_is_killed_at_once(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not only with its keeper, a moment later: it must not tell anybody that it is there."""
+    from pool._runtime import _detached
+
+    actor = make(max_restarts=-1)
+    pid = ray.get(actor.pid.remote())
+    keeper = psutil.Process(pid).ppid()
+    killed = []
+
+    def kill(pid: int, connection: int) -> None:
+        killed.append(pid)
+        original(pid, connection)
+
+    original = _detached.kill
+    monkeypatch.setattr(_detached, "kill", kill)
+    ray.kill(actor)
+    assert killed == [keeper, pid]
+    assert ray.get(make(max_restarts=-1).pid.remote()) != pid
+
+
 def test_kill_may_leave_its_restarts(ray: Any) -> None:
     actor = make(max_restarts=1)
     pid = ray.get(actor.pid.remote())
