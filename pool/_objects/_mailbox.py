@@ -92,8 +92,8 @@ class Mailbox:
     """
 
     __slots__ = (
-        "_ended", "_in_order", "_killed", "_next", "_queues", "_stopping", "_unready", "posted",
-        "reason", "restarts", "state", "stopped", "used_restarts", "window",
+        "_ended", "_in_order", "_kill_reason", "_killed", "_next", "_queues", "_stopping",
+        "_unready", "posted", "reason", "restarts", "state", "stopped", "used_restarts", "window",
     )  # fmt: skip
 
     def __init__(self, restarts: int = 0, concurrency: int = 1, in_order: bool = True) -> None:
@@ -118,6 +118,8 @@ class Mailbox:
         self.stopped = False
         #: Whether it was ended on purpose and may not be started again.
         self._killed = False
+        #: Why its present process is ended on purpose, though it may be started again; else "".
+        self._kill_reason = ""
         #: Whether its process has ended, and some of what it had sent is still to be taken in.
         self._ended = False
 
@@ -225,6 +227,7 @@ class Mailbox:
         if self.state != STARTING:
             return []
         self.state = ALIVE
+        self._kill_reason = ""
         return self._post()
 
     def refused(self, reason: str) -> list[tuple[Any, ...]]:
@@ -249,6 +252,7 @@ class Mailbox:
         self._ended = False
         if self.state == DEAD:
             return []
+        reason = self._kill_reason or reason
         wanted = (
             not self._stopping
             or self._queues
@@ -309,6 +313,7 @@ class Mailbox:
         if no_restart:
             self._killed = True
             self.reason = reason
+        self._kill_reason = reason
         return [(KILL,)]
 
     @property

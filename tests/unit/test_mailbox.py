@@ -205,6 +205,18 @@ def test_kill_that_lets_it_restart() -> None:
     assert mailbox.reason == "killed by hand"
 
 
+def test_kill_is_the_reason_of_the_end_that_follows_and_of_no_other() -> None:
+    mailbox = Mailbox(restarts=1)
+    mailbox.started()
+    first, second = Call("a"), Call("a")
+    mailbox.called(first)
+    mailbox.kill("killed by hand", no_restart=False)
+    assert mailbox.exited("SIGKILL") == [(FAIL, first, "killed by hand", True), (LAUNCH,)]
+    mailbox.started()
+    mailbox.called(second)
+    assert mailbox.exited("crash") == [(FAIL, second, "crash", False), (GONE,)]
+
+
 def test_leaving_on_purpose_is_not_undone() -> None:
     mailbox = Mailbox(restarts=-1)
     mailbox.started()
