@@ -405,8 +405,8 @@ def _why(error: OSError, peers: int) -> str:
     """Return a text on what uses up the descriptors, if none is left; opens none itself."""
     if error.errno != errno.EMFILE:
         return ""
-    mappings = sys.modules.get("store._mappings")
-    segments = 0 if mappings is None else len(mappings.readers)
+    mapped = sys.modules.get("store._readers")
+    segments = 0 if mapped is None else len(mapped.readers)
     limit = os.sysconf("SC_OPEN_MAX")
     return (
         f". All {limit} descriptors that this process may have (`ulimit -n`) are in use: "

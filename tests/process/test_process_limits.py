@@ -247,6 +247,24 @@ def test_what_uses_up_the_descriptors_is_named_when_a_worker_cannot_start(tmp_pa
     assert "All 40 descriptors" in said and "by its other workers" in said
 
 
+def test_memory_that_is_shared_is_named_among_what_uses_up_the_descriptors(tmp_path: Path) -> None:
+    body = """
+        import numpy, store
+        limit(40)
+        with Pool(1, maxtasksperchild=1) as p:
+            print(p.apply(len, (numpy.ones(100_000),)))
+            try:
+                with NoDescriptor():
+                    for _ in range(5):
+                        p.apply(square, (2,))
+            except StartError as error:
+                print(error)
+    """
+    said = run(body, tmp_path)
+    assert said.startswith("100000\ncannot start one more worker (")
+    assert " 1 by memory that it shares with others" in said
+
+
 @pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])
 def test_workers_that_the_kernel_does_not_let_be_asked_for(tmp_path: Path, method: str) -> None:
     # Too many descriptors are on their way, for example: nothing tells of such a worker's end.
