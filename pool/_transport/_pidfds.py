@@ -53,21 +53,22 @@ def kill(pid: int, connection: int) -> None:
     pid : int
     connection : int
         A descriptor. As long as its other end is open, the pid has not been reused. Where the
-        system has no descriptors of processes, that may happen between the look and the signal.
+        system has no descriptors of processes, or this process has no room for one, that may happen
+        between the look and the signal.
     """
     try:
         process = pidfd(pid)
     except ProcessLookupError:
         return
+    except OSError:
+        process = -1
     try:
         poll = select.poll()
         poll.register(connection, 0)
         if poll.poll(0):
             return
         if process >= 0:
-            import signal
-
-            signal.pidfd_send_signal(process, _signal.SIGKILL)
+            _signal.pidfd_send_signal(process, _signal.SIGKILL)
         else:
             os.kill(pid, _signal.SIGKILL)
     except ProcessLookupError:

@@ -93,3 +93,31 @@ def test_without_a_descriptor_for_a_large_result_only_that_call_fails(
     done = run_program(HEAD + LARGE.replace("NBYTES", str(nbytes)), tmp_path)
     streamed = "b'first'\n24\n0 b'\\x00\\x00\\x00'\n"
     assert done.stdout == f"1 2\n24\n{streamed}{nbytes}\n", done
+
+
+KILLED = """
+@ray.remote
+class Counter:
+    def count(self):
+        return os.getpid()
+
+ray.init(num_cpus=1)
+mine = Counter.remote()
+detached = Counter.options(name="counter", lifetime="detached").remote()
+pid = ray.get(detached.count.remote())
+ray.get(mine.count.remote())
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(7)[1]))
+held = all_descriptors()
+ray.kill(detached)
+try:
+    ray.get(detached.count.remote())
+except ray.exceptions.ActorDiedError:
+    for fd in held:
+        os.close(fd)
+    print("ended", ray.get(mine.count.remote()) > 0)
+"""
+
+
+def test_a_detached_actor_is_killed_without_a_descriptor_to_do_so(tmp_path: Path) -> None:
+    done = run_program(HEAD + KILLED, tmp_path)
+    assert done.stdout == "ended True\n", done

@@ -75,6 +75,20 @@ def test_it_is_killed_while_it_is_there(process: subprocess.Popen[bytes]) -> Non
     os.close(ours)
 
 
+def test_it_is_killed_without_room_for_a_descriptor(
+    process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    ours, theirs = os.pipe()
+    _pidfds.kill(process.pid, ours)
+    os.close(theirs)
+    os.close(ours)
+    assert process.wait() == -signal.SIGKILL
+
+
 def test_it_is_not_killed_when_its_connection_is_closed(process: subprocess.Popen[bytes]) -> None:
     ours, theirs = os.pipe()
     os.close(theirs)
