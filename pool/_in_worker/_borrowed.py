@@ -317,7 +317,7 @@ class BorrowedRuntime:
         """Send what a generator yields; return how many values that were."""
         number = 0
         for value in values:
-            self._do("yielded", stream, number, seal(value))
+            self._do("yield", stream, number, seal(value), promised=[stream])
             number += 1
         return number
 

@@ -10,6 +10,7 @@ from pool._objects import _mailbox as mail
 from pool._objects._parcels import Parcel, pack
 from pool._objects._protocol import DYNAMIC, STREAM, number_of
 from pool._objects._refs import FAILED, ActorRef, ObjectRef
+from pool._pickling import loads
 from pool._runtime._families import Member
 
 TYPE_CHECKING = False
@@ -68,6 +69,19 @@ class ActorCall(mail.Call, Member):
         if self.returns == STREAM:
             return ()
         return [answer] if self.returns in (1, DYNAMIC) else answer or ()
+
+    def yielded(self, index: int, blobs: list[Any]) -> Any:
+        """Take a value of the stream, and return it as it is stored; under the lock.
+
+        If there is no memory for it the stream ends there, with the error.
+        """
+        try:
+            stored = loads(blobs[0], blobs[1:])
+        except Exception as error:
+            self.stream.end(error=error)
+            return None
+        self.stream.add(index, stored)
+        return stored
 
     def fail(self, error: BaseException) -> None:
         """Put an error in place of every value; under the lock."""

@@ -317,9 +317,7 @@ class Actor:
         elif kind == protocol.YIELDED:
             call = self.mailbox.posted.get(head[1])
             if call is not None and call.stream is not None:
-                stored = loads(blobs[0], blobs[1:])
-                call.stream.add(head[2], stored)
-                self._took_over(stored)
+                self._took_over(call.yielded(head[2], blobs))
         elif kind == protocol.STARTED:
             self.pid = head[1]
             if not self.options.restarts:

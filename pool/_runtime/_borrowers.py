@@ -91,7 +91,7 @@ class Borrower:
             "call": self._call,
             "stream call": self._stream_call,
             "stream over": self._stream_over,
-            "yielded": self._yielded,
+            "yield": self._yield,
             "forget": self._forget,
             "forget codes": self._forget_codes,
             "kill": self._kill,
@@ -144,7 +144,12 @@ class Borrower:
                 report(error, f"raised by the runtime, which a worker had told to {verb}")
 
     def _break(self, verb: str, promised: Sequence[bytes], error: Exception) -> None:
-        """Fail the objects, or the stream, that a verb was to make."""
+        """Fail the objects, or the stream, that a verb was to make or to go on with."""
+        if verb == "yield":
+            going_on = self._runtime.streams.get(promised[0])
+            if going_on is not None:
+                going_on.end(error=error)
+            return
         if verb.startswith("stream"):
             (name,) = promised
             stream = self._streams.get(name)
@@ -180,14 +185,19 @@ class Borrower:
         asked = self._requests.get(request)
         if asked is None:
             return  # given up
-        if state == FAILED:
-            told(content)
-            encoded = dumps_failure(content, self._lend_all)
+        head = protocol.ANSWER, request, index, state
+        try:
+            if state == FAILED:
+                told(content)
+                encoded = dumps_failure(content, self._lend_all)
+            else:
+                encoded = encode(content)
+                if content.__class__ is Sealed:
+                    self._lend_all(content.refs)
+        except MemoryError as error:
+            self.link.send(*_refused(head, error))
         else:
-            if content.__class__ is Sealed:
-                self._lend_all(content.refs)
-            encoded = encode(content)
-        self.link.send((protocol.ANSWER, request, index, state), encoded.packet)
+            self.link.send(head, encoded.packet)
         asked.missing -= 1
         if not asked.missing:
             self._requests.pop(request, None)
@@ -426,7 +436,7 @@ class Borrower:
 
     # ------------------------------------------------------------------ streams
 
-    def _yielded(self, name: bytes, index: int, stored: Any) -> None:
+    def _yield(self, name: bytes, index: int, stored: Any) -> None:
         stream = self._runtime.streams.get(name)
         if stream is not None:
             stream.add(index, stored)

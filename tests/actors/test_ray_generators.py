@@ -13,6 +13,7 @@ from raytasks import count_then_fail, count_to, double
 
 import pool
 from pool import exceptions
+from pool._objects import _parcels
 
 
 @pool.remote
@@ -47,6 +48,11 @@ def three(n: int, error: bool) -> Iterator[int]:
 
 
 @pool.remote
+def lists(n: int) -> Iterator[list[int]]:
+    yield from ([k] for k in range(n))
+
+
+@pool.remote
 class Yielding:
     def count_to(self, n: int) -> Iterator[int]:
         yield from range(n)
@@ -55,6 +61,9 @@ class Yielding:
     def count_then_fail(self, n: int) -> Iterator[int]:
         yield from range(n)
         raise ValueError("no more")
+
+    def lists(self, n: int) -> Iterator[list[int]]:
+        yield from ([k] for k in range(n))
 
     @pool.method(num_returns=2)
     def two(self) -> Iterator[int]:
@@ -210,3 +219,27 @@ def test_a_generator_that_is_held_up_is_cancelled(ray: Any, tmp_path: Path) -> N
         with pytest.raises(exceptions.TaskCancelledError):
             ray.get(next(late))
         assert late.is_finished()
+
+
+@pytest.mark.parametrize("kind", ["task", "process", "actor"])
+def test_a_value_without_memory_for_it_is_an_error_in_its_place(
+    ray: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    yielding = Yielding.remote()
+    assert [ray.get(ref) for ref in yielding.count_to.remote(1)] == [0]
+    stored, values = _parcels.stored, []
+
+    def short(buffers: Any) -> Any:
+        values.append(buffers)
+        if len(values) == 2:
+            raise MemoryError("none left")
+        return stored(buffers)
+
+    monkeypatch.setattr(_parcels, "stored", short)
+    makers = {"task": lists, "process": lists.options(num_cpus=2), "actor": yielding.lists}
+    stream = makers[kind].remote(3)
+    assert ray.get(next(stream)) == [0]
+    with pytest.raises(MemoryError, match="none left"):
+        ray.get(next(stream))
+    assert [ray.get(ref) for ref in stream] in ([], [[2]])
+    assert [ray.get(ref) for ref in yielding.count_to.remote(2)] == [0, 1]

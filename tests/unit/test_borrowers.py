@@ -11,7 +11,8 @@ import pytest
 
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import Sealed
-from pool._objects._refs import READY, ObjectRef
+from pool._objects._refs import FAILED, READY, ObjectRef
+from pool._pickling import loads
 from pool._runtime import _borrowers
 from pool._runtime._actors import Actor
 from pool._runtime._borrowers import Borrower
@@ -24,9 +25,11 @@ class Line:
 
     def __init__(self, driver: Any, channel: Any, *told: Any) -> None:
         self.sent: list[Any] = []
+        self.blobs: list[Any] = []
 
     def send(self, head: Any, blobs: Any = ()) -> None:
         self.sent.append(head)
+        self.blobs.append(blobs)
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def borrower(monkeypatch: pytest.MonkeyPatch) -> Iterator[Borrower]:
     monkeypatch.setattr(_borrowers, "Link", Line)
     lending = SimpleNamespace(gone=lambda borrower, worker_id, handed: None)
     runtime: Any = SimpleNamespace(
-        driver=None, foreign=False, named={}, seals=0, failures=0, lending=lending
+        driver=None, foreign=False, named={}, seals=0, failures=0, lending=lending, streams={}
     )
     return Borrower(runtime, None, 1)  # type: ignore[arg-type]
 
@@ -76,6 +79,34 @@ def test_nothing_is_left_of_what_failed(borrower: Borrower) -> None:
     ask(borrower, 1, "next", b"no such stream", 0)
     assert indexes(borrower) == [protocol.ALL]
     assert not borrower._requests
+
+
+def test_a_value_without_memory_to_send_it_is_an_error_of_who_asked(
+    borrower: Borrower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(content: object) -> None:
+        raise MemoryError("none left")
+
+    ref, inside = ObjectRef(borrower._runtime), ObjectRef(borrower._runtime)
+    borrower._lend(ref)
+    ask(borrower, 1, "get", names([ref]))
+    monkeypatch.setattr(_borrowers, "encode", refuse)
+    ref._seal(READY, Sealed(b"", [], [inside]))  # as the driver does, which must not get an error
+    line: Any = borrower.link
+    assert line.sent == [(protocol.ANSWER, 1, 0, FAILED)]
+    error = loads(line.blobs[0][0], line.blobs[0][1:])
+    assert type(error) is MemoryError and str(error) == "none left"
+    assert not borrower._requests and inside.binary() not in borrower._loans
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_value_that_cannot_be_taken_in_ends_its_stream(borrower: Borrower, is_read: bool) -> None:
+    stream = Stream(borrower._runtime)
+    stream.add(0, "first")
+    if not is_read:
+        del borrower._runtime.streams[stream.name]
+    borrower._on_message((protocol.DO, "yield", (stream.name,)), [b"no pickle"], [])
+    assert stream.knows(1) is is_read and stream.is_over(2) is is_read
 
 
 @pytest.mark.parametrize("end", ["forget", "gone"])
