@@ -209,13 +209,16 @@ class Depot:
                 blobs[index] = self._moved(block) if crowded() else block
 
     def _moved(self, block: Block) -> Any:
-        """Return the bytes of another process's block in memory of this process."""
-        if len(block) >= _mappings.MAPPED_NBYTES and self.usable():
-            try:
+        """Return the bytes of another process's block in memory of this one, if there is any."""
+        try:
+            if len(block) >= _mappings.MAPPED_NBYTES and self.usable():
                 return self.put(_mappings.shown(block))
-            except (StoreFull, OSError):
-                pass
-        return block.copy()
+        except (MemoryError, OSError):
+            pass  # StoreFull is a MemoryError
+        try:
+            return block.copy()
+        except MemoryError:
+            return block
 
     def _known(self, key: int, start: int, span: int) -> Block | None:
         """Return a new hold on an object that this process has sent; None if it is not one."""
@@ -229,8 +232,7 @@ class Depot:
             if type(thing) is Block:
                 return thing.whole()
             self.ledger.hold(number, LOCAL)
-            reader = thing[0].reader
-            return Block(reader, start, span, 0, span, number, self._dropped)
+            return Block(thing[0].reader, start, span, 0, span, number, self._dropped)
 
     # ------------------------------------------------------------------ letting go
 

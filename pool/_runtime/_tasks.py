@@ -276,7 +276,14 @@ class Tasks:
                 call.fail(need._value)
                 return
         parcel.fill()
-        self.start(call)
+        self._start_here(call)
+
+    def _start_here(self, call: TaskCall) -> None:
+        """Do as `start`, under the lock, where an error must not be raised."""
+        try:
+            self.start(call)
+        except (OSError, MemoryError) as error:
+            call.fail(error)
 
     def start(self, call: TaskCall) -> None:
         """Hand a call to the engine; from any thread, with or without the lock."""
@@ -363,7 +370,7 @@ class Tasks:
             call.retries -= call.retries > 0
             call._reset()
             # Later, since the scheduler is just handling the death.
-            self._runtime.later(lambda: self.start(call))
+            self._runtime.later(lambda: self._start_here(call))
             return
         if died:
             crash = WorkerCrashedError(f"{error}")

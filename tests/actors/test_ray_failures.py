@@ -367,6 +367,30 @@ def test_what_cannot_be_sent_is_an_error_of_the_call_that_needs_it(
     assert ray.get([counter.add.remote(), keeper.add.remote()]) == [2, 1]
 
 
+def test_a_task_without_memory_for_its_arguments_fails_alone(
+    ray: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pool._runtime import _tasks
+
+    @ray.remote
+    def late(gate: str) -> bytes:
+        with open(gate) as file:
+            file.read()
+        return bytes(20_000)
+
+    def refuse(order: object) -> None:
+        raise MemoryError("none left")
+
+    counter = Counter.remote()
+    assert ray.get([counter.add.remote(), double.remote(1)]) == [1, 2]
+    doubled = double.remote(late.remote(gate.name))
+    with gate.entered():
+        monkeypatch.setattr(_tasks, "encode", refuse)
+    with pytest.raises(MemoryError, match="none left"):
+        ray.get(doubled)
+    assert ray.get(counter.add.remote()) == 2
+
+
 # ---------------------------------------------------------------------- the program
 
 PROGRAM = """

@@ -73,6 +73,21 @@ def test_descriptors_are_bounded_whatever_is_kept() -> None:
     assert store.stats()["copied"] == copied
 
 
+def test_what_there_is_no_memory_to_copy_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    views = [kept(1) for _ in range(_orphans.COUNT_MAX)]
+
+    def refuse(*args: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._depot.Depot, "put", refuse)
+        patched.setattr(Block, "copy", refuse)
+        link, blob = received(2)
+    assert type(blob) is Block and blob.copy() == bytes([2]) * NBYTES
+    del blob, views
+    link.close()
+
+
 def test_few_descriptors_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sysconf", lambda name: 40)
     views = [kept(number) for number in range(20)]
