@@ -72,6 +72,8 @@ _NO_MEMORY = errno.ENOMEM, "no memory for it"
 class DescriptorsLost(OSError):
     """A message was lost because this process has no free descriptor, or no memory, for it.
 
+    Or because the disk with its file cannot be read.
+
     Attributes
     ----------
     head : tuple or None
@@ -371,11 +373,17 @@ class Channel:
         if filed:
             try:
                 head, blobs, note = _read_file(fds.pop(), head, blobs, note)
-            except MemoryError:
+            except (MemoryError, OSError) as error:
                 for fd in fds:
                     os.close(fd)
-                raise DescriptorsLost(head, note, _NO_MEMORY) from None
+                raise DescriptorsLost(head, note, _why_unread(error)) from None
         return head, blobs, note, fds
+
+
+def _why_unread(error: MemoryError | OSError) -> tuple[int, str]:
+    if isinstance(error, MemoryError):
+        return _NO_MEMORY
+    return error.errno or errno.EIO, f"not been able to read it: {error.strerror}"
 
 
 def _wait_for_room(fd: int) -> None:

@@ -319,21 +319,28 @@ def test_receiver_without_a_free_descriptor_is_told_so(
     assert caught.value.head == (1, "about")
 
 
-def test_receiver_without_memory_for_a_message_is_told_so(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "code", "why"),
+    [
+        (MemoryError(), errno.ENOMEM, "no memory for it"),
+        (OSError(errno.EIO, "bad sector"), errno.EIO, "not been able to read it: bad sector"),
+    ],
+)
+def test_receiver_that_cannot_read_a_message_is_told_so(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, why: str
 ) -> None:
     def refuse(*args: Any) -> Any:
-        raise MemoryError
+        raise error
 
     # Large, so it comes in a file, and its head beside that.
     ends[0].send(("head", 1), [bytes(4 * INLINE_MAX)])
     ends[0].send(("next",))
     with monkeypatch.context() as patched:
         patched.setattr(_anonymous, "read_into", refuse)
-        with pytest.raises(OSError, match="no memory for it") as caught:
+        with pytest.raises(OSError, match=why) as caught:
             ends[1].receive()
     lost: Any = caught.value
-    assert (lost.errno, lost.head) == (errno.ENOMEM, ("head", 1))
+    assert (lost.errno, lost.head) == (code, ("head", 1))
     assert type(lost.plain()) is OSError
     assert ends[1].receive()[0] == ("next",)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import pickle
 from array import array
@@ -37,6 +38,7 @@ from pool._transport._journal import (
 )
 from pool._transport._messages import DONE, EXIT, FLOATS, INITIALIZE, INTS, ONE, RUN, STREAM
 from pool._transport._sockets import socket_from, socket_pair
+from store import _anonymous
 
 DONTWAIT = _socket.MSG_DONTWAIT
 
@@ -110,6 +112,21 @@ def test_what_a_worker_awaits_before_it_starts_may_be_taken_back(pair: Pair) -> 
     assert pair.peer.initialized
     assert pair.peer.reclaim() == [1]
     assert not pair.peer.initialized
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "bad sector")])
+def test_messages_that_cannot_be_read_are_taken_back_as_well(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*args: Any) -> Any:
+        raise error
+
+    pair.peer.sent[1] = Sent([(1, 0, 1)], [])
+    # Each too small for the store, and all of them too large for the socket.
+    pair.peer.channel.send((RUN, 1, (), (), ()), [bytes(60_000)] * 4)
+    pair.post(2, [(1, 1, 2)])
+    monkeypatch.setattr(_anonymous, "read_into", refuse)
+    assert pair.peer.reclaim() == [1, 2]
 
 
 def test_nothing_to_take_back(pair: Pair) -> None:
