@@ -227,7 +227,6 @@ class Mailbox:
         if self.state != STARTING:
             return []
         self.state = ALIVE
-        self._kill_reason = ""
         return self._post()
 
     def refused(self, reason: str) -> list[tuple[Any, ...]]:
@@ -252,7 +251,7 @@ class Mailbox:
         self._ended = False
         if self.state == DEAD:
             return []
-        reason = self._kill_reason or reason
+        reason, self._kill_reason = self._kill_reason or reason, ""
         wanted = (
             not self._stopping
             or self._queues

@@ -211,6 +211,7 @@ def test_kill_is_the_reason_of_the_end_that_follows_and_of_no_other() -> None:
     first, second = Call("a"), Call("a")
     mailbox.called(first)
     mailbox.kill("killed by hand", no_restart=False)
+    mailbox.started()  # said before the kill
     assert mailbox.exited("SIGKILL") == [(FAIL, first, "killed by hand", True), (LAUNCH,)]
     mailbox.started()
     mailbox.called(second)
