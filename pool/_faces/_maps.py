@@ -13,6 +13,7 @@ from pool._faces._results import MapResult
 from pool._local._jobs import Items
 from pool._pickling import CannotSend, dumps_function, dumps_to_worker, inherits
 from pool._transport._messages import CAUGHT, MAP, STAR
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def start_map(
     callback, error_callback
         As for `Pool.map_async`.
     awaited : bool
-        The caller waits for the result, so what it passed does not change meanwhile.
+        The caller waits for the result, so what it passed does not change meanwhile. Mostly the
+        result is there when this returns.
 
     Raises
     ------
@@ -104,12 +106,20 @@ def start_map(
         result._job_id = _awaited.submit(
             engine, func, parcels, chunksize, MAP | caught, result, label, *limits
         )
-    else:
-        source = Items(items, chunksize, label.item)
-        source.captured = function.captured
+        return result
+    source = Items(items, chunksize, label.item)
+    source.captured = function.captured
+    # An interrupt between the submission and the wait would leave the call to run, and those that
+    # come next to wait behind it: the wait lets it through, and cancels the call.
+    shielded = shield.enter() if awaited else 0
+    try:
         result._job_id = engine.submit(
             function, mode | caught, source, result, label, *limits, awaited
         )
+        if awaited:
+            result.wait()
+    finally:
+        shield.leave(shielded)
     return result
 
 

@@ -238,6 +238,31 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, method: str) -> None:
         assert terminal.end() in (0, -signal.SIGINT)
 
 
+@pytest.mark.parametrize("call", ["p.map(hold, range(8), 1)", "p.starmap(hold, zip(range(8)), 1)"])
+def test_an_interrupt_before_the_wait_cancels_what_was_submitted(tmp_path: Path, call: str) -> None:
+    body = f"""
+        from pool._local._engine import LocalEngine
+        def interrupted(*args, **kwargs):
+            job_id = submit(*args, **kwargs)
+            signal.raise_signal(signal.SIGINT)
+            return job_id
+        submit = LocalEngine.submit
+        p = Pool(2)
+        p.map(square, range(2), 1)
+        LocalEngine.submit = interrupted
+        try:
+            {call}
+        except KeyboardInterrupt:
+            say("interrupted")
+        LocalEngine.submit = submit
+        p.map(square, range(4), 1)
+        say(p.stats()["jobs"])
+        p.terminate()
+    """
+    said = run_program(HEAD + textwrap.dedent(body), tmp_path).succeeded()
+    assert [line for line in said.splitlines() if line != "began"] == ["interrupted", "0"]
+
+
 @pytest.mark.parametrize(("number", "timer"), [("SIGALRM", "REAL"), ("SIGVTALRM", "VIRTUAL")])
 def test_a_handler_of_the_program_that_raises_at_any_point(
     tmp_path: Path, number: str, timer: str
