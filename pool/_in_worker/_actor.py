@@ -22,7 +22,7 @@ from pool._clock import perf_counter
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
 from pool._in_worker._farewell import end, farewell
-from pool._in_worker._runner import dumps_error, enter, results, sealed, tidy
+from pool._in_worker._runner import dumps_error, enter, function_of, results, sealed, tidy
 from pool._objects._options import ASYNC_CONCURRENCY
 from pool._objects._parcels import Parcel, unflatten
 from pool._objects._protocol import CALL, DROP, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
@@ -181,7 +181,7 @@ class ActorHost:
         _output.sign(self.title)
         try:
             if self.is_task:
-                self._instance.append(_function(code))
+                self._instance.append(function_of(code))
             else:
                 self.kind = kind = loads(code[0], code[1:])
                 args, kwargs = self._open(list(packets))
@@ -468,22 +468,6 @@ class ActorHost:
                 self.channel.send(*message)
             except ConnectionError:
                 return  # the caller is gone as well
-
-
-def _function(code: list[Any]) -> Callable[..., Any]:
-    """Return the function of a task; if it cannot be unpickled, one that raises that error.
-
-    So the error becomes the outcome of the task, as in any other worker, and may be tried again.
-    """
-    try:
-        function: Callable[..., Any] = loads(code[0], code[1:])
-    except BaseException as error:
-        raised = error
-
-        def function(*args: Any, **kwargs: Any) -> Any:
-            raise raised
-
-    return function
 
 
 def _tell_of(error: BaseException, name: str) -> None:

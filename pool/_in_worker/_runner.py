@@ -247,3 +247,19 @@ def enter(lends_slot: bool, log: bool, namespace: str) -> None:
         connect(channel)
     else:
         silence()
+
+
+def function_of(code: list[Any]) -> Callable[..., Any]:
+    """Return the function of a task; if it cannot be unpickled, one that raises that error.
+
+    So the error becomes the outcome of the task, as in any other worker, and may be tried again.
+    """
+    try:
+        function: Callable[..., Any] = loads(code[0], code[1:])
+    except BaseException as error:
+        raised = error
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            raise raised
+
+    return function

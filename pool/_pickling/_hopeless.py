@@ -12,7 +12,7 @@ from __future__ import annotations
 import copyreg
 import functools
 from collections import deque
-from types import CellType, FunctionType, MethodType
+from types import FunctionType, MethodType
 
 from ._constants import constants_of
 from ._culprit import parts_of, refusal_of
@@ -37,7 +37,7 @@ _ITEMS = 64
 
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 _FUNCTIONS = frozenset({FunctionType, MethodType, functools.partial})
-_GETSTATE = getattr(object, "__getstate__", None)
+_getstate = object.__getstate__
 
 
 def hopeless_part(obj: Any, up: bool) -> Steps | None:
@@ -108,16 +108,14 @@ def _is_plain(kind: Any) -> bool:
         not issubclass(kind, type)
         and kind not in copyreg.dispatch_table
         and reduced_as_object(kind)
-        and getattr(kind, "__getstate__", None) is _GETSTATE
+        and kind.__getstate__ is _getstate
     )
 
 
 def _is_refused(part: Any, up: bool) -> bool:
     """Return whether a part cannot be pickled, whatever it holds: pickle knows nothing of it."""
     kind: Any = type(part)
-    if kind in ATOMS or kind in _CONTAINERS or kind in _FUNCTIONS or kind is CellType:
-        return False
-    if not _is_plain(kind):
+    if kind in ATOMS or kind in _CONTAINERS or kind in _FUNCTIONS or not _is_plain(kind):
         return False
     try:
         if find(kind) is None:
@@ -128,5 +126,5 @@ def _is_refused(part: Any, up: bool) -> bool:
         # Of some of these our own picklers know better: locks, files.
         return refusal_of(part, up) is not None
     except Exception:
-        return False  # an error of its own, which pickling it will raise
+        pass  # an error of its own, which pickling it will raise
     return False

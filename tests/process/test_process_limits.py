@@ -230,11 +230,26 @@ def test_no_descriptor_to_look_after_memory_by(tmp_path: Path) -> None:
     assert run(body, tmp_path) == "9 None\n16 True\n"
 
 
-def test_what_uses_up_the_descriptors_is_named_when_a_worker_cannot_start(tmp_path: Path) -> None:
-    body = """
+@pytest.mark.parametrize(
+    ("imports", "before", "told"),
+    [
+        ("", "", "by its other workers"),
+        (
+            "numpy, store",
+            "assert p.apply(len, (numpy.ones(100_000),)) == 100_000",
+            " 1 by memory that it shares with others",
+        ),
+    ],
+)
+def test_what_uses_up_the_descriptors_is_named_when_a_worker_cannot_start(
+    tmp_path: Path, imports: str, before: str, told: str
+) -> None:
+    body = f"""
+        import {imports or "sys"}
         from pool import StartError
         limit(40)
         with Pool(1, maxtasksperchild=1) as p:
+            {before or "pass"}
             try:
                 with NoDescriptor():
                     for _ in range(5):
@@ -243,26 +258,9 @@ def test_what_uses_up_the_descriptors_is_named_when_a_worker_cannot_start(tmp_pa
                 print(error)
     """
     said = run(body, tmp_path)
-    assert "cannot start one more worker (" in said
-    assert "All 40 descriptors" in said and "by its other workers" in said
-
-
-def test_memory_that_is_shared_is_named_among_what_uses_up_the_descriptors(tmp_path: Path) -> None:
-    body = """
-        import numpy, store
-        limit(40)
-        with Pool(1, maxtasksperchild=1) as p:
-            print(p.apply(len, (numpy.ones(100_000),)))
-            try:
-                with NoDescriptor():
-                    for _ in range(5):
-                        p.apply(square, (2,))
-            except StartError as error:
-                print(error)
-    """
-    said = run(body, tmp_path)
-    assert said.startswith("100000\ncannot start one more worker (")
-    assert " 1 by memory that it shares with others" in said
+    assert said.startswith("cannot start one more worker (")
+    assert "All 40 descriptors" in said
+    assert told in said
 
 
 @pytest.mark.parametrize("method", ["forkserver", "fork", "spawn"])

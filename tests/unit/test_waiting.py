@@ -381,6 +381,24 @@ def test_retired_stand_in_is_gone(driver: Driver) -> None:
     assert STAND_IN not in {thread.name for thread in threading.enumerate()}
 
 
+def test_a_finalizer_does_not_wait_for_a_callback_in_the_stand_in(
+    driver: Driver, lead: Lead
+) -> None:
+    call_stand_in(driver, lead)
+    let_go, done = threading.Event(), threading.Event()
+
+    def callback() -> None:
+        let_go.wait()
+        done.set()
+
+    driver.happen(callback)
+    driver.outstanding = False
+    shield.finalize(lead.retire_stand_in)
+    assert not done.is_set()
+    let_go.set()
+    done.wait()
+
+
 def test_stand_in_does_not_keep_its_lead_alive(driver: Driver) -> None:
     lead = Lead(driver)
     call_stand_in(driver, lead)
