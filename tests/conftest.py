@@ -13,7 +13,11 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from distribution import QUIET_SECONDS, Quiet, pytest_xdist_make_scheduler
 from forking import forks_as_before
+
+# What pytest looks for here.
+__all__ = ["pytest_xdist_make_scheduler"]
 
 # More than a program may take (`TIME_LIMIT` of poolscripts) and then needs to dump its stacks.
 WATCHDOG_SECONDS = 300.0
@@ -35,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     global _real_stderr
     _real_stderr = os.dup(2)
     os.set_inheritable(_real_stderr, False)
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Quiet(QUIET_SECONDS, _real_stderr))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As a shell starts what it runs in the background; the tests, and the programs that
         # they start, are about Ctrl-C as well.
