@@ -13,8 +13,7 @@ from __future__ import annotations
 import _signal
 import copy
 import os
-import sys
-from _socket import MSG_DONTWAIT
+from _socket import MSG_DONTWAIT, SHUT_RDWR
 from collections import deque
 from functools import partial
 
@@ -22,11 +21,22 @@ from pool._clock import perf_counter
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
 from pool._in_worker._farewell import end, farewell
-from pool._in_worker._runner import dumps_error, enter, function_of, results, sealed, tidy
+from pool._in_worker._runner import (
+    cancelled,
+    dumps_error,
+    ends_actor,
+    enter,
+    function_of,
+    print_error,
+    results,
+    sealed,
+    tidy,
+)
 from pool._objects._options import ASYNC_CONCURRENCY
 from pool._objects._parcels import Parcel, unflatten
 from pool._objects._protocol import CALL, DROP, ERROR, LEFT, RESULT, STARTED, STREAM, VALUE, YIELDED
 from pool._pickling import loads
+from pool._transport._channel import DescriptorsLost
 from pool._transport._journal import DROPS
 from pool._transport._messages import EXIT, REFUSED, RETURNS
 from pool._transport._watch import Watch
@@ -96,12 +106,6 @@ def _serve(host: ActorHost, concurrency: int, construct: Callable[[], bool]) -> 
             serve_threads(host, concurrency)
         else:
             host.serve()
-
-
-def _cancelled(title: str) -> BaseException:
-    from pool.exceptions import TaskCancelledError
-
-    return TaskCancelledError(f"{title}() was cancelled")
 
 
 class ActorHost:
@@ -188,7 +192,7 @@ class ActorHost:
                 self._instance.append(kind(*args, **kwargs))
         except BaseException as error:
             if not isinstance(error, Leave):
-                _tell_of(error, f"{self.title}.__init__")
+                print_error(error, f"{self.title}.__init__")
             complete_lines()
             encoded = dumps_error(error)
             head = (REFUSED, os.getpid(), len(encoded.buffers))
@@ -222,7 +226,7 @@ class ActorHost:
                 call = self._calls.popleft()
                 if not (self.alone and self.is_dropped(call[0][1])):
                     return call
-                self.fail(call[0][1], _cancelled(f"{self.title}.{call[0][2]}"), 0.0)
+                self.fail(call[0][1], cancelled(f"{self.title}.{call[0][2]}"), 0.0)
                 continue
             if self._ended:
                 return None
@@ -232,9 +236,27 @@ class ActorHost:
                 head, blobs = self._watch.wait()
             except (EOFError, ConnectionError):
                 return None
+            except DescriptorsLost as lost:
+                self._lose(lost)
+                head, blobs = (RETURNS, 0), []
             if head[0] in _ASIDE and not self.alone:
                 return head, blobs  # the caller must not sleep here: it may be an event loop
             self._take(head, blobs)
+
+    def _lose(self, lost: DescriptorsLost) -> None:
+        """Answer calls whose arguments this process has no descriptor, or no memory, to receive."""
+        if lost.head is None:
+            # Nobody knows which calls these were. The end of an actor, or of the connection to one
+            # that other programs use too, is an answer to all.
+            if not self.detached:
+                raise lost
+            self.channel.socket.shutdown(SHUT_RDWR)
+            self._ended = True
+        elif lost.head[0] == CALL:
+            dropped = set(self._dropped)
+            for number, *_ in lost.head[1]:
+                self.fail(number, lost.plain(), 0.0)
+            self._dropped |= dropped  # an earlier call, of which that forgets it, may be running
 
     def _take(self, head: Any, blobs: list[Any]) -> None:
         if head[0] == EXIT:
@@ -292,7 +314,10 @@ class ActorHost:
             self._seen = sent
         try:
             while not self._ended:
-                self._take(*self.channel.receive(MSG_DONTWAIT))
+                try:
+                    self._take(*self.channel.receive(MSG_DONTWAIT))
+                except DescriptorsLost as lost:
+                    self._lose(lost)
         except BlockingIOError:
             return
         except (EOFError, ConnectionError):
@@ -383,7 +408,7 @@ class ActorHost:
             self.yielded(number, count, item)
             count += 1
             if self.is_dropped(number):
-                raise _cancelled(f"{self.title}.{method}")
+                raise cancelled(f"{self.title}.{method}")
         return count
 
     def end_fork(self, error: BaseException | None = None) -> None:
@@ -423,14 +448,12 @@ class ActorHost:
         begun : float
             When the call began; 0: it never did.
         """
-        from pool.exceptions import AsyncioActorExit
-
         self.end_fork(error)
         finished = perf_counter()
         complete_lines()
         self._forget_drops(number)
         # In a task, which is no actor, it is an error like any other.
-        leaves = isinstance(error, SystemExit | AsyncioActorExit) and not self.is_task
+        leaves = ends_actor(error) and not self.is_task
         if leaves and is_crash(error) and not isinstance(error, Leave):
             if self.alone and not self.detached:  # in the main thread
                 farewell(self)
@@ -468,18 +491,6 @@ class ActorHost:
                 self.channel.send(*message)
             except ConnectionError:
                 return  # the caller is gone as well
-
-
-def _tell_of(error: BaseException, name: str) -> None:
-    """Print what a constructor raised, for the actor may never be called and the error be seen."""
-    if "RAY_IGNORE_UNHANDLED_ERRORS" in os.environ:
-        return
-    import traceback
-
-    # Without this package's frame, which called the constructor.
-    raised = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
-    text = "".join(traceback.format_exception(raised))
-    print(f"Exception raised in creation task: {name}()", text, sep="\n", end="", file=sys.stderr)
 
 
 def complete_lines() -> None:

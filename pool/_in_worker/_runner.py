@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from pool._in_worker import _trace as tracing
 from pool._in_worker._context import context
@@ -176,6 +177,34 @@ def dumps_error(error: BaseException) -> Encoded:
     if context.actor is not None and context.actor.detached:
         return dumps_exception(error)  # a reference in it means nothing to another program
     return dumps_failure(error, lambda refs: _borrowed().hand_over(refs))
+
+
+def cancelled(title: str) -> BaseException:
+    """Return the error of a call that was cancelled."""
+    from pool.exceptions import TaskCancelledError
+
+    return TaskCancelledError(f"{title}() was cancelled")
+
+
+def ends_actor(error: BaseException) -> bool:
+    """Return whether a method that raises this ends its actor."""
+    # Whoever raises the other one has imported it. Here there may be no descriptor to do so.
+    exceptions = sys.modules.get("pool.exceptions")
+    return isinstance(error, SystemExit) or (
+        exceptions is not None and isinstance(error, exceptions.AsyncioActorExit)
+    )
+
+
+def print_error(error: BaseException, name: str) -> None:
+    """Print what a constructor raised, for the actor may never be called and the error be seen."""
+    if "RAY_IGNORE_UNHANDLED_ERRORS" in os.environ:
+        return
+    import traceback
+
+    # Without this package's frame, which called the constructor.
+    raised = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+    text = "".join(traceback.format_exception(raised))
+    print(f"Exception raised in creation task: {name}()", text, sep="\n", end="", file=sys.stderr)
 
 
 def _accompanied(stored: Sealed) -> Any:

@@ -121,3 +121,49 @@ except ray.exceptions.ActorDiedError:
 def test_a_detached_actor_is_killed_without_a_descriptor_to_do_so(tmp_path: Path) -> None:
     done = run_program(HEAD + KILLED, tmp_path)
     assert done.stdout == "ended True\n", done
+
+
+RECEIVING = """
+class Sizes:
+    def take(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(7)[1]))
+        self.held = all_descriptors()
+
+    def give(self):
+        for fd in self.held:
+            os.close(fd)
+
+    def size(self, data):
+        return len(data)
+
+class AsyncSizes(Sizes):
+    async def size(self, data):
+        return len(data)
+
+ray.init(num_cpus=1)
+actor = ray.remote(KIND).options(OPTIONS).remote()
+ray.get(actor.take.remote())
+refs = [actor.size.remote(bytes(n)) for n in (1, NBYTES, 2)]
+print(ray.get(refs[0]), ray.get(refs[2]))
+try:
+    ray.get(refs[1])
+except OSError as error:
+    print(error.cause.errno)
+ray.get(actor.give.remote())
+print(ray.get(actor.size.remote(bytes(NBYTES))))
+"""
+
+
+@pytest.mark.parametrize("nbytes", [200_000, 2_000_000])  # by a file; by reference
+@pytest.mark.parametrize("lifetime", ["", "name='sizes', lifetime='detached'"])
+@pytest.mark.parametrize(("kind", "concurrency"), [("Sizes", 1), ("Sizes", 2), ("AsyncSizes", 5)])
+def test_without_a_descriptor_for_its_arguments_only_that_call_fails(
+    tmp_path: Path, kind: str, concurrency: int, lifetime: str, nbytes: int
+) -> None:
+    options = f"max_concurrency={concurrency}, {lifetime}" if concurrency > 1 else lifetime
+    given = {"KIND": kind, "OPTIONS": options, "NBYTES": str(nbytes)}
+    program = HEAD + RECEIVING
+    for name, value in given.items():
+        program = program.replace(name, value)
+    done = run_program(program, tmp_path)
+    assert done.stdout == f"1 2\n24\n{nbytes}\n", done
