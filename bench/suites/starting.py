@@ -46,6 +46,16 @@ def work(x):
 if __name__ == "__main__":
 """
 
+# What the tasks use is a global that takes long to make; forked workers would have it.
+TABLE_PROGRAM = """\
+table = {f"key {n}": n * n for n in range(500_000)}
+
+def work(x):
+    return table[f"key {x}"]
+
+if __name__ == "__main__":
+"""
+
 
 @contextmanager
 def whole_program(begin: str, pools: int, peer: Peer, scale: Scale) -> Iterator[Work]:
@@ -175,6 +185,12 @@ ROWS = (
         "program-pandas-pools",
         "the same with three pools in turn",
         partial(whole_program, PANDAS_PROGRAM, 3),
+        headline=True,
+    ),
+    Row(
+        "program-table",
+        "the same of a program whose tasks look into a global `dict` of 500 000 texts",
+        partial(whole_program, TABLE_PROGRAM, 1),
         headline=True,
     ),
     Row(

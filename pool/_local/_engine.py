@@ -25,6 +25,7 @@ from pool._local._streams import Batch, Streams, single_calls
 from pool._local._tending import TendedLead
 from pool._pickling import drop_large, forget_all, start_anew
 from pool._pickling._shared import ALL, number_globals, upcoming
+from pool._pickling._tables import number_tables
 from store._children import in_child, settle
 from store._interrupts import shield
 from store._settings import wanted_mode
@@ -123,6 +124,7 @@ class LocalEngine:
         )
         if self.method == "fork":
             number_globals()
+            number_tables()
             self.inherited = self.asks = upcoming()
         self._start(
             Scheduler(processes, maxtasksperchild, self.distance),

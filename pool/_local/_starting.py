@@ -6,6 +6,7 @@ import sys
 
 from pool._pickling import inherits
 from pool._pickling._shared import ALL
+from pool._pickling._tables import tables_of_main
 from pool._transport._messages import AWAITED
 from pool._workers import _launcher, _patches
 from pool._workers._sooner import is_alone, is_importing
@@ -150,6 +151,10 @@ def _had_better_be_inherited() -> str:
     from pool._workers._variables._snapshot import snapshots
 
     found = _caches.to_be_inherited()
+    if not found and tables_of_main():
+        from pool._workers._variables import _large
+
+        found = _large.of_main()
     if found or not snapshots.modules():
         return found
     from pool._workers._variables import _large, _once

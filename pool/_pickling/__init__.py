@@ -12,7 +12,8 @@ module in common (`_namespaces`). A message is a plain pickle, whatever it needs
   calls, with `_captured` for what they hold, `_initializers`, `_exceptions`.
 * What becomes of an object: `_picklers` decide, `_reach` where cloudpickle is needed; `_functions`,
   `_classes` (`_made` where they arrive), `_modules`, `_special`, `_reducers`, `_files` and
-  `_typing` do it. `_shared`: arrays on memory that processes share. What is special about classes:
+  `_typing` do it. `_shared`: arrays on memory that processes share; `_tables`: what forked workers
+  have. What is special about classes:
   `_class_dicts`, `_slots`, `_metaclasses`, `_builtin_types`, `_numbers`. Types that only newer
   Pythons have: `_newer`.
 * What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals

@@ -11,6 +11,7 @@ from ._named import has_identity
 from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
 from ._needs import ALL_NAMES, is_plain, is_simple
 from ._origins import is_definition, scope_of
+from ._tables import Inherited, note_growth, reduce_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
     from ._notes import Notes
     from ._picklers import Needs
+    from ._shared import Sharing
     from ._versions import Versions
 
 
 def in_order(
-    pending: Needs, up: bool, notes: Notes
+    pending: Needs, up: bool, notes: Notes, sharing: Sharing | None
 ) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
     """Return what is to be pickled for some needs, in the order in which it has to arrive.
 
@@ -34,7 +36,7 @@ def in_order(
     plain: list[Any] = []
     others: list[Any] = []
     for key, what in pending.items():
-        item = _item(key, what, up, notes)
+        item = _item(key, what, up, notes, sharing)
         if item is None:
             continue
         value = _value(item)
@@ -52,10 +54,17 @@ def in_order(
 class _Binding:
     """A name of a scope and its value, bound as soon as it is unpickled."""
 
-    __slots__ = ("_scope", "home", "name", "up", "value", "version")
+    __slots__ = ("_scope", "_sent", "home", "name", "up", "value", "version")
 
-    def __init__(self, scope: Any, name: str, version: int, value: Any, up: bool) -> None:
+    def __init__(
+        self, scope: Any, name: str, version: int, value: Any, up: bool, sharing: Sharing | None
+    ) -> None:
         self._scope = scope
+        #: What is pickled as its value.
+        self._sent = value
+        reduced = reduce_table(value, sharing)
+        if reduced is not NotImplemented:
+            self._sent = Inherited(reduced)
         #: A module that has the value too, and its name there; see `_homes`.
         self.home = None if up or not has_identity(value) else home_of(name, value)
         self.name = name
@@ -70,12 +79,12 @@ class _Binding:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.up:
-            return bind_absent, (self._scope, self.name, self.value)
-        bound = (self._scope, self._scope.key, self.name, self.version, self.value)
+            return bind_absent, (self._scope, self.name, self._sent)
+        bound = (self._scope, self._scope.key, self.name, self.version, self._sent)
         return (bind, bound) if self.home is None else (bind_at_home, (*self.home, *bound))
 
 
-def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
+def _item(key: Any, what: Any, up: bool, notes: Notes, sharing: Sharing | None) -> Any:
     """Return what is to be pickled for one need, or None."""
     if not isinstance(key, tuple):
         return what
@@ -87,9 +96,10 @@ def _item(key: Any, what: Any, up: bool, notes: Notes) -> Any:
         return None
     scope = scope_of(what)
     notes.add_name(scope_key, what, name)
+    note_growth(scope_key, name, what.get(name))
     versions: Versions = versions_of(scope_key)
     version, value = versions.observe(what, name)
-    return None if not version else _Binding(scope, name, version, value, up)
+    return None if not version else _Binding(scope, name, version, value, up, sharing)
 
 
 def _value(item: Any) -> Any:

@@ -17,6 +17,7 @@ from store._codec import OUT_OF_BAND_MIN
 
 from ._namespaces import let_go_of_values, versions_of
 from ._origins import canonical
+from ._tables import drop_tables, let_go_of_tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _sweep() -> None:
     for table in _tables:
         table.sweep()
     let_go_of_values()
+    let_go_of_tables()
 
 
 def drop_large() -> None:
@@ -140,6 +142,7 @@ def drop_large() -> None:
     _inherited = False
     for table in _tables:
         table.drop_large()
+    drop_tables()
     sweep()
 
 

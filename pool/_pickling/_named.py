@@ -16,6 +16,7 @@ from ._homes import at_home, attribute_of, home_of, is_stateless, make_empty, no
 from ._namespaces import is_written, namespace, versions_of
 from ._needs import is_plain, names_in_use
 from ._origins import LruType, importable, scope_of
+from ._tables import reduce_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ class _Container:
             self.pickler.require_names(self._scope, self._names, [self._name])
             if not self.pickler.inline:
                 return resolve_name, (self._scope, self._name)
+            reduced = reduce_table(value, self.pickler.sharing)
+            if reduced is not NotImplemented:
+                return reduced  # type: ignore[no-any-return]  # a tuple, then
         name = (self._scope.key, self._name, version)
         if type(value) is bytearray or (len(value) > _MANY and _holds_atoms(value)):
             # In one piece: otherwise `persistent_id` would be called in vain for each item.
@@ -210,6 +214,9 @@ def reduce_named(pickler: BasePickler, obj: Any, scope: Scope, name: str, names:
     if not pickler.inline:
         pickler.require_names(scope, names, [name])  # a prelude brings it
         return resolve_name, (scope, name)
+    reduced = reduce_table(obj, pickler.sharing)
+    if reduced is not NotImplemented:
+        return reduced
     reduced = pickler.reduce_unnamed(obj)
     if reduced is NotImplemented:
         reduced = obj.__reduce_ex__(5)

@@ -66,6 +66,8 @@ class _Record:
         encoded = payload.encoded
         self.nbytes = len(encoded.data) + sum(buffer.nbytes for buffer in encoded.buffers)
         self._prelude: Prelude | None = getattr(encoded, "prelude", None)
+        if self._prelude is not None:
+            self.nbytes = max(self.nbytes, self._prelude.nbytes)
         self._notes = notes
         self._watch = None if notes is None else Watch(notes.values())
 

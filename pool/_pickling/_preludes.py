@@ -82,6 +82,8 @@ class Prelude:
         self.sharing = sharing
         self.identity = _new_identity()
         self.nbytes = len(data) + sum(buffer.nbytes for buffer in buffers)
+        if sharing is not None and sharing.only_forks:
+            self.nbytes += LARGE  # at least, for the tables that it holds
         self.buffers = buffers
         self._notes = notes
         self._looked_up = _names_looked_up
@@ -369,7 +371,7 @@ def _pickle_explored(
     if gone_scopes and not up:
         pickler.dump(GoneScopes(tuple(gone_scopes)))
     while pending:
-        definitions, simple, plain, others = in_order(pending, up, notes)
+        definitions, simple, plain, others = in_order(pending, up, notes, sharing)
         done.update(pending)
         pickler.needs = None
         deferred: list[Any] = []

@@ -89,9 +89,11 @@ class Sharing:
         For memory that was written as a name: the path, and the identity of the file.
     copied : bool
         Whether an array was copied that a receiver with a higher `inherited` could share.
+    only_forks : bool
+        Whether a table was written as a number; other receivers are to be sent it, see `_tables`.
     """
 
-    __slots__ = ("copied", "held", "inherited", "inherits", "named", "names")
+    __slots__ = ("copied", "held", "inherited", "inherits", "named", "names", "only_forks")
 
     def __init__(self, inherited: int | None, named: bool = True) -> None:
         self.inherited = inherited
@@ -100,6 +102,7 @@ class Sharing:
         self.held: list[Any] = []
         self.names: list[tuple[str, Identity]] = []
         self.copied = False
+        self.only_forks = False
 
     def suits(self, inherited: int | None) -> bool:
         """Return whether a pickle for one receiver may go to another, which has `inherited`."""
@@ -107,6 +110,8 @@ class Sharing:
             return True
         if inherited is None or self.inherited is None:
             return inherited is self.inherited
+        if self.only_forks and inherited == ALL:
+            return False
         return self.inherits <= inherited and not (self.copied and inherited > self.inherited)
 
     def standing(self) -> list[bool]:
