@@ -24,8 +24,8 @@ from pool._local._starting import plan_start
 from pool._local._streams import Batch, Streams, single_calls
 from pool._local._tending import TendedLead
 from pool._pickling import drop_large, forget_all, start_anew
-from pool._pickling._shared import ALL, number_globals, upcoming
-from pool._pickling._tables import number_tables
+from pool._pickling._shared import ALL
+from pool._pickling._tables import number_inherited
 from store._children import in_child, settle
 from store._interrupts import shield
 from store._settings import wanted_mode
@@ -123,9 +123,7 @@ class LocalEngine:
             method, initializer, tuple(initargs), limits or {}, preload, pool, shares, waits
         )
         if self.method == "fork":
-            number_globals()
-            number_tables()
-            self.inherited = self.asks = upcoming()
+            self.inherited = self.asks = number_inherited()
         self._start(
             Scheduler(processes, maxtasksperchild, self.distance),
             lambda driver: Crew(driver, connect, initial, traced),

@@ -96,7 +96,7 @@ def _item(key: Any, what: Any, up: bool, notes: Notes, sharing: Sharing | None) 
         return None
     scope = scope_of(what)
     notes.add_name(scope_key, what, name)
-    note_growth(scope_key, name, what.get(name))
+    note_growth(what.get(name))
     versions: Versions = versions_of(scope_key)
     version, value = versions.observe(what, name)
     return None if not version else _Binding(scope, name, version, value, up, sharing)

@@ -210,7 +210,7 @@ def upcoming() -> int:
         return _next
 
 
-def number_globals() -> None:
+def number_arrays() -> None:
     """Give numbers to the arrays on shared memory that the main module has, before a fork."""
     for value in list(vars(sys.modules["__main__"]).values()):
         if is_array(value) and _place_of(value) is not None:

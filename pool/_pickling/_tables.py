@@ -16,10 +16,11 @@ from collections import OrderedDict, defaultdict, deque
 from ._namespaces import versions_of
 from ._newer import FROZEN_DICT
 from ._origins import canonical
-from ._shared import ALL, inherited_object, number_of
+from ._shared import ALL, inherited_object, number_arrays, number_of, upcoming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from ._shared import Sharing
@@ -52,24 +53,41 @@ def is_table(value: Any) -> bool:
 
 def tables_of_main() -> dict[str, Any]:
     """Return the tables that the main module has, by name."""
-    names = getattr(sys.modules.get("__main__"), "__dict__", {})
-    return {name: value for name, value in list(names.items()) if is_table(value)}
+    return {name: value for name, value in _names_of_main() if is_table(value)}
 
 
-def number_tables() -> None:
-    """Give numbers to the tables that the main module has, before a fork."""
-    for name, value in tables_of_main().items():
-        note_growth(canonical("__main__"), name, value)
+def number_inherited() -> int:
+    """Give numbers to what workers inherit that are about to be forked.
+
+    Returns
+    -------
+    int
+        Higher than all of them.
+    """
+    number_arrays()
+    for value in tables_of_main().values():
+        note_growth(value)
         number_of(_tables.setdefault(id(value), _Table(value)))
+    return upcoming()
 
 
-def note_growth(scope_key: str, name: str, value: Any) -> None:
-    """Have a name bound anew in workers that were forked when its table had another length."""
+def note_growth(value: Any) -> None:
+    """If a table has another length by now, have its names bound anew in forked workers."""
     known = _tables.get(id(value)) if _tables else None
     if known is not None and known.length != len(value):
         # Workers that are forked from now on have it under another number.
         _tables.pop(id(value), None)
-        versions_of(scope_key).forget(name)
+        _forget(name for name, other in _names_of_main() if other is value)
+
+
+def _names_of_main() -> list[tuple[str, Any]]:
+    return list(getattr(sys.modules.get("__main__"), "__dict__", {}).items())
+
+
+def _forget(names: Iterable[str]) -> None:
+    versions = versions_of(canonical("__main__"))
+    for name in names:
+        versions.forget(name)
 
 
 def reduce_table(value: Any, sharing: Sharing | None) -> Any:
@@ -117,5 +135,4 @@ def drop_tables() -> None:
     """Drop all tables: no worker that has inherited them is left."""
     if _tables:
         _tables.clear()
-        for name in tables_of_main():
-            versions_of(canonical("__main__")).forget(name)
+        _forget(tables_of_main())

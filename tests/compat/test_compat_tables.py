@@ -121,6 +121,22 @@ def test_one_that_has_grown_since_is_sent(tmp_path: Path) -> None:
     assert done == "{(7, 150001)} {('new', 150001)}\n"
 
 
+def test_one_of_two_names_that_has_grown_since_is_sent(tmp_path: Path) -> None:
+    program = """
+table = alias = list(range(150_000))
+
+def look(n):
+    return table is alias, table[n], len(alias)
+
+with Pool(2) as p:
+    print(set(p.map(look, [7] * 8)))
+    alias.append("new")
+    print(set(p.map(lambda n: (table is alias, table[n], len(alias)), [150_000] * 8)))
+"""
+    done = run_with("pool", "", program, tmp_path)
+    assert done == "{(True, 7, 150000)}\n{(True, 'new', 150001)}\n"
+
+
 def test_another_one_of_its_name_is_sent(tmp_path: Path) -> None:
     program = CHANGED.format(change="look(7), globals().update(table=['other'] * 150_000)")
     done = run_with("pool", "", program, tmp_path)
