@@ -9,7 +9,7 @@ from pool._pickling._shared import ALL
 from pool._pickling._tables import tables_of_main
 from pool._transport._messages import AWAITED
 from pool._workers import _launcher, _patches
-from pool._workers._sooner import is_alone, is_importing
+from pool._workers._sooner import is_alone, is_importing, may_have_foreign_threads
 from store._codec import OUT_OF_BAND_MIN
 
 TYPE_CHECKING = False
@@ -148,10 +148,22 @@ def _must_be_inherited() -> str:
 def _had_better_be_inherited() -> str:
     """Return the name of what costs workers time or memory, or is another one in them, or ""."""
     from pool._workers._variables import _caches
-    from pool._workers._variables._snapshot import snapshots
 
     found = _caches.to_be_inherited()
-    if not found and tables_of_main():
+    if not found:
+        found = _saves_time_or_memory()
+        # In a fork of a program in which OpenMP has worked, its work waits for ever.
+        if found and may_have_foreign_threads():
+            return ""
+    return found
+
+
+def _saves_time_or_memory() -> str:
+    """Return the name of what workers would only have later or twice otherwise, or ""."""
+    from pool._workers._variables._snapshot import snapshots
+
+    found = ""
+    if tables_of_main():
         from pool._workers._variables import _large
 
         found = _large.of_main()

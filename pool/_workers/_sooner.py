@@ -97,7 +97,7 @@ def _is_quiet() -> bool:
     try:
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        if resident > MOST_NBYTES or _has_connections() or foreign_threads():
+        if resident > MOST_NBYTES or _has_connections() or may_have_foreign_threads():
             return False
     except (OSError, ValueError):
         return False  # nothing is known of it
@@ -132,6 +132,14 @@ def _has_connections() -> bool:
         except OSError:
             continue  # the descriptor of this very folder
     return False
+
+
+def may_have_foreign_threads() -> bool:
+    """Return whether there are such threads, or nothing is known of them."""
+    try:
+        return bool(foreign_threads())
+    except (OSError, ValueError):
+        return True
 
 
 def foreign_threads() -> int:

@@ -225,6 +225,24 @@ finally:
     assert done == "[(5, 120001), (6, 120001)] True\n"
 
 
+def test_beside_a_thread_of_compiled_code_they_are_sent(tmp_path: Path) -> None:
+    # OpenMP's, after whose work a fork is not safe.
+    program = f"""{HEAD}
+import ctypes
+table = {MAKERS["list"]}
+
+def look(n):
+    return table[n], len(table)
+
+libc, number = ctypes.CDLL(None), ctypes.c_ulong()
+libc.pthread_create(ctypes.byref(number), None, libc.pause, None)
+with Pool(2) as p:
+    print(p.map(look, [5, 6]), Told.pickled > 0)
+"""
+    done = run_with("pool", "", program, tmp_path)
+    assert done == "[(5, 120001), (6, 120001)] True\n"
+
+
 @pytest.mark.parametrize(
     "use",
     {
