@@ -13,7 +13,14 @@ def test_a_run_in_which_nothing_ends_is_ended(tmp_path: Path) -> None:
         "from distribution import Quiet\n"
         "def pytest_configure(config):\n"
         "    if not hasattr(config, 'workerinput'):\n"
-        "        config.pluginmanager.register(Quiet(3.0, 2))\n"
+        "        config.pluginmanager.register(First(config))\n"
+        "class First:\n"
+        "    def __init__(self, config):\n"
+        "        self.config = config\n"
+        "    def pytest_runtest_logreport(self, report):\n"
+        "        if not self.config.pluginmanager.has_plugin('quiet'):\n"
+        "            # From now on: to start the process may take long.\n"
+        "            self.config.pluginmanager.register(Quiet(5.0, 2), 'quiet')\n"
     )
     (tmp_path / "test_it.py").write_text(
         "import time\n"
@@ -25,5 +32,5 @@ def test_a_run_in_which_nothing_ends_is_ended(tmp_path: Path) -> None:
     command = python("-X", "faulthandler", "-m", "pytest", "-n", "1", str(tmp_path))
     done = run_command(command, tmp_path, {"PYTHONPATH": folder})
     assert done.returncode == 1
-    assert "No test has ended for 3 s" in done.err
+    assert "No test has ended for 5 s" in done.err
     assert "in test_that_does_not" in done.err, done
