@@ -9,7 +9,12 @@ from pool._pickling._shared import ALL
 from pool._pickling._tables import tables_of_main
 from pool._transport._messages import AWAITED
 from pool._workers import _launcher, _patches
-from pool._workers._sooner import is_alone, is_importing, may_have_foreign_threads
+from pool._workers._sooner import (
+    has_connections,
+    is_alone,
+    is_importing,
+    may_have_foreign_threads,
+)
 from store._codec import OUT_OF_BAND_MIN
 
 TYPE_CHECKING = False
@@ -163,7 +168,7 @@ def _saves_time_or_memory() -> str:
     from pool._workers._variables._snapshot import snapshots
 
     found = ""
-    if tables_of_main():
+    if tables_of_main() and not has_connections():
         from pool._workers._variables import _large
 
         found = _large.of_main()

@@ -11,7 +11,7 @@ from ._named import has_identity
 from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
 from ._needs import ALL_NAMES, is_plain, is_simple
 from ._origins import is_definition, scope_of
-from ._tables import Inherited, note_growth, reduce_table
+from ._tables import Inherited, reduce_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,6 @@ def _item(key: Any, what: Any, up: bool, notes: Notes, sharing: Sharing | None) 
         return None
     scope = scope_of(what)
     notes.add_name(scope_key, what, name)
-    note_growth(what.get(name))
     versions: Versions = versions_of(scope_key)
     version, value = versions.observe(what, name)
     return None if not version else _Binding(scope, name, version, value, up, sharing)

@@ -4,8 +4,8 @@ A program that fills a table and makes a pool then expects its workers to have i
 once, and all share the memory. To pickle a million entries takes as long as to make them, and each
 worker would have its own. So a table gets a number before the fork, under which workers find it.
 
-It is sent after all if its length has changed since, or if its name is bound to another one.
-Items that were replaced since are not seen, as forks do not see them.
+It is as it was then: changes since are not seen, as forks do not see them. If its name is bound to
+another object, that is sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from ._shared import ALL, inherited_object, number_arrays, number_of, upcoming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from ._shared import Sharing
@@ -35,11 +34,10 @@ MANY = 100_000
 class _Table:
     """Holds a table, since containers have no weak references."""
 
-    __slots__ = ("__weakref__", "length", "value")
+    __slots__ = ("__weakref__", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        self.length = len(value)
 
 
 #: By the id of the table.
@@ -66,28 +64,12 @@ def number_inherited() -> int:
     """
     number_arrays()
     for value in tables_of_main().values():
-        note_growth(value)
         number_of(_tables.setdefault(id(value), _Table(value)))
     return upcoming()
 
 
-def note_growth(value: Any) -> None:
-    """If a table has another length by now, have its names bound anew in forked workers."""
-    known = _tables.get(id(value)) if _tables else None
-    if known is not None and known.length != len(value):
-        # Workers that are forked from now on have it under another number.
-        _tables.pop(id(value), None)
-        _forget(name for name, other in _names_of_main() if other is value)
-
-
 def _names_of_main() -> list[tuple[str, Any]]:
     return list(getattr(sys.modules.get("__main__"), "__dict__", {}).items())
-
-
-def _forget(names: Iterable[str]) -> None:
-    versions = versions_of(canonical("__main__"))
-    for name in names:
-        versions.forget(name)
 
 
 def reduce_table(value: Any, sharing: Sharing | None) -> Any:
@@ -96,7 +78,7 @@ def reduce_table(value: Any, sharing: Sharing | None) -> Any:
     if not _tables or sharing is None or sharing.inherited is None or sharing.inherited == ALL:
         return NotImplemented
     known = _tables.get(id(value))
-    if known is None or known.length != len(value):
+    if known is None:
         return NotImplemented
     reduced = sharing.inherit(known)
     if reduced is NotImplemented:
@@ -125,7 +107,7 @@ class Inherited:
 def let_go_of_tables() -> None:
     """Drop the tables that the main module has no longer."""
     if _tables:
-        bound = set(map(id, tables_of_main().values()))
+        bound = {id(value) for _, value in _names_of_main()}
         for key in list(_tables):
             if key not in bound:
                 _tables.pop(key, None)
@@ -134,5 +116,8 @@ def let_go_of_tables() -> None:
 def drop_tables() -> None:
     """Drop all tables: no worker that has inherited them is left."""
     if _tables:
+        versions = versions_of(canonical("__main__"))
+        for name, value in _names_of_main():
+            if id(value) in _tables:
+                versions.forget(name)
         _tables.clear()
-        _forget(tables_of_main())

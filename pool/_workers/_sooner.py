@@ -97,7 +97,7 @@ def _is_quiet() -> bool:
     try:
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        if resident > MOST_NBYTES or _has_connections() or may_have_foreign_threads():
+        if resident > MOST_NBYTES or has_connections() or may_have_foreign_threads():
             return False
     except (OSError, ValueError):
         return False  # nothing is known of it
@@ -110,7 +110,7 @@ def _has_objects() -> bool:
     return depot is not None and bool(depot.ledger.things)
 
 
-def _has_connections() -> bool:
+def has_connections() -> bool:
     """Return whether somebody at another end would wait until the workers have ended, too.
 
     A browser whose answer ends when the socket is closed; a command that reads a pipe to its end. A
@@ -118,7 +118,11 @@ def _has_connections() -> bool:
     have opened for pools, forks are to have, or close by themselves.
     """
     ours = {*_servers.descriptors(), _tracking.descriptor()}
-    for name in os.listdir("/proc/self/fd"):
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return True  # nothing is known of it
+    for name in names:
         fd = int(name)
         if fd in ours:
             continue
