@@ -1,7 +1,6 @@
-"""Hand out files of tests to processes, also after one of these has crashed.
+"""A run of the tests in several processes ends, whatever happens to one of them.
 
-The run ends whatever happens to a process, which those that pytest-xdist has for this purpose do
-not ensure.
+Files are handed out after a crash as well, and a run in which nothing ends any more is ended.
 """
 
 from __future__ import annotations
@@ -80,7 +79,6 @@ class Quiet:
         self._stderr = stderr
         self._last = time.monotonic()
         self._over = threading.Event()
-        self._running: dict[str, str] = {}
         self._thread = threading.Thread(target=self._watch, name="quiet", daemon=True)
         self._thread.start()
 
@@ -99,12 +97,13 @@ class Quiet:
                 return
         said = f"\nNo test has ended for {self._seconds:.0f} s, so this run is ended.\n"
         os.write(self._stderr, said.encode())
-        for process in psutil.Process().children(recursive=True):
+        processes = psutil.Process().children(recursive=True)
+        for process in processes:
             try:
                 os.write(self._stderr, f"{process}\n".encode())
                 process.send_signal(signal.SIGABRT)  # at which Python writes its stacks
             except psutil.NoSuchProcess:
                 continue
-        time.sleep(DUMP_SECONDS)
+        psutil.wait_procs(processes, timeout=DUMP_SECONDS)
         faulthandler.dump_traceback(self._stderr)
         os._exit(1)

@@ -168,10 +168,11 @@ def _saves_time_or_memory() -> str:
     from pool._workers._variables._snapshot import snapshots
 
     found = ""
-    if tables_of_main() and not has_connections():
+    tables = tables_of_main()
+    if tables and not has_connections():
         from pool._workers._variables import _large
 
-        found = _large.of_main()
+        found = _large.used_in_main(tables)
     if found or not snapshots.modules():
         return found
     from pool._workers._variables import _large, _once

@@ -11,7 +11,8 @@ from ._named import has_identity
 from ._namespaces import bind, bind_absent, bind_at_home, is_from_above, outdate, versions_of
 from ._needs import ALL_NAMES, is_plain, is_simple
 from ._origins import is_definition, scope_of
-from ._tables import Inherited, reduce_table
+from ._shared import Reduced
+from ._tables import reduce_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class _Binding:
         self._sent = value
         reduced = reduce_table(value, sharing)
         if reduced is not NotImplemented:
-            self._sent = Inherited(reduced)
+            self._sent = Reduced(reduced)
         #: A module that has the value too, and its name there; see `_homes`.
         self.home = None if up or not has_identity(value) else home_of(name, value)
         self.name = name

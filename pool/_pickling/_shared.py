@@ -146,8 +146,8 @@ class Sharing:
         return inherited_object, (number,)
 
 
-class _Shared:
-    """Is pickled in place of a captured array, which the pickler shares only in globals."""
+class Reduced:
+    """Is pickled in place of an object that the pickler would not reduce like this by itself."""
 
     __slots__ = ("_reduced",)
 
@@ -163,7 +163,7 @@ def captured(pickler: BasePickler, value: Any) -> Any:
     if pickler.sharing is None or pickler.throughout or not is_array(value):
         return value  # `throughout`: the pickler itself asks `sharing` for each array
     reduced = pickler.sharing.reduce(value)
-    return value if reduced is NotImplemented else _Shared(reduced)
+    return value if reduced is NotImplemented else Reduced(reduced)
 
 
 def is_array(value: Any) -> bool:

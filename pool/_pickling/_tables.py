@@ -92,18 +92,6 @@ def inherited_table(number: int) -> Any:
     return inherited_object(number).value
 
 
-class Inherited:
-    """Is pickled in place of a table."""
-
-    __slots__ = ("_reduced",)
-
-    def __init__(self, reduced: tuple[Any, ...]) -> None:
-        self._reduced = reduced
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._reduced
-
-
 def let_go_of_tables() -> None:
     """Drop the tables that the main module has no longer."""
     if _tables:

@@ -239,47 +239,38 @@ second = Pool(1)
 print(second.map(look, [5]), second.map(look, [MANY + 1]))
 forked = multiprocessing.get_context("fork").Pool(1)
 started = multiprocessing.get_context("forkserver").Pool(1)
-print(forked.map(look, [5]), started.map(look, [5]))
+Told.pickled = 0
+print(forked.map(look, [5]), Told.pickled)
+print(started.map(look, [5]), Told.pickled > 0)
 print(first.map(look, [5]), second.map(look, [5]), forked.map(look, [5]))
 """
     done = run_with("pool", "", program, tmp_path)
     old, new = "[(5, 120001)]", "[('new', 120002)]"
-    assert done == f"{old} 0\n{new} [('more', 120002)]\n{new} {new}\n{old} {new} {new}\n"
+    assert done == f"{old} 0\n{new} [('more', 120002)]\n{new} 0\n{new} True\n{old} {new} {new}\n"
 
 
-def test_beside_a_thread_they_are_sent(tmp_path: Path) -> None:
-    program = f"""{HEAD}
+THREADS = {
+    "of Python": """
 import threading
-table = {MAKERS["list"]}
-
-def look(n):
-    return table[n], len(table)
-
-end = threading.Event()
-thread = threading.Thread(target=end.wait)
-thread.start()
-try:
-    with Pool(2) as p:
-        print(p.map(look, [5, 6]), Told.pickled > 0)
-finally:
-    end.set()
-    thread.join()
-"""
-    done = run_with("pool", "", program, tmp_path)
-    assert done == "[(5, 120001), (6, 120001)] True\n"
-
-
-def test_beside_a_thread_of_compiled_code_they_are_sent(tmp_path: Path) -> None:
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+""",
     # OpenMP's, after whose work a fork is not safe.
-    program = f"""{HEAD}
+    "of compiled code": """
 import ctypes
-table = {MAKERS["list"]}
-
-def look(n):
-    return table[n], len(table)
-
 libc, number = ctypes.CDLL(None), ctypes.c_ulong()
 libc.pthread_create(ctypes.byref(number), None, libc.pause, None)
+""",
+}
+
+
+@pytest.mark.parametrize("thread", THREADS.values(), ids=THREADS)
+def test_beside_a_thread_they_are_sent(thread: str, tmp_path: Path) -> None:
+    program = f"""{HEAD}
+table = {MAKERS["list"]}
+
+def look(n):
+    return table[n], len(table)
+{thread}
 with Pool(2) as p:
     print(p.map(look, [5, 6]), Told.pickled > 0)
 """
@@ -287,35 +278,48 @@ with Pool(2) as p:
     assert done == "[(5, 120001), (6, 120001)] True\n"
 
 
-@pytest.mark.parametrize(
-    "use",
-    {
-        "a lambda": "p.map(lambda n: len(table), [1])",
-        "a function that is defined later": "later()",
-        "one that is nested in another": "nested()",
-        "a method": "p.map(Reader().read, [1])",
-    }.values(),
-)
-def test_who_uses_them(use: str, tmp_path: Path) -> None:
-    program = f"""{HEAD}
+USES = {
+    "a lambda": ("", "p.map(lambda n: len(table), [1])"),
+    "a function that is defined later": ("", "later()"),
+    "one that is nested in another": (
+        """
 def nested():
     def look(n):
         return len(table)
     return p.map(look, [1])
-
+""",
+        "nested()",
+    ),
+    # As in a shell, where each input is compiled by itself.
+    "a function of another text": (
+        "exec('def look(n): return len(table)', globals())",
+        "p.map(look, [1])",
+    ),
+    "a method": (
+        """
 class Reader:
     def read(self, n):
         return len(table)
+""",
+        "p.map(Reader().read, [1])",
+    ),
+}
 
-table = {MAKERS["list"]}
-p = Pool(1)
 
+@pytest.mark.parametrize(("user", "use"), USES.values(), ids=USES)
+def test_who_uses_them(user: str, use: str, tmp_path: Path) -> None:
+    later = """
 def look(n):
     return len(table)
 
 def later():
     return p.map(look, [1])
-
+"""
+    program = f"""{HEAD}
+{user}
+table = {MAKERS["list"]}
+p = Pool(1)
+{later if use == "later()" else ""}
 print({use}, Told.pickled)
 p.terminate()
 p.join()

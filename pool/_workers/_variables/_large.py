@@ -13,14 +13,14 @@ from types import CodeType
 
 from pool._pickling._names import global_names
 from pool._pickling._needs import names_in_use
-from pool._pickling._tables import KINDS, is_table, tables_of_main
+from pool._pickling._tables import KINDS, is_table
 
 from ._data import ATOMS, DEFINITIONS
 from ._snapshot import snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import FrameType
     from typing import Any
 
@@ -55,15 +55,15 @@ def _elements(value: Any) -> int:
         return 0
 
 
-def of_main() -> str:
-    """Return the name of a large table of the main module that its functions use, or "".
+def used_in_main(tables: Iterable[str]) -> str:
+    """Return the name of a table of the main module that its functions use, or "".
 
     Others, such as a list of what is to be worked on, tasks do not need as a whole. Arrays and
     frames are no tables here: by the store they are shared anyway.
     """
     names = vars(sys.modules["__main__"])
     used = {*names_in_use(names), *_names_in_code(names)}
-    return next((name for name in tables_of_main() if name in used), "")
+    return next((name for name in tables if name in used), "")
 
 
 def _names_in_code(names: dict[str, Any]) -> Iterator[str]:
