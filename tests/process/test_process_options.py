@@ -232,8 +232,14 @@ def test_statistics(make_pool: Callable[..., Any], gate: Gate) -> None:
     assert pool.map(square, range(10), 1) == [n * n for n in range(10)]
     with pytest.raises(TypeError):
         pool.apply(square, ("x",))
-    held = [pool.apply_async(hold, (gate.path,)) for _ in range(3)]
+    # Once both workers have answered, the pool knows of both that they are up.
+    answers = [pool.apply_async(hold, (gate.path,)) for _ in range(2)]
     pids = {gate.entered(), gate.entered()}
+    gate.release(2)
+    for answer in answers:
+        answer.get(PATIENCE)
+    held = [pool.apply_async(hold, (gate.path,)) for _ in range(3)]
+    assert {gate.entered(), gate.entered()} == pids
     stats = pool.stats()
     assert {**stats, "workers": None} == {
         "processes": 2,
@@ -242,7 +248,7 @@ def test_statistics(make_pool: Callable[..., Any], gate: Gate) -> None:
         "workers": None,
         "jobs": stats["jobs"],
         "queued": stats["queued"],
-        "tasks_done": 11,
+        "tasks_done": 13,
         "tasks_failed": 1,
         "restarts": 0,
     }
