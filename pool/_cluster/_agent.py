@@ -70,6 +70,7 @@ class AgentEngine(LocalEngine):
         pool: int,
         shares: bool,
         waits: bool,
+        saves: bool,
     ) -> tuple[str, Callable[[int], _launcher.Launcher], Sequence[Any]]:
         config = self._config
         path = [*sys.path, *(entry for entry in config.path if entry not in sys.path)]

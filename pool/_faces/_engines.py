@@ -8,6 +8,7 @@ which is kept.
 from __future__ import annotations
 
 from _thread import get_ident
+from errno import ENOMEM
 
 from pool._faces._options import count_of
 from pool._local._engines import Engines
@@ -148,12 +149,20 @@ class LocalEngines(Engines):
         return (*self._sides, self._sharing, self.main)
 
     def _new(self, method: str) -> LocalEngine:
-        from pool._local._engine import LocalEngine
-
+        start = method
         if method == "default":
             start, self._forks = "fork" if self._forks else "forkserver", False
-        else:
-            start = method
+        try:
+            return self._start_engine(method, start, saves=True)
+        except OSError as error:
+            if method != "default" or error.errno != ENOMEM:
+                raise
+        # The kernel has no room for a second program of this size; it may have for small workers.
+        return self._start_engine(method, "forkserver", saves=False)
+
+    def _start_engine(self, method: str, start: str, saves: bool) -> LocalEngine:
+        from pool._local._engine import LocalEngine
+
         return LocalEngine(
             self.processes,
             self.initializer,
@@ -165,6 +174,7 @@ class LocalEngines(Engines):
             pool=self._pool,
             shares=method == "default",
             waits=self._waits,
+            saves=saves,
         )
 
     def _limits(self) -> dict[str, str]:

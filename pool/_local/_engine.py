@@ -69,6 +69,8 @@ class LocalEngine:
         nobody chose another start method.
     waits : bool
         Raise HalfImported rather than fork unasked while a module is imported.
+    saves : bool
+        With `shares`, fork too if that only saves time or memory.
 
     Raises
     ------
@@ -111,6 +113,7 @@ class LocalEngine:
         pool: int = 0,
         shares: bool = False,
         waits: bool = False,
+        saves: bool = False,
     ) -> None:
         limit = os.environ.get("POOL_MEMORY_LIMIT")
         if limit is not None:
@@ -120,7 +123,7 @@ class LocalEngine:
         wanted_mode()  # raises now, not at the first array, if a setting of the store is wrong
         self._begin()
         self.method, connect, initial = self.plan_start(
-            method, initializer, tuple(initargs), limits or {}, preload, pool, shares, waits
+            method, initializer, tuple(initargs), limits or {}, preload, pool, shares, waits, saves
         )
         if self.method == "fork":
             self.inherited = self.asks = number_inherited()

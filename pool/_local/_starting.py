@@ -36,6 +36,7 @@ def plan_start(
     pool: int,
     shares: bool,
     waits: bool,
+    saves: bool,
 ) -> tuple[str, Callable[[int], _launcher.Launcher], Sequence[Any]]:
     """Pickle the initializer, and decide how workers get it. For the parameters see `LocalEngine`.
 
@@ -61,7 +62,7 @@ def plan_start(
     if shares and method == "forkserver" and _has_shared_primitives():
         method = "fork"
     elif pool and method != "fork":
-        variables, lost = _variables_of_modules(shares)
+        variables, lost = _variables_of_modules(shares, saves)
         if lost and shares:
             method = "fork"
     if initializer is not None and method != "fork":
@@ -107,13 +108,15 @@ def _has_shared_primitives() -> bool:
     return to_be_inherited()
 
 
-def _variables_of_modules(alike: bool) -> tuple[dict[str, Any], bool]:
+def _variables_of_modules(alike: bool, saves: bool) -> tuple[dict[str, Any], bool]:
     """Return what the program has in its own modules, and has put into others.
 
     Parameters
     ----------
     alike : bool
         Whether workers are to be like forks: with the variables of the program's own modules.
+    saves : bool
+        Whether they may be forks only to save time or memory.
 
     Returns
     -------
@@ -128,7 +131,7 @@ def _variables_of_modules(alike: bool) -> tuple[dict[str, Any], bool]:
         sent, lost = snapshots.take_all() if alike else ({}, "")
         if alike and not lost:
             lost = _must_be_inherited()
-            if not lost and is_alone():
+            if saves and not lost and is_alone():
                 lost = _had_better_be_inherited()
     except Exception:
         # Objects of the program's are asked what they are; no pool is to fail for that.

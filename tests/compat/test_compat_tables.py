@@ -278,6 +278,71 @@ with Pool(2) as p:
     assert done == "[(5, 120001), (6, 120001)] True\n"
 
 
+# A program of more than half of the memory, where the kernel promises none that it lacks
+# (vm.overcommit_memory=2).
+REFUSED = """
+import errno
+real, refusals = os.fork, []
+
+def fork():
+    refusals.append(errno.ENOMEM)
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+"""
+
+
+def test_where_the_kernel_refuses_the_fork_they_are_sent(tmp_path: Path) -> None:
+    program = f"""{HEAD}{REFUSED}
+table = {MAKERS["list"]}
+
+def look(n):
+    return table[n], len(table)
+
+os.fork = fork
+p = Pool(2)
+os.fork = real
+with p:
+    print(len(refusals), p.map(look, [5, 6]), Told.pickled > 0)
+"""
+    done = run_with("pool", "", program, tmp_path)
+    assert done == "1 [(5, 120001), (6, 120001)] True\n"
+
+
+def test_where_the_kernel_refuses_a_fork_that_is_only_sooner_workers_come_later(
+    tmp_path: Path,
+) -> None:
+    program = f"""
+import numpy, os
+{REFUSED}
+os.fork = fork
+p = Pool(2)
+os.fork = real
+with p:
+    print(len(refusals), p.map(abs, [-5, 6]), p.stats()["start_method"])
+"""
+    done = run_with("pool", "", program, tmp_path)
+    assert done == "1 [5, 6] forkserver\n"
+
+
+@pytest.mark.parametrize("chosen", ["fork", "default"])
+def test_where_the_kernel_refuses_a_fork_that_is_needed_the_error_says_so(
+    chosen: str, tmp_path: Path
+) -> None:
+    method = "fork" if chosen == "fork" else ""
+    program = f"""
+import os
+{REFUSED}
+os.fork = fork
+
+if __name__ == "__main__":
+    try:
+        Pool(2, next, ((n for n in range(5)),))  # what is running can only be inherited
+    except OSError as error:
+        print(error.errno == errno.ENOMEM, "too little memory" in str(error))
+    os.fork = real
+"""
+    assert run_with("pool", method, program, tmp_path) == "True True\n"
+
+
 USES = {
     "a lambda": ("", "p.map(lambda n: len(table), [1])"),
     "a function that is defined later": ("", "later()"),
