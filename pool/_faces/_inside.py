@@ -78,6 +78,29 @@ class Count:
         return f"<{self._count()} waiting>"
 
 
+class TaskQueue(Count):
+    """Stands for the queue of tasks; also takes those of an iterator that a program has made.
+
+    The lazy ``starmap`` that programs copy from each other makes an `IMapIterator` and puts its
+    tasks here.
+
+    Parameters
+    ----------
+    pool : Pool
+    """
+
+    def __init__(self, pool: StandardPool) -> None:
+        super().__init__(lambda: queued(pool._engines.all()))
+        self._pool: Any = pool
+
+    def put(self, tasks: tuple[tuple[Any, Iterable[Any]], Any]) -> None:
+        """Start to work on what `_guarded_task_generation` returned, with `_set_length`."""
+        from pool._faces._lazy_calls import start_made
+
+        (func, iterable), set_length = tasks
+        start_made(self._pool, set_length.__self__, func, iterable)
+
+
 class Handler:
     """Stands for the threads of the standard's Pool; tells whether the pool handles work.
 

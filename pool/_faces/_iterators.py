@@ -349,13 +349,15 @@ class _Ended(Flow):
 class IMapIterator(StandardIterator):
     """Iterate over the results of ``imap``.
 
-    Returned by `Pool.imap` and `Pool.istarmap`; not made by users. Any number of
-    threads may take from it.
+    Returned by `Pool.imap` and `Pool.istarmap`. Any number of threads may take from it.
     """
 
     _as_standard = "IMapIterator"
 
-    def __init__(self, pool: object, flow: Flow, chunksize: int) -> None:
+    def __init__(self, pool: Any, flow: Flow | None = None, chunksize: int = 1) -> None:
+        if flow is None:  # a program makes it, and gives it tasks by `_taskqueue.put`
+            flow = Flow(pool._engine, True, Window(pool._processes, 1), 1)
+            flow.finished = True
         # Kept until the end: a pool that only this iterator refers to must not be collected.
         self._pool: object = pool
         self._flow = flow

@@ -111,6 +111,15 @@ def start_imap(
     return iterator
 
 
+def start_made(
+    pool: Pool, iterator: IMapIterator, func: Callable[..., Any], iterable: Iterable[Any]
+) -> None:
+    """Start to work on the items of an iterator that a program has made, one by one."""
+    ordered = not isinstance(iterator, IMapUnorderedIterator)
+    started = start_imap(pool, "imap", func, iterable, 1, MAP, ordered, {})
+    iterator._flow, started._flow = started._flow, iterator._flow
+
+
 def _is_in_memory(iterable: Iterable[Any]) -> bool:
     """Return whether all items are in memory already, so that reading ahead needs no more."""
     kind = type(iterable)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, ClassVar, Unpack
 
-    from pool._faces._inside import Count, Done, Handler
+    from pool._faces._inside import Count, Done, Handler, TaskQueue
     from pool._faces._iterators import Flow
     from pool._faces._options import Extra
     from pool._faces._results import MapResult
@@ -135,12 +135,18 @@ class StandardPool(AsStandard):
 
         return unfinished(self._engines.all())
 
-    @property
-    def _taskqueue(self) -> Count:
-        """Stands for the queue of tasks that have not been sent to a worker."""
-        from pool._faces._inside import Count, queued
+    def _guarded_task_generation(
+        self, result_job: int, func: Any, iterable: Iterable[Any]
+    ) -> tuple[Any, Iterable[Any]]:
+        """Return the tasks of an iterator, for `_taskqueue.put`."""
+        return func, iterable
 
-        return Count(lambda: queued(self._engines.all()))
+    @property
+    def _taskqueue(self) -> TaskQueue:
+        """Stands for the queue of tasks that have not been sent to a worker."""
+        from pool._faces._inside import TaskQueue
+
+        return TaskQueue(self)
 
     @property
     def _inqueue(self) -> Count:
@@ -253,3 +259,6 @@ class StandardIterator(AsStandard):
         """The number of chunks; None while the input has not been read to its end."""
         self._flow.work_off()
         return self._flow.length
+
+    def _set_length(self, length: int) -> None:
+        """Tells `_taskqueue.put` whose tasks it gets; how many there are is known without it."""

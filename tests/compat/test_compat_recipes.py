@@ -442,6 +442,39 @@ def test_calls_are_seen_by_patches(library: str, tmp_path: Path) -> None:
     assert printed.endswith(", (4,), {})\n[1, 4] [8] 2\n[1, 4]\n[8]\n")
 
 
+def test_a_lazy_starmap_made_by_hand(library: str, tmp_path: Path) -> None:
+    """Of an answer that very many programs have copied, as a patch or in a class of their own."""
+    body = f"""
+    import {library}.pool as mpp
+
+    def istarmap(self, func, iterable, chunksize=1, kind=mpp.IMapIterator):
+        self._check_running()
+        batches = mpp.Pool._get_tasks(func, iterable, chunksize)
+        result = kind(self)
+        tasks = self._guarded_task_generation(result._job, mpp.starmapstar, batches)
+        self._taskqueue.put((tasks, result._set_length))
+        return (item for chunk in result for item in chunk)
+
+    class Starred(mpp.Pool):
+        lazily = istarmap
+
+    with Starred(2) as p:
+        print(list(p.lazily(pow, [(n, 2) for n in range(7)], chunksize=3)))
+        print(sum(p.lazily(max, zip(range(99), range(99)), 9, mpp.IMapUnorderedIterator)))
+        results = p.lazily(divmod, [(7, 2), (1, 0)])
+        print(next(results))
+        try:
+            next(results)
+        except ZeroDivisionError:
+            print("raised")
+    mpp.Pool.istarmap = istarmap
+    with multiprocessing.Pool(2) as p:
+        print(list(p.istarmap(pow, [(1, 2), (3, 4)])))
+    """
+    expected = "[0, 1, 4, 9, 16, 25, 36]\n4851\n(3, 1)\nraised\n[1, 81]\n"
+    assert run(library, body, tmp_path) == expected
+
+
 def test_derived_classes_are_terminated_once(library: str, tmp_path: Path) -> None:
     body = """
     import gc

@@ -166,7 +166,6 @@ MACHINERY = {
     "Pool": {
         "_get_sentinels",
         "_get_worker_sentinels",
-        "_guarded_task_generation",
         "_handle_results",
         "_handle_tasks",
         "_handle_workers",
@@ -180,8 +179,8 @@ MACHINERY = {
     },
     "ApplyResult": {"_set"},
     "MapResult": {"_set"},
-    "IMapIterator": {"_set", "_set_length"},
-    "IMapUnorderedIterator": {"_set", "_set_length"},
+    "IMapIterator": {"_set"},
+    "IMapUnorderedIterator": {"_set"},
 }
 # What the interpreter puts into a class.
 BUILT_IN = {"__firstlineno__", "__static_attributes__"}
