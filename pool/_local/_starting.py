@@ -90,6 +90,7 @@ def plan_start(
         blobs = stored(payload.packet)
         if any(type(blob) is Block for blob in blobs):
             payload, initial = AWAITED, blobs
+    variables["alike"] = shares
     return (
         method,
         lambda journal: _launcher.connect(

@@ -338,7 +338,7 @@ class ForkServer:
             self.lifeline.prepare()
             if client.prefix == "ForkServer":
                 self._prepare(client.settings)
-            elif client.settings.get("reseeds"):
+            elif client.settings.get("alike"):
                 _reseed()
             pid = fork()
         except Exception as error:

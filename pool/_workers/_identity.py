@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import posix
+import sys
 
 from pool._workers._imports import when_imported
 from pool._workers._settings import keep_authkey, keep_identity
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MODULE = "multiprocessing.process"
+
+#: What begins the names of workers whose program has chosen no start method, whatever process they
+#: are forked from: programs name files by them, and make those beforehand (``ForkPoolWorker-1``).
+_DEFAULT = "Fork" if sys.version_info < (3, 14) else "ForkServer"
 
 _real_parent = posix.getppid
 
@@ -60,8 +65,10 @@ def introduce(number: int, settings: dict[str, Any], prefix: str) -> None:
         From `pool._workers._settings.capture`.
     prefix : str
         ``"Fork"``, ``"Spawn"`` or ``"ForkServer"``. The name is as in `multiprocessing`, such as
-        ``ForkServerPoolWorker-1``.
+        ``SpawnPoolWorker-1``.
     """
+    if settings.get("alike"):
+        prefix = _DEFAULT
     # The worker's number is appended to the identity of the process that has the pool.
     identity = (*settings["identity"], number)
     if "number" in settings:

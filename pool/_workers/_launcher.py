@@ -242,7 +242,7 @@ def fork(
     _tracking.shared()  # made now, so that the fork inherits it
     ours, theirs = socket_pair()
     settings = capture(limits, pool, inherited=True)
-    settings["reseeds"] = alike
+    settings["alike"] = alike
     child = fork_template(theirs, ours, settings, run_initializer, journal, limits)
     theirs.close()
     return Launcher(Channel(ours), child)

@@ -8,12 +8,14 @@ import importlib
 import multiprocessing
 import os
 import re
+import textwrap
 import time
 from itertools import groupby
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from poolscripts import run_program
 from pooltasks import (
     STATE,
     Rebuilt,
@@ -131,6 +133,35 @@ def test_workers_have_the_standard_s_names(make_pool: Callable[..., Any]) -> Non
         assert worker != os.getpid()
     # A program may use the number to pick a device or a port: no two workers share it.
     assert len({number for _, number, _ in seen}) == len(seen)
+
+
+@pytest.mark.parametrize(
+    ("method", "heavy"),
+    [(None, ""), (None, "import numpy"), ("fork", ""), ("spawn", ""), ("forkserver", "")],
+)
+@pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+def test_names_begin_with_the_start_method(
+    library: str, method: str | None, heavy: str, tmp_path: Path
+) -> None:
+    """Programs make a folder for ``ForkPoolWorker-1`` beforehand, or look up a file by it."""
+    body = f"""
+        import multiprocessing as standard
+        import {library} as multiprocessing
+        {heavy}
+
+        def name(_):
+            return standard.current_process().name
+
+        if __name__ == "__main__":
+            chosen = multiprocessing.get_context({method!r})
+            for _ in range(2):
+                with chosen.Pool(1) as p:
+                    print(p.map(name, [0]))
+            print(chosen.get_start_method())
+    """
+    *names, chosen = run_program(textwrap.dedent(body), tmp_path).succeeded().split()
+    begins = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}[chosen]
+    assert names == [f"['{begins}PoolWorker-{number}']" for number in (1, 2)]
 
 
 def test_workers_of_two_pools_have_different_names(make_pool: Callable[..., Any]) -> None:
