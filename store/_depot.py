@@ -62,7 +62,7 @@ class Depot:
         self._late: deque[tuple[Hashable, Iterable[int]]] = deque()
         #: Blocks of this process that it has let go of itself.
         self._dropped = Returned(self._settle_large, LARGE_NBYTES)
-        #: Connections whose other end is gone, and whether a child of it still sees their objects.
+        #: Connections whose other end is gone, and whether their objects may be seen or come back.
         self._leaving: list[tuple[Hashable, Callable[[], bool]]] = []
         self.copied = self.referred = self.puts = 0
 

@@ -195,6 +195,11 @@ class Link:
         self.returned.extend((number, NEVER, None) for number in returned)
         self._attached.extend(attached)
 
+    def sweep(self) -> None:
+        """Free what the other end held, if this was closed and nobody can see it any more."""
+        if self._is_own:
+            depot().sweep()
+
     def close(self, alive: Callable[[], bool] | None = None) -> None:
         """Take back what the other end holds: it is gone.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pool._local._jobs import Sink
     from pool._objects._parcels import Parcel
+    from pool._transport._channel import Channel
 
 
 def submit(
@@ -185,14 +186,14 @@ class Guests:
 
     outstanding = False
 
-    def admit(self, worker: int, kind: str, fds: list[int]) -> None:
+    def admit(self, worker: int, kind: str, fds: list[int], beside: Channel) -> None:
         """Take a connection that a worker has sent; under the lock of the Pool's driver."""
         # If there is no runtime, none is started: the task's references are of one that has ended.
         home: Any = _home.found()
         if home is None or not home.usable:
             os.close(fds[0])
         else:
-            home.admit_guest(fds[0])
+            home.admit_guest(fds[0], beside)
 
     def bury(self, peer: Any) -> None:
         """Do nothing: the Pool answers for the tasks of a worker that died."""

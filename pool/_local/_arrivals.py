@@ -111,9 +111,9 @@ class Arrivals:
         """Take a connection over which tasks of this worker use their pool, or their runtime."""
         driver = self._driver
         if len(head) > 1 and driver.aside is not None:
-            driver.aside.admit(peer.worker_id, head[1], fds)
+            driver.aside.admit(peer.worker_id, head[1], fds, peer.channel)
             return
-        channel = Channel(socket_from(fds[0]), driver.crew.buffer, True)
+        channel = Channel(socket_from(fds[0]), driver.crew.buffer, True, peer.channel)
         try:
             from pool._local._relay import Client
         except OSError:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from pool._local import _events as ev
     from pool._local._peers import Peer
+    from pool._transport._channel import Channel
 
     class Crew(Protocol):
         """The workers; everything here runs under the driver's lock.
@@ -104,8 +105,11 @@ if TYPE_CHECKING:
         def outstanding(self) -> bool:
             """Whether any of it has not finished."""
 
-        def admit(self, worker: int, kind: str, fds: list[int]) -> None:
-            """Take the end of a connection that a task has made to the runtime, as `kind` says."""
+        def admit(self, worker: int, kind: str, fds: list[int], beside: Channel) -> None:
+            """Take the end of a connection that a task has made to the runtime, as `kind` says.
+
+            It came over `beside`, from the same process.
+            """
 
         def bury(self, peer: Peer) -> None:
             """Note that a worker has ended, and what its page of the journal says."""

@@ -28,8 +28,8 @@ class GuestChannel(Channel):
 
     __slots__ = ("_made_in",)
 
-    def __init__(self, sock: _socket.socket, buffer: bytearray) -> None:
-        super().__init__(sock, buffer, linked=True)
+    def __init__(self, sock: _socket.socket, buffer: bytearray, beside: Channel) -> None:
+        super().__init__(sock, buffer, linked=True, beside=beside)
         self._made_in = os.getpid()
 
     def close(self) -> None:

@@ -124,12 +124,12 @@ class Runtime(Aside):
         if self.lending.due:
             self.lending.flush()
 
-    def admit(self, worker: int | Actor, kind: str, fds: list[int]) -> None:
+    def admit(self, worker: int | Actor, kind: str, fds: list[int], beside: Channel) -> None:
         """Take descriptors that a worker sends: an actor, or a worker of tasks by its number."""
         if kind == "output":
             self.outputs.add(fds, lambda: self._is_idle(worker))
         else:
-            channel = Channel(socket_from(fds[0]), self.driver.crew.buffer, True)
+            channel = Channel(socket_from(fds[0]), self.driver.crew.buffer, True, beside)
             self.lending.admit(worker, channel)
 
     def _is_idle(self, worker: int | Actor) -> bool:
@@ -202,9 +202,9 @@ class Runtime(Aside):
         if not self.driver.closed:
             self.later(lambda: self.lending.linger(refs))
 
-    def admit_guest(self, fd: int) -> None:
-        """Take the connection of a Pool's worker, a descriptor; from any thread."""
-        channel = GuestChannel(socket_from(fd), self.driver.crew.buffer)
+    def admit_guest(self, fd: int, beside: Channel) -> None:
+        """Take a descriptor that a Pool's worker has sent over `beside`; from any thread."""
+        channel = GuestChannel(socket_from(fd), self.driver.crew.buffer, beside)
         self.later(lambda: self.lending.admit_guest(channel))
         self.engine.attend()
 

@@ -28,6 +28,7 @@ from _socket import MSG_CMSG_CLOEXEC, MSG_DONTWAIT
 
 import store._anonymous as anonymous
 from pool._transport._messages import RETURNS
+from pool._transport._sentinel import Sentinel
 from pool._transport._sockets import socket_from
 from store._codec import opened
 from store._interrupts import shield
@@ -110,6 +111,8 @@ class Channel:
     linked : bool
         Send large blobs by reference. Both ends must be linked, and the other end must belong to
         one process only, with whose end its references end.
+    beside : Channel, optional
+        An older connection to the same process, over which the other end of this one came.
 
     Attributes
     ----------
@@ -117,15 +120,26 @@ class Channel:
         Keeps account of what travels by reference; None until anything has.
     """
 
-    __slots__ = ("_buffer", "_linked", "link", "socket")
+    __slots__ = ("_buffer", "_family", "_linked", "link", "socket")
 
     def __init__(
-        self, socket: _socket.socket, buffer: bytearray | None = None, linked: bool = False
+        self,
+        socket: _socket.socket,
+        buffer: bytearray | None = None,
+        linked: bool = False,
+        beside: Channel | None = None,
     ) -> None:
         self.socket = socket
         self._buffer = bytearray(BUFFER_NBYTES) if buffer is None else buffer
         self._linked = linked
         self.link: Link | None = None
+        #: All open connections to the same process, if there are more than one.
+        self._family: list[Channel] = []
+        if beside is not None:
+            older = [channel for channel in beside._family or [beside] if channel.fileno() >= 0]
+            # The list stays the same: those that were closed look at it.
+            beside._family[:] = [*older, self]
+            self._family = beside._family
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once closed."""
@@ -135,11 +149,18 @@ class Channel:
         """Close this end.
 
         Objects that the other end was sent by reference are taken back when it is gone: the
-        process, and its children that inherited the socket and may look at the same memory.
+        process, and its children that inherited the socket and may look at the same memory; and
+        when its other connections are closed, too.
         """
-        if self.link is not None:
-            self.link.close(Sentinel(self.socket.fileno()).alive)
+        link = self.link
+        sentinel = None if link is None else Sentinel(self.socket.fileno(), self._family)
         self.socket.close()
+        if link is not None and sentinel is not None:
+            link.close(sentinel.alive)
+            return
+        for channel in self._family:
+            if channel.link is not None:
+                channel.link.sweep()  # it may have waited for this one
 
     def leave(self) -> None:
         """Use this end no more, while both processes live on.
@@ -152,7 +173,7 @@ class Channel:
             self.close()
             return
         link.returned.kept = kept = socket_from(self.socket.detach())
-        link.close(Sentinel(kept.fileno()).alive)
+        link.close(Sentinel(kept.fileno(), self._family).alive)
 
     def send(
         self, head: Head, blobs: Sequence[Any] = (), fds: Sequence[int] = (), flags: int = 0
@@ -434,47 +455,6 @@ def _read_file(
         return head, blobs, note
     finally:
         os.close(fd)
-
-
-class Sentinel:
-    """Tells whether any process has the other end of a socket open.
-
-    Parameters
-    ----------
-    fd : int
-        Descriptor of this end; it stays the caller's.
-    """
-
-    def __init__(self, fd: int) -> None:
-        try:
-            self._fd = os.dup(fd)
-            self._gone = False
-        except OSError:
-            self._fd = -1
-            # No descriptor is left to ask with later: what holds now must do.
-            self._gone = fd >= 0 and _is_gone(fd)
-
-    def alive(self) -> bool:
-        """Return whether a process has it open; must not be called again once it has not."""
-        if self._fd < 0:
-            return not self._gone
-        if not _is_gone(self._fd):
-            return True
-        os.close(self._fd)
-        self._fd = -1
-        return False
-
-    def __del__(self, _close: Any = os.close) -> None:
-        if self._fd >= 0:
-            _close(self._fd)
-
-
-def _is_gone(fd: int) -> bool:
-    from pool._transport._descriptors import unpatched
-
-    poll = unpatched("poll")()
-    poll.register(fd, 0)
-    return bool(poll.poll(0))
 
 
 def _cmsg_space(nbytes: int) -> int:

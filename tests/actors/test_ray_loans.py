@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
+import signal
 import socket
 import threading
 from collections import deque
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from raytasks import Counter, hold, total
 
 import pool
+import store
 from pool import exceptions
 from pool._faces._awaited import Guests
 from pool._objects import _home
+from pool._transport._channel import Channel
+from pool._transport._sockets import socket_pair
 
 
 @pool.remote
@@ -252,12 +258,17 @@ def test_an_action_that_fails_keeps_nothing_else_from_the_end(
 def test_a_guest_that_comes_too_late_is_told(ray: Any) -> None:
     runtime: Any = _home.current()
     pool.shutdown()
-    for admit in (runtime.admit_guest, lambda fd: Guests().admit(1, "borrower", [fd])):
+    line: Any = Channel(socket_pair()[0])
+    for admit in (
+        lambda fd: runtime.admit_guest(fd, line),
+        lambda fd: Guests().admit(1, "borrower", [fd], line),
+    ):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         admit(theirs.detach())
         with ours:
             while ours.recv(100):
                 pass
+    line.close()
     assert not pool.is_initialized()
 
 
@@ -317,6 +328,49 @@ def test_the_name_of_an_actor_that_was_killed_is_free_at_once(ray: Any) -> None:
     assert home.locked(kill_and_find) is None
     ray.kill(some.remote())
     assert ray.get(some.remote().add.remote(2)) == 2
+
+
+@pool.remote(num_cpus=0)
+class Ending:
+    """Keep an array; put it, and end at once."""
+
+    def keep(self, array: Any) -> int:
+        self.kept = array
+        return os.getpid()
+
+    def pass_on(self, keeper: Any) -> None:
+        keeper.take.remote([pool.put(self.kept)])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pool.remote(num_cpus=0)
+class Taker:
+    """Take a reference."""
+
+    def take(self, refs: list[Any]) -> None:
+        self.refs = refs
+
+    def first(self) -> Any:
+        return pool.get(self.refs[0])[0]
+
+
+def test_what_an_actor_has_passed_on_outlives_it(ray: Any) -> None:
+    home: Any = _home.found()
+    taker, ending = Taker.remote(), Ending.remote()
+    pid = os.pidfd_open(ray.get(ending.keep.remote(np.full(1 << 18, 7.0))))
+
+    def pass_on() -> Any:
+        ref = ending.pass_on.remote(taker)
+        select.select([pid], [], [], 60)
+        return ref
+
+    # Under the lock, so that its end is there when what it has passed on is read.
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(home.locked(pass_on))
+    os.close(pid)
+    other = [store.put(np.full(1 << 18, 9.0)) for _ in range(2)]
+    assert ray.get(taker.first.remote()) == 7
+    del other
 
 
 def test_a_call_may_be_cancelled_on_its_way_to_the_mailbox(ray: Any) -> None:
