@@ -375,6 +375,8 @@ class Driver(Door):
                 "its outstanding work is lost, later calls start new workers",
             )
         self.inbox.clear()
+        # Else a call that another thread is just making would wait for what never comes.
+        self.scheduler.handle(ev.PoolTerminated(), 0.0)
         for job_id in list(self.jobs):
             self.jobs.abort(job_id, self.reason())
         self.outcomes.abort_loans(self.reason)
