@@ -330,15 +330,21 @@ class Crew:
         driver.epoll.unregister(control)
         del self.controls[control]
         launcher.close()
+        shortage: OSError | None = None
         if not self.controls and not (
             driver.closed or (driver.scheduler.closing and not driver.jobs)
         ):
-            self._add(launcher.again() or self._connect(self._journal.fd))
+            try:
+                self._add(launcher.again() or self._connect(self._journal.fd))
+            except OSError as error:
+                shortage = error
         alone = True
         for worker_id, peer in list(self.peers.items()):
             if peer.launcher is launcher:
                 self._on_exit(worker_id, _signal.SIGKILL, alone)
                 alone = False
+        if shortage is not None:
+            self._cannot_start(shortage, 0)
 
     def close(self, forked: bool) -> None:
         """Close all descriptors; the forkserver then ends all workers.

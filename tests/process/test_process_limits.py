@@ -287,6 +287,25 @@ def test_workers_that_the_kernel_does_not_let_be_asked_for(tmp_path: Path, metho
     assert run(body, tmp_path) == "4\nTrue\n9\n"
 
 
+def test_no_descriptor_for_another_forkserver(tmp_path: Path) -> None:
+    body = """
+        limit(40)
+        with Pool(1) as p:
+            server = p.apply(server_of)
+            with NoDescriptor():
+                running = p.apply_async(signal.pause)
+                waiting = p.apply_async(square, (2,))
+                os.kill(server, signal.SIGKILL)
+                try:
+                    # This thread drives, and so meets the error itself, too.
+                    waiting.get()
+                except StartError as error:
+                    print("All 40 descriptors" in str(error))
+            print(running.ready(), p.apply(square, (3,)))
+    """
+    assert run(body, tmp_path) == "True\nTrue 9\n"
+
+
 def test_a_forkserver_stays_when_this_process_is_short_of_something(tmp_path: Path) -> None:
     body = """
         import errno
