@@ -7,12 +7,12 @@ reads from them, `Crew` starts, signals and buries them, `Outcomes` delivers res
 
 from __future__ import annotations
 
-import os
 import select
 from _thread import get_ident as _get_ident
 
 from pool._clock import monotonic
 from pool._local import _events as ev
+from pool._local._alarm import Alarm
 from pool._local._arrivals import Arrivals
 from pool._local._door import Door
 from pool._local._functions import FunctionTable
@@ -23,7 +23,7 @@ from pool._local._scheduler import Scheduler
 from pool._local._sending import Sending
 from pool._local._timers import FOREVER, LONGEST, Timers
 from pool._local._waiting import DEEPEST
-from pool._transport._descriptors import above_streams, epoll_above_streams
+from pool._transport._descriptors import epoll_above_streams
 from pool._transport._watch import Watch
 from store._interrupts import shield
 
@@ -57,8 +57,6 @@ class Driver(Door):
         What becomes of their answers.
     """
 
-    _wake = -1
-
     def __init__(
         self, scheduler: Scheduler, hire: Callable[[Driver], Crew], outcomes: type[Outcomes]
     ) -> None:
@@ -78,7 +76,7 @@ class Driver(Door):
         #: Results whose callbacks are running now: lists of one, or of none for an instant.
         self.called: dict[int, list[CallsBack]] = {}
         self.epoll = epoll_above_streams()
-        self._wake = above_streams(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        self._alarm: Alarm | None = Alarm()
         try:
             self.crew = crew = hire(self)
         except BaseException:
@@ -99,7 +97,7 @@ class Driver(Door):
         self.handlers = self._handlers()
         #: Waits awake, for a moment, where a single answer may come at once.
         self.watch = Watch(lambda: self.epoll.poll(0, 64), lambda s: self.epoll.poll(s, 64))
-        self.epoll.register(self._wake, select.EPOLLIN)
+        self.epoll.register(self._alarm.fileno(), select.EPOLLIN)
         for control in crew.controls:
             self.epoll.register(control, select.EPOLLIN)
         self.timers = Timers()
@@ -183,10 +181,9 @@ class Driver(Door):
 
     def wake(self) -> None:
         """Make the thread that sleeps in `step` return from its sleep."""
-        try:
-            os.eventfd_write(self._wake, 1)
-        except (OSError, ValueError):
-            return  # closed meanwhile
+        alarm = self._alarm  # read once: another thread may be closing everything
+        if alarm is not None:
+            alarm.ring()
 
     def _deadline(self) -> float | None:
         """Return when the scheduler or a timer is next due; None if nothing is."""
@@ -320,11 +317,8 @@ class Driver(Door):
                 self.crew.on_control(fd)
             elif fd in self.clients:
                 self.clients[fd].on_ready()
-            elif fd == self._wake:
-                try:
-                    os.eventfd_read(fd)
-                except BlockingIOError:
-                    continue  # another thread was quicker
+            elif self._alarm is not None and fd == self._alarm.fileno():
+                self._alarm.stop()
         due = self.memory_due
         if due is not None and self.looked >= due and (self.jobs or self.loans):
             self._look_at_memory()
@@ -464,16 +458,7 @@ class Driver(Door):
 
     def _close_epoll(self) -> None:
         self.epoll.close()
-        self._close_wake()
-
-    def _close_wake(self, _close: Any = os.close) -> None:
-        # Replaced first: `wake` must not write to a number that is soon another file's, nor may
-        # that be closed once more. The collector may run this before it ends the pool.
-        wake, self._wake = self._wake, -1
-        if wake >= 0:
-            _close(wake)
-
-    __del__ = _close_wake
+        self._alarm = None
 
     def _refuse_rest(self) -> None:
         """Fail what was handed in while everything was being closed: no thread drives any more."""

@@ -350,23 +350,45 @@ def test_a_signal_handler_ends_the_pool_that_is_waited_for(
 
 
 def test_a_pool_that_has_ended_writes_to_no_file_of_the_program(
-    make_pool: Callable[..., Any], tmp_path: Path
+    make_pool: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A thread that reads the input of an `imap` may be in the midst of it.
     pool = make_pool(1)
     driver = pool._engine.driver
-    number = driver._wake
-    pool.terminate()
-    pool.join()
+    number = driver._alarm.fileno()
     path = tmp_path / "file"
-    files = [path.open("wb", buffering=0)]
-    while files[-1].fileno() < number:
-        files.append(path.open("wb", buffering=0))
-    assert files[-1].fileno() == number
+    files: list[Any] = []
+    write = os.eventfd_write
+
+    def open_files() -> None:
+        while not files or files[-1].fileno() < number:
+            files.append(path.open("wb", buffering=0))
+
+    def write_late(fd: int, value: int) -> None:
+        """Let another thread be quicker."""
+        monkeypatch.setattr(os, "eventfd_write", write)
+        pool.terminate()
+        pool.join()
+        open_files()
+        write(fd, value)
+
+    monkeypatch.setattr(os, "eventfd_write", write_late)
+    driver.wake()
+    open_files()
     driver.wake()
     for file in files:
         file.close()
     assert path.stat().st_size == 0
+
+
+def test_the_descriptor_that_wakes_a_pool_is_given_back_at_once(
+    make_pool: Callable[..., Any],
+) -> None:
+    pool = make_pool(1)
+    number = pool._engine.driver._alarm.fileno()
+    pool.terminate()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
 
 
 def test_the_collector_may_come_to_the_driver_before_it_ends_the_pool(
@@ -375,13 +397,14 @@ def test_the_collector_may_come_to_the_driver_before_it_ends_the_pool(
     # Both are in one cycle: its finalizers run in any order.
     pool = make_pool(1)
     pool.apply(abs, (1,))
-    driver = pool._engine.driver
-    number = driver._wake
-    driver.__del__()
+    alarm = pool._engine.driver._alarm
+    number = alarm.fileno()
+    alarm.__del__()
     own = os.open(os.devnull, os.O_RDONLY)
     os.dup2(own, number)
     pool.terminate()
     pool.join()
+    del alarm
     assert os.fstat(number).st_rdev == os.fstat(own).st_rdev
     os.close(number)
     if own != number:
