@@ -110,7 +110,8 @@ def attach(key: int, fd: int, nbytes: int) -> Reader:
     """
     with _lock:
         reader = readers.get(key)
-        if reader is None:
+        # One that a finalizer in another thread is just letting go of has no descriptor any more.
+        if reader is None or reader.fd < 0:
             reader = readers[key] = Reader(key, fd, nbytes)
         else:
             os.close(fd)

@@ -128,6 +128,29 @@ def test_segment_that_another_thread_is_letting_go_takes_nothing() -> None:
     del view, reader
 
 
+def test_segment_that_comes_again_while_another_thread_is_letting_it_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link, blob = received(1)
+    key, fd = blob.reader.key, os.dup(blob.reader.fd)
+    assert blob.reader.address
+    came: list[Any] = []
+    finalizer: Any = _readers.Reader.__del__
+    unmap, close = finalizer.__defaults__
+
+    def receive_and_unmap(address: int, nbytes: int) -> None:
+        came.append(_readers.attach(key, fd, STEP))
+        unmap(address, nbytes)
+
+    link.close()
+    monkeypatch.setattr(finalizer, "__defaults__", (receive_and_unmap, close))
+    del blob
+    monkeypatch.undo()
+    (again,) = came
+    assert os.pread(again.fd, 1, 0) == b"\1" and _readers.readers[key] is again
+    came.clear()
+
+
 def test_segment_that_goes_in_the_last_moments_of_the_interpreter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
