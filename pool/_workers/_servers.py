@@ -378,6 +378,8 @@ def reap(wait: bool = False) -> None:
 
 def reap_one(pid: int) -> None:
     """Wait for one child that is ending."""
+    if pid not in _unreaped:
+        return  # it has been reaped: by now another child of the program may have that number
     try:
         os.waitpid(pid, 0)
     except ChildProcessError:

@@ -140,3 +140,22 @@ def test_a_pool_that_there_are_no_descriptors_for(tmp_path: Path) -> None:
             print("told")
     """
     assert run(SCARCE + textwrap.dedent(body), tmp_path) == "told\n"
+
+
+def test_a_child_of_the_program_with_the_number_of_an_old_forkserver_is_left_to_it(
+    tmp_path: Path,
+) -> None:
+    body = """
+        import subprocess, sys
+        from pool import get_context
+        from pool._workers import _servers
+        old = get_context("fork").Pool(1)
+        launcher, = old._engine.driver.crew.controls.values()
+        old.terminate()
+        _servers.reap(wait=True)  # as the end of any other pool may
+        child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+        launcher._child = child.pid
+        old.join()
+        print(child.wait())
+    """
+    assert run(body, tmp_path) == "3\n"
