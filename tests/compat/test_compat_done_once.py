@@ -250,7 +250,9 @@ def test_modules_that_only_the_program_finds(library: str, tmp_path: Path) -> No
 def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
     """Stand-ins for loguru, absl, gin, h5py and others, which have what these have inside."""
     main = """
-    import sys, types
+    import os, sys, types
+
+    parent = os.getpid()
 
     class Logger:
         class _core:
@@ -291,6 +293,10 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
     elif which == "pint":
         registry = package("pint.registry", UnitRegistry=type("UnitRegistry", (), {}))
         units = registry.UnitRegistry()
+    elif which == "time_machine":
+        hatch = package("time_machine", escape_hatch=types.ModuleType("hatch")).escape_hatch
+        hatch.is_travelling = lambda: True
+        hatch.pid = os.getpid()
     elif which == "gin":
         package("gin")
         package("gin.config", _CONFIG={"scaled": {"factor": 7}})
@@ -306,6 +312,8 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
             return sys.modules["absl.flags"].FLAGS.parsed
         if which == "spacy":
             return sys.modules["spacy.tokens.underscore"].Underscore.doc_extensions
+        if which == "time_machine":
+            return sys.modules["time_machine"].escape_hatch.pid == parent
         if which == "QuantLib":
             return sys.modules["QuantLib.QuantLib"].evaluationDate
         if which == "pint":
@@ -324,7 +332,7 @@ def test_loggers_and_flags_of_packages(library: str, tmp_path: Path) -> None:
         "h5py": "[1]",
         "spacy": "[{'n': 1}]",
     }
-    all_of |= {"QuantLib": "[15]", "pint": "[True]"}
+    all_of |= {"QuantLib": "[15]", "pint": "[True]", "time_machine": "[True]"}
     for name, expected in all_of.items():
         text = main.replace("sys.argv[1]", repr(name))
         assert run(library, tmp_path, main=text) == f"{expected}\n"

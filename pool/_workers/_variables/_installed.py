@@ -62,6 +62,11 @@ def _has_date(quantlib: Any) -> bool:
     return bool(quantlib.Settings.instance().evaluationDate != quantlib.Date.todaysDate())
 
 
+def _is_travelling(time_machine: Any) -> bool:
+    """Return whether a test has set the clocks, which time_machine does within C's functions."""
+    return bool(time_machine.escape_hatch.is_travelling())
+
+
 def _has_units(registry: Any) -> bool:
     """Return whether the program has a registry of pint: its quantities are pickled without it."""
     from ._snapshot import snapshots
@@ -79,4 +84,5 @@ _OBJECTS = {
     "spacy.tokens.underscore": _has_extensions,
     "QuantLib.QuantLib": _has_date,
     "pint.registry": _has_units,
+    "time_machine": _is_travelling,
 }
