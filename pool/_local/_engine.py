@@ -152,14 +152,14 @@ class LocalEngine:
         # An interrupt in the midst of this would leave descriptors that nothing ever closes.
         shielded = shield.enter()
         try:
-            self._start_shielded(scheduler, hire, initializes)
-        finally:
             try:
+                self._start_shielded(scheduler, hire, initializes)
+            finally:
                 shield.leave(shielded)
-            except BaseException:  # raised by one of the program's own signal handlers
-                if hasattr(self, "driver"):
-                    self.dispose()
-                raise
+        except BaseException:  # no thread, or raised by one of the program's own signal handlers
+            if hasattr(self, "driver"):
+                self.dispose()
+            raise
 
     def _start_shielded(
         self, scheduler: Scheduler, hire: Callable[[Driver], AnyCrew], initializes: bool
@@ -187,7 +187,6 @@ class LocalEngine:
         self.driver.initializes = initializes
         self.driver.post(ev.PoolOpened())
         if self.driver.crashed:
-            self.dispose()
             assert self.driver.failure is not None
             raise self.driver.failure
         if initializes:

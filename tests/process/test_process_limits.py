@@ -306,6 +306,24 @@ def test_no_descriptor_for_another_forkserver(tmp_path: Path) -> None:
     assert run(body, tmp_path) == "True\nTrue 9\n"
 
 
+def test_no_workers_stay_of_a_pool_for_which_no_thread_can_be_started(tmp_path: Path) -> None:
+    body = """
+        import gc, threading
+        from pool._local._engine import _engines
+
+        def refuse(self):
+            raise RuntimeError("can't start new thread")
+
+        threading.Thread.start = refuse
+        gc.disable()
+        try:
+            Pool(1, square, (1,))
+        except RuntimeError as error:
+            print(error, len(_engines))
+    """
+    assert run(body, tmp_path) == "can't start new thread 0\n"
+
+
 def test_a_forkserver_stays_when_this_process_is_short_of_something(tmp_path: Path) -> None:
     body = """
         import errno
