@@ -66,7 +66,6 @@ if TYPE_CHECKING:
         SimpleQueue,
         TimeoutError,
         Value,
-        active_children,
         allow_connection_pickling,
         current_process,
         freeze_support,
@@ -96,6 +95,7 @@ if TYPE_CHECKING:
     )
     from ._faces._pool import Pool
     from ._faces._progress import ProgressEvent
+    from ._faces._stats import active_children
 
     # The redundant names tell type checkers that they are offered: they are not in `__all__`.
     from ._objects._refs import ObjectRef as ObjectRef
@@ -190,6 +190,7 @@ _HOMES = {
     "ThreadPool": "multiprocessing.pool",
     "WorkerDied": "pool._errors",
     "WorkerLost": "pool._errors",
+    "active_children": "pool._faces._stats",
     "cpu_count": "pool._cpus",
     "get_context": "pool._context",
     "set_forkserver_preload": "pool._context",

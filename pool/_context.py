@@ -32,10 +32,10 @@ _contexts: dict[str, Context] = {}
 class Context:
     """Stands for a standard context, with the Pool of this package in place of the standard's.
 
-    Every attribute except `Pool`, `cpu_count` and `get_context` comes from the standard context
-    of the same start method. Programs derive from ``type(get_context())`` to replace `Process` by a
-    class of their own, so that workers may have children. Pools here start no `Process`, and their
-    workers may have children anyway.
+    Every attribute except `Pool`, `active_children`, `cpu_count` and `get_context` comes from the
+    standard context of the same start method. Programs derive from ``type(get_context())`` to
+    replace `Process` by a class of their own, so that workers may have children. Pools here start
+    no `Process`, and their workers may have children anyway.
     """
 
     #: How the Pools made from this context start their workers.
@@ -84,6 +84,12 @@ class Context:
         from ._cpus import cpu_count
 
         return cpu_count()
+
+    def active_children(self) -> list[Any]:
+        """Return the processes that this one has started and that run, workers too."""
+        from . import active_children
+
+        return active_children()
 
     def get_context(self, method: str | None = None) -> Context:
         """Return this context, or the one of another start method."""

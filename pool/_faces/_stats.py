@@ -5,6 +5,9 @@ from __future__ import annotations
 import _signal
 import os
 
+from pool._local._members import members
+from store._children import settle
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -118,7 +121,30 @@ class WorkerView:
 def worker_views(pool: Pool) -> list[WorkerView]:
     """Return the workers of `pool`, oldest first."""
     engine = pool._engines.main
-    if engine is None or not engine.usable:
+    return [] if engine is None else _workers_of(engine)
+
+
+def active_children() -> list[Any]:
+    """Return the processes that this one has started and that run, workers of its pools too.
+
+    Programs that have closed a pool wait until there are none, or for each one, before they look
+    at what tasks have done.
+    """
+    import multiprocessing
+
+    from pool._local._engine import engines
+
+    settle()  # else these may be the parent's
+    near = [engine for engine in members(engines) if engine.near]
+    workers = [each for engine in near for each in _workers_of(engine)]
+    return [*multiprocessing.active_children(), *(each for each in workers if each.is_alive())]
+
+
+active_children.__module__ = "pool"  # where users find it
+
+
+def _workers_of(engine: LocalEngine) -> list[WorkerView]:
+    if not engine.usable:
         return []
     engine.glance()
     views = []

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pool._local._lazy import Growing
     from pool._local._protocols import Crew as AnyCrew
 
-_engines: weakref.WeakSet[LocalEngine] = weakref.WeakSet()
+engines: weakref.WeakSet[LocalEngine] = weakref.WeakSet()  # those of this process
 
 
 class LocalEngine:
@@ -183,7 +183,7 @@ class LocalEngine:
         #: Results of lazy jobs. `join` has their inputs read to the end, as the program may be
         #: unable to take results, and so to make room, while it waits there.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
-        _engines.add(self)
+        engines.add(self)
         self.driver.initializes = initializes
         self.driver.post(ev.PoolOpened())
         if self.driver.crashed:
@@ -460,8 +460,8 @@ class LocalEngine:
             lead.end(lambda: driver.release_within(lead.taken_here), waits=False)
         else:
             lead.end(lambda: lead.exclusively(driver.release))
-        _engines.discard(self)
-        if not _engines:
+        engines.discard(self)
+        if not engines:
             drop_large()
 
     def forked(self) -> None:
@@ -484,7 +484,7 @@ class LocalEngine:
 
 def _terminate_all() -> None:
     """End the engines that a program has not closed when it ends."""
-    left = [it for it in members(_engines) if not (it.driver.closed or it.foreign)]
+    left = [it for it in members(engines) if not (it.driver.closed or it.foreign)]
     for engine in left:
         engine.driver.quit()
     for engine in left:
@@ -493,9 +493,9 @@ def _terminate_all() -> None:
 
 
 def _after_fork() -> None:
-    for engine in members(_engines):
+    for engine in members(engines):
         engine.forked()
-    _engines.clear()
+    engines.clear()
 
 
 atexit.register(_terminate_all)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Names that are ours; every other public name of the standard module is the standard's own.
-REPLACED = {"Pool", "cpu_count", "get_context", "pool", "dummy"}
+REPLACED = {"Pool", "active_children", "cpu_count", "get_context", "pool", "dummy"}
 # Ours may be a function around the standard's, so only its behaviour is compared.
 WRAPPED = {
     "set_start_method",

@@ -263,6 +263,48 @@ def test_waiting_until_nothing_is_left(library: str, tmp_path: Path) -> None:
     assert run(library, body, tmp_path) == expected
 
 
+def test_waiting_until_no_children_are_left(library: str, tmp_path: Path) -> None:
+    """Programs that have closed a pool do so in place of `join`, and then look at its work."""
+    body = """
+    def write(path):
+        with open(path + ".gate") as gate:
+            gate.read()
+        open(path, "w").close()
+
+    def begin(*paths):
+        for path in paths:
+            os.mkfifo(path + ".gate")
+        p = multiprocessing.Pool(2)
+        for path in paths:
+            p.apply_async(write, (path,))
+        print(len(multiprocessing.active_children()), len(p._ctx.active_children()))
+        p.close()
+        for path in paths:
+            open(path + ".gate", "w").close()
+        return p
+
+    p = begin("a", "b", "c")
+    while multiprocessing.active_children():
+        time.sleep(0.01)
+    print([os.path.exists(path) for path in "abc"])
+    p = begin("d", "e", "f")
+    for child in multiprocessing.active_children():
+        child.join()
+    print([os.path.exists(path) for path in "def"])
+    p = multiprocessing.Pool(2)
+    other = multiprocessing.Process(target=time.sleep, args=(60,))
+    other.start()
+    print(len({child.pid for child in multiprocessing.active_children()}))
+    print(other in multiprocessing.active_children())
+    other.kill()
+    other.join()
+    p.terminate()
+    p.join()
+    print(multiprocessing.active_children())
+    """
+    assert run(library, body, tmp_path) == "2 2\n[True, True, True]\n" * 2 + "3\nTrue\n[]\n"
+
+
 def test_how_many_results_have_come_in(library: str, tmp_path: Path) -> None:
     """Nobody takes a result as long as this is shown."""
     body = """

@@ -40,6 +40,7 @@ OURS = {
     "ThreadPool",
     "WorkerDied",
     "WorkerLost",
+    "active_children",
     "cpu_count",
     "get_context",
     "set_forkserver_preload",
