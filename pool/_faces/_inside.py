@@ -112,7 +112,23 @@ class Handler:
     daemon = True
 
     def __init__(self, pool: StandardPool) -> None:
-        self._pool = pool
+        self._pool: Any = pool
+
+    @property
+    def _state(self) -> str:
+        """That of the pool. To set it ends the workers, unless it is set to ``"RUN"``.
+
+        Programs set it to have no worker replaced from now on. Then they kill all of them, and wait
+        until none is alive.
+        """
+        state: str = self._pool._state
+        return state
+
+    @_state.setter
+    def _state(self, value: str) -> None:
+        if value != "RUN":
+            self._pool._end()  # not `terminate`, since a derived class may do this there
+            self._pool._engines.linger()
 
     def is_alive(self) -> bool:
         """Return whether the pool does its work: until it was terminated, or closed and joined."""

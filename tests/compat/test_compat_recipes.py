@@ -366,6 +366,48 @@ def test_how_much_waits(library: str, tmp_path: Path) -> None:
     assert run(library, body, tmp_path) == "True 0 True True\nTrue True True\n500 249001\n"
 
 
+@pytest.mark.parametrize("where", ["outside", "in-terminate"])
+def test_workers_that_are_killed_with_their_pool(library: str, where: str, tmp_path: Path) -> None:
+    """As programs do whose compiled code does not listen to SIGTERM."""
+    body = f"""
+    import signal
+    from {library}.pool import TERMINATE, Pool
+
+    def block(name):
+        open(name, "w").close()
+        os.mkfifo(name + ".gate")
+        open(name + ".gate").close()
+
+    def kill(pool):
+        # So that nobody is replaced.
+        pool._state = TERMINATE
+        pool._worker_handler._state = TERMINATE
+        for worker in pool._pool:
+            os.kill(worker.pid, signal.SIGKILL)
+        while any(worker.is_alive() for worker in pool._pool):
+            time.sleep(0.001)
+
+    class Killed(Pool):
+        def terminate(self):
+            kill(self)
+            super().terminate()
+
+    p = Pool(2) if {where == "outside"} else Killed(2)
+    workers = p._pool[:]
+    print(p._worker_handler._state)
+    calls = [p.apply_async(block, (name,)) for name in "abcd"]
+    while not (os.path.exists("a") and os.path.exists("b")):
+        time.sleep(0.001)
+    if {where == "outside"}:
+        kill(p)
+    p.terminate()
+    p.join()
+    print([worker.is_alive() for worker in workers], p._worker_handler._state, p._state)
+    """
+    expected = "RUN\n[False, False] TERMINATE TERMINATE\n"
+    assert run(library, body, tmp_path) == expected
+
+
 def test_what_a_pool_was_made_with(library: str, tmp_path: Path) -> None:
     body = """
     def start(value):
