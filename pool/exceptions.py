@@ -218,9 +218,12 @@ class RayActorError(RayError):
     reason : str
     actor_id : str or None
         As the handle has it: ``handle._actor_id.hex()``.
+    actor_init_failed : bool
+        Whether its constructor, or one of its arguments, failed; `__cause__` says how.
     """
 
     actor_id: str | None = None
+    actor_init_failed = False
 
     def __init__(self, actor: str = "an actor", method: str = "", reason: str = "it died") -> None:
         self.actor = actor

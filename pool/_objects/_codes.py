@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from pool._objects._refs import Ref
 
 
+def title_of(definition: Callable[..., Any]) -> str:
+    """Return the name of a function or a class in logs and errors.
+
+    Without the function that it was defined in, as Ray has it: programs define theirs in `main`.
+    """
+    name = str(getattr(definition, "__qualname__", type(definition).__qualname__))
+    return name.rpartition("<locals>.")[2]
+
+
 class Code:
     """A remote function or an actor class.
 
@@ -26,7 +35,7 @@ class Code:
     number : int
         Identifies it within this process.
     title : str
-        Its `__qualname__`, for error messages.
+        Its name in logs and errors.
     refs : list of Ref
         References that its pickle contains.
     waits : bool
@@ -38,7 +47,7 @@ class Code:
     def __init__(self, definition: Callable[..., Any]) -> None:
         self.number = next(_numbers)
         self.definition = definition
-        self.title = str(getattr(definition, "__qualname__", type(definition).__qualname__))
+        self.title = title_of(definition)
         self.module = str(getattr(definition, "__module__", ""))
         self.refs: Sequence[Ref] = ()
         #: The pickled definition, and what is sent of it: one tuple, since several threads may

@@ -22,6 +22,7 @@ from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Generator, Sequence
     from typing import Any, Self
 
@@ -154,10 +155,14 @@ class ObjectRef(Ref):
         """Return a `concurrent.futures.Future` of the value."""
         return self._home.future(self)
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def as_future(self) -> asyncio.Future[Any]:
+        """Return an `asyncio.Future` of the value."""
         import asyncio
 
-        return asyncio.wrap_future(self.future()).__await__()
+        return asyncio.wrap_future(self.future())
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.as_future().__await__()
 
     def task_id(self) -> TaskID:
         """Return the name of the task or call of which this is the only result."""

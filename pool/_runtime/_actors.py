@@ -496,5 +496,6 @@ class Actor:
             reason += "; it is being started again"
         error = kind(self.describe(), method, reason)
         error.actor_id = ActorID(self.name).hex()
+        error.actor_init_failed = self.cause is not None
         error.__cause__ = self.cause
         return error

@@ -102,6 +102,7 @@ def test_constructor_that_raises(ray: Any) -> None:
     with pytest.raises(exceptions.ActorDiedError, match="Refusing.*add.*no model") as caught:
         ray.get(actor.add.remote())
     assert isinstance(caught.value.__cause__, exceptions.RayTaskError)
+    assert caught.value.actor_init_failed
     with pytest.raises(exceptions.RayActorError):
         ray.get(actor.add.remote())
 

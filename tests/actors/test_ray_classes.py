@@ -82,6 +82,7 @@ def test_an_actor_class_describes_itself_as_its_class_does() -> None:
     assert "helper" in dir(Limits)
     assert isinstance(kind(), Limits) and not isinstance(3, Limits)
     assert issubclass(kind, Limits)
+    assert Limits.__ray_metadata__.modified_class is kind
     assert isinstance(Limits, pool.actor.ActorClass)
     assert copy.copy(Limits).SIZE == 3
     with pytest.raises(AttributeError, match="nothing"):

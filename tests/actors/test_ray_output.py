@@ -63,6 +63,27 @@ class Author:
         os.write(1, b"called\n")
 
 
+def test_an_author_is_named_without_the_function_that_defines_it(
+    ray: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @ray.remote
+    def local() -> Any:
+        print("a line")
+        return pool.get_runtime_context().get_task_name()
+
+    @ray.remote
+    class Local:
+        def speak(self) -> None:
+            print("another line")
+
+    assert ray.get(local.remote()) == "local"
+    actor = Local.remote()
+    ray.get(actor.speak.remote())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" pid=")[0] for line in lines] == ["(local", "(Local"]
+    assert repr(actor).startswith("Actor(Local, ")
+
+
 def test_each_line_names_its_author(ray: Any, capsys: pytest.CaptureFixture[str]) -> None:
     ray.get(raw.remote("1\n"))
     ray.get(raw.options(name="other").remote("2\n"))

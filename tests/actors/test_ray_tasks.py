@@ -213,7 +213,7 @@ def test_future_and_await(ray: Any) -> None:
     assert isinstance(fail.remote("x").future().exception(), ValueError)
 
     async def both() -> Any:
-        return await asyncio.gather(double.remote(1), double.remote(2))
+        return await asyncio.gather(double.remote(1), double.remote(2).as_future())
 
     assert asyncio.run(both()) == [2, 4]
 

@@ -111,6 +111,7 @@ def test_names_of_things(ray: Any) -> None:
     with pytest.raises(exceptions.ActorDiedError) as caught:
         ray.get(counter.exit.remote())
     assert caught.value.actor_id == counter._actor_id.hex()
+    assert not caught.value.actor_init_failed
 
 
 def test_modules_that_programs_reach_through_ray() -> None:
