@@ -104,7 +104,7 @@ class Directory:
         """Return a named actor, of this program or detached; under the lock."""
         key = (namespace or self._runtime.namespace, name)
         actor = self._names.get(key)
-        if actor is not None and not (actor.left or actor.mailbox.stopped or actor.mailbox.killed):
+        if actor is not None and not _ends(actor):
             return actor.hold()  # even if it has no handle and finishes its last calls
         if self.ended is not None:
             return None
@@ -118,7 +118,7 @@ class Directory:
         return self._enter(_detached.found_actor(self._runtime, options, found), key)
 
     def facts(self) -> list[dict[str, Any]]:
-        """Return what is known of each actor."""
+        """Return what is known of each actor that is not about to end, as `find` has it."""
         return [
             {
                 "name": actor.options.name,
@@ -128,6 +128,7 @@ class Directory:
                 "pid": actor.pid,
             }
             for actor in self.alive
+            if not _ends(actor)
         ]
 
     def gone(self, actor: Actor) -> None:
@@ -147,3 +148,8 @@ class Directory:
             actor.mailbox.refused(why)
             actor.carry_out(actor.mailbox.exited(why))
         self._runtime.processes.leave()
+
+
+def _ends(actor: Actor) -> bool:
+    """Return whether an actor takes no more calls, though its process may still be there."""
+    return actor.left or actor.mailbox.stopped or actor.mailbox.killed

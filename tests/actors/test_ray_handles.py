@@ -139,6 +139,29 @@ def test_named_actor_is_found_as_long_as_it_works(ray: Any, fifo: str) -> None:
     assert ray.get(Circle.options(name="busy").remote().pid.remote()) != ray.get(pid)
 
 
+@pool.remote
+class Leaving:
+    """Take its time to end."""
+
+    def until(self, fifo: str) -> None:
+        self.fifo = fifo
+
+    def __ray_shutdown__(self) -> None:
+        with open(self.fifo) as gate:
+            gate.read()
+
+
+def test_named_actor_that_ends_is_not_listed(ray: Any, fifo: str) -> None:
+    actor = Leaving.options(name="leaving").remote()
+    ray.get(actor.until.remote(fifo))
+    assert ray.util.list_named_actors() == ["leaving"]
+    del actor
+    with open(fifo, "w"):
+        with pytest.raises(ValueError, match="no actor"):
+            ray.get_actor("leaving")
+        assert ray.util.list_named_actors() == []
+
+
 def test_runtime_that_was_shut_down_is_let_go_with_its_actors(ray: Any) -> None:
     runtime = weakref.ref(_home.found())
     one = Counter.remote()
