@@ -117,6 +117,7 @@ if TYPE_CHECKING:
     from ._ray._facts import nodes as nodes
     from ._ray._facts import timeline as timeline
     from ._ray._generators import ObjectRefGenerator as ObjectRefGenerator
+    from ._ray._lifetime import LoggingConfig as LoggingConfig
     from ._ray._lifetime import init as init
     from ._ray._lifetime import is_initialized as is_initialized
     from ._ray._lifetime import shutdown as shutdown
@@ -205,6 +206,7 @@ _RAY = {
     "ActorPool": "pool._ray._actor_pool",
     "DynamicObjectRefGenerator": "pool._objects._dynamic",
     "JobID": "pool._objects._ids",
+    "LoggingConfig": "pool._ray._lifetime",
     "NodeID": "pool._objects._ids",
     "ObjectRef": "pool._objects._refs",
     "ObjectID": "pool._objects._refs",  # its older name
@@ -232,7 +234,9 @@ _RAY = {
 # Modules of Ray that are not supported: the error says what to do instead.
 _ABSENT = ("data", "rllib", "serve", "train", "tune", "workflow")
 
-_SUBMODULES = ("actor", "cloudpickle", "dummy", "exceptions", "pool", "remote_function", "util")
+_SUBMODULES = (
+    "actor", "cloudpickle", "dummy", "exceptions", "pool", "remote_function", "runtime_env", "util",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

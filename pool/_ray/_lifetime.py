@@ -33,6 +33,27 @@ _ONLY_EMPTY = {
 }
 
 
+class LoggingConfig:
+    """How Ray's processes log; `init` takes it, without effect: here they log as the program does.
+
+    Parameters
+    ----------
+    encoding : str
+    log_level : str
+    additional_log_standard_attrs : list of str, optional
+    """
+
+    def __init__(
+        self,
+        encoding: str = "TEXT",
+        log_level: str = "INFO",
+        additional_log_standard_attrs: list[str] | None = None,
+    ) -> None:
+        self.encoding = encoding
+        self.log_level = log_level
+        self.additional_log_standard_attrs = additional_log_standard_attrs or []
+
+
 def init(
     address: str | None = None,
     *,
@@ -182,5 +203,5 @@ if _home.starter is None:
 
 
 # Where users find them.
-for _public in (init, shutdown, is_initialized):
+for _public in (LoggingConfig, init, shutdown, is_initialized):
     _public.__module__ = "pool"

@@ -216,8 +216,10 @@ def test_environment_variables(start: Any, monkeypatch: pytest.MonkeyPatch) -> N
     detached = Environment.options(name="env", lifetime="detached", **given).remote()
     assert ray.get(detached.value.remote("GIVEN")) == "by an option"
     ray.kill(detached)
+    typed = pool.runtime_env.RuntimeEnv(env_vars={"GIVEN": "by keywords"})
+    assert ray.get(variable.options(runtime_env=typed).remote("GIVEN")) == "by keywords"
     with pytest.raises(ValueError, match="not 'pip'"):
-        double.options(runtime_env={"pip": ["numpy"]})
+        double.options(runtime_env=pool.runtime_env.RuntimeEnv(pip=["numpy"]))
     with pytest.raises(TypeError, match="strings"):
         Environment.options(runtime_env={"env_vars": {"A": 1}})
 
@@ -243,7 +245,13 @@ def test_arguments_of_init_that_may_be_empty(start: Any) -> None:
 
 
 def test_arguments_of_init_for_clusters(start: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    ray = start(num_cpus=1, log_to_driver=None, labels={"a": "b"}, _system_config={"x": 1})
+    ray = start(
+        num_cpus=1,
+        log_to_driver=None,
+        labels={"a": "b"},
+        logging_config=pool.LoggingConfig(encoding="JSON", log_level="WARNING"),
+        _system_config={"x": 1},
+    )
 
     @ray.remote
     def say() -> None:

@@ -53,6 +53,7 @@ RAYS = {
     "ActorPool",
     "DynamicObjectRefGenerator",
     "JobID",
+    "LoggingConfig",
     "NodeID",
     "ObjectID",
     "ObjectRef",
