@@ -360,8 +360,9 @@ class Driver(Door):
         """Fail all jobs after an error of this package, or one that a signal handler raised.
 
         The records may be half written: no job is sure to finish, and no thread must wait for one.
+        Nor for one that is only being submitted, by a thread that saw this driver at work.
         """
-        self.crashed = True
+        self.crashed = self.scheduler.broken = True
         if self.failure is None:
             self.failure = given_up(
                 "PoolTerminated",
@@ -369,8 +370,6 @@ class Driver(Door):
                 "its outstanding work is lost, later calls start new workers",
             )
         self.inbox.clear()
-        # Else a call that another thread is just making would wait for what never comes.
-        self.scheduler.handle(ev.PoolTerminated(), 0.0)
         for job_id in list(self.jobs):
             self.jobs.abort(job_id, self.reason())
         self.outcomes.abort_loans(self.reason)

@@ -18,7 +18,9 @@ from pooltasks import begin, hold, pass_gate
 
 from pool import PoolTerminated, TaskCancelled
 from pool._faces import _calls
+from pool._faces._engines import LocalEngines
 from pool._local._arrivals import Arrivals
+from pool._local._roster import Roster
 from pool._local._streams import CallStream
 from pool._transport._channel import Channel
 from pool._transport._messages import RUN
@@ -219,6 +221,28 @@ def test_a_call_that_comes_when_its_engine_has_just_been_given_up_fails(
     with pytest.raises(PoolTerminated, match="MemoryError"):
         result.get(PATIENCE)
     assert pool.apply(abs, (-1,)) == 1
+
+
+def test_a_call_that_comes_when_its_driver_has_just_been_given_up_fails(
+    make_pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(1)
+    pool.apply(os.getpid)
+    engine = pool._engine
+
+    def no_memory(*args: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        # The worker is noted neither as idle nor as one with room: it will be sent nothing more.
+        patched.setattr(Roster, "file", no_memory)
+        with pytest.raises(MemoryError):
+            pool.map(abs, [1])
+    # As if another thread had got the engine before.
+    monkeypatch.setattr(LocalEngines, "current", lambda engines: engine)
+    for result in pool.map_async(abs, [2]), pool.apply_async(abs, (3,)):
+        with pytest.raises(PoolTerminated, match="MemoryError"):
+            result.get(PATIENCE)
 
 
 def test_a_call_is_cancelled_within_the_lines_of_the_driver(
