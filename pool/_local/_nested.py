@@ -35,7 +35,7 @@ from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pool._local._jobs import Sink, Source
@@ -159,21 +159,28 @@ class NestedEngine:
         chunks = _payloads(source, 0, source.chunks, blobs)
         self.driver.jobs[job_id] = _Request(source, sink, source.chunks, bool(mode & CAUGHT))
         try:
-            self.driver.channel.send(
+            self._send(
                 (
                     SUBMIT, job_id, mode, source.chunksize, timeout, retries, str(label),
                     described, chunks, source.final,
                 ),
                 blobs,
             )  # fmt: skip
-        except BaseException as error:
+        except BaseException:
             del self.driver.jobs[job_id]  # nobody will answer
-            if isinstance(error, ConnectionError):
-                self.usable = False  # the parent had no descriptor for this end of the connection
             raise
         if not awaited:
             self.attend()
         return job_id
+
+    def _send(self, head: Any, blobs: Sequence[Any] = ()) -> None:
+        """Send a request; if the connection is lost, the next call makes another one."""
+        try:
+            self.driver.channel.send(head, blobs)
+        except ConnectionError:
+            # The parent had no descriptor for its end, or for what came over it.
+            self.usable = False
+            raise
 
     def add_chunks(self, job_id: int, chunks: int, final: bool) -> None:
         """Hand more chunks of a lazily read job to the parent."""
@@ -185,7 +192,7 @@ class NestedEngine:
         request.sent += chunks
         described = _payloads(request.source, sent, sent + chunks, blobs)
         request.source.done(sent, sent + chunks)
-        self.driver.channel.send((CHUNKS, job_id, described, final), blobs)
+        self._send((CHUNKS, job_id, described, final), blobs)
 
     def unfinished(self) -> list[tuple[Any, Any]]:
         """Return an identity and the sink of each job that is not over, callbacks included."""
@@ -234,11 +241,11 @@ class NestedEngine:
         # Interrupts are let through only where this thread sleeps: UNBLOCKED must always follow.
         shielded = shield.enter()
         try:
-            self.driver.channel.send((BLOCKED,))
+            self._send((BLOCKED,))
             try:
                 return self.lead.wait(ready, timeout, eager)
             finally:
-                self.driver.channel.send((UNBLOCKED,))
+                self._send((UNBLOCKED,))
         finally:
             shield.leave(shielded)
 
@@ -251,7 +258,7 @@ class NestedEngine:
         if request is None:
             return False
         request.source.stop()
-        self.driver.channel.send((CANCEL, job_id))
+        self._send((CANCEL, job_id))
         if request.sink.abort(error):
             request.sink.call_back()
         self.driver.wake()

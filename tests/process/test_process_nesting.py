@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -122,3 +123,17 @@ def test_a_result_that_ends_who_hands_it_on_fails_alone(make_pool: Callable[...,
     engine = pool._engine
     assert pool.apply(call_for_what_stays, (pool,)) == "not here"
     assert pool._engine is engine
+
+
+def call_after_a_loss(pool: Any) -> Any:
+    """Call once more when the program has let go of its end of the connection."""
+    engine = pool._engine
+    engine.driver.channel.socket.shutdown(_socket.SHUT_RDWR)
+    with pytest.raises(ConnectionError):
+        engine.wait(lambda: False)
+    return pool.apply(square, (4,))
+
+
+def test_a_connection_that_was_lost_in_a_wait_is_made_anew(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(2)
+    assert pool.apply(call_after_a_loss, (pool,)) == 16
