@@ -149,15 +149,15 @@ class LocalEngine:
         self, scheduler: Scheduler, hire: Callable[[Driver], AnyCrew], initializes: bool
     ) -> None:
         """Make the driver, and have it start the workers."""
-        # An interrupt in the midst of this would leave descriptors that nothing ever closes.
-        shielded = shield.enter()
         try:
+            # An interrupt in the midst of this would leave descriptors that nothing ever closes.
+            shielded = shield.enter()
             try:
                 self._start_shielded(scheduler, hire, initializes)
             finally:
                 shield.leave(shielded)
-        except BaseException:  # no thread, or raised by one of the program's own signal handlers
-            if hasattr(self, "driver"):
+        except BaseException:  # also what one of the program's own signal handlers has raised
+            if hasattr(self, "lead"):
                 self.dispose()
             raise
 

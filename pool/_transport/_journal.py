@@ -21,6 +21,10 @@ import os
 import store._anonymous as anonymous
 from pool._transport._descriptors import above_streams
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 #: Bytes of one slot, and of a trace; multiples of every page size in use.
 SLOT_NBYTES = 64 * 1024
 TRACE_NBYTES = 320 * 1024
@@ -84,6 +88,8 @@ class JournalFile:
         If there is no room for the file: raised now, rather than when a worker stores something.
     """
 
+    fd = -1
+
     def __init__(self, slots: int, traced: bool = False) -> None:
         self.fd = above_streams(anonymous.create("actorpool-journal"))
         self._slots = slots
@@ -103,7 +109,7 @@ class JournalFile:
             #: The mapped parts of the file, each with the number of its first slot.
             self._parts = [_Part(0, _mapped(self.fd, size, 0))]
         except BaseException:
-            os.close(self.fd)
+            self._close_file()
             raise
         self._nbytes = size
         self._free = list(range(slots - 1, -1, -1))
@@ -161,10 +167,17 @@ class JournalFile:
         """Unmap. Slot views must have been released."""
         if self.fd < 0:
             return
-        os.close(self.fd)
-        self.fd = -1
+        self._close_file()
         for part in self._parts:
             part.close()
+
+    def _close_file(self, _close: Any = os.close) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            _close(fd)
+
+    # A pool that could not be started may never close it.
+    __del__ = _close_file
 
 
 def _mapped(fd: int, size: int, begin: int) -> mmap.mmap:

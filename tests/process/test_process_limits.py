@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEAD = """
-import os, resource, signal, sys
+import gc, os, resource, signal, sys
 from pool import Pool, StartError, get_context, PoolError
 
 def square(n):
@@ -102,6 +102,46 @@ def test_a_fork_that_is_refused_leaves_no_descriptor(tmp_path: Path) -> None:
         print(open_files() - before)
     """
     assert run(body, tmp_path) == "refused\n" * 3 + "0\n"
+
+
+@pytest.mark.parametrize("room", [0, 2])
+def test_a_kernel_that_watches_no_more_descriptors_leaves_none_open(
+    tmp_path: Path, room: int
+) -> None:
+    # Without room for the pool itself; or without any for its worker.
+    body = f"""
+        from pool._local import _driver
+
+        class Full:
+            def __init__(self):
+                self.epoll, self.room = made(), {room}
+
+            def register(self, *args):
+                self.room -= 1
+                if self.room < 0:
+                    raise OSError(28, "No space left on device")
+                self.epoll.register(*args)
+
+            def __getattr__(self, name):
+                return getattr(self.epoll, name)
+
+        with Pool(1) as p:
+            p.apply(square, (3,))
+        p.join()
+        before = open_files()
+        made, _driver.epoll_above_streams = _driver.epoll_above_streams, Full
+        gc.disable()
+        for _ in range(3):
+            try:
+                Pool(1)
+            except OSError:
+                print("refused")
+        if {room}:
+            print(open_files() - before)  # the connections that tell when the workers have ended
+        gc.collect()
+        print(open_files() - before)
+    """
+    assert run(body, tmp_path) == "refused\n" * 3 + ("3\n" if room else "") + "0\n"
 
 
 def test_large_results_give_their_descriptors_back(tmp_path: Path) -> None:
