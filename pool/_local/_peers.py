@@ -73,7 +73,7 @@ class Peer:
     slot : Slot
         That page.
     buffer : bytearray
-        To receive into; shared by all peers of one driver.
+        To receive into, at both ends; shared by all peers of one driver.
     """
 
     __slots__ = (
@@ -92,7 +92,7 @@ class Peer:
     ) -> None:
         self.worker_id = worker_id
         self.channel = Channel(ours, buffer, linked=True)
-        self._theirs = Channel(theirs)
+        self._theirs = Channel(theirs, buffer)
         self.slot_id = slot_id
         self.slot = slot
         #: The launcher that was asked for the worker, by which it can be signalled.

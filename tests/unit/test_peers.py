@@ -6,6 +6,7 @@ import _socket
 import errno
 import os
 import pickle
+import tracemalloc
 from array import array
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from pool._local._express import Loan
 from pool._local._outcomes import Outcomes
 from pool._local._peers import Peer, Sent, decode, decode_many, without_first
 from pool._local._pickle_streams import split_stream
-from pool._transport._channel import Channel, DescriptorsLost
+from pool._transport._channel import BUFFER_NBYTES, Channel, DescriptorsLost
 from pool._transport._journal import (
     ALL_CHUNKS,
     FINISHED,
@@ -51,7 +52,7 @@ class Pair:
         ours, theirs = socket_pair()
         self.worker = Channel(socket_from(os.dup(theirs.fileno())))
         self.page: Slot = attach(self.journal.fd, 0)
-        self.peer = Peer(1, ours, theirs, 0, self.journal.slot(0), bytearray(1 << 16))
+        self.peer = Peer(1, ours, theirs, 0, self.journal.slot(0), bytearray(BUFFER_NBYTES))
 
     def post(self, message_id: int, runs: list[tuple[int, int, int]], nbytes: int = 0) -> None:
         self.peer.sent[message_id] = Sent(runs, [])
@@ -90,6 +91,20 @@ def pair() -> Iterator[Pair]:
 def salvaged(pair: Pair) -> tuple[int | None, list[Any]]:
     running, pickles = pair.peer.salvage()
     return running, [pickle.loads(data) for data in pickles]
+
+
+def test_a_peer_takes_little_memory() -> None:
+    journal, (ours, theirs) = JournalFile(1), socket_pair()
+    buffer = bytearray(BUFFER_NBYTES)
+    tracemalloc.start()
+    try:
+        peer = Peer(1, ours, theirs, 0, journal.slot(0), buffer)
+        nbytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    peer.close()
+    journal.close()
+    assert nbytes < 8192
 
 
 # --- taking back ------------------------------------------------------------------------
