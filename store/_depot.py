@@ -249,17 +249,21 @@ class Depot:
         for number in numbers:
             self._free(self.ledger.release(number, link))
 
-    def drop(self, link: Hashable, alive: Callable[[], bool] | None) -> None:
+    def drop(self, link: Hashable, alive: Callable[[], bool]) -> None:
         """Take back everything that a connection holds, as soon as ``alive()`` returns False."""
         if self._lock.held_here:
-            self._leaving.append((link, alive or _not_alive))
+            self._leaving.append((link, alive))
             return
         with self._lock:
-            if alive is not None and self.ledger.held_by(link):
+            if self.ledger.held_by(link):
                 self._leaving.append((link, alive))
-            else:
-                self._free_all(self.ledger.drop(link))
             self._settle()
+
+    def files(self) -> dict[int, int]:
+        """Return descriptors of this process's own segments, by key."""
+        if self._arena is None:
+            return {}
+        return {key: segment.fd for key, (segment, _) in list(self._arena.segments.items())}
 
     def retire(self) -> None:
         """Give back all memory that is not held, and put nothing more: this process is to end.
@@ -369,10 +373,6 @@ class Depot:
             self.arena.free(thing)
         elif thing is not None:  # a block of another process, which goes with this last reference
             del self._numbers[thing.reader.key, thing.start]
-
-
-def _not_alive() -> bool:
-    return False
 
 
 #: The sizes in `stats` of an arena that does not exist yet: all 0.

@@ -27,6 +27,7 @@ from itertools import count
 from store._depot import depot
 from store._forks import NEVER, pending
 from store._mappings import Block
+from store._marks import is_marked, marked
 from store._orphans import review
 from store._readers import attach, leave, orphans
 from store._returned import Returned
@@ -111,7 +112,7 @@ class Link:
             With ``b""`` in place of each blob that travels by reference.
         note : tuple
         fds : list of int
-            Descriptors to send along; they stay open here.
+            Descriptors of the segments in the note, for `opened`; they stay open here.
         """
         places: list[tuple[Any, ...]] = []
         returned: list[int] = []
@@ -132,6 +133,18 @@ class Link:
             tuple((reader.key, reader.nbytes) for reader in segments.values()),
         )
         return left, note, [reader.fd for reader in segments.values()]
+
+    def opened(self, note: Note, fds: Sequence[int]) -> list[int]:
+        """Return, for each descriptor that `pack` gave, one to send in its place; -1: none.
+
+        They mark the segments of this process, see `_marks`; the caller closes them. Those of other
+        processes are sent as they came: with the marks of their owners.
+        """
+        own = depot().files() if fds else {}
+        return [
+            marked(fd, self._number) if key in own else -1
+            for (key, _), fd in zip(note[3], fds, strict=True)
+        ]
 
     def _placed(
         self, blobs: Sequence[Any], places: list[tuple[Any, ...]]
@@ -206,8 +219,9 @@ class Link:
         Parameters
         ----------
         alive : callable, optional
-            ``alive()`` returns whether a process may still look at it, such as a child of the other
-            end. It is called now and then, until it returns False; only then all is taken back.
+            ``alive()`` returns whether a process has the other end, such as a child of the one that
+            is gone. It is called now and then, until it returns False; all is taken back then, and
+            when no process has a segment any more that was sent to there.
         """
         if not self.closed:
             self.closed = True
@@ -215,8 +229,20 @@ class Link:
                 # This may be a hook of the fork: a lock may be held by a thread that is not here.
                 self._readers.clear()
                 return
-            depot().drop(self, alive)
+            depot().drop(self, self._whether_seen(alive))
             while self._readers:
                 leave(self._readers.popitem()[1])
             if orphans:
                 review()
+
+    def _whether_seen(self, alive: Callable[[], bool] | None) -> Callable[[], bool]:
+        """Return a function that tells whether a process may still look at what was sent."""
+        store, mark = depot(), self._number
+
+        def is_seen() -> bool:
+            # First the marks: `alive` is not to be asked again when it has said no.
+            return any(is_marked(fd, mark) for fd in store.files().values()) or (
+                alive is not None and alive()
+            )
+
+        return is_seen

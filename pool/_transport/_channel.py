@@ -227,11 +227,18 @@ class Channel:
         shielded = shield.enter()
         try:
             left, note, segments = link.pack(blobs, waits)
+            opened: list[int] = []
             try:
-                self._send_large(head, left, note, [*fds, *segments], flags, bool(shielded))
+                opened = link.opened(note, segments)
+                sent = [old if new < 0 else new for old, new in zip(segments, opened, strict=True)]
+                self._send_large(head, left, note, [*fds, *sent], flags, bool(shielded))
             except BaseException:
                 link.take_back(note)
                 raise
+            finally:
+                for fd in opened:
+                    if fd >= 0:
+                        os.close(fd)
         finally:
             shield.leave(shielded)
 

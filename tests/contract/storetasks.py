@@ -152,17 +152,31 @@ def die(value: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fork_and_leave(value: Any, path: str) -> int:
-    """Leave a child behind that looks at the argument when the named pipe is opened."""
+def fork_and_leave(value: Any, path: str, closes: bool = False) -> int:
+    """Leave a child behind that looks at the argument when the named pipe is opened.
+
+    If it `closes`, it closes what it has inherited before, as daemons do.
+    """
     child = os.fork()
     if child:
         return child
+    if closes:
+        os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
     wanted = value.copy()
     with open(path) as gate:
         gate.read()
     with open(path + ".result", "w") as result:
         result.write(str(bool((value == wanted).all())))
     os._exit(0)
+
+
+def leave_in_a_pool_and_die(value: Any, path: str) -> None:
+    """Have a worker of a pool of its own leave such a child, tell its pid, and end by a signal."""
+    with get_context("forkserver").Pool(1) as p:
+        child = p.apply(fork_and_leave, (value, path, True))
+        with open(path + ".pid", "w") as told:
+            told.write(str(child))
+        die(0)
 
 
 def numbers(count: int) -> list[float]:

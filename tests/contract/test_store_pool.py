@@ -294,10 +294,12 @@ def test_cancelled_jobs_give_their_arguments_back(pool: Any, tmp_path: Path) -> 
     assert held() == {}
 
 
-def test_child_of_a_worker_keeps_what_it_inherited(pool: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("closes", [False, True])
+def test_child_of_a_worker_keeps_what_it_inherited(pool: Any, tmp_path: Path, closes: bool) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    child = os.pidfd_open(pool.apply(tasks.fork_and_leave, (np.full(COUNT, 4.0), str(gate))))
+    arguments = np.full(COUNT, 4.0), str(gate), closes
+    child = os.pidfd_open(pool.apply(tasks.fork_and_leave, arguments))
     # The worker lets go and dies; its child looks on.
     for number in range(10):
         pool.map(tasks.overwrite, [np.full(COUNT, float(number))] * 4, 1)
@@ -306,6 +308,13 @@ def test_child_of_a_worker_keeps_what_it_inherited(pool: Any, tmp_path: Path) ->
             pool.apply(tasks.die, (0,))
     for number in range(10):
         pool.map(tasks.overwrite, [np.full(COUNT, float(number))] * 4, 1)
+    look(gate, child)
+    pool.terminate()
+    pool.join()
+
+
+def look(gate: Path, child: int) -> None:
+    """Have a child that was left behind look, and wait for its end."""
     result = Path(f"{gate}.result")
     os.mkfifo(result)
     with open(gate, "w") as opened:
@@ -314,8 +323,22 @@ def test_child_of_a_worker_keeps_what_it_inherited(pool: Any, tmp_path: Path) ->
     # Until it has ended, what it had from its parent is kept for it.
     select.select([child], [], [])
     os.close(child)
+
+
+def test_kept_for_whom_a_worker_has_sent_it_on_to_when_the_worker_has_died(
+    pool: Any, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with pytest.raises(WorkerDied):
+        pool.apply(tasks.leave_in_a_pool_and_die, (np.full(COUNT, 4.0), str(gate)))
+    child = os.pidfd_open(int(Path(f"{gate}.pid").read_text()))
+    for number in range(10):
+        pool.map(tasks.overwrite, [np.full(COUNT, float(number))] * 4, 1)
+    look(gate, child)
     pool.terminate()
     pool.join()
+    assert held() == {}
 
 
 def test_tasks_that_use_the_pool(pool: Any) -> None:
