@@ -180,14 +180,12 @@ class LocalEngine:
         self.lead = TendedLead(self.driver)
         self.streams = Streams(self.driver)
         scheduler.dispatch.in_order = True
-        #: Results of lazy jobs. `join` has their inputs read to the end, as the program may be
-        #: unable to take results, and so to make room, while it waits there.
+        #: Results of lazy jobs: `join` has their inputs read to the end, though nobody takes any.
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
         engines.add(self)
         self.driver.initializes = initializes
         self.driver.post(ev.PoolOpened())
-        if self.driver.crashed:
-            assert self.driver.failure is not None
+        if self.driver.crashed and self.driver.failure is not None:
             raise self.driver.failure
         if initializes:
             self.attend()
