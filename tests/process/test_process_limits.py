@@ -349,7 +349,7 @@ def test_no_descriptor_for_another_forkserver(tmp_path: Path) -> None:
 def test_no_workers_stay_of_a_pool_for_which_no_thread_can_be_started(tmp_path: Path) -> None:
     body = """
         import gc, threading
-        from pool._local._engine import _engines
+        from pool._local._engine import engines
 
         def refuse(self):
             raise RuntimeError("can't start new thread")
@@ -359,7 +359,7 @@ def test_no_workers_stay_of_a_pool_for_which_no_thread_can_be_started(tmp_path: 
         try:
             Pool(1, square, (1,))
         except RuntimeError as error:
-            print(error, len(_engines))
+            print(error, len(engines))
     """
     assert run(body, tmp_path) == "can't start new thread 0\n"
 

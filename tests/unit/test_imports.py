@@ -30,6 +30,7 @@ LAYERS = [
         "store._html",
         "store._interrupts",
         "store._ledger",
+        "store._marks",
         "store._memory",
         "store._returned",
         "store._settings",
