@@ -14,8 +14,9 @@ a fork of the process. Behind it are three parts, which know as little of each o
   ``_crew`` and ``_peers`` for processes, ``_sending``, ``_arrivals`` and ``_outcomes`` for
   messages (``_pickle_streams`` parts those that came together), ``_alarm`` to wake its thread,
   ``_job_table`` and ``_functions`` for what is under way, ``_timers``, and ``_guard`` with
-  ``_shortage`` for memory. ``_protocols`` says what it expects of these. ``_given_up``: why it gives
-  up its jobs; ``_last_calls``: callbacks of those that were under way when the pool was terminated.
+  ``_shortage`` for memory. ``_protocols`` says what it expects of these. ``_given_up``: why it
+  gives up its jobs; ``_last_calls``: callbacks of those that were under way when the pool was
+  terminated.
 * The **lead** says which thread drives: ``_waiting``, ``_tending``. See docs/design/driving.md.
 
 Jobs of other kinds: ``_streams`` (calls one at a time), ``_lazy`` (`imap`), ``_awaited`` (chunks
