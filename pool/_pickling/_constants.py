@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copyreg
 import sys
+from _contextvars import ContextVar
 
 from ._functions import ATOMS
 from ._homes import attribute_of
@@ -28,8 +29,12 @@ _getstate = object.__getstate__
 _bare: tuple[int, dict[int, tuple[str, str]]] = (0, {})
 
 
+#: Types whose objects are found in the modules that have them.
+_FOUND = BARE | {ContextVar}
+
+
 def reduce_bare(pickler: BasePickler, obj: object) -> Any:
-    """Reduce an instance of a type in `BARE` to the module that has it, and its name there."""
+    """Reduce an instance of a type in `_FOUND` to the module that has it, and its name there."""
     global _bare
     if _bare[0] != len(sys.modules):
         modules = list(sys.modules.items())
@@ -37,7 +42,7 @@ def reduce_bare(pickler: BasePickler, obj: object) -> Any:
             id(value): (module_name, name)
             for module_name, module in modules
             for name, value in list(getattr(module, "__dict__", {}).items())
-            if type(value) in BARE
+            if type(value) in _FOUND
         }
         _bare = len(modules), places
     place = _bare[1].get(id(obj))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _contextvars import Context, ContextVar, copy_context
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -149,10 +150,42 @@ def known_sentinel(token: bytes, module: str, name: str, shown: str) -> Any:
 _sentinels: dict[bytes, Any] = {}
 _tokens: dict[int, bytes] = {}
 
+
+def _reduce_context_variable(pickler: BasePickler, variable: ContextVar[Any]) -> Any:
+    """Reduce a context variable; among globals, with what it has here, as a fork would have it."""
+    reduced = reduce_bare(pickler, variable)
+    if not pickler.inline or pickler.up:
+        return reduced
+    if reduced is NotImplemented:
+        reduced = _new_context_variable, (variable.name, *_default_of(variable))
+    context = copy_context()
+    if variable not in context:
+        return reduced
+    return *reduced, (context[variable],), None, None, _set_context_variable
+
+
+def _default_of(variable: ContextVar[Any]) -> tuple[Any, ...]:
+    try:
+        return (Context().run(variable.get),)
+    except LookupError:
+        return ()
+
+
+def _new_context_variable(name: str, *default: Any) -> ContextVar[Any]:
+    return ContextVar(name, default=default[0]) if default else ContextVar(name)
+
+
+def _set_context_variable(variable: ContextVar[Any], state: tuple[Any]) -> None:
+    """Set the variable, unless an initializer has done so in the module that has it."""
+    if variable not in copy_context():
+        variable.set(state[0])
+
+
 #: Reducers by exact type.
 BY_TYPE: dict[type, Any] = {
     BuiltinFunctionType: reduce_builtin,
     CellType: reduce_cell,
+    ContextVar: _reduce_context_variable,
     MethodType: _reduce_method,
     ModuleType: _reduce_module,
     object: reduce_bare,

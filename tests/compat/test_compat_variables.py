@@ -283,6 +283,59 @@ def test_attributes_of_functions_and_counters(library: str, tmp_path: Path) -> N
 
 
 @as_forks
+def test_context_variables(library: str, tmp_path: Path) -> None:
+    """What the program has set them to, in any module, until a task sets them."""
+    request = """
+    import contextvars
+
+    ident = contextvars.ContextVar("ident", default="none")
+    user = contextvars.ContextVar("user")
+    unset = contextvars.ContextVar("unset")
+    number = contextvars.ContextVar("number", default=0)
+
+    def begin():
+        user.set("of the initializer")
+
+    def next_number():
+        number.set(number.get() + 1)
+        return ident.get(), number.get()
+    """
+    main = """
+    import contextvars
+    import request
+    from request import unset, user
+
+    level = contextvars.ContextVar("level", default=1)
+    other = contextvars.ContextVar("other", default="default")
+    request.ident.set("r1")
+    request.number.set(5)
+    user.set("of the program")
+    level.set(42)
+
+    def modules(n):
+        return request.next_number(), user is request.user, user.get(), unset.get("nothing")
+
+    def raised(n):
+        level.set(level.get() + 1)
+        return level.get(), other.get(), other.name
+
+    with Pool(1) as p:
+        print(p.map(modules, [1]), p.map(modules, [1]))
+        print(p.map(raised, [1]), p.apply(raised, (1,)))
+    with Pool(1, request.begin) as p:
+        print(p.map(modules, [1]))
+    print(level.get(), request.number.get())
+    """
+    assert run(library, tmp_path, request=request, main=main) == (
+        "[(('r1', 6), True, 'of the program', 'nothing')]"
+        " [(('r1', 7), True, 'of the program', 'nothing')]\n"
+        "[(43, 'default', 'other')] (44, 'default', 'other')\n"
+        "[(('r1', 6), True, 'of the initializer', 'nothing')]\n"
+        "42 5\n"
+    )
+
+
+@as_forks
 def test_what_tasks_have_changed_stays(library: str, tmp_path: Path) -> None:
     """Though another module that has imported it by name is imported later."""
     state = """

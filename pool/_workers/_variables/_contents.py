@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _contextvars import ContextVar, copy_context
 from collections import Counter, OrderedDict, defaultdict, deque
 
 from pool._pickling._newer import BARE
@@ -21,6 +22,9 @@ def apart(value: Any) -> tuple[Recipe, Any]:
     kind = type(value)
     if kind in BARE:
         return (kind, () if kind is object else (value.__name__,)), None
+    if kind is ContextVar:
+        context = copy_context()
+        return (kind, (value.name,)), [context[value]] if value in context else []
     if kind not in CONTAINERS:
         return (kind, ()), dict(vars(value))
     if kind is defaultdict:
@@ -34,6 +38,10 @@ def fill(target: Any, contents: Any) -> None:
     """Give an object the contents of the program's."""
     kind = type(target)
     if kind in BARE:
+        return
+    if kind is ContextVar:
+        for content in contents:  # none, or one
+            target.set(content)
         return
     if kind is list or kind is bytearray:
         target[:] = contents

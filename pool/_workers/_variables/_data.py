@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _pickle
 import sys
+from _contextvars import ContextVar
 from itertools import count
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
 
@@ -281,7 +282,8 @@ def has_name(obj: Any) -> bool:
 
 def is_filled(kind: type, has_name: HasName) -> bool:
     """Return whether an object of that type stays, and gets the contents of the program's."""
-    return kind in CONTAINERS or kind in BARE or _is_namespace(kind, has_name)
+    known = kind in CONTAINERS or kind in BARE or kind is ContextVar
+    return known or _is_namespace(kind, has_name)
 
 
 def _is_namespace(kind: Any, has_name: HasName) -> bool:
