@@ -18,6 +18,7 @@ from types import FunctionType, ModuleType
 
 from ._kept import LARGE
 from ._names import (
+    DERIVED,
     EVALUATING,
     LOOKING,
     LOOKING_ANYHOW,
@@ -78,6 +79,8 @@ def names_meant(func: FunctionType) -> list[str]:
     found = [ALL_NAMES] if looking else []
     if looking or not EVALUATING.isdisjoint(mentioned):
         found += _named_in(texts, func, looking or _evaluates(mentioned, names, func.__globals__))
+    if DERIVED in mentioned and not looking:
+        found += _derived_classes(func.__globals__)
     found += _called_in([*texts, *global_texts(func)], func)
     return found
 
@@ -134,6 +137,19 @@ def _named_in(texts: list[str], func: FunctionType, evaluated: bool) -> list[str
             or is_small_name(scope.key, names, word)
         )
     ]
+
+
+def _derived_classes(names: dict[str, Any]) -> list[str]:
+    """Return the classes of the scope that derive from others, which `__subclasses__` may find."""
+    scope = scope_of(names)
+    derived = [
+        name
+        for name, value in list(names.items())
+        if issubclass(type(value), type) and value.__base__ is not object and not is_named(value)
+    ]
+    # The last one first, as `explore` takes them: they are made in the order of their definition.
+    derived.reverse()
+    return [name for name in derived if scope and is_small_name(scope.key, names, name)]
 
 
 def _may_be_table(value: Any) -> bool:

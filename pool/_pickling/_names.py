@@ -74,11 +74,14 @@ LOOKING_ANYHOW = frozenset({"__globals__", "f_globals", "get_type_hints"})
 #: Methods and functions of these names evaluate strings.
 EVALUATING = frozenset({"eval", "evaluate", "execute", "query", "sql"})
 
+#: By this, code finds classes that derive from one that it has.
+DERIVED = "__subclasses__"
+
 #: Globals of these types, with so many items at most, are searched for strings.
 _COLLECTIONS = (dict, frozenset, list, set, tuple)
 _SHORT = 64
 
-_OPEN = LOOKING | LOOKING_ANYHOW | EVALUATING
+_OPEN = LOOKING | LOOKING_ANYHOW | EVALUATING | {DERIVED}
 
 
 def is_open(code: CodeType) -> bool:

@@ -28,6 +28,30 @@ PROGRAMS = {
             return A.name, A.slug, REGISTRY["a"] is A, len(REGISTRY)
         print(Pool(1).map(work, [1]))
         """,
+    "classes that are found by the class that they derive from": """
+        import abc
+        class Shape(abc.ABC):
+            @classmethod
+            def named(cls, name):
+                return {kind.__name__: kind for kind in cls.__subclasses__()}[name]()
+            @abc.abstractmethod
+            def area(self): ...
+        class Square(Shape):
+            def area(self): return squared(2)
+        class Circle(Shape):
+            def area(self): return 3
+        class Small(Square):
+            pass
+        def squared(x):
+            return x * x
+        def below(kind):
+            for derived in kind.__subclasses__():
+                yield derived.__name__
+                yield from below(derived)
+        def work(x):
+            return Shape.named(x).area(), list(below(Shape)), squared(3)
+        print(Pool(1).map(work, ["Square", "Circle"]))
+        """,
     "a metaclass that reads the contents of a class": """
         MADE = []
         class Meta(type):
