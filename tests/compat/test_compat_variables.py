@@ -336,6 +336,39 @@ def test_context_variables(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_classes_that_derive_from_one_of_a_module(library: str, tmp_path: Path) -> None:
+    """Those of the main module, and of modules that the program has imported for them alone."""
+    shapes = """
+    class Shape:
+        @classmethod
+        def kinds(cls):
+            return [kind.__name__ for kind in cls.__subclasses__()]
+    """
+    plugins = """
+    from shapes import Shape
+
+    class Circle(Shape):
+        pass
+    """
+    main = """
+    import shapes
+    import plugins
+
+    class Square(shapes.Shape):
+        pass
+
+    def task(n):
+        return shapes.Shape.kinds()
+
+    with Pool(1) as p:
+        print(p.map(task, [1]), p.apply(shapes.Shape.kinds))
+    """
+    assert run(library, tmp_path, shapes=shapes, plugins=plugins, main=main) == (
+        "[['Circle', 'Square']] ['Circle', 'Square']\n"
+    )
+
+
+@as_forks
 def test_what_tasks_have_changed_stays(library: str, tmp_path: Path) -> None:
     """Though another module that has imported it by name is imported later."""
     state = """

@@ -3,7 +3,8 @@
 A module that makes the folder of this run, truncates a file of results, reads the standard input,
 prints a line, takes a lock that excludes other processes, or deletes what an earlier run has left:
 a worker that imports it would do all that again, to the program whose work it is. And one that
-loads a model or a table would have each worker of each pool load it, and hold it for itself.
+loads a model or a table would have each worker of each pool load it, and hold it for itself. One
+that asks a class for its `__subclasses__` would find those whose modules the worker has imported.
 
 The code of the module tells, and that of the functions which it calls. It is asked for names and
 constants, so some modules are found that would do no harm: their pools are forked from the program
@@ -82,7 +83,8 @@ _Use = tuple[set[str], set[str], tuple[object, ...]]
 _finders: tuple[Any, ...] = ()
 
 #: What comes of importing a module once more: nothing; a line that is there twice, or a second that
-#: each worker takes and memory for each one's own table; somebody's files are gone.
+#: each worker takes and memory for each one's own table, or classes that it does not find;
+#: somebody's files are gone.
 HARMLESS, COSTLY, HARMFUL = range(3)
 
 #: By name of a module: what tells that it was loaded anew, and what comes of importing it.
@@ -116,7 +118,10 @@ def to_be_inherited(least: int) -> str:
                 if _has_other_loader(spec):
                     found = HARMFUL
                 else:
-                    found = again(_code_of(module)) if may_be(_text_of(module)) else HARMLESS
+                    text = _text_of(module)
+                    found = again(_code_of(module)) if may_be(text) else HARMLESS
+                    if b".__subclasses__" in text:
+                        found = max(found, COSTLY)
             except Exception:
                 found = HARMLESS  # there is no code; the program's loaders are asked, too
             known = _known[name] = spec, found
