@@ -30,6 +30,7 @@ from pool._in_worker._runner import (
     print_error,
     results,
     sealed,
+    send_answer,
     tidy,
 )
 from pool._objects._options import ASYNC_CONCURRENCY
@@ -431,11 +432,10 @@ class ActorHost:
         self._forget_drops(number)
         try:
             encoded = encode(answer)
-            self._tell((RESULT, number, VALUE, begun, finished), encoded.packet)
-        except ConnectionError:
-            raise
-        except (OSError, MemoryError) as error:  # no memory or descriptor for a large message
+        except (OSError, MemoryError) as error:
             self.fail(number, error, begun)
+        else:
+            self._tell((RESULT, number, VALUE, begun, finished), encoded.packet)
 
     def fail(self, number: int, error: BaseException, begun: float) -> bool:
         """Send an exception; return whether the actor goes on.
@@ -472,7 +472,7 @@ class ActorHost:
     def _tell(self, head: Any, packet: list[Any]) -> None:
         """Send an answer; a detached actor goes on though the program that called has ended."""
         try:
-            self.channel.send(head, packet)
+            send_answer(self.channel, head, packet)
         except ConnectionError:
             if not self.detached:
                 raise

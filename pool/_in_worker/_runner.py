@@ -12,7 +12,7 @@ from pool._objects import _home
 from pool._objects._dynamic import DynamicObjectRefGenerator
 from pool._objects._failures import dumps_failure
 from pool._objects._parcels import Broken, Parcel, Sealed, is_atom, seal, views, writable
-from pool._objects._protocol import DYNAMIC, STREAM
+from pool._objects._protocol import DYNAMIC, ERROR, RESULT, STREAM, VALUE
 from pool._pickling import dumps_exception, loads
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._in_worker._borrowed import BorrowedRuntime
+    from pool._transport._channel import Channel
     from store._codec import Encoded
 
 
@@ -177,6 +178,25 @@ def dumps_error(error: BaseException) -> Encoded:
     if context.actor is not None and context.actor.detached:
         return dumps_exception(error)  # a reference in it means nothing to another program
     return dumps_failure(error, lambda refs: _borrowed().hand_over(refs))
+
+
+def send_answer(channel: Channel, head: Any, packet: list[Any]) -> None:
+    """Send a RESULT; if there is no memory or descriptor for it, the error that says so instead.
+
+    A value or an exception that is large needs a file or a mapping. A call that is not answered
+    would be waited for as long as its actor lives.
+    """
+    try:
+        channel.send(head, packet)
+    except ConnectionError:
+        raise  # the caller is gone
+    except (OSError, MemoryError) as error:
+        error.add_note("raised while sending what the call has returned or raised")
+        error.__context__ = None  # the text of what the call has raised: it may be what is large
+        _, number, status, begun, finished = head
+        status = ERROR if status == VALUE else status
+        # Small, and nothing of the message was sent.
+        channel.send((RESULT, number, status, begun, finished), dumps_error(error).packet)
 
 
 def cancelled(title: str) -> BaseException:

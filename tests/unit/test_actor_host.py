@@ -98,6 +98,29 @@ def test_a_result_that_cannot_be_sent_fails_its_call(error: BaseException) -> No
     assert (type(found), found.args) == (type(error), error.args)
 
 
+@pytest.mark.parametrize("error", [OSError(28, "no room"), MemoryError("no room")])
+def test_an_exception_that_cannot_be_sent_is_told_by_one_that_can(error: BaseException) -> None:
+    channel = Full(error)
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    try:
+        raise ValueError("large" * 1000)
+    except ValueError as large:
+        assert host.fail(7, large, 1.0)
+    ((head, blobs),) = channel.sent
+    assert head[:3] == (protocol.RESULT, 7, protocol.ERROR)
+    assert b"large" not in b"".join(blobs)
+    found = pickle.loads(blobs[0])
+    assert (type(found), found.args) == (type(error), error.args)
+
+
+def test_who_leaves_is_known_to_leave_though_there_was_no_room_to_say_why() -> None:
+    channel = Full(OSError(28, "no room"))
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    assert not host.fail(7, SystemExit(), 1.0)
+    ((head, _),) = channel.sent
+    assert head[:3] == (protocol.RESULT, 7, protocol.LEFT)
+
+
 def test_who_is_gone_is_not_told() -> None:
     channel = Full(BrokenPipeError())
     host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
