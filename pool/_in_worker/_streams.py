@@ -21,7 +21,7 @@ class BorrowedStream:
         self._borrowed = borrower
         self.name = name
 
-    def take(self, index: int, timeout: float | None = None) -> ObjectRef | None:
+    def take(self, index: int) -> ObjectRef | None:
         """Wait for the reference number `index`; None if there are no more."""
         return self._borrowed.stream_next(self.name, index)
 

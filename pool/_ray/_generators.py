@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+
 from pool._objects._protocol import DYNAMIC, STREAM
 
 TYPE_CHECKING = False
@@ -23,6 +25,8 @@ class ObjectRefGenerator:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._index = 0
+        #: Held to take a value, which several threads or coroutines may want.
+        self._turn = _thread.allocate_lock()
         #: The number of the next value, and the object of `_moment` for it.
         self._next: tuple[int, ObjectRef | None] = (0, None)
 
@@ -30,17 +34,26 @@ class ObjectRefGenerator:
         return self
 
     def __next__(self) -> ObjectRef:
-        ref: ObjectRef | None = self._stream.take(self._index)
-        if ref is None:
-            raise StopIteration
-        self._took()
-        return ref
+        while True:
+            index = self._index
+            ref: ObjectRef | None = self._stream.take(index)
+            if self._takes(index, ref):
+                if ref is None:
+                    raise StopIteration
+                return ref
 
-    def _took(self) -> None:
-        let_go = getattr(self._stream, "let_go", None)
-        if let_go is not None:
-            let_go(self._index)
-        self._index += 1
+    def _takes(self, index: int, ref: ObjectRef | None) -> bool:
+        """Return whether value number `index` is this reader's: no other one was quicker."""
+        with self._turn:
+            if index != self._index:
+                return False
+            if ref is not None:
+                # First: who finds that the value was let go of looks for the next one.
+                self._index += 1
+                let_go = getattr(self._stream, "let_go", None)
+                if let_go is not None:
+                    let_go(index)
+            return True
 
     def completed(self) -> ObjectRef:
         """Return a reference to None, which gets its value when nothing more will be yielded."""
@@ -77,13 +90,17 @@ class ObjectRefGenerator:
         return self
 
     async def __anext__(self) -> ObjectRef:
-        # Without a waiting thread: it could not be cancelled, and would delay the loop's end.
-        await self._moment()
-        ref: ObjectRef | None = self._stream.take(self._index)
-        if ref is None:
-            raise StopAsyncIteration
-        self._took()
-        return ref
+        while True:
+            index = self._index
+            # Without a waiting thread: it could not be cancelled, and would delay the loop's end.
+            await self._moment()
+            if index != self._index:
+                continue  # another coroutine has it; to take the next one would stop the loop
+            ref: ObjectRef | None = self._stream.take(index)
+            if self._takes(index, ref):
+                if ref is None:
+                    raise StopAsyncIteration
+                return ref
 
     def __del__(self) -> None:
         abandon = getattr(self._stream, "abandon", None)

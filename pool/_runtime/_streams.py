@@ -85,23 +85,15 @@ class Stream:
             or (self.count is not None and index >= self.count)
         )
 
-    def take(self, index: int, timeout: float | None = None) -> ObjectRef | None:
+    def take(self, index: int) -> ObjectRef | None:
         """Wait for the reference number `index`.
 
         Returns
         -------
         ObjectRef or None
             None if there are fewer values, or if another reader has taken this one.
-
-        Raises
-        ------
-        GetTimeoutError
-            If it is not yielded within `timeout` seconds.
         """
-        if not self._runtime.engine.wait(lambda: self.knows(index), timeout, True):
-            from pool.exceptions import GetTimeoutError
-
-            raise GetTimeoutError(f"value number {index} was not yielded within {timeout} s")
+        self._runtime.engine.wait(lambda: self.knows(index), None, True)
         return self._items.get(index)
 
     def moment(self, index: int | None) -> ObjectRef:

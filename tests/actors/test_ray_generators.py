@@ -14,6 +14,7 @@ from raytasks import count_then_fail, count_to, double
 import pool
 from pool import exceptions
 from pool._objects import _parcels
+from pool._ray._generators import ObjectRefGenerator
 
 
 @pool.remote
@@ -149,6 +150,59 @@ def test_waiting_for_a_value_can_be_given_up_in_a_task(ray: Any, tmp_path: Path)
         return asyncio.run(give_up_once(gate))
 
     assert ray.get(ray.remote(action).remote(str(tmp_path / "gate"))) == [0, 1]
+
+
+@pool.remote
+def before_and_after(gate: str) -> Iterator[int]:
+    """Yield, and once more when somebody has written to the fifo `gate`."""
+    yield 0
+    with open(gate) as file:
+        file.read()
+    yield 1
+
+
+async def two_at_a_time(gate: str) -> list[Any]:
+    stream = before_and_after.remote(gate)
+    both = [asyncio.ensure_future(stream.__anext__()) for _ in range(2)]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    with open(gate, "w"):
+        pass
+    return sorted([await (await one) for one in both])
+
+
+def test_a_coroutine_whose_value_another_one_has_taken_does_not_stop_the_loop(
+    ray: Any, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "gate")
+    assert asyncio.run(two_at_a_time(str(tmp_path / "gate"))) == [0, 1]
+
+
+class Shared:
+    """A stream of which another thread takes a value while this one waits for it."""
+
+    def __init__(self) -> None:
+        self.values = dict(enumerate("abc"))
+        self.reader = ObjectRefGenerator(self)
+        self.others: list[Any] = []
+
+    def take(self, index: int) -> Any:
+        if not self.others:
+            self.others.append(None)
+            self.others[0] = next(self.reader)
+        return self.values.get(index)
+
+
+class Forgetful(Shared):
+    def let_go(self, index: int) -> None:
+        del self.values[index]
+
+
+@pytest.mark.parametrize("kind", [Shared, Forgetful])
+def test_each_value_goes_to_one_of_several_threads(kind: type[Shared]) -> None:
+    stream = kind()
+    assert next(stream.reader) == "b"
+    assert stream.others == ["a"]
+    assert list(stream.reader) == ["c"]
 
 
 def test_waiting_in_a_task_for_a_reference_and_something_else(ray: Any) -> None:
