@@ -25,8 +25,8 @@ class ObjectRefGenerator:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._index = 0
-        #: Held to take a value, which several threads or coroutines may want.
-        self._turn = _thread.allocate_lock()
+        #: Held to take a value, which several threads, coroutines or signal handlers may want.
+        self._turn = _thread.RLock()
         #: The number of the next value, and the object of `_moment` for it.
         self._next: tuple[int, ObjectRef | None] = (0, None)
 
