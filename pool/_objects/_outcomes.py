@@ -6,6 +6,7 @@ import copy
 
 from pool._objects._parcels import unseal
 from pool._objects._refs import FAILED
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,13 +60,26 @@ def raisable(error: BaseException) -> BaseException:
 
 
 def resolve_future(future: Future[Any], state: int, stored: Any) -> None:
-    """Give a future its outcome."""
+    """Give a future its outcome.
+
+    An interrupt that comes while the value is unpickled is not that outcome: it is for whatever
+    this thread does, which may wait for something else.
+    """
+    value: Any = None
+    error: BaseException | None = None
+    shielded = shield.enter()
     try:
         value = value_of(state, stored)
-    except BaseException as error:
-        future.set_exception(_awaitable(error))
-    else:
-        future.set_result(value)
+    except BaseException as raised:
+        error = raised
+    try:
+        shield.leave(shielded)
+    finally:
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(_awaitable(error))
+        del error, future  # the traceback refers to this frame
 
 
 def _awaitable(error: BaseException) -> BaseException:
