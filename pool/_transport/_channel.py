@@ -173,7 +173,7 @@ class Channel:
             self.close()
             return
         link.returned.kept = kept = socket_from(self.socket.detach())
-        link.close(Sentinel(kept.fileno(), self._family).alive)
+        link.close(Sentinel(kept.fileno()).alive)
 
     def send(
         self, head: Head, blobs: Sequence[Any] = (), fds: Sequence[int] = (), flags: int = 0

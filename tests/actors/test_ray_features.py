@@ -387,7 +387,7 @@ def test_calls_that_take_turns_know_which_one_they_are(ray: Any) -> None:
 
     actor = Turns.remote()
     refs = [actor.one.remote(), actor.other.remote(), actor.one.remote()]
-    names = [f"{Turns.__qualname__}.{name}" for name in ("one", "other", "one")]
+    names = [f"Turns.{name}" for name in ("one", "other", "one")]
     for name, ref, (before, after) in zip(names, refs, ray.get(refs), strict=True):
         assert before == after == (name, ref.hex())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 import multiprocessing
@@ -197,30 +196,6 @@ def test_a_call_that_comes_when_its_pool_has_just_been_terminated_fails(
     result = pool.apply_async(os.getpid, error_callback=called.put)
     assert isinstance(called.get(timeout=PATIENCE), PoolTerminated)
     assert result.ready()
-
-
-@pytest.mark.parametrize("method", ["apply_async", "map_async"])
-def test_a_call_that_comes_when_its_engine_has_just_been_given_up_fails(
-    make_pool: Callable[..., Any], method: str
-) -> None:
-    pool = make_pool(1)
-    driver = pool._engine.driver
-
-    class GivesUp:
-        """An argument that takes long to pickle; meanwhile another thread meets an error."""
-
-        def __reduce__(self) -> Any:
-            def fail() -> None:
-                raise MemoryError
-
-            with contextlib.suppress(MemoryError):
-                driver.locked(fail)
-            return int, (5,)
-
-    result = getattr(pool, method)(abs, [GivesUp()])
-    with pytest.raises(PoolTerminated, match="MemoryError"):
-        result.get(PATIENCE)
-    assert pool.apply(abs, (-1,)) == 1
 
 
 def test_a_call_that_comes_when_its_driver_has_just_been_given_up_fails(
