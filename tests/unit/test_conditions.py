@@ -46,6 +46,8 @@ def interrupted(ready: Callable[[], bool], step: int, other: Callable[[], object
         return trace
 
     before = sys.gettrace()
+    # Python 3.12 has such events only if a frame wants them when tracing begins.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         found = ready()
