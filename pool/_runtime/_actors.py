@@ -495,7 +495,6 @@ class Actor:
         if restarting:
             reason += "; it is being started again"
         error = kind(self.describe(), method, reason)
-        error.actor_id = ActorID(self.name).hex()
+        error.actor_id, error.__cause__ = ActorID(self.name).hex(), self.cause
         error.actor_init_failed = self.cause is not None
-        error.__cause__ = self.cause
         return error
