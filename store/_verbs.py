@@ -34,7 +34,7 @@ def put(obj: object) -> ObjectRef:
     Returns
     -------
     ObjectRef
-        The object lives as long as it, or anything that `get` returned.
+        The object lives as long as there is a reference to it, or a view of what `get` returned.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
     refs : ObjectRef or list of ObjectRef
         Also references to results of tasks and actors: anything with a method ``future()``.
     timeout : float, optional
-        Seconds to wait for the result of a task or actor; objects that were put need no wait.
+        Seconds to wait for each result of a task or actor; objects that were put need no wait.
     copy : {"cow", "readonly", "copy"}
         ``"cow"``: large buffers are mapped; what is written to them stays private, page
         by page. ``"readonly"``: mapped, and arrays refuse to be written to. ``"copy"``:
@@ -61,15 +61,19 @@ def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
 
     Returns
     -------
-    object
-        A new one at each call, independent of all others.
+    object or list
+        A new object at each call, independent of all others; for a list, the list of objects.
 
     Raises
     ------
     ObjectFreed
         If `free` was called for the object in this process.
+    TimeoutError
+        If the result of a task or actor was not there in time.
     TypeError
         If `refs` is something else.
+    ValueError
+        If `copy` is something else.
     """
     settle()
     if isinstance(refs, ObjectRef):
@@ -78,7 +82,15 @@ def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
         return [get(ref, timeout, copy) for ref in refs]
     if hasattr(refs, "future"):
         # A promise of a task's or an actor's result, which knows how to wait for it.
-        return refs.future().result(timeout)
+        future = refs.future()
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            if future.done():  # the task has raised it, or was done just now
+                return future.result()
+            raise TimeoutError(
+                f"the value of {refs!r} was not there within {timeout} s; the task goes on"
+            ) from None
     raise TypeError(
         f"get() takes an ObjectRef or a list of them, not {type(refs).__name__}; "
         "what put() returned is one"

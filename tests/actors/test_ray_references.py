@@ -507,6 +507,22 @@ def test_two_types_that_are_taken_in_each_others_place(ray: Any) -> None:
         pool.get([put, 5])
 
 
+def test_the_store_says_which_result_is_late(ray: Any, tmp_path: Path) -> None:
+    @ray.remote
+    def late() -> None:
+        raise TimeoutError("of the task's own")
+
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+    waiting = hold.remote(gate)
+    with pytest.raises(TimeoutError, match="ObjectRef.*not there within 0 s.*goes on"):
+        store.get(waiting, timeout=0)
+    Path(gate).write_text("x")
+    assert store.get(waiting, timeout=60) == "x"
+    with pytest.raises(TimeoutError, match="of the task's own"):
+        store.get(late.remote(), timeout=60)
+
+
 def test_reference_of_the_store_as_an_argument(ray: Any) -> None:
     stored = store.put([1, 2])
     assert ray.get(double.remote(stored)) == [1, 2, 1, 2]
