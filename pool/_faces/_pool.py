@@ -43,18 +43,18 @@ class Pool(StandardPool):
     Parameters
     ----------
     processes : int, optional
-        Number of workers; by default that of the CPUs this process may use.
+        Number of workers; by default that of the CPUs that this process may use.
     initializer : callable, optional
         Called as ``initializer(*initargs)`` in each worker when it starts. If it raises,
         every call on the pool raises that exception.
     initargs : iterable
-        Its arguments. What can only be inherited, such as a `multiprocessing.Lock`, may be there.
+        Its arguments, those too that can only be inherited, such as a `multiprocessing.Lock`.
     maxtasksperchild : int, optional
         Tasks (chunks of a map) after which a worker is replaced by a fresh one.
     context : optional
-        From `get_context`. By default workers are forked from a clean server process and
-        inherit nothing, but take over what the program has set: working directory, environment,
-        ``sys.path``, loggers, limits and so on.
+        From `get_context`. By default workers are forked from a clean server process; from the
+        program, where that is safe and quicker, or they can only inherit what they need. Either
+        way they have what it has set: environment, ``sys.path``, loggers, limits and so on.
     blas_threads : int, optional
         Threads of BLAS and OpenMP libraries in each worker; CPUs divided by workers by
         default.
@@ -68,13 +68,20 @@ class Pool(StandardPool):
         What Ray is to be told of the actors that hold the workers (``num_gpus=1``), or Dask of
         tasks (``workers=[...]``).
 
+    Raises
+    ------
+    ValueError
+        If `processes` or `maxtasksperchild` is less than 1, or `engine` is unknown.
+    StartError
+        If workers cannot be started, for want of processes, descriptors or memory.
+
     Notes
     -----
     Beyond the standard, every method that runs tasks takes these keyword arguments:
 
     timeout : float
-        Seconds for each item. The worker is replaced and the item raises `TaskTimeout`, which is
-        a `multiprocessing.TimeoutError`; the others are not touched.
+        Seconds for each item, from when it begins to run. The worker is replaced and the item
+        raises `TaskTimeout`, which is a `multiprocessing.TimeoutError`; the others are not touched.
     retries : int
         Times that an item is run again after an exception, a timeout or the death of its worker.
     return_exceptions : bool
@@ -84,6 +91,9 @@ class Pool(StandardPool):
     seed : int
         The same random numbers (`random` and numpy's legacy functions) for each item,
         whatever the number of workers and the chunk size. Or a `numpy.random.SeedSequence`.
+
+    With `timeout`, `retries` or `return_exceptions` each item is a task of its own, whatever
+    `chunksize` says.
 
     Examples
     --------
@@ -116,17 +126,9 @@ class Pool(StandardPool):
     ) -> None:
         self._context = context
         self._engines = engines_for(
-            id(self),
-            processes,
-            initializer,
-            initargs,
-            maxtasksperchild,
-            context,
-            blas_threads,
-            engine,
-            address,
-            engine_options,
-        )
+            id(self), processes, initializer, initargs, maxtasksperchild, context,
+            blas_threads, engine, address, engine_options,
+        )  # fmt: skip
         self._processes: int = self._engines.processes
         if self._starts_later or in_worker():
             load_engine()
@@ -166,6 +168,8 @@ class Pool(StandardPool):
         ------
         WorkerDied
             If the worker ended while it ran the call.
+        TaskTimeout
+            If the call ran for more than `timeout` seconds.
         CannotSend
             If function or arguments can neither be pickled nor inherited.
         ValueError
@@ -193,15 +197,15 @@ class Pool(StandardPool):
     ) -> AsyncResult:
         """Do as `apply`, but return an `AsyncResult` at once.
 
+        Arguments are read before this returns: later changes to them do not reach the task.
+
         Parameters
         ----------
+        func, args, kwds, **extra
+            As for `apply`.
         callback, error_callback : callable, optional
             Called in this process with the result, or with the exception, by whichever
             thread receives it. What they raise goes to `sys.unraisablehook`.
-
-        Notes
-        -----
-        Arguments are read before this returns: later changes to them do not reach the task.
         """
         self._check_running()
         if not (kwds or extra):
@@ -232,10 +236,6 @@ class Pool(StandardPool):
             a quarter of each worker's share. 1 costs little here.
         **extra
             ``timeout``, ``retries``, ``return_exceptions``, ``progress``, ``seed``: see `Pool`.
-
-        Returns
-        -------
-        list
 
         Raises
         ------
@@ -352,7 +352,7 @@ class Pool(StandardPool):
         Returns
         -------
         IMapIterator
-            Raises what an item raised in its place; with a `chunksize` of 1 it goes on after it.
+            Raises in an item's place what it raised; with a `chunksize` of 1 it goes on after that.
         """
         return self._imap("imap", func, iterable, chunksize, MAP, True, extra)
 
@@ -365,7 +365,7 @@ class Pool(StandardPool):
     ) -> IMapIterator:
         """Iterate over the results of `func` as they come, lazily.
 
-        Parameters are those of `imap`. Which item a result is of, it has to say itself.
+        Parameters are those of `imap`. To know which item a result is of, let `func` return it too.
         """
         return self._imap("imap_unordered", func, iterable, chunksize, MAP, False, extra)
 

@@ -25,10 +25,16 @@ def remote(*args: Any, **given: Any) -> Any:
 
     Used as ``@remote`` or ``@remote(num_cpus=2, ...)``.
 
+    Returns
+    -------
+    RemoteFunction or ActorClass
+        Has ``.remote(...)``, which submits, and ``.options(...)``. To call it directly is an error.
+
     Raises
     ------
     TypeError
-        If the decorated object is neither a function nor a class.
+        If the decorated object is neither a function nor a class, is an async function, or is
+        remote already.
     ValueError
         If an option is unknown or has a wrong value; names it.
     """
@@ -84,12 +90,20 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     timeout : float, optional
         Seconds for all of them together.
 
+    Returns
+    -------
+    object or list
+        The value of a reference; for a list, the list of values. An `ObjectRefGenerator` is
+        returned as it is.
+
     Raises
     ------
     GetTimeoutError
         If a value does not exist in time.
-    ValueError, TypeError
-        If it is neither a reference nor a list; if there is something else in the list.
+    ValueError
+        If `object_refs` is neither a reference nor a list.
+    TypeError
+        If there is something else in the list.
     Exception
         What a task raised, as an instance of its class and of `RayTaskError`. Raised as soon as it
         is known, without waiting for the others.
@@ -181,6 +195,14 @@ def wait(
     -------
     ready, not_ready : list of ObjectRef
         In the given order; at most `num_returns` are ready. An error counts as a value.
+
+    Raises
+    ------
+    TypeError
+        If `ray_waitables` is no list, or has something else in it.
+    ValueError
+        If `num_returns` is not between 1 and the number of references, `timeout` is negative, or a
+        duplicate is found.
     """
     object_refs = ray_waitables
     if not isinstance(object_refs, list):
@@ -299,6 +321,8 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     ------
     ValueError
         With `force`, if it is a call of an actor; use `kill`.
+    TypeError
+        If it is neither a reference nor a generator of references.
     """
     ref = ray_waitable
     if isinstance(ref, ObjectRefGenerator):
@@ -317,6 +341,11 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     actor : ActorHandle
     no_restart : bool
         False: treat it as crashed, so that it may be started again.
+
+    Raises
+    ------
+    ValueError
+        If `actor` is not the handle of one.
     """
     if not isinstance(actor, ActorHandle):
         raise ValueError(f"kill: the handle of an actor is expected, not {actor!r}")
@@ -331,6 +360,10 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     name : str
     namespace : str, optional
         By default that of the program.
+
+    Returns
+    -------
+    ActorHandle
 
     Raises
     ------
