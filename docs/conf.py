@@ -103,9 +103,8 @@ CHANGELOG
 ```{{toctree}}
 :hidden:
 :caption: How it works
-:glob:
 
-docs/design/*
+{pages("design", "overview")}
 ```
 
 ```{{toctree}}

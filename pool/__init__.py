@@ -29,9 +29,8 @@ Each of these uses only those before it, and the package `store`, which knows no
 ``_faces``       the Pool, its results and its options
 ===============  ==================================================================================
 
-All other modules only give these a public name. To read along one call of ``Pool.map``:
-``_faces/_pool.py`` and ``_maps.py``, ``_local/_engine.py``, ``_driver.py`` and ``_scheduler.py``,
-then ``_workers/_worker.py``. The reasons are in ``docs/design``.
+All other modules only give these a public name. ``docs/design/overview.md`` follows one call of
+``Pool.map`` through them; the reasons are in the other documents there.
 """
 
 from __future__ import annotations

@@ -35,10 +35,21 @@ def broken_links(path: Path) -> list[str]:
     return [
         target
         for target in targets
-        if "://" not in target
-        and not MADE.search(target)
-        and not (path.parent / target.partition("#")[0]).exists()
+        if "://" not in target and not MADE.search(target) and not leads_somewhere(path, target)
     ]
+
+
+def leads_somewhere(path: Path, target: str) -> bool:
+    """Return whether a link of a document is to a file that exists, and to a heading in it."""
+    file, _, anchor = target.partition("#")
+    found = path.parent / file if file else path
+    return found.exists() and (not anchor or anchor in anchors(found))
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what the headings of a document are called in links."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
@@ -48,8 +59,11 @@ def test_links_lead_to_files(path: Path) -> None:
 
 def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
-    document.write_text("[a](there.md) and [b](https://example.org/not-looked-at)")
-    assert broken_links(document) == ["there.md"]
+    document.write_text(
+        "# What it's for\n[a](there.md), [b](https://example.org/not-looked-at), "
+        "[c](#what-its-for), [d](document.md#what-for)"
+    )
+    assert broken_links(document) == ["there.md", "document.md#what-for"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)

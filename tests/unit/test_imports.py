@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,6 +166,22 @@ def test_layers_are_found_in_the_tree() -> None:
     # So that a renamed package cannot slip out of the check.
     assert {name for names in LAYERS for name in names} <= set(MODULES)
     assert layer_of("pool._faces._pool") > layer_of("pool._local._scheduler") > layer_of("store")
+
+
+def test_documents_show_the_layers_in_their_order() -> None:
+    # A layer goes by its first module; the last ones only give names to the others.
+    layers = [names[0].removeprefix("pool.") for names in LAYERS[:-1] if "pool" in names[0]]
+    assert re.findall(r"^``(\w+)`` ", pool.__doc__ or "", re.MULTILINE) == layers
+    overview = (ROOT / "docs" / "design" / "overview.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `pool/(\w+)(?:\.py)?` \|", overview, re.MULTILINE)
+    assert rows == ["__init__", *reversed(layers)]
+
+
+def test_overview_names_what_there_is() -> None:
+    overview = (ROOT / "docs" / "design" / "overview.md").read_text(encoding="utf-8")
+    files = re.findall(r"`(_\w+/_\w+\.py)", overview)
+    assert files
+    assert [file for file in files if not (ROOT / "pool" / file).exists()] == []
 
 
 def test_check_sees_an_upward_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
