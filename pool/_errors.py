@@ -6,7 +6,8 @@
     ├── PoolError                      everything of ours
     │   ├── StartError                 workers cannot be started    (+ OSError)
     │   ├── WorkerDied                 a worker ended while it ran a task
-    │   │   └── OutOfMemory            it was ended because memory ran out    (+ MemoryError)
+    │   │   ├── OutOfMemory            it was ended because memory ran out    (+ MemoryError)
+    │   │   └── WorkerLost             of a cluster, with its process or machine
     │   ├── TaskTimeout                a task ran longer than `timeout`    (+ TimeoutError)
     │   ├── TaskCancelled              a job was cancelled    (+ concurrent.futures.CancelledError)
     │   ├── PoolTerminated             a Pool was terminated under its jobs
