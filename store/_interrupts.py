@@ -260,6 +260,16 @@ def _send_again(numbers: list[int]) -> None:
 shield = Shield()
 
 
+def struck(error: BaseException) -> bool:
+    """Return whether `error` is of a signal handler, not of the lines that it has interrupted."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code is Shield._call.__code__:
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
 class ShieldedLock:
     """A reentrant lock around changes of records, whose holder no signal handler interrupts."""
 

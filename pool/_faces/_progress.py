@@ -11,6 +11,7 @@ import sys
 
 from pool._clock import monotonic
 from pool._unraisable import report
+from store._interrupts import struck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,6 +183,8 @@ class _Counted:
         try:
             show(*args)
         except Exception as error:
+            if struck(error):
+                raise
             report(error, f"progress of {self.label} could not be shown")
 
     def _show(self, n: int) -> None:

@@ -7,6 +7,7 @@ import sys
 from pool._faces._standard import StandardResult
 from pool._local._last_calls import last_calls
 from pool._unraisable import report
+from store._interrupts import struck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ class AsyncResult(StandardResult):
                 else:
                     callback(self._value)
         except Exception as error:
+            if struck(error):
+                raise  # a time limit of the program's, for instance
             # Report it as for an uncaught exception in a thread: the driving thread is not at
             # fault and goes on.
             report(error, f"raised by the callback of {self!r}")
@@ -265,8 +268,10 @@ class MapResult(AsyncResult):
         assert progress is not None
         received = min(self._received, self._length)  # the last chunk may be shorter
         failed = self._failures
-        progress.update(received - self._reported, failed - self._reported_failures)
+        news = received - self._reported, failed - self._reported_failures
+        # Before it is told of them: a signal handler may interrupt that, and this is called again.
         self._reported, self._reported_failures = received, failed
+        progress.update(*news)
         if self._whole:
             progress.close() if self._success or failed else progress.fail()
 
