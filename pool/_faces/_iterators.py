@@ -209,7 +209,8 @@ class Flow:
         if self.progress is not None:
             done, self._unreported = self._unreported, 0
             errors, self._errors = self._errors, 0
-            self.progress.update(done, errors)
+            if done or errors:
+                self.progress.update(done, errors)
             if self.finished:
                 self.progress.close()
 

@@ -183,9 +183,12 @@ class AsyncResult(StandardResult):
             self._done = True
 
     def _report(self) -> None:
-        assert self._progress is not None
-        self._progress.update(1, failures([self._value], not self._success, self._caught))
-        self._progress.close()
+        progress, self._progress = self._progress, None  # not again, should this be interrupted
+        assert progress is not None
+        try:
+            progress.update(1, failures([self._value], not self._success, self._caught))
+        finally:
+            progress.close()
 
 
 class MapResult(AsyncResult):
@@ -269,9 +272,10 @@ class MapResult(AsyncResult):
         received = min(self._received, self._length)  # the last chunk may be shorter
         failed = self._failures
         news = received - self._reported, failed - self._reported_failures
-        # Before it is told of them: a signal handler may interrupt that, and this is called again.
+        # Before it is told of them: should that be interrupted, this is called again.
         self._reported, self._reported_failures = received, failed
-        progress.update(*news)
+        if any(news):
+            progress.update(*news)
         if self._whole:
             progress.close() if self._success or failed else progress.fail()
 

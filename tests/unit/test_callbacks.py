@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pool._faces._progress import make_progress
+from pool._faces._iterators import Flow, Window
+from pool._faces._progress import ProgressEvent, make_progress
 from pool._faces._results import AsyncResult, MapResult
 from pool._local._driver import Driver
 from pool._local._streams import Batch, CallStream
@@ -105,24 +106,49 @@ def test_time_limit_of_the_program_in_a_callback(batched: bool) -> None:
     assert second._done
 
 
-def test_time_limit_of_the_program_while_progress_is_shown() -> None:
-    shown: list[tuple[int, int]] = []
+@pytest.fixture(params=["map", "imap", "apply"])
+def call(request: pytest.FixtureRequest) -> Any:
+    """The sink of a call of three items, or of one."""
+    engine: Any = SimpleNamespace()
+    if request.param == "map":
+        return MapResult(None, engine, 1, 3)
+    if request.param == "imap":
+        return Flow(engine, True, Window(1, 1), 1)
+    return AsyncResult(None, engine)
 
-    def show(event: Any) -> None:
-        shown.append((event.done, event.errors))
-        if len(shown) == 1:
+
+@pytest.mark.parametrize("error", [LimitReached, SystemExit])
+def test_what_is_raised_while_progress_is_shown_is_raised_once(
+    call: Any, error: type[BaseException]
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def show(event: ProgressEvent) -> None:
+        told.append((event.done, event.errors))
+        if error is LimitReached:
             signal.raise_signal(signal.SIGALRM)
+        raise error
 
-    result = MapResult(None, SimpleNamespace(), 1, 3)  # type: ignore[arg-type]  # not asked
-    result._progress, result._caught = make_progress(show, 3, "map f"), True
-    assert result.deliver(0, [5, ValueError()], False)
-    driver = driver_calling(result)
-    with pytest.raises(LimitReached):
+    progress = make_progress(show, None, "map(f)")
+    if isinstance(call, Flow):
+        call.progress = progress
+    else:
+        call._progress = progress
+    driver = driver_calling()
+
+    def call_back() -> None:
+        driver.calling.append(call)
+        with pytest.raises(error):
+            Driver.call_back(driver)
         Driver.call_back(driver)
-    Driver.call_back(driver)
-    assert result.deliver(2, [6], False)
-    assert result.finish()
-    driver.calling.append(result)
-    Driver.call_back(driver)
-    assert shown == [(2, 1), (2, 1), (3, 1)]
-    assert result._done
+
+    if type(call) is not AsyncResult:
+        call.deliver(0, [5, 6], False)
+        call_back()
+        call.deliver(2, [ValueError()], True)
+    else:
+        call.deliver(0, [ValueError()], True)
+    call.finish()
+    call_back()
+    assert told == [(1, 1)] if type(call) is AsyncResult else [(2, 0), (3, 1)]
+    assert not driver.calling
