@@ -45,9 +45,12 @@ if TYPE_CHECKING:
 class _Request:
     """A job that this task has submitted."""
 
-    def __init__(self, source: Source, sink: Sink, sent: int, caught: bool) -> None:
+    def __init__(
+        self, source: Source, sink: Sink, label: Callable[[int, int], str], sent: int, caught: bool
+    ) -> None:
         self.source = source
         self.sink = sink
+        self.label = label
         #: Whether errors are wanted as values, also that an outcome cannot be unpickled here.
         self.caught = caught
         #: How many chunks the parent has been sent.
@@ -157,7 +160,8 @@ class NestedEngine:
             blobs.extend(function.blobs)
             described = (function.stateless, len(function.blobs) - 1)
         chunks = _payloads(source, 0, source.chunks, blobs)
-        self.driver.jobs[job_id] = _Request(source, sink, source.chunks, bool(mode & CAUGHT))
+        caught = bool(mode & CAUGHT)
+        self.driver.jobs[job_id] = _Request(source, sink, label, source.chunks, caught)
         try:
             self._send(
                 (

@@ -137,3 +137,53 @@ def call_after_a_loss(pool: Any) -> Any:
 def test_a_connection_that_was_lost_in_a_wait_is_made_anew(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(2)
     assert pool.apply(call_after_a_loss, (pool,)) == 16
+
+
+def cancel_each_kind(pool: Any, path: str) -> list[str]:
+    """Cancel calls of the pool that this task runs in; return how each one ended."""
+    call = pool.apply_async(hold, (path,))
+    mapped = pool.map_async(hold, [path], 1)
+    lazy = pool.imap(hold, [path])
+    ends = []
+    for cancelled, outcome in ((call, call.get), (mapped, mapped.get), (lazy, lazy.next)):
+        assert cancelled.cancel()
+        assert not cancelled.cancel()
+        with pytest.raises(TaskCancelled) as caught:
+            outcome()
+        ends.append(str(caught.value))
+    return ends
+
+
+def test_a_task_may_cancel_what_it_has_called(make_pool: Callable[..., Any], gate: Gate) -> None:
+    pool = make_pool(2)
+    ends = pool.apply(cancel_each_kind, (pool, gate.path))
+    name = "pooltasks.hold"
+    assert ends == [f"{it}({name}) was cancelled" for it in ("apply_async", "map_async", "imap")]
+    while pool.stats()["jobs"]:
+        assert pool.apply(square, (3,)) == 9
+
+
+def be_interrupted(pool: Any, path: str) -> int:
+    """Be interrupted in a call of this task's pool; return how many calls go on."""
+    engine = pool._engine
+
+    def wait(*args: Any) -> bool:
+        raise KeyboardInterrupt
+
+    engine.wait = wait
+    try:
+        pool.map(hold, [path] * 3, 1)
+    except KeyboardInterrupt:
+        return len(engine.driver.jobs)
+    finally:
+        del engine.wait
+    return -1
+
+
+def test_what_an_interrupted_task_has_called_is_cancelled(
+    make_pool: Callable[..., Any], gate: Gate
+) -> None:
+    pool = make_pool(2)
+    assert pool.apply(be_interrupted, (pool, gate.path)) == 0
+    while pool.stats()["jobs"]:
+        assert pool.apply(square, (3,)) == 9
