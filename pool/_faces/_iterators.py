@@ -351,6 +351,7 @@ class IMapIterator(StandardIterator):
     """Iterate over the results of ``imap``.
 
     Returned by `Pool.imap` and `Pool.istarmap`. Any number of threads may take from it.
+    All items are worked on even if nobody takes the results, unless it is cancelled.
     """
 
     _as_standard = "IMapIterator"
