@@ -7,7 +7,7 @@ force if it goes on for too long (see `pool._local._interrupts`).
 
 from __future__ import annotations
 
-from pool._local._events import CancelRequested, DropChunk, Reclaim
+from pool._local._events import KILL, CancelRequested, DropChunk, Reclaim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +95,18 @@ class Cancelling:
             return []
         return [self._interrupts.missed((worker_id, message_id, job_id, index), now)]
 
+    def on_time(self, now: float) -> Iterator[Command]:
+        """Yield a command for each chunk that has not stopped in time; before it, what it takes."""
+        for interrupt in self._interrupts.overdue(now):
+            if interrupt.how == KILL and self._scheduler.distance.watched:
+                # The chunk may still end before the signal comes, which would hit the next one. So
+                # the worker must have no other message, and be sent none.
+                worker = self._scheduler.workers[interrupt.worker_id]
+                worker.retiring = True
+                self._scheduler.roster.withdraw(worker.worker_id)
+                yield from _taken_back(worker)
+            yield interrupt
+
     def _call_off(self, job: Job, index: int | None, commands: list[Command], now: float) -> None:
         """Interrupt what runs of a job, and take back what waits in mailboxes."""
         for worker, message in self._holders(job.job_id, index, commands):
@@ -111,8 +123,14 @@ class Cancelling:
         """
         for worker in self._scheduler.workers.values():
             held = [m for m in worker.messages.values() if m.holds(job_id, index)]
-            if held and not worker.reclaiming:
-                worker.reclaiming = True
-                commands.append(Reclaim(worker.worker_id))
+            if held:
+                commands.extend(_taken_back(worker))
             for message in held:
                 yield worker, message
+
+
+def _taken_back(worker: Worker) -> Iterator[Command]:
+    """Yield the command to take back what a worker has not read, unless that is under way."""
+    if not worker.reclaiming:
+        worker.reclaiming = True
+        yield Reclaim(worker.worker_id)

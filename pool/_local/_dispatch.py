@@ -52,7 +52,7 @@ class Dispatch:
         self._roster.withdraw(worker.worker_id)
         if worker.stopping or worker.blocked or worker.lent:
             return
-        if worker.tasks_left is not None and worker.tasks_left <= 0:
+        if worker.retiring or (worker.tasks_left is not None and worker.tasks_left <= 0):
             if not worker.messages:
                 self._staff.stop(worker, commands)
                 self._staff.start_missing(commands)

@@ -197,6 +197,7 @@ class Worker:
         "messages",
         "ready",
         "reclaiming",
+        "retiring",
         "stopping",
         "stuck",
         "tasks_done",
@@ -218,6 +219,8 @@ class Worker:
         self.heard = 0.0
         #: It is to end, and is sent nothing more.
         self.stopping = False
+        #: It is sent nothing more, and is to end when it has no message left, if not before.
+        self.retiring = False
         #: How many waits for jobs of this pool are under way inside its task.
         self.blocked = 0
         #: The driver uses it for a single call, see `pool._local._loans`.

@@ -458,7 +458,7 @@ class Scheduler:
     # ------------------------------------------------------------------ time and the end
 
     def _on_deadline(self, event: ev.DeadlinePassed, now: float) -> list[ev.Command]:
-        commands: list[ev.Command] = [*self.interrupts.overdue(now), *self.stragglers.on_time(now)]
+        commands: list[ev.Command] = [*self.cancelling.on_time(now), *self.stragglers.on_time(now)]
         late = False
         for worker in self.workers.values():
             for message in worker.messages.values():

@@ -25,6 +25,7 @@ from pool._local._events import (
     Reclaim,
     Send,
     StartWorker,
+    StopWorker,
     WorkerExited,
 )
 from pool._local._interrupts import GRACE
@@ -94,6 +95,31 @@ def test_cancelled_task_that_does_not_stop_is_killed_after_the_grace() -> None:
     assert table(DeadlinePassed()) == [Interrupt(1, send.message_id, 1, None, True)]
     assert table.scheduler.next_deadline() is None
     assert table(WorkerExited(1, send.message_id)) == [StartWorker(2)]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_worker_that_is_to_be_killed_has_no_other_task_that_the_signal_could_hit(
+    force: bool,
+) -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK)
+    (send,) = table.submit(1)
+    table(RecallRequested(1, 0, True) if force else CancelRequested(1))
+    table(MessagesReclaimed(1, ()))
+    (waiting,) = table.submit(2)
+    table.now = GRACE
+    index = 0 if force else None
+    kill = Interrupt(1, send.message_id, 1, index, KILL)
+    # The mailbox first: what is read by then is no longer the task that is to be killed.
+    assert table(DeadlinePassed()) == [Reclaim(1), kill]
+    assert table(MessagesReclaimed(1, (waiting.message_id,))) == []
+    assert only(table.submit(3), Send) == []
+    # It ends before the signal comes; whether that comes or not, another worker goes on.
+    commands = table.answer(send)
+    assert StopWorker(1) in commands
+    assert {send.worker_id for send in only(commands, Send)} == {2}
+    assert (2, 0) in chunks_of(commands)
+    assert table(WorkerExited(1, None)) == []
 
 
 def test_cancelled_task_that_began_late_is_asked_before_it_is_killed() -> None:

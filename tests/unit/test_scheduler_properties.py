@@ -58,7 +58,7 @@ class SimWorker:
         #: A call that the driver makes on it past the scheduler.
         self.loan: SimMessage | None = None
         self.blocked_on: int | None = None
-        self.signalled = self.condemned = False
+        self.signalled = self.condemned = self.killed = False
         self.timed: Chunk | None = None
         #: The message and chunk that it shall not begin.
         self.halt: tuple[int, int] | None = None
@@ -148,6 +148,7 @@ class World:
         assert EXIT not in worker.mail, "sent to a worker that was told to end"
         assert worker.loan is None, "sent to a worker that is lent"
         assert not worker.signalled or worker.timed is None, "sent to a worker that was killed"
+        assert not worker.killed, "the signal may hit what is sent now"
         assert not worker.condemned, "sent to a worker whose memory is wanted"
         assert worker.blocked_on is None or not self.scheduler.workers[worker.worker_id].blocked
         self.sent_at[command.message_id] = self.now
@@ -217,6 +218,7 @@ class World:
                 self.inbox.append(ev.InterruptMissed(*key))
             elif command.how != ev.ASK:
                 worker.signalled = True
+                worker.killed = command.how == ev.KILL
             elif worker.struck == place:
                 key = (command.worker_id, command.message_id, command.job_id, command.index)
                 self.inbox.append(ev.RecallHeard(*key))

@@ -345,7 +345,7 @@ def test_cancelled_loan_is_interrupted_and_killed_after_the_grace() -> None:
     table(WorkerLent(1))
     assert table(LoanCancelled(1, 99)) == [Interrupt(1, 99, 0, None, False)]
     table.now = GRACE
-    assert table(DeadlinePassed()) == [Interrupt(1, 99, 0, None, True)]
+    assert table(DeadlinePassed()) == [Reclaim(1), Interrupt(1, 99, 0, None, True)]
 
 
 def test_cancelled_loan_that_ends_in_time_is_pardoned() -> None:
