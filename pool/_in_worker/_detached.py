@@ -183,11 +183,15 @@ class Detached:
                 channel.close()
                 return
             head, blobs = message
-            if head[0] != protocol.CALL:
-                continue
+            _, number, method, *_ = head
             with self._turn:
                 try:
-                    goes_on = host.run(head, blobs)
+                    # Asked here again: calls of other programs may have taken long.
+                    if host.is_dropped(number):
+                        error = _runner.cancelled(f"{host.title}.{method}")
+                        goes_on = host.fail(number, error, 0.0)
+                    else:
+                        goes_on = host.run(head, blobs)
                 except OSError:
                     channel.close()  # the caller is to see the actor as gone
                     return

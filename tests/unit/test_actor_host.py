@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,13 @@ from pool._in_worker._actor import ActorHost
 from pool._in_worker._concurrent import AsyncServer
 from pool._in_worker._detached import Detached
 from pool._objects import _protocol as protocol
+from pool._objects._luggage import Luggage
+from pool._objects._parcels import flatten, pack
 from pool._transport._channel import Channel, DescriptorsLost
-from pool._transport._messages import RETURNS
+from pool._transport._messages import EXIT, RETURNS
 from pool._transport._sockets import socket_pair
+from pool.exceptions import TaskCancelledError
+from store._codec import encode
 
 CONFIG = {"title": "It", "name": "", "key": b"", "is_task": False, "is_async": False}
 
@@ -156,3 +161,31 @@ def test_who_leaves_leaves_though_another_call_fails_after_it() -> None:
     assert not host.fail(1, SystemExit(), 1.0)
     assert host.fail(2, ValueError(), 1.0)
     assert host.leaves
+
+
+def test_a_call_that_is_cancelled_while_another_program_has_the_turn_never_runs(
+    ends: tuple[ActorHost, Channel],
+) -> None:
+    host, other = ends
+    ran = []
+    host._instance.append(SimpleNamespace(work=lambda: ran.append("work")))
+    host.detached = True
+    detached = Detached(host, CONFIG)
+
+    class Turn:
+        def __enter__(self) -> None:
+            other.send((protocol.DROP, 1))
+            other.send((EXIT,))
+
+        def __exit__(self, *exc: object) -> None:
+            """Nothing is to be given back."""
+
+    detached._turn = Turn()  # type: ignore[assignment]
+    parcel = pack((), {})
+    layout, blobs = flatten([*parcel.packets, encode(Luggage(())).packet])
+    other.send((protocol.CALL, ((1, "work", 1, layout, b""),)), blobs)
+    detached._serve(host.channel)
+    head, blobs = other.receive()
+    assert head[:3] == (protocol.RESULT, 1, protocol.ERROR)
+    assert isinstance(pickle.loads(blobs[0]), TaskCancelledError)
+    assert not ran
