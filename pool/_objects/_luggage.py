@@ -85,16 +85,27 @@ def _portable(ref: ObjectRef) -> Any:
     return bytes(encoded.data), [bytes(opened(buffer)) for buffer in encoded.buffers]
 
 
+def _error_of(pickled: Any) -> BaseException:
+    """Return an error that was the value of an object, or the one that its unpickling raises."""
+    try:
+        error: BaseException = loads(*pickled)
+    except Exception as failure:
+        return failure
+    return error
+
+
 def _unpack(items: list[tuple[bytes, int, Any]]) -> list[ObjectRef]:
     if not items:
         return []  # `current` might start a home for nothing
     home: Any = current()
+    # Not under the lock: that is code of the user's.
+    values = [_error_of(stored) if state == FAILED else stored for _, state, stored in items]
 
     def enter() -> list[ObjectRef]:
         refs = []
-        for name, state, stored in items:
+        for (name, state, _), value in zip(items, values, strict=True):
             ref = home.lent("o", name)
-            ref._seal(state, loads(*stored) if state == FAILED else stored)
+            ref._seal(state, value)
             refs.append(ref)
         return refs
 

@@ -471,6 +471,32 @@ def test_references_take_their_values_along(ray: Any, tmp_path: Path) -> None:
         ray.get(ray.get_actor("it").kept.remote())
 
 
+def test_an_error_that_the_actor_cannot_unpickle_costs_it_nothing_else(
+    ray: Any, tmp_path: Path
+) -> None:
+    actor = make()
+    # An actor of its own, which would end with its runtime.
+    actor.__ray_call__.remote(lambda self: setattr(self, "other", Counter.remote(20)))
+    (tmp_path / "elsewhere.py").write_text(
+        "class Odd(Exception): pass\ndef work(): raise Odd('odd')\n"
+    )
+    text = (
+        f"import sys; sys.path.append({str(tmp_path)!r})\n"
+        "import elsewhere, pool as ray; ray.init(num_cpus=1, namespace='tests')\n"
+        "failed = ray.remote(elsewhere.work).remote(); ray.wait([failed])\n"
+        "it = ray.get_actor('it'); ray.get(it.keep.remote([failed, ray.put(5)]))"
+    )
+    program(text)
+    assert ray.get(actor.count_kept.remote()) == 2
+
+    def seen(self: Any) -> Any:
+        with pytest.raises(ModuleNotFoundError, match="elsewhere"):
+            pool.get(self.refs[0])
+        return pool.get([self.refs[1], self.other.add.remote()])
+
+    assert ray.get(actor.__ray_call__.remote(seen)) == [5, 21]
+
+
 def test_what_would_be_missed_elsewhere_is_not_sent(ray: Any) -> None:
     actor = make()
     counter = Counter.remote()
