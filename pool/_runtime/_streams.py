@@ -55,12 +55,14 @@ class Stream:
 
     def end(self, count: int | None = None, error: BaseException | None = None) -> None:
         """Note how many values there are; an error takes the place of one more."""
-        if error is not None:
+        self._call = None
+        if error is not None and self._received != self.count:
+            # Else it comes too late: the stream has ended with the loss of a value, but its
+            # generator went on, and has raised.
             count = self._received
             ref = self._items[count] = ObjectRef(self._runtime)
             ref._seal(FAILED, error)
             self._received = count = count + 1
-        self._call = None
         if self.count is None:
             self.count = count
         self._tell()

@@ -47,3 +47,21 @@ def test_a_value_that_was_let_go_is_known(stream: Stream) -> None:
     stream.let_go(1)
     assert stream.knows(1)
     assert stream.take(1) is None
+
+
+def test_what_a_generator_raises_after_one_of_its_values_was_lost_is_not_another_value(
+    stream: Stream,
+) -> None:
+    lost = OSError("no room for a value")
+    stream.add(0, "value")
+    stream.end(error=lost)
+    stream.end(error=ValueError("raised by the generator, which went on"))
+    assert [ref._value for ref in ObjectRefGenerator(stream)] == ["value", lost]
+
+
+def test_a_value_that_is_lost_after_the_end_is_known_has_its_error(stream: Stream) -> None:
+    stream.end(count=2)
+    stream.add(0, "value")
+    lost = OSError("no room for a value")
+    stream.end(error=lost)
+    assert [ref._value for ref in ObjectRefGenerator(stream)] == ["value", lost]
