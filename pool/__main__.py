@@ -44,17 +44,19 @@ def list_actors(end: str | None, namespace: str | None, end_all: bool) -> int:
     rows = []
     ended = 0
     for found in _found():
-        if namespace not in (None, found.namespace):
+        options = found.options
+        if namespace not in (None, options.namespace):
             found.channel.close()
             continue
-        meant = end_all or end == found.name
+        meant = end_all or end == options.name
         if meant:
             _end(found)
             ended += 1
         found.channel.close()
         if meant or end is None:
             state = "ended" if meant else "alive"
-            rows.append((found.namespace, found.name, found.facts.title, str(found.pid), state))
+            title = options.facts.title
+            rows.append((options.namespace, options.name, title, str(found.pid), state))
     if end is not None and not ended:
         print(f"no detached actor named {end!r}", file=sys.stderr)
         return 1

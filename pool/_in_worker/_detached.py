@@ -33,7 +33,6 @@ from pool._workers._carried import take_over
 from pool._workers._imports import when_imported
 from pool._workers._settings import apply
 from pool._workers._tied import tie_children
-from store._codec import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,16 +143,9 @@ class Detached:
         welcome(channel)
 
     def _introduce(self, channel: Channel, started: bool) -> None:
-        config = self._config
-        facts = encode(
-            (
-                self._host.name, config["namespace"], config["facts"], config["restarts"],
-                config["task_retries"],
-            )
-        )  # fmt: skip
         # Also while the instance is being made: handles have to know its methods.
         kind = protocol.STARTED if started else READY
-        channel.send((kind, os.getpid(), *self._host.kept_by), facts.packet)
+        channel.send((kind, os.getpid(), *self._host.kept_by), self._config["options"])
 
     #: Serves one more connection; None before there is an instance.
     _welcome: Callable[[Channel], object] | None = None
@@ -326,18 +318,16 @@ def _live(
     ----------
     config : dict
     packets : list
-        Of the class, of its `ActorFacts`, and of the constructor's arguments.
+        Of the class, of its `ActorOptions`, and of the constructor's arguments.
     channel : Channel
         To the program that made it.
     listener : socket
     life : Life, optional
         None: the actor has no keeper and is never started again.
     """
-    from pool._pickling import loads
-
     install_main(config["settings"]["main"])
-    code, facts, *arguments = packets
-    config["facts"] = loads(facts[0], facts[1:])
+    # The options are not opened here: they are for programs.
+    code, config["options"], *arguments = packets
     first: Any = channel
     if life is not None and life.number:
         context.reconstructed = True

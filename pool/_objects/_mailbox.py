@@ -97,9 +97,8 @@ class Mailbox:
     )  # fmt: skip
 
     def __init__(self, restarts: int = 0, concurrency: int = 1, in_order: bool = True) -> None:
-        self.window = max(WINDOW, 2 * concurrency)
+        self.fit(restarts, concurrency, in_order)
         self.state = STARTING
-        self.restarts = restarts
         self.used_restarts = 0
         #: Calls that are posted and not answered, by number, oldest first.
         self.posted: dict[int, Any] = {}
@@ -108,7 +107,6 @@ class Mailbox:
         #: By caller. Ordered sets, so that a call is withdrawn from the middle as quickly. A plain
         #: dict takes long to find its first key if others were deleted before it.
         self._queues: dict[Hashable, OrderedDict[Any, None]] = {}
-        self._in_order = in_order
         #: An ordered set: calls that enter a queue when their arguments exist, oldest first.
         self._unready: dict[Any, None] = {}
         self._next = 1
@@ -122,6 +120,12 @@ class Mailbox:
         self._kill_reason = ""
         #: Whether its process has ended, and some of what it had sent is still to be taken in.
         self._ended = False
+
+    def fit(self, restarts: int, concurrency: int, in_order: bool) -> None:
+        """Go by these from now on; for the parameters see the class."""
+        self.restarts = restarts
+        self.window = max(WINDOW, 2 * concurrency)
+        self._in_order = in_order
 
     def __len__(self) -> int:
         """Return how many calls have no answer; needs no lock."""

@@ -20,7 +20,7 @@ actor -> runtime
     A detached actor sends ``(READY, pid)`` first, so that its process can be ended meanwhile, and
     ``(REFUSED, pid, buffers, TAKEN)`` if another actor has the name. A program that connects
     to it later gets ``(STARTED, pid, *keeper)``, and ``(READY, pid, *keeper)`` before that while
-    the constructor runs. Both have a packet of its name, namespace, `ActorFacts` and options.
+    the constructor runs. Both have a packet of its `ActorOptions`.
     ``keeper``: the pid of the process that would start it again; empty if none would.
     ``(RESULT, number, status, begun, finished)``: a packet of the stored value (a list of
     them if it returns several), of an exception, or of the number of values that were yielded.

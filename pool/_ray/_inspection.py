@@ -30,7 +30,7 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
         detached = introduced(path)
         if detached is not None:
             detached.channel.close()
-            found.add((detached.namespace, detached.name))
+            found.add((detached.options.namespace, detached.options.name))
     if all_namespaces:
         return [{"namespace": namespace, "name": name} for namespace, name in sorted(found)]
     return sorted(name for namespace, name in found if namespace == facts["namespace"])

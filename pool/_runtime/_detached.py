@@ -55,8 +55,7 @@ class DetachedActor(Actor):
         super().__init__(*args)
         #: A reference of its own until it has started: it must not end before others can find it.
         self._held: ActorRef | None = None
-        # The keeper counts the restarts. Here connections are tried until none is accepted.
-        self.mailbox.restarts = -1 if self.options.restarts else 0
+        self._fit_mailbox()
 
     def begin(self) -> None:
         """Start the actor when the values of its arguments exist."""
@@ -160,11 +159,16 @@ class DetachedActor(Actor):
             self._link = None
         self._reconnect()
 
-    def _take_options(self, described: Any) -> None:
+    def _take_options(self, described: ActorOptions) -> None:
         """Take over the options that the actor was made with, perhaps by another program."""
-        self.options = copy.copy(self.options)
-        *_, self.options.restarts, self.options.task_retries = described
-        self.mailbox.restarts = -1 if self.options.restarts else 0
+        self.options = described
+        self._fit_mailbox()
+
+    def _fit_mailbox(self) -> None:
+        options = self.options
+        # The keeper counts the restarts. Here connections are tried until none is accepted.
+        restarts = -1 if options.restarts else 0
+        self.mailbox.fit(restarts, options.side_by_side, options.in_order)
 
     # ------------------------------------------------------------------ references
 
@@ -266,20 +270,21 @@ def _spawn(actor: DetachedActor) -> Channel:
     channel = Channel(ours)
     with suppress(ChildProcessError):  # the program has the kernel reap its children
         os.waitpid(pid, 0)
-    facts = encode(options.facts)
-    blobs = actor._encoded.packet
-    layout, blobs = flatten([blobs, [facts.data], *actor._packets(actor._parcel)])
+    told = copy.copy(options)
+    told.namespace = options.namespace or actor.runtime.namespace
+    layout, blobs = flatten(
+        [actor._encoded.packet, encode(told).packet, *actor._packets(actor._parcel)]
+    )
     config = {
         "title": actor.title,
         "name": options.name,
-        "namespace": options.namespace or actor.runtime.namespace,
+        "namespace": told.namespace,
         "key": actor.name,
         "is_task": False,
         "is_async": options.facts.is_async,
         "concurrency": options.concurrency,
         "environ": options.environ,
         "restarts": options.restarts,
-        "task_retries": options.task_retries,
         "settings": capture({}),
     }
     channel.send((HOST, config, layout), blobs)
@@ -303,7 +308,7 @@ def _luggage(parcel: Parcel) -> list[Any]:
 
 
 class Introduced:
-    """A detached actor that has told its name and class over a new connection.
+    """A detached actor that has told its options over a new connection.
 
     Parameters
     ----------
@@ -322,10 +327,8 @@ class Introduced:
         Whether its constructor has returned.
     keeper : int
         The process to kill in order to end it.
-    name, namespace : str
-    facts : ActorFacts
-    restarts, task_retries : int
-        Of the options that it was made with.
+    options : ActorOptions
+        Those that it was made with; they name its namespace.
     """
 
     def __init__(
@@ -336,8 +339,7 @@ class Introduced:
         self.keeper = keeper
         self.pid: int = head[1]
         self.started = head[0] == protocol.STARTED
-        described = loads(blobs[0], blobs[1:])
-        self.name, self.namespace, self.facts, self.restarts, self.task_retries = described
+        self.options: ActorOptions = loads(blobs[0], blobs[1:])
 
 
 def find(namespace: str, name: str) -> Introduced | None:
@@ -372,13 +374,12 @@ def introduced(path: str) -> Introduced | None:
     return Introduced(path, channel, keeper, head, blobs)
 
 
-def found_actor(runtime: Runtime, options: ActorOptions, found: Introduced) -> DetachedActor:
+def found_actor(runtime: Runtime, found: Introduced) -> DetachedActor:
     """Return the record of a detached actor that `find` has found."""
     from pool._objects._codes import SentCode
 
-    options.facts = found.facts
-    options.restarts, options.task_retries = found.restarts, found.task_retries
-    code = SentCode(0, found.facts.title, found.facts.module, b"", [], ())
-    actor = DetachedActor(runtime, code, Parcel([]), options)
+    facts = found.options.facts
+    code = SentCode(0, facts.title, facts.module, b"", [], ())
+    actor = DetachedActor(runtime, code, Parcel([]), found.options)
     actor.join(found)
     return actor

@@ -113,9 +113,7 @@ class Directory:
         found = _detached.find(key[0], name)
         if found is None:
             return None
-        options = ActorOptions()
-        options.name, options.namespace, options.detached = name, key[0], True
-        return self._enter(_detached.found_actor(self._runtime, options, found), key)
+        return self._enter(_detached.found_actor(self._runtime, found), key)
 
     def facts(self) -> list[dict[str, Any]]:
         """Return what is known of each actor that is not about to end, as `find` has it."""

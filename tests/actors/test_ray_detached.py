@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pool
 import pool.__main__
 import store
 from pool import exceptions
+from pool._objects._mailbox import WINDOW
 from pool._transport import _rendezvous as rendezvous
 
 ROOT = Path(__file__).parents[2]
@@ -394,6 +396,26 @@ def test_programs_share_what_it_may_do_at_once(ray: Any, tmp_path: Path) -> None
             writer.write("through")
     assert out.strip() == "[]"
     assert ray.get(held) == ["through"] * 2
+
+
+def test_another_program_may_have_as_many_calls_run_at_once(ray: Any) -> None:
+    number = WINDOW + 1  # more than are sent at once to an actor that runs one at a time
+
+    class Meeting:
+        def __init__(self) -> None:
+            self.barrier = threading.Barrier(number, timeout=20)
+
+        def meet(self) -> int:
+            return int(self.barrier.wait() > 0)
+
+    options = {"name": "it", "lifetime": "detached", "max_concurrency": number}
+    meeting = ray.remote(Meeting).options(**options).remote()
+    assert sum(ray.get([meeting.meet.remote() for _ in range(number)])) == number - 1
+    found = program(
+        "import pool as ray; ray.init(namespace='tests'); it = ray.get_actor('it')\n"
+        f"print(sum(ray.get([it.meet.remote() for _ in range({number})])))"
+    )
+    assert int(found) == number - 1
 
 
 def test_async_actor(ray: Any) -> None:
