@@ -21,7 +21,7 @@ from pool._transport._descriptors import without_sockets
 from pool._transport._messages import HOST, READY, REFUSED
 from pool._transport._pidfds import kill
 from pool._transport._sockets import socket_pair
-from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv
+from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv, spawn
 from pool._workers._settings import capture
 from pool._workers._thread_limits import thread_limits
 from store._codec import encode
@@ -76,7 +76,7 @@ class DetachedActor(Actor):
         self._spawned = True
         try:
             channel = _spawn(self)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self._cannot_start(f"its process could not be started: {error}")
             return
         self._use(channel)
@@ -258,7 +258,7 @@ def _spawn(actor: DetachedActor) -> Channel:
         (os.POSIX_SPAWN_DUP2, theirs.fileno(), theirs.fileno()),
     ]
     try:
-        pid = os.posix_spawn(
+        pid = spawn(
             interpreter(),
             [*interpreter_argv(), "-c", code],
             {**os.environ, **thread_limits(1)},

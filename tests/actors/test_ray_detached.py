@@ -285,6 +285,31 @@ def test_its_program_may_have_its_children_reaped_by_the_kernel(ray: Any) -> Non
         signal.signal(signal.SIGCHLD, before)
 
 
+def test_its_program_may_have_a_larger_environment_than_a_command_can_be_given(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = {f"LARGE{number}": "x" * 100_000 for number in range(40)}
+    for name, value in large.items():
+        monkeypatch.setenv(name, value)
+    actor = make()
+    seen = actor.__ray_call__.remote(lambda self, name: os.environ[name], "LARGE7")
+    assert ray.get(seen) == large["LARGE7"]
+
+
+def test_no_memory_for_its_arguments_fails_it_alone(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pool._runtime import _detached
+
+    def spawn(actor: Any) -> Any:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(_detached, "_spawn", spawn)
+    with pytest.raises(exceptions.ActorDiedError, match="could not be started: no room"):
+        ray.get(make().add.remote())
+    assert ray.get(double.remote(1)) == 2
+
+
 def test_takes_no_cpus_of_its_program(ray: Any) -> None:
     actor = make(num_cpus=1)
     assert ray.get(actor.add.remote()) == 11
