@@ -20,7 +20,7 @@ from functools import partial
 from pool._clock import perf_counter
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
-from pool._in_worker._farewell import end, farewell
+from pool._in_worker._farewell import Leave, end, farewell
 from pool._in_worker._runner import (
     cancelled,
     dumps_error,
@@ -55,10 +55,6 @@ if TYPE_CHECKING:
 
 #: Messages that bring no calls and do not end the actor.
 _ASIDE = frozenset({DROP, RETURNS})
-
-
-class Leave(SystemExit):
-    """End this actor; raised by `exit_actor`."""
 
 
 def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]) -> None:
@@ -121,6 +117,8 @@ class ActorHost:
         self.is_task = config["is_task"]
         #: Whether it is an actor that belongs to no program.
         self.detached = False
+        #: Called before anybody is told that it leaves.
+        self.give_up_name: Callable[[], None] = lambda: None
         #: The pid of its keeper, if it has one.
         self.kept_by: tuple[int, ...] = ()
         #: The class of the instance; None before it is known.
@@ -460,6 +458,7 @@ class ActorHost:
             end_fork(error)  # as one that crashes, so that it is started again
         if leaves:
             self.leaves = True  # never reset, although other calls may still be answered
+            self.give_up_name()
         status = LEFT if leaves else ERROR
         encoded = dumps_error(error)
         message = (RESULT, number, status, begun, finished), encoded.packet

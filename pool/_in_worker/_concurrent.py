@@ -188,6 +188,7 @@ class AsyncServer:
     def leave(self) -> None:
         """Take no more calls: the actor leaves. Calls that run go on to their ends, as in Ray."""
         self.left = self._host.leaves = True
+        self._host.give_up_name()
         self._end.set()
 
     def _on_readable(self) -> None:

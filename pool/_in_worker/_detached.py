@@ -282,22 +282,32 @@ def main(fd: int) -> None:
         from pool._in_worker._keeper import keep
 
         try:
-            life = keep(config["restarts"], channel)
-        finally:
-            if life is None:
-                rendezvous.leave(path)
+            life = keep(config["restarts"], channel, path)
+        except BaseException:
+            rendezvous.leave(path)
+            raise
         if life is None:
             return
     if life is None or not life.number:
         with suppress(ConnectionError):  # the program that made the actor may have ended
             # Tells which process to kill if the constructor never returns.
             channel.send((READY, os.getpid() if life is None else os.getppid()))
+    paths = [path]
+
+    def give_up_name() -> None:
+        """Remove the socket, once: as soon as that is known, another actor may have the name."""
+        with suppress(IndexError):
+            taken = paths.pop()
+            if life is not None:
+                life.leaves()
+            rendezvous.leave(taken)
+
     try:
         try:
-            host = _live(config, unflatten(layout, blobs), channel, listener, life)
+            host = _live(config, unflatten(layout, blobs), channel, listener, life, give_up_name)
         finally:
             if life is None:
-                rendezvous.leave(path)
+                give_up_name()
         if host is not None:
             farewell(host)
     finally:
@@ -311,6 +321,7 @@ def _live(
     channel: Channel,
     listener: _socket.socket,
     life: Life | None,
+    give_up_name: Callable[[], None],
 ) -> ActorHost | None:
     """Make the instance and serve it; return its host if it has left by `exit_actor`.
 
@@ -324,6 +335,8 @@ def _live(
     listener : socket
     life : Life, optional
         None: the actor has no keeper and is never started again.
+    give_up_name : callable
+        Called before anybody is told that the actor leaves.
     """
     install_main(config["settings"]["main"])
     # The options are not opened here: they are for programs.
@@ -336,6 +349,7 @@ def _live(
     context.namespace = config["namespace"]
     host = ActorHost(channel, config)
     host.detached = True
+    host.give_up_name = give_up_name
     if life is not None:
         host.kept_by = (os.getppid(),)
     context.actor = host
@@ -355,8 +369,7 @@ def _live(
 
     if not Detached(host, config).run(first, listener, construct):
         return None
-    if life is not None:
-        life.leaves()
+    give_up_name()  # in case that no call has left, but a task of the actor's own
     return host
 
 

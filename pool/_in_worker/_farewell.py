@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 GRACE = 30
 
 
+class Leave(SystemExit):
+    """End this actor; raised by `exit_actor`."""
+
+
 def end(host: ActorHost) -> None:
     """End an actor that runs no more calls: in good order if it leaves.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 
+from pool._transport import _rendezvous as rendezvous
 from pool._workers._lifeline import Lifeline
 
 TYPE_CHECKING = False
@@ -42,11 +43,11 @@ class Life:
         os.write(self._report, _UP)
 
     def leaves(self) -> None:
-        """Tell the keeper that the actor ends by itself."""
+        """Tell the keeper that the actor ends by itself, and removes its socket."""
         os.write(self._report, _LEAVES)
 
 
-def keep(restarts: int, first: Channel) -> Life | None:
+def keep(restarts: int, first: Channel, path: str) -> Life | None:
     """Become the keeper of an actor, and fork its lives, one after the other.
 
     Parameters
@@ -55,6 +56,8 @@ def keep(restarts: int, first: Channel) -> Life | None:
         How often it may be started again; -1: always.
     first : Channel
         To the program that made it; only the first life has it.
+    path : str
+        Of the socket; it is removed after the last life, unless that has done so itself.
 
     Returns
     -------
@@ -78,6 +81,9 @@ def keep(restarts: int, first: Channel) -> Life | None:
         os.waitpid(pid, 0)
         told = os.read(read, 2)
         os.close(read)
+        if _LEAVES in told:
+            return None
         if told != _UP or number == restarts:
+            rendezvous.leave(path)
             return None
         number += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -218,6 +219,33 @@ def test_leaves_by_itself(ray: Any, runtime: Path) -> None:
         ray.get(actor.exit.remote())
     assert ended(pid)
     assert not runtime.exists()
+
+
+@pytest.mark.parametrize("restarts", [0, -1])
+@pytest.mark.parametrize("kind, options", [(Counter, {}), (Counter, {"max_concurrency": 2})])
+def test_its_name_is_free_as_soon_as_it_is_known_to_leave(
+    ray: Any, tmp_path: Path, kind: Any, options: dict[str, Any], restarts: int
+) -> None:
+    os.mkfifo(tmp_path / "gate")
+
+    def leave(self: Any, gate: str) -> None:
+        atexit.register(lambda: Path(gate).read_text())  # it takes long to end
+        pool.actor.exit_actor()
+
+    actor = make(kind, max_restarts=restarts, **options)
+    pid = ray.get(actor.pid.remote())
+    with pytest.raises(exceptions.ActorDiedError, match="exit_actor"):
+        ray.get(actor.__ray_call__.remote(leave, str(tmp_path / "gate")))
+    again = make(kind, max_restarts=restarts, get_if_exists=True, **options)
+    assert ray.get(again.pid.remote()) != pid
+    (tmp_path / "gate").write_text("through")
+    assert ended(pid)
+    # Whoever had the name before does not take it from the other.
+    found = program(
+        "import pool as ray; ray.init(namespace='tests'); it = ray.get_actor('it')\n"
+        "print(ray.get(it.add.remote()))"
+    )
+    assert found == "11\n"
 
 
 LEAVE_LATE = """
