@@ -15,7 +15,7 @@ LIMIT = 1e15
 
 TASK_NAMES = frozenset(
     {
-        "max_retries", "name", "num_cpus", "num_gpus", "num_returns", "resources",
+        "max_calls", "max_retries", "name", "num_cpus", "num_gpus", "num_returns", "resources",
         "retry_exceptions", "runtime_env",
     }
 )  # fmt: skip
@@ -42,7 +42,6 @@ REFUSED = {
     "placement_group_capture_child_tasks": "there is one machine",
     "scheduling_strategy": "there is one machine; 'DEFAULT' and 'SPREAD' are taken",
     "concurrency_groups": "give max_concurrency for the whole actor",
-    "max_calls": "workers are not replaced; use multiprocessing's maxtasksperchild on a Pool",
     "accelerator_type": "name it in `resources`, here and in init()",
     "object_store_memory": "objects are kept in memory as they are",
 }
@@ -67,8 +66,10 @@ def task_options(given: Mapping[str, Any], title: str) -> TaskOptions:
     options.name = text_of("name", given.get("name"))
     resources = resources_of(given, default_cpus=1.0)
     options.environ = environ_of(given, f"task {title}")
-    # A task that needs more than an ordinary worker gets a process of its own.
-    plain = resources == {"CPU": 1.0} and not options.environ
+    # A task that needs more than an ordinary worker gets a process of its own. That ends after one
+    # call, which is within any limit of calls (0: none).
+    ends_early = _count("max_calls", given, 0, 0) > 0
+    plain = resources == {"CPU": 1.0} and not (options.environ or ends_early)
     options.resources = None if plain else resources
     return options
 

@@ -1,8 +1,8 @@
 """Tasks that ask for anything but one CPU: each has a process of its own.
 
-That is several CPUs or none, GPUs, other resources, or environment variables. Which devices a
-process sees must be settled before it starts (CUDA reads its variable once), so such a task is an
-actor that lives for one call. It waits for its resources as actors do.
+That is several CPUs or none, GPUs, other resources, environment variables, or a limit of calls.
+Which devices a process sees must be settled before it starts (CUDA reads its variable once), so
+such a task is an actor that lives for one call. It waits for its resources as actors do.
 """
 
 from __future__ import annotations

@@ -268,6 +268,21 @@ def test_tasks_with_resources_of_their_own(start: Any, tmp_path: Path) -> None:
         ray.get(fail.options(num_cpus=2).remote("in its own process"))
 
 
+def test_with_a_limit_of_calls_none_finds_what_another_has_left(ray: Any) -> None:
+    @ray.remote(max_calls=1, num_returns=2)
+    def leave_something(n: int) -> tuple[Any, int]:
+        found = getattr(os, "_left_by_a_call", None)
+        os._left_by_a_call = n  # type: ignore[attr-defined]
+        return found, os.getpid()
+
+    refs = [leave_something.remote(ray.put(n)) for n in range(3)]
+    refs.append(leave_something.options(num_cpus=2).remote(3))
+    found, pids = zip(*[ray.get(pair) for pair in refs], strict=True)
+    assert found == (None,) * 4
+    assert len({*pids}) == 4
+    assert ray.get(double.options(max_calls=0).remote(1)) == 2  # no limit
+
+
 @pytest.mark.parametrize("num_cpus", [1, 2])
 def test_a_task_that_exits_has_failed(ray: Any, tmp_path: Path, num_cpus: int) -> None:
     @ray.remote(num_cpus=num_cpus, max_retries=3)
