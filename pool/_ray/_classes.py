@@ -12,6 +12,7 @@ from pool._objects._refs import ActorFacts, ActorRef
 from pool._ray import _kinds
 from pool._ray._generators import as_returned
 from pool._ray._options import NO_EFFECT, actor_options, returns_of
+from pool._ray._other_ways import NoGraphs, OtherWays
 from pool._ray._signatures import (
     NOTHING,
     Signature,
@@ -85,7 +86,7 @@ def _returns_of_method(title: str, given: dict[str, Any], default: Any) -> Any:
     return default if number is None else returns_of(number)
 
 
-class ActorClass:
+class ActorClass(OtherWays):
     """A class decorated with ``remote``: ``C.remote(...)`` starts an actor.
 
     Its attributes are those of the class: ``C.SIZE``, ``C.helper()`` for a static method. In the
@@ -221,7 +222,7 @@ class ActorClass:
 _LIKE_ITS_CLASS = ("__doc__", "__module__", "__name__", "__qualname__")
 
 
-class _Configured:
+class _Configured(NoGraphs):
     """An actor class with options for one actor."""
 
     def __init__(self, kind: ActorClass, given: dict[str, Any]) -> None:
@@ -301,7 +302,7 @@ class ActorHandle:
 _OF_HANDLES = frozenset().union(*map(vars, ActorHandle.__mro__))
 
 
-class ActorMethod:
+class ActorMethod(OtherWays):
     """One method of an actor."""
 
     __slots__ = ("_name", "_ref", "_returns", "_signature")

@@ -9,6 +9,7 @@ from pool._objects._home import current
 from pool._ray import _kinds
 from pool._ray._generators import as_returned
 from pool._ray._options import task_options
+from pool._ray._other_ways import NoGraphs, OtherWays
 from pool._ray._signatures import misfit, signature_of
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class RemoteFunction:
+class RemoteFunction(OtherWays):
     """A function decorated with ``remote``: ``f.remote(...)`` runs it in a worker.
 
     Parameters
@@ -94,18 +95,11 @@ class RemoteFunction:
             del given["num_returns"]  # None: that of the function
         return _Configured(self, task_options({**self._given, **given}, self._code.title))
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: graphs of calls are not supported."""
-        raise NotImplementedError(
-            f"{self._code.title}.bind: graphs are not supported; call .remote() with the "
-            "references of the calls before"
-        )
-
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteFunction, (self._function, self._given)
 
 
-class _Configured:
+class _Configured(NoGraphs):
     """A remote function with options for one call."""
 
     def __init__(self, function: RemoteFunction, options: Any) -> None:

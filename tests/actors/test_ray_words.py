@@ -296,3 +296,21 @@ def test_what_a_task_starts_has_its_environment(ray: Any) -> None:
 
     assert ray.get(outer.remote()) == [("a", None), ("a", "b"), ("c", None), ("a", None)]
     assert ray.get(inner.remote()) == (None, None)
+
+
+def test_arguments_and_options_of_one_call_together(ray: Any) -> None:
+    kinds = ray.remote(lambda *args, **kwargs: [args, kwargs])
+    assert ray.get(kinds._remote()) == [(), {}]
+    assert ray.get(kinds._remote([1], {"b": 2}, num_returns=2)) == [(1,), {"b": 2}]
+    counter = Counter._remote(args=None, kwargs={}, name="counted")
+    assert ray.get(counter.add._remote(args=(5,))) == 5
+    assert ray.get_actor("counted") == counter
+    with pytest.raises(ValueError, match="unknown option 'num_cpu'"):
+        Counter._remote(num_cpu=1)
+
+
+def test_graphs_of_calls_are_refused(ray: Any) -> None:
+    made = [double, double.options(num_cpus=1), Counter, Counter.options(), Counter.remote().add]
+    for one in made:
+        with pytest.raises(NotImplementedError, match=r"call \.remote\(\) with the references"):
+            one.bind(1)
