@@ -231,7 +231,7 @@ _RAY = {
 }
 
 # Modules of Ray that are not supported: the error says what to do instead.
-_ABSENT = ("data", "rllib", "serve", "train", "tune", "workflow")
+_ABSENT = ("dag", "data", "experimental", "rllib", "serve", "train", "tune", "workflow")
 
 _SUBMODULES = (
     "actor", "cloudpickle", "dummy", "exceptions", "pool", "remote_function", "runtime_env", "util",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 #: By the name below `ray` or `ray.util`.
 ADVICE = {
+    "collective": "use torch.distributed in actors, or pass arrays by references: they are shared",
+    "dag": "call .remote() with the references of the calls before",
+    "experimental": "for tqdm_ray, call tqdm in the program, over util.as_completed(refs); for "
+    "internal_kv, keep values in an actor that has a name",
     "data": "read files with pandas or pyarrow, and map over parts with pool.Pool",
     "metrics": "keep numbers in an actor, or use prometheus_client",
     "placement_group": "there is one machine; ask for num_cpus, num_gpus and resources",
@@ -18,7 +22,6 @@ ADVICE = {
 
 #: Names of `ray.util` that belong to a module which is not here.
 OF_MODULE = {
-    "get_current_placement_group": "placement_group",
     "get_placement_group": "placement_group",
     "placement_group_table": "placement_group",
     "remove_placement_group": "placement_group",

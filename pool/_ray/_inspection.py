@@ -41,6 +41,10 @@ def get_node_ip_address() -> str:
     return "127.0.0.1"
 
 
+def get_current_placement_group() -> None:
+    """Return None: there are no placement groups, so what runs here belongs to none."""
+
+
 class FailureTuple:
     """An object that cannot be sent.
 
@@ -100,5 +104,10 @@ def inspect_serializability(
 
 
 # Where users find them.
-for _public in (list_named_actors, get_node_ip_address, inspect_serializability):
+for _public in (
+    list_named_actors,
+    get_node_ip_address,
+    get_current_placement_group,
+    inspect_serializability,
+):
     _public.__module__ = "pool.util"

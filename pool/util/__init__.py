@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pool._ray._actor_pool import ActorPool
     from pool._ray._as_completed import as_completed, map_unordered
     from pool._ray._inspection import (
+        get_current_placement_group,
         get_node_ip_address,
         inspect_serializability,
         list_named_actors,
@@ -22,6 +23,7 @@ __all__ = [
     "ActorPool",
     "as_completed",
     "deregister_serializer",
+    "get_current_placement_group",
     "get_node_ip_address",
     "inspect_serializability",
     "list_named_actors",
@@ -33,6 +35,7 @@ _HOMES = {
     "ActorPool": "pool._ray._actor_pool",
     "as_completed": "pool._ray._as_completed",
     "deregister_serializer": "pool._ray._serializers",
+    "get_current_placement_group": "pool._ray._inspection",
     "get_node_ip_address": "pool._ray._inspection",
     "inspect_serializability": "pool._ray._inspection",
     "list_named_actors": "pool._ray._inspection",

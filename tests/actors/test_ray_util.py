@@ -215,9 +215,12 @@ def test_what_can_be_sent(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_where_everything_runs() -> None:
     assert pool.util.get_node_ip_address() == "127.0.0.1"
+    assert pool.util.get_current_placement_group() is None
 
 
-@pytest.mark.parametrize("name", ["data", "rllib", "serve", "train", "tune", "workflow"])
+@pytest.mark.parametrize(
+    "name", ["dag", "data", "experimental", "rllib", "serve", "train", "tune", "workflow"]
+)
 def test_libraries_that_are_not_here(name: str) -> None:
     with pytest.raises(ImportError, match=f"pool.{name} is not here: ."):
         importlib.import_module(f"pool.{name}")
@@ -225,7 +228,9 @@ def test_libraries_that_are_not_here(name: str) -> None:
         getattr(pool, name)
 
 
-@pytest.mark.parametrize("name", ["metrics", "placement_group", "scheduling_strategies", "state"])
+@pytest.mark.parametrize(
+    "name", ["collective", "metrics", "placement_group", "scheduling_strategies", "state"]
+)
 def test_modules_of_util_that_are_not_here(name: str) -> None:
     with pytest.raises(ImportError, match=f"pool.util.{name} is not here: ."):
         importlib.import_module(f"pool.util.{name}")

@@ -114,6 +114,8 @@ def test_modules_of_rays() -> None:
     assert issubclass(pool.exceptions.GetTimeoutError, TimeoutError)
     assert pool.util.ActorPool is pool.ActorPool
     assert pool.util.multiprocessing.Pool is pool.Pool
+    assert pool.util.multiprocessing.TimeoutError is multiprocessing.TimeoutError
+    assert importlib.import_module("pool.util.multiprocessing.pool").Pool is pool.Pool
     assert callable(pool.actor.exit_actor)
     # What is not Ray's is the standard's.
     assert pool.util.Finalize is multiprocessing.util.Finalize

@@ -1,0 +1,5 @@
+"""The module in which Ray has its `Pool`."""
+
+from pool import Pool
+
+__all__ = ["Pool"]
