@@ -180,8 +180,8 @@ class RuntimeContext:
     @property
     def runtime_env(self) -> dict[str, Any]:
         """The runtime environment of this task or actor, empty if it has none."""
-        environ = self._context.environ
-        return {"env_vars": dict(environ)} if environ else {}
+        environ = {**current().facts()["environ"], **self._context.environ}
+        return {"env_vars": environ} if environ else {}
 
     def get_runtime_env_string(self) -> str:
         """Return the runtime environment as JSON."""

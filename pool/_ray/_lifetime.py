@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pool._objects import _home
-from pool._ray._options import amount_of, others_of, text_of
+from pool._ray._options import amount_of, environ_of, others_of, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ _NO_EFFECT = frozenset(
 _ONLY_EMPTY = {
     "job_config": "there are no jobs beside this program",
     "local_mode": "call the function itself, f._function(...), to run it here",
-    "runtime_env": "workers have the packages, sys.path, folder and environment of the program; "
-    "give tasks and actors env_vars by .options(runtime_env=...)",
 }
 
 
@@ -63,6 +61,7 @@ def init(
     ignore_reinit_error: bool = False,
     namespace: str | None = None,
     log_to_driver: bool | None = True,
+    runtime_env: dict[str, Any] | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """Start the runtime; not needed, since the first use does.
@@ -82,6 +81,8 @@ def init(
         The namespace of named actors; by default one that no other program has.
     log_to_driver : bool, optional
         Whether this process prints what tasks and actors print; None: as without it.
+    runtime_env : dict, optional
+        ``{"env_vars": {...}}``: environment variables of all workers, beside those of the program.
     **others
         ``include_dashboard``, ``logging_level`` and the like have no effect; unknown ones are
         refused.
@@ -107,10 +108,12 @@ def init(
             raise ValueError(f"init: argument {name!r} is not supported here: {_ONLY_EMPTY[name]}")
         if name not in _NO_EFFECT and name not in _ONLY_EMPTY:
             raise ValueError(f"init: unknown argument {name!r}")
+    environ = environ_of({"runtime_env": runtime_env}, "init")
     with _home.starting():
         running = is_initialized()
         if not running:
-            start(num_cpus, num_gpus, resources, namespace, log_to_driver in (None, True))
+            shows = log_to_driver in (None, True)
+            start(num_cpus, num_gpus, resources, namespace, shows, environ)
     if running and not ignore_reinit_error:
         raise RuntimeError(
             "the runtime runs already (the first use starts it, and tasks and actors have that "
@@ -152,6 +155,7 @@ def start(
     resources: dict[str, float] | None = None,
     namespace: str | None = None,
     log_to_driver: bool = True,
+    environ: dict[str, str] | None = None,
 ) -> Any:
     """Start the runtime and return it; for the parameters see `init`."""
     from pool._cpus import usable_cpus
@@ -176,7 +180,7 @@ def start(
 
         # In a detached actor, which is a program of its own: its namespace.
         namespace = context.namespace or os.urandom(8).hex()
-    runtime = Runtime(total, devices, namespace, log_to_driver)
+    runtime = Runtime(total, devices, namespace, log_to_driver, environ or {})
     _home.settle_in(runtime)
     return runtime
 

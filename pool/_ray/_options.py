@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pool._objects._options import ActorOptions, Kinds, TaskOptions
 from pool._objects._protocol import DYNAMIC, STREAM
 
@@ -113,7 +115,7 @@ def environ_of(given: Mapping[str, Any], what: str) -> dict[str, str]:
     if not isinstance(runtime_env, dict):
         raise TypeError(f"{what}: runtime_env={runtime_env!r}: a dict is expected")
     for name, value in runtime_env.items():
-        if name != "env_vars" and value:
+        if value and name != "env_vars" and not (name == "working_dir" and _is_here(value)):
             raise ValueError(
                 f"{what}: runtime_env may have env_vars, not {name!r}: workers have the packages, "
                 "sys.path and folder of the program"
@@ -123,6 +125,11 @@ def environ_of(given: Mapping[str, Any], what: str) -> dict[str, str]:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"{what}: env_vars={{{name!r}: {value!r}}}: strings are expected")
     return environ
+
+
+def _is_here(folder: Any) -> bool:
+    """Return whether a folder is that of the program, where workers are anyway."""
+    return isinstance(folder, str) and os.path.realpath(folder) == os.path.realpath(os.curdir)
 
 
 def returns_of(number: Any) -> int:

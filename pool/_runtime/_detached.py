@@ -261,7 +261,7 @@ def _spawn(actor: DetachedActor) -> Channel:
         pid = spawn(
             interpreter(),
             [*interpreter_argv(), "-c", code],
-            {**os.environ, **thread_limits(1)},
+            {**os.environ, **thread_limits(1), **actor.runtime.grants.given},
             file_actions=actions,
             setsid=True,
         )
@@ -285,7 +285,7 @@ def _spawn(actor: DetachedActor) -> Channel:
         "concurrency": options.concurrency,
         "environ": options.environ,
         "restarts": options.restarts,
-        "settings": capture({}),
+        "settings": capture(actor.runtime.grants.given),
     }
     channel.send((HOST, config, layout), blobs)
     return channel

@@ -8,7 +8,7 @@ from pool._workers._thread_limits import thread_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from pool._local._driver import Driver
@@ -24,11 +24,14 @@ class Grants:
     ----------
     driver : Driver
     books : Resources
+    given : dict
+        Environment variables that the program gives to all of them.
     """
 
-    def __init__(self, driver: Driver, books: Resources) -> None:
+    def __init__(self, driver: Driver, books: Resources, given: dict[str, str]) -> None:
         self._driver = driver
         self.books = books
+        self.given = given
         self._requests = Requests(books)
 
     def unschedulable(self, resources: Any, title: str) -> Exception | None:
@@ -95,6 +98,14 @@ class Grants:
         free = self.books.amounts(free=True).get("CPU", 0.0)
         self._driver.inbox.append(ev.ProcessesChanged(max(0, int(free))))
 
+    def free(self, workers: Iterable[Any]) -> dict[str, float]:
+        """Return how much is free by name; `workers` of the engine have a CPU each as they run."""
+        free = self.books.amounts(free=True)
+        running = sum(bool(worker.messages) and not worker.blocked for worker in workers)
+        if "CPU" in free:
+            free["CPU"] = max(0.0, free["CPU"] - running)
+        return free
+
     def names_of(self, grant: Grant | None) -> list[str]:
         """Return the names of the GPUs of a grant."""
         return [] if grant is None else self.books.names_of(grant)
@@ -103,7 +114,7 @@ class Grants:
         """Return the variables by which libraries see what was granted."""
         environ: dict[str, str] = {}
         if request.get("CPU", 0) > 1:
-            environ |= thread_limits(int(request["CPU"]))
+            environ |= thread_limits(int(request["CPU"])) | self.given
         if "GPU" in request or self.books.devices:
             # A process without a grant must see no GPU: it would take the memory of another one's.
             environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)

@@ -71,6 +71,8 @@ class Runtime(Aside):
         The namespace of named actors that do not give one.
     log_to_driver : bool
         Whether this process prints what workers print.
+    environ : dict
+        Environment variables of all workers.
     """
 
     def __init__(
@@ -79,8 +81,9 @@ class Runtime(Aside):
         gpus: Sequence[str],
         namespace: str,
         log_to_driver: bool,
+        environ: dict[str, str],
     ) -> None:
-        limits = thread_limits(1)
+        limits = {**thread_limits(1), **environ}
         self._owner = os.getpid()
         #: For `tidy` of `pool._in_worker._runner`: always empty, as a runtime borrows nothing.
         self.returned = self.promises = ()
@@ -99,7 +102,7 @@ class Runtime(Aside):
         self.books = Resources(total, gpus)
         #: Whether ordinary tasks, each of which takes a CPU, can run at all.
         self.has_workers = total.get("CPU", 1) >= 1
-        self.grants = Grants(driver, self.books)
+        self.grants = Grants(driver, self.books, environ)
         self.tasks = Tasks(self)
         self.task_processes = TaskProcesses(self)
         self.processes = ActorProcesses(driver, limits, PRELOAD)
@@ -440,14 +443,10 @@ class Runtime(Aside):
 
     def facts_here(self) -> dict[str, Any]:
         """Return what `facts` does; under the lock."""
-        free = self.books.amounts(free=True)
-        workers = self.engine.scheduler.workers.values()
-        running = sum(bool(worker.messages) and not worker.blocked for worker in workers)
-        if "CPU" in free:
-            free["CPU"] = max(0.0, free["CPU"] - running)
         return {
             "total": self.books.amounts(),
-            "free": free,
+            "free": self.grants.free(self.engine.scheduler.workers.values()),
+            "environ": self.grants.given,
             "namespace": self.namespace,
             "actors": self.directory.facts(),
         }

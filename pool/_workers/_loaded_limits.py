@@ -39,7 +39,7 @@ def limit_loaded(limits: Mapping[str, str]) -> None:
     Parameters
     ----------
     limits : mapping
-        From `thread_limits`: without the variables that the user has set.
+        From `thread_limits`: without the variables that the user's environment has.
 
     Notes
     -----
@@ -47,7 +47,7 @@ def limit_loaded(limits: Mapping[str, str]) -> None:
     its child starts no more than it was told. So this is for a process that forks workers.
     """
     for path, variable, names in _loaded():
-        if variable not in limits:
+        if not limits.get(variable, "").isdecimal():
             continue
         import ctypes
 

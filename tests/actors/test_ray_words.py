@@ -224,6 +224,43 @@ def test_environment_variables(start: Any, monkeypatch: pytest.MonkeyPatch) -> N
         Environment.options(runtime_env={"env_vars": {"A": 1}})
 
 
+def test_environment_variables_of_all_workers(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIVEN", "by the program")
+    every = {"GIVEN": "to all", "OMP_NUM_THREADS": "3", "MINE": "to all"}
+    ray = start(num_cpus=2, runtime_env={"working_dir": ".", "env_vars": every})
+    assert os.environ["GIVEN"] == "by the program"
+    own = {"runtime_env": {"env_vars": {"MINE": "to one"}}}
+
+    @ray.remote
+    def look() -> Any:
+        return [os.environ.get(name) for name in every], pool.get_runtime_context().runtime_env
+
+    @ray.remote
+    class Looking:
+        def look(self) -> list[str | None]:
+            return [os.environ.get(name) for name in every]
+
+        def ask(self) -> Any:
+            return pool.get(look.remote())
+
+    values = list(every.values())
+    assert ray.get(look.remote()) == (values, {"env_vars": every})
+    assert ray.get(look.options(num_cpus=2).remote())[0] == values
+    mine = [*values[:2], "to one"]
+    both = {"env_vars": {**every, "MINE": "to one"}}
+    assert ray.get(look.options(**own).remote()) == (mine, both)
+    assert ray.get(Looking.remote().look.remote()) == values
+    assert ray.get(Looking.options(**own).remote().look.remote()) == mine
+    detached = Looking.options(name="looking", lifetime="detached").remote()
+    assert ray.get(detached.look.remote()) == values
+    assert ray.get(detached.ask.remote())[0] == values  # in a runtime of its own
+    ray.kill(detached)
+    ray.shutdown()
+    ray.init(num_cpus=1)
+    found, environ = ray.get(look.remote())
+    assert [found[0], found[2], environ] == ["by the program", os.environ.get("MINE"), {}]
+
+
 @pytest.mark.parametrize("name", ["concurrency_group", "max_task_retries", "retry_exceptions"])
 def test_options_that_methods_do_not_have(ray: Any, name: str) -> None:
     with pytest.raises(ValueError, match=f"option '{name}' is not supported here: ."):
@@ -237,9 +274,12 @@ def test_options_that_methods_do_not_have(ray: Any, name: str) -> None:
 def test_arguments_of_init_that_may_be_empty(start: Any) -> None:
     ray = start(num_cpus=1, runtime_env={}, local_mode=False, job_config=None, _temp_dir="/x")
     ray.shutdown()
-    for given in ({"runtime_env": {"pip": []}}, {"local_mode": True}):
-        with pytest.raises(ValueError, match=f"argument '{next(iter(given))}' is not supported"):
-            pool.init(**given)
+    with pytest.raises(ValueError, match="argument 'local_mode' is not supported"):
+        pool.init(local_mode=True)
+    for given in ({"pip": ["numpy"]}, {"working_dir": "/"}):
+        with pytest.raises(ValueError, match=f"init: runtime_env .* not '{next(iter(given))}'"):
+            pool.init(runtime_env=given)
+    assert not pool.is_initialized()
     with pytest.raises(ValueError, match="unknown argument 'nonsense'"):
         pool.init(nonsense=1)
 
