@@ -12,7 +12,6 @@ ADVICE = {
     "metrics": "keep numbers in an actor, or use prometheus_client",
     "placement_group": "there is one machine; ask for num_cpus, num_gpus and resources",
     "rllib": "use Ray itself",
-    "scheduling_strategies": "there is one machine; leave scheduling_strategy away",
     "serve": "put actors behind a web framework such as Flask or FastAPI, or use Ray itself",
     "state": "use timeline(), available_resources(), and `python -m pool actors`",
     "train": "start an actor for each GPU with num_gpus=1, or use Ray itself",
@@ -20,8 +19,10 @@ ADVICE = {
     "workflow": "call .remote() with the references of the calls before",
 }
 
-#: Names of `ray.util` that belong to a module which is not here.
+#: Names in `ray.util` that belong to a module which is not here.
 OF_MODULE = {
+    "NodeLabelSchedulingStrategy": "placement_group",
+    "PlacementGroupSchedulingStrategy": "placement_group",
     "get_placement_group": "placement_group",
     "placement_group_table": "placement_group",
     "remove_placement_group": "placement_group",

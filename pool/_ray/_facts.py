@@ -9,6 +9,7 @@ from pool._objects import _home
 from pool._objects._home import current
 from pool._objects._ids import ActorID, JobID, NodeID, TaskID
 from pool._ray._classes import ActorHandle
+from pool._ray._strategies import ADDRESS, NODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def cluster_resources() -> dict[str, float]:
-    """Return all resources by name: CPU, GPU and those that `init` was given."""
+    """Return all resources by name: CPU, GPU, this machine, and those that `init` was given."""
     return dict(current().facts()["total"])
 
 
@@ -29,17 +30,14 @@ def nodes() -> list[dict[str, Any]]:
     """Return this machine as the only node."""
     return [
         {
-            "NodeID": _NODE,
+            "NodeID": NODE,
             "Alive": True,
-            "NodeManagerAddress": "127.0.0.1",
+            "NodeManagerAddress": ADDRESS,
             "NodeManagerHostname": os.uname().nodename,
             "Resources": cluster_resources(),
             "alive": True,
         }
     ]
-
-
-_NODE = "0" * 56
 
 
 def get_gpu_ids() -> list[int] | list[str]:
@@ -146,7 +144,7 @@ class RuntimeContext:
 
     def get_node_id(self) -> str:
         """Return the name of this machine."""
-        return _NODE
+        return NODE
 
     def get_job_id(self) -> str:
         """Return the pid of the program, as eight hexadecimal digits."""
@@ -158,7 +156,7 @@ class RuntimeContext:
     @property
     def node_id(self) -> NodeID:
         """The name of this machine."""
-        return NodeID(bytes.fromhex(_NODE))
+        return NodeID(bytes.fromhex(NODE))
 
     @property
     def job_id(self) -> JobID:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pool._objects._home import current
+from pool._ray._strategies import ADDRESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
 
 def get_node_ip_address() -> str:
     """Return the address of this machine: everything runs on it."""
-    return "127.0.0.1"
+    return ADDRESS
 
 
 def get_current_placement_group() -> None:

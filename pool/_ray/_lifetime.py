@@ -6,6 +6,7 @@ import os
 
 from pool._objects import _home
 from pool._ray._options import amount_of, environ_of, others_of, text_of
+from pool._ray._strategies import ADDRESS, NODE_RESOURCES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def facts() -> dict[str, Any]:
     from pool._ray._facts import RayContext, get_runtime_context
 
     return RayContext(
-        node_ip_address="127.0.0.1",
+        node_ip_address=ADDRESS,
         address="local",
         pid=os.getpid(),
         node_id=get_runtime_context().get_node_id(),
@@ -172,6 +173,7 @@ def start(
         devices = devices[:num_gpus] or [str(index) for index in range(num_gpus)]
     cpus = usable_cpus() if num_cpus is None else num_cpus
     total = {"CPU": amount_of("num_cpus", cpus), **others_of(resources)}
+    total |= dict.fromkeys(NODE_RESOURCES, 1.0)
     if devices:
         total["GPU"] = float(len(devices))
     namespace = text_of("namespace", namespace)

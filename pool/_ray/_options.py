@@ -6,6 +6,7 @@ import os
 
 from pool._objects._options import ActorOptions, Kinds, TaskOptions
 from pool._objects._protocol import DYNAMIC, STREAM
+from pool._ray._strategies import chooses_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,13 +43,11 @@ REFUSED = {
     "placement_group": "there is one machine",
     "placement_group_bundle_index": "there is one machine",
     "placement_group_capture_child_tasks": "there is one machine",
-    "scheduling_strategy": "there is one machine; 'DEFAULT' and 'SPREAD' are taken",
+    "scheduling_strategy": "there is one machine; 'DEFAULT', 'SPREAD' and NodeAffinity are taken",
     "concurrency_groups": "give max_concurrency for the whole actor",
     "accelerator_type": "name it in `resources`, here and in init()",
     "object_store_memory": "objects are kept in memory as they are",
 }
-
-_ONE_MACHINE = ("DEFAULT", "SPREAD")
 
 
 def task_options(given: Mapping[str, Any], title: str) -> TaskOptions:
@@ -221,7 +220,7 @@ def _count(name: str, given: Mapping[str, Any], least: int, default: int) -> int
 
 def _refuse_unknown(given: Mapping[str, Any], known: frozenset[str], what: str) -> None:
     for name, value in given.items():
-        if name == "scheduling_strategy" and value in _ONE_MACHINE:
+        if name == "scheduling_strategy" and chooses_here(value):
             continue
         if name in REFUSED and value is not None:
             raise ValueError(f"{what}: option {name!r} is not supported here: {REFUSED[name]}")

@@ -49,7 +49,7 @@ def __getattr__(name: str) -> Any:
 
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("actor_pool", "joblib", "multiprocessing", "queue"):
+    if name in ("actor_pool", "joblib", "multiprocessing", "queue", "scheduling_strategies"):
         return importlib.import_module("pool.util." + name)
     from pool._ray import _absent
 

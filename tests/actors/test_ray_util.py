@@ -228,9 +228,7 @@ def test_libraries_that_are_not_here(name: str) -> None:
         getattr(pool, name)
 
 
-@pytest.mark.parametrize(
-    "name", ["collective", "metrics", "placement_group", "scheduling_strategies", "state"]
-)
+@pytest.mark.parametrize("name", ["collective", "metrics", "placement_group", "state"])
 def test_modules_of_util_that_are_not_here(name: str) -> None:
     with pytest.raises(ImportError, match=f"pool.util.{name} is not here: ."):
         importlib.import_module(f"pool.util.{name}")
