@@ -101,23 +101,45 @@ class RayTaskError(RayError):
         self.args = (function_name, cause)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return raised_by, (self.function_name, self.cause)
+        # Of a class of its own; or of the plain one, as Python can make none, or as it is stored.
+        raised = type(self) is not RayTaskError or self.__cause__ is self.cause
+        make = raised_by if raised else _stored
+        return make, (self.function_name, self.cause, _text_of(self.cause))
 
     def __str__(self) -> str:
         where = getattr(self.cause, "__cause__", None)
         text = f"\n{where}" if where is not None else ""
         return f"{self.function_name}() raised {type(self.cause).__name__}: {self.cause}{text}"
 
+    @property
+    def traceback_str(self) -> str:
+        """The text of the traceback, as the task or the actor had it; empty if there is none."""
+        return str(getattr(self.cause, "__cause__", None) or "").strip('\n"')
+
     def as_instanceof_cause(self) -> RayTaskError:
         """Return this error as an instance also of the class of its cause."""
         return raised_by(self.function_name, self.cause)
 
 
-def raised_by(function_name: str, cause: BaseException) -> RayTaskError:
-    """Return the error that `get` raises for `cause`, an instance of both classes."""
+def raised_by(
+    function_name: str, cause: BaseException, text: BaseException | None = None
+) -> RayTaskError:
+    """Return the error that `get` raises for `cause`, an instance of both classes.
+
+    Parameters
+    ----------
+    function_name : str
+    cause : BaseException
+    text : RemoteTraceback, optional
+        That of the cause, which a pickle of it does not have.
+    """
     if isinstance(cause, RayTaskError):
-        # A task that has raised the error of another one: name the task that failed first.
+        # A task that has raised the error of another one: name the task that failed first. The text
+        # of this error tells what has happened in both.
+        text = _text_of(cause) or text
         function_name, cause = cause.function_name, cause.cause
+    if text is not None:
+        object.__setattr__(cause, "__cause__", text)  # without a `__setattr__` of its class
     error = _instance(_class_for(cause), function_name, cause)
     attributes = getattr(cause, "__dict__", {})
     for name, value in attributes.items():
@@ -132,6 +154,18 @@ def raised_by(function_name: str, cause: BaseException) -> RayTaskError:
             continue  # it is computed from others
     error.__cause__ = cause
     return error
+
+
+def _stored(function_name: str, cause: BaseException, text: BaseException | None) -> RayTaskError:
+    if text is not None:
+        object.__setattr__(cause, "__cause__", text)
+    return RayTaskError(function_name, cause)
+
+
+def _text_of(error: BaseException) -> BaseException | None:
+    """Return the text of a traceback that an exception from another process has as its cause."""
+    text = getattr(error, "__cause__", None)
+    return text if type(text).__name__ == "RemoteTraceback" else None
 
 
 def _fields_in_c(cause: BaseException) -> Iterator[tuple[str, Any]]:

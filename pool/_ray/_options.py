@@ -114,7 +114,8 @@ def environ_of(given: Mapping[str, Any], what: str) -> dict[str, str]:
     if not isinstance(runtime_env, dict):
         raise TypeError(f"{what}: runtime_env={runtime_env!r}: a dict is expected")
     for name, value in runtime_env.items():
-        if value and name != "env_vars" and not (name == "working_dir" and _is_here(value)):
+        here = name == "working_dir" and _is_here(value)
+        if value and not here and name not in ("env_vars", "excludes"):  # nothing is copied
             raise ValueError(
                 f"{what}: runtime_env may have env_vars, not {name!r}: workers have the packages, "
                 "sys.path and folder of the program"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -380,3 +381,37 @@ def test_the_first_argument_of_an_error_is_what_was_raised(ray: Any) -> None:
         ray.get(fail.remote())
     assert list(map(str, caught.value.args)) == ["shown"]
     assert repr(caught.value) == "RayTaskError(ValueError)(ValueError('shown'))"
+
+
+def test_an_error_that_is_passed_on_tells_where_it_was_raised(ray: Any) -> None:
+    @ray.remote
+    class Failing:
+        def fail(self) -> None:
+            raise KeyError("missing")
+
+    @ray.remote
+    def passes_on(failing: Any) -> None:
+        pool.get(failing.fail.remote())
+
+    @ray.remote
+    def passes_on_again(failing: Any) -> None:
+        pool.get(passes_on.remote(failing))
+
+    failing = Failing.remote()
+    first, *others = [
+        failing.fail.remote(), passes_on.remote(failing), passes_on_again.remote(failing)
+    ]  # fmt: skip
+    with pytest.raises(KeyError) as caught:
+        ray.get(first)
+    error: Any = caught.value
+    assert error.traceback_str.startswith("Traceback (most recent call last):\n")
+    assert error.traceback_str.endswith("KeyError: 'missing'")
+    for ref, names in zip(others, (["passes_on"], ["passes_on", "passes_on_again"]), strict=True):
+        with pytest.raises(KeyError) as caught:
+            ray.get(ref)
+        for one in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+            assert isinstance(one, exceptions.RayTaskError) and type(one.cause) is KeyError
+            for name in ("fail", *names):
+                assert f", in {name}\n" in one.traceback_str
+                assert f", in {name}\n" in str(one)
+    assert exceptions.RayTaskError("f", KeyError()).traceback_str == ""

@@ -226,8 +226,9 @@ def test_environment_variables(start: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_environment_variables_of_all_workers(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIVEN", "by the program")
+    here = {"working_dir": ".", "excludes": ["*.bin"]}
     every = {"GIVEN": "to all", "OMP_NUM_THREADS": "3", "MINE": "to all"}
-    ray = start(num_cpus=2, runtime_env={"working_dir": ".", "env_vars": every})
+    ray = start(num_cpus=2, runtime_env={**here, "env_vars": every})
     assert os.environ["GIVEN"] == "by the program"
     own = {"runtime_env": {"env_vars": {"MINE": "to one"}}}
 
