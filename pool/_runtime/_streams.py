@@ -54,16 +54,20 @@ class Stream:
         self._tell()
 
     def end(self, count: int | None = None, error: BaseException | None = None) -> None:
-        """Note how many values there are; an error takes the place of one more."""
+        """Note how many values there are; an error takes the place of one more.
+
+        Only the first end counts: a stream that has ended with the loss of a value is over, though
+        its generator goes on and may raise an error of its own.
+        """
         self._call = None
-        if error is not None and self._received != self.count:
-            # Else it comes too late: the stream has ended with the loss of a value, but its
-            # generator went on, and has raised.
-            count = self._received
-            ref = self._items[count] = ObjectRef(self._runtime)
+        if self.is_over(self._received):
+            return
+        if error is not None:
+            ref = self._items[self._received] = ObjectRef(self._runtime)
             ref._seal(FAILED, error)
-            self._received = count = count + 1
-        if self.count is None:
+            self._received += 1
+            self.count = self._received  # also if more were promised, which do not come any more
+        elif self.count is None:
             self.count = count
         self._tell()
 

@@ -65,3 +65,13 @@ def test_a_value_that_is_lost_after_the_end_is_known_has_its_error(stream: Strea
     lost = OSError("no room for a value")
     stream.end(error=lost)
     assert [ref._value for ref in ObjectRefGenerator(stream)] == ["value", lost]
+
+
+def test_an_error_ends_a_stream_whose_last_values_do_not_come(stream: Stream) -> None:
+    stream.add(0, "value")
+    stream.end(count=3)
+    stream.end(error=ValueError())
+    stream.end(error=ValueError("too late"))
+    assert [stream.knows(index) for index in range(3)] == [True, True, True]
+    assert stream.is_over(2)
+    assert len(stream._items) == 2
