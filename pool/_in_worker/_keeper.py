@@ -47,6 +47,18 @@ class Life:
         os.write(self._report, _LEAVES)
 
 
+def _told(report: int) -> bytes:
+    """Return what a life that is over has told, and close the pipe."""
+    # Not waiting: a child that the actor has left behind may hold the other end for long.
+    os.set_blocking(report, False)
+    try:
+        return os.read(report, 2)
+    except BlockingIOError:
+        return b""
+    finally:
+        os.close(report)
+
+
 def keep(restarts: int, first: Channel, path: str) -> Life | None:
     """Become the keeper of an actor, and fork its lives, one after the other.
 
@@ -79,8 +91,7 @@ def keep(restarts: int, first: Channel, path: str) -> Life | None:
         if not number:
             first.close()  # so that the program sees the end of the first life
         os.waitpid(pid, 0)
-        told = os.read(read, 2)
-        os.close(read)
+        told = _told(read)
         if _LEAVES in told:
             return None
         if told != _UP or number == restarts:

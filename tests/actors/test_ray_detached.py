@@ -850,6 +850,32 @@ def test_constructor_that_crashes_is_not_tried_for_ever(ray: Any, runtime: Path)
     assert not runtime.exists()
 
 
+def test_a_constructor_that_leaves_a_child_and_crashes(
+    ray: Any, tmp_path: Path, runtime: Path
+) -> None:
+    path = tmp_path / "pid"
+
+    @ray.remote
+    class Parent:
+        def __init__(self) -> None:
+            child = os.fork()
+            if not child:
+                signal.pause()
+            path.write_text(str(child))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def add(self) -> None:
+            """Never called."""
+
+    actor = make_plain(Parent, max_restarts=1)
+    called = actor.add.remote()
+    while not path.exists() or not path.read_text() or runtime.exists():
+        time.sleep(0.01)  # its keeper ends though the child holds what the actor held
+    os.kill(int(path.read_text()), signal.SIGKILL)
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(called)
+
+
 def test_tasks_and_actors_log_as_the_program_does() -> None:
     printed = program(
         "import logging, re, sys, time\n"
