@@ -86,11 +86,14 @@ class Launcher:
 
     def wait(self) -> None:
         """Wait until all workers have ended, after `close`."""
+        # Only the end is waited for, and what comes before it is not read as messages: several
+        # threads may join a pool, and would receive into the same buffer.
         try:
-            while True:
-                self.channel.receive()
-        except (EOFError, OSError):
-            self._let_go()
+            while self.channel.socket.recv(1):
+                pass
+        except OSError:
+            pass  # it has ended, or another thread has let go of it
+        self._let_go()
         if self._child is not None:
             child, self._child = self._child, None
             _servers.reap_one(child)
