@@ -25,6 +25,6 @@ def exit_actor() -> NoReturn:
 
     if context.actor is None or context.actor.is_task:
         raise TypeError("exit_actor can be called in the methods of an actor only")
-    from pool._in_worker._farewell import Leave
+    from pool._in_worker._graceful_exit import Leave
 
     raise Leave("exit_actor() was called")

@@ -20,7 +20,7 @@ from functools import partial
 from pool._clock import perf_counter
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
-from pool._in_worker._farewell import Leave, end, farewell
+from pool._in_worker._graceful_exit import Leave, end, exit_gracefully
 from pool._in_worker._runner import (
     cancelled,
     dumps_error,
@@ -123,8 +123,8 @@ class ActorHost:
         self.kept_by: tuple[int, ...] = ()
         #: The class of the instance; None before it is known.
         self.kind: Any = None
-        #: The instance; empty before it is made, and when it is gone. The hosts that `over` returns
-        #: share this list.
+        #: The instance; empty before it is made, and when it is gone. The hosts that `for_channel`
+        #: returns share this list.
         self._instance: list[Any] = []
         #: Whether the actor ends in good order: it was told to end, or has left.
         self.leaves = False
@@ -147,7 +147,7 @@ class ActorHost:
         #: Calls that came in a message behind the one that runs.
         self._calls: deque[tuple[Any, list[Any]]] = deque()
 
-    def over(self, channel: Channel) -> ActorHost:
+    def for_channel(self, channel: Channel) -> ActorHost:
         """Return the same actor, for calls that come over another channel."""
         host = copy.copy(self)
         host.channel = channel
@@ -211,9 +211,9 @@ class ActorHost:
         """Return ``(args, kwargs)`` of a parcel."""
         if not self.detached:
             return Parcel(packets).open()
-        *packets, luggage = packets
+        *packets, attachments = packets
         # Held until the references in the arguments have found their objects, by name.
-        held = loads(luggage[0], luggage[1:])
+        held = loads(attachments[0], attachments[1:])
         opened = Parcel(packets).open()
         del held
         return opened
@@ -454,7 +454,7 @@ class ActorHost:
         leaves = ends_actor(error) and not self.is_task
         if leaves and is_crash(error) and not isinstance(error, Leave):
             if self.alone and not self.detached:  # in the main thread
-                farewell(self)
+                exit_gracefully(self)
             end_fork(error)  # as one that crashes, so that it is started again
         if leaves:
             self.leaves = True  # never reset, although other calls may still be answered

@@ -20,7 +20,7 @@ from pool._errors import PoolTerminated
 from pool._in_worker._answers import BorrowedDriver, Request
 from pool._in_worker._context import context
 from pool._in_worker._mirrors import ActorMirror, Mirror
-from pool._in_worker._sending import Sending, SentCodes
+from pool._in_worker._sent_codes import Sending, SentCodes
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
 from pool._objects._parcels import pack, seal

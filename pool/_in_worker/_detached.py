@@ -18,7 +18,7 @@ from time import sleep
 from pool._in_worker import _runner
 from pool._in_worker._actor import ActorHost
 from pool._in_worker._context import context
-from pool._in_worker._farewell import farewell
+from pool._in_worker._graceful_exit import exit_gracefully
 from pool._in_worker._logs import redirect
 from pool._objects import _home
 from pool._objects import _protocol as protocol
@@ -161,7 +161,7 @@ class Detached:
 
     def _serve(self, channel: Channel) -> None:
         """Run the calls of one program; those of all programs take turns."""
-        host = self._host.over(channel)
+        host = self._host.for_channel(channel)
         if self._threads is not None:
             from pool._in_worker._concurrent import serve_on
 
@@ -199,7 +199,7 @@ class Detached:
         slots = asyncio.Semaphore(self._config["concurrency"] or ASYNC_CONCURRENCY)
 
         async def serve(channel: Channel) -> None:
-            host = self._host.over(channel)
+            host = self._host.for_channel(channel)
             server = AsyncServer(host, slots)
             servers.add(server)
             await server.serve()
@@ -309,7 +309,7 @@ def main(fd: int) -> None:
             if life is None:
                 give_up_name()
         if host is not None:
-            farewell(host)
+            exit_gracefully(host)
     finally:
         _runner.tidy()
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")

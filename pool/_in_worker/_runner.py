@@ -168,7 +168,7 @@ def sealed(value: Any) -> Any:
     stored = seal(value)
     if stored.__class__ is Sealed and stored.refs:
         if context.actor is not None and context.actor.detached:
-            return _accompanied(stored)
+            return _with_attachments(stored)
         _borrowed().hand_over(stored.refs)
     return stored
 
@@ -227,16 +227,16 @@ def print_error(error: BaseException, name: str) -> None:
     print(f"Exception raised in creation task: {name}()", text, sep="\n", end="", file=sys.stderr)
 
 
-def _accompanied(stored: Sealed) -> Any:
+def _with_attachments(stored: Sealed) -> Any:
     """Return a result of a detached actor with the values of its references; waits for these."""
-    from pool._objects._luggage import Accompanied, Luggage, reached
+    from pool._objects._attachments import Attachments, WithAttachments, reached
 
     home = _home.current()
     found = reached(stored.refs)
     while pending := [ref for ref in found if not ref._state]:
         home.fetch(pending, None)
         found = reached(stored.refs)
-    return Accompanied(stored, Luggage(found))
+    return WithAttachments(stored, Attachments(found))
 
 
 def tidy() -> None:

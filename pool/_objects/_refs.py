@@ -187,25 +187,25 @@ class ActorRef(Ref):
         What handles have to know of the class.
     record : object
         The actor's record in the runtime; only in the program, None in workers.
-    life : Life
+    finalizer : Finalizer
         Tells the runtime when this reference is freed; only in the program, None in workers.
     """
 
-    __slots__ = ("facts", "life", "record")
+    __slots__ = ("facts", "finalizer", "record")
     _kind = "a"
 
     def __init__(self, home: Home, facts: ActorFacts, name: bytes | None) -> None:
         super().__init__(home, name)
         self.facts = facts
         self.record: Any = None
-        self.life: Life | None = None
+        self.finalizer: Finalizer | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         function, (_, name) = super().__reduce__()
         return function, (self._kind, name, self.facts)
 
 
-class Life(int):
+class Finalizer(int):
     """Calls `ended` when the object that holds this one has been freed.
 
     A ``__del__`` or a weak reference of the holder would tell too early if the holder is in a
@@ -224,11 +224,11 @@ class Life(int):
     #: What each of them calls, by its number.
     _ends: dict[int, Callable[[], None]] = {}
 
-    def __new__(cls, ended: Callable[[], None]) -> Life:
+    def __new__(cls, ended: Callable[[], None]) -> Finalizer:
         """Make one with a number of its own."""
-        life = super().__new__(cls, next(_numbers))
-        cls._ends[life.real] = ended  # not `life`: it would be held here
-        return life
+        finalizer = super().__new__(cls, next(_numbers))
+        cls._ends[finalizer.real] = ended  # not `finalizer`: it would be held here
+        return finalizer
 
     def __del__(self, _shield: Any = shield) -> None:
         _shield.finalize(self._ends.pop(self.real))

@@ -11,7 +11,7 @@ from pool._objects import _protocol as protocol
 from pool._objects._ids import ActorID
 from pool._objects._mailbox import Mailbox
 from pool._objects._parcels import Parcel, Sealed, flatten
-from pool._objects._refs import FAILED, ActorRef, Life, ObjectRef, new_name
+from pool._objects._refs import FAILED, ActorRef, Finalizer, ObjectRef, new_name
 from pool._pickling import loads
 from pool._runtime._actor_calls import EMPTY, ActorCall
 from pool._runtime._causes import how_ended, said
@@ -117,7 +117,7 @@ class Actor:
         if ref is None:
             ref = ActorRef(self.runtime, self.options.facts, self.name)
             ref.record = self
-            ref.life = Life(_when_let_go(weakref.ref(self)))
+            ref.finalizer = Finalizer(_when_let_go(weakref.ref(self)))
             self._ref = weakref.ref(ref)
             self._held_by += 1
             self.runtime.named[self.name] = ref

@@ -12,7 +12,7 @@ from pool._objects._parcels import Lent, Sealed
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._pickling import dumps_exception, loads
 from pool._runtime._actor_calls import ActorCall, bind
-from pool._runtime._families import FAMILY
+from pool._runtime._families import RECURSIVELY
 from pool._runtime._processes import Link
 from pool._runtime._tasks import TaskCall
 from pool._transport._messages import BLOCKED, UNBLOCKED
@@ -361,7 +361,7 @@ class Borrower:
         maker = self._maker(origin)
         if maker is None:
             return True
-        if maker.cancelled == FAMILY:
+        if maker.cancelled == RECURSIVELY:
             call.fail(call.cancellation())
             return False
         maker.adopt(call)

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from pool._objects import _mailbox as mail
 from pool._objects import _protocol as protocol
-from pool._objects._luggage import Luggage, reached
+from pool._objects._attachments import Attachments, reached
 from pool._objects._parcels import Parcel, flatten
 from pool._pickling import loads
 from pool._runtime._actor_calls import ActorCall
@@ -199,7 +199,7 @@ class DetachedActor(Actor):
             self.carry_out(self.mailbox.resolved(call))
 
     def _packets(self, parcel: Parcel) -> Sequence[Any]:
-        return [*parcel.packets, _luggage(parcel)]
+        return [*parcel.packets, _attachments(parcel)]
 
     def _tell_of_drops(self) -> None:
         """Do nothing: a detached actor shares no memory with a program, and reads all messages."""
@@ -302,8 +302,8 @@ def _pending(parcel: Parcel) -> ObjectRef | None:
     return next((ref for ref in reached([*parcel.needs, *parcel.refs]) if not ref._state), None)
 
 
-def _luggage(parcel: Parcel) -> list[Any]:
-    encoded = encode(Luggage(reached(parcel.refs)))
+def _attachments(parcel: Parcel) -> list[Any]:
+    encoded = encode(Attachments(reached(parcel.refs)))
     return encoded.packet
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 STOPPED = (KeyboardInterrupt, CancelledError)
 
 #: Values of `Member.cancelled`.
-NOT, ALONE, FAMILY = 0, 1, 2
+NOT_CANCELLED, ITSELF, RECURSIVELY = 0, 1, 2
 
 #: A name, since from a literal ``()`` a type checker would conclude that there are no slots at all.
 _NO_SLOTS: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Member:
     children : set of Member or None
         The calls that this one has made and that are not over; None: none yet.
     cancelled : int
-        NOT; ALONE; or FAMILY, if the calls that it has made are cancelled with it.
+        NOT_CANCELLED; ITSELF; or RECURSIVELY, if the calls that it has made are cancelled with it.
     """
 
     # Subclasses declare the slots: a class cannot have two bases with slots of their own.
@@ -44,7 +44,7 @@ class Member:
         """Begin without parent and children; called by the constructor."""
         self.parent = None
         self.children = None
-        self.cancelled = NOT
+        self.cancelled = NOT_CANCELLED
 
     def adopt(self, child: Member) -> None:
         """Note that this call has made `child`."""
@@ -79,7 +79,7 @@ class Member:
         # interrupt arrives, since signals and answers reach a worker by different ways. Then it may
         # return a value all the same, see `pool.cancel`.
         for member in reversed(found):
-            member.cancelled = FAMILY if recursive else ALONE
+            member.cancelled = RECURSIVELY if recursive else ITSELF
             member.cancel_here(force)
 
     def cancel_here(self, force: bool) -> None:

@@ -369,9 +369,9 @@ def test_an_end_that_takes_too_long_is_cut_short(
     @ray.remote
     class Endless:
         def __init__(self, folder: str) -> None:
-            from pool._in_worker import _farewell
+            from pool._in_worker import _graceful_exit
 
-            _farewell.GRACE = 1
+            _graceful_exit.GRACE = 1
             self.lifeline = os.open(os.path.join(folder, "alive"), os.O_WRONLY)
 
         def ready(self) -> None:

@@ -15,7 +15,7 @@ from pool._in_worker._actor import ActorHost
 from pool._in_worker._concurrent import AsyncServer
 from pool._in_worker._detached import Detached
 from pool._objects import _protocol as protocol
-from pool._objects._luggage import Luggage
+from pool._objects._attachments import Attachments
 from pool._objects._parcels import flatten, pack
 from pool._transport._channel import Channel, DescriptorsLost
 from pool._transport._messages import EXIT, RETURNS
@@ -182,7 +182,7 @@ def test_a_call_that_is_cancelled_while_another_program_has_the_turn_never_runs(
 
     detached._turn = Turn()  # type: ignore[assignment]
     parcel = pack((), {})
-    layout, blobs = flatten([*parcel.packets, encode(Luggage(())).packet])
+    layout, blobs = flatten([*parcel.packets, encode(Attachments(())).packet])
     other.send((protocol.CALL, ((1, "work", 1, layout, b""),)), blobs)
     detached._serve(host.channel)
     head, blobs = other.receive()

@@ -30,12 +30,12 @@ def end(host: ActorHost) -> None:
     though the worker that it is in ends in good order, and would run it.
     """
     if host.leaves:
-        farewell(host)
+        exit_gracefully(host)
     else:
         atexit._clear()
 
 
-def farewell(host: ActorHost) -> None:
+def exit_gracefully(host: ActorHost) -> None:
     """Have the actor close what it has: `__ray_shutdown__`, atexit, and the instance itself.
 
     In Ray's order, which is that of an interpreter: `__del__` comes last. The main thread runs

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pool._objects._refs import Ref
 
 
-class Luggage:
+class Attachments:
     """The values of objects, all of which exist already.
 
     The receiver unpickles it as the list of its own program's references to them.
@@ -39,15 +39,15 @@ class Luggage:
         return _unpack, (self._items,)
 
 
-class Accompanied:
+class WithAttachments:
     """A stored value and the values of its references; unpickled as the former."""
 
-    def __init__(self, stored: Sealed, luggage: Luggage) -> None:
+    def __init__(self, stored: Sealed, attachments: Attachments) -> None:
         self._stored = stored
-        self._luggage = luggage
+        self._attachments = attachments
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _second, (self._luggage, self._stored)
+        return _second, (self._attachments, self._stored)
 
 
 def reached(refs: Iterable[Ref]) -> list[ObjectRef]:
@@ -113,5 +113,5 @@ def _unpack(items: list[tuple[bytes, int, Any]]) -> list[ObjectRef]:
     return found
 
 
-def _second(luggage: object, stored: Sealed) -> Sealed:
+def _second(attachments: object, stored: Sealed) -> Sealed:
     return stored
