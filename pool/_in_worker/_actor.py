@@ -10,7 +10,6 @@ An actor ends when the runtime sends EXIT or is gone, or when one of its methods
 
 from __future__ import annotations
 
-import _signal
 import copy
 import os
 from _socket import MSG_DONTWAIT, SHUT_RDWR
@@ -21,6 +20,7 @@ from pool._clock import perf_counter
 from pool._in_worker import _logs, _output
 from pool._in_worker._context import context
 from pool._in_worker._graceful_exit import Leave, end, exit_gracefully
+from pool._in_worker._interrupts import Interrupts
 from pool._in_worker._runner import (
     cancelled,
     dumps_error,
@@ -41,7 +41,6 @@ from pool._transport._channel import DescriptorsLost
 from pool._transport._journal import DROPS
 from pool._transport._messages import EXIT, REFUSED, RETURNS
 from pool._transport._watch import Watch
-from pool._workers._lost_interrupts import raise_again
 from pool._workers._outcomes import end_fork, is_crash
 from pool._workers._worker import Worker
 from store._codec import encode
@@ -82,7 +81,7 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
     assert Worker.current is not None
     host.page = Worker.current.words
     if host.is_task:
-        host.heed_interrupts()
+        host.interrupts.heed()
     context.actor = host
     construct = partial(host.construct, *unflatten(layout, blobs))
     _serve(host, config["concurrency"], construct)
@@ -142,8 +141,7 @@ class ActorHost:
         #: Whether no more calls will come.
         self._ended = False
         self._pid = os.getpid()
-        #: Whether an interrupt may strike now; one has come; one was raised in the running call.
-        self.interruptible = self._interrupted = self._struck = False
+        self.interrupts = Interrupts()
         #: Calls that came in a message behind the one that runs.
         self._calls: deque[tuple[Any, list[Any]]] = deque()
 
@@ -338,46 +336,22 @@ class ActorHost:
             del message
             tidy()
 
-    # ------------------------------------------------------------------ interrupts, of tasks
-
-    def heed_interrupts(self) -> None:
-        """Have SIGINT interrupt the one call of this process, which is a task."""
-        _signal.signal(_signal.SIGINT, self._on_interrupt)
-        raise_again(self._strike_again)
-
-    def _on_interrupt(self, signum: int, frame: object) -> None:
-        self._interrupted = True
-        if self.interruptible or os.getpid() != self._pid:
-            self.interruptible = False
-            self._struck = True
-            raise KeyboardInterrupt
-
-    def _strike_again(self) -> bool:
-        if self._struck and os.getpid() == self._pid:
-            self.interruptible = True
-            return True
-        return False
-
-    def _let_interrupts_through(self) -> None:
-        self.interruptible = True
-        if self._interrupted:  # it came before the call
-            raise KeyboardInterrupt
-
     # ------------------------------------------------------------------ one call
 
     def run(self, head: Any, blobs: list[Any]) -> bool:
         """Run a call and answer it; return False if the actor leaves with it."""
         _, number, method, returns, layout, task = head
+        interrupts = self.interrupts
         context.begin(self, number)
         begun = perf_counter()
         try:
-            self._let_interrupts_through()
+            interrupts.let_through()
             value = self.begin(method, layout, blobs, task)
             self.end_fork()
             answer = self.finish(number, value, returns, method)
-            self.interruptible = self._struck = False
+            interrupts.open = interrupts.struck = False
         except BaseException as error:
-            self.interruptible = self._struck = False
+            interrupts.open = interrupts.struck = False
             return self.fail(number, error, begun)
         self.answer(number, answer, begun)
         return True
