@@ -11,6 +11,7 @@ from _thread import get_ident
 from errno import ENOMEM
 
 from pool._faces._options import count_of
+from pool._faces._own_modules import restore_own_modules
 from pool._local._engines import Engines
 from pool._workers._argv import is_frozen
 from pool._workers._early import has_heavy, start_forkserver
@@ -202,6 +203,7 @@ def engines_for(
     ValueError, TypeError
         If one of them cannot be meant.
     """
+    restore_own_modules()
     local = engine == "local" and address is None and engine_options is None
     if processes is None and local:
         from pool._cpus import usable_cpus

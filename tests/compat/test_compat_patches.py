@@ -778,6 +778,30 @@ def test_names_of_modules(library: str, tmp_path: Path) -> None:
     assert run(library, body, tmp_path) == "('pickle', 'json', 5, 'absent')\n"
 
 
+@as_forks
+def test_pools_after_the_modules_are_what_they_were(library: str, tmp_path: Path) -> None:
+    body = """
+        from unittest import mock
+
+        def task(number):
+            return -number
+
+        if __name__ == "__main__":
+            with mock.patch.dict("sys.modules", {"fake": mock.MagicMock()}):
+                with Pool(1) as p:
+                    print(p.map(task, [1]))
+            with Pool(1) as p:
+                print(p.map(task, [2]), list(p.imap(task, [3])), p.apply(task, (4,)))
+            with mock.patch.dict("sys.modules", clear=False):
+                with Pool(1) as p:
+                    print(p.starmap(task, [(5,)]), list(p.imap_unordered(task, [6])))
+            with Pool(1) as p:
+                print(p.map_async(task, [7]).get())
+    """
+    expected = "[-1]\n[-2] [-3] -4\n[-5] [-6]\n[-7]\n"
+    assert run(library, body, tmp_path) == expected
+
+
 @pytest.mark.parametrize("method", ["", "spawn", "forkserver"])
 def test_pools_in_tasks_and_other_methods(method: str, tmp_path: Path) -> None:
     body = """
