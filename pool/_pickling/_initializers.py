@@ -8,11 +8,12 @@ copies.
 from __future__ import annotations
 
 import sys
+from types import FunctionType
 
 from ._encoding import attempt, encode_with
 from ._named import NamedValues
 from ._namespaces import versions_of
-from ._origins import scope_of
+from ._origins import is_named, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,4 +61,8 @@ def _named_in_main() -> NamedValues:
         for name in (*versions_of(scope.key).standing(names), *list(names)):
             if not name.startswith("__"):
                 found.add(scope, name, names)
+                value = names.get(name)
+                if type(value) is FunctionType and value.__closure__ and not is_named(value):
+                    # It shares variables with other closures, which tasks find by their names.
+                    found.instances.setdefault(id(value), (scope, name, names))
     return found

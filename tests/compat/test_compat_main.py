@@ -197,6 +197,19 @@ INITIALIZED = {
         def work(x): return numbers[1]
         arguments = init, (numbers, ["not a global"] * 5)
     """, "[5.0]"),
+    "variables of closures": ("""
+        def make():
+            cache, count = {}, 0
+            def put(key, value):
+                nonlocal count
+                cache[key] = value
+                count += 1
+            def get(key): return cache.get(key), count
+            return put, get
+        put, get = make()
+        def work(x): return get(5)
+        arguments = put, (5, 6)
+    """, "[(6, 1)]"),
 }  # fmt: skip
 
 
