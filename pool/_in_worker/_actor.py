@@ -223,7 +223,7 @@ class ActorHost:
                 call = self._calls.popleft()
                 if not (self.alone and self.is_dropped(call[0][1])):
                     return call
-                self.fail(call[0][1], cancelled(f"{self.title}.{call[0][2]}"), 0.0)
+                self.refuse_cancelled(call[0])
                 continue
             if self._ended:
                 return None
@@ -294,6 +294,11 @@ class ActorHost:
     def note_drop(self, number: int) -> None:
         """Note that a call that runs on another thread was cancelled."""
         self._dropped.add(number)
+
+    def refuse_cancelled(self, head: Any) -> None:
+        """Answer a call that was cancelled before it began."""
+        _, number, method, *_ = head
+        self.fail(number, cancelled(f"{self.title}.{method}"), 0.0)
 
     def _forget_drops(self, number: int) -> None:
         if self._dropped and self.alone:

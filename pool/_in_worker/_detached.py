@@ -175,15 +175,13 @@ class Detached:
                 channel.close()
                 return
             head, blobs = message
-            _, number, method, *_ = head
             with self._turn:
                 try:
                     # Asked here again: calls of other programs may have taken long.
-                    if host.is_dropped(number):
-                        error = _runner.cancelled(f"{host.title}.{method}")
-                        goes_on = host.fail(number, error, 0.0)
-                    else:
-                        goes_on = host.run(head, blobs)
+                    if host.is_dropped(head[1]):
+                        host.refuse_cancelled(head)
+                        continue
+                    goes_on = host.run(head, blobs)
                 except OSError:
                     channel.close()  # the caller is to see the actor as gone
                     return
