@@ -76,8 +76,8 @@ __all__ = [
 class RayError(Exception):
     """Stand above every error of this module."""
 
-    #: In a stored error: reports it if it is freed before the program has met it.
-    _untold: Any = None
+    #: In a stored error: reports it if it is freed before the program has seen it.
+    _unhandled: Any = None
 
 
 class RayTaskError(RayError):

@@ -16,7 +16,7 @@ from pool._local._awaited import Awaited, ReorderingSink
 from pool._local._engine import LocalEngine
 from pool._local._jobs import unsendable
 from pool._objects import _home
-from pool._objects._outcomes import raisable, told
+from pool._objects._outcomes import mark_handled, raisable
 from pool._objects._parcels import pack
 from pool._objects._refs import FAILED, Collecting, ObjectRef, Ref
 from pool._pickling import dumps_function, dumps_to_worker
@@ -89,7 +89,7 @@ def submit(
         for parcel in chunk:
             for need in parcel.needs:
                 if need._state == FAILED:
-                    told(need._value)
+                    mark_handled(need._value)
                     first = place * chunksize
                     return unsendable(raisable(need._value), label(first, first + len(chunk) - 1))
         for parcel in chunk:

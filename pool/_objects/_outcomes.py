@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def value_of(state: int, stored: Any) -> Any:
     """Return a new copy of the value, or raise the error that is stored in its place."""
     if state == FAILED:
-        told(stored)
+        mark_handled(stored)
         raise raisable(stored)
     return unseal(stored)
 
@@ -38,12 +38,12 @@ def disown(ref: ObjectRef) -> None:
     ref._state = FAILED
 
 
-def told(error: BaseException) -> None:
+def mark_handled(error: BaseException) -> None:
     """Note that an error, and its cause, reach the program: they are not reported as lost, too."""
     for met in (error, error.__cause__):
-        untold = getattr(met, "_untold", None)
-        if untold is not None:
-            untold.told()
+        unhandled = getattr(met, "_unhandled", None)
+        if unhandled is not None:
+            unhandled.handled()
 
 
 def raisable(error: BaseException) -> BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pool._objects import _home
 from pool._objects._home import current
-from pool._objects._outcomes import disown, told, value_of
+from pool._objects._outcomes import disown, mark_handled, value_of
 from pool._objects._parcels import is_of_store, of_runtime
 from pool._objects._refs import FAILED, ActorRef, ObjectRef
 from pool._ray import _kinds
@@ -154,7 +154,7 @@ def _values(refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
     except BaseException:
         for state, stored in found:
             if state == FAILED:
-                told(stored)  # only the first is raised, but the program has asked for all
+                mark_handled(stored)  # only the first is raised, but the program has asked for all
         raise
 
 
@@ -289,7 +289,7 @@ def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
             raise _NoRef
         if ref._state:
             if ref._state == FAILED:
-                told(ref._value)
+                mark_handled(ref._value)
             found.append(index)
             if len(found) == number:
                 break

@@ -10,7 +10,7 @@ under the lock of that driver (``_aside``). Threads wait for objects on ``_condi
   ``_detached`` for those that outlive the program. ``_grants``: who has which CPUs and GPUs.
 * Workers that use the runtime themselves: ``_borrowers``, and ``_lending``, which says in which
   order their messages are read. ``_families``: which call was made by which.
-* What is shown: ``_output`` and ``_logs``, ``_untold`` (errors that nobody asked for),
+* What is shown: ``_output`` and ``_logs``, ``_unhandled`` (errors that nobody asked for),
   ``_timeline``, ``_causes``.
 
 The other side is `pool._in_worker`. See docs/design/actors.md.

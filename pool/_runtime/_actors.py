@@ -15,7 +15,7 @@ from pool._objects._refs import FAILED, ActorRef, Finalizer, ObjectRef, new_name
 from pool._pickling import loads
 from pool._runtime._actor_calls import EMPTY, ActorCall
 from pool._runtime._causes import how_ended, said
-from pool._runtime._untold import watched
+from pool._runtime._unhandled import reported_if_unhandled
 from pool._transport._messages import CLIENT, EXIT, HOST, REFUSED
 from pool._transport._messages import READY as WORKER_READY
 
@@ -403,7 +403,7 @@ class Actor:
         if isinstance(error, TaskCancelledError):
             call.fail(error)
         else:
-            call.fail(watched(self.runtime, RayTaskError(call.title, error)))
+            call.fail(reported_if_unhandled(self.runtime, RayTaskError(call.title, error)))
 
     def _deliver(self, call: ActorCall, answer: Any) -> None:
         if call.returns == protocol.STREAM:

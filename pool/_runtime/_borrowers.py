@@ -7,7 +7,7 @@ from functools import partial
 
 from pool._objects import _protocol as protocol
 from pool._objects._failures import dumps_failure
-from pool._objects._outcomes import told
+from pool._objects._outcomes import mark_handled
 from pool._objects._parcels import Lent, Sealed
 from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
 from pool._pickling import dumps_exception, loads
@@ -188,7 +188,7 @@ class Borrower:
         head = protocol.ANSWER, request, index, state
         try:
             if state == FAILED:
-                told(content)
+                mark_handled(content)
                 encoded = dumps_failure(content, self._lend_all)
             else:
                 encoded = encode(content)
@@ -306,7 +306,7 @@ class Borrower:
         refs = self._refs(names)
         for ref in refs:
             if ref._state == FAILED:
-                told(ref._value)
+                mark_handled(ref._value)
         self._answer(request, 0, READY, [bool(ref._state) for ref in refs])
 
     def _cancel(self, request: int, name: bytes, force: bool, recursive: bool) -> None:

@@ -33,7 +33,7 @@ from pool._runtime._streams import Stream
 from pool._runtime._task_processes import TaskProcesses
 from pool._runtime._tasks import Tasks
 from pool._runtime._timeline import Timeline
-from pool._runtime._untold import watched
+from pool._runtime._unhandled import reported_if_unhandled
 from pool._transport._channel import Channel
 from pool._transport._sockets import socket_from
 from pool._workers._thread_limits import thread_limits
@@ -293,7 +293,7 @@ class Runtime(Aside):
     def _error_of(self, broken: Broken) -> BaseException:
         from pool.exceptions import RayTaskError
 
-        return watched(self, RayTaskError(broken.title, broken.open()))
+        return reported_if_unhandled(self, RayTaskError(broken.title, broken.open()))
 
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each.

@@ -11,13 +11,13 @@ import _signal
 
 from pool._local._interrupts import AGAIN
 from pool._objects._options import ActorOptions
-from pool._objects._outcomes import told
+from pool._objects._outcomes import mark_handled
 from pool._objects._parcels import pack
 from pool._objects._refs import ActorFacts
 from pool._runtime._actor_calls import ActorCall
 from pool._runtime._actors import Actor
 from pool._runtime._families import STOPPED
-from pool._runtime._untold import watched
+from pool._runtime._unhandled import reported_if_unhandled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,18 +129,18 @@ class _OneCall(ActorCall):
         runtime = self.actor.runtime
         died = error if isinstance(error, ActorDiedError) else None
         if self.cancelled and (died or isinstance(getattr(error, "cause", error), STOPPED)):
-            told(error)  # whoever has cancelled it knows
+            mark_handled(error)  # whoever has cancelled it knows
             error = self.cancellation()
         elif died or (isinstance(error, RayTaskError) and task.retries_after(error.cause)):
             if task.retries and not (runtime.directory.ended or runtime.driver.crashed):
                 task.retries -= task.retries > 0
-                told(error)  # not the outcome
+                mark_handled(error)  # not the outcome
                 self.leave()
                 runtime.later(lambda: runtime.task_processes.start(task))
                 return
             if died:
                 crash = WorkerCrashedError(f"task {self.title} did not end: {died.reason}")
-                error = watched(runtime, crash)
+                error = reported_if_unhandled(runtime, crash)
         super().fail(error)
 
     def over(self) -> None:

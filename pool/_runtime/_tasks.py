@@ -18,7 +18,7 @@ from pool._objects._protocol import DYNAMIC, STREAM, number_of
 from pool._objects._refs import FAILED, READY, ObjectRef
 from pool._pickling import FunctionPayload
 from pool._runtime._families import STOPPED, Member
-from pool._runtime._untold import watched
+from pool._runtime._unhandled import reported_if_unhandled
 from pool._transport._messages import CALL
 from pool._unraisable import report
 from store._codec import encode
@@ -375,9 +375,9 @@ class Tasks:
         if died:
             crash = WorkerCrashedError(f"{error}")
             crash.__cause__ = error
-            call.fail(watched(self._runtime, crash))
+            call.fail(reported_if_unhandled(self._runtime, crash))
         else:
-            call.fail(watched(self._runtime, RayTaskError(call.title, error)))
+            call.fail(reported_if_unhandled(self._runtime, RayTaskError(call.title, error)))
 
 
 def _label(title: str) -> Callable[[int, int], str]:

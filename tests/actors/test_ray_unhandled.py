@@ -1,4 +1,4 @@
-"""What tasks and calls raise is told once if nobody ever meets it, and never otherwise."""
+"""What tasks and calls raise is reported once if nobody ever asks for it, and never otherwise."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def told(ray: Any, capsys: Captured) -> Callable[[], list[str]]:
-    """Return a function that returns the errors that the program has told of until now."""
+def reported(ray: Any, capsys: Captured) -> Callable[[], list[str]]:
+    """Return a function that returns the errors reported since it was last called."""
 
     def errors() -> list[str]:
         gc.collect()
-        # Finalizers hand in what is told; the thread that drives prints it before it calls back.
+        # Finalizers hand in what is reported; the thread that drives prints that, then calls back.
         # A future of its own makes sure that it came so far.
         for _ in range(2):
             double.remote(1).future().result()
@@ -39,7 +39,7 @@ def start_and_forget(message: str) -> None:
 
 
 @pool.remote
-def start_and_meet(message: str) -> None:
+def start_and_ask(message: str) -> None:
     pool.wait([fail.remote(message)])
     assert fail.remote(message).future().exception() is not None
 
@@ -54,27 +54,27 @@ def fail_alone() -> None:
     raise ValueError("alone")
 
 
-def told_once(told: Callable[[], list[str]]) -> str:
-    """Wait until an error is told, and return its line: another thread may be just printing it."""
+def reported_once(reported: Callable[[], list[str]]) -> str:
+    """Wait until an error is reported, and return its line: another thread may be printing it."""
     lines: list[str] = []
     while not lines:
-        lines = told()
+        lines = reported()
     (line,) = lines
     return line
 
 
-def settled(ref: Any) -> Any:
+def ended(ref: Any) -> Any:
     """Return a reference when its object is there, without looking at it."""
     while not ref._state:
         double.remote(1).future().result()
     return ref
 
 
-def test_a_reference_that_is_dropped(ray: Any, told: Callable[[], list[str]]) -> None:
-    ref = settled(fail.remote("dropped late"))
-    assert told() == []
+def test_a_reference_that_is_dropped(ray: Any, reported: Callable[[], list[str]]) -> None:
+    ref = ended(fail.remote("dropped late"))
+    assert reported() == []
     del ref
-    line = told_once(told)
+    line = reported_once(reported)
     assert "suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'" in line
     assert "fail() raised ValueError: dropped late" in line
 
@@ -82,34 +82,34 @@ def test_a_reference_that_is_dropped(ray: Any, told: Callable[[], list[str]]) ->
 @pytest.mark.parametrize(
     ("begin", "title"),
     [
-        (lambda: settled(fail.remote("x")), "fail"),
-        (lambda: settled(fail_twice.remote()[0]), "fail_twice"),
-        (lambda: settled(fail_alone.remote()), "fail_alone"),
-        (lambda: settled(double.remote(fail.remote("x"))), "fail"),
-        (lambda: settled(Counter.remote().fail.remote("x")), "Counter.fail"),
-        (lambda: settled(die.options(max_retries=0).remote()), "die"),
-        (lambda: [settled(ref) for ref in count_then_fail.remote(1)], "count_then_fail"),
+        (lambda: ended(fail.remote("x")), "fail"),
+        (lambda: ended(fail_twice.remote()[0]), "fail_twice"),
+        (lambda: ended(fail_alone.remote()), "fail_alone"),
+        (lambda: ended(double.remote(fail.remote("x"))), "fail"),
+        (lambda: ended(Counter.remote().fail.remote("x")), "Counter.fail"),
+        (lambda: ended(die.options(max_retries=0).remote()), "die"),
+        (lambda: [ended(ref) for ref in count_then_fail.remote(1)], "count_then_fail"),
     ],
 )
 def test_everything_that_can_fail(
-    told: Callable[[], list[str]], begin: Callable[[], Any], title: str
+    reported: Callable[[], list[str]], begin: Callable[[], Any], title: str
 ) -> None:
     begin()
-    line = told_once(told)
+    line = reported_once(reported)
     assert title in line
 
 
-def test_what_a_task_forgets(ray: Any, told: Callable[[], list[str]]) -> None:
-    ray.get(start_and_meet.remote("met"))
+def test_what_a_task_forgets(ray: Any, reported: Callable[[], list[str]]) -> None:
+    ray.get(start_and_ask.remote("asked for"))
     ray.get(start_and_forget.remote("forgotten"))
-    assert "forgotten" in told_once(told)
+    assert "forgotten" in reported_once(reported)
 
 
-def test_what_was_met_is_not_told(ray: Any, told: Callable[[], list[str]]) -> None:
+def test_what_was_asked_for_is_not_reported(ray: Any, reported: Callable[[], list[str]]) -> None:
     with pytest.raises(ValueError, match="got"):
         ray.get(fail.remote("got"))
     with pytest.raises(ValueError, match="one"):
-        ray.get([fail.remote("one"), settled(fail.remote("another"))])
+        ray.get([fail.remote("one"), ended(fail.remote("another"))])
     ready, _ = ray.wait([fail.remote("waited")])
     del ready
     assert isinstance(fail.remote("future").future().exception(), ValueError)
@@ -129,7 +129,7 @@ def test_what_was_met_is_not_told(ray: Any, told: Callable[[], list[str]]) -> No
     with pytest.raises(exceptions.ActorDiedError, match="to a constructor"):
         ray.get(Counter.remote(fail.remote("to a constructor")).add.remote())
     del first, _
-    assert told() == []
+    assert reported() == []
 
 
 @pool.remote(retry_exceptions=True)
@@ -140,8 +140,8 @@ def fail_first(path: str) -> None:
 
 
 @pytest.mark.parametrize("num_cpus", [1, 2])
-def test_what_is_not_the_outcome_is_not_told(
-    ray: Any, told: Callable[[], list[str]], tmp_path: Any, num_cpus: int
+def test_what_is_not_the_outcome_is_not_reported(
+    ray: Any, reported: Callable[[], list[str]], tmp_path: Any, num_cpus: int
 ) -> None:
     assert ray.get(fail_first.options(num_cpus=num_cpus).remote(str(tmp_path / "seen"))) is None
     gate = str(tmp_path / "gate")
@@ -149,13 +149,13 @@ def test_what_is_not_the_outcome_is_not_told(
     held = hold.options(num_cpus=num_cpus).remote(gate)
     with open(gate, "w"):  # it runs
         ray.cancel(held)
-        settled(held)
+        ended(held)
     del held
-    assert told() == []
+    assert reported() == []
 
 
-def test_what_the_user_ended_is_not_told(
-    ray: Any, told: Callable[[], list[str]], tmp_path: Any
+def test_what_the_user_ended_is_not_reported(
+    ray: Any, reported: Callable[[], list[str]], tmp_path: Any
 ) -> None:
     os.mkfifo(tmp_path / "gate")
     counter = Counter.remote()
@@ -163,16 +163,16 @@ def test_what_the_user_ended_is_not_told(
     ray.cancel(held[1])
     ray.kill(counter)
     for ref in held:
-        settled(ref)
+        ended(ref)
     left = Counter.remote()
-    settled(left.exit.remote())
+    ended(left.exit.remote())
     held.clear()
     del ref, counter
-    assert told() == []
+    assert reported() == []
 
 
-def test_nothing_is_told_at_the_end(ray: Any, capsys: Captured) -> None:
-    refs = [settled(fail.remote("kept"))]
+def test_nothing_is_reported_at_the_end(ray: Any, capsys: Captured) -> None:
+    refs = [ended(fail.remote("kept"))]
     ray.shutdown()
     refs.clear()
     gc.collect()
@@ -181,7 +181,7 @@ def test_nothing_is_told_at_the_end(ray: Any, capsys: Captured) -> None:
 
 def test_a_constructor_that_raises(ray: Any, capsys: Captured) -> None:
     refusing = Refusing.remote("not today")
-    settled(refusing.add.remote())
+    ended(refusing.add.remote())
     seen = capsys.readouterr().err.splitlines()
     assert seen[0].startswith("(Refusing pid=")
     assert seen[0].endswith("Exception raised in creation task: Refusing.__init__()")
@@ -197,8 +197,8 @@ def test_it_can_be_turned_off(
     if how == "environment":
         monkeypatch.setenv("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     ray = start(num_cpus=1, log_to_driver=how != "init")
-    settled(fail.remote("x"))
-    settled(Refusing.remote("not today").add.remote())
+    ended(fail.remote("x"))
+    ended(Refusing.remote("not today").add.remote())
     for _ in range(2):
         double.remote(1).future().result()
     with pytest.raises(exceptions.ActorDiedError):
@@ -206,7 +206,7 @@ def test_it_can_be_turned_off(
     assert capsys.readouterr().err == ""
 
 
-def test_an_error_with_an_odd_class(ray: Any, told: Callable[[], list[str]]) -> None:
+def test_an_error_with_an_odd_class(ray: Any, reported: Callable[[], list[str]]) -> None:
     @ray.remote
     def odd() -> None:
         class OddError(Exception):
@@ -215,6 +215,6 @@ def test_an_error_with_an_odd_class(ray: Any, told: Callable[[], list[str]]) -> 
 
         raise OddError
 
-    settled(odd.remote())
-    line = told_once(told)
+    ended(odd.remote())
+    line = reported_once(reported)
     assert "RayTaskError" in line

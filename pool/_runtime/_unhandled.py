@@ -1,8 +1,8 @@
-"""Errors of tasks and calls whose results were never asked for: reported once, when they cannot be.
+"""Unhandled errors: those of tasks and calls whose results nobody has asked for, nor can any more.
 
 An error is held by the references that failed with it and by nothing else. So it is enough that
 the error holds an object that reports it when it is freed, unless the program has seen the error
-before (see `pool._objects._outcomes.told`). Calls that succeed pay nothing for that.
+before (see `pool._objects._outcomes.mark_handled`). Calls that succeed pay nothing for that.
 
 Not reported are errors of cancelled calls, of dead actors, and of what ends with the runtime: the
 program has ended those itself, or is told in other ways.
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 SILENCE = "RAY_IGNORE_UNHANDLED_ERRORS"
 
 
-def watched(runtime: Runtime, error: RayError) -> RayError:
+def reported_if_unhandled(runtime: Runtime, error: RayError) -> RayError:
     """Return `error`, having it reported if it is freed before the program has seen it."""
     if runtime.log_to_driver and SILENCE not in os.environ:
-        error._untold = _Untold(runtime, type(error), error.args)
+        error._unhandled = _Unhandled(runtime, type(error), error.args)
     return error
 
 
-class _Untold:
+class _Unhandled:
     """Reports an error when it is freed together with the error.
 
     Parameters
@@ -49,7 +49,7 @@ class _Untold:
         self._kind = kind
         self._args = args
 
-    def told(self) -> None:
+    def handled(self) -> None:
         """Note that the program has seen the error."""
         self._runtime = None
 
