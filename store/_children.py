@@ -1,8 +1,8 @@
 """What a forked child sets anew: locks, names, and connections that belong to its parent.
 
 Python takes these steps itself after `os.fork`. A program in which Python is embedded may fork
-without telling it, as uWSGI does unless it is asked to; then they are taken when the child first
-uses the pool or the store.
+without telling it, as uWSGI does unless it is asked to. After such a *raw* fork they are taken when
+the child first uses the pool or the store.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: The steps of a child of whose fork Python was not told, in the order of registration.
+#: The steps of the child of a raw fork, in the order of registration.
 _late: list[Callable[[], object]] = []
 #: The process that has taken its steps.
 _pid = os.getpid()
@@ -30,13 +30,13 @@ def in_child(step: Callable[[], object]) -> None:
     _late.append(step)
 
 
-def in_untold_child(step: Callable[[], object]) -> None:
-    """Have a step taken, maybe by another thread than has forked, if Python is not told."""
+def in_child_of_raw_fork(step: Callable[[], object]) -> None:
+    """Have a step taken after raw forks only, maybe by another thread than has forked."""
     _late.append(step)
 
 
-def settle() -> None:
-    """Take the steps now if this process was forked and Python was not told."""
+def notice_fork() -> None:
+    """Take the steps now if this process is the child of a raw fork, and has not taken them."""
     if _pid != os.getpid():
         _take_late()
 
@@ -46,10 +46,10 @@ def _take_late() -> None:
         if _pid != os.getpid():  # no other thread was quicker
             for step in list(_late):
                 step()
-            _told()
+            _steps_taken()
 
 
-def _told() -> None:
+def _steps_taken() -> None:
     global _pid
     _pid = os.getpid()
 
@@ -73,4 +73,4 @@ _OURS = ("pool", "store")
 
 # First: the steps of other modules may import.
 os.register_at_fork(after_in_child=_forget_half_imported)
-os.register_at_fork(after_in_child=_told)
+os.register_at_fork(after_in_child=_steps_taken)

@@ -18,7 +18,7 @@ import os
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from store import _anonymous, _memory
-from store._children import in_untold_child
+from store._children import in_child_of_raw_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -207,11 +207,11 @@ def after_fork_in_child() -> None:
     pins.clear()
 
 
-def _after_untold_fork() -> None:
+def _after_raw_fork() -> None:
     """Count a fork for which nothing was pinned, in the child."""
     global generation
     generation += 1
     after_fork_in_child()
 
 
-in_untold_child(_after_untold_fork)
+in_child_of_raw_fork(_after_raw_fork)

@@ -6,7 +6,7 @@ import sys
 from math import prod
 from operator import index
 
-from store._children import settle
+from store._children import notice_fork
 from store._depot import depot
 from store._pickling import encoded
 from store._refs import ObjectRef, load
@@ -41,7 +41,7 @@ def put(obj: object) -> ObjectRef:
     StoreFull
         If neither memory nor disk has room.
     """
-    settle()
+    notice_fork()
     return ObjectRef.of(*encoded(obj))
 
 
@@ -75,7 +75,7 @@ def get(refs: Any, timeout: float | None = None, copy: str = "cow") -> Any:
     ValueError
         If `copy` is something else.
     """
-    settle()
+    notice_fork()
     if isinstance(refs, ObjectRef):
         return load(refs, copy)
     if isinstance(refs, list):
@@ -163,7 +163,7 @@ def share(obj: T) -> T:
     StoreFull
         If neither memory nor disk has room.
     """
-    settle()
+    notice_fork()
     shared: T = load(put(obj))
     return shared
 
@@ -195,7 +195,7 @@ def empty(
     StoreFull
         If neither memory nor disk has room.
     """
-    settle()
+    notice_fork()
     import numpy as np
 
     kind = np.dtype(dtype)
@@ -235,7 +235,7 @@ def prefault(nbytes: int) -> None:
     StoreFull
         If neither memory nor disk has room.
     """
-    settle()
+    notice_fork()
     nbytes = index(nbytes)
     if nbytes < 0:
         raise ValueError(f"nbytes must not be negative, not {nbytes}")
@@ -256,7 +256,7 @@ def stats() -> dict[str, Any]:
         ``puts``, ``copied``, ``referred``: objects and bytes copied into the store, and
         bytes sent that were there already. A table in notebooks.
     """
-    settle()
+    notice_fork()
     from store._html import Stats
 
     return Stats(depot().stats())

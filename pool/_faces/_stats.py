@@ -6,7 +6,7 @@ import _signal
 import os
 
 from pool._local._members import members
-from store._children import settle
+from store._children import notice_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def active_children() -> list[Any]:
 
     from pool._local._engine import engines
 
-    settle()  # else these may be the parent's
+    notice_fork()  # else these may be the parent's
     near = [engine for engine in members(engines) if engine.near]
     workers = [each for engine in near for each in _workers_of(engine)]
     return [*multiprocessing.active_children(), *(each for each in workers if each.is_alive())]

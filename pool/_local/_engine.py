@@ -26,7 +26,7 @@ from pool._local._tending import TendedLead
 from pool._pickling import drop_large, forget_all, start_anew
 from pool._pickling._shared import ALL
 from pool._pickling._tables import number_inherited
-from store._children import in_child, settle
+from store._children import in_child, notice_fork
 from store._interrupts import shield
 from store._settings import wanted_mode
 
@@ -137,7 +137,7 @@ class LocalEngine:
 
     def _begin(self) -> None:
         """Set what an engine has before it has workers."""
-        settle()  # later it would take this engine for one of the parent's
+        notice_fork()  # later it would take this engine for one of the parent's
         self.inherited = 0
         self.asks = ALL
         self.claims: set[int] = set()

@@ -9,7 +9,7 @@ import os
 from _thread import RLock
 
 from pool._local._members import members
-from store._children import settle
+from store._children import notice_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Engines:
         maxtasksperchild: int | None,
         method: str,
     ) -> None:
-        settle()  # else this would get its workers from a forkserver of the parent
+        notice_fork()  # else this would get its workers from a forkserver of the parent
         self.processes = processes
         self.initializer = initializer
         self.initargs = initargs
@@ -85,7 +85,7 @@ class Engines:
 
     def current(self) -> LocalEngine:
         """Return the main engine; make one at first use, and after a fork or a crash."""
-        settle()
+        notice_fork()
         engine = self.main
         while engine is None or not engine.usable:
             if engine is not None:

@@ -17,7 +17,7 @@ import _thread
 from pool._clock import monotonic
 from pool._local._timers import LONGEST
 from pool._unraisable import report
-from store._children import settle
+from store._children import notice_fork
 from store._interrupts import shield
 
 TYPE_CHECKING = False
@@ -151,7 +151,7 @@ class Lead:
         """
         if ready():
             return True
-        settle()
+        notice_fork()
         if self._driver.held_here:
             if self._driver.closed:
                 self._driver.check_open()

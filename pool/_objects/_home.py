@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import _thread
 
-from store._children import in_child, settle
+from store._children import in_child, notice_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def current() -> Home:
     """Return the home of this process; start one if there is none that can be used."""
     if _home is not None and _home.usable:
         return _home
-    settle()
+    notice_fork()
     if _last == _thread.get_ident():
         raise RuntimeError("the program is ending: no tasks and actors can be started any more")
     with _starting:
@@ -125,7 +125,7 @@ def current() -> Home:
 
 def found() -> Home | None:
     """Return the home of this process, None if there is none yet."""
-    settle()
+    notice_fork()
     return _home
 
 
@@ -148,7 +148,7 @@ def borrow(start: Callable[[], Home]) -> None:
 
 def starting() -> AbstractContextManager[object]:
     """Return the lock under which the home is made and given up."""
-    settle()
+    notice_fork()
     return _starting
 
 
