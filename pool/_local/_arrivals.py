@@ -131,7 +131,7 @@ class Arrivals:
             driver.epoll.unregister(fd)
             client.channel.close()
 
-    def settle(self, peer: Peer, status: int, alone: bool = True) -> None:
+    def worker_exited(self, peer: Peer, status: int, alone: bool = True) -> None:
         """Take in all that a worker has left behind, and tell the scheduler that it has ended.
 
         Parameters

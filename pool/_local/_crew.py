@@ -299,8 +299,8 @@ class Crew:
         fd = peer.channel.fileno()
         driver.epoll.unregister(fd)
         self.by_fd.pop(fd, None)  # a signal handler may have closed everything just now
-        driver.arrivals.settle(peer, status, alone)
-        # Until `settle` told the scheduler, it may have sent the worker more; that is sent again.
+        driver.arrivals.worker_exited(peer, status, alone)
+        # Until this told the scheduler, it may have sent the worker more; that is sent again.
         self._early_mail.pop(worker_id, None)
         self._journal.release(peer.slot_id)
         peer.close()

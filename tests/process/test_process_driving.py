@@ -119,7 +119,7 @@ def test_a_pool_is_not_over_between_two_workers(
 ) -> None:
     pool = make_pool(1)
     engine = pool._engine
-    wait, settle = engine.lead.wait, Arrivals.settle
+    wait, worker_exited = engine.lead.wait, Arrivals.worker_exited
     over: list[Callable[[], bool]] = []
     seen: list[bool] = []
 
@@ -128,16 +128,16 @@ def test_a_pool_is_not_over_between_two_workers(
         os.kill(pid, signal.SIGKILL)
         return bool(wait(ready, *args))
 
-    def settle_and_look(arrivals: Arrivals, *args: Any) -> None:
+    def look_and_go_on(arrivals: Arrivals, *args: Any) -> None:
         if engine.driver.jobs:
             seen.append(over[0]())  # as a thread does that waits for another one's news
-        settle(arrivals, *args)
+        worker_exited(arrivals, *args)
 
     pool.apply_async(hold, (gate.path,))
     result = pool.apply_async(abs, (-5,))
     pid = gate.entered()
     monkeypatch.setattr(engine.lead, "wait", wait_and_let_go)
-    monkeypatch.setattr(Arrivals, "settle", settle_and_look)
+    monkeypatch.setattr(Arrivals, "worker_exited", look_and_go_on)
     pool.close()
     pool.join()
     assert result.get() == 5
@@ -150,12 +150,12 @@ def test_a_call_that_comes_as_the_last_worker_dies_is_not_lost_to_join(
     pool = make_pool(1)
     pool.apply(os.getpid)
     engine = pool._engine
-    settle, settling, go_on = Arrivals.settle, threading.Event(), threading.Event()
+    worker_exited, exiting, go_on = Arrivals.worker_exited, threading.Event(), threading.Event()
 
     def hold_up(*args: Any) -> None:
-        settling.set()
+        exiting.set()
         assert go_on.wait(PATIENCE)
-        settle(*args)
+        worker_exited(*args)
 
     class Lazy:
         def keep(self, pool: object) -> None:
@@ -167,11 +167,11 @@ def test_a_call_that_comes_as_the_last_worker_dies_is_not_lost_to_join(
 
     lazy = Lazy()
     engine.lazies.add(lazy)
-    monkeypatch.setattr(Arrivals, "settle", hold_up)
-    driving = threading.Thread(target=engine.wait, args=(settling.is_set,))
+    monkeypatch.setattr(Arrivals, "worker_exited", hold_up)
+    driving = threading.Thread(target=engine.wait, args=(exiting.is_set,))
     driving.start()
     pool._pool[0].kill()
-    assert settling.wait(PATIENCE)
+    assert exiting.wait(PATIENCE)
     result = pool.apply_async(abs, (-5,))
     pool.close()
     pool.join()
