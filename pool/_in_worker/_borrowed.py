@@ -139,7 +139,7 @@ class BorrowedRuntime:
     def taken_over(self, refs: Sequence[Ref]) -> None:
         """Do nothing: the runtime has noted that this process holds them."""
 
-    def settle_up(self) -> None:
+    def end_call(self) -> None:
         """Do what is due at the end of a call."""
         # The call may have asked for futures that it has not waited for.
         for promise in list(self.promises):
@@ -211,7 +211,7 @@ class BorrowedRuntime:
             raise
         return request
 
-    def _wait(self, request: Request, timeout: float | None) -> bool:
+    def _wait_for(self, request: Request, timeout: float | None) -> bool:
         if not self._lends_slot:
             return self.lead.wait(request.is_over, timeout, eager=True)
         _hand_back()
@@ -324,7 +324,7 @@ class BorrowedRuntime:
     def stream_next(self, stream: bytes, index: int) -> ObjectRef | None:
         """Return the next object of a stream; None at its end."""
         request = self._ask(1, None, "next", stream, index)
-        self._wait(request, None)
+        self._wait_for(request, None)
         state, found = request.answers[0]
         if state == FAILED:
             raise found
@@ -349,7 +349,7 @@ class BorrowedRuntime:
     def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
         """Wait for objects and return ``(state, stored value)`` of each; None as in `Runtime`."""
         request = self._ask(len(refs), None, "get", [ref.binary() for ref in refs])
-        self._wait(request, timeout)
+        self._wait_for(request, timeout)
         if request.missing:
             self._give_up(request)
         return request.answers
@@ -360,19 +360,19 @@ class BorrowedRuntime:
                 self.driver.requests.pop(number, None)
                 self._do("forget", number)
 
-    def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
+    def wait(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
         """Wait until `number` of the objects are there, or the timeout."""
         request = self._ask(1, None, "wait", [ref.binary() for ref in refs], number)
         if timeout == 0:
             self.lead.wait(request.is_over, 0)
             if not request.is_over():
                 self._give_up(request)
-        elif not self._wait(request, timeout):
+        elif not self._wait_for(request, timeout):
             self._give_up(request)
 
-    def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
+    def are_ready(self, refs: Sequence[ObjectRef]) -> list[bool]:
         """Return which objects are there now."""
-        found: list[bool] = self._answer("settled", [ref.binary() for ref in refs])
+        found: list[bool] = self._answer("are ready", [ref.binary() for ref in refs])
         return found
 
     def future(self, ref: ObjectRef) -> Future[Any]:

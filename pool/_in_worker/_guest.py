@@ -50,7 +50,7 @@ def visit(runtime: int) -> None:
         # The worker was the guest of another runtime, which was shut down meanwhile.
         home.leave()
     # A runtime that a task has started here has the references that it has made, and no others.
-    _home.settle_in(None)
+    _home.set_current(None)
     _host[:] = [runtime]
     _home.borrow(_start)
 

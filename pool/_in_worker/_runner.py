@@ -247,7 +247,7 @@ def tidy() -> None:
     """
     home: Any = _home.found()
     if home is not None and (home.returned or home.promises):
-        home.settle_up()
+        home.end_call()
 
 
 def _borrowed() -> BorrowedRuntime:

@@ -70,10 +70,10 @@ if TYPE_CHECKING:
         def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
             """Wait for objects and return ``(state, stored value)`` of each."""
 
-        def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
+        def wait(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
             """Wait until `number` of the objects have got their values, or the timeout."""
 
-        def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
+        def are_ready(self, refs: Sequence[ObjectRef]) -> list[bool]:
             """Return for each object whether it has got its value."""
 
         def cancel(self, ref: ObjectRef, force: bool, recursive: bool) -> None:
@@ -119,7 +119,7 @@ def current() -> Home:
             if starter is None:
                 raise RuntimeError("a reference arrived in a process outside its program")
             home = starter()
-            settle_in(home)
+            set_current(home)
         return home
 
 
@@ -152,14 +152,14 @@ def starting() -> AbstractContextManager[object]:
     return _starting
 
 
-def move_out(home: Home) -> None:
+def give_up(home: Home) -> None:
     """Give up `home`, unless another thread has replaced it since."""
     with _starting:
         if _home is home:
-            settle_in(None)
+            set_current(None)
 
 
-def settle_in(home: Home | None) -> None:
+def set_current(home: Home | None) -> None:
     """Make `home` that of this process."""
     global _home
     _home = home
@@ -170,7 +170,7 @@ def _after_fork() -> None:
     _starting = _thread.RLock()
     _last = 0
     forked = forked or _home is not None
-    settle_in(None)
+    set_current(None)
 
 
 _starting = _thread.RLock()

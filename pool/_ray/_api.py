@@ -271,7 +271,7 @@ def _there(object_refs: list[ObjectRef], num_returns: int, timeout: float | None
         if len(set(object_refs)) != len(object_refs):
             raise ValueError(_TWICE)
         home = _home_of(object_refs)
-        home.settle(object_refs, num_returns, timeout)
+        home.wait(object_refs, num_returns, timeout)
         taken = _ready(home, object_refs, num_returns)
     return taken
 
@@ -282,7 +282,7 @@ def _ready(home: Any, refs: list[ObjectRef], number: int) -> list[int]:
         for ref in refs:
             if not isinstance(ref, ObjectRef):
                 raise _NoRef
-        return [index for index, there in enumerate(home.settled(refs)) if there][:number]
+        return [index for index, there in enumerate(home.are_ready(refs)) if there][:number]
     found: list[int] = []
     for index, ref in enumerate(refs):
         if not isinstance(ref, ObjectRef):

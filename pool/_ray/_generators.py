@@ -68,8 +68,8 @@ class ObjectRefGenerator:
         """Return whether `next` would give a reference at once."""
         ref = self._moment()
         home: Any = ref._home
-        home.settle([ref], 1, 0)
-        return bool(home.settled([ref])[0]) and not self.is_finished()
+        home.wait([ref], 1, 0)
+        return bool(home.are_ready([ref])[0]) and not self.is_finished()
 
     def _moment(self) -> ObjectRef:
         """Return an object that gets its value as soon as `next` need not wait."""

@@ -145,7 +145,7 @@ def _usable() -> Any:
     home: Any = _home.found()
     if home is not None and is_program(home) and not home.usable:
         home.stop()
-        _home.move_out(home)
+        _home.give_up(home)
         return None
     return home
 
@@ -183,7 +183,7 @@ def start(
         # In a detached actor, which is a program of its own: its namespace.
         namespace = context.namespace or os.urandom(8).hex()
     runtime = Runtime(total, devices, namespace, log_to_driver, environ or {})
-    _home.settle_in(runtime)
+    _home.set_current(runtime)
     return runtime
 
 
@@ -195,7 +195,7 @@ def shutdown() -> None:
     home = _home.found()
     if home is not None and is_program(home):
         home.stop()
-        _home.move_out(home)
+        _home.give_up(home)
 
 
 def is_initialized() -> bool:

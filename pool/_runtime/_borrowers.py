@@ -99,7 +99,7 @@ class Borrower:
         self._questions: dict[str, Callable[..., None]] = {
             "get": self._get,
             "wait": self._wait,
-            "settled": self._settled,
+            "are ready": self._are_ready,
             "create": self._create,
             "find": self._find,
             "facts": self._facts,
@@ -302,7 +302,7 @@ class Borrower:
         if missing <= 0:
             over()
 
-    def _settled(self, request: int, names: Sequence[bytes]) -> None:
+    def _are_ready(self, request: int, names: Sequence[bytes]) -> None:
         refs = self._refs(names)
         for ref in refs:
             if ref._state == FAILED:

@@ -312,14 +312,14 @@ class Runtime(Aside):
         """Whether this is a forked child, and the runtime belongs to its parent."""
         return self._owner != os.getpid()
 
-    def settle(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
+    def wait(self, refs: Sequence[ObjectRef], number: int, timeout: float | None) -> None:
         """Wait until `number` of the objects have got their values, or the timeout."""
         if timeout == 0:
             self.engine.lead.glance()
             return
         self.engine.wait(enough(self, refs, number), timeout)
 
-    def settled(self, refs: Sequence[ObjectRef]) -> list[bool]:
+    def are_ready(self, refs: Sequence[ObjectRef]) -> list[bool]:
         """Return for each object whether it has got its value."""
         return [bool(ref._state) for ref in refs]
 

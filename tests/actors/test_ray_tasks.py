@@ -240,6 +240,6 @@ def test_an_answer_to_a_waiting_thread_stays_the_same(
         answers.append([ready() for _ in range(3)])
 
     monkeypatch.setattr(runtime.engine, "wait", wait)
-    runtime.settle(refs, 2, None)
-    runtime.settle(refs[:1], 1, None)
+    runtime.wait(refs, 2, None)
+    runtime.wait(refs[:1], 1, None)
     assert answers == [[True] * 3] * 2

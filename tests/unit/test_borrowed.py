@@ -115,13 +115,13 @@ def test_a_slot_that_is_lent_for_a_future_is_taken_back_once(
     future = home.future(ref)
     assert [head for head in sent.said if head in ((BLOCKED,), (UNBLOCKED,))] == [(BLOCKED,)]
     if ends == "call":
-        home.settle_up()
+        home.end_call()
         assert sent.said[-1] == (UNBLOCKED,)
     (number,) = home.driver.requests
     home.driver.on_message((protocol.ANSWER, number, 0, READY), [pickle.dumps(5)])
     home.driver.calling.popleft().call_back()
     assert future.result(0) == 5
-    home.settle_up()
+    home.end_call()
     assert sent.said.count((UNBLOCKED,)) == 1
 
 
@@ -138,7 +138,7 @@ def test_an_interrupt_does_not_part_a_promise_from_what_takes_the_slot_back(
     home.promises = Struck()
     home._lend_slot()
     with pytest.raises(KeyboardInterrupt):
-        home.settle_up()
+        home.end_call()
     assert sent.said == [(BLOCKED,), (UNBLOCKED,)]
 
 
@@ -149,5 +149,5 @@ def test_an_interrupt_does_not_part_what_lends_the_slot_from_what_takes_it_back(
     sent: Any = home.channel
     sent.meanwhile = lambda: signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        home._wait(Request(1), None)
+        home._wait_for(Request(1), None)
     assert sent.said == [(BLOCKED,), (UNBLOCKED,)]

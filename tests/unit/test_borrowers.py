@@ -65,7 +65,7 @@ def test_nothing_is_left_of_what_was_answered(borrower: Borrower) -> None:
     refs = lend(borrower, 3)
     refs[1]._seal(READY, 1)
     ask(borrower, 1, "get", names(refs))
-    ask(borrower, 2, "settled", names(refs))
+    ask(borrower, 2, "are ready", names(refs))
     ask(borrower, 3, "wait", names(refs), 2)
     assert indexes(borrower) == [1, 0]
     refs[0]._seal(READY, 0)
