@@ -331,9 +331,9 @@ class BorrowedRuntime:
         next_one: ObjectRef | None = found
         return next_one
 
-    def stream_moment(self, stream: bytes, index: int | None) -> ObjectRef:
+    def stream_when_known(self, stream: bytes, index: int | None) -> ObjectRef:
         """Return an object that is there when a value of a stream, or its end, is known."""
-        found: ObjectRef = self._answer("moment", stream, index)
+        found: ObjectRef = self._answer("when known", stream, index)
         return found
 
     def stream_is_over(self, stream: bytes, index: int) -> bool:

@@ -25,9 +25,9 @@ class BorrowedStream:
         """Wait for the reference number `index`; None if there are no more."""
         return self._borrowed.stream_next(self.name, index)
 
-    def moment(self, index: int | None) -> ObjectRef:
+    def when_known(self, index: int | None) -> ObjectRef:
         """Return an object that gets its value once value number `index`, or the end, is known."""
-        return self._borrowed.stream_moment(self.name, index)
+        return self._borrowed.stream_when_known(self.name, index)
 
     def is_over(self, index: int) -> bool:
         """Return whether it is known that there is no value number `index`."""

@@ -243,7 +243,7 @@ def _promised(waitable: Any) -> Any:
     if isinstance(waitable, ObjectRef):
         return waitable
     if isinstance(waitable, ObjectRefGenerator):
-        return waitable._moment()
+        return waitable._next_known()
     if is_of_store(waitable):
         return of_runtime(waitable)
     raise TypeError(f"wait: a list of ObjectRef is expected; there is {waitable!r} in it") from None

@@ -27,7 +27,7 @@ class ObjectRefGenerator:
         self._index = 0
         #: Held to take a value, which several threads, coroutines or signal handlers may want.
         self._turn = _thread.RLock()
-        #: The number of the next value, and the object of `_moment` for it.
+        #: The number of the next value, and the object of `_next_known` for it.
         self._next: tuple[int, ObjectRef | None] = (0, None)
 
     def __iter__(self) -> Iterator[ObjectRef]:
@@ -57,7 +57,7 @@ class ObjectRefGenerator:
 
     def completed(self) -> ObjectRef:
         """Return a reference to None, which gets its value when nothing more will be yielded."""
-        ref: ObjectRef = self._stream.moment(None)
+        ref: ObjectRef = self._stream.when_known(None)
         return ref
 
     def is_finished(self) -> bool:
@@ -66,17 +66,17 @@ class ObjectRefGenerator:
 
     def next_ready(self) -> bool:
         """Return whether `next` would give a reference at once."""
-        ref = self._moment()
+        ref = self._next_known()
         home: Any = ref._home
         home.wait([ref], 1, 0)
         return bool(home.are_ready([ref])[0]) and not self.is_finished()
 
-    def _moment(self) -> ObjectRef:
+    def _next_known(self) -> ObjectRef:
         """Return an object that gets its value as soon as `next` need not wait."""
         index, ref = self._next
         # Kept: otherwise a program that polls would add an object to the stream each time.
         if index != self._index or ref is None:
-            ref = self._stream.moment(self._index)
+            ref = self._stream.when_known(self._index)
             self._next = self._index, ref
         return ref
 
@@ -93,7 +93,7 @@ class ObjectRefGenerator:
         while True:
             index = self._index
             # Without a waiting thread: it could not be cancelled, and would delay the loop's end.
-            await self._moment()
+            await self._next_known()
             if index != self._index:
                 continue  # another coroutine has it; to take the next one would stop the loop
             ref: ObjectRef | None = self._stream.take(index)

@@ -104,7 +104,7 @@ class Borrower:
             "find": self._find,
             "facts": self._facts,
             "next": self._next,
-            "moment": self._moment,
+            "when known": self._when_known,
             "is over": self._is_over,
             "cancel": self._cancel,
             "cancel stream": self._cancel_stream,
@@ -456,8 +456,8 @@ class Borrower:
         ref = stream.take(index)
         self._answer(request, 0, READY, None if ref is None else self._lend(ref))
 
-    def _moment(self, request: int, name: bytes, index: int | None) -> None:
-        self._answer(request, 0, READY, self._lend(self._streams[name].moment_here(index)))
+    def _when_known(self, request: int, name: bytes, index: int | None) -> None:
+        self._answer(request, 0, READY, self._lend(self._streams[name].when_known_here(index)))
 
     def _is_over(self, request: int, name: bytes, index: int) -> None:
         self._answer(request, 0, READY, self._streams[name].is_over(index))

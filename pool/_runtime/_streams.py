@@ -102,14 +102,14 @@ class Stream:
         self._runtime.engine.wait(lambda: self.knows(index), None, True)
         return self._items.get(index)
 
-    def moment(self, index: int | None) -> ObjectRef:
+    def when_known(self, index: int | None) -> ObjectRef:
         """Return an object that is there when value number `index`, or the end, is known."""
-        ref: ObjectRef = self._runtime.locked(lambda: self.moment_here(index))
+        ref: ObjectRef = self._runtime.locked(lambda: self.when_known_here(index))
         self._runtime.engine.attend()
         return ref
 
-    def moment_here(self, index: int | None) -> ObjectRef:
-        """Do as `moment`, under the lock."""
+    def when_known_here(self, index: int | None) -> ObjectRef:
+        """Do as `when_known`, under the lock."""
         ref = ObjectRef(self._runtime)
 
         def look() -> None:
