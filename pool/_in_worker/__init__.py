@@ -8,8 +8,8 @@ Workers of a plain Pool load nothing of this.
   that of actors which run calls side by side, ``_interrupts`` has Ctrl-C strike a task and nothing
   else, ``_graceful_exit`` is the end in good order.
 * A detached actor is a program of its own: ``_detached``, its ``_keeper``, its output ``_logs``.
-* References in a worker are mirrors of those that the runtime owns: ``_borrowed`` asks the runtime,
-  with ``_answers``, ``_mirrors``, ``_streams`` and ``_sent_codes``; ``_guest`` lets a Pool's worker
-  do so.
+* References in a worker are borrowed from the runtime, which owns the objects (``_borrowed_refs``):
+  ``_borrowed`` asks it, with ``_answers``, ``_streams`` and ``_sent_codes``; ``_guest`` lets a
+  Pool's worker do so.
 * ``_context``: which call runs here. ``_output``: what is printed here.
 """

@@ -1,9 +1,9 @@
 """The runtime of a worker: it owns nothing and asks the runtime of the program.
 
-Every thread of a task or an actor may use it. References here are mirrors: the runtime has
-noted that this process holds their objects, once for each time that one was lent; when a
-mirror is collected, its loans are returned. They are returned with the next message, because the
-garbage collector may run anywhere, even inside another send.
+Every thread of a task or an actor may use it. References here are borrowed: the runtime has noted
+that this process holds their objects, once for each time that one was lent; when a reference is
+collected, its loans are returned. They are returned with the next message, because the garbage
+collector may run anywhere, even inside another send.
 
 A `Lead` drives it, as it drives an engine: the thread that waits receives.
 """
@@ -18,8 +18,8 @@ from itertools import count
 
 from pool._errors import PoolTerminated
 from pool._in_worker._answers import BorrowedDriver, Request
+from pool._in_worker._borrowed_refs import BorrowedActorRef, BorrowedRef
 from pool._in_worker._context import context
-from pool._in_worker._mirrors import ActorMirror, Mirror
 from pool._in_worker._sent_codes import Sending, SentCodes
 from pool._local._waiting import Lead
 from pool._objects import _protocol as protocol
@@ -83,19 +83,19 @@ class BorrowedRuntime:
         self.lead = Lead(self.driver)
         #: Names of streams that are not read any more.
         self.finished: deque[bytes] = deque()
-        #: Names of mirrors, and numbers of codes, that are gone here and not returned yet.
+        #: Names of references, and numbers of codes, that are gone here and not returned yet.
         self.returned: deque[bytes | int] = deque()
         #: By name, how often the runtime has lent each reference.
         self._loans: dict[bytes, int] = {}
-        #: Held where mirrors are made. Without it two threads could make two mirrors of one
-        #: reference, and the first to go would return the loans of both.
+        #: Held where references are made. Without it two threads could make two of one name, and
+        #: the first to go would return the loans of both.
         self._books = _thread.RLock()
         #: One object for each future during which a substitute may run.
         self.promises: set[object] = set()
         self._sent_codes = SentCodes(self.returned.append)
 
     def _begin_anew(self) -> None:
-        """Connect the child of a fork, which has the mirrors of its parent.
+        """Connect the child of a fork, which has the references of its parent.
 
         If both used the same socket, each would take the other's answers, and return its loans.
         """
@@ -111,7 +111,7 @@ class BorrowedRuntime:
     # ------------------------------------------------------------------ references
 
     def arrived(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
-        """Return the mirror of a reference; borrow it if there is none."""
+        """Return the reference of that name; borrow it if there is none here."""
         ref = self.named.get(name)
         if ref is not None:
             return ref
@@ -123,15 +123,15 @@ class BorrowedRuntime:
             return ref
 
     def lent(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
-        """Return the mirror of a reference that the runtime has just lent to this process."""
+        """Return the reference of that name, which the runtime has just lent to this process."""
         with self._books:
             ref = self.named.get(name)
             if ref is None:
                 if kind == "a":
                     assert facts is not None
-                    ref = ActorMirror(self, facts, name)
+                    ref = BorrowedActorRef(self, facts, name)
                 else:
-                    ref = Mirror(self, name)
+                    ref = BorrowedRef(self, name)
                 self.named[name] = ref
             self._loans[name] = self._loans.get(name, 0) + 1
             return ref
@@ -162,7 +162,7 @@ class BorrowedRuntime:
                 codes.append(name)
                 continue
             with self._books:
-                # A new mirror may have come since; when it goes, all loans are returned.
+                # It may have come again since; when that one goes, all loans are returned.
                 loans = 0 if name in self.named else self._loans.pop(name, 0)
             if loans:
                 returned.append((name, loans))
@@ -276,7 +276,7 @@ class BorrowedRuntime:
         return self._made([name])[0]
 
     def _made(self, names: Sequence[bytes]) -> list[ObjectRef]:
-        """Return mirrors of objects that the runtime was told to make, and to lend."""
+        """Return references to objects that the runtime was told to make, and to lend."""
         return [self.lent("o", name) for name in names]  # type: ignore[misc]  # "o": objects
 
     def submit(self, code: Any, args: Any, kwargs: Any, options: Any) -> Any:
@@ -435,14 +435,14 @@ class BorrowedRuntime:
         while wanted:
             for ref, found in zip(wanted, self.fetch(wanted, None), strict=True):
                 if found is not None:
-                    # Given to this mirror alone, which the parcels of the calls hold.
+                    # Given to this reference alone, which the parcels of the calls hold.
                     ref._state, ref._value = found
             # An error ends the wait early, but concerns only the calls that need that object.
             wanted = [ref for ref in wanted if not ref._state]
         ready(list(range(len(needs))))
 
     def let_go(self, refs: Sequence[Ref]) -> None:
-        """Do nothing: a mirror that is not held any more is returned by itself."""
+        """Do nothing: a reference that is not held any more is returned by itself."""
 
     def leave(self) -> None:
         """Use this no more: its runtime is gone."""

@@ -86,7 +86,7 @@ def test_an_answer_that_cannot_be_opened_fails_alone(ends: tuple[BorrowedDriver,
     assert request.is_over()
 
 
-def test_one_reference_has_one_mirror(home: BorrowedRuntime) -> None:
+def test_a_name_has_one_reference(home: BorrowedRuntime) -> None:
     sent: Any = home.channel
     name = b"n" * 28
     found: list[Any] = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Loan:
-    """Mixin that returns a loan when its mirror is collected."""
+    """Mixin that returns a loan when the reference is collected."""
 
     __slots__ = ()
 
@@ -30,18 +30,18 @@ class _Loan:
         self._home.returned.append(self._name)
 
 
-class Mirror(_Loan, ObjectRef):
+class BorrowedRef(_Loan, ObjectRef):
     """A reference to an object of the runtime's."""
 
     __slots__ = ()
 
 
 # Users are to see one class of references.
-Mirror.__name__ = Mirror.__qualname__ = "ObjectRef"
-Mirror.__module__ = "pool"
+BorrowedRef.__name__ = BorrowedRef.__qualname__ = "ObjectRef"
+BorrowedRef.__module__ = "pool"
 
 
-class ActorMirror(_Loan, ActorRef):
+class BorrowedActorRef(_Loan, ActorRef):
     """A reference to an actor of the runtime's."""
 
     __slots__ = ()
