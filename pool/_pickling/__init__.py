@@ -23,7 +23,7 @@ module in common (`_namespaces`). A message is a plain pickle, whatever it needs
   `_constants` so that one object stays one, and `_facts` about modules; `_entered`: those that a
   worker has. `_kept`, `_notes` and `_versions` say for how long a pickle can be used again.
 * Globals that a worker asks for: `_lookups`. What cannot be sent, and where it is: `_culprit`;
-  `_hopeless` finds it at once where programs mostly have it.
+  `_unpicklable` finds it at once where programs mostly have it.
 
 This module offers what every message needs; the rest is imported from its module, where it is
 needed. See docs/design/messages.md.

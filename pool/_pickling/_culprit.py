@@ -14,7 +14,7 @@ from ._encoding import REFUSALS, CannotSend, attempt, encode_with
 from ._names import global_names
 from ._newer import FROZEN_DICT
 from ._origins import LruType, is_named, scope_of
-from ._reducers import Hopeless
+from ._reducers import Unpicklable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _search(steps: list[tuple[str, Any]], up: bool) -> str:
                 reason = str(refusal)
                 seen.add(id(part))
                 steps.append((name, part))
-                if isinstance(refusal, Hopeless) and refusal.kind is type(part):
+                if isinstance(refusal, Unpicklable) and refusal.kind is type(part):
                     return reason
                 break
         else:

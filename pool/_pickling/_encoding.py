@@ -11,7 +11,7 @@ from ._functions import ATOMS
 from ._named import loading, looking_for_containers
 from ._picklers import FastPickler
 from ._preludes import prelude_for
-from ._reducers import Hopeless
+from ._reducers import Unpicklable
 from ._shared import Inheriting, Sharing
 
 TYPE_CHECKING = False
@@ -173,9 +173,9 @@ def _dumps_late(
 ) -> Encoded:
     """Pickle an object that `FastPickler` could not, or raise an error that names the culprit."""
     from ._culprit import explain
-    from ._hopeless import hopeless_part
+    from ._unpicklable import unpicklable_part
 
-    steps = hopeless_part(obj, up)
+    steps = unpicklable_part(obj, up)
     if steps is not None:
         raise explain(obj, refusal, up, steps) from refusal
     try:
@@ -235,16 +235,16 @@ def attempt(encode: Callable[[Any], T], look: Callable[[], object] = bool) -> T:
     ----------
     encode : callable
     look : callable
-        Called when the first has failed: raises `Hopeless` if all will.
+        Called when the first has failed: raises `Unpicklable` if all will.
 
     Raises
     ------
     Exception
-        One of `REFUSALS`: the second, which knows more than the first. `Hopeless` at once.
+        One of `REFUSALS`: the second, which knows more than the first. `Unpicklable` at once.
     """
     try:
         return encode(FastPickler)
-    except Hopeless:
+    except Unpicklable:
         raise
     except REFUSALS:
         look()
@@ -257,7 +257,7 @@ def attempt_late(encode: Callable[[Any], T]) -> T:
 
     try:
         return encode(ReachPickler)
-    except Hopeless:
+    except Unpicklable:
         raise
     except REFUSALS as error:
         refusal = error

@@ -31,7 +31,7 @@ from ._namespaces import forget_scopes, versions_of
 from ._needs import explore
 from ._notes import Notes
 from ._origins import gone_scopes
-from ._reducers import Hopeless
+from ._reducers import Unpicklable
 from ._shared import Inheriting, Sharing
 from ._versions import Watch
 
@@ -281,15 +281,15 @@ def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
 
     def look() -> None:
         nonlocal refused
-        from ._hopeless import any_hopeless
+        from ._unpicklable import any_unpicklable
 
         pending = explore(needs, False)
         values = (
             what.get(key[1]) if isinstance(key, tuple) else what for key, what in pending.items()
         )
-        refused = any_hopeless(values, up)
+        refused = any_unpicklable(values, up)
         if refused is not None:
-            raise Hopeless(refused)
+            raise Unpicklable(refused)
 
     def make(meant: bool) -> Prelude:
         return attempt(lambda kind: _pickle_needs(needs, kind, up, inherited, meant), look)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: By module, the base of classes whose objects hold a million others, the descriptions of all
 #: services of a cloud, and among them what cannot be pickled: to find that out took half a minute.
-_HOPELESS = {
+_UNPICKLABLE = {
     "boto3.resources.factory": "ServiceResource",
     "boto3.session": "Session",
     "botocore.client": "BaseClient",
@@ -46,7 +46,7 @@ _HOPELESS = {
 }
 
 
-class Hopeless(_pickle.PicklingError):
+class Unpicklable(_pickle.PicklingError):
     """An object of a class that cannot be pickled in any way, so that no part need be tried."""
 
     def __init__(self, kind: type) -> None:
@@ -59,21 +59,21 @@ def find(kind: type) -> Reducer | None:
 
     Raises
     ------
-    Hopeless
+    Unpicklable
         For clients of boto3 and the like.
     """
     if kind.__module__ == "__main__":
         return None if _is_plain(kind) else _reduce_singleton
-    if kind.__module__ in _HOPELESS and _is_hopeless(kind):
-        raise Hopeless(kind)
+    if kind.__module__ in _UNPICKLABLE and _is_unpicklable(kind):
+        raise Unpicklable(kind)
     reducer = _BY_NAME.get((kind.__module__, kind.__qualname__))
     if reducer is None or not _is_genuine(kind):
         return None
     return reducer
 
 
-def _is_hopeless(kind: type) -> bool:
-    name = _HOPELESS[kind.__module__]
+def _is_unpicklable(kind: type) -> bool:
+    name = _UNPICKLABLE[kind.__module__]
     return any(base.__qualname__ == name for base in kind.__mro__)
 
 

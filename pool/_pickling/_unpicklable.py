@@ -17,7 +17,7 @@ from types import FunctionType, MethodType
 from ._constants import constants_of
 from ._culprit import parts_of, refusal_of
 from ._functions import ATOMS
-from ._reducers import Hopeless, find, find_late
+from ._reducers import Unpicklable, find, find_late
 from ._slots import reduced_as_object
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ _FUNCTIONS = frozenset({FunctionType, MethodType, functools.partial})
 _getstate = object.__getstate__
 
 
-def hopeless_part(obj: Any, up: bool) -> Steps | None:
+def unpicklable_part(obj: Any, up: bool) -> Steps | None:
     """Return the way from an object to a part that cannot be pickled; None if none was found.
 
     Parameters
@@ -67,10 +67,10 @@ def hopeless_part(obj: Any, up: bool) -> Steps | None:
     return None
 
 
-def any_hopeless(values: Iterable[Any], up: bool) -> type | None:
+def any_unpicklable(values: Iterable[Any], up: bool) -> type | None:
     """Return the class of a part of one of some values that cannot be pickled, if one was found."""
     for value in values:
-        steps = hopeless_part(value, up)
+        steps = unpicklable_part(value, up)
         if steps is not None:
             return type(steps[-1][1])
     return None
@@ -97,7 +97,7 @@ def _is_left_to_pickle(part: Any, kind: type) -> bool:
     """Return whether no pickler of ours knows better: reducers, names of what packages have."""
     try:
         known = find(kind) or find_late(part, kind)
-    except Hopeless:
+    except Unpicklable:
         return False
     return known is None and id(part) not in constants_of(kind)
 
@@ -120,7 +120,7 @@ def _is_refused(part: Any, up: bool) -> bool:
     try:
         if find(kind) is None:
             part.__reduce_ex__(5)
-    except Hopeless:
+    except Unpicklable:
         return True
     except TypeError:
         # Of some of these our own picklers know better: locks, files.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pool._pickling import CannotSend, dumps_to_parent, dumps_to_worker
-from pool._pickling._hopeless import hopeless_part
+from pool._pickling._unpicklable import unpicklable_part
 
 
 class Table:
@@ -86,13 +86,13 @@ def test_what_a_function_may_use_without_naming_it_is_left_out(
 
 def test_a_connection_in_a_table_is_found_by_pickling_it(connection: sqlite3.Connection) -> None:
     rows = [*range(1000), connection]
-    assert hopeless_part(rows, False) is None
+    assert unpicklable_part(rows, False) is None
     with pytest.raises(CannotSend, match=r"\[1000\]: Connection: cannot pickle"):
         dumps_to_worker(rows)
 
 
 def test_the_shortest_way_is_told(connection: sqlite3.Connection) -> None:
-    steps = hopeless_part([[[connection]], {"it": connection}], False)
+    steps = unpicklable_part([[[connection]], {"it": connection}], False)
     assert steps is not None
     assert [name for name, _ in steps] == ["", "[1]", "['it']"]
 
@@ -100,14 +100,14 @@ def test_the_shortest_way_is_told(connection: sqlite3.Connection) -> None:
 def test_objects_that_hold_each_other_are_looked_at_once() -> None:
     first, second = Analyzer(None), Analyzer(None)
     first.connection, second.connection = second, first
-    assert hopeless_part([first, second], False) is None
+    assert unpicklable_part([first, second], False) is None
 
 
 @pytest.mark.parametrize(
     "part", [threading.Lock(), io.StringIO(), print, Analyzer, Table(), ThreadPoolExecutor(1)]
 )
 def test_what_can_be_sent_is_none(part: object) -> None:
-    assert hopeless_part(Analyzer(part), False) is None
+    assert unpicklable_part(Analyzer(part), False) is None
 
 
 def test_what_a_package_has_is_sent_by_its_name(
@@ -116,14 +116,14 @@ def test_what_a_package_has_is_sent_by_its_name(
     kind = type("Settings", (), {"__module__": "json.decoder"})
     one: Any = kind()
     one.connection = connection
-    assert hopeless_part(one, False) is not None
+    assert unpicklable_part(one, False) is not None
     monkeypatch.setattr("json.decoder.Settings", kind, raising=False)
     monkeypatch.setattr("json.decoder.settings", one, raising=False)
-    assert hopeless_part(one, False) is None
+    assert unpicklable_part(one, False) is None
 
 
 def test_objects_that_say_what_is_pickled_of_them_are_not_looked_into(
     connection: sqlite3.Connection,
 ) -> None:
-    assert hopeless_part(Discreet(connection), False) is None
+    assert unpicklable_part(Discreet(connection), False) is None
     assert dumps_to_worker(Discreet(connection)).data
