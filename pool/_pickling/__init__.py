@@ -16,9 +16,9 @@ module in common (`_namespaces`). A message is a plain pickle, whatever it needs
   have. What is special about classes:
   `_class_dicts`, `_slots`, `_metaclasses`, `_builtin_types`, `_numbers`. Types that only newer
   Pythons have: `_newer`.
-* What a function needs: `_origins` (can a worker import it?), `_names` and `_meant` (which globals
-  it uses), `_needs` (what follows from that). `_rewritten` and `_originals`: what a worker imports,
-  but not as the program has it.
+* What a function needs: `_origins` (can a worker import it?), `_names` and `_implicit` (which
+  globals it uses), `_needs` (what follows from that). `_rewritten` and `_originals`: what a worker
+  imports, but not as the program has it.
 * Definitions that precede a message: `_preludes`, made of `_bindings`, with `_named`, `_homes` and
   `_constants` so that one object stays one, and `_facts` about modules; `_entered`: those that a
   worker has. `_kept`, `_notes` and `_versions` say for how long a pickle can be used again.

@@ -207,7 +207,7 @@ def encode_with(
         pickler_class = looking_for_containers(pickler_class)
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     pickler.up = up
-    pickler.meant = not up  # the parent has its globals already, see `_meant`
+    pickler.implicit = not up  # the parent has its globals already, see `_implicit`
     if named is not None:
         pickler.named = named.instances
         pickler.containers = named.containers

@@ -100,7 +100,7 @@ def reduce_function(pickler: BasePickler, func: FunctionType, entry: Entry | Non
     else:
         where = scope
         if not scope.importable:
-            pickler.require_names(scope, func.__globals__, names_needed(func, pickler.meant))
+            pickler.require_names(scope, func.__globals__, names_needed(func, pickler.implicit))
         else:
             pickler.require_module(scope.name)
     cells = func.__closure__ or ()
@@ -244,14 +244,14 @@ def _put_names(state: dict[str, Any], known: dict[int, _Sentinel]) -> None:
         }
 
 
-def names_needed(func: FunctionType, meant: bool) -> Iterable[str]:
-    """Return the globals that must come with `func`: named ones and, if `meant`, see `_meant`."""
+def names_needed(func: FunctionType, implicit: bool) -> Iterable[str]:
+    """Return the globals that must come with `func`; if `implicit`, those of `_implicit`, too."""
     names = global_names(func.__code__)
-    if not (meant and (is_open(func.__code__) or quotes_calls(func))):
+    if not (implicit and (is_open(func.__code__) or quotes_calls(func))):
         return names
-    from ._meant import names_meant
+    from ._implicit import implicit_names
 
-    return (*names, *names_meant(func))
+    return (*names, *implicit_names(func))
 
 
 def _modules_in(values: Iterable[Any]) -> list[str]:

@@ -61,7 +61,7 @@ def global_names(code: CodeType) -> tuple[str, ...]:
     return found
 
 
-# Words in code that may use globals without naming them; see `_meant`.
+# Words in code that may use globals without naming them; see `_implicit`.
 
 #: As global names, these look into globals as a whole.
 LOOKING = frozenset({"eval", "exec", "globals"})

@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
     from ._picklers import Needs
 
-#: In place of a name: all names of a scope whose values are small. See `_meant`, which is imported
-#: only if code contains a word that may mean them.
+#: In place of a name: all names of a scope whose values are small. See `_implicit`, which is
+#: imported only if code contains a word that may use them.
 ALL_NAMES = "*"
 
 #: How many items of a container are searched for their classes.
 _LOOKED_THROUGH = 256
 
 
-def explore(needs: Needs, meant: bool) -> Needs:
+def explore(needs: Needs, implicit: bool) -> Needs:
     """Return `needs` and all that these use in turn, as far as functions and classes show.
 
     Pickling would find the same, but by recursion: a chain of a few hundred functions would
@@ -46,8 +46,8 @@ def explore(needs: Needs, meant: bool) -> Needs:
     Parameters
     ----------
     needs : dict
-    meant : bool
-        Whether to include globals that they may use without naming them, see `_meant`.
+    implicit : bool
+        Whether to include globals that they may use without naming them, see `_implicit`.
 
     Returns
     -------
@@ -64,19 +64,19 @@ def explore(needs: Needs, meant: bool) -> Needs:
         if isinstance(key, bytes):
             continue
         if isinstance(key, tuple) and key[1] == ALL_NAMES:
-            if meant:
+            if implicit:
                 pending += _all_names(key[0], what)
             continue
         value = what if isinstance(key, str) else what.get(key[1])
         if isinstance(key, str):
             pending += _own_name(value)
         for part in _definitions_in(value, seen):
-            pending += _names_used(part, meant)
+            pending += _names_used(part, implicit)
     return found
 
 
 def _all_names(scope_key: str, names: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    from ._meant import small_names
+    from ._implicit import small_names
 
     for name in small_names(scope_key, names):
         yield (scope_key, name), names
@@ -92,18 +92,18 @@ def _own_name(obj: Any) -> Iterator[tuple[Any, Any]]:
             yield (scope.key, name), names
 
 
-def _names_used(part: Any, meant: bool) -> Iterator[tuple[Any, Any]]:
+def _names_used(part: Any, implicit: bool) -> Iterator[tuple[Any, Any]]:
     if type(part) is not FunctionType:
-        if "__annotations__" in vars(part) and meant:
-            from ._meant import annotated_names
+        if "__annotations__" in vars(part) and implicit:
+            from ._implicit import annotated_names
 
             yield from annotated_names(part)
         return
     scope = scope_of(part.__globals__)
     if scope is not None and not scope.importable:
-        for name in names_needed(part, meant):
+        for name in names_needed(part, implicit):
             yield (scope.key, name), part.__globals__
-        if meant and part.__closure__ and part.__code__.co_freevars != ("__class__",):
+        if implicit and part.__closure__ and part.__code__.co_freevars != ("__class__",):
             for name in _names_beside(part):
                 yield (scope.key, name), part.__globals__
 

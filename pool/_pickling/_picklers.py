@@ -124,8 +124,8 @@ class BasePickler:
         Whether definitions are written into this pickle: it is a prelude.
     annotations : bool
         Whether functions keep their annotations.
-    meant : bool
-        Whether functions bring globals that they may use without naming them; see `_meant`.
+    implicit : bool
+        Whether functions bring globals that they may use without naming them; see `_implicit`.
     needs : dict
         What a prelude has to define.
     notes : Notes or None
@@ -148,7 +148,7 @@ class BasePickler:
     up = False
     inline = False
     annotations = True
-    meant = True
+    implicit = True
     needs: Needs | None = None
     filled: dict[int, CellType] | None = None
     notes: Notes | None = None

@@ -291,8 +291,8 @@ def _make(needs: Needs, up: bool, inherited: int | None) -> Prelude:
         if refused is not None:
             raise Unpicklable(refused)
 
-    def make(meant: bool) -> Prelude:
-        return attempt(lambda kind: _pickle_needs(needs, kind, up, inherited, meant), look)
+    def make(implicit: bool) -> Prelude:
+        return attempt(lambda kind: _pickle_needs(needs, kind, up, inherited, implicit), look)
 
     if up:
         return make(False)
@@ -319,22 +319,22 @@ def _pickle_needs(
     pickler_class: Callable[..., Any],
     up: bool,
     inherited: int | None,
-    meant: bool,
+    implicit: bool,
 ) -> Prelude:
-    pending = explore(needs, meant)
+    pending = explore(needs, implicit)
     outdated: list[Any] = []
-    if meant and _looked_up:
+    if implicit and _looked_up:
         outdated = _add_looked_up(pending)
-        pending = explore(pending, meant)
+        pending = explore(pending, implicit)
     for _ in range(_ATTEMPTS):
-        made = _pickle_explored(pending, outdated, pickler_class, up, inherited, meant, False)
+        made = _pickle_explored(pending, outdated, pickler_class, up, inherited, implicit, False)
         if isinstance(made, Prelude):
             return made
         # Once more, with what only the pickling of data has found: the class of an object that
         # another object has. Its definition alone would have come with the object, but what it
         # uses only behind that, and to unpickle the object may take both: a lock is made anew.
         pending = {**pending, **made}
-    made = _pickle_explored(pending, outdated, pickler_class, up, inherited, meant, True)
+    made = _pickle_explored(pending, outdated, pickler_class, up, inherited, implicit, True)
     assert isinstance(made, Prelude)
     return made
 
@@ -345,7 +345,7 @@ def _pickle_explored(
     pickler_class: Callable[..., Any],
     up: bool,
     inherited: int | None,
-    meant: bool,
+    implicit: bool,
     is_last: bool,
 ) -> Prelude | Needs:
     """Return a prelude, or needs that came to light too late for it, unless it is the last try."""
@@ -359,7 +359,7 @@ def _pickle_explored(
     pickler = pickler_class(file, 5, buffer_callback=collector(buffers))
     pickler.up = up
     pickler.inline = True
-    pickler.meant = meant
+    pickler.implicit = implicit
     pickler.notes = notes
     pickler.named = named.instances
     pickler.containers = named.containers
@@ -384,7 +384,7 @@ def _pickle_explored(
         for items in (simple, deferred, plain, later, others):
             if items:
                 pickler.dump(items)
-        found = explore(pickler.needs or {}, meant)
+        found = explore(pickler.needs or {}, implicit)
         pending = {key: what for key, what in found.items() if key not in done}
         has_data = has_data or bool(deferred or plain or later or others)
         if pending and has_data and not is_last:

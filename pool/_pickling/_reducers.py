@@ -214,7 +214,7 @@ def _can_come_along(value: Any) -> bool:
     """Return whether `value` can be pickled without definitions, and is of use elsewhere."""
     from io import BytesIO
 
-    from ._meant import stands_for_other
+    from ._implicit import stands_for_other
     from ._picklers import FastPickler
 
     pickler = FastPickler(BytesIO(), 5)

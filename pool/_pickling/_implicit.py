@@ -1,4 +1,4 @@
-"""Which globals a function may mean without naming them: through `eval`, `globals`, a string.
+"""Which globals a function may use implicitly: through `eval`, `globals`, a string.
 
 ``globals()[name](x)`` names no global, ``df.query("a > @limit")`` names one in a string, and so do
 ``ols("y ~ double(x)", df)`` and ``duckdb.sql("SELECT * FROM df")``, which look into the globals of
@@ -67,7 +67,7 @@ _NO_DATA = frozenset(
 )
 
 
-def names_meant(func: FunctionType) -> list[str]:
+def implicit_names(func: FunctionType) -> list[str]:
     """Return the globals that `func` may use without naming them; `ALL_NAMES` may be among them."""
     code = func.__code__
     names = global_names(code)
@@ -215,7 +215,7 @@ def is_small_name(
     if _is_dunder(name):
         return False
     known = {} if verdicts is None else verdicts
-    for part, what in explore({(key, name): names}, meant=False).items():
+    for part, what in explore({(key, name): names}, implicit=False).items():
         value = what if isinstance(part, str) else what.get(part[1])
         verdict = known.get(id(value))
         if verdict is None:
