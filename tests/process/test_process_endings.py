@@ -301,7 +301,8 @@ def test_terminate_may_be_called_with_a_lock_that_error_callbacks_take(
                 say(type(error).__name__)
             called.release()
         results = [p.{submit}, error_callback=told) for _ in range(20)]
-        time.sleep(0.2)  # so that there is a thread that drives
+        while all(thread.name != "actorpool" for thread in threading.enumerate()):
+            time.sleep(0.001)  # until there is a thread that drives
         with lock:
             p.terminate()
         p.join()

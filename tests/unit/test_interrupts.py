@@ -14,7 +14,11 @@ from typing import Any
 
 import pytest
 
+from store import _interrupts
 from store._interrupts import Shield, ShieldedLock, shield
+
+#: Seconds until a test gives up.
+PATIENCE = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -199,14 +203,26 @@ def test_a_finalizer_of_another_thread_leaves_the_main_one_open() -> None:
     shield.lower()
 
 
-def test_what_came_late_does_not_end_a_program_that_has_no_handler_any_more() -> None:
+def test_what_came_late_does_not_end_a_program_that_has_no_handler_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send_again = _interrupts._send_again
+    restored, done = threading.Event(), threading.Event()
+
+    def send_late(numbers: list[int]) -> None:
+        assert restored.wait(PATIENCE)
+        send_again(numbers)
+        done.set()
+
+    monkeypatch.setattr(_interrupts, "_send_again", send_late)
     shield = Shield()
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     shielded = shield.enter()
     signal.raise_signal(signal.SIGALRM)
     shield.leave_finalizer(shielded)
     signal.signal(signal.SIGALRM, before)
-    time.sleep(0.05)
+    restored.set()
+    assert done.wait(PATIENCE)
 
 
 def test_a_loop_of_asyncio_is_told_once_of_a_signal() -> None:

