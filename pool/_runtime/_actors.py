@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pool._objects._resources import Grant
     from pool._runtime._processes import Link
     from pool._runtime._runtime import Runtime
-    from pool._transport._channel import Channel
 
 
 #: Calls share a message up to this size.
@@ -86,7 +85,6 @@ class Actor:
         self._held_by = 0
         #: The connection to its process; None if it has none.
         self._link: Link | None = None
-        self._channel: Channel  # of the link, also while what is left there is read at the end
         self._worker_id = 0
         #: Whether it has ended by itself, as by `exit_actor`.
         self.left = False
@@ -181,7 +179,6 @@ class Actor:
         self._starts += 1
         try:
             self._worker_id, self._link = runtime.processes.launch(self)
-            self._channel = self._link.channel
         except Exception as error:  # of the system, or since no forkserver can be started
             self._cannot_start(f"its process could not be started: {error}")
             return
@@ -311,7 +308,7 @@ class Actor:
 
     # ------------------------------------------------------------------ messages
 
-    def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> bool:
+    def on_message(self, link: Link, head: Any, blobs: list[Any], fds: list[int]) -> bool:
         """Take a message of the actor's; return whether more are likely to come."""
         kind = head[0]
         if kind == protocol.RESULT:
@@ -332,7 +329,7 @@ class Actor:
         elif kind == REFUSED:
             self._refused(head[1], blobs)
         elif kind == CLIENT:
-            self.runtime.admit(self, head[1], fds, self._channel)
+            self.runtime.admit(self, head[1], fds, link.channel)
         elif kind == WORKER_READY:
             self.pid = head[1]
         return bool(self.mailbox.posted)
@@ -495,6 +492,7 @@ class Actor:
         if restarting:
             reason += "; it is being started again"
         error = kind(self.describe(), method, reason)
-        error.actor_id, error.__cause__ = ActorID(self.name).hex(), self.cause
+        error.actor_id = ActorID(self.name).hex()
+        error.__cause__ = self.cause
         error.actor_init_failed = self.cause is not None
         return error

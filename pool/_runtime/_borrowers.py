@@ -112,7 +112,7 @@ class Borrower:
 
     # ------------------------------------------------------------------ messages
 
-    def _on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> bool:
+    def _on_message(self, link: Link, head: Any, blobs: list[Any], fds: list[int]) -> bool:
         kind = head[0]
         if kind == protocol.DO:
             self._do(head[1], head[2], blobs)

@@ -126,7 +126,7 @@ class DetachedActor(Actor):
         reason = "it left by exit_actor()" if self.left else "its process ended"
         self.carry_out(self.mailbox.exited(reason, True))
 
-    def on_message(self, head: Any, blobs: list[Any], fds: list[int]) -> bool:
+    def on_message(self, link: Link, head: Any, blobs: list[Any], fds: list[int]) -> bool:
         """Take a message of the actor's; return whether more of them can be expected."""
         if head[0] == protocol.LOG:
             if self.runtime.log_to_driver:
@@ -146,7 +146,7 @@ class DetachedActor(Actor):
             self.keeper = head[-1]
             if blobs:  # it has accepted this connection; another program may have made it
                 self._take_options(loads(blobs[0], blobs[1:]))
-        more = super().on_message(head, blobs, fds)
+        more = super().on_message(link, head, blobs, fds)
         if head[0] == protocol.STARTED and self._doomed:
             self._doomed = False
             self._kill()

@@ -44,8 +44,8 @@ class Link:
     driver : Driver
     channel : Channel
     on_message : callable
-        ``on_message(head, blobs, descriptors)`` takes a message; returns whether another one is
-        likely to be there.
+        ``on_message(link, head, blobs, descriptors)`` takes a message; returns whether another one
+        is likely to be there.
     on_end : callable
         ``on_end()`` is called once, when the other end is closed.
     refused : callable
@@ -59,7 +59,7 @@ class Link:
         self,
         driver: Driver,
         channel: Channel,
-        on_message: Callable[[Any, list[Any], list[int]], bool],
+        on_message: Callable[[Link, Any, list[Any], list[int]], bool],
         on_end: Callable[[], None],
         refused: Callable[[Any, BaseException], Any],
         on_lost: Callable[[Any, OSError], bool] = lambda head, error: False,
@@ -130,7 +130,7 @@ class Link:
                 self._on_end()
                 return False
             return True
-        self._more = self._on_message(head, blobs, fds)
+        self._more = self._on_message(self, head, blobs, fds)
         return True
 
     def close(self) -> None:

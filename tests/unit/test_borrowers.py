@@ -49,7 +49,7 @@ def lend(borrower: Borrower, number: int) -> list[ObjectRef]:
 
 
 def ask(borrower: Borrower, request: int, verb: str, *args: Any) -> None:
-    borrower._on_message((protocol.ASK, request, verb), [pickle.dumps(args)], [])
+    borrower._on_message(borrower.link, (protocol.ASK, request, verb), [pickle.dumps(args)], [])
 
 
 def names(refs: list[ObjectRef]) -> list[bytes]:
@@ -105,7 +105,7 @@ def test_a_value_that_cannot_be_taken_in_ends_its_stream(borrower: Borrower, is_
     stream.add(0, "first")
     if not is_read:
         del borrower._runtime.streams[stream.name]
-    borrower._on_message((protocol.DO, "yield", (stream.name,)), [b"no pickle"], [])
+    borrower._on_message(borrower.link, (protocol.DO, "yield", (stream.name,)), [b"no pickle"], [])
     assert stream.knows(1) is is_read and stream.is_over(2) is is_read
 
 
