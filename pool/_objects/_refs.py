@@ -320,6 +320,18 @@ def arrive(kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
     return current().arrived(kind, name, facts)
 
 
+def under_name(home: Home, name: bytes) -> Ref:
+    """Return the reference under a name that another process gave it; make it if there is none.
+
+    From any thread: several of a detached actor may receive it at once, and get the same one.
+    """
+    with _naming:
+        ref = home.named.get(name)
+        if ref is None:
+            ref = home.named[name] = ObjectRef(home, name)
+        return ref
+
+
 def new_name() -> bytes:
     """Return a new name, which no reference of any process has."""
     return _prefix + next(_numbers).to_bytes(8, "big")

@@ -19,7 +19,7 @@ from pool._objects._codes import let_go_of_data
 from pool._objects._outcomes import disown, resolve_future
 from pool._objects._parcels import Broken, pack, seal
 from pool._objects._protocol import STREAM
-from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef
+from pool._objects._refs import FAILED, READY, ActorRef, ObjectRef, under_name
 from pool._objects._resources import Resources
 from pool._runtime._actor_calls import ActorCall, call_as_child, new_call
 from pool._runtime._actors import Actor
@@ -222,11 +222,10 @@ class Runtime(Aside):
 
     def lent(self, kind: str, name: bytes, facts: ActorFacts | None = None) -> Ref:
         """Return the reference of that name, which a borrower has made or handed over."""
-        if name in self.named or facts is not None:
+        if facts is not None:
             return self.arrived(kind, name, facts)
-        # The borrower's message that gives it a value has not been read yet.
-        ref = self.named[name] = ObjectRef(self, name)
-        return ref
+        # If there is none, the borrower's message that gives it a value has not been read yet.
+        return under_name(self, name)
 
     def lost(self, name: bytes) -> ObjectRef:
         """Return a reference to an object that does not exist any more: `get` raises."""

@@ -22,6 +22,7 @@ import store
 from pool import exceptions
 from pool._faces._awaited import Guests
 from pool._objects import _home
+from pool._objects._refs import ObjectRef, new_name
 from pool._transport._channel import Channel
 from pool._transport._sockets import socket_pair
 
@@ -237,6 +238,27 @@ def test_what_is_handed_in_while_all_is_closed_is_done(ray: Any) -> None:
     done: list[int] = []
     runtime.later(lambda: done.append(1))
     assert done == [1]
+
+
+def test_threads_that_receive_a_reference_at_once_get_the_same_one(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime: Any = _home.current()
+    name = new_name()
+    found: list[Any] = []
+    other = threading.Thread(target=lambda: found.append(runtime.lent("o", name)))
+    make = ObjectRef.__init__
+
+    def make_slowly(self: Any, *args: Any) -> None:
+        if other.ident is None:
+            other.start()
+            other.join(0.5)  # not for ever: it has to wait until this one is made
+        make(self, *args)
+
+    monkeypatch.setattr(ObjectRef, "__init__", make_slowly)
+    found.append(runtime.lent("o", name))
+    other.join()
+    assert found[0] is found[1]
 
 
 def test_an_action_that_fails_keeps_nothing_else_from_the_end(
