@@ -430,6 +430,8 @@ class Actor:
 
     def kill(self, no_restart: bool) -> None:
         """End the actor at once."""
+        if self._link is None and self.options.restarts and not no_restart:
+            return  # it has no process yet that could be ended; it waits to be started anyway
         self.carry_out(self.mailbox.kill("it was ended by kill()", no_restart))
 
     def carry_out(self, commands: Sequence[tuple[Any, ...]]) -> None:
@@ -469,9 +471,7 @@ class Actor:
 
     def _kill_unstarted(self) -> None:
         """End the actor while it waits for arguments or resources."""
-        # If it may be restarted, this changes nothing: it waits to be started anyway.
-        if self.mailbox.killed or not self.options.restarts:
-            self.carry_out(self.mailbox.exited("it was never started"))
+        self.carry_out(self.mailbox.exited("it was never started"))
 
     def _gone(self) -> None:
         self.runtime.lending.linger(self._parcel.refs)

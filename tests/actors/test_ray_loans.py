@@ -119,6 +119,8 @@ def test_what_is_to_be_started_may_be_killed_without_harm(ray: Any, tmp_path: Pa
         ray.kill(one, no_restart=False)
     Path(gate).write_text("late")
     assert ray.get(actor.all.remote()) == "late"
+    with pytest.raises(exceptions.ActorUnavailableError, match="exited with code 3"):
+        ray.get(actor.__ray_call__.remote(lambda _: os._exit(3)))
     with pytest.raises(exceptions.ActorDiedError, match="ended by kill"):
         ray.get(once.all.remote())
 
