@@ -145,6 +145,7 @@ class Directory:
         for actor in list(self.alive):
             actor.mailbox.refused(why)
             actor.carry_out(actor.mailbox.exited(why))
+        self._runtime.task_processes.end(self.ended)
         self._runtime.processes.leave()
 
 

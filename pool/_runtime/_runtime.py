@@ -120,7 +120,7 @@ class Runtime(Aside):
         # Open pipes have to be read: a worker that fills one up waits until it is. A borrower may
         # ask at any time, from a thread of its own, and an actor may become a borrower.
         others = self.outputs.open or self.lending.borrowers or self.directory.alive
-        return bool(self._actions or others)
+        return bool(self._actions or others or self.task_processes.pausing)
 
     def read_what_is_due(self) -> None:
         """Read what borrowers have sent before the end of a call."""
@@ -167,6 +167,7 @@ class Runtime(Aside):
         """Give up, since the engine has crashed; return no callbacks."""
         super().abort(error)
         self.lending.abort()
+        self.task_processes.end(error)
         for actor in list(self.directory.alive):
             actor.carry_out(actor.mailbox.refused(f"the runtime was given up: {error}"))
             actor.carry_out(actor.mailbox.exited("the runtime was given up"))

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from pool._runtime._tasks import TaskCall
 
 
+#: Seconds until it is tried again to start a process.
+PAUSE = 0.1
+
+
 class TaskProcesses:
     """Start tasks in processes of their own.
 
@@ -36,11 +40,30 @@ class TaskProcesses:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        #: Tasks for which no process could be started, and that are about to be tried again.
+        self.pausing: set[TaskCall] = set()
 
     def start(self, call: TaskCall) -> None:
         """Run a task whose arguments are there in a process of its own."""
         self._runtime.locked(lambda: self._start(call))
         self._runtime.engine.attend()
+
+    def start_later(self, call: TaskCall) -> None:
+        """Start a task after a pause, since no process can be started now; under the lock.
+
+        Tasks that are tried again for ever would leave no time for anything else otherwise.
+        """
+        self.pausing.add(call)
+        self._runtime.driver.after(PAUSE, lambda: self._go_on(call))
+
+    def _go_on(self, call: TaskCall) -> None:
+        self.pausing.discard(call)
+        self.start(call)
+
+    def end(self, error: BaseException) -> None:
+        """Fail the tasks that are about to be tried again: the runtime ends."""
+        for call in self.pausing:
+            call.fail(error)
 
     def _start(self, call: TaskCall) -> None:
         if call.cancelled:
@@ -136,7 +159,10 @@ class _OneCall(ActorCall):
                 task.retries -= task.retries > 0
                 mark_handled(error)  # not the outcome
                 self.leave()
-                runtime.later(lambda: runtime.task_processes.start(task))
+                if self.actor.pid:
+                    runtime.later(lambda: runtime.task_processes.start(task))
+                else:
+                    runtime.task_processes.start_later(task)
                 return
             if died:
                 crash = WorkerCrashedError(f"task {self.title} did not end: {died.reason}")

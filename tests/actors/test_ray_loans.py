@@ -413,6 +413,32 @@ def test_a_call_may_be_cancelled_on_its_way_to_the_mailbox(ray: Any) -> None:
     assert ray.get(counter.add.remote()) == 2
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_task_for_which_no_process_can_be_started_is_tried_again_later(
+    ray: Any, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    def connect(*given: Any) -> Any:
+        raise pool.StartError("none comes up")
+
+    @ray.remote(num_cpus=0, max_retries=-1)
+    def answer() -> int:
+        return 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pool._workers._launcher.connect", connect)
+        wanted, cancelled = answer.remote(), answer.remote()
+        assert ray.wait([wanted], timeout=0.2) == ([], [wanted])
+        ray.cancel(cancelled)
+        with pytest.raises(exceptions.TaskCancelledError):
+            ray.get(cancelled)
+        future = wanted.future()
+        if ends:
+            pool.shutdown()
+            with pytest.raises(pool.PoolTerminated, match="shut down"):
+                future.result(10)
+    assert ends or ray.get(wanted) == future.result() == 1
+
+
 def test_an_actor_for_which_no_forkserver_comes_up_is_dead(
     ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
