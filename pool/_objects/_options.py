@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pool._pickling import dumps_to_worker, loads
+from pool._unraisable import report
 from store._codec import opened
 
 TYPE_CHECKING = False
@@ -91,6 +92,17 @@ class Kinds:
             encoded = dumps_to_worker(self._kinds)
             self._packet = encoded.data, [bytes(opened(buffer)) for buffer in encoded.buffers]
         return _arrived, self._packet
+
+
+def retries_after(error: BaseException, kinds: bool | Kinds, title: str) -> bool:
+    """Return whether a call that raised `error` is made again; `kinds` as in `TaskOptions`."""
+    if isinstance(kinds, bool):
+        return kinds and isinstance(error, Exception)
+    try:
+        return kinds.include(error)
+    except Exception as failure:
+        report(failure, f"raised by retry_exceptions of {title}, which is not retried")
+        return False
 
 
 def _arrived(data: Any, buffers: list[Any]) -> Kinds:

@@ -247,20 +247,29 @@ class ActorFacts:
         and its `Signature`.
     is_async : bool
         Whether the class has async methods.
+    retries : dict
+        By name, for methods that have a say in it: how often a call of them is made again (None: as
+        the actor has it), and after which errors it is, see `TaskOptions`.
     """
 
-    __slots__ = ("is_async", "methods", "module", "title")
+    __slots__ = ("is_async", "methods", "module", "retries", "title")
 
     def __init__(
-        self, title: str, module: str, methods: dict[str, tuple[Any, bool, Any]], is_async: bool
+        self,
+        title: str,
+        module: str,
+        methods: dict[str, tuple[Any, bool, Any]],
+        is_async: bool,
+        retries: dict[str, tuple[int | None, Any]],
     ) -> None:
         self.title = title
         self.module = module
         self.methods = methods
         self.is_async = is_async
+        self.retries = retries
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ActorFacts, (self.title, self.module, self.methods, self.is_async)
+        return ActorFacts, (self.title, self.module, self.methods, self.is_async, self.retries)
 
 
 #: The older name of the class in Ray.

@@ -11,7 +11,7 @@ from pool._objects._protocol import STREAM
 from pool._objects._refs import ActorFacts, ActorRef
 from pool._ray import _kinds
 from pool._ray._generators import as_returned
-from pool._ray._options import NO_EFFECT, actor_options, returns_of
+from pool._ray._options import NO_EFFECT, actor_options, retries_of_method, returns_of
 from pool._ray._other_ways import NoGraphs, OtherWays
 from pool._ray._signatures import (
     NOTHING,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The attribute by which `method` marks a method.
 MARK = "__actorpool_method__"
+#: That by which it marks one whose calls may be made again.
+RETRIES = "__actorpool_retries__"
 
 #: Methods that every actor has, beside its own.
 BUILT_IN = {
@@ -39,10 +41,10 @@ BUILT_IN = {
 #: Options of methods that are refused, with what to do instead.
 _NOT_OF_METHODS = {
     "concurrency_group": "give max_concurrency for the whole actor",
-    "max_task_retries": "give it for the whole actor",
-    "retry_exceptions": "catch them in the method, and try again there",
     "tensor_transport": "arrays travel in shared memory",
 }
+#: Options that hold for all calls of a method.
+_OF_ALL_CALLS = ("max_task_retries", "retry_exceptions")
 
 
 def method(*args: Any, **given: Any) -> Any:
@@ -51,6 +53,12 @@ def method(*args: Any, **given: Any) -> Any:
     Parameters
     ----------
     num_returns : int, "streaming" or "dynamic"
+    max_task_retries : int
+        Times that a call is made again if its process dies and the actor is restarted, or as
+        `retry_exceptions` has it; -1: always. By default that of the actor.
+    retry_exceptions : bool or list of type
+        Whether a call that raises counts as well: any exception, or one of these classes. It is
+        made again behind the calls that wait.
     enable_task_events : bool
         No effect.
 
@@ -63,11 +71,15 @@ def method(*args: Any, **given: Any) -> Any:
         return args[0]  # used without parentheses, which Ray allows too
     if args:
         raise TypeError("use @method(num_returns=...) with options by name")
-    returns = _returns_of_method("method", given, None)
+    retries = retries_of_method(given)
+    others = {name: value for name, value in given.items() if name not in _OF_ALL_CALLS}
+    returns = _returns_of_method("method", others, None)
 
     def mark(function: Any) -> Any:
         if returns is not None:
             setattr(function, MARK, returns)
+        if retries is not None:
+            setattr(function, RETRIES, retries)
         return function
 
     return mark
@@ -76,6 +88,8 @@ def method(*args: Any, **given: Any) -> Any:
 def _returns_of_method(title: str, given: dict[str, Any], default: Any) -> Any:
     """Return the number of values that options of a method ask for; raise for other options."""
     for name, value in given.items():
+        if name in _OF_ALL_CALLS:
+            raise ValueError(f"{title}: give {name!r} to the method itself, by @method({name}=...)")
         if name in _NOT_OF_METHODS and value is not None:
             raise ValueError(
                 f"{title}: option {name!r} is not supported here: {_NOT_OF_METHODS[name]}"
@@ -237,6 +251,7 @@ class _Configured(NoGraphs):
 def facts_of(kind: type) -> ActorFacts:
     """Return the facts about a class that its handles have to know."""
     methods: dict[str, tuple[Any, bool, Any]] = dict(BUILT_IN)
+    retries: dict[str, tuple[int | None, Any]] = {}
     is_async = False
     for name, function, definition in _kinds.methods_of(kind):
         if name in _OF_HANDLES:
@@ -245,7 +260,9 @@ def facts_of(kind: type) -> ActorFacts:
         is_async |= _kinds.is_async(function)
         returns = getattr(function, MARK, STREAM if yields else 1)
         methods[name] = (returns, yields, signature_of_method(definition))
-    return ActorFacts(title_of(kind), kind.__module__, methods, is_async)
+        if hasattr(function, RETRIES):
+            retries[name] = getattr(function, RETRIES)
+    return ActorFacts(title_of(kind), kind.__module__, methods, is_async, retries)
 
 
 class ActorHandle:

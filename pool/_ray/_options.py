@@ -108,6 +108,15 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     return options
 
 
+def retries_of_method(given: Mapping[str, Any]) -> tuple[int | None, bool | Kinds] | None:
+    """Return how often calls of a method are made again, and after which errors; None: not said."""
+    retries = (
+        None if given.get("max_task_retries") is None else _count("max_task_retries", given, -1, 0)
+    )
+    kinds = _kinds(given.get("retry_exceptions"))
+    return None if retries is None and kinds is False else (retries, kinds)
+
+
 def environ_of(given: Mapping[str, Any], what: str) -> dict[str, str]:
     """Return the environment variables of a runtime environment, which may set nothing else."""
     runtime_env = given.get("runtime_env") or {}

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 from pool._clock import perf_counter
 from pool._objects import _home
 from pool._objects import _mailbox as mail
+from pool._objects._options import retries_after
 from pool._objects._parcels import Parcel, pack
 from pool._objects._protocol import DYNAMIC, STREAM, number_of
 from pool._objects._refs import FAILED, ActorRef, ObjectRef
@@ -25,12 +26,14 @@ class ActorCall(mail.Call, Member):
     """One call of a method, with the objects that it promised."""
 
     __slots__ = (
-        "actor", "begun", "cancelled", "children", "method", "parcel", "parent", "refs", "returns",
-        "stream", "waiting",
+        "actor", "begun", "cancelled", "children", "method", "parcel", "parent", "refs",
+        "retry_errors", "returns", "stream", "waiting",
     )  # fmt: skip
 
     def __init__(self, actor: Actor, caller: Hashable, method: str, parcel: Parcel) -> None:
-        super().__init__(caller, True, actor.options.task_retries)
+        options = actor.options
+        retries, self.retry_errors = options.facts.retries.get(method, (None, False))
+        super().__init__(caller, True, options.task_retries if retries is None else retries)
         self.actor = actor
         self.begun = perf_counter()
         self.method = method
@@ -82,6 +85,12 @@ class ActorCall(mail.Call, Member):
             return None
         self.stream.add(index, stored)
         return stored
+
+    def is_made_again(self, error: BaseException) -> bool:
+        """Return whether the call is made again after it raised `error`, and count that."""
+        again = bool(self.retries) and retries_after(error, self.retry_errors, self.title)
+        self.retries -= again and self.retries > 0
+        return again
 
     def fail(self, error: BaseException) -> None:
         """Put an error in place of every value; under the lock."""

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from pool._clock import perf_counter
 from pool._in_worker._runner import Order, Runnable
 from pool._local._jobs import OneCall
+from pool._objects._options import retries_after
 from pool._objects._parcels import Parcel, Sealed, is_atom, pack
 from pool._objects._protocol import DYNAMIC, STREAM, number_of
 from pool._objects._refs import FAILED, READY, ObjectRef
@@ -20,7 +21,6 @@ from pool._pickling import FunctionPayload
 from pool._runtime._families import STOPPED, Member
 from pool._runtime._unhandled import reported_if_unhandled
 from pool._transport._messages import CALL
-from pool._unraisable import report
 from store._codec import encode
 
 TYPE_CHECKING = False
@@ -112,14 +112,7 @@ class TaskCall(Member):
 
     def retries_after(self, error: BaseException) -> bool:
         """Return whether it is to be run again after it raised `error`."""
-        kinds = self.options.retry_errors
-        if kinds is True or kinds is False:
-            return kinds and isinstance(error, Exception)
-        try:
-            return bool(kinds.include(error))
-        except Exception as failure:
-            report(failure, f"raised by retry_exceptions of {self.title}, which is not retried")
-            return False
+        return retries_after(error, self.options.retry_errors, self.title)
 
     # ------------------------------------------------------------------ as a sink
 

@@ -262,6 +262,58 @@ def test_calls_that_may_be_tried_again_are(ray: Any, tmp_path: Path) -> None:
     assert ray.get(actor.work.remote(str(tmp_path))) == 2
 
 
+def test_calls_of_a_method_that_may_be_tried_again_after_errors(ray: Any) -> None:
+    class Trying:
+        tries = 0
+
+        def _try(self, needed: int, kind: type[Exception]) -> int:
+            self.tries += 1
+            if self.tries < needed:
+                raise kind(self.tries)
+            return self.tries
+
+        @pool.method(max_task_retries=2, retry_exceptions=True)
+        def any_error(self, needed: int, kind: type[Exception] = KeyError) -> int:
+            return self._try(needed, kind)
+
+        @pool.method(retry_exceptions=[KeyError])
+        def as_the_actor(self, needed: int, kind: type[Exception] = KeyError) -> int:
+            return self._try(needed, kind)
+
+        @pool.method(num_returns="streaming", max_task_retries=-1, retry_exceptions=[KeyError])
+        def stream(self, needed: int) -> Any:
+            yield 5
+            yield self._try(needed, KeyError)
+
+    kind = ray.remote(Trying)
+    assert ray.get(kind.remote().any_error.remote(ray.put(3))) == 3
+    with pytest.raises(KeyError, match="3"):
+        ray.get(kind.remote().any_error.remote(4))
+    with pytest.raises(KeyError, match="1"):
+        ray.get(kind.remote().as_the_actor.remote(2))
+    four = kind.options(max_task_retries=4)
+    assert ray.get(four.remote().as_the_actor.remote(5)) == 5
+    with pytest.raises(ValueError, match="1"):
+        ray.get(four.remote().as_the_actor.remote(2, ValueError))
+    assert [ray.get(ref) for ref in kind.remote().stream.remote(7)] == [5, 7]
+
+    @ray.remote
+    def by_a_task(actor: Any) -> Any:
+        return pool.get(actor.any_error.remote(3))
+
+    assert ray.get(by_a_task.remote(kind.remote())) == 3
+
+
+def test_a_method_may_say_how_often_its_calls_survive_a_death(ray: Any, tmp_path: Path) -> None:
+    class Dying(Shaky.__ray_actor_class__):  # type: ignore[misc]
+        @pool.method(max_task_retries=2)
+        def again(self, folder: str) -> Any:
+            return self.work(folder)
+
+    actor = ray.remote(Dying).options(max_restarts=-1).remote()
+    assert ray.get(actor.again.remote(str(tmp_path))) == 2
+
+
 def test_forkserver_killed_under_tasks_and_actors(ray: Any) -> None:
     counter = Counter.options(max_restarts=1).remote(1)
     pid = ray.get(counter.pid.remote())

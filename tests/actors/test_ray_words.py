@@ -262,12 +262,18 @@ def test_environment_variables_of_all_workers(start: Any, monkeypatch: pytest.Mo
     assert [found[0], found[2], environ] == ["by the program", os.environ.get("MINE"), {}]
 
 
-@pytest.mark.parametrize("name", ["concurrency_group", "max_task_retries", "retry_exceptions"])
-def test_options_that_methods_do_not_have(ray: Any, name: str) -> None:
-    with pytest.raises(ValueError, match=f"option '{name}' is not supported here: ."):
-        pool.method(**{name: 1})
-    with pytest.raises(ValueError, match=f"option '{name}' is not supported here: ."):
-        Counter.remote().add.options(**{name: 1})
+def test_options_that_methods_do_not_have(ray: Any) -> None:
+    with pytest.raises(ValueError, match="option 'concurrency_group' is not supported here: ."):
+        pool.method(concurrency_group="io")
+    with pytest.raises(ValueError, match="option 'concurrency_group' is not supported here: ."):
+        Counter.remote().add.options(concurrency_group="io")
+    for name in ("max_task_retries", "retry_exceptions"):
+        with pytest.raises(ValueError, match=f"give '{name}' to the method itself"):
+            Counter.remote().add.options(**{name: 1})
+    with pytest.raises(TypeError, match="retry_exceptions=5"):
+        pool.method(retry_exceptions=5)
+    with pytest.raises(ValueError, match="max_task_retries=-2"):
+        pool.method(max_task_retries=-2)
     with pytest.raises(ValueError, match="unknown option 'nonsense'"):
         pool.method(nonsense=1)
 
