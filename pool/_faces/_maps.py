@@ -72,6 +72,8 @@ def start_map(
     chosen = options(extra)
     items = _as_sequence(iterable, awaited)
     length = len(items)
+    if not length:
+        callback = error_callback = None  # as in the standard, which does not call them then
     chunksize = _chunksize(chunksize, length, pool._processes)
     label = Label(method, func)
     if chosen.single:

@@ -210,6 +210,18 @@ def test_callbacks_of_maps_get_the_whole_list_once(
     assert [type(error) for error in failed] == [KeyError]
 
 
+@pytest.mark.parametrize("method", ["map_async", "starmap_async"])
+def test_no_callback_of_a_map_of_nothing_is_called(
+    make_pool: Callable[..., Any], method: str
+) -> None:
+    pool = make_pool(1)
+    seen: list[Any] = []
+    assert getattr(pool, method)(identity, [], None, seen.append, seen.append).get(PATIENCE) == []
+    pool.close()
+    pool.join()  # by then it would have been called
+    assert seen == []
+
+
 class Refusing:
     """Raises when it is pickled."""
 
