@@ -316,8 +316,7 @@ class LocalEngine:
 
     def attend(self) -> None:
         """See to it that outstanding work goes on although nobody waits for it."""
-        lead = self.lead
-        lead.attend(weakref.ref(lead))
+        self.lead.attend(weakref.ref(self.lead))
 
     def glance(self) -> None:
         """Take in what has arrived; for threads that ask how far their jobs are."""
@@ -417,7 +416,8 @@ class LocalEngine:
         """Take no more jobs; workers end when all jobs have finished."""
         self.driver.post(ev.PoolClosed())
         self.driver.wake()
-        self.attend()
+        if self.driver.outstanding:
+            self.attend()
 
     def join(self) -> None:
         """Wait until all workers have ended, after `close` or `terminate`."""

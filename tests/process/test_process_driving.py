@@ -114,6 +114,17 @@ def test_an_imap_that_cannot_start_a_thread_leaves_nothing_to_wait_for(
     pool.join()
 
 
+def test_a_pool_is_closed_without_a_thread_if_nothing_is_left_to_do(
+    make_pool: Callable[..., Any],
+) -> None:
+    pool = make_pool(1)
+    assert pool.map(abs, [-1]) == [1]
+    before = threading.enumerate()
+    pool.close()
+    assert threading.enumerate() == before
+    pool.join()
+
+
 def test_a_pool_is_not_over_between_two_workers(
     make_pool: Callable[..., Any], gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
