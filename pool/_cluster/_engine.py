@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from pool._cluster._crew import ClusterCrew
 from pool._cluster._messages import Config, portable, version
@@ -13,6 +12,7 @@ from pool._local._engine import LocalEngine
 from pool._local._scheduler import Scheduler
 from pool._pickling import dumps_to_worker, main_facts
 from pool._pickling._initializers import dumps_initializer
+from pool._workers._argv import search_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ClusterEngine(LocalEngine):
         if initializer is not None:
             encoded = _encode(initializer, initargs)
             payload = portable(encoded.packet)
-        path = [os.path.abspath(entry) for entry in sys.path]
+        path = [os.path.abspath(entry) for entry in search_path()]
         config = Config(version(), maxtasksperchild, limits, main_facts(), path)
         self._start(
             Scheduler(processes, distance=self.distance),

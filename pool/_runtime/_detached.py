@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import sys
 from contextlib import suppress
 
 from pool._objects import _mailbox as mail
@@ -21,7 +20,13 @@ from pool._transport._descriptors import without_sockets
 from pool._transport._messages import HOST, READY, REFUSED
 from pool._transport._pidfds import kill
 from pool._transport._sockets import socket_pair
-from pool._workers._argv import check_not_frozen, interpreter, interpreter_argv, spawn
+from pool._workers._argv import (
+    check_not_frozen,
+    interpreter,
+    interpreter_argv,
+    search_path,
+    spawn,
+)
 from pool._workers._settings import capture
 from pool._workers._thread_limits import thread_limits
 from store._codec import encode
@@ -246,7 +251,7 @@ def _spawn(actor: DetachedActor) -> Channel:
     # The first process forks the actor and ends at once, so that the actor is no child of the
     # program: it leaves no zombie when it ends, and gets no signal when the terminal closes.
     code = (
-        f"import os, sys; os.fork() and os._exit(0); sys.path[:] = {_path()!r}; "
+        f"import os, sys; os.fork() and os._exit(0); sys.path[:] = {search_path()!r}; "
         f"from pool._in_worker._detached import main; main({theirs.fileno()})"
     )
     null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0)
@@ -289,10 +294,6 @@ def _spawn(actor: DetachedActor) -> Channel:
     }
     channel.send((HOST, config, layout), blobs)
     return channel
-
-
-def _path() -> list[str]:
-    return [str(entry) for entry in sys.path]
 
 
 def _pending(parcel: Parcel) -> ObjectRef | None:

@@ -27,6 +27,22 @@ def interpreter_argv() -> list[str]:
     return [interpreter()]
 
 
+def search_path() -> list[str]:
+    """Return `sys.path` for a process whose working directory is another one.
+
+    A relative entry (``sys.path.insert(0, "src")``) is the folder in which this process looks: the
+    one that was there at its first import, wherever the program has gone since.
+    """
+    return [_searched(str(entry)) for entry in sys.path]
+
+
+def _searched(entry: str) -> str:
+    if not entry or os.path.isabs(entry):
+        return entry  # "" is wherever a process is at that moment
+    found = getattr(sys.path_importer_cache.get(entry), "path", None)
+    return found if type(found) is str else entry
+
+
 def forkserver_argv(
     fds: tuple[int, ...], preload: Sequence[str], without: Sequence[str] = ()
 ) -> list[str]:
@@ -34,7 +50,7 @@ def forkserver_argv(
     code = (
         # A tenth of loading modules would be looking for garbage, and there is none.
         "import gc, sys; gc.disable(); "
-        f"sys.path[:] = {[str(entry) for entry in sys.path]!r}; "
+        f"sys.path[:] = {search_path()!r}; "
         "from pool._workers._forkserver import main; "
         f"main({fds!r}, {list(preload)!r}, {list(without)!r})"
     )

@@ -14,6 +14,7 @@ import time
 
 from pool._transport._watch import allow, allowed
 from pool._workers import _carried, _servers
+from pool._workers._argv import search_path
 from pool._workers._foreseen import foreseen
 from pool._workers._imports import when_imported
 from pool._workers._stdio import manners, write_alike
@@ -73,7 +74,7 @@ def capture(
         "cwd": cwd,
         # As bytes, so that a worker can compare it with its own without decoding.
         "environ": {**os.environb, **_as_bytes(extra_environ)},
-        "path": [*map(str, sys.path), *([] if inherited else folders_left())],
+        "path": [*search_path(), *([] if inherited else folders_left())],
         "argv": [str(argument) for argument in getattr(sys, "argv", [])],
         "main": main_facts(),
         "authkey": _authkey(),

@@ -419,6 +419,26 @@ def test_functions_of_the_program_s_own_modules(tmp_path: Path, library: str) ->
 
 
 @pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
+def test_a_relative_folder_of_modules_and_a_program_that_goes_elsewhere(
+    tmp_path: Path, library: str, method: str
+) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "tasks.py").write_text("def double(x): return 2 * x\n")
+    source = "import sys\nsys.path.insert(0, 'src')\nimport tasks\n" + program(
+        """
+        import os
+        os.mkdir("results")
+        os.chdir("results")
+        with Pool(2) as p:
+            print(p.map(tasks.double, [1, 2]), os.path.basename(p.apply(os.getcwd)))
+        """,
+        library,
+        method,
+    )
+    assert run_program(source, tmp_path).succeeded() == "[2, 4] results\n"
+
+
+@pytest.mark.parametrize(("library", "method"), STANDARD + OURS)
 def test_a_module_loaded_from_its_file_under_another_name(
     tmp_path: Path, library: str, method: str
 ) -> None:
