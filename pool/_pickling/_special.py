@@ -23,7 +23,7 @@ from types import (
 from ._constants import reduce_bare
 from ._functions import import_module, reduce_cell
 from ._newer import LAZY, SENTINEL
-from ._originals import reduce_builtin
+from ._originals import original, reduce_builtin
 from ._origins import importable, is_by_value, is_named, resolve
 from ._slots import Open, reduce_slot
 
@@ -34,9 +34,17 @@ if TYPE_CHECKING:
     from ._picklers import BasePickler
 
 
+#: By which methods the kernel of a notebook asks in the page, and whose place these have taken.
+_ASKING = {"raw_input": ("builtins", "input"), "getpass": ("getpass", "getpass")}
+
+
 def _reduce_method(pickler: BasePickler, method: MethodType) -> Any:
     """Reduce a bound method to its object and its name, or to its function if that differs."""
     owner = method.__self__
+    if getattr(method.__func__, "__module__", None) == "ipykernel.kernelbase":
+        place = _ASKING.get(method.__func__.__name__)
+        if place is not None:
+            return original, place  # a worker has no page: it finds that nobody is there to answer
     if pickler.inline and issubclass(type(owner), type) and not is_named(owner):
         # The class may be the one that is being defined, and hold the method itself, as pydantic's
         # models do their validators: it does not have that name yet.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal
 import atexit
+import builtins
 import os
 import sys
 
@@ -129,6 +130,9 @@ def _read_nothing() -> None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # stays open
     except OSError:
         sys.stdin = None
+    kernel: Any = getattr(builtins.input, "__self__", None)
+    if hasattr(kernel, "_allow_stdin"):
+        kernel._allow_stdin = False  # of a notebook: it would wait for what its parent is told
 
 
 def _streams(streams: Sequence[int]) -> None:

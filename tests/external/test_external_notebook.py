@@ -191,6 +191,35 @@ def test_functions_of_cells(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("method", "error"), [(None, "EOFError"), ("fork", "StdinNotImplementedError")]
+)
+def test_a_task_that_asks_in_the_page_has_an_error(
+    tmp_path: Path, method: str | None, error: str
+) -> None:
+    outputs = execute(
+        [
+            f"""
+            import getpass as module, pool
+            from getpass import getpass
+            p = pool.get_context({method!r}).Pool(1)
+            """,
+            "p.apply(input)",
+            "p.apply(lambda: input())",
+            "p.apply(getpass)",
+            "p.apply(lambda: getpass())",
+            "p.apply(lambda: module.getpass())",
+            # By name: no other workers were forked from the kernel to inherit its methods.
+            "print(len(p._engines.all()), p.apply(abs, (-3,))); p.terminate()",
+        ],
+        tmp_path,
+        driver=PAGE,
+    )
+    *asked, (last,) = outputs[1:]
+    assert [text.splitlines()[-1].rpartition(" ")[2] for (text,) in asked] == [error] * 5
+    assert last == "1 3\n"
+
+
 def test_the_stop_button(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "began")
     outputs = execute(
