@@ -141,7 +141,8 @@ class AsyncResult(StandardResult):
             state = "done"
         else:
             state = f"failed with {type(self._value).__name__}"
-        return f"<{type(self).__name__} {self._job_id}: {state}>"
+        number = f"{self._job_id}" if self._index is None else f"{self._job_id}.{self._index}"
+        return f"<{type(self).__name__} {number}: {state}>"
 
     # ------------------------------------------------------------------ from the driver
 

@@ -45,6 +45,10 @@ class AsStandard:
     def __class__(self, value: type[Any]) -> None:
         object.__dict__["__class__"].__set__(self, value)
 
+    def _repr_mimebundle_(self, **formats: Any) -> dict[str, str]:
+        """Show it as it is; IPython would go by its ``__class__``, and name the standard's."""
+        return {"text/plain": repr(self)}
+
 
 class StandardPool(AsStandard):
     """The private names of the standard's Pool."""

@@ -142,6 +142,22 @@ def test_handles_are_async_results(make_pool: Callable[..., Any]) -> None:
     pool.join()
 
 
+def test_handles_are_told_apart(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool(1)
+    handles = [pool.apply_async(square, (n,)) for n in range(3)]
+    assert [handle.get() for handle in handles] == [0, 1, 4]
+    assert len({repr(handle) for handle in handles}) == 3
+
+
+@pytest.mark.parametrize("method", ["map_async", "imap"])
+def test_handles_are_shown_as_they_are(make_pool: Callable[..., Any], method: str) -> None:
+    formatters = pytest.importorskip("IPython.core.formatters")
+    handle = getattr(make_pool(1), method)(square, [2])
+    shown = formatters.DisplayFormatter().format(handle)[0]["text/plain"]
+    name = type(handle).__qualname__
+    assert shown.startswith((f"<{name} ", f"<{type(handle).__module__}.{name} at"))
+
+
 @pytest.mark.parametrize("method", ["apply_async", "map_async", "imap"])
 def test_a_result_that_was_taken_does_not_keep_its_pool(flavour: Flavour, method: str) -> None:
     pool = flavour.make(1)
