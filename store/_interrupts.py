@@ -256,6 +256,12 @@ def _send_again(numbers: list[int]) -> None:
             _signal.pthread_kill(_main, number)
 
 
+def handler_of(number: int) -> Any:
+    """Return the handler of a signal that the program has set, also while a shield is raised."""
+    handler = _signal.getsignal(number)
+    return handler.handler if type(handler) is _Hook else handler
+
+
 #: The shield of this process.
 shield = Shield()
 

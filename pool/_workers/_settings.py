@@ -2,8 +2,8 @@
 
 Working directory, umask, environment, time zone, how standard streams write, ``sys.path``,
 ``sys.argv``, the authentication key of `multiprocessing`, and what the program has set in the
-interpreter and its libraries (see `pool._workers._carried`). Nothing else: no signal handlers,
-locks or file buffers.
+interpreter and its libraries (see `pool._workers._carried`). Nothing else: no handlers of signals
+from outside, locks or file buffers.
 """
 
 from __future__ import annotations

@@ -1075,29 +1075,55 @@ def test_ends_of_children_that_are_blocked(library: str, method: str, tmp_path: 
     assert run(library, method, body, tmp_path) == expected
 
 
-def test_a_time_limit_by_a_signal(library: str, method: str, tmp_path: Path) -> None:
-    """Forks have the handlers of the program, which may raise in the midst of a task."""
-    body = """
+@pytest.mark.parametrize("name", ["SIGALRM", "SIGXCPU"])
+@pytest.mark.parametrize("holds", [False, True])
+def test_a_time_limit_by_a_signal(
+    library: str, method: str, holds: bool, name: str, tmp_path: Path
+) -> None:
+    """Forks have the handlers of the program, which may raise in the midst of a task.
+
+    One that holds objects may hold all that a program has, so that it is left to forks.
+    """
+    body = f"""
     import signal
 
+    class Late(Exception):
+        pass
+
     def late(signum, frame):
-        raise TimeoutError
+        raise Late
+
+    def closure(lock):
+        def late(signum, frame):
+            if lock is not None:
+                raise Late
+        return late
 
     def limited(_):
-        if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+        if signal.getsignal(signal.{name}) is signal.SIG_DFL:
             return "no handler"
         try:
-            signal.raise_signal(signal.SIGALRM)  # as by `signal.alarm`
-        except TimeoutError:
+            signal.raise_signal(signal.{name})  # as by `signal.alarm`
+        except Late:
             return "raised"
         return "not called"
 
-    signal.signal(signal.SIGALRM, late)
+    def nested(_):
+        with Pool(1) as p:
+            return p.map(limited, [0])
+
+    signal.signal(signal.{name}, closure(object()) if {holds} else late)
     with Pool(1) as p:
         print(p.map(limited, range(2), 1), p.apply(limited, (0,)))
+    if {library == "pool"}:  # workers of the standard's may have no children
+        with Pool(1) as p:
+            print(p.map(nested, [0]))
     """
-    word = "raised" if method == "fork" else "no handler"
-    assert run(library, method, body, tmp_path) == f"{[word] * 2} {word}\n"
+    word = "no handler" if holds and method != "fork" else "raised"
+    expected = f"{[word] * 2} {word}\n"
+    if library == "pool":
+        expected += f"{[[word]]}\n"
+    assert run(library, method, body, tmp_path) == expected
 
 
 @pytest.mark.parametrize("thresholds", ["", "gc.set_threshold(5, 6, 7)"])

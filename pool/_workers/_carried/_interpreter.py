@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from _contextvars import copy_context
+from types import FunctionType
 
 from pool._workers._forking import present_filters
+from store._interrupts import handler_of
 
 from ._setting import Later, Setting, packed
 
@@ -95,6 +97,28 @@ def _read_thread(module: Any) -> Any:
 
 def _write_thread(module: Any, value: int) -> None:
     module.stack_size(value)
+
+
+#: Signals by which a task limits its own time: by `alarm`, `setitimer` or `RLIMIT_CPU`.
+_LIMITS = ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU")
+
+
+def _read_signal(module: Any) -> Any:
+    found = {}
+    for name in _LIMITS:
+        handler = handler_of(getattr(module, name))
+        # No methods and closures: what they hold, as those of pytest-timeout hold the test, is
+        # nothing that a pool should pickle.
+        if type(handler) is Later or (type(handler) is FunctionType and not handler.__closure__):
+            data = packed(handler)
+            if data is not None:
+                found[name] = data
+    return found or None
+
+
+def _write_signal(module: Any, value: dict[str, bytes]) -> None:
+    for name, data in value.items():
+        module.signal(getattr(module, name), Later(data))
 
 
 def _read_decimal(module: Any) -> Any:
@@ -306,6 +330,7 @@ SETTINGS = (
     Setting("gc", _read_gc, _write_gc),
     Setting("warnings", _read_warnings, _write_warnings),
     Setting("_thread", _read_thread, _write_thread),
+    Setting("_signal", _read_signal, _write_signal),
     Setting("_socket", _read_socket, _write_socket),
     Setting("_csv", _read_csv, _write_csv),
     Setting("faulthandler", _read_faulthandler, _write_faulthandler),
