@@ -413,6 +413,28 @@ def test_what_is_set_in_compiled_code(library: str, tmp_path: Path, call: str) -
     assert run_seed(library, call, tmp_path).startswith("True ")
 
 
+@as_forks
+@pytest.mark.parametrize("how", ["import os", "from os import register_at_fork"])
+def test_what_is_to_be_done_in_forks(library: str, how: str, tmp_path: Path) -> None:
+    """Workers draw numbers of their own, as the program wants it."""
+    name = how.replace("import os", "os.register_at_fork").rpartition(" ")[2]
+    body = f"""
+        import random
+        {how}
+
+        rng = random.Random(1)
+        {name}(after_in_child=rng.seed)
+
+        def draw(_):
+            return rng.random()
+
+        if __name__ == "__main__":
+            with Pool(1) as p, Pool(1) as q:
+                print(len({{draw(0), *p.map(draw, [0]), *q.map(draw, [0])}}))
+    """
+    assert run(library, body, tmp_path) == "3\n"
+
+
 def test_what_is_set_in_compiled_code_beside_its_threads(tmp_path: Path) -> None:
     """A fork might wait for them for ever."""
     thread = "import ctypes; libc = clib._clib.libc; number = ctypes.c_ulong()"

@@ -40,6 +40,8 @@ def sets_natively(dotted: str, names: dict[str, Any], mentions: Mentions) -> boo
         As for `pool._workers._patches._places.find`.
     """
     last = dotted.rpartition(".")[2].lower()
+    if last == "register_at_fork":
+        return True  # what it was given is run in forks, and nowhere else
     # How many threads there are in workers is seen to by `pool._workers._thread_limits`.
     if not last.startswith(_BEGINNINGS) or "thread" in last:
         return False
