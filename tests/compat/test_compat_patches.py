@@ -801,6 +801,46 @@ def test_names_of_modules(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+@pytest.mark.parametrize("mocks", [False, True])
+@pytest.mark.parametrize(
+    "put",
+    [
+        "mock.patch.dict('sys.modules', {'torch': torch, 'json': None, 'cv2': cv2}).start()",
+        "mock.patch.dict(sys.modules, torch=torch, json=None, cv2=cv2).start()",
+        "pytest.MonkeyPatch().setitem(sys.modules, 'cv2', cv2); sys.modules.update(others)",
+        "for name in ['cv2', *others]: sys.modules[name] = {'cv2': cv2, **others}[name]",
+    ],
+)
+def test_what_stands_in_for_modules(library: str, put: str, mocks: bool, tmp_path: Path) -> None:
+    """Real ones that the text names as well are left alone; mocks are inherited."""
+    body = f"""
+        import os, sys, types
+        from unittest import mock
+        import pytest
+
+        def task(_):
+            import cv2, torch
+            try:
+                import json
+            except ImportError as error:
+                return torch.ask(), cv2.imread("a"), error.name
+
+        if __name__ == "__main__":
+            torch = types.ModuleType("torch")
+            torch.size = 5
+            torch.ask = lambda: torch.size
+            cv2 = types.SimpleNamespace(imread=lambda name: name * 2)
+            if {mocks}:
+                cv2 = mock.MagicMock(**{{"imread.side_effect": cv2.imread}})
+            others = {{"torch": torch, "json": None, "os.path": os.path}}
+            {put}
+            with Pool(1) as p:
+                print(*p.map(task, [1]))
+    """
+    assert run(library, body, tmp_path) == "(5, 'aa', 'json')\n"
+
+
+@as_forks
 def test_pools_after_the_modules_are_what_they_were(library: str, tmp_path: Path) -> None:
     body = """
         from unittest import mock

@@ -66,6 +66,8 @@ class Mentions:
         Dotted names, and names, of what is called last, for what it returns; of code only.
     modules : set of str
         Names under which something is put into ``sys.modules``.
+    stand_ins : set of str
+        Names under which something may be put there by a call, or in a loop, among other words.
     imported : dict
         By name, the full name of what is imported under it, in functions too.
     unused : dict
@@ -80,7 +82,7 @@ class Mentions:
 
     __slots__ = (
         "assigned", "called", "changed", "deleted", "imported", "modules", "native", "returned",
-        "setting", "unused",
+        "setting", "stand_ins", "unused",
     )  # fmt: skip
 
     def __init__(self, text: str, is_main: bool = False, before: Mentions | None = None) -> None:
@@ -90,6 +92,7 @@ class Mentions:
         self.deleted: set[str] = set()
         self.modules: set[str] = set()
         self.returned: set[str] = set()
+        self.stand_ins: set[str] = set()
         self.imported: dict[str, str] = {}
         self.unused: dict[str, str] = {}
         self.setting: tuple[int, Calls] | None = None
@@ -109,7 +112,7 @@ class Mentions:
 
     def __bool__(self) -> bool:
         found = self.assigned, self.called, self.changed, self.deleted, self.modules, self.unused
-        return any(found)
+        return any(found) or bool(self.stand_ins)
 
     def _read(self, text: str, classes: Iterable[str]) -> None:
         # Other names than those of imports mean no module, and nothing that comes from one; but for
@@ -130,7 +133,7 @@ class Mentions:
                 self.changed.add(name)
             elif rest[:2] != "==":
                 self.assigned.add(name)
-        if any(replacer in text for replacer in _REPLACERS):
+        if any(replacer in text for replacer in _REPLACERS) or "sys.modules" in text:
             from ._replacements import read_replacements
 
             read_replacements(text, self)
@@ -144,6 +147,7 @@ class Mentions:
         self.changed |= before.changed
         self.deleted |= before.deleted
         self.modules |= before.modules
+        self.stand_ins |= before.stand_ins
         unused = {full: name for full, name in before.unused.items() if name not in text}
         self.unused = {**unused, **self.unused}
 

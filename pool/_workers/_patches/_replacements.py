@@ -1,6 +1,7 @@
 """Find calls in the text of a module that put something in the place of something else.
 
-``setattr(json, "limit", 3)``, ``mock.patch("requests.get")``, ``monkeypatch.delattr(os, "fork")``.
+``setattr(json, "limit", 3)``, ``mock.patch("requests.get")``, ``monkeypatch.delattr(os, "fork")``,
+``mock.patch.dict("sys.modules", {"torch": fake})``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ _REPLACING_SOME = (
 
 _DELETING = r"delattr\(\s*(?:([A-Za-z_][\w.]*)\s*,\s*)?[\"']([A-Za-z_][\w.]*)[\"']"
 
+#: What puts something in the place of modules under names that are elsewhere in the text.
+_STANDING_IN = (
+    r"(?:patch\.dict|setitem)\(\s*[\"']?sys\.modules\b|\bsys\.modules(?:\.update\(|\[\s*[A-Za-z_])"
+)
+
+#: Words that may be such names: in quotes, or of keywords.
+_WORD = r"[\"']([A-Za-z_][\w.]*)[\"']|\b([A-Za-z_]\w*)\s*=[^=]"
+
 #: So many characters before the call the loop begins that gives the name.
 LOOP_MAX = 2000
 
@@ -41,6 +50,8 @@ def read_replacements(text: str, found: Mentions) -> None:
     for owner, name in re.findall(_DELETING, text):
         if owner or "." in name:
             found.deleted.add(f"{owner}.{name}" if owner else name)
+    if re.search(_STANDING_IN, text):
+        found.stand_ins.update(quoted or word for quoted, word in re.findall(_WORD, text))
     for call in re.finditer(_REPLACING_SOME, text):
         owner, other, names = call.groups()
         if owner:

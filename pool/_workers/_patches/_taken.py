@@ -63,8 +63,9 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
     others, unsent = registered(texts)
     lost = lost or unsent
     found += others
-    found += [*_names_of_modules(texts), *_set_by_calls(texts), *_imports_for_effect(texts)]
-    lost = lost or _set_natively(texts)
+    others, unsent = _names_of_modules(texts)
+    found += [*others, *_set_by_calls(texts), *_imports_for_effect(texts)]
+    lost = lost or unsent or _set_natively(texts)
     for place, is_container in _places(texts).values():
         try:
             patch = _contents_of(place) if is_container else _patch(place)
@@ -92,16 +93,33 @@ class _NotPlain(Exception):
     """It is left to the modules of a worker, as what cannot be told."""
 
 
-def _names_of_modules(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> Iterator[Patch]:
-    """Yield what the program has put into ``sys.modules``."""
+def _names_of_modules(
+    texts: Iterable[tuple[dict[str, Any], Mentions]],
+) -> tuple[list[Patch], str]:
+    """Return what the program has put into ``sys.modules``, and a name of what cannot be sent."""
     lazy = getattr(sys.modules.get("importlib.util"), "_LazyModule", None)
-    for name in {name for _, mentions in texts for name in mentions.modules}:
-        module = sys.modules.get(name)
-        if module is None or type(module) is lazy:
+    names = {name for _, mentions in texts for name in mentions.modules}
+    names.update(name for _, mentions in texts for name in filter(_stands_in, mentions.stand_ins))
+    found: list[Patch] = []
+    lost = ""
+    for name in names & sys.modules.keys():
+        module = sys.modules[name]
+        if type(module) is lazy:
             continue  # to ask a lazy one anything is to load it
-        data = packed(module)
-        if data is not None:
-            yield name, (), "", MODULE, data
+        data = None if _is_mock(module) else packed(module)
+        if data is None:
+            lost = name
+        else:
+            found.append((name, (), "", MODULE, data))
+    return found, lost
+
+
+def _stands_in(name: str) -> bool:
+    """Return whether no import has left what there is in the place of a module."""
+    module: Any = sys.modules.get(name)
+    if type(module) is ModuleType:
+        return not _has_spec(module)
+    return name in sys.modules and not issubclass(type(module), ModuleType)
 
 
 def _imports_for_effect(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> Iterator[Patch]:
