@@ -435,6 +435,55 @@ def test_what_is_to_be_done_in_forks(library: str, how: str, tmp_path: Path) -> 
     assert run(library, body, tmp_path) == "3\n"
 
 
+@as_forks
+def test_what_python_itself_keeps_in_compiled_code(library: str, tmp_path: Path) -> None:
+    body = """
+        import codecs, faulthandler, os, signal, tracemalloc
+        from codecs import register_error
+
+        def find(name):
+            return codecs.lookup("utf-8") if name == "own" else None
+
+        def task(text):
+            signal.raise_signal(signal.SIGUSR1)
+            return text.encode("ascii", "mine"), text.encode("own"), tracemalloc.is_tracing()
+
+        if __name__ == "__main__":
+            CALL
+            with Pool(1) as p:
+                print(p.map(task, ["abc"]))
+        """
+    calls = (
+        "codecs.register(find)",
+        "register_error('mine', codecs.ignore_errors)",
+        "tracemalloc.start()",
+        "faulthandler.register(signal.SIGUSR1, file=open(os.devnull, 'w'))",
+    )
+    whole = body.replace("CALL", "; ".join(calls))
+    assert run(library, whole, tmp_path) == "[(b'abc', b'abc', True)]\n"
+
+
+@as_forks
+def test_what_is_put_into_sys(library: str, tmp_path: Path) -> None:
+    """Numbers and texts; the rest belongs to the process, or is carried in other ways."""
+    body = """
+        import mimetypes, sys
+        sys.verbose = 3
+        sys.tracebacklimit = 0
+        sys.owner = task_owner = object()
+        sys.path.append("there")
+        mimetypes.add_type("x/y", ".zzy")
+
+        def task(_):
+            return sys.verbose, sys.tracebacklimit, sys.path[-1], mimetypes.guess_type("a.zzy")
+
+        if __name__ == "__main__":
+            with Pool(1) as p:
+                print(p.map(task, [1]))
+    """
+    assert run(library, body, tmp_path) == "[(3, 0, 'there', ('x/y', None))]\n"
+
+
 def test_what_is_set_in_compiled_code_beside_its_threads(tmp_path: Path) -> None:
     """A fork might wait for them for ever."""
     thread = "import ctypes; libc = clib._clib.libc; number = ctypes.c_ulong()"

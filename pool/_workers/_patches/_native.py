@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 #: How names begin of functions that programs call to set up a package, in small letters.
 _BEGINNINGS = ("set", "enable", "disable", "suppress", "use", "get_config")
 
+#: Functions of Python's own whose effect nobody can ask for, by their modules and names.
+_OF_PYTHON = frozenset(
+    {("posix", "register_at_fork"), ("_codecs", "register"), ("_codecs", "register_error")}
+    | {("faulthandler", "register"), ("_tracemalloc", "start")}
+)
+_NAMES_OF_PYTHON = frozenset(name for _, name in _OF_PYTHON)
+
 #: Packages that are seen to in other ways, or whose compiled code does not outlive a fork.
 _LEFT_ALONE = CARRIED | {"cv2", "numpy", "pandas", "polars", "tensorflow", "torch", "xgboost"}
 
@@ -40,8 +47,10 @@ def sets_natively(dotted: str, names: dict[str, Any], mentions: Mentions) -> boo
         As for `pool._workers._patches._places.find`.
     """
     last = dotted.rpartition(".")[2].lower()
-    if last == "register_at_fork":
-        return True  # what it was given is run in forks, and nowhere else
+    if last in _NAMES_OF_PYTHON:
+        value = _found(dotted, names, mentions)[0]
+        if (getattr(value, "__module__", ""), last) in _OF_PYTHON:
+            return True
     # How many threads there are in workers is seen to by `pool._workers._thread_limits`.
     if not last.startswith(_BEGINNINGS) or "thread" in last:
         return False

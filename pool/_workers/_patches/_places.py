@@ -6,7 +6,7 @@ import sys
 from types import FunctionType, GetSetDescriptorType, ModuleType
 
 from pool._pickling._origins import resolve
-from pool._workers._variables._data import is_of_program, is_proxy, module_of
+from pool._workers._variables._data import ATOMS, is_of_program, is_proxy, module_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 #: Modules in which nothing is looked for: these packages, and what is carried in other ways or
 #: belongs to a process.
 _LEFT_ALONE = frozenset(
-    {"__main__", "__mp_main__", "pool", "store", "sys", "builtins", "multiprocessing"}
+    {"__main__", "__mp_main__", "pool", "store", "builtins", "multiprocessing"}
     | {"gevent", "eventlet"}
 )
+
+_STREAMS = frozenset({"stdin", "stdout", "stderr"})
 
 #: Modules whose settings `pool._workers._carried` knows, with what goes with them: their functions,
 #: instances and containers are left to it.
@@ -103,7 +105,16 @@ def _find(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | Non
         place = _next(place, part, last)
     if place is None or place.module.partition(".")[0] in _LEFT_ALONE:
         return None
-    return place
+    return None if place.module == "sys" and not _is_of_sys(place) else place
+
+
+def _is_of_sys(place: Place) -> bool:
+    """Return whether it is a number or a text that the program may have put into `sys`.
+
+    Everything else there belongs to the process, or is carried.
+    """
+    value = vars_of(place.owner).get(place.name, place)
+    return type(value) in ATOMS and place.name not in _STREAMS
 
 
 def called(dotted: str, names: dict[str, Any], mentions: Mentions) -> tuple[Any, Place | None]:

@@ -63,6 +63,8 @@ def _set_by(
     if place is not None:
         for name in _attributes_set_by(function.__code__):
             yield Place(place.module, place.path, name, place.owner), VARIABLE
+    if (function.__module__, function.__qualname__) == ("mimetypes", "add_type"):
+        yield Place("mimetypes", (), "_db", sys.modules["mimetypes"]), VARIABLE  # where it adds it
     members = list(vars(function).values()) if isinstance(function, type) else [function]
     for member in members:
         inner = member
