@@ -401,9 +401,10 @@ def _reduce_masked(obj: Any) -> Any:
     plain = obj._baseclass is numpy.ndarray
     if obj.nbytes < OUT_OF_BAND_MIN or obj.dtype.hasobject or not plain:
         return NotImplemented
-    # In the order of the data, as numpy's own form has it.
+    # In the order of the data, as numpy's own form has it. And an object of its own: if two arrays
+    # have the same mask, a pickle has it twice, and what one masks afterwards the other does not.
     order = "F" if obj.flags.fnc else "C"
-    mask = numpy.asarray(sys.modules["numpy.ma"].getmaskarray(obj), order=order)
+    mask = numpy.asarray(sys.modules["numpy.ma"].getmaskarray(obj), order=order).view()
     return _as_masked, (obj.data, mask, obj._fill_value)
 
 

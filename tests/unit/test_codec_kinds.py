@@ -102,6 +102,15 @@ def test_masked_arrays_are_laid_out_as_by_numpy(array: Any) -> None:
     assert repr(got._fill_value) == repr(wanted._fill_value)
 
 
+def test_masked_arrays_with_the_same_mask_arrive_with_one_each() -> None:
+    mask = np.arange(N) % 3 == 0
+    one, other = (np.ma.array(np.ones(N), mask=mask, copy=False) for _ in range(2))
+    assert one._mask is other._mask
+    for got, neighbour in (trip([one, other]), _pickle.loads(_pickle.dumps([one, other], 4))):
+        got[1] = np.ma.masked
+        assert got.mask[1] and not neighbour.mask[1]
+
+
 def test_masked_matrix_goes_the_usual_way() -> None:
     array = np.ma.masked_array(np.ones((200, 200)).view(np.matrix), mask=False)
     got = decode(encode(array, Pickler).data)

@@ -20,7 +20,7 @@ def test_who_goes_on_sending_is_not_read_for_ever() -> None:
     read: list[Any] = []
     channel = Channel(ours)
 
-    def send_one_more(head: Any, blobs: Any, fds: Any) -> bool:
+    def send_one_more(link: Link, head: Any, blobs: Any, fds: Any) -> bool:
         read.append(head)
         if len(read) < 2 * link.queued:
             other.send((0,))
