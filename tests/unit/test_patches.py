@@ -641,3 +641,12 @@ def test_an_object_gets_all_of_the_state_of_another_one() -> None:
     assert dict(one) == {"b": 3}
     assert vars(one) == {"kept": 5}
     assert not become(one, {})
+
+
+def test_the_main_module_stands_in_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script has no spec, as fakes have none; and texts that look it up have its name."""
+    text = 'import sys\nthis = sys.modules[__name__]\nif __name__ == "__main__": run("fake")\n'
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    monkeypatch.setitem(sys.modules, "fake", ModuleType("fake"))
+    found, lost = _taken._names_of_modules([({}, Mentions(text))])
+    assert ([name for name, *_ in found], lost) == (["fake"], "")

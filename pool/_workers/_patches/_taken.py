@@ -118,7 +118,7 @@ def _stands_in(name: str) -> bool:
     """Return whether no import has left what there is in the place of a module."""
     module: Any = sys.modules.get(name)
     if type(module) is ModuleType:
-        return not _has_spec(module)
+        return name != "__main__" and not _has_spec(module)  # a script has none either
     return name in sys.modules and not issubclass(type(module), ModuleType)
 
 
