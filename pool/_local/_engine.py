@@ -276,6 +276,7 @@ class LocalEngine:
 
             # The caller will never have a handle to cancel the job with.
             self.cancel(job_id, TaskCancelled("interrupted by Ctrl-C"))
+            self.lead.ensure_stand_in(weakref.ref(self.lead))  # for callbacks, if it has crashed
             raise
         return job_id
 
@@ -301,13 +302,13 @@ class LocalEngine:
             stream = self.streams.add(payload, self.function(payload), label())
         try:
             stream.add(args, result)
-            scheduler, driver = self.scheduler, self.driver
             # Else the thread that takes in the next answer finds the call. A broken pool gets none.
-            if scheduler.hungry or scheduler.broken or driver.closed:
-                driver.pump()
+            if self.scheduler.hungry or self.scheduler.broken or self.driver.closed:
+                self.driver.pump()
             self.attend()
         except BaseException:
             result.cancel()  # the caller will never have the handle
+            self.lead.ensure_stand_in(weakref.ref(self.lead))  # as in `submit`
             raise
 
     def begin_in_any_order(self) -> None:
@@ -391,8 +392,7 @@ class LocalEngine:
             return False
         else:
             driver.post(ev.CancelRequested(job_id))
-        call_back = sink.abort(error)
-        if call_back:
+        if sink.abort(error):
             sink.call_back()
         self.attend()
         driver.wake()

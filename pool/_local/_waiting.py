@@ -23,7 +23,7 @@ from store._interrupts import shield
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Protocol
 
     class Steppable(Protocol):
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         crashed: bool
         closed: bool
 
+        @property
+        def calling(self) -> Collection[object]: ...
         @property
         def outstanding(self) -> bool: ...
         @property
@@ -333,12 +335,9 @@ class Lead:
     def forsaken(self) -> bool:
         """Return whether work is outstanding, and no thread drives or is about to."""
         driver = self._driver
-        return (
-            driver.outstanding
-            and not self._claims
-            and not self.taken
-            and not (driver.crashed or driver.closed)
-        )
+        # Of an engine that was given up nothing is left but callbacks.
+        left = driver.calling if driver.crashed else driver.outstanding
+        return bool(left) and not (self._claims or self.taken or driver.closed)
 
     @property
     def looked_after(self) -> bool:
@@ -359,7 +358,9 @@ class Lead:
             self.abdicate()
 
     def call_back(self) -> None:
-        """Run the callbacks that are due, after the engine was given up; never raises."""
+        """Run the callbacks that are due if the engine was given up; never raises."""
+        if not self._driver.crashed:
+            return
         try:
             self._driver.call_back()
         except BaseException as error:
@@ -473,7 +474,7 @@ class StandIn:
             except BaseException as error:
                 # The engine has been given up; its jobs carry the reason.
                 report(error, "ended the background thread of a pool")
-                lead.call_back()
+            lead.call_back()
             self.parked = True
             # Looked at again after `parked` was set: threads that came before found this one awake
             # and did not ring.

@@ -19,6 +19,7 @@ from pool import PoolTerminated, TaskCancelled
 from pool._faces import _calls
 from pool._faces._engines import LocalEngines
 from pool._local._arrivals import Arrivals
+from pool._local._events import Send
 from pool._local._roster import Roster
 from pool._local._streams import CallStream
 from pool._transport._channel import Channel
@@ -112,6 +113,24 @@ def test_an_imap_that_cannot_start_a_thread_leaves_nothing_to_wait_for(
     assert not pool._cache
     pool.close()
     pool.join()
+
+
+def test_error_callbacks_come_if_a_submitting_thread_gives_up_the_pool(
+    make_pool: Callable[..., Any], gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(2)
+    pool.map(abs, [-1, -2])
+    failed: SimpleQueue[BaseException] = SimpleQueue()
+
+    def fail(command: object) -> None:
+        raise MemoryError("of the driver")
+
+    pool.apply_async(hold, (gate.path,), error_callback=failed.put)
+    # At once, while the thread that stands in still leaves it to this one to drive.
+    monkeypatch.setitem(pool._engine.driver.handlers, Send, fail)
+    with pytest.raises(MemoryError):
+        pool.map_async(abs, [[1]])
+    assert isinstance(failed.get(timeout=PATIENCE), PoolTerminated)
 
 
 def test_a_pool_is_closed_without_a_thread_if_nothing_is_left_to_do(

@@ -31,6 +31,7 @@ class Driver:
         #: Name of the thread, each time one begins to sleep.
         self.entered: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.inside = 0
+        self.calling: list[object] = []
         #: Who has run callbacks.
         self.called: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -50,6 +51,7 @@ class Driver:
         self._happenings.put(None)
 
     def call_back(self) -> None:
+        self.calling.clear()
         self.called.put(threading.current_thread().name)
 
     def happen(self, what: Callable[[], object]) -> None:
@@ -366,6 +368,18 @@ def test_error_in_the_stand_in_is_reported_and_callbacks_that_are_due_are_run(
     report = reports.get()
     assert (report.exc_type, str(report.exc_value)) == (ValueError, "broken")
     assert driver.called.get() == STAND_IN
+
+
+def test_callbacks_of_an_engine_that_a_submitting_thread_has_given_up(
+    driver: Driver, lead: Lead
+) -> None:
+    driver.outstanding = driver.crashed = True
+    driver.calling.append("due")
+    lead.ensure_stand_in(weakref.ref(lead))
+    assert driver.called.get() == STAND_IN
+    # Nothing else of it is driven.
+    assert not lead.forsaken()
+    assert driver.steppers() == set()
 
 
 def test_retired_stand_in_is_gone(driver: Driver) -> None:
