@@ -104,7 +104,7 @@ class Cancelling:
                 worker = self._scheduler.workers[interrupt.worker_id]
                 worker.retiring = True
                 self._scheduler.roster.withdraw(worker.worker_id)
-                yield from _taken_back(worker)
+                yield from taken_back(worker)
             yield interrupt
 
     def _call_off(self, job: Job, index: int | None, commands: list[Command], now: float) -> None:
@@ -124,12 +124,12 @@ class Cancelling:
         for worker in self._scheduler.workers.values():
             held = [m for m in worker.messages.values() if m.holds(job_id, index)]
             if held:
-                commands.extend(_taken_back(worker))
+                commands.extend(taken_back(worker))
             for message in held:
                 yield worker, message
 
 
-def _taken_back(worker: Worker) -> Iterator[Command]:
+def taken_back(worker: Worker) -> Iterator[Command]:
     """Yield the command to take back what a worker has not read, unless that is under way."""
     if not worker.reclaiming:
         worker.reclaiming = True

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections import deque
 
 from pool._local import _events as ev
-from pool._local._cancelling import Cancelling
+from pool._local._cancelling import Cancelling, taken_back
 from pool._local._costs import NEAR, Costs
 from pool._local._dispatch import Dispatch
 from pool._local._interrupts import Interrupts
@@ -453,7 +453,11 @@ class Scheduler:
         # place only when it has ended, and its memory is free.
         worker.condemned = worker.stopping = True
         self.roster.withdraw(event.worker_id)
-        return [ev.KillWorker(event.worker_id)]
+        commands: list[ev.Command] = []
+        if len(worker.messages) > 1:
+            # Its task may end before the signal comes, which would hit the next one.
+            commands.extend(taken_back(worker))
+        return [*commands, ev.KillWorker(event.worker_id)]
 
     # ------------------------------------------------------------------ time and the end
 

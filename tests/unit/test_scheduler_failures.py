@@ -443,6 +443,18 @@ def test_answer_quicker_than_the_end_for_memory_counts() -> None:
     assert sent(commands)[2].runs == [(2, 0, 1)]
 
 
+def test_what_waits_behind_the_task_that_took_the_memory_is_taken_back_first() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK)
+    running, waiting = only(table.submit(1, chunks=2), Send)
+    # Else it might begin before the signal comes, and be lost in place of the other.
+    assert table(MemoryShort(1)) == [Reclaim(1), KillWorker(1)]
+    assert table(MessagesReclaimed(1, (waiting.message_id,))) == []
+    commands = table(WorkerExited(1, running.message_id))
+    assert only(commands, FailChunk) == [FailChunk(1, 0, False)]
+    assert sent(commands)[2].runs == [(1, 1, 2)]
+
+
 def test_idle_worker_that_holds_much_is_replaced() -> None:
     table = Table(processes=1)
     assert table(MemoryShort(1)) == [KillWorker(1)]
