@@ -402,7 +402,8 @@ class Driver(Door):
         if self.failure is None and self.scheduler.gave_up:
             self.failure = self.outcomes.death("while starting (or in its initializer)")
         if self.failure is not None:
-            return self.failure
+            # Every call raises it, and each would leave its frames there, with all that they hold.
+            return self.failure.with_traceback(None)
         return given_up("PoolTerminated", "the pool was terminated before this job had finished")
 
     # ------------------------------------------------------------------ the end

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -233,7 +234,10 @@ def test_the_initializer_s_own_exception_reaches_every_caller(
         lambda: list(pool.imap_unordered(square, range(5))),
         lambda: pool.starmap(square, [(1,)]),
     ):
-        with pytest.raises(Broken, match="broken: raises"):
+        with pytest.raises(Broken, match="broken: raises") as caught:
             call()
+        # It is one error for all of them, and each shows its own way only.
+        names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+        assert names.count("<lambda>") == 1, names
     pool.close()
     pool.join()
