@@ -24,7 +24,7 @@ import errno
 import marshal
 import os
 import sys
-from _socket import MSG_CMSG_CLOEXEC, MSG_DONTWAIT
+from _socket import MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SHUT_WR
 
 import store._anonymous as anonymous
 from pool._transport._messages import RETURNS
@@ -161,6 +161,17 @@ class Channel:
         for channel in self._family:
             if channel.link is not None:
                 channel.link.sweep()  # it may have waited for this one
+
+    def hang_up(self) -> None:
+        """Have the other end see that this one is closed; not in a fork, which has the same one.
+
+        After messages by reference `close` alone would not do: the sentinel's copy of the socket
+        keeps the connection up until the other process has ended, which it does when that is down.
+        """
+        try:
+            self.socket.shutdown(SHUT_WR)
+        except OSError:
+            pass  # the other end is gone
 
     def leave(self) -> None:
         """Use this end no more, while both processes live on.

@@ -392,10 +392,14 @@ def test_workers_print_where_the_program_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["", "fork", "spawn"])
-def test_idle_workers_of_a_terminated_pool_end_in_good_order(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("nbytes", [10, 1 << 20])  # the latter are sent by reference, and kept
+def test_idle_workers_of_a_terminated_pool_end_in_good_order(
+    tmp_path: Path, method: str, nbytes: int
+) -> None:
     """What they have put into queues is there; with the standard it mostly is, too."""
     source = f"""
-import os, time
+import os, threading, time
+import numpy
 import pool as multiprocessing
 from multiprocessing import util
 
@@ -407,9 +411,13 @@ def note():
 def start():
     util.Finalize(None, note, exitpriority=10)
 
-def pid(_):
-    return os.getpid()
+held = numpy.zeros({nbytes}, "u1")
 
+def pid(_):
+    time.sleep(0.01)  # or all of them might be done by one worker
+    return len(held) and os.getpid()
+
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # no fork of the program
 with multiprocessing.get_context({method!r} or None).Pool(2, start) as p:
     seen = set()
     while len(seen) < 2:  # both have started
