@@ -85,10 +85,10 @@ class Link:
     @property
     def due(self) -> bool:
         """Whether the other end should be told something."""
-        return (bool(self.returned or self._attached) or pending()) and self._is_own
+        return (bool(self.returned or self._attached) or pending()) and self.is_own
 
     @property
-    def _is_own(self) -> bool:
+    def is_own(self) -> bool:
         """Whether this process made the link, and not its parent before a fork.
 
         The other end cannot tell the two apart. It would take numbers of the child's for the
@@ -119,7 +119,7 @@ class Link:
         attached: list[int] = []
         try:
             left, segments = self._placed(blobs, places)
-            if self._is_own:
+            if self.is_own:
                 self.returned.taken()
                 attached, self._attached = self._attached, []
                 returned = depot().take_back(self.returned, waits)
@@ -153,7 +153,7 @@ class Link:
         left: list[Any] = []
         segments: dict[int, Reader] = {}
         store = depot()
-        own = self._is_own
+        own = self.is_own
         least = store.least
         for index, blob in enumerate(blobs):
             placed = store.place(blob, self) if own and len(blob) >= least else None
@@ -210,7 +210,7 @@ class Link:
 
     def sweep(self) -> None:
         """Free what the other end held, if this was closed and nobody can see it any more."""
-        if self._is_own:
+        if self.is_own:
             depot().sweep()
 
     def close(self, alive: Callable[[], bool] | None = None) -> None:
@@ -225,7 +225,7 @@ class Link:
         """
         if not self.closed:
             self.closed = True
-            if not self._is_own:
+            if not self.is_own:
                 # This may be a hook of the fork: a lock may be held by a thread that is not here.
                 self._readers.clear()
                 return

@@ -359,8 +359,6 @@ class Crew:
                 launcher.forked()
         else:
             self.end_all()
-            for peer in self.peers.values():
-                peer.channel.hang_up()
         for peer in self.peers.values():
             peer.close()
         self.peers.clear()

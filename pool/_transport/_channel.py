@@ -153,7 +153,11 @@ class Channel:
         when its other connections are closed, too.
         """
         link = self.link
-        sentinel = None if link is None else Sentinel(self.socket.fileno(), self._family)
+        sentinel = None
+        if link is not None:
+            sentinel = Sentinel(self.socket.fileno(), self._family)
+            if link.is_own:  # a fork has the same connection, which goes on
+                self._end_sending()
         self.socket.close()
         if link is not None and sentinel is not None:
             link.close(sentinel.alive)
@@ -162,16 +166,15 @@ class Channel:
             if channel.link is not None:
                 channel.link.sweep()  # it may have waited for this one
 
-    def hang_up(self) -> None:
-        """Have the other end see that this one is closed; not in a fork, which has the same one.
+    def _end_sending(self) -> None:
+        """Have the other end see that this one is closed, although the sentinel has a copy of it.
 
-        After messages by reference `close` alone would not do: the sentinel's copy of the socket
-        keeps the connection up until the other process has ended, which it does when that is down.
+        The copy is kept until the other process has ended, which ends when it sees that.
         """
         try:
             self.socket.shutdown(SHUT_WR)
         except OSError:
-            pass  # the other end is gone
+            pass  # it has ended already
 
     def leave(self) -> None:
         """Use this end no more, while both processes live on.

@@ -414,7 +414,7 @@ def start():
 held = numpy.zeros({nbytes}, "u1")
 
 def pid(_):
-    time.sleep(0.01)  # or all of them might be done by one worker
+    time.sleep(0.01)  # as slow work, which is shared out: one worker may do all of what is quick
     return len(held) and os.getpid()
 
 threading.Thread(target=threading.Event().wait, daemon=True).start()  # no fork of the program

@@ -61,6 +61,29 @@ def ended() -> Iterator[Callable[[int, int | None], Ended]]:
             channel.close()
 
 
+def test_who_holds_what_it_was_sent_sees_that_the_connection_was_closed() -> None:
+    """But not by a fork, which has the same one."""
+    ours, theirs = socket_pair()
+    channel = Channel(ours, linked=True)
+
+    def hold() -> None:
+        ours.close()
+        other = Channel(theirs, linked=True)
+        held = other.receive()
+        assert other.receive()[0] == (2,)
+        with pytest.raises(EOFError):
+            other.receive()
+        assert bytes(opened(held[1][0])) == SEVENS
+
+    holder = fork(hold)
+    theirs.close()
+    channel.send((1,), [SEVENS])
+    assert ended_well(fork(channel.close))
+    channel.send((2,))
+    channel.close()
+    assert ended_well(holder)
+
+
 @pytest.mark.parametrize("sent", [0, 1])
 @pytest.mark.parametrize("close", [Channel.close, Channel.leave])
 def test_what_comes_back_is_there_when_the_connection_that_it_was_sent_over_is_closed(
