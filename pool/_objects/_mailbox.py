@@ -61,7 +61,8 @@ class Call:
     ready : bool
         Whether the values of all its arguments exist.
     retries : int
-        Times that it may be posted again if the actor dies; -1: always.
+        Times that it may be posted again: if the actor dies, and after errors that its method says;
+        -1: always.
     number : int
         Set anew each time it is posted; 0 before.
     """
@@ -73,6 +74,11 @@ class Call:
         self.ready = ready
         self.retries = retries
         self.number = 0
+
+    def use_retry(self) -> None:
+        """Count that it is posted again."""
+        if self.retries > 0:
+            self.retries -= 1
 
 
 class Mailbox:
@@ -144,6 +150,11 @@ class Mailbox:
             return []
         self._enqueue(call)
         return self._post()
+
+    def called_again(self, call: Any) -> list[tuple[Any, ...]]:
+        """Take a call that has raised, and is made again: that uses one of its retries."""
+        call.use_retry()
+        return self.called(call)
 
     def _enqueue(self, call: Any) -> None:
         queue = self._queues.get(call.caller)
@@ -282,8 +293,7 @@ class Mailbox:
         self.used_restarts += 1
         commands = [(FAIL, call, reason, True) for call in posted if not call.retries]
         for call in reversed([call for call in posted if call.retries]):
-            if call.retries > 0:
-                call.retries -= 1
+            call.use_retry()
             self._enqueue(call)
             self._queues[call.caller].move_to_end(call, last=False)
         return [*commands, (LAUNCH,)]

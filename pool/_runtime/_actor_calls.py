@@ -86,11 +86,9 @@ class ActorCall(mail.Call, Member):
         self.stream.add(index, stored)
         return stored
 
-    def is_made_again(self, error: BaseException) -> bool:
-        """Return whether the call is made again after it raised `error`, and count that."""
-        again = bool(self.retries) and retries_after(error, self.retry_errors, self.title)
-        self.retries -= again and self.retries > 0
-        return again
+    def retries_after(self, error: BaseException) -> bool:
+        """Return whether the call is to be made again after it raised `error`."""
+        return bool(self.retries) and retries_after(error, self.retry_errors, self.title)
 
     def fail(self, error: BaseException) -> None:
         """Put an error in place of every value; under the lock."""

@@ -399,8 +399,8 @@ class Actor:
 
         if isinstance(error, TaskCancelledError):
             call.fail(error)
-        elif call.is_made_again(error):
-            self.carry_out(self.mailbox.called(call))
+        elif call.retries_after(error):
+            self.carry_out(self.mailbox.called_again(call))
         else:
             call.fail(reported_if_unhandled(self.runtime, RayTaskError(call.title, error)))
 

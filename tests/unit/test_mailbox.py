@@ -186,6 +186,20 @@ def test_call_that_may_be_tried_again_goes_first() -> None:
     ]
 
 
+def test_retries_are_used_up_by_deaths_and_by_errors() -> None:
+    mailbox = Mailbox(restarts=-1)
+    mailbox.started()
+    twice, always = Call("a", retries=2), Call("a", retries=-1)
+    for call in (twice, always):
+        mailbox.called(call)
+    assert kinds(mailbox.exited("killed")) == [LAUNCH]
+    mailbox.started()
+    assert mailbox.answered(twice.number)[0] is twice
+    assert mailbox.called_again(twice) == [(POST, twice)]
+    assert (twice.retries, always.retries) == (0, -1)
+    assert mailbox.exited("killed") == [(FAIL, twice, "killed", True), (LAUNCH,)]
+
+
 def test_constructor_that_raises_is_not_tried_again() -> None:
     mailbox = Mailbox(restarts=-1)
     call = Call("a")
