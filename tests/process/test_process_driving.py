@@ -115,21 +115,45 @@ def test_an_imap_that_cannot_start_a_thread_leaves_nothing_to_wait_for(
     pool.join()
 
 
+@pytest.mark.parametrize(
+    "submit",
+    [lambda pool: pool.map_async(abs, [[1]]), lambda pool: pool.apply_async(abs, (-1,))],
+    ids=["map_async", "apply_async"],
+)
 def test_error_callbacks_come_if_a_submitting_thread_gives_up_the_pool(
-    make_pool: Callable[..., Any], gate: Gate, monkeypatch: pytest.MonkeyPatch
+    make_pool: Callable[..., Any],
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    submit: Callable[[Any], object],
 ) -> None:
+    """The thread that stands in has gone to sleep: it saw an end with no callbacks yet."""
     pool = make_pool(2)
     pool.map(abs, [-1, -2])
     failed: SimpleQueue[BaseException] = SimpleQueue()
+    lead, driver = pool._engine.lead, pool._engine.driver
+    forsaken, reason = lead.forsaken, driver.reason
+    asleep = threading.Event()
 
     def fail(command: object) -> None:
         raise MemoryError("of the driver")
 
+    def look() -> bool:
+        found: bool = forsaken()
+        if driver.crashed and lead._stand_in.parked and not found:
+            asleep.set()
+        return found
+
+    def reason_later() -> BaseException:
+        assert asleep.wait(PATIENCE)
+        error: BaseException = reason()
+        return error
+
     pool.apply_async(hold, (gate.path,), error_callback=failed.put)
-    # At once, while the thread that stands in still leaves it to this one to drive.
-    monkeypatch.setitem(pool._engine.driver.handlers, Send, fail)
+    monkeypatch.setattr(lead, "forsaken", look)
+    monkeypatch.setattr(driver, "reason", reason_later)
+    monkeypatch.setitem(driver.handlers, Send, fail)
     with pytest.raises(MemoryError):
-        pool.map_async(abs, [[1]])
+        submit(pool)
     assert isinstance(failed.get(timeout=PATIENCE), PoolTerminated)
 
 

@@ -382,6 +382,25 @@ def test_callbacks_of_an_engine_that_a_submitting_thread_has_given_up(
     assert driver.steppers() == set()
 
 
+def test_callbacks_that_are_due_just_as_the_stand_in_goes_to_sleep(
+    driver: Driver, lead: Lead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not hear who rings while it is awake, and has to look again."""
+    driver.outstanding = driver.crashed = True
+    call_back = lead.call_back
+    late = ["due"]
+
+    def call_back_too_early() -> None:
+        call_back()
+        driver.calling.extend(late)
+        late.clear()
+        lead.ensure_stand_in(weakref.ref(lead))
+
+    monkeypatch.setattr(lead, "call_back", call_back_too_early)
+    lead.ensure_stand_in(weakref.ref(lead))
+    assert [driver.called.get() for _ in range(2)] == [STAND_IN] * 2
+
+
 def test_retired_stand_in_is_gone(driver: Driver) -> None:
     lead = Lead(driver)
     call_stand_in(driver, lead)

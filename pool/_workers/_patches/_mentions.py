@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     Setters = tuple[tuple[Place, int], ...]
     Calls = list[tuple[Any, Setters]]
 
-#: Functions by which programs put something in the place of something else.
-_REPLACERS = ("setattr(", "delattr(", "patch(", "patch.", "setitem(", "delitem(")
+#: By what programs put something in the place of something else.
+_REPLACERS = (
+    *("setattr(", "delattr(", "patch(", "patch.", "setitem(", "delitem("),
+    "sys.modules",
+)
 
 _REPLACING_NAMES = frozenset({"setattr", "patch"})
 
@@ -111,8 +114,11 @@ class Mentions:
             self._add(before, text)
 
     def __bool__(self) -> bool:
-        found = self.assigned, self.called, self.changed, self.deleted, self.modules, self.unused
-        return any(found) or bool(self.stand_ins)
+        found = (
+            self.assigned, self.called, self.changed, self.deleted, self.modules, self.stand_ins,
+            self.unused,
+        )  # fmt: skip
+        return any(found)
 
     def _read(self, text: str, classes: Iterable[str]) -> None:
         # Other names than those of imports mean no module, and nothing that comes from one; but for
@@ -133,7 +139,7 @@ class Mentions:
                 self.changed.add(name)
             elif rest[:2] != "==":
                 self.assigned.add(name)
-        if any(replacer in text for replacer in _REPLACERS) or "sys.modules" in text:
+        if any(replacer in text for replacer in _REPLACERS):
             from ._replacements import read_replacements
 
             read_replacements(text, self)
