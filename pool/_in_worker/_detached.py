@@ -261,18 +261,8 @@ def main(fd: int) -> None:
     os.set_inheritable(fd, False)
     apply(config["settings"])
     os.environ.update(config["environ"])
-    try:
-        found = rendezvous.listen(config["namespace"], config["name"])
-    except OSError as error:
-        from pool._errors import StartError
-
-        text = f"{error}; programs find a detached actor by a socket in a folder of its user's: "
-        text += "set XDG_RUNTIME_DIR to one in which files can be made"
-        _refuse(channel, StartError(text, error.errno))
-        return
+    found = _take_name(config, channel)
     if found is None:
-        name = config["name"]
-        _refuse(channel, ValueError(f"an actor named {name!r} exists already"), protocol.TAKEN)
         return
     listener, path = found
     life = None
@@ -311,6 +301,23 @@ def main(fd: int) -> None:
     finally:
         _runner.tidy()
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
+
+
+def _take_name(config: dict[str, Any], channel: Channel) -> tuple[_socket.socket, str] | None:
+    """Return a socket that has the actor's name, and its path; None if the actor was refused."""
+    try:
+        found = rendezvous.listen(config["namespace"], config["name"])
+    except OSError as error:
+        from pool._errors import StartError
+
+        text = f"{error}; programs find a detached actor by a socket in a folder of its user's: "
+        text += "set XDG_RUNTIME_DIR to one in which files can be made"
+        _refuse(channel, StartError(text, error.errno))
+        return None
+    if found is None:
+        name = config["name"]
+        _refuse(channel, ValueError(f"an actor named {name!r} exists already"), protocol.TAKEN)
+    return found
 
 
 def _live(

@@ -246,7 +246,6 @@ class DetachedActor(Actor):
 def _spawn(actor: DetachedActor) -> Channel:
     """Start the process of a detached actor, which is no child of this one; return the channel."""
     check_not_frozen()
-    options = actor.options
     ours, theirs = socket_pair()
     # The first process forks the actor and ends at once, so that the actor is no child of the
     # program: it leaves no zombie when it ends, and gets no signal when the terminal closes.
@@ -275,15 +274,21 @@ def _spawn(actor: DetachedActor) -> Channel:
     channel = Channel(ours)
     with suppress(ChildProcessError):  # the program has the kernel reap its children
         os.waitpid(pid, 0)
-    told = copy.copy(options)
-    told.namespace = options.namespace or actor.runtime.namespace
+    _describe(actor, channel)
+    return channel
+
+
+def _describe(actor: DetachedActor, channel: Channel) -> None:
+    """Send what the process of a detached actor has to know to become it."""
+    options = copy.copy(actor.options)
+    options.namespace = options.namespace or actor.runtime.namespace
     layout, blobs = flatten(
-        [actor._encoded.packet, encode(told).packet, *actor._packets(actor._parcel)]
+        [actor._encoded.packet, encode(options).packet, *actor._packets(actor._parcel)]
     )
     config = {
         "title": actor.title,
         "name": options.name,
-        "namespace": told.namespace,
+        "namespace": options.namespace,
         "key": actor.name,
         "is_task": False,
         "is_async": options.facts.is_async,
@@ -293,7 +298,6 @@ def _spawn(actor: DetachedActor) -> Channel:
         "settings": capture(actor.runtime.grants.given),
     }
     channel.send((HOST, config, layout), blobs)
-    return channel
 
 
 def _pending(parcel: Parcel) -> ObjectRef | None:

@@ -84,16 +84,7 @@ def become_worker(
     introduce(number, settings, prefix)
     if settings["pool"]:
         be_child_of(settings["parent_pid"])
-    if settings["carried"]:
-        _carried.take_over(settings["carried"])
-    if settings["variables"]:
-        from pool._workers._variables._restored import take_over
-
-        take_over(settings["variables"])
-    if settings["patches"]:
-        from pool._workers._patches import _applied
-
-        _applied.take_over(settings["patches"])
+    _take_over(settings)
     channel = Channel(socket_from(fd), buffer, linked=True)
     worker = Worker(channel, attach(journal, slot), settings["parent_pid"], settings["pool"])
     worker.tells = prefix == "ForkServer"
@@ -107,6 +98,25 @@ def become_worker(
         notice_imports(when_imported)
     _signal.signal(_signal.SIGINT, worker.on_interrupt)
     raise_again(worker.strike_again)
+    _work(worker, payload, exits)
+
+
+def _take_over(settings: dict[str, Any]) -> None:
+    """Have what the program has set in the interpreter, its own modules and others' modules."""
+    if settings["carried"]:
+        _carried.take_over(settings["carried"])
+    if settings["variables"]:
+        from pool._workers._variables._restored import take_over
+
+        take_over(settings["variables"])
+    if settings["patches"]:
+        from pool._workers._patches import _applied
+
+        _applied.take_over(settings["patches"])
+
+
+def _work(worker: Worker, payload: Any, exits: bool) -> NoReturn:
+    """Run tasks until there are no more to come, and end this process."""
     status = 1
     try:
         if worker.initialize(payload):

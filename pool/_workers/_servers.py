@@ -318,24 +318,26 @@ def _start(
     except BaseException as error:
         ours.close()
         os.close(write)
-        if not isinstance(error, OSError | ValueError):
-            raise
-        from pool._errors import SHORTAGES, StartError
-
-        number: int | None = getattr(error, "errno", None)
-        usual = SHORTAGES.get(
-            number,
-            "if this process may not run that, or Python is embedded in another program, name an "
-            'interpreter by `multiprocessing.set_executable`, or use get_context("fork")',
-        )
-        raise StartError(
-            f"cannot start {executable!r} to fork workers: {error}; {usual}", number
-        ) from error
+        if isinstance(error, OSError | ValueError):
+            raise _start_error(executable, error) from error
+        raise
     finally:
         for fd in given:
             if fd >= 0:
                 os.close(fd)
     return ForkServerProcess(pid, ours, write, wanted, learned, limits, ahead)
+
+
+def _start_error(executable: str, error: OSError | ValueError) -> Exception:
+    from pool._errors import SHORTAGES, StartError
+
+    number: int | None = getattr(error, "errno", None)
+    usual = SHORTAGES.get(
+        number,
+        "if this process may not run that, or Python is embedded in another program, name an "
+        'interpreter by `multiprocessing.set_executable`, or use get_context("fork")',
+    )
+    return StartError(f"cannot start {executable!r} to fork workers: {error}; {usual}", number)
 
 
 def _hash_seed() -> dict[str, str]:
