@@ -179,11 +179,11 @@ class Pool(StandardPool):
         if self._replaced("apply_async"):
             return self.apply_async(func, args, kwds, **extra).get()
         if not extra:
-            loan = _calls.call_now(self, func, args, kwds)
-            if loan is not None:
-                if loan.failed:
-                    raise loan.value
-                return loan.value
+            done = _calls.call_now(self, func, args, kwds)
+            if done is not None:
+                if done.failed:
+                    raise done.value
+                return done.value
         return _calls.call(self, "apply", func, args, kwds, extra=extra, awaited=True).get()
 
     def apply_async(

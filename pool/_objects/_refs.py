@@ -3,8 +3,8 @@
 Objects are owned by Python's own counting of references. In the program that owns an object, the
 `ObjectRef` *is* the object's record. All who need the object hold it: the user, a task that waits
 for it, another object that contains it, the record of a worker that borrowed it. When the last of
-them drops it, the value is freed; no count is kept by hand. In a worker,
-references are *borrowed*: they return the loan when they are collected.
+them drops it, the value is freed; no count is kept by hand. In a worker, references are *borrowed*:
+they return the loan when they are collected.
 
 A reference gets a name (28 random-looking bytes) when it first leaves the process. Most never
 leave it.
