@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _pickle
 
-from pool._faces._options import Label, LabelLater, options
+from pool._faces._options import Label, options, stream_label
 from pool._faces._references import has_refs, held_back_by_refs
 from pool._faces._results import AsyncResult
 from pool._local._jobs import OneCall, detached
@@ -78,7 +78,7 @@ def call_soon(
     if not payload.stateless or payload.inherits > engine.inherited:
         return None
     result = AsyncResult(pool, engine, callback, error_callback)
-    engine.call_soon(payload, LabelLater("apply_async", func), args, result)
+    engine.call_soon(payload, stream_label, func, args, result)
     return result
 
 

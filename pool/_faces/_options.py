@@ -183,14 +183,6 @@ def _label(method: str, name: str) -> Label:
     return Label(method, _Name(name))
 
 
-class LabelLater:
-    """Make a label when one is needed; the label does not hold the function and may live long."""
-
-    __slots__ = ("_function", "_method")
-
-    def __init__(self, method: str, function: object) -> None:
-        self._method = method
-        self._function = function
-
-    def __call__(self) -> Label:
-        return _label(self._method, name_of(self._function))
+def stream_label(function: object) -> Label:
+    """Return a label for many `apply_async`; it does not hold the function and may live long."""
+    return _label("apply_async", name_of(function))

@@ -394,7 +394,7 @@ class BorrowedRuntime:
         except BaseException:
             self._take_slot_back(promise)
             raise
-        self.lead.ensure_stand_in(weakref.ref(self.lead))
+        self.lead.ensure_stand_in()
         return future
 
     def cancel(self, ref: ObjectRef, force: bool, recursive: bool) -> None:

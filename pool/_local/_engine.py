@@ -276,7 +276,7 @@ class LocalEngine:
 
             # The caller will never have a handle to cancel the job with.
             self.cancel(job_id, TaskCancelled("interrupted by Ctrl-C"))
-            self.lead.ensure_stand_in(weakref.ref(self.lead))  # for callbacks, if it has crashed
+            self.lead.ensure_stand_in()  # for callbacks, if it has crashed
             raise
         return job_id
 
@@ -284,14 +284,14 @@ class LocalEngine:
         """Call a function on an idle worker, if there is one; see `pool._local._express`."""
         return call_now(self, payload, blobs, label)
 
-    def call_soon(self, payload: Any, label: Any, args: tuple[Any, ...], result: Any) -> None:
+    def call_soon(self, payload: Any, label: Any, named: Any, args: Any, result: Any) -> None:
         """Submit one call of a stateless function with immutable arguments; never waits.
 
         Parameters
         ----------
         payload : FunctionPayload
-        label : callable
-            ``label()`` returns the label of a new stream.
+        label, named : callable, object
+            ``label(named)`` returns the label of a new stream, which may live long.
         args : tuple
             Of immutable values whose types are in `pool._pickling.ATOMS`.
         result : AsyncResult
@@ -299,7 +299,7 @@ class LocalEngine:
         """
         stream = self.streams.get(payload)
         if stream is None:
-            stream = self.streams.add(payload, self.function(payload), label())
+            stream = self.streams.add(payload, self.function(payload), label(named))
         try:
             stream.add(args, result)
             # Else the thread that takes in the next answer finds the call. A broken pool gets none.
@@ -308,7 +308,7 @@ class LocalEngine:
             self.attend()
         except BaseException:
             result.cancel()  # the caller will never have the handle
-            self.lead.ensure_stand_in(weakref.ref(self.lead))  # as in `submit`
+            self.lead.ensure_stand_in()  # as in `submit`
             raise
 
     def begin_in_any_order(self) -> None:
@@ -317,12 +317,12 @@ class LocalEngine:
 
     def attend(self) -> None:
         """See to it that outstanding work goes on although nobody waits for it."""
-        self.lead.attend(weakref.ref(self.lead))
+        self.lead.attend()
 
     def glance(self) -> None:
         """Take in what has arrived; for threads that ask how far their jobs are."""
         self.lead.glance()
-        self.lead.ensure_stand_in(weakref.ref(self.lead))
+        self.lead.ensure_stand_in()
 
     def catch_up(self) -> None:
         """Return once the scheduler knows of everything that any thread has submitted."""

@@ -9,8 +9,6 @@ wrong (the worker dies, the pool is terminated, Ctrl-C) is handled as for other 
 
 from __future__ import annotations
 
-import weakref
-
 from pool._local import _events as ev
 from pool._local._peers import Sent
 from pool._local._timers import FOREVER
@@ -109,7 +107,7 @@ def call_now(engine: LocalEngine, payload: Any, blobs: list[Any], label: Any) ->
         except BaseException:  # Ctrl-C, or what another handler raises
             if loan is not None and not loan.over:
                 driver.post(ev.LoanCancelled(loan.worker_id, loan.message_id))
-                lead.ensure_stand_in(weakref.ref(lead))
+                lead.ensure_stand_in()
             raise
         finally:
             lead.abdicate()

@@ -221,16 +221,16 @@ class NestedEngine:
     def call_now(self, payload: Any, blobs: list[Any], label: Any) -> None:
         """Return None, so that the call is submitted: the workers are the parent's to lend."""
 
-    def call_soon(self, payload: Any, label: Any, args: tuple[Any, ...], result: Any) -> None:
+    def call_soon(self, payload: Any, label: Any, named: Any, args: Any, result: Any) -> None:
         """Submit one call; see `LocalEngine.call_soon`."""
         from pool._pickling import dumps_to_worker
 
         source = OneCall([dumps_to_worker((args, {})).data])
-        result._job_id = self.submit(self.function(payload), CALL, source, result, label())
+        result._job_id = self.submit(self.function(payload), CALL, source, result, label(named))
 
     def attend(self) -> None:
         """See to it that callbacks run although no thread waits."""
-        self.lead.ensure_stand_in(weakref.ref(self.lead))
+        self.lead.ensure_stand_in()
 
     glance = attend
 

@@ -14,7 +14,6 @@ from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import weakref
     from typing import Protocol
 
     from pool._local._waiting import Steppable
@@ -58,7 +57,7 @@ class TendedLead(Lead):
         """
         return self._visited + GRACE > monotonic() and not self._tended.calls_back
 
-    def attend(self, me: weakref.ref[Lead]) -> None:
+    def attend(self) -> None:
         """See to it that outstanding work goes on; for a thread that has just submitted."""
         driver = self._tended
         if driver.closed or driver.held_here:
@@ -70,7 +69,7 @@ class TendedLead(Lead):
                 self._visited = now
             elif self._patient < now and self._leader_is_stand_in():
                 self._relieve(now)
-        self.ensure_stand_in(me)
+        self.ensure_stand_in()
 
     def glance(self) -> None:
         """Take in what has arrived, without sleeping, unless another thread drives."""

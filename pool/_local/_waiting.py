@@ -13,6 +13,7 @@ thread that comes to wait.
 from __future__ import annotations
 
 import _thread
+from _weakref import ref
 
 from pool._clock import monotonic
 from pool._local._timers import LONGEST
@@ -22,7 +23,6 @@ from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import weakref
     from collections.abc import Callable, Collection
     from typing import Protocol
 
@@ -298,21 +298,15 @@ class Lead:
     def _leader_is_stand_in(self) -> bool:
         return self._stand_in is not None and self._leader == self._stand_in.ident
 
-    def ensure_stand_in(self, me: weakref.ref[Lead]) -> None:
-        """See to it that the engine is driven although no thread waits.
-
-        Parameters
-        ----------
-        me : weakref to this lead
-            For the stand-in, which must not keep an idle engine alive.
-        """
+    def ensure_stand_in(self) -> None:
+        """See to it that the engine is driven although no thread waits."""
         stand_in = self._stand_in
         if stand_in is None:
-            stand_in = self._hire(me)
+            stand_in = self._hire()
         if stand_in is not None and not self.taken:
             stand_in.ring()
 
-    def _hire(self, me: weakref.ref[Lead]) -> StandIn | None:
+    def _hire(self) -> StandIn | None:
         """Start the stand-in, once; return it, or None if there is none for now.
 
         Another call may be just starting it, perhaps one that this call has interrupted, as a
@@ -323,7 +317,7 @@ class Lead:
             if self._hiring.acquire(False):
                 try:
                     if self._stand_in is None and not self._driver.closed:
-                        self._stand_in = _started(me)
+                        self._stand_in = _started(ref(self))
                 finally:
                     self._hiring.release()
             if self._stand_in is not None and self._driver.closed:
@@ -396,7 +390,7 @@ class Lead:
             self._stand_in.retire(waits)
 
 
-def _started(lead: weakref.ref[Lead]) -> StandIn | None:
+def _started(lead: ref[Lead]) -> StandIn | None:
     """Start a stand-in; return None where there can be none, and whoever waits drives."""
     try:
         return StandIn(lead)
@@ -422,7 +416,7 @@ class StandIn:
     lead : weakref to Lead
     """
 
-    def __init__(self, lead: weakref.ref[Lead]) -> None:
+    def __init__(self, lead: ref[Lead]) -> None:
         import threading
 
         self._lead = lead

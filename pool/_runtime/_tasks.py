@@ -290,7 +290,7 @@ class Tasks:
         payload = call.payload
         parcel = call.parcel
         if parcel is None and not call.depth:
-            engine.call_soon(payload, lambda: _label(call.code.title), call.args, call)
+            engine.call_soon(payload, _label, call.code.title, call.args, call)
             return
         if parcel is None:
             order: Any = call.args
@@ -301,7 +301,7 @@ class Tasks:
             order = (call.begun, Order(parcel, call.options.returns, call.options.name, task))
         alone = bool((parcel is not None and parcel.refs) or call.code.refs or call.code.waits)
         if parcel is not None and not (alone or call.depth) and parcel.nbytes <= STREAM_NBYTES:
-            engine.call_soon(payload, lambda: _label(call.code.title), order, call)
+            engine.call_soon(payload, _label, call.code.title, order, call)
             return
         encoded = encode((order, {}))
         call._job_id = engine.submit(

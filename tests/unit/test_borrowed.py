@@ -109,7 +109,7 @@ def test_a_slot_that_is_lent_for_a_future_is_taken_back_once(
     home: BorrowedRuntime, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
     monkeypatch.setattr(home, "_lends_slot", True)
-    monkeypatch.setattr(home.lead, "ensure_stand_in", lambda lead: None)
+    monkeypatch.setattr(home.lead, "ensure_stand_in", lambda: None)
     sent: Any = home.channel
     ref: Any = home.lent("o", b"n" * 28)
     future = home.future(ref)

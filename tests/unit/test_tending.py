@@ -76,12 +76,8 @@ def lead(driver: Driver) -> Iterator[TendedLead]:
     lead.retire_stand_in()
 
 
-def attend(lead: TendedLead) -> None:
-    lead.attend(weakref.ref(lead))
-
-
 def call_stand_in(driver: Driver, lead: TendedLead) -> None:
-    lead.ensure_stand_in(weakref.ref(lead))
+    lead.ensure_stand_in()
     driver.wait_for(STAND_IN)
 
 
@@ -90,20 +86,20 @@ def me() -> str:
 
 
 def test_a_thread_that_submits_looks_by_itself(driver: Driver, lead: TendedLead) -> None:
-    attend(lead)
+    lead.attend()
     assert driver.looks == [me()]
 
 
 def test_it_does_not_look_again_at_once(driver: Driver, lead: TendedLead) -> None:
     driver.looked = ALWAYS
-    attend(lead)
+    lead.attend()
     assert driver.looks == []
 
 
 def test_where_nothing_is_submitted_any_more_the_stand_in_drives(
     driver: Driver, lead: TendedLead
 ) -> None:
-    attend(lead)
+    lead.attend()
     driver.wait_for(STAND_IN)
 
 
@@ -123,7 +119,7 @@ class Watched(TendedLead):
 def test_the_stand_in_leaves_a_thread_alone_that_looks(driver: Driver) -> None:
     lead = Watched(driver)
     lead._visited = ALWAYS
-    lead.ensure_stand_in(weakref.ref(lead))
+    lead.ensure_stand_in()
     for _ in range(3):
         lead.asked.get()
     assert driver.sleeps.empty()
@@ -140,7 +136,7 @@ def test_as_long_as_work_is_outstanding_the_lead_is_kept_alive(driver: Driver) -
     lead._visited = ALWAYS
     asked = lead.asked
     reference = weakref.ref(lead)
-    lead.ensure_stand_in(reference)
+    lead.ensure_stand_in()
     stand_in = lead._stand_in
     asked.get()
     asked.get()
@@ -158,7 +154,7 @@ def test_a_thread_that_submits_relieves_a_stand_in_that_is_late(
     call_stand_in(driver, lead)
     driver.something = True
     while not driver.looks:
-        attend(lead)
+        lead.attend()
     assert driver.looks[0] == me()
     # Once nobody submits, it drives again.
     driver.wait_for(STAND_IN)
@@ -173,7 +169,7 @@ def test_a_stand_in_is_left_in_peace(driver: Driver, lead: TendedLead, case: str
         driver.looked = ALWAYS
     if case == "in a callback":
         driver.calls_back = True
-    attend(lead)
+    lead.attend()
     assert (driver.wakes, driver.looks) == (0, [])
 
 
@@ -185,7 +181,7 @@ def test_a_callback_that_submits_does_not_relieve_its_own_thread(
     finished = threading.Event()
 
     def callback() -> None:
-        attend(lead)
+        lead.attend()
         finished.set()
 
     driver.happen(callback)
@@ -206,7 +202,7 @@ def test_a_busy_stand_in_is_not_asked_again_at_once(driver: Driver, lead: Tended
     driver.happen(much)
     inside.wait()
     before = monotonic()
-    attend(lead)
+    lead.attend()
     assert (driver.wakes, driver.looks) == (1, [])
     # In which time a thread that submits makes a thousand calls.
     assert lead._patient >= before + GRACE
@@ -220,7 +216,7 @@ def test_whoever_leads_when_something_is_submitted_a_stand_in_is_hired(
     waiter = threading.Thread(target=lambda: lead.wait(done.is_set), name="waiter")
     waiter.start()
     driver.wait_for("waiter")
-    attend(lead)
+    lead.attend()
     driver.happen(done.set)
     waiter.join()
     driver.wait_for(STAND_IN)
@@ -244,7 +240,7 @@ def test_within_the_lines_of_the_driver_nobody_looks(driver: Driver, lead: Tende
     # it would wait for the lock that it holds itself.
     driver.held_here = True
     lead.glance()
-    attend(lead)
+    lead.attend()
     assert driver.looks == []
 
 

@@ -268,7 +268,7 @@ def test_of_many_followers_each_gets_its_own_result(driver: Driver, lead: Lead) 
 
 def call_stand_in(driver: Driver, lead: Lead) -> None:
     driver.outstanding = True
-    lead.ensure_stand_in(weakref.ref(lead))
+    lead.ensure_stand_in()
     driver.wait_for_leader(STAND_IN)
 
 
@@ -298,7 +298,7 @@ def test_stand_in_makes_way_for_a_thread_that_waits(driver: Driver, lead: Lead) 
 def test_stand_in_is_not_needed_while_somebody_leads(driver: Driver, lead: Lead) -> None:
     waiter = leading(driver, lead, "waiter")
     driver.outstanding = True
-    lead.ensure_stand_in(weakref.ref(lead))
+    lead.ensure_stand_in()
     finish(driver, waiter)
     driver.wait_for_leader(STAND_IN)
 
@@ -375,7 +375,7 @@ def test_callbacks_of_an_engine_that_a_submitting_thread_has_given_up(
 ) -> None:
     driver.outstanding = driver.crashed = True
     driver.calling.append("due")
-    lead.ensure_stand_in(weakref.ref(lead))
+    lead.ensure_stand_in()
     assert driver.called.get() == STAND_IN
     # Nothing else of it is driven.
     assert not lead.forsaken()
@@ -394,10 +394,10 @@ def test_callbacks_that_are_due_just_as_the_stand_in_goes_to_sleep(
         call_back()
         driver.calling.extend(late)
         late.clear()
-        lead.ensure_stand_in(weakref.ref(lead))
+        lead.ensure_stand_in()
 
     monkeypatch.setattr(lead, "call_back", call_back_too_early)
-    lead.ensure_stand_in(weakref.ref(lead))
+    lead.ensure_stand_in()
     assert [driver.called.get() for _ in range(2)] == [STAND_IN] * 2
 
 
@@ -410,7 +410,7 @@ def test_retired_stand_in_is_gone(driver: Driver) -> None:
     assert STAND_IN not in {thread.name for thread in threading.enumerate()}
     # And no other one is hired.
     driver.outstanding = True
-    lead.ensure_stand_in(weakref.ref(lead))
+    lead.ensure_stand_in()
     assert STAND_IN not in {thread.name for thread in threading.enumerate()}
 
 
