@@ -19,40 +19,50 @@ if TYPE_CHECKING:
     from pool._faces._options import Options
     from pool._faces._pool import Pool
     from pool._local._engine import LocalEngine
-    from pool._local._express import Loan
     from pool._local._jobs import Function
 
     R = TypeVar("R", bound=AsyncResult)
 
 _NO_KWDS: dict[str, Any] = {}
 
+#: In place of the value of a call that has to be submitted.
+NOT_NOW: Any = object()
+
 
 def call_now(
     pool: Pool, func: Callable[..., Any], args: Iterable[Any], kwds: Mapping[str, Any]
-) -> Loan | None:
-    """Run a call on an idle worker and wait for it; None if this is not possible.
+) -> Any:
+    """Run a call on an idle worker and return what it returns; `NOT_NOW` if this is not possible.
 
     It is possible if a worker is idle, the function has no state, and there are no references.
     """
     engine = pool._engine
     if args.__class__ is not tuple or kwds.__class__ is not dict or engine.driver.jobs:
-        return None
+        return NOT_NOW
     try:
         payload = dumps_function(func, engine.asks)
         if not payload.stateless or payload.inherits > engine.inherited:
-            return None
+            return NOT_NOW
         if not kwds and ATOMS.issuperset(map(type, args)):
             blobs = [_pickle.dumps((args, _NO_KWDS), 5)]
         elif has_refs((*args, *kwds.values())):
-            return None
+            return NOT_NOW
         else:
             encoded = dumps_to_worker((args, kwds), engine.asks)
             if inherits(encoded) > engine.inherited:
-                return None
+                return NOT_NOW
             blobs = encoded.packet
     except CannotSend:
-        return None  # `call` will meet the same error; it may have the object inherited
-    return engine.call_now(payload, blobs, Label("apply", func))
+        return NOT_NOW  # `call` will meet the same error; it may have the object inherited
+    loan = engine.call_now(payload, blobs, Label("apply", func))
+    if loan is None:
+        return NOT_NOW
+    try:
+        if loan.failed:
+            raise loan.value
+        return loan.value
+    finally:
+        del loan  # as in `AsyncResult.get`
 
 
 def call_soon(
@@ -144,7 +154,10 @@ def call(
         # The user's own class raised it while being pickled: it is the outcome of the call.
         return fail(made(), error, chosen.return_exceptions)
     if refusal is not None:
-        engine, function, blobs = _encode_held(pool, func, args, kwds, refusal)
+        try:
+            engine, function, blobs = _encode_held(pool, func, args, kwds, refusal)
+        finally:
+            refusal = None  # its traceback holds this frame, see `AsyncResult.get`
     if len(blobs) > 1 and not awaited:
         blobs = detached(blobs)  # copies: the caller goes on and may change its arrays
     result = made()

@@ -191,6 +191,7 @@ class Flow:
 
     def finish(self) -> bool:
         self.ready.extend(self._tail)
+        self._tail = [None] * len(self._tail)  # `length` counts them; they are the consumer's now
         return self._end()
 
     def abort(self, error: BaseException) -> bool:
@@ -387,7 +388,10 @@ class IMapIterator(StandardIterator):
             if flow._opened - flow._taken <= flow.window.size * 3 // 4:
                 flow.widen()
             if value.__class__ is _Raised:
-                raise value.error
+                try:
+                    raise value.error
+                finally:
+                    del value  # as in `AsyncResult.get`
             return value
         return self.next(timeout)
 
@@ -418,7 +422,10 @@ class IMapIterator(StandardIterator):
             with self._lock:
                 for value in self._chunk:
                     if value.__class__ is _Raised:
-                        raise self._error_of(value)
+                        try:
+                            raise self._error_of(value)
+                        finally:
+                            del value  # as in `AsyncResult.get`
                     return value
                 finished = flow.finished  # before `ready`: the last outcome may come just now
                 if self._take_chunk(flow):
@@ -446,7 +453,9 @@ class IMapIterator(StandardIterator):
 
     def _error_of(self, outcome: _Raised) -> BaseException:
         """Return the error of an outcome, which ends the iterator if a chunk has several items."""
-        if not self._single:
+        if self._single:
+            self._chunk = iter(())  # the other one would hold the error
+        else:
             self._exhaust()
         return outcome.error
 

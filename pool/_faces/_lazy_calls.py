@@ -156,7 +156,10 @@ def _sendable(
     from pool._faces._inherit import hold_function
 
     func = hold_function(func)  # before `inheriting` forks the workers that inherit it
-    engine = pool._engines.inheriting(refusal)
+    try:
+        engine = pool._engines.inheriting(refusal)
+    finally:
+        del refusal  # as there
     return engine, engine.function(dumps_function(func)), func
 
 

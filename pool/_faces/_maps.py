@@ -192,7 +192,10 @@ def _sendable(
     except CannotSend:
         func = hold_map(func, items, mode)
         items, mode = range(len(items)), MAP
-    engine = pool._engines.inheriting(refusal)
+    try:
+        engine = pool._engines.inheriting(refusal)
+    finally:
+        del refusal  # its traceback holds this frame, see `AsyncResult.get`
     return engine, engine.function(dumps_function(func)), items, mode
 
 

@@ -179,11 +179,9 @@ class Pool(StandardPool):
         if self._replaced("apply_async"):
             return self.apply_async(func, args, kwds, **extra).get()
         if not extra:
-            done = _calls.call_now(self, func, args, kwds)
-            if done is not None:
-                if done.failed:
-                    raise done.value
-                return done.value
+            value = _calls.call_now(self, func, args, kwds)
+            if value is not _calls.NOT_NOW:
+                return value
         return _calls.call(self, "apply", func, args, kwds, extra=extra, awaited=True).get()
 
     def apply_async(
@@ -256,8 +254,10 @@ class Pool(StandardPool):
         if self._replaced("_map_async"):
             mapped: list[Any] = self._map_async(func, iterable, MAP, chunksize, **extra).get()
             return mapped
-        result = _maps.start_map(self, "map", func, iterable, chunksize, MAP, extra, awaited=True)
-        values: list[Any] = result.get()
+        # Without a name for the handle, which holds what is raised, see `AsyncResult.get`.
+        values: list[Any] = _maps.start_map(
+            self, "map", func, iterable, chunksize, MAP, extra, awaited=True
+        ).get()
         return values
 
     def map_async(
@@ -295,10 +295,9 @@ class Pool(StandardPool):
         if self._replaced("_map_async"):
             mapped: list[Any] = self._map_async(func, iterable, STAR, chunksize, **extra).get()
             return mapped
-        result = _maps.start_map(
+        values: list[Any] = _maps.start_map(
             self, "starmap", func, iterable, chunksize, STAR, extra, awaited=True
-        )
-        values: list[Any] = result.get()
+        ).get()
         return values
 
     def starmap_async(

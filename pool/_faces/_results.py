@@ -117,7 +117,12 @@ class AsyncResult(StandardResult):
         self._pool = None  # not in `deliver`: to drop the last reference ends the pool
         if self._success:
             return self._value
-        raise self._value
+        try:
+            raise self._value
+        finally:
+            # The error's traceback holds this frame and those of its callers, and this the error:
+            # a cycle, which would keep their arrays until garbage is collected.
+            del self
 
     def cancel(self) -> bool:
         """Cancel the call: tasks that have not begun never run, running ones are interrupted.

@@ -266,6 +266,7 @@ class Fed(Growing, Source):
         if error is not None:
             # As in `multiprocessing`, the items of a chunk that was not complete are dropped.
             self._on_error(error)
+            error = None  # its traceback holds this frame: a cycle
         del self._iterator
         self._ended = True
         engine.offer(self, True)

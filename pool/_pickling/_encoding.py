@@ -265,3 +265,5 @@ def attempt_late(encode: Callable[[Any], T]) -> T:
         return encode(BarePickler)
     except REFUSALS:
         raise refusal from None
+    finally:
+        del refusal  # its traceback holds this frame, and the callers': a cycle

@@ -21,6 +21,7 @@ from pooltasks import (
     Unshown,
     add,
     divide,
+    divide_by,
     fail_at_three,
     fail_rebuilt,
     fail_unsendable,
@@ -43,6 +44,8 @@ standard_pool: Any = importlib.import_module("multiprocessing.pool")
 STANDARD_FAILS = {
     "test_exceptions_that_cannot_be_rebuilt_keep_their_type": "the result thread dies; get() hangs",
     "test_exceptions_that_end_a_process_are_outcomes": "the worker ends and get() hangs",
+    "test_an_error_that_was_caught_keeps_nothing_of_its_callers": "it is in a cycle",
+    "test_a_call_that_workers_inherit_keeps_nothing_of_its_callers": "cannot pickle the function",
     "test_results_of_a_terminated_pool_are_errors": "get() hangs after terminate()",
 }
 
@@ -171,6 +174,67 @@ def test_a_result_that_was_taken_does_not_keep_its_pool(flavour: Flavour, method
     gc.collect()
     assert left() is None
     assert result is not None
+
+
+def read_and_fail() -> Any:
+    yield 1
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda pool: pool.apply(divide, (1, 0)), id="apply"),
+        pytest.param(lambda pool: pool.apply(divide, (1,), {"b": 0}), id="apply with a name"),
+        pytest.param(lambda pool: pool.apply_async(divide, (1, 0)).get(), id="apply_async"),
+        pytest.param(lambda pool: pool.map(divide_by, [1, 0]), id="map"),
+        pytest.param(lambda pool: pool.starmap(divide, [(1, 0)]), id="starmap"),
+        pytest.param(lambda pool: pool.map_async(divide_by, [1, 0]).get(), id="map_async"),
+        pytest.param(lambda pool: list(pool.imap(divide_by, [0])), id="imap"),
+        pytest.param(lambda pool: list(pool.imap(divide_by, [1, 0], 2)), id="imap in chunks"),
+        pytest.param(lambda pool: pool.imap(divide_by, [0]).next(), id="next"),
+        pytest.param(lambda pool: list(pool.imap_unordered(divide_by, [0])), id="imap_unordered"),
+        pytest.param(lambda pool: list(pool.imap(identity, read_and_fail())), id="input of imap"),
+        pytest.param(lambda pool: pool.map(identity, read_and_fail()), id="input of map"),
+    ],
+)
+def test_an_error_that_was_caught_keeps_nothing_of_its_callers(
+    make_pool: Callable[..., Any], call: Callable[[Any], object]
+) -> None:
+    keeps_nothing(call, make_pool(1), ZeroDivisionError)
+
+
+@pytest.mark.parametrize("method", ["apply", "map", "imap"])
+def test_a_call_that_workers_inherit_keeps_nothing_of_its_callers(
+    make_pool: Callable[..., Any], method: str
+) -> None:
+    numbers = (number for number in [1])
+    given: Any = (numbers,) if method == "apply" else [numbers]
+    keeps_nothing(lambda pool: getattr(pool, method)(bool, given), make_pool(1), None)
+
+
+def keeps_nothing(
+    call: Callable[[Any], object], pool: Any, expected: type[BaseException] | None
+) -> None:
+    """Check that what the caller has goes with it, without the collector."""
+    gone = threading.Event()
+
+    def make_call() -> None:
+        large = threading.Event()
+        weakref.finalize(large, gone.set)
+        raised: type[BaseException] | None = None
+        try:
+            call(pool)
+        except Exception as error:
+            raised = type(error)
+        assert raised is expected
+
+    gc.disable()
+    try:
+        make_call()
+        assert gone.wait(PATIENCE)
+    finally:
+        gc.enable()
 
 
 def test_a_result_outlives_its_pool(make_pool: Callable[..., Any]) -> None:
