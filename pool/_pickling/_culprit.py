@@ -82,9 +82,11 @@ def _search(steps: list[tuple[str, Any]], up: bool) -> str:
             refusal = refusal_of(part, up)
             if refusal is not None:
                 reason = str(refusal)
+                is_found = isinstance(refusal, Unpicklable) and refusal.kind is type(part)
+                refusal = None  # its traceback holds this frame, and the callers': a cycle
                 seen.add(id(part))
                 steps.append((name, part))
-                if isinstance(refusal, Unpicklable) and refusal.kind is type(part):
+                if is_found:
                     return reason
                 break
         else:

@@ -6,11 +6,13 @@ Nothing here imports pytest or the pool under test: a spawned worker pays for ea
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import weakref
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any, ClassVar
@@ -176,6 +178,30 @@ class Unsendable(Exception):
 def fail_unsendable(_: object = None) -> None:
     """Raise an exception that cannot leave the worker."""
     raise Unsendable("kept")
+
+
+#: What tasks of this worker had, see `have_and_fail`.
+had: list[Any] = []
+
+
+def have_and_fail(how: str) -> Any:
+    """Have an object, and fail in one of these ways: "error", "error with a part" or "result"."""
+    gc.disable()
+    mine = Large()
+    had.append(weakref.ref(mine))
+    unsendable = (number for number in [1])
+    if how == "result":
+        return unsendable
+    raise ValueError(*[unsendable] if "part" in how else [])
+
+
+def number_left(_: object = None) -> int:
+    """Return how many of the objects are still there."""
+    return sum(reference() is not None for reference in had)
+
+
+class Large:
+    """Takes much memory, let us say."""
 
 
 def pid(_: object = None) -> int:

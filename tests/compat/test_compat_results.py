@@ -26,9 +26,11 @@ from pooltasks import (
     fail_rebuilt,
     fail_unsendable,
     fail_with,
+    have_and_fail,
     hold,
     identity,
     keyboard_interrupt,
+    number_left,
     pid,
     square,
     system_exit,
@@ -211,6 +213,16 @@ def test_a_call_that_workers_inherit_keeps_nothing_of_its_callers(
     numbers = (number for number in [1])
     given: Any = (numbers,) if method == "apply" else [numbers]
     keeps_nothing(lambda pool: getattr(pool, method)(bool, given), make_pool(1), None)
+
+
+@pytest.mark.parametrize("how", ["error", "error with a part", "result"])
+def test_a_task_that_failed_leaves_nothing_in_its_worker(
+    make_pool: Callable[..., Any], how: str
+) -> None:
+    pool = make_pool(1)
+    with pytest.raises(Exception):  # noqa: B017  # whatever each library makes of it
+        pool.apply(have_and_fail, (how,))
+    assert pool.apply(number_left) == 0
 
 
 def keeps_nothing(
