@@ -363,7 +363,11 @@ class Crew:
             peer.close()
         self.peers.clear()
         self.by_fd.clear()
+        # What the initializer was given goes with the pool, not only with the next collection.
         self._initial = ()
+        del self._connect
+        for launcher in self.controls.values():
+            launcher.forget()
         self._journal.close()
 
     def end_all(self) -> None:

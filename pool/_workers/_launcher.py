@@ -56,6 +56,10 @@ class Launcher:
         """
         return None if self._connection is None else self._connection.make()
 
+    def forget(self) -> None:
+        """Drop what a forkserver was told of the pool, which has ended: no other one will be."""
+        self._connection = None
+
     def launch(self, workers: Sequence[tuple[int, int, int]]) -> None:
         """Have workers forked, each given by (worker_id, slot, descriptor of its socket)."""
         for start in range(0, len(workers), FDS_MAX):

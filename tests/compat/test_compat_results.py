@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from poolkit import PATIENCE, Flavour, Gate
 from pooltasks import (
+    Large,
     Proxy,
     Rebuilt,
     Settings,
@@ -225,15 +226,24 @@ def test_a_task_that_failed_leaves_nothing_in_its_worker(
     assert pool.apply(number_left) == 0
 
 
+@pytest.mark.every_method
+@pytest.mark.parametrize("end", ["close", "terminate"])
+def test_what_the_initializer_was_given_goes_with_the_pool(flavour: Flavour, end: str) -> None:
+    def use(large: object) -> None:
+        pool = flavour.make(1, identity, (large,))
+        assert pool.apply(square, (2,)) == 4
+        getattr(pool, end)()
+        pool.join()
+
+    goes(use)
+
+
 def keeps_nothing(
     call: Callable[[Any], object], pool: Any, expected: type[BaseException] | None
 ) -> None:
-    """Check that what the caller has goes with it, without the collector."""
-    gone = threading.Event()
+    """Check that what the caller of `call` has goes with it."""
 
-    def make_call() -> None:
-        large = threading.Event()
-        weakref.finalize(large, gone.set)
+    def make_call(_: object) -> None:
         raised: type[BaseException] | None = None
         try:
             call(pool)
@@ -241,9 +251,21 @@ def keeps_nothing(
             raised = type(error)
         assert raised is expected
 
+    goes(make_call)
+
+
+def goes(use: Callable[[Large], object]) -> None:
+    """Check that what was used goes without the collector."""
+    gone = threading.Event()
+
+    def make_and_use() -> None:
+        large = Large()
+        weakref.finalize(large, gone.set)
+        use(large)
+
     gc.disable()
     try:
-        make_call()
+        make_and_use()
         assert gone.wait(PATIENCE)
     finally:
         gc.enable()
