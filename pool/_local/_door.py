@@ -53,7 +53,7 @@ class Door:
         #: Never taken twice by one thread; an RLock because it knows from the very moment on that
         #: it is taken which thread holds it, which a signal handler or a finalizer asks.
         self._lock = _thread.RLock()
-        self._owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
+        self._owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # as `Condition` uses it
         #: The thread that called `Driver.quit` as the interpreter goes down; 0 before that.
         self._quitter = 0
 

@@ -88,7 +88,7 @@ class Lead:
         #: Reentrant for its owner alone, which is set and asked for in one step: a signal handler
         #: that strikes between two instructions of `acquire` or `abdicate` knows whose it is.
         self._lead = _thread.RLock()
-        self._owned: Callable[[], bool] = self._lead._is_owned  # type: ignore[attr-defined]
+        self._owned: Callable[[], bool] = self._lead._is_owned  # type: ignore[attr-defined]  # as `Condition` uses it
         #: The thread that has the lead, or 0: as others see it, who may be a moment behind.
         self._leader = 0
         self._followers: list[_Follower] = []

@@ -107,7 +107,7 @@ def global_texts(func: FunctionType) -> Iterator[str]:
         if kind is str:
             yield value  # type: ignore[misc]  # its type was looked at
         elif kind in _COLLECTIONS and len(value) <= _SHORT:  # type: ignore[arg-type]  # as above
-            values = list(value.values() if kind is dict else value)  # type: ignore[union-attr,arg-type]
+            values = list(value.values() if kind is dict else value)  # type: ignore[union-attr,arg-type]  # as above
             yield from (text for text in values if type(text) is str)
 
 
