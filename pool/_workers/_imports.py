@@ -6,6 +6,9 @@ And what else takes part in the imports of some modules.
 from __future__ import annotations
 
 import sys
+from _thread import _local as local
+
+from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +144,41 @@ class _LoaderWith(LoaderInPlace):
     def load(self, module: ModuleType) -> None:
         load = super().load
         self._action(module, lambda: load(module))
+
+
+class Outermost(local):
+    """What is done around imports of some modules: once, though one import is within the other.
+
+    It is for `when_each_is_imported`. Each thread has its own imports.
+    """
+
+    _under_way = False
+
+    def __call__(self, load: Callable[[], object]) -> None:
+        """Call ``load()``, which imports one module or several."""
+        if self._under_way:
+            load()
+            return
+        # An interrupt of the task strikes in the modules' own code, or when all this is over: never
+        # while one half of what is done around them is.
+        token = shield.enter()
+        try:
+            self.begin()
+            self._under_way = True
+            # Where it was closed already, by whoever imports, it stays so.
+            shield.opened(load) if token else load()
+        finally:
+            self._under_way = False
+            try:
+                self.end()
+            finally:
+                shield.leave(token)
+
+    def begin(self) -> None:
+        """Do something before the outermost import."""
+
+    def end(self) -> None:
+        """Do something when the outermost import is over, or has failed."""
 
 
 def when_imported(name: str, step: Step) -> None:

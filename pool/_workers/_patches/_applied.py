@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from _thread import _local as local
 from functools import partial
 
 from pool._pickling._originals import keep_original
 from pool._unraisable import report
 from pool._workers._carried import Undisturbed
 from pool._workers._carried._setting import unpacked
-from pool._workers._imports import when_each_is_imported
+from pool._workers._imports import Outermost, when_each_is_imported
 from pool._workers._variables._contents import CONTAINERS, fill
-from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import ModuleType
     from typing import Any
 
@@ -34,32 +32,15 @@ VALUE, PICKLED, CONTENTS, MODULE, IMPORT, STATE, DELETED, REFERRED, REGISTERED =
 received: list[Patch] = []
 
 
-class _Importing(local):
+class _Importing(Outermost):
     """Imports such modules, and the packages that they are in; puts in what is due at the end.
 
     That is the end of the outermost import: what is put into ``registry`` may refer to other
     modules of its package, which only begins, and they may fill it first.
     """
 
-    under_way = False
-
-    def __call__(self, load: Callable[[], object]) -> None:
-        """Call ``load()``, which imports one module or several."""
-        if self.under_way:
-            load()
-            return
-        # An interrupt of the task strikes in the modules' own code, or when all is put in.
-        token = shield.enter()
-        try:
-            self.under_way = True
-            # Where it was closed already, by whoever imports, it stays so.
-            shield.opened(load) if token else load()
-        finally:
-            self.under_way = False
-            try:
-                _put_in()
-            finally:
-                shield.leave(token)
+    def end(self) -> None:
+        _put_in()
 
 
 _importing = _Importing()

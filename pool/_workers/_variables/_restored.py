@@ -5,14 +5,12 @@ from __future__ import annotations
 import _pickle
 import sys
 from _thread import _count as count_threads
-from _thread import _local as local
 from functools import partial
 from io import BytesIO
 
 from pool._unraisable import report
 from pool._workers._carried._setting import unpacked
-from pool._workers._imports import when_each_is_imported
-from store._interrupts import shield
+from pool._workers._imports import Outermost, when_each_is_imported
 
 from ._contents import apart, fill
 from ._data import has_name, pickled
@@ -20,7 +18,7 @@ from ._views import Restored, claim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import ModuleType
     from typing import Any
 
@@ -28,40 +26,28 @@ if TYPE_CHECKING:
     from ._snapshot import Sent
 
 
-class _Importing(local):
-    """Imports such modules; tells whether this thread is at it.
+class _Importing(Outermost):
+    """Imports such modules; puts the variables in at the end.
 
-    One import may be within the other. The variables are put in at the end of the outermost: one
-    module may refer to functions of another one that has only begun. And the code at the top of a
-    module sees what it has seen in the program, where imports came first, see `_views`.
+    That is the end of the outermost import: one module may refer to functions of another one that
+    has only begun. And the code at the top of a module sees what it has seen in the program, where
+    imports came first, see `_views`.
     """
 
-    under_way = False
+    def __init__(self) -> None:
+        self._hidden: list[Restored] = []
 
-    def __call__(self, load: Callable[[], object]) -> None:
-        """Call ``load()``, which imports one module or several."""
-        if self.under_way:
-            load()
-            return
-        # An interrupt of the task strikes in the modules' own code, or when all this is over: never
-        # while variables are hidden, or one half of them is put in.
-        token = shield.enter()
+    def begin(self) -> None:
         # Threads of a task are not to see what the import shows.
-        hidden = [] if count_threads() else list(_restored)
-        try:
-            for restored in hidden:
-                restored.hide()
-            self.under_way = True
-            # Where it was closed already, by whoever imports, it stays so.
-            shield.opened(load) if token else load()
-        finally:
-            self.under_way = False
-            for restored in hidden:
-                restored.show()
-            try:
-                _put_in()
-            finally:
-                shield.leave(token)
+        self._hidden = [] if count_threads() else list(_restored)
+        for restored in self._hidden:
+            restored.hide()
+
+    def end(self) -> None:
+        for restored in self._hidden:
+            restored.show()
+        self._hidden = []
+        _put_in()
 
 
 importing = _Importing()
