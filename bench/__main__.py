@@ -65,49 +65,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     if given.list:
         return show_list()
-    known = {row.key for suite in NAMES for row in rows(suite)}
-    if unknown := set(given.only) - known:
-        print(f"no such row: {', '.join(sorted(unknown))}; see --list", file=sys.stderr)
-        return 2
-    names = list(USUAL) if given.quick or given.once else None
-    if given.peers:
-        names = [OURS, *given.peers]
+    folder = given.results or (RESULTS if given.renew or is_full(given) else RESULTS / "quick")
     try:
-        peers = [peer.name for peer in find_peers(names)]
+        check(given)
+        peers = contenders(given)
+        kept = published(folder) if given.renew else []
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    if given.renew and (given.peers or given.rounds):
-        print("--renew measures as a full run does, with all peers and rounds", file=sys.stderr)
-        return 2
-    folder = given.results or (RESULTS if given.renew or is_full(given) else RESULTS / "quick")
-    kept = published(folder) if given.renew else []
-    if kept is None:
-        print(
-            f"{folder} has no figures of this machine with these versions: run everything",
-            file=sys.stderr,
-        )
-        return 2
-    scale = ONCE if given.once else QUICK if given.quick else FULL
-    if given.rounds:
-        scale = replace(scale, rounds=given.rounds)
     results: list[Result] = []
     interrupted = False
     try:
-        for suite in given.suite:
-            wanted = [row for row in rows(suite) if scale.has(row, given.only)]
-            for some, turns in in_turns(wanted, peers):
-                keys = [row.key for row in some]
-                options = {"peers": turns, "only": keys, "scale": asdict(scale)}
-                for result in run_suite(suite, some, options):
-                    add(result, results)
+        measure(given, peers, results)
     except KeyboardInterrupt:
         interrupted = True
         print("interrupted: only these rows are written", file=sys.stderr)
-    anew = {result.key for result in results}
-    results += [result for result in kept if result.key in known - anew]
-    order = [row.key for suite in NAMES for row in rows(suite)]
-    results.sort(key=lambda result: order.index(result.key))
+    results = renewed(kept, results)
     if results or not interrupted:
         write(folder, results)
     if interrupted:
@@ -115,6 +88,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = missed(results)
     print("\n".join(["", "missed bounds:", *lines] if lines else ["", "all bounds are met"]))
     return 1 if given.check and lines else 0
+
+
+def keys() -> list[str]:
+    """Return the keys of all rows, in the order of the table."""
+    return [row.key for suite in NAMES for row in rows(suite)]
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raise `ValueError` for rows that there are not, and for options that exclude each other."""
+    if unknown := set(given.only).difference(keys()):
+        raise ValueError(f"no such row: {', '.join(sorted(unknown))}; see --list")
+    if given.renew and (given.peers or given.rounds):
+        raise ValueError("--renew measures as a full run does, with all peers and rounds")
+
+
+def contenders(given: argparse.Namespace) -> list[str]:
+    """Return who takes part."""
+    names = list(USUAL) if given.quick or given.once else None
+    if given.peers:
+        names = [OURS, *given.peers]
+    return [peer.name for peer in find_peers(names)]
+
+
+def measure(given: argparse.Namespace, peers: list[str], results: list[Result]) -> None:
+    """Measure the rows that are wanted, and enter each in `results` when it is done."""
+    scale = ONCE if given.once else QUICK if given.quick else FULL
+    if given.rounds:
+        scale = replace(scale, rounds=given.rounds)
+    for suite in given.suite:
+        wanted = [row for row in rows(suite) if scale.has(row, given.only)]
+        for some, turns in in_turns(wanted, peers):
+            only = [row.key for row in some]
+            options = {"peers": turns, "only": only, "scale": asdict(scale)}
+            for result in run_suite(suite, some, options):
+                add(result, results)
+
+
+def renewed(kept: list[Result], results: list[Result]) -> list[Result]:
+    """Return `results`, and of those published the others that still have a row, in order."""
+    order = keys()
+    anew = {result.key for result in results}
+    others = [result for result in kept if result.key in order and result.key not in anew]
+    return sorted([*results, *others], key=lambda result: order.index(result.key))
 
 
 def in_turns(wanted: list[Row], peers: list[str]) -> Iterator[tuple[list[Row], list[str]]]:
@@ -142,14 +158,20 @@ def add(result: Result, results: list[Result]) -> None:
     print(one_line(result), flush=True)
 
 
-def published(folder: Path) -> list[Result] | None:
-    """Return the rows in a folder; None if they are not of this machine with these versions."""
-    try:
-        plain = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if plain["machine"] != machine():
-        return None
+def published(folder: Path) -> list[Result]:
+    """Return the rows in a folder.
+
+    Raises
+    ------
+    ValueError
+        If they are not of this machine with these versions, or there are none.
+    """
+    file = folder / "results.json"
+    plain = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if plain.get("machine") != machine():
+        raise ValueError(
+            f"{folder} has no figures of this machine with these versions: run everything"
+        )
     return [from_plain(row) for row in plain["rows"]]
 
 
