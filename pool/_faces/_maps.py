@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from pool._faces._options import Options
     from pool._faces._pool import Pool
     from pool._local._engine import LocalEngine
     from pool._local._jobs import Function
@@ -103,26 +104,40 @@ def start_map(
     if chosen.progress:
         result._progress = progress_of(chosen, length, label)
         result._caught = chosen.return_exceptions
-    limits = (chosen.timeout, chosen.retries)
     if parcels is not None:
+        mode, limits = MAP | caught, (chosen.timeout, chosen.retries)
         result._job_id = _awaited.submit(
-            engine, func, parcels, chunksize, MAP | caught, result, label, *limits
+            engine, func, parcels, chunksize, mode, result, label, *limits
         )
         return result
     source = Items(items, chunksize, label.item)
     source.captured = function.captured
+    _submit(engine, function, mode | caught, source, result, label, chosen, awaited)
+    return result
+
+
+def _submit(
+    engine: LocalEngine,
+    function: Function,
+    mode: int,
+    source: Items,
+    result: MapResult,
+    label: Label,
+    chosen: Options,
+    awaited: bool,
+) -> None:
+    """Hand a map to the engine; if `awaited`, wait for its result."""
     # An interrupt between the submission and the wait would leave the call to run, and those that
     # come next to wait behind it: the wait lets it through, and cancels the call.
     shielded = shield.enter() if awaited else 0
     try:
         result._job_id = engine.submit(
-            function, mode | caught, source, result, label, *limits, awaited
+            function, mode, source, result, label, chosen.timeout, chosen.retries, awaited
         )
         if awaited:
             result.wait()
     finally:
         shield.leave(shielded)
-    return result
 
 
 def _chunksize(given: int | None, length: int, processes: int) -> int:

@@ -68,7 +68,7 @@ def test_what_a_lost_agent_had_is_run_again_if_asked_for(
         agents()[0].shoot()
         gate.entered()
         gate.release(3)
-        result.get(60.0)
+        assert len(result.get(60.0)) == 2
 
 
 def test_nothing_runs_twice_and_nothing_is_lost_while_agents_go(
