@@ -295,9 +295,9 @@ class Worker:
         deadline = self._begun + PATIENCE
         self._left = iter(())
         for run in runs:
-            function_id, mode, layout, chunks, size, extra = run
             if self._is_last:
                 break
+            function_id, mode, layout, _, size, extra = run
             if size == 1 and mode in (MAP, STAR) and layout != EACH:
                 items = range(*extra) if layout == RANGE else loads(blobs[position])
                 if not self._run_quick(message_id, function_id, mode, items, deadline):
