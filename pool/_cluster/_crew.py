@@ -120,7 +120,7 @@ class ClusterCrew:
         )
 
     def keep_mail(self, command: ev.Send) -> None:
-        """Nothing: that worker has ended, which the scheduler is about to be told.
+        """Do nothing: that worker has ended, which the scheduler is about to be told.
 
         It sends this to another one then.
         """
@@ -285,10 +285,10 @@ class ClusterCrew:
         self._driver.inbox.append(ev.MessagesReclaimed(command.worker_id, message_ids))
 
     def halt(self, command: ev.Halt) -> None:
-        """Nothing: the agent sees to that."""
+        """Do nothing: the agent sees to that."""
 
     def take_rest(self, command: ev.TakeRest) -> None:
-        """Nothing, as above."""
+        """Do nothing, as above."""
 
     def interrupt(self, command: ev.Interrupt) -> None:
         worker_id, message_id, job_id, index, how = command
@@ -307,10 +307,10 @@ class ClusterCrew:
             self._hand_in(peer, self._on_lost, "the program has ended it")
 
     def ask_pids(self) -> None:
-        """Nothing: they are processes of other machines."""
+        """Do nothing: they are processes of other machines."""
 
     def on_control(self, control: int) -> None:
-        """Nothing: there is nothing to read here."""
+        """Do nothing: there is nothing to read here."""
 
     # ------------------------------------------------------------------ ends
 
@@ -342,10 +342,10 @@ class ClusterCrew:
             peer.agent.end()
 
     def wait_gone(self) -> None:
-        """Nothing: they have ended, or are about to."""
+        """Do nothing: they have ended, or are about to."""
 
     def linger(self, seconds: float) -> None:
-        """Nothing, likewise."""
+        """Do nothing, likewise."""
 
 
 def _sendable(job: Job, start: int, stop: int) -> Any:
@@ -379,5 +379,5 @@ class _News:
             self._action(self._peer, *self._args)
 
     def abort(self, error: BaseException) -> tuple[()]:
-        """Nothing: the workers end."""
+        """Do nothing: the workers end."""
         return ()

@@ -97,7 +97,7 @@ class Share:
                 outcomes[at] = (True, error)
 
     def call_back(self) -> None:
-        """Nobody in this process wants to be called."""
+        """Do nothing: nobody in this process wants to be called."""
 
 
 def source_of(run: Run, blobs: list[Any]) -> tuple[Source, int]:

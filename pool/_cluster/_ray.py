@@ -80,7 +80,7 @@ class RayCluster:
         return ray.put(blobs)
 
     def close(self) -> None:
-        """Nothing, as said above."""
+        """Do nothing, as said above."""
 
 
 class RayAgent:

@@ -115,4 +115,4 @@ class PoolHandle(Pool):
         """Leave the pool to the process that made it."""
 
     def __del__(self) -> None:
-        """Nothing to end here."""
+        """Do nothing: there is nothing to end here."""

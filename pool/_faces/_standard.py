@@ -265,4 +265,4 @@ class StandardIterator(AsStandard):
         return self._flow.length
 
     def _set_length(self, length: int) -> None:
-        """Tells `_taskqueue.put` whose tasks it gets; how many there are is known without it."""
+        """Do nothing: this tells `_taskqueue.put` whose tasks it gets, whose number is known."""

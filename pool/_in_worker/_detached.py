@@ -65,6 +65,8 @@ class Detached:
         self._turn = threading.Lock()
         #: Held while a program is told whether the instance exists yet.
         self._admitting = threading.Lock()
+        #: Serves one more connection; None before there is an instance.
+        self._welcome: Callable[[Channel], object] | None = None
         #: Connections that were made before the instance existed.
         self._early: list[Channel] = []
         #: Hosts of the connections over which a call has ended the actor, if several run at a time.
@@ -146,9 +148,6 @@ class Detached:
         # Also while the instance is being made: handles have to know its methods.
         kind = protocol.STARTED if started else READY
         channel.send((kind, os.getpid(), *self._host.kept_by), self._config["options"])
-
-    #: Serves one more connection; None before there is an instance.
-    _welcome: Callable[[Channel], object] | None = None
 
     def _in_thread(self, channel: Channel) -> None:
         while True:
@@ -374,7 +373,7 @@ def _live(
 
     if not Detached(host, config).run(first, listener, construct):
         return None
-    give_up_name()  # in case that no call has left, but a task of the actor's own
+    give_up_name()  # in case no call has left, but a task of the actor's own
     return host
 
 

@@ -93,7 +93,7 @@ def test_connections_are_accepted_again_after_descriptors_were_short(
     monkeypatch.setattr("pool._in_worker._detached.sleep", slept.append)
     detached = Detached(None, {})  # type: ignore[arg-type]
     monkeypatch.setattr(detached, "_introduce", lambda channel, made: None)
-    monkeypatch.setattr(detached, "_welcome", welcomed.append, raising=False)
+    monkeypatch.setattr(detached, "_welcome", welcomed.append)
     with pytest.raises(SystemExit):
         detached._accept_programs(_socket.socket.__new__(_socket.socket))
     assert welcomed == ["channel"]
