@@ -139,8 +139,8 @@ class Exiting:
 
 
 class AsyncExiting(Exiting):
-    async def exit(self, status: object) -> None:  # type: ignore[override]
-        sys.exit(status)  # type: ignore[arg-type]
+    async def exit(self, status: object) -> None:  # type: ignore[override]  # as the one above, but async
+        sys.exit(status)  # type: ignore[arg-type]  # as above
 
 
 @pytest.mark.parametrize("kind", [Exiting, AsyncExiting])

@@ -305,7 +305,7 @@ def test_calls_of_a_method_that_may_be_tried_again_after_errors(ray: Any) -> Non
 
 
 def test_a_method_may_say_how_often_its_calls_survive_a_death(ray: Any, tmp_path: Path) -> None:
-    class Dying(Shaky.__ray_actor_class__):  # type: ignore[misc]
+    class Dying(Shaky.__ray_actor_class__):  # type: ignore[misc]  # a class, which mypy cannot know
         @pool.method(max_task_retries=2)
         def again(self, folder: str) -> Any:
             return self.work(folder)

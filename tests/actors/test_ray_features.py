@@ -291,7 +291,7 @@ def test_with_a_limit_of_calls_none_finds_what_another_has_left(ray: Any) -> Non
     @ray.remote(max_calls=1, num_returns=2)
     def leave_something(n: int) -> tuple[Any, int]:
         found = getattr(os, "_left_by_a_call", None)
-        os._left_by_a_call = n  # type: ignore[attr-defined]
+        os._left_by_a_call = n  # type: ignore[attr-defined]  # left there by this call
         return found, os.getpid()
 
     refs = [leave_something.remote(ray.put(n)) for n in range(3)]

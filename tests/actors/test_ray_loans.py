@@ -170,7 +170,7 @@ def test_functions_that_are_defined_by_each_call_are_not_kept(ray: Any) -> None:
     for number in range(5):
         assert ray.get(definer.define.remote(number)) == [100_000 + number, 100_000 - number]
     ray.get(definer.collect.remote())
-    (borrower,) = _home.current().lending.borrowers  # type: ignore[attr-defined]
+    (borrower,) = _home.current().lending.borrowers  # type: ignore[attr-defined]  # of the program's runtime
     assert not borrower._codes
 
 

@@ -51,7 +51,7 @@ REFUSED: dict[str, tuple[Act, type[Exception], str]] = {
         lambda: types.new_class("Derived", (Counter,)), TypeError, "'Counter' cannot be a base"
     ),
     "a name that is no text": (lambda: pool.get_actor("a\udcff"), ValueError, "surrogates"),
-    "a name to find": (lambda: pool.get_actor([1]), TypeError, r"name=\[1\]"),  # type: ignore[arg-type]
+    "a name to find": (lambda: pool.get_actor([1]), TypeError, r"name=\[1\]"),  # type: ignore[arg-type]  # that is the mistake
     "no number": (lambda: double.options(num_cpus=math.nan).remote(1), ValueError, "num_cpus=nan"),
     "infinity": (lambda: double.options(num_gpus=math.inf).remote(1), ValueError, "num_gpus=inf"),
     "no number of something": (

@@ -36,7 +36,7 @@ class Node:
 def any_array(chance: random.Random) -> Any:
     """Return an array of any kind, size and layout."""
     array: Any = np.arange(chance.choice(SIZES)).astype("i8")
-    dtype: Any = np.dtype(chance.choice(DTYPES))  # type: ignore[call-overload]
+    dtype: Any = np.dtype(chance.choice(DTYPES))  # type: ignore[call-overload]  # names of dtypes, of one kind or another
     if dtype.names:
         array = np.array([(7, 8)] * len(array), dtype)
     else:

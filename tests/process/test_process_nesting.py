@@ -88,11 +88,11 @@ def call_after_gate(pool: Any, path: str) -> Any:
         if head == (BLOCKED,):
             pass_gate(path)
 
-    Channel.send = send_and_pass  # type: ignore[method-assign]
+    Channel.send = send_and_pass  # type: ignore[method-assign]  # put back below
     try:
         return pool.apply(square, (5,))
     finally:
-        Channel.send = send  # type: ignore[method-assign]
+        Channel.send = send  # type: ignore[method-assign]  # as above
 
 
 def test_a_task_that_is_cancelled_as_it_begins_to_wait_goes_on_to_be_used(

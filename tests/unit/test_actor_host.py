@@ -70,7 +70,7 @@ def test_an_event_loop_ends_where_a_message_was_lost(ends: tuple[ActorHost, Chan
         def lose() -> None:
             raise DescriptorsLost(None)
 
-        host.receive = lose  # type: ignore[method-assign,assignment]
+        host.receive = lose  # type: ignore[method-assign,assignment]  # that is the test
         with pytest.raises(DescriptorsLost):
             server._on_readable()
         return server._end.is_set() and not server.left
@@ -95,7 +95,7 @@ class Full:
 @pytest.mark.parametrize("error", [OSError(28, "no room"), MemoryError("no room")])
 def test_a_result_that_cannot_be_sent_fails_its_call(error: BaseException) -> None:
     channel = Full(error)
-    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]  # all it is asked
     host.answer(7, "value", 1.0)
     ((head, blobs),) = channel.sent
     assert head[:3] == (protocol.RESULT, 7, protocol.ERROR)
@@ -106,7 +106,7 @@ def test_a_result_that_cannot_be_sent_fails_its_call(error: BaseException) -> No
 @pytest.mark.parametrize("error", [OSError(28, "no room"), MemoryError("no room")])
 def test_an_exception_that_cannot_be_sent_is_told_by_one_that_can(error: BaseException) -> None:
     channel = Full(error)
-    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]  # all it is asked
     try:
         raise ValueError("large" * 1000)
     except ValueError as large:
@@ -120,7 +120,7 @@ def test_an_exception_that_cannot_be_sent_is_told_by_one_that_can(error: BaseExc
 
 def test_who_leaves_is_known_to_leave_though_there_was_no_room_to_say_why() -> None:
     channel = Full(OSError(28, "no room"))
-    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]  # all it is asked
     assert not host.fail(7, SystemExit(), 1.0)
     ((head, _),) = channel.sent
     assert head[:3] == (protocol.RESULT, 7, protocol.LEFT)
@@ -128,7 +128,7 @@ def test_who_leaves_is_known_to_leave_though_there_was_no_room_to_say_why() -> N
 
 def test_who_is_gone_is_not_told() -> None:
     channel = Full(BrokenPipeError())
-    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]
+    host = ActorHost(channel, CONFIG)  # type: ignore[arg-type]  # all it is asked
     with pytest.raises(BrokenPipeError):
         host.answer(7, "value", 1.0)
     assert not channel.sent
@@ -156,8 +156,8 @@ def test_a_program_is_served_though_there_was_no_room_for_a_thread_at_first(
 
 
 def test_who_leaves_leaves_though_another_call_fails_after_it() -> None:
-    host = ActorHost(Full(OSError()), CONFIG)  # type: ignore[arg-type]
-    host.channel.error = None  # type: ignore[attr-defined]
+    host = ActorHost(Full(OSError()), CONFIG)  # type: ignore[arg-type]  # all it is asked
+    host.channel.error = None  # type: ignore[attr-defined]  # of a `Full`
     assert not host.fail(1, SystemExit(), 1.0)
     assert host.fail(2, ValueError(), 1.0)
     assert host.leaves
@@ -180,7 +180,7 @@ def test_a_call_that_is_cancelled_while_another_program_has_the_turn_never_runs(
         def __exit__(self, *exc: object) -> None:
             """Nothing is to be given back."""
 
-    detached._turn = Turn()  # type: ignore[assignment]
+    detached._turn = Turn()  # type: ignore[assignment]  # as it is used here
     parcel = pack((), {})
     layout, blobs = flatten([*parcel.packets, encode(Attachments(())).packet])
     other.send((protocol.CALL, ((1, "work", 1, layout, b""),)), blobs)

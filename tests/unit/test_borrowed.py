@@ -47,8 +47,8 @@ class Sent:
 
 @pytest.fixture
 def home() -> Iterator[BorrowedRuntime]:
-    found = BorrowedRuntime(Sent(), lends_slot=False)  # type: ignore[arg-type]
-    line, found.channel = found.channel, Sent()  # type: ignore[assignment]
+    found = BorrowedRuntime(Sent(), lends_slot=False)  # type: ignore[arg-type]  # all it is asked
+    line, found.channel = found.channel, Sent()  # type: ignore[assignment]  # as above
     yield found
     line.close()
     found.driver.let_go()

@@ -39,7 +39,7 @@ def borrower(monkeypatch: pytest.MonkeyPatch) -> Iterator[Borrower]:
     runtime: Any = SimpleNamespace(
         driver=None, foreign=False, named={}, seals=0, failures=0, lending=lending, streams={}
     )
-    return Borrower(runtime, None, 1)  # type: ignore[arg-type]
+    return Borrower(runtime, None, 1)  # type: ignore[arg-type]  # not asked
 
 
 def lend(borrower: Borrower, number: int) -> list[ObjectRef]:
@@ -134,7 +134,7 @@ def test_what_is_handed_over_is_taken_from_its_sender(monkeypatch: pytest.Monkey
     lending = Lending(runtime)
     one, other = (object.__new__(Actor) for _ in range(2))
     for actor in (one, other):
-        lending.admit(actor, None)  # type: ignore[arg-type]
+        lending.admit(actor, None)  # type: ignore[arg-type]  # as above
     ref = ObjectRef(runtime)
     for borrower in lending.borrowers:
         borrower._hand_over([ref])

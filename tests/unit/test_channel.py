@@ -429,7 +429,7 @@ def test_threads_that_send_by_reference_at_once_have_one_link(
 
 def test_interrupt_does_not_undo_what_was_sent(linked: Ends) -> None:
     first, second = linked
-    first.socket = Striking(first.socket)  # type: ignore[assignment]
+    first.socket = Striking(first.socket)  # type: ignore[assignment]  # it passes all on
     with pytest.raises(KeyboardInterrupt):
         first.send((1,), [bytearray(1 << 20)])
     assert counts(first) == 1

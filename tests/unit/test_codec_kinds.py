@@ -294,7 +294,7 @@ except ImportError:
     UnknownType: Any = None
 else:
 
-    class UnknownType(ExtensionType):  # type: ignore[no-redef]
+    class UnknownType(ExtensionType):  # type: ignore[no-redef]  # in place of that None
         """Pickled by its class."""
 
         def __arrow_ext_serialize__(self) -> bytes:

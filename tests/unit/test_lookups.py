@@ -40,7 +40,7 @@ class Connection:
 def lookups(*steps: Any) -> tuple[Lookups, Connection]:
     made = Lookups(Parent())  # type: ignore[arg-type]  # what is used of it
     connection = Connection(list(steps))
-    made._channel = connection  # type: ignore[assignment]
+    made._channel = connection  # type: ignore[assignment]  # what is used of it
     return made, connection
 
 

@@ -266,7 +266,7 @@ def test_modules_are_read_when_they_are_loaded(
     assert assigned() == [{"json.one"}, {"json.second"}]
     for name in ("ownlost", "ownread"):
         monkeypatch.delitem(sys.modules, name)
-    del json.one, json.second  # type: ignore[attr-defined]
+    del json.one, json.second  # type: ignore[attr-defined]  # put there by this test
 
 
 def test_what_is_imported_after_what(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,7 +430,7 @@ def test_names_that_mean_nothing_to_send(installed: ModuleType) -> None:
 
 def test_a_proxy_is_inherited_and_not_asked(installed: ModuleType) -> None:
     class Called(Proxy):
-        __class__ = property(lambda self: pytest.fail("asked"))  # type: ignore[assignment]
+        __class__ = property(lambda self: pytest.fail("asked"))  # type: ignore[assignment]  # as proxies do
 
         def __reduce_ex__(self, protocol: object) -> Any:
             pytest.fail("asked")

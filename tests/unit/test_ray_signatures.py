@@ -43,7 +43,7 @@ class Kind:
 
 CALLS = [
     (args, dict.fromkeys(names, 0))
-    for args in itertools.accumulate([()] + [(0,)] * 4)  # type: ignore[list-item]
+    for args in itertools.accumulate([()] + [(0,)] * 4)
     for number in range(4)
     for names in itertools.combinations("abcde", number)
 ]

@@ -91,7 +91,7 @@ def test_connections_are_accepted_again_after_descriptors_were_short(
 
     monkeypatch.setattr(rendezvous, "accept", accept)
     monkeypatch.setattr("pool._in_worker._detached.sleep", slept.append)
-    detached = Detached(None, {})  # type: ignore[arg-type]
+    detached = Detached(None, {})  # type: ignore[arg-type]  # not asked
     monkeypatch.setattr(detached, "_introduce", lambda channel, made: None)
     monkeypatch.setattr(detached, "_welcome", welcomed.append)
     with pytest.raises(SystemExit):

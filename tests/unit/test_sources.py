@@ -259,7 +259,7 @@ def test_window_is_opened_from_several_threads(engine: Engine) -> None:
         source.open(None)
         offer(feed, at_once)
 
-    engine.offer = held_up  # type: ignore[method-assign]
+    engine.offer = held_up  # type: ignore[method-assign]  # that is the test
     source.open(3)
     assert engine.added.get() == (3, True)
     assert engine.added.empty()

@@ -1053,7 +1053,7 @@ def test_child_lets_go_of_what_came_whoever_held_the_locks_at_the_fork() -> None
     blobs, _ = sent(sender, receiver)
 
     def let_go() -> None:
-        _readers._lock = _mappings.books = Stuck()  # type: ignore[assignment]
+        _readers._lock = _mappings.books = Stuck()  # type: ignore[assignment]  # as it is used here
         receiver.close()
 
     run_in_fork(let_go)

@@ -452,11 +452,11 @@ def test_what_may_not_be_asked_hides_nothing_else(
     __import__("multiprocessing.synchronize")
     assert not to_be_inherited()
     said = Mentions("import askedown, json\naskedown.instance.x = 3\njson.limit = 4\n")
-    json.limit = 4  # type: ignore[attr-defined]
+    json.limit = 4  # type: ignore[attr-defined]  # put there by this test
     try:
         patches, _ = _taken.take([({"askedown": module, "json": json}, said)])
     finally:
-        del json.limit  # type: ignore[attr-defined]
+        del json.limit  # type: ignore[attr-defined]  # as above
     assert ("json", (), "limit", VALUE, 4) in patches
 
 
@@ -565,7 +565,7 @@ def test_interrupts_leave_no_variable_hidden(
         interruptedfirst="level = 1\nnames = []",
         interruptedlater="import interruptedfirst\nseen = None\ninterruptedfirst.names.append('x')",
     )
-    later.interruptedfirst.level, later.seen = 2, 5  # type: ignore[attr-defined]
+    later.interruptedfirst.level, later.seen = 2, 5  # type: ignore[attr-defined]  # of a module that was just written
     sent, _ = Snapshots().take()
     # Whatever other threads the process of the tests has.
     monkeypatch.setattr(_restored, "count_threads", lambda: 0)
