@@ -18,6 +18,7 @@ import os
 from collections import namedtuple
 
 from store._cgroups import group_memory, own_folders, parse_fields, parse_number, read
+from store._settings import parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,26 +137,16 @@ def parse_limit(text: str) -> int | None:
     Raises
     ------
     ValueError
-        If it is neither a size ("500M", "8G", "8GiB", "1.5 TB", bytes without a unit; units are
-        powers of 1024) nor "off".
+        If it is neither "off" nor a size, see `store._settings.parse_size`; 0 is "off" as well.
     """
-    word = text.strip().upper()
-    if word in ("OFF", "0"):
+    if text.strip().upper() == "OFF":
         return None
-    number = word.removesuffix("B").removesuffix("I")
-    unit = number[-1:] if number[-1:] in _UNITS else ""
     try:
-        nbytes = float(number.removesuffix(unit)) * _UNITS[unit]
-        if not 0 < nbytes < 1 << 62:
-            raise ValueError
+        return parse_size(text) or None
     except ValueError:
         raise ValueError(
             f'{VARIABLE} is {text!r}; it takes a size such as "500M" or "8G", or "off"'
         ) from None
-    return int(nbytes)
-
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def resident(pid: int | str) -> int:

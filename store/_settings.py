@@ -9,7 +9,7 @@ from store._anonymous import has_memfd
 #: How segments are made, best first; see `store._segments`.
 MODES = ("memfd+huge", "memfd", "tmpfile", "frames")
 
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def wanted_mode() -> str:
@@ -67,24 +67,40 @@ def spill_folder() -> str | None:
 
 
 def nbytes_of(name: str, whole: int) -> int | None:
-    """Return the size that a variable gives: bytes, ``512M``, ``8G`` or ``40%`` of `whole`.
+    """Return the size that a variable gives: one for `parse_size`, or ``40%`` of `whole`.
 
     Raises
     ------
     ValueError
         If it is none of these, negative or endless.
     """
-    text = os.environ.get(name, "").strip().lower()
+    text = os.environ.get(name, "").strip()
     if not text:
         return None
     try:
         if text.endswith("%"):
-            nbytes = int(float(text[:-1]) / 100 * whole)
-        else:
-            unit = _UNITS.get(text[-1])
-            nbytes = int(text) if unit is None else int(float(text[:-1]) * unit)
-    except (ValueError, OverflowError):
-        nbytes = -1
-    if nbytes < 0:
-        raise ValueError(f"{name}={os.environ[name]!r} is no size; write 1000000, 512M, 8G or 40%")
-    return nbytes
+            return _whole_bytes(float(text[:-1]) / 100 * whole)
+        return parse_size(text)
+    except ValueError:
+        raise ValueError(
+            f"{name}={os.environ[name]!r} is no size; write 1000000, 512M, 8G or 40%"
+        ) from None
+
+
+def parse_size(text: str) -> int:
+    """Return a size in bytes: "1000000", "500M", "8G", "8GiB", "1.5 TB"; units are powers of 1024.
+
+    Raises
+    ------
+    ValueError
+        If it is no size, negative or endless.
+    """
+    number = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = _UNITS.get(number[-1:])
+    return _whole_bytes(int(number) if unit is None else float(number[:-1]) * unit)
+
+
+def _whole_bytes(nbytes: float) -> int:
+    if not 0 <= nbytes < 1 << 62:
+        raise ValueError(nbytes)
+    return int(nbytes)

@@ -125,6 +125,7 @@ def test_little_is_reserved(limit: int, reserve: int) -> None:
         ("64b", 64),
         ("off", None),
         ("0", None),
+        ("0M", None),
     ],
 )
 def test_limit_of_the_user(text: str, nbytes: int | None) -> None:

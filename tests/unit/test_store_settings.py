@@ -47,7 +47,7 @@ def test_wrong_values_are_refused_when_a_pool_is_made(
 @pytest.mark.parametrize(
     ("text", "nbytes"),
     [("", None), (" ", None), ("0", 0), ("1000", 1000), ("2k", 2048), ("1.5G", 3 << 29),
-     ("25%", 250), (" 1M ", 1 << 20)],
+     ("25%", 250), (" 1M ", 1 << 20), ("8GiB", 8 << 30), ("1.5 tb", 3 << 39)],
 )  # fmt: skip
 def test_sizes(monkeypatch: pytest.MonkeyPatch, text: str, nbytes: int | None) -> None:
     monkeypatch.setenv("POOL_STORE_KEEP", text)
