@@ -195,7 +195,7 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
                 continue
             head = statement.partition("=")[0].partition("(")[0].partition("[")[0]
             name = head.rstrip(" \t" + _OPERATORS)
-            if name.replace(".", "_").isidentifier():
+            if _is_name(name):
                 rest = statement[len(name) :].lstrip(" \t" + _OPERATORS)
                 if rest and ("." in name or rest[0] != "="):
                     yield name, rest
@@ -203,8 +203,13 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
                     yield from _also_assigned(rest[1:])
             elif "," in name and "." in name and statement[len(head) :][:2] in ("= ", "="):
                 targets = [target.strip() for target in name.split(",")]
-                if all(one.replace(".", "_").isidentifier() for one in targets):
+                if all(map(_is_name, targets)):
                     yield from ((target, "=") for target in targets if "." in target)
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a text is a name, perhaps a dotted one."""
+    return text.replace(".", "_").isidentifier()
 
 
 def _deleted(text: str) -> Iterator[str]:
@@ -212,7 +217,7 @@ def _deleted(text: str) -> Iterator[str]:
     for line in map(str.strip, text.split("\n")):
         if line.startswith("del "):
             for name in map(str.strip, line[4:].partition("#")[0].split(",")):
-                if "." in name and name.replace(".", "_").isidentifier():
+                if "." in name and _is_name(name):
                     yield name
 
 
@@ -221,7 +226,7 @@ def _also_assigned(rest: str) -> Iterator[tuple[str, str]]:
     parts = rest.split("=")
     for part, following in zip(parts, parts[1:], strict=False):
         name = part.strip()
-        if not following or not name.replace(".", "_").isidentifier():
+        if not following or not _is_name(name):
             return
         if "." in name:
             yield name, "="
@@ -270,7 +275,7 @@ def _unused(text: str, imports: Iterable[tuple[str, str, int]]) -> Iterator[tupl
             continue  # `import plotly.express as px`: who wants its effect alone names nothing anew
         # Of `import hvplot.pandas` all of it is looked for, not what it binds.
         known_as = full if full.startswith(f"{name}.") else name
-        if known_as.replace(".", "_").isidentifier() and text.count(known_as) == count:
+        if _is_name(known_as) and text.count(known_as) == count:
             yield full, known_as
 
 
@@ -284,7 +289,7 @@ def mentions_of(code: CodeType) -> Mentions:
         _read_code(steps_of(some), found)
         if not _REPLACING_NAMES.isdisjoint(some.co_names):
             texts = [text for text in some.co_consts if isinstance(text, str) and "." in text]
-            found.assigned.update(text for text in texts if text.replace(".", "_").isidentifier())
+            found.assigned.update(filter(_is_name, texts))
     return found
 
 
