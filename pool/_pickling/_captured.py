@@ -11,6 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from ._functions import ATOMS
+from ._slots import HEAPTYPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ _VALUE_MODULES = frozenset(
 #: Packages whose objects share parts that nobody tells apart: all slices of a frame have the
 #: same labels.
 _LIBRARIES = frozenset({"numpy", "pandas", "pyarrow"})
-
-#: The bit of a class's flags that those have which Python code has made.
-_HEAP_TYPE = 1 << 9
 
 
 class Captured:
@@ -91,7 +89,7 @@ def _is_value(kind: Any) -> bool:
 
 
 def _is_of_the_program(kind: type) -> bool:
-    heap = bool(kind.__flags__ & _HEAP_TYPE)
+    heap = bool(kind.__flags__ & HEAPTYPE)
     return heap and kind.__module__.partition(".")[0] not in _LIBRARIES
 
 

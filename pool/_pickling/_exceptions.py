@@ -11,7 +11,7 @@ from __future__ import annotations
 from store._codec import opened
 
 from ._encoding import dumps_to_parent, loads
-from ._slots import slot_values
+from ._slots import HEAPTYPE, slot_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from store._codec import Encoded
 
     Dumps = Callable[[object], Encoded]
-
-_HEAPTYPE = 1 << 9
 
 #: Methods by which a class defines how it is pickled.
 _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
@@ -211,7 +209,7 @@ def _has_own_init(error: BaseException) -> bool:
 
 
 def _own_classes(error: BaseException) -> list[type]:
-    return [kind for kind in type(error).__mro__ if kind.__flags__ & _HEAPTYPE]
+    return [kind for kind in type(error).__mro__ if kind.__flags__ & HEAPTYPE]
 
 
 def _reduce_parts(error: BaseException) -> tuple[Any, ...]:
@@ -253,7 +251,7 @@ def _keep(error: BaseException) -> BaseException:
 
 def rebuild(kind: Any, args: tuple[Any, ...]) -> BaseException:
     """Make an exception by its built-in base class, without calling the program's ``__init__``."""
-    native = next(base for base in kind.__mro__ if not base.__flags__ & _HEAPTYPE)
+    native = next(base for base in kind.__mro__ if not base.__flags__ & HEAPTYPE)
     error: BaseException = native.__new__(kind, *args)
     native.__init__(error, *args)
     return error

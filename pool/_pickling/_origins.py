@@ -15,6 +15,7 @@ from os import path as os_path
 from types import FunctionType, ModuleType
 
 from ._facts import facts_of, is_usual
+from ._slots import HEAPTYPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from ._rewritten import Rewritten
 
 LruType: Any = type(functools.lru_cache(int))
-
-_HEAPTYPE = 1 << 9
 
 #: Verdicts, each with a weak reference to the module that it is about: a program may load plugins
 #: one after the other.
@@ -190,7 +189,7 @@ def canonical(name: str) -> str:
 
 def is_named(obj: Any) -> bool:
     """Return whether a function or class can be sent as a name."""
-    if isinstance(obj, type) and not obj.__flags__ & _HEAPTYPE:
+    if isinstance(obj, type) and not obj.__flags__ & HEAPTYPE:
         return True  # built in: pickle knows the names of these, and there is no other way
     name = obj.__module__
     if name == "__main__" or not isinstance(name, str) or not importable(name):

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-_HEAPTYPE = 1 << 9
+#: The bit of a class's flags that those have which were made at run time, by Python code mostly.
+HEAPTYPE = 1 << 9
+#: And the one of those to which nothing can be assigned: they were made by compiled code.
 _IMMUTABLETYPE = 1 << 8
 
 
@@ -31,7 +33,7 @@ def native_base(kind: Any) -> Any:
     return next(
         base
         for base in kind.__mro__
-        if not base.__flags__ & _HEAPTYPE or base.__flags__ & _IMMUTABLETYPE
+        if not base.__flags__ & HEAPTYPE or base.__flags__ & _IMMUTABLETYPE
     )
 
 
