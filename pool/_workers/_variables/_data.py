@@ -8,6 +8,7 @@ from _contextvars import ContextVar
 from itertools import count
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
 
+from pool._pickling._functions import import_module
 from pool._pickling._newer import BARE
 from pool._pickling._origins import is_named, resolve
 from pool._pickling._slots import Open, reduced_as_object
@@ -191,7 +192,7 @@ class _Pickler(_pickle.Pickler):
             name: str = obj.__name__
             if sys.modules.get(name) is not obj:
                 raise _NotData(f"{name} cannot be imported")
-            return _module, (name,)
+            return import_module, (name,)
         elif kind is count:
             return count, _numbers_of(obj)
         elif is_fixed(kind) or module_of(kind) in _OF_FUNCTIONS:
@@ -214,11 +215,6 @@ def _numbers_of(counter: Any) -> tuple[int, ...]:
 
 
 # In workers, for what `_Pickler` has reduced.
-
-
-def _module(name: str) -> ModuleType:
-    __import__(name)
-    return sys.modules[name]
 
 
 def _new(kind: Any) -> Any:
