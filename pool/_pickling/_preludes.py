@@ -371,22 +371,10 @@ def _pickle_explored(
     if gone_scopes and not up:
         pickler.dump(GoneScopes(tuple(gone_scopes)))
     while pending:
-        definitions, simple, plain, others = in_order(pending, up, notes, sharing)
         done.update(pending)
-        pickler.needs = None
-        deferred: list[Any] = []
-        later: list[Any] = []
-        pickler.deferred, pickler.later = deferred, later
-        for items in (arrivals(simple, plain, others), definitions):
-            if items:
-                pickler.dump(items)
-        pickler.deferred = pickler.later = None
-        for items in (simple, deferred, plain, later, others):
-            if items:
-                pickler.dump(items)
+        has_data = _dump(pickler, pending) or has_data
         found = explore(pickler.needs or {}, implicit)
         pending = {key: what for key, what in found.items() if key not in done}
-        has_data = has_data or bool(deferred or plain or later or others)
         if pending and has_data and not is_last:
             return pending
     for item in outdated:
@@ -396,6 +384,26 @@ def _pickle_explored(
     if sharing is not None and sharing.names:
         notes.add(sharing.standing)
     return Prelude(file.getvalue(), buffers, None if up else notes, sharing)
+
+
+def _dump(pickler: Any, needs: Needs) -> bool:
+    """Pickle definitions, then data; return whether there was any but modules, numbers, texts.
+
+    What these need in turn is in `pickler.needs` afterwards.
+    """
+    definitions, simple, plain, others = in_order(needs, pickler.up, pickler.notes, pickler.sharing)
+    pickler.needs = None
+    deferred: list[Any] = []
+    later: list[Any] = []
+    pickler.deferred, pickler.later = deferred, later
+    for items in (arrivals(simple, plain, others), definitions):
+        if items:
+            pickler.dump(items)
+    pickler.deferred = pickler.later = None
+    for items in (simple, deferred, plain, later, others):
+        if items:
+            pickler.dump(items)
+    return bool(deferred or plain or later or others)
 
 
 class GoneScopes:
