@@ -253,30 +253,14 @@ def _wrapped(items: Sequence[Any]) -> Sequence[Any]:
     return items if isinstance(items[0], int | float) else [(item,) for item in items]
 
 
-class MpireSession(Session):
-    """`mpire.WorkerPool`."""
-
-    def __init__(self, pool: Any) -> None:
-        self.pool = pool
+class MpireSession(PoolSession):
+    """`mpire.WorkerPool`: like the standard's pool, but for its maps."""
 
     def map(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
         return self.pool.map(func, _wrapped(items), concatenate_numpy_output=False)
 
     def map_single(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
         return self.pool.map(func, _wrapped(items), chunk_size=1, concatenate_numpy_output=False)
-
-    def imap(self, func: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self.pool.imap(func, items)
-
-    def imap_unordered(self, func: Callable[..., Any], items: Sequence[Any]) -> Iterable[Any]:
-        return self.pool.imap_unordered(func, items)
-
-    def apply(self, func: Callable[..., Any], item: Any) -> Any:
-        return self.pool.apply(func, (item,))
-
-    def submit_all(self, func: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        handles = [self.pool.apply_async(func, (item,)) for item in items]
-        return [handle.get() for handle in handles]
 
 
 @contextmanager
