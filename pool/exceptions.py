@@ -8,7 +8,7 @@
     │   └── OutOfMemoryError      because memory ran out
     ├── RayActorError             an actor cannot answer
     │   ├── ActorDiedError        it is dead for good
-    │   ├── ActorUnavailableError it died during the call and is being restarted
+    │   └── ActorUnavailableError it died during the call and is being restarted
     ├── TaskUnschedulableError    (+ ValueError) this machine has not what it asks for
     ├── ActorUnschedulableError
     ├── ActorAlreadyExistsError   (+ ValueError) another actor has that name
@@ -101,7 +101,7 @@ class RayTaskError(RayError):
         self.args = (function_name, cause)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Of a class of its own; or of the plain one, as Python can make none, or as it is stored.
+        # As `get` raises it, of the plain class where Python can make no other; or as it is stored.
         raised = type(self) is not RayTaskError or self.__cause__ is self.cause
         make = raised_by if raised else _stored
         return make, (self.function_name, self.cause, _text_of(self.cause))
