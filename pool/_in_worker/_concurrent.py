@@ -7,7 +7,7 @@ from functools import partial
 
 from pool._clock import perf_counter
 from pool._in_worker._context import context
-from pool._in_worker._runner import results, tidy
+from pool._in_worker._runner import cancelled, tidy
 from pool._objects._protocol import CALL, DROP, STREAM
 
 TYPE_CHECKING = False
@@ -237,31 +237,27 @@ class AsyncServer:
                 context.begin(host, number)
                 value = host.begin(method, layout, blobs, task)
                 host.end_fork()
-                if hasattr(value, "__aiter__") and returns == STREAM:
-                    answer: Any = await self._stream(number, value)
-                elif hasattr(value, "__aiter__"):
-                    everything = [item async for item in value]
-                    answer = results(everything, returns, f"{host.title}.{method}")
-                else:
-                    if hasattr(value, "__await__"):
-                        value = await value
-                        host.end_fork()
-                    if returns == STREAM:
-                        answer = host.finish(number, value, returns, method)
-                    else:
-                        answer = results(value, returns, f"{host.title}.{method}")
+                answer = await self._finish(number, value, returns, method)
         except asyncio.CancelledError:
             if self._end.is_set():
                 return  # the event loop ends: the caller is answered by the end of the actor
-            from pool.exceptions import TaskCancelledError
-
-            cancelled = TaskCancelledError(f"{host.title}.{method}() was cancelled")
-            host.fail(number, cancelled, begun)
+            host.fail(number, cancelled(f"{host.title}.{method}"), begun)
         except BaseException as error:
             if not host.fail(number, error, begun):
                 self.leave()
         else:
             host.answer(number, answer, begun)
+
+    async def _finish(self, number: int, value: Any, returns: int, method: str) -> Any:
+        """Await what a method has returned, if need be; return the answer to its call."""
+        if hasattr(value, "__aiter__"):
+            if returns == STREAM:
+                return await self._stream(number, value)
+            value = [item async for item in value]
+        elif hasattr(value, "__await__"):
+            value = await value
+            self._host.end_fork()
+        return self._host.finish(number, value, returns, method)
 
     async def _stream(self, number: int, values: Any) -> int:
         count = 0

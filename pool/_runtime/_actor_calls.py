@@ -61,12 +61,6 @@ class ActorCall(mail.Call, Member):
         """Take the call back if it has not been sent, else tell the actor; under the lock."""
         self.actor.cancel(self)
 
-    def cancellation(self) -> BaseException:
-        """Return what `get` raises for a cancelled call."""
-        from pool.exceptions import TaskCancelledError
-
-        return TaskCancelledError(f"{self.title}() was cancelled")
-
     def stored_in(self, answer: Any) -> Sequence[Any]:
         """Return the stored values of a result."""
         if self.returns == STREAM:

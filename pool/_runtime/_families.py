@@ -85,3 +85,14 @@ class Member:
     def cancel_here(self, force: bool) -> None:
         """Cancel this call."""
         raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """The name of this call in errors."""
+        raise NotImplementedError
+
+    def cancellation(self) -> BaseException:
+        """Return what `get` raises when this call was cancelled."""
+        from pool.exceptions import TaskCancelledError
+
+        return TaskCancelledError(f"{self.title}() was cancelled")

@@ -160,12 +160,6 @@ class TaskCall(Member):
         else:
             self.fail(self.cancellation())
 
-    def cancellation(self) -> BaseException:
-        """Return what `get` raises for a cancelled task."""
-        from pool.exceptions import TaskCancelledError
-
-        return TaskCancelledError(f"{self.title}() was cancelled")
-
     # ------------------------------------------------------------------ outcomes
 
     def fail(self, error: BaseException) -> None:
