@@ -95,6 +95,28 @@ if TYPE_CHECKING:
         def call_back(self) -> None:
             """Run the callbacks that are due, none of them twice; called without any lock."""
 
+    class CallHandle(CallsBack, Protocol):
+        """The handle of one call of a stream; told by attributes, since there are very many.
+
+        Attributes
+        ----------
+        _job_id, _index : int or None
+            Which job the call is part of, and its place there.
+        _success : bool
+            Whether `_value` is what it has returned, and not what it has raised.
+        """
+
+        _job_id: int | None
+        _index: int | None
+        _success: bool
+        _value: Any
+
+        def finish(self) -> bool:
+            """Note that the call has its outcome; return True if callbacks follow."""
+
+        def abort(self, error: BaseException) -> bool:
+            """Note that the call was given up; return True if callbacks follow."""
+
     class Aside(Protocol):
         """Work that a driver does along with its jobs, and of which the scheduler knows nothing.
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pool._local._driver import Driver
     from pool._local._jobs import Function
+    from pool._local._protocols import CallHandle
 
 #: Calls in one job, at most: the records of its calls are freed only with the job.
 BATCH_MAX = 100_000
@@ -118,13 +119,13 @@ class CallStream:
         self._label = label
         self._batch: Batch | None = None
         #: Calls, as (arguments, result), that the scheduler does not know of.
-        self.pending: deque[tuple[tuple[Any, ...], Any]] = deque()
+        self.pending: deque[tuple[tuple[Any, ...], CallHandle]] = deque()
         #: Whether this is in `Driver.dirty`: the driver will flush it.
         self.dirty = False
         #: Whether something else was submitted after these calls.
         self.sealed = False
 
-    def add(self, args: tuple[Any, ...], result: Any) -> None:
+    def add(self, args: tuple[Any, ...], result: CallHandle) -> None:
         """Append a call; from any thread."""
         self.pending.append((args, result))
         # The driver clears the flag before it empties the deque: seen set here, the
@@ -178,7 +179,7 @@ class CallStream:
         if not self.pending and self._batch is batch:
             self._end(batch)
 
-    def abort(self, error: BaseException) -> list[Any]:
+    def abort(self, error: BaseException) -> list[CallHandle]:
         """Fail the calls that the scheduler never knew; return those with callbacks."""
         self.dirty = False  # first, as in `flush`
         due = []
@@ -204,7 +205,7 @@ class Batch(Source):
     ----------
     calls : list
         By index, the arguments of each call; None once it has its outcome.
-    results : list of AsyncResult or None
+    results : list of CallHandle or None
         By index, the handle of each call; None once it has its outcome or was cancelled.
     waiting : int
         How many calls have no outcome.
@@ -220,13 +221,13 @@ class Batch(Source):
         self._driver = stream._driver
         self.job_id = job_id
         self.calls: list[Any] = []
-        self.results: list[Any] = []
+        self.results: list[CallHandle | None] = []
         self.waiting = 0
         #: Results whose callbacks are due, and those whose callbacks are running.
-        self._due: deque[Any] = deque()
-        self._under_way: list[Any] = []
+        self._due: deque[CallHandle] = deque()
+        self._under_way: list[CallHandle] = []
 
-    def take(self, pending: deque[tuple[tuple[Any, ...], Any]]) -> None:
+    def take(self, pending: deque[tuple[tuple[Any, ...], CallHandle]]) -> None:
         """Move everything that is pending into this job."""
         first = len(self.calls)
         popleft = pending.popleft
@@ -280,17 +281,17 @@ class Batch(Source):
             self.final = True
             self._driver.inbox.append(ev.ChunksAdded(self.job_id, 0, True))
 
-    def unfinished(self) -> list[tuple[int, Any]]:
+    def unfinished(self) -> list[tuple[int, CallHandle]]:
         """Return index and result of each call that has no outcome."""
         results = list(self.results)
         return [(index, result) for index, result in enumerate(results) if result is not None]
 
-    def part(self, index: int) -> Any:
+    def part(self, index: int) -> CallHandle | None:
         """Return the result of one call; None if it has its outcome."""
         # The list is empty when the job was given up.
         return self.results[index] if index < len(self.results) else None
 
-    def drop(self, index: int) -> Any:
+    def drop(self, index: int) -> CallHandle | None:
         """Take a cancelled call out, under the driver's lock; return its result.
 
         None if the call has its outcome.
@@ -342,7 +343,7 @@ class Batch(Source):
             finally:
                 self._under_way.remove(result)
 
-    def called(self) -> list[Any]:
+    def called(self) -> list[CallHandle]:
         """Return the results whose callbacks are due, or under way."""
         return [*list(self._due), *self._under_way]
 
