@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from pool._objects._refs import Ref
+    from pool._objects._refs import ActorFacts, Ref
 
 
 def title_of(definition: Callable[..., Any]) -> str:
@@ -119,6 +119,11 @@ class SentCode:
         self.module = module
         self.refs = refs
         self._payload = FunctionPayload(Encoded(data, stored(buffers)), True)
+
+    @classmethod
+    def unknown(cls, facts: ActorFacts) -> SentCode:
+        """Return what stands for a class of which only the facts have come here."""
+        return cls(0, facts.title, facts.module, b"", [], ())
 
     def payload(self) -> FunctionPayload:
         """Return its pickle."""

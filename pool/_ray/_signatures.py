@@ -93,6 +93,7 @@ class Signature:
 
 #: The signature of callables of which nothing is known: it fits all arguments.
 ANYTHING = Signature((), 0, 0, {}, True, True)
+#: That of callables without parameters.
 NOTHING = Signature((), 0, 0, {}, False, False)
 
 

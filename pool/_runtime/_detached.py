@@ -383,8 +383,7 @@ def found_actor(runtime: Runtime, found: Introduced) -> DetachedActor:
     """Return the record of a detached actor that `find` has found."""
     from pool._objects._codes import SentCode
 
-    facts = found.options.facts
-    code = SentCode(0, facts.title, facts.module, b"", [], ())
+    code = SentCode.unknown(found.options.facts)
     actor = DetachedActor(runtime, code, Parcel([]), found.options)
     actor.join(found)
     return actor

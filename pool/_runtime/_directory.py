@@ -94,8 +94,7 @@ class Directory:
                 return actor.hold()
         options = ActorOptions()
         options.facts = facts
-        code = SentCode(0, facts.title, facts.module, b"", [], ())
-        actor = Actor(self._runtime, code, Parcel([]), options)
+        actor = Actor(self._runtime, SentCode.unknown(facts), Parcel([]), options)
         actor.name = name
         actor.mailbox.exited("nobody holds it any more")
         return actor.hold()
