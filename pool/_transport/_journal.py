@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 SLOT_NBYTES = 64 * 1024
 TRACE_NBYTES = 320 * 1024
 HEADER_NBYTES = 128
-CAPACITY = SLOT_NBYTES - HEADER_NBYTES
 #: Outcomes that are kept as machine words, at most: so many fit into a message in the socket.
 WORDS_MAX = 4096
 

@@ -111,7 +111,7 @@ def test_numpy_arrays_are_private_and_writable(make_pool: Callable[..., Any]) ->
     np.testing.assert_array_equal(back, array * 2)
     back[0, 0] = 5
     assert back.flags.writeable
-    assert back.flags.owndata or back.base is not array
+    assert not np.shares_memory(back, array)
     np.testing.assert_array_equal(pool.map(np.sum, list(array)), array.sum(axis=1))
     np.testing.assert_array_equal(
         pool.map(np.sort, array[:, ::-7][:9]), np.sort(array[:, ::-7][:9])
