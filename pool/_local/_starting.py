@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from store._codec import Encoded
+
 
 class HalfImported(Exception):
     """Workers would inherit half of a module, which makes the pool while it is imported."""
@@ -66,17 +68,9 @@ def plan_start(
         if lost and shares:
             method = "fork"
     if initializer is not None and method != "fork":
-        from pool._pickling._initializers import dumps_initializer
-
-        try:
-            payload = dumps_initializer(initializer, initargs, ALL if shares else 0, shares)
-        except Exception:
-            # Locks of multiprocessing, open connections and the like cannot be pickled, only
-            # inherited. So workers are forked from the program.
+        payload = _pickled(initializer, initargs, shares)
+        if payload is None:
             method = "fork"
-        else:
-            if inherits(payload):
-                method = "fork"
     if method == "fork":
         if waits and chosen != "fork" and is_importing():
             raise HalfImported
@@ -98,6 +92,22 @@ def plan_start(
         ),
         initial,
     )
+
+
+def _pickled(
+    initializer: Callable[..., object], initargs: tuple[Any, ...], shares: bool
+) -> Encoded | None:
+    """Pickle an initializer; return None if only a fork of the program can have what it takes.
+
+    Locks of `multiprocessing`, open connections and the like cannot be pickled, only inherited.
+    """
+    from pool._pickling._initializers import dumps_initializer
+
+    try:
+        payload = dumps_initializer(initializer, initargs, ALL if shares else 0, shares)
+    except Exception:
+        return None
+    return None if inherits(payload) else payload
 
 
 def _has_shared_primitives() -> bool:
