@@ -65,7 +65,8 @@ def largest(
     least = max(WORTHWHILE, room.reserve // 4)
     best = None
     for worker in sorted(bounds, key=lambda worker: bounds[worker], reverse=True):
-        if bounds[worker] < least or best is not None and best[1] >= CLOSE_ENOUGH * bounds[worker]:
+        most = bounds[worker]
+        if most < least or (best is not None and best[1] >= CLOSE_ENOUGH * most):
             break
         nbytes = measure(worker)
         if nbytes >= least and (best is None or nbytes > best[1]):
