@@ -494,3 +494,30 @@ def test_chunks_of_several_jobs_that_come_back_keep_their_order(how: str) -> Non
     while len(back := chunks_of(commands)) < 3:
         commands += table.answer(only(commands, Send)[-1])
     assert back == [(3, 0), (4, 0), (5, 0)]
+
+
+@pytest.mark.parametrize(("processes", "chunks"), [(1, 2), (1, 1), (2, 2)])
+def test_nothing_is_sent_ahead_that_might_overtake(processes: int, chunks: int) -> None:
+    """A slow chunk makes those behind it in its message come back, behind what was sent ahead."""
+    table = Table(processes=processes)
+    table.scheduler.dispatch.in_order = True
+    table.learn(0, 1e-6, chunks=1000)
+    table.learn(1, QUICK, chunks=1000)
+    for number in range(processes):
+        (send,) = table.submit(1 + number, chunks=chunks)
+        assert len(chunks_of([send])) == chunks
+    ahead = only(table.submit(9, chunks=1000, cost_key=1), Send)
+    assert bool(ahead) is (processes > 1 or chunks == 1)
+
+
+def test_few_cheap_chunks_wait_until_a_worker_is_idle() -> None:
+    """A message of its own would cost the worker more than it gains by having it early."""
+    table = Table(processes=1)
+    table.learn(0, SLOW)
+    table.learn(1, 1e-6, chunks=1000)
+    (send,) = table.submit(1)
+    least = table.scheduler.costs.least(1)
+    assert least > 1
+    assert table.submit(2, chunks=least - 1, cost_key=1) == []
+    assert only(table.submit(3, chunks=1, cost_key=1), Send)
+    assert send.runs == [(1, 0, 1)]

@@ -28,7 +28,7 @@ from pool._local._events import (
     StopWorker,
     WorkerExited,
 )
-from pool._local._interrupts import GRACE
+from pool._local._interrupts import AGAIN, GRACE, Interrupts
 
 # --- cancellation ----------------------------------------------------------------------
 
@@ -375,6 +375,82 @@ def test_recalled_chunk_that_is_handed_back_is_dropped() -> None:
     commands = table.answer(first, done=1)
     assert DropChunk(1, 1) in commands
     assert (1, 1) not in chunks_of(commands)
+
+
+def test_recall_of_a_chunk_that_does_not_exist_is_refused() -> None:
+    table = Table(processes=1)
+    table.submit(1, chunks=2)
+    with pytest.raises(InvalidTransition, match="2 chunks"):
+        table.scheduler.handle(RecallRequested(1, 2, False), 0.0)
+
+
+def test_worker_of_a_recalled_chunk_goes_on() -> None:
+    table = Table(processes=1)
+    table.learn(0, SLOW)
+    (send,) = table.submit(1, chunks=2)
+    table(RecallRequested(1, 0, False))
+    table(MessagesReclaimed(1, ()))
+    table.now = AGAIN
+    assert table(DeadlinePassed()) == [Interrupt(1, send.message_id, 1, 0, ASK)]
+    assert [send.worker_id for send in only(table.answer(send), Send)] == [1]
+
+
+def test_miss_of_an_interrupt_that_is_told_after_the_end_of_its_worker_is_dropped() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1)
+    table(CancelRequested(1))
+    table(WorkerExited(1, send.message_id))
+    assert table(InterruptMissed(1, send.message_id, 1, None)) == []
+
+
+# --- when a chunk is asked, and how ------------------------------------------------------
+
+KEY = (1, 2, 3, 4)
+
+
+def test_cancelled_chunk_is_asked_once_and_then_its_worker_killed_once() -> None:
+    asked = Interrupts()
+    assert asked.cancel(KEY, 10.0) == Interrupt(*KEY, ASK)
+    assert asked.deadline() == 10.0 + GRACE
+    assert asked.overdue(10.0 + GRACE / 2) == []
+    assert asked.overdue(10.0 + GRACE) == [Interrupt(*KEY, KILL)]
+    assert asked.deadline() is None
+
+
+@pytest.mark.parametrize(
+    ("force", "first", "then", "pause"), [(False, ASK, ASK, AGAIN), (True, EXIT, KILL, GRACE)]
+)
+def test_recalled_chunk_is_asked_until_its_message_is_over(
+    force: bool, first: int, then: int, pause: float
+) -> None:
+    asked = Interrupts()
+    assert asked.recall(KEY, 10.0, force) == Interrupt(*KEY, first)
+    for again in (1, 2, 3):
+        assert asked.deadline() == pytest.approx(10.0 + again * pause)
+        assert asked.overdue(10.0 + (again - 0.5) * pause) == []
+        assert asked.overdue(10.0 + again * pause) == [Interrupt(*KEY, then)]
+    asked.pardon(1, 2)
+    assert asked.deadline() is None
+
+
+def test_chunk_that_was_missed_is_asked_anew_unless_it_is_ended_by_force() -> None:
+    asked = Interrupts()
+    assert asked.missed(KEY, 10.0) == Interrupt(*KEY, ASK)
+    assert asked.deadline() == 10.0 + GRACE
+    asked.clear()
+    asked.recall(KEY, 10.0, True)
+    assert asked.missed(KEY, 20.0) == Interrupt(*KEY, EXIT)
+    assert asked.deadline() == 10.0 + GRACE, "the next one is due as before"
+
+
+def test_chunks_of_other_messages_are_not_pardoned() -> None:
+    asked = Interrupts()
+    for key in ((1, 2, 3, 0), (1, 5, 3, 1), (4, 2, 3, 2)):
+        asked.cancel(key, 10.0)
+    asked.pardon(1, 2)
+    assert set(asked.asked) == {(1, 5, 3, 1), (4, 2, 3, 2)}
+    asked.pardon(1, None)
+    assert set(asked.asked) == {(4, 2, 3, 2)}
 
 
 def test_recall_of_a_finished_job_does_nothing() -> None:

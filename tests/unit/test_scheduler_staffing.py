@@ -17,6 +17,7 @@ from pool._local._events import (
     MessagesReclaimed,
     PoolClosed,
     PoolTerminated,
+    ProcessesChanged,
     Reclaim,
     Send,
     StartWorker,
@@ -29,6 +30,8 @@ from pool._local._events import (
     WorkerUnblocked,
 )
 from pool._local._interrupts import GRACE
+from pool._local._records import Message
+from pool._local._roster import Roster
 
 # --- maxtasksperchild ------------------------------------------------------------------
 
@@ -100,7 +103,9 @@ def test_a_substitute_is_started_when_there_is_something_to_do_for_it() -> None:
     first = send.worker_id
     for _ in range(3):  # waits again and again, for what takes no worker of this pool
         assert table(WorkerBlocked(first)) == []
+        assert table.scheduler.staff.owed == 1
         assert table(WorkerUnblocked(first)) == []
+        assert table.scheduler.staff.owed == 0
     assert table(WorkerBlocked(first)) == []
     (send,) = table.submit(2, depth=1)
     assert send.worker_id == 3 - first
@@ -140,6 +145,52 @@ def test_what_waits_behind_a_blocked_task_is_taken_back() -> None:
     assert Reclaim(1) in commands
     commands = table(MessagesReclaimed(1, (waiting.message_id,)))
     assert sent(commands)[2].runs == [(1, 1, 2)]
+
+
+def test_what_waits_is_asked_for_once_however_often_the_task_waits() -> None:
+    table = Table(processes=1)
+    _, waiting = table.submit(1, chunks=2)
+    assert only(table(WorkerBlocked(1)), Reclaim) == [Reclaim(1)]
+    table(WorkerUnblocked(1))
+    assert only(table(WorkerBlocked(1)), Reclaim) == []
+    table(MessagesReclaimed(1, (waiting.message_id,)))
+
+
+def test_what_is_taken_back_already_is_not_asked_for_when_the_task_waits() -> None:
+    table = Table(processes=1)
+    table.submit(1, chunks=2)
+    assert Reclaim(1) in table(CancelRequested(1, 1))
+    assert only(table(WorkerBlocked(1)), Reclaim) == []
+
+
+def test_of_two_idle_ones_the_one_that_is_not_up_is_not_needed_any_more() -> None:
+    table = Table(processes=2, ready=False)
+    table(WorkerReady(1))
+    assert table(ProcessesChanged(1)) == [StopWorker(2)]
+
+
+def test_the_one_whose_message_is_the_oldest_is_robbed() -> None:
+    roster = Roster()
+    for worker, message_ids in ((roster.add(None), (3, 4)), (roster.add(None), (5, 6))):
+        worker.ready = True
+        worker.messages = {number: Message(number, [(1, 0, 1)], 1, []) for number in message_ids}
+    found = roster.straggler()
+    assert found is not None and found.worker_id == 1
+    found.reclaiming = True
+    other = roster.straggler()
+    assert other is not None and other.worker_id == 2
+    del other.messages[6]
+    assert roster.straggler() is None, "the one message of a worker is what it runs"
+    other.ready = False
+    assert roster.straggler() is other, "one that has not started runs nothing"
+
+
+def test_one_that_hands_back_what_it_cannot_begin_is_sent_nothing_ahead() -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=1000)
+    first, second = only(table.submit(1, chunks=1000), Send)
+    assert only(table.answer(first, done=0), Send) == [], "it is stuck in a task"
+    assert only(table.answer(second, done=1), Send), "now it goes on"
 
 
 def test_blocked_worker_is_sent_nothing() -> None:
@@ -280,6 +331,7 @@ def test_lent_worker_is_sent_nothing_until_it_is_returned() -> None:
     (send,) = table(WorkerReturned(1, 99, False))
     assert send.worker_id == 1
     assert (table.scheduler.tasks_done, table.scheduler.tasks_failed) == (1, 0)
+    assert table.scheduler.workers[1].tasks_done == 1
 
 
 def test_returned_worker_takes_what_waits_behind_a_straggler() -> None:
@@ -318,6 +370,7 @@ def test_lent_worker_that_dies_is_replaced() -> None:
     table(WorkerLent(1))
     assert table(WorkerExited(1, 99)) == [StartWorker(2)]
     assert table(WorkerReturned(1, 99, True)) == []
+    assert table(LoanCancelled(1, 99)) == [], "Ctrl-C struck its caller just now"
 
 
 def test_lent_worker_that_waits_for_the_pool_gets_a_substitute() -> None:

@@ -63,6 +63,51 @@ def test_a_worker_that_was_quicker_is_looked_after_again(table: Table) -> None:
     assert table.scheduler.next_deadline() is None
 
 
+def test_each_of_two_messages_has_its_own_time(table: Table) -> None:
+    """What the worker has noted counts when `SETTLE` has passed, whoever is looked at meanwhile."""
+
+    def at(time: float) -> list[Any]:
+        table.now = time
+        return table(DeadlinePassed())
+
+    (early,) = table.submit(1, chunks=2)
+    begun = SETTLE / 2
+    assert at(begun) == [], "before the time nothing is due"
+    (late,) = table.submit(2, chunks=2)
+    assert table.scheduler.next_deadline() == PATIENCE, "the earlier one is next"
+    assert at(PATIENCE) == [Halt(early.worker_id, early.message_id)]
+    assert table.scheduler.next_deadline() == begun + PATIENCE
+    assert at(begun + PATIENCE) == [Halt(late.worker_id, late.message_id)]
+    assert table.scheduler.next_deadline() == PATIENCE + SETTLE
+    assert at(PATIENCE + SETTLE) == [TakeRest(early.worker_id, early.message_id)]
+    assert table.scheduler.next_deadline() == begun + PATIENCE + SETTLE
+    assert at(begun + PATIENCE + SETTLE) == [TakeRest(late.worker_id, late.message_id)]
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_the_one_that_is_due_first_is_looked_at_first(table: Table, first: int) -> None:
+    sends = {}
+    for job_id in (1, 2):
+        (send,) = table.submit(job_id, chunks=3)
+        sends[send.worker_id] = send
+    table.now = PATIENCE / 2
+    table.answer(sends.pop(3 - first), done=1, final=False)
+    assert later(table, PATIENCE / 2) == [Halt(first, sends[first].message_id)]
+    assert table.scheduler.next_deadline() == pytest.approx(PATIENCE + SETTLE)
+    later(table, SETTLE)
+    assert table.scheduler.next_deadline() == pytest.approx(1.5 * PATIENCE)
+
+
+def test_a_message_behind_another_one_does_not_make_that_seem_new() -> None:
+    table = Table(processes=1)
+    table.learn(0, 1e-6, chunks=1000)
+    (first,) = table.submit(1, chunks=2)
+    assert len(chunks_of([first])) == 2
+    table.now = PATIENCE / 2
+    assert only(table.submit(2, chunks=2000), Send), "the other one is sent ahead"
+    assert later(table, PATIENCE / 2) == [Halt(1, first.message_id)]
+
+
 def test_nothing_is_done_about_a_message_that_gets_on(table: Table) -> None:
     (send,) = table.submit(1, chunks=6)
     table.now += PATIENCE / 2
