@@ -207,6 +207,57 @@ def test_objects_stay_and_are_filled(write: Callable[..., ModuleType]) -> None:
     assert module.apart[0] is module.apart
 
 
+def test_objects_are_made_again_without_their_class(write: Callable[..., ModuleType]) -> None:
+    module: Any = write(
+        madeagain="""
+        from types import SimpleNamespace
+
+        class Point:
+            made = 0
+
+            def __new__(cls, x):
+                cls.made += 1
+                return object.__new__(cls)
+
+            def __init__(self, x):
+                self.x = x
+
+        spaces = {"a": SimpleNamespace(x=1)}
+        space = point = None
+        """
+    )
+    module.spaces["a"].x = 2
+    module.space = module.SimpleNamespace(y=module.Point(4))
+    module.point = module.Point(3)
+    (module,) = anew("madeagain")
+    assert (module.spaces["a"].x, module.space.y.x, module.point.x) == (2, 4, 3)
+    assert module.Point.made == 2
+
+
+def test_two_names_of_an_object_that_cannot_be_sent(write: Callable[..., ModuleType]) -> None:
+    module: Any = write(
+        twonames="""
+        class Handler:
+            def __init__(self, step):
+                self.step = step
+
+        def make():
+            return lambda: 1
+
+        handler = Handler(make())
+        default = handler
+        by_name = {"default": handler}
+        limit = 1
+        """
+    )
+    module.limit = 2
+    module.by_name["also"] = module.handler
+    (module,) = anew("twonames")
+    assert module.limit == 2
+    assert module.default is module.handler is module.by_name["also"]
+    assert module.handler.step() == 1
+
+
 def test_an_object_belongs_to_the_module_that_made_it(write: Callable[..., ModuleType]) -> None:
     write(
         maker="table = {}\nother = []\n",

@@ -11,7 +11,7 @@ from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, Modul
 from pool._pickling._functions import import_module
 from pool._pickling._newer import BARE
 from pool._pickling._origins import is_named, resolve
-from pool._pickling._slots import Open, reduced_as_object
+from pool._pickling._slots import Open, native_base, reduced_as_object
 from pool._workers._warmup import is_library
 
 from ._contents import CONTAINERS, apart
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     Named = Mapping[int, tuple[str, str]]
 
     #: What is sent of one space. Pickled: its variables; how to make those whose objects are to be
-    #: filled; which variables of other spaces are met. And in a pickle of its own: by variable,
-    #: the contents of its object, or the value.
+    #: filled; which variables are met that are not among these. And in a pickle of its own: by
+    #: variable, the contents of its object, or the value.
     Packed = tuple[bytes, bytes]
 
 #: Bytes of all variables of a space, pickled. What is larger was loaded, rather than set.
@@ -93,7 +93,8 @@ def pickled(
     body, head = Limited(), Limited()
     pickler = _Pickler(body, named, has_name)
     pickler.dump(contents)
-    others = sorted({met for met in pickler.met if met[0] != name})
+    # An object of this space is among them if it cannot be sent: the import has made one, too.
+    others = sorted({met for met in pickler.met if met[0] != name or met[1] not in recipes})
     _Pickler(head, {}, has_name).dump((list(variables), recipes, others))
     return head.content(), body.content()
 
@@ -200,7 +201,7 @@ class _Pickler(_pickle.Pickler):
         elif _is_namespace(kind, self._has_name):
             # As `object` says, but nothing of the class is asked when it is made again: one with
             # `__getattr__` may not be ready for `__setstate__` while it has no attributes.
-            return _new, (kind,), dict(vars(obj)), None, None, _set
+            return new, (kind,), dict(vars(obj)), None, None, _set
         elif not is_filled(kind, self._has_name):
             raise _NotData(f"instance of {kind!r}")
         return NotImplemented
@@ -217,8 +218,9 @@ def _numbers_of(counter: Any) -> tuple[int, ...]:
 # In workers, for what `_Pickler` has reduced.
 
 
-def _new(kind: Any) -> Any:
-    return object.__new__(kind)
+def new(kind: Any) -> Any:
+    """Return an empty object; a ``__new__`` of the program's may ask for arguments, or count."""
+    return native_base(kind).__new__(kind)
 
 
 def _set(instance: Any, attributes: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pool._workers._carried._setting import unpacked
 from pool._workers._imports import Outermost, when_each_is_imported
 
 from ._contents import apart, fill
-from ._data import has_name, pickled
+from ._data import has_name, new, pickled
 from ._views import Restored, claim
 
 TYPE_CHECKING = False
@@ -134,7 +134,7 @@ def _prepare(space: str, packed: Packed) -> None:
             # Two variables that have one object here have two in the program.
             or not claim(value, (space, variable))
         ):
-            value = kind(*arguments) if arguments else kind.__new__(kind)
+            value = kind(*arguments) if arguments else new(kind)
             claim(value, (space, variable))
             _prepared[space] = False
         _targets[space, variable] = value
