@@ -235,6 +235,69 @@ def test_attributes_of_classes(library: str, tmp_path: Path) -> None:
 
 
 @as_forks
+def test_classes_that_are_attributes_of_classes(library: str, tmp_path: Path) -> None:
+    models = """
+    import collections
+
+    class Slow:
+        pass
+
+    class Fast:
+        pass
+
+    def make():
+        class Made:
+            pass
+
+        return Made
+
+    class Model:
+        class Meta:
+            level = 1
+
+        backend = table = Slow
+        made = make()
+        mine = None
+
+    class Other:
+        class Meta:
+            pass
+
+        Meta.level = 2
+
+    def look(number):
+        return (
+            Model.backend is Fast, Model.table is collections.OrderedDict, Model.mine().__class__
+            is Model.mine, Model.mine.__name__, Model.made().__class__.__name__, Model.Meta.level,
+            Other.Meta is Model.Meta, Model.late is Slow,
+        )
+    """
+    main = """
+    import collections
+    import models
+
+    class Mine(models.Slow):
+        pass
+
+    def choose(model, backend):
+        model.backend = backend
+        model.mine = Mine
+        setattr(model, "late", models.Slow)
+
+    choose(models.Model, models.Fast)
+    models.Model.table = collections.OrderedDict
+    models.Other.Meta = models.Model.Meta
+
+    def is_same(number):
+        return models.Model.mine is Mine
+
+    with Pool(1) as p:
+        print(p.map(models.look, [1]) == [models.look(1)], p.map(is_same, [1]))
+    """
+    assert run(library, tmp_path, models=models, main=main) == "True [True]\n"
+
+
+@as_forks
 def test_attributes_of_functions_and_counters(library: str, tmp_path: Path) -> None:
     """What functions have been given, and how far numbers have been drawn."""
     ids = """

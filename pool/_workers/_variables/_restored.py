@@ -79,7 +79,7 @@ def _put_in() -> None:
     """Put in what is due; report errors, and go on."""
     while _due:
         try:
-            name, (spaces, functions) = _due.popitem()
+            name, (spaces, definitions) = _due.popitem()
         except KeyError:
             return  # another thread took the last one
         try:
@@ -87,8 +87,8 @@ def _put_in() -> None:
                 _prepare(space, packed)
             for space, packed in spaces.items():
                 _restore(space, packed)
-            for function, data in functions.items():
-                setattr(sys.modules[name], function, unpacked(data))
+            for (space, variable), data in definitions.items():
+                setattr(_owner(space), variable, unpacked(data))
         except (Exception, SystemExit) as error:  # of modules that had to be imported for that
             report(error, f"raised while a worker took over the variables of {name}")
 

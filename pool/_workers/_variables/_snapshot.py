@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from ._assigned import Assigned
     from ._data import Named, Packed
 
-    #: Of one module: what is sent of each space; and by variable, pickled: functions and classes
-    #: that have no name in a module, and that the program has put there.
-    Sent = tuple[dict[str, Packed], dict[str, bytes]]
+    #: Of one module: what is sent of each space; and by space and variable, pickled: functions and
+    #: classes that have no name in a module, and that the program has put there.
+    Sent = tuple[dict[str, Packed], dict[tuple[str, str], bytes]]
 
 #: So often variables are pickled that other threads change at the same time.
 TRIES = 5
@@ -88,8 +88,8 @@ class Snapshots:
             definitions: dict[str, bytes] = {}
             data: Packed | None = None
             try:
-                if not kind:  # those of a class are its methods, which no space has
-                    definitions = self._take_definitions(modules[name], variables)
+                definitions = self._take_definitions(modules[name], variables)
+                if not kind:
                     definitions.update(_take_objects(modules[name], variables, found))
                 data = _pack(modules[name], space, variables, named)
             except _HasToBeInherited as error:
@@ -98,7 +98,7 @@ class Snapshots:
                 continue
             if data is not None or definitions:
                 of_module = sent.setdefault(name, ({}, {}))
-                of_module[1].update(definitions)
+                of_module[1].update(((space, some), pickle) for some, pickle in definitions.items())
                 if data is not None:
                     of_module[0][space] = data
         return sent, lost
@@ -148,7 +148,7 @@ class Snapshots:
         return {name: known for name, known in own.items() if modules.get(name) is known.module}
 
     def _take_definitions(self, known: _Known, variables: dict[str, Any]) -> dict[str, bytes]:
-        """Take the definitions that no worker finds by a name out of the variables of a module.
+        """Take the definitions that no worker finds by a name out of the variables of a space.
 
         They are functions that no module has under their own name (the inner one of a decorator, a
         lambda), and functions and classes of the main module, which workers do not run.
@@ -158,7 +158,8 @@ class Snapshots:
         known : _Known
             The module.
         variables : dict
-            Those that are left in it are to be sent as data.
+            Of the module, or of a class, but not its methods. Those that are left in it are to be
+            sent as data.
 
         Returns
         -------

@@ -8,7 +8,7 @@ from types import FunctionType, ModuleType
 
 from pool._pickling._newer import LAZY
 
-from ._data import ATOMS, DEFINITIONS, module_of
+from ._data import ATOMS, DEFINITIONS, has_name, module_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,15 +57,36 @@ def namespaces_of(module: ModuleType, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _attributes(kind: type) -> dict[str, Any]:
-    """Return the attributes of a class that are neither methods nor made by Python."""
+    """Return the attributes of a class that are neither methods nor made by Python.
+
+    Nor classes that are a part of it; but those that it has chosen (``backend = Fast``).
+    """
     if issubclass(kind, tuple):
         return {}  # with names for its items
     return {
         name: value
         for name, value in dict(vars(kind)).items()
         if not (name.startswith(("__", "_abc_")) or hasattr(type(value), "__get__"))
-        and not issubclass(type(value), type)
+        and not (issubclass(type(value), type) and _is_made_there(value, kind, name))
     }
+
+
+def _is_made_there(value: type, kind: type, name: str) -> bool:
+    """Return whether an attribute of a class is a class that seems to be made for it.
+
+    Parameters
+    ----------
+    value : type
+        Is made within the other one, or by a call: no module has it under its name.
+    kind : type
+        The class whose attribute it is.
+    name : str
+        Of the attribute.
+    """
+    if not has_name(value):
+        return True
+    home = module_of(kind), f"{kind.__qualname__}.{name}"
+    return (module_of(value), value.__qualname__) == home
 
 
 def _bears_name(value: Any, name: str, variable: str) -> bool:
