@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -564,6 +565,95 @@ def test_containers_of_classes_of_modules(library: str, tmp_path: Path) -> None:
     assert run(library, tmp_path, config=config, main=main) == (
         "[(1, 2, ['a', 'b'], ['y', 'x'], True, {'a': 1, 'b': 2})]\n"
     )
+
+
+@as_forks
+def test_instances_with_items_or_slots(library: str, tmp_path: Path) -> None:
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "nodes.py").write_text(
+        textwrap.dedent(
+            """
+            class Node(dict):
+                def __getattr__(self, name):
+                    return self[name]
+
+                def __setattr__(self, name, value):
+                    self[name] = value
+            """
+        )
+    )
+    config = """
+    import collections, dataclasses
+    from nodes import Node
+
+    class Registry(dict):
+        def __init__(self):
+            self.order = []
+
+        def __setitem__(self, name, value):
+            self.order.append(name)
+            super().__setitem__(name, value)
+
+    class Names(list):
+        __slots__ = ("first",)
+
+    @dataclasses.dataclass(slots=True)
+    class Options:
+        depth: int
+        late: object = None
+
+    _node = Node()
+    _node.size = 1
+    node = _node
+    registry = Registry()
+    registry["a"] = Options(1)
+    names = Names()
+    options = registry["a"]
+    unset = Options(2)
+    user = collections.UserDict(a=1)
+    chain = collections.ChainMap({}, {"x": 0})
+
+    def update(node, size):
+        node.size = size
+
+    def load():
+        registry["b"] = options
+        names.append("n")
+        names.first = names
+        options.depth = 3
+        options.late = Options(5, options)
+        del unset.late
+        user["b"] = 2
+        chain["x"] = 3
+    """
+    work = """
+    import config
+    from config import node, registry
+
+    def look(number):
+        options = config.options
+        return (
+            node.size, node is config._node, dict(registry), registry.order,
+            registry["a"] is registry["b"] is options, options.late.late is options,
+            options.depth, list(config.names), config.names.first is config.names,
+            hasattr(config.unset, "late"), config.user, config.chain,
+        )
+    """
+    main = """
+    import sys
+    sys.path.append("site-packages")
+    import config, work
+    from config import node, update
+
+    def look(number):
+        return repr(work.look(number))
+
+    update(node, 5)
+    config.load()
+    with Pool(1) as p:
+        print(p.map(look, [1]) == [look(1)])
+    """
+    assert run(library, tmp_path, config=config, work=work, main=main) == "True\n"
 
 
 @as_forks

@@ -6,6 +6,7 @@ from _contextvars import ContextVar, copy_context
 from collections import Counter, OrderedDict, defaultdict, deque
 
 from pool._pickling._newer import BARE
+from pool._pickling._slots import slot_names, slot_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,15 @@ def apart(value: Any) -> tuple[Recipe, Any]:
         context = copy_context()
         return (kind, (value.name,)), [context[value]] if value in context else []
     if kind not in CONTAINERS:
-        return (kind, ()), dict(vars(value))
+        attributes = slot_values(value)
+        if kind.__dictoffset__:
+            attributes.update(vars(value))
+        # Not by the methods of a class that is derived from one of these.
+        if issubclass(kind, dict):
+            return (kind, ()), (dict(dict.items(value)), attributes)
+        if issubclass(kind, list):
+            return (kind, ()), ([*list.__iter__(value)], attributes)
+        return (kind, ()), attributes
     if kind is defaultdict:
         return (kind, (value.default_factory,)), dict(value)
     if kind is deque:
@@ -46,14 +55,37 @@ def fill(target: Any, contents: Any) -> None:
     if kind is list or kind is bytearray:
         target[:] = contents
         return
-    names = target if kind in CONTAINERS else vars(target)
-    names.clear()
+    if kind not in CONTAINERS:
+        _fill_instance(target, contents)
+        return
+    target.clear()
     if kind is deque:
         target.extend(contents)
     elif kind is Counter:
         dict.update(target, contents)  # its own method would add them up
     else:
-        names.update(contents)
+        target.update(contents)
+
+
+def _fill_instance(target: Any, contents: Any) -> None:
+    """Give an instance attributes, which may be in slots, and items if it has any."""
+    kind = type(target)
+    if type(contents) is tuple:
+        items, contents = contents
+        if issubclass(kind, dict):
+            dict.clear(target)
+            dict.update(target, items)
+        else:
+            list.__setitem__(target, slice(None), items)
+    attributes = dict(contents)
+    for name in slot_names(kind):
+        if name in attributes:
+            object.__setattr__(target, name, attributes.pop(name))
+        elif hasattr(target, name):
+            object.__delattr__(target, name)
+    if kind.__dictoffset__:
+        vars(target).clear()
+        vars(target).update(attributes)
 
 
 def is_alike(one: Any, other: Any) -> bool:
@@ -68,7 +100,7 @@ def is_alike(one: Any, other: Any) -> bool:
         return bool(one == other)
     elif isinstance(one, bytearray):
         return bool(one == other)
-    elif isinstance(one, tuple):  # as in `_views`: none, or one
+    elif isinstance(one, tuple):  # as in `_views`: none, or one; or items and attributes
         return len(one) == len(other) and all(map(is_alike, one, other))
     elif one is None:
         return other is None

@@ -14,7 +14,7 @@ from pool._pickling._origins import is_named, resolve
 from pool._pickling._slots import Open, native_base, reduced_as_object
 from pool._workers._warmup import is_library
 
-from ._contents import CONTAINERS, apart
+from ._contents import CONTAINERS, apart, fill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,13 @@ _OF_DATA = frozenset(
 _OF_FUNCTIONS = frozenset({"functools", "operator"})
 
 #: Classes of Python's own whose instances are no more than their attributes.
-_NAMESPACES = frozenset({"argparse.Namespace", "types.SimpleNamespace"})
+_NAMESPACES = frozenset(
+    {"argparse.Namespace", "types.SimpleNamespace"}
+    | {"collections.ChainMap", "collections.UserDict", "collections.UserList"}
+)
+
+#: Classes in C whose items can be put into instances of classes derived from them.
+_WITH_ITEMS = (dict, list)
 
 #: What a class has under ``__dict__`` if its instances have one. Not of a class that nobody holds:
 #: the collector may come between two steps, and empties it.
@@ -201,7 +207,7 @@ class _Pickler(_pickle.Pickler):
         elif _is_namespace(kind, self._has_name):
             # As `object` says, but nothing of the class is asked when it is made again: one with
             # `__getattr__` may not be ready for `__setstate__` while it has no attributes.
-            return new, (kind,), dict(vars(obj)), None, None, _set
+            return new, (kind,), apart(obj)[1], None, None, fill
         elif not is_filled(kind, self._has_name):
             raise _NotData(f"instance of {kind!r}")
         return NotImplemented
@@ -221,10 +227,6 @@ def _numbers_of(counter: Any) -> tuple[int, ...]:
 def new(kind: Any) -> Any:
     """Return an empty object; a ``__new__`` of the program's may ask for arguments, or count."""
     return native_base(kind).__new__(kind)
-
-
-def _set(instance: Any, attributes: dict[str, Any]) -> None:
-    vars(instance).update(attributes)
 
 
 def module_of(definition: Any) -> str:
@@ -285,19 +287,18 @@ def is_filled(kind: type, has_name: HasName) -> bool:
 
 
 def _is_namespace(kind: Any, has_name: HasName) -> bool:
-    """Return whether instances of a class are no more than the attributes in their ``__dict__``.
+    """Return whether instances of a class are no more than their attributes.
 
-    That is so for classes of the program's own that are pickled as `object` says; of those of other
-    packages nobody knows.
+    Or the items of a `dict` or `list` besides. That is so for classes of the program's own that are
+    pickled as `object` says; of those of other packages only if they have items.
     """
     name = module_of(kind)
     if f"{name}.{kind.__name__}" in _NAMESPACES:
         return True
     return (
         name not in ("", "__main__")
-        and is_of_program(name)
-        and all(_adds_nothing(base) for base in kind.__mro__[:-1])
-        and kind.__dictoffset__ != 0
+        and (is_of_program(name) or native_base(kind) in _WITH_ITEMS)
+        and all(base in _WITH_ITEMS or _adds_nothing(base) for base in kind.__mro__[:-1])
         and reduced_as_object(kind)
         and getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
         and not hasattr(kind, "__setstate__")
@@ -306,15 +307,13 @@ def _is_namespace(kind: Any, has_name: HasName) -> bool:
 
 
 def _adds_nothing(base: type) -> bool:
-    """Return whether instances have nothing else from a base class: no items, no slots.
+    """Return whether instances have nothing else from a base class.
 
     And whether their `__dict__` is what it is called: proxies show another object's.
     """
     names = vars(base)
-    return (
-        module_of(base) != "builtins"
-        and not names.get("__slots__")
-        and isinstance(names.get("__dict__", _NAMES), GetSetDescriptorType)
+    return module_of(base) != "builtins" and isinstance(
+        names.get("__dict__", _NAMES), GetSetDescriptorType
     )
 
 
