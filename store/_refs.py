@@ -68,13 +68,17 @@ class _Object:
         self.blobs = []
         self._arrived.clear()
 
-    def open(self) -> list[Any]:
+    def open(self, buffers: list[Any]) -> list[Any]:
         """Return its buffers, writable and private, for an object to be built on.
 
         The first call gets those that came with the reference: no other code has seen them, and to
         map the blocks again would cost as much as unpickling a small frame.
+
+        Parameters
+        ----------
+        buffers : list
+            As they are in `blobs`, which another thread may empty meanwhile.
         """
-        buffers = self.blobs[1:]
         try:
             arrived = self._arrived.pop() if self._arrived else None
         except IndexError:
@@ -242,7 +246,7 @@ def load(ref: ObjectRef, copy: str = "cow") -> Any:
     blobs = blobs_of(ref)
     data = blobs[0]
     if copy == "cow":
-        opened = ref._object.open()
+        opened = ref._object.open(blobs[1:])
     elif copy == "readonly":
         opened = [_mappings.fresh(buffer, readonly=True) for buffer in blobs[1:]]
     elif copy == "copy":

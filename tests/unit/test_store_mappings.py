@@ -26,7 +26,7 @@ from forking import ended_well, fork, run_in_fork
 import store
 import store._depot
 from pool._pickling import dumps_to_worker, loads
-from store import _finding, _interrupts, _links, _mappings, _readers, _returned
+from store import _finding, _interrupts, _links, _mappings, _readers, _refs, _returned
 from store._arena import Arena
 from store._links import Link
 
@@ -1115,3 +1115,22 @@ def test_an_object_that_came_back_is_freed_with_what_came_with_it() -> None:
     del encoded
     store.free(ref)
     assert live() == before
+
+
+@pytest.mark.parametrize("copy", ["cow", "readonly", "copy"])
+def test_an_object_that_is_freed_while_it_is_being_loaded_is_loaded(
+    copy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = store.put(np.ones(COUNT))
+
+    def freed_by_another_thread(found: Any) -> Any:
+        blobs = blobs_of(found)
+        store.free(found)
+        return blobs
+
+    blobs_of = _refs.blobs_of
+    monkeypatch.setattr(_refs, "blobs_of", freed_by_another_thread)
+    assert (store.get(ref, copy=copy) == 1).all()
+    monkeypatch.undo()
+    with pytest.raises(store.ObjectFreed):
+        store.get(ref)
