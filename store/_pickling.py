@@ -65,11 +65,17 @@ def _reaching() -> Any:
 
         def reducer_override(self, obj: Any) -> Any:
             reduced = _reduce(obj, self.names)
-            if reduced is NotImplemented and not (_has_name(obj) and _is_noted(obj)):
-                return super().reducer_override(obj)
-            return reduced
+            if reduced is not NotImplemented or (_has_name(obj) and _is_left(obj)):
+                return reduced
+            return super().reducer_override(obj)
 
     return Pickler
+
+
+def _is_left(obj: Any) -> bool:
+    """Return whether plain pickle is to write a function's or class's name, or to refuse it."""
+    # The definition of a class of ctypes can be written, but not be read.
+    return type(obj).__module__ == "_ctypes" or _is_noted(obj)
 
 
 def _noting(pickler_class: Any, names: dict[Name, None]) -> Any:

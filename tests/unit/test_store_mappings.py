@@ -1134,3 +1134,14 @@ def test_an_object_that_is_freed_while_it_is_being_loaded_is_loaded(
     monkeypatch.undo()
     with pytest.raises(store.ObjectFreed):
         store.get(ref)
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [(ctypes.c_double * 3)(), ctypes.c_double * 3, ctypes.POINTER(ctypes.c_double)],
+    ids=["array", "class of arrays", "class of pointers"],
+)
+def test_classes_of_ctypes_that_have_no_name_are_refused_when_they_are_put(obj: Any) -> None:
+    with pytest.raises(pickle.PicklingError, match="c_double"):
+        store.put(obj)
+    assert store.get(store.put(ctypes.c_double(2))).value == 2
