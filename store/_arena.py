@@ -104,7 +104,11 @@ class Arena:
         return None
 
     def _allows(self, more: int) -> bool:
-        if not more or self.budget.allows(self.resident, more):
+        if not more:
+            return True
+        # Besides the pages that are still missing where other threads are just writing.
+        more += max(0, self.live - self.spilled - self.resident)
+        if self.budget.allows(self.resident, more):
             return True
         # Free pages elsewhere can be given back first.
         return self.trim() > 0 and self.budget.allows(self.resident, more)

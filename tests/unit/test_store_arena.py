@@ -201,6 +201,18 @@ def test_what_fails_leaves_nothing_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_
     arena.close()
 
 
+def test_what_is_still_being_written_is_within_the_budget_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arena = spilling(monkeypatch, tmp_path, 60 * MIB)
+    places = [arena.allocate(40 * MIB) for _ in range(2)]
+    assert [segment.on_disk for segment, _ in places] == [False, True]
+    for place in places:
+        arena.write(place, memoryview(bytes(40 * MIB)))
+        arena.free(place)
+    arena.close()
+
+
 def test_where_the_disk_is_full_no_pages_are_ready(
     arena: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
