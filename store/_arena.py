@@ -125,16 +125,14 @@ class Arena:
         # A power of two: else each one of a series of growing objects might need a new segment.
         # What is not written takes no memory.
         usual = max(self._next_nbytes, 1 << (needed - 1).bit_length())
-        failure: Exception | None = None
         # Limits on address space or file size may leave room for a smaller one.
         for size in dict.fromkeys((usual, needed)):
             try:
                 segment = Segment(self._key, size, self.mode, folder)
                 break
             except (OSError, MemoryError, OverflowError) as error:
-                failure = error
-        else:
-            raise self.full(nbytes, str(failure) or "no segment can be as large") from failure
+                if size == needed:
+                    raise self.full(nbytes, str(error) or "no segment can be as large") from error
         self._key += 1
         if size >= self._next_nbytes:
             self._next_nbytes = min(2 * size, LARGEST_NBYTES)

@@ -73,7 +73,8 @@ def copy(write: Callable[[int, memoryview], None], offset: int, data: memoryview
         copying.wait()
         shield.leave(token)
     if copying.errors:
-        raise copying.errors[0]
+        # Taken from there: its traceback has this very frame, and with that the caller's block.
+        raise copying.errors.pop()
 
 
 def _split(offset: int, data: memoryview, count: int) -> deque[tuple[int, memoryview]]:
@@ -106,6 +107,7 @@ class _Copying:
         self._parts = parts
         #: One lock for each helper that may have taken a part; released when it is done.
         self._begun: list[_thread.LockType] = []
+        #: What was raised first.
         self.errors: list[BaseException] = []
 
     def start(self, count: int) -> None:
@@ -136,8 +138,9 @@ class _Copying:
             try:
                 self._write(offset, part)
             except BaseException as error:
-                self.errors.append(error)
                 self._parts.clear()
+                if not self.errors:
+                    self.errors.append(error)
 
     def wait(self) -> None:
         """Have no other part copied, and wait for those that are."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,6 +213,32 @@ def test_what_is_still_being_written_is_within_the_budget_too(
         arena.write(place, memoryview(bytes(40 * MIB)))
         arena.free(place)
     arena.close()
+
+
+def test_a_segment_that_is_too_large_keeps_nothing(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Argument:
+        pass
+
+    def allocate() -> Any:
+        argument = Argument()
+        arena.allocate(MIB)
+        return weakref.ref(argument)
+
+    def make(fd: int, nbytes: int) -> None:
+        if nbytes > 2 * MIB:
+            raise OSError(errno.EFBIG, "file too large")
+        truncate(fd, nbytes)
+
+    truncate = os.ftruncate
+    monkeypatch.setattr(os, "ftruncate", make)
+    gc.disable()
+    try:
+        assert allocate()() is None
+    finally:
+        gc.enable()
+    assert [segment.nbytes for segment, _ in arena.segments.values()] == [2 * MIB]
 
 
 def test_where_the_disk_is_full_no_pages_are_ready(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import _thread
+import gc
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +76,27 @@ def test_a_copy_does_not_wait_for_threads(
     for helper in late:
         helper()
     assert sum(parts) == 9 * STEP
+
+
+def test_a_copy_that_has_failed_keeps_nothing_of_its_caller() -> None:
+    class Block:
+        pass
+
+    def fail(at: int, part: memoryview) -> None:
+        raise OSError
+
+    def put() -> Any:
+        block = Block()
+        try:
+            _copying.copy(fail, 0, memoryview(bytes(9 * STEP)))
+        except OSError:
+            return weakref.ref(block)
+
+    gc.disable()
+    try:
+        assert put()() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("error", [MemoryError, OSError, KeyboardInterrupt])
