@@ -180,6 +180,7 @@ class Arena:
         try:
             segment.write(offset, data)
         except OSError as error:
+            self._undo(place)
             if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
                 raise self.full(len(data), str(error), place) from error
             raise
@@ -196,7 +197,15 @@ class Arena:
         try:
             segment.reserve(offset, nbytes)
         except OSError as error:
+            self._undo(place)
             raise self.full(nbytes, str(error), place) from error
+
+    def _undo(self, place: Range) -> None:
+        """Give back the pages that a range has got before there was no room for more."""
+        segment, offset = place
+        nbytes = self.segments[segment.key][1].size_of(offset)
+        # Not of parts of huge pages, of which another thread may just be making the rest.
+        segment.punch(offset, offset + nbytes)
 
     def free(self, place: Range) -> None:
         """Take back a range that no process can see any more."""

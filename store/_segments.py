@@ -155,12 +155,7 @@ class Segment:
         if not self.missing(offset, nbytes):
             return True
         if self.on_disk:
-            try:
-                os.posix_fallocate(self.fd, offset, nbytes)
-            except OSError:
-                # Some filesystems keep what was allocated so far, which may fill the disk.
-                _memory.remove(self.address + offset, -(-nbytes // PAGE) * PAGE)
-                raise
+            os.posix_fallocate(self.fd, offset, nbytes)
             return False
         if not self._huge:
             return False
@@ -190,12 +185,14 @@ class Segment:
 
     def _write_fresh(self, offset: int, data: memoryview) -> None:
         at = offset
-        while len(data):
-            written = os.pwrite(self.fd, data, at)
-            at += written
-            data = data[written:]
-        # The last page as well: no other range uses the rest of it.
-        self._mark(offset // PAGE * PAGE, -(-at // PAGE) * PAGE)
+        try:
+            while len(data):
+                written = os.pwrite(self.fd, data, at)
+                at += written
+                data = data[written:]
+        finally:
+            # The last page as well: no other range uses the rest of it.
+            self._mark(offset // PAGE * PAGE, -(-at // PAGE) * PAGE)
 
     def reserve(self, offset: int, nbytes: int) -> None:
         """Make the pages of a range that will be stored to; new ones are zeros."""

@@ -8,7 +8,8 @@ import gc
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,28 @@ def test_what_fails_leaves_nothing_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_
     assert nbytes_on_disk(segment) == 0
     arena.free(kept)
     arena.close()
+
+
+@pytest.mark.parametrize(
+    "fills", [Arena.write, lambda arena, place, data: arena.reserve(place, len(data))]
+)
+def test_what_fails_leaves_no_pages(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, fills: Callable[..., None]
+) -> None:
+    calls = count()
+
+    def fail(fd: int, data: bytes, offset: int) -> int:
+        if next(calls):
+            raise OSError(errno.ENOSPC, "no space left")
+        return write(fd, data[: len(data) // 2 + 1], offset)
+
+    write = os.pwrite
+    place = segment, _ = arena.allocate(8 * MIB)
+    monkeypatch.setattr(os, "pwrite", fail)
+    with pytest.raises(store.StoreFull, match="no space left"):
+        fills(arena, place, memoryview(bytes(8 * MIB)))
+    assert os.fstat(segment.fd).st_blocks * 512 <= PAGE and not arena.resident
+    arena.free(place)
 
 
 def test_what_is_still_being_written_is_within_the_budget_too(
