@@ -94,7 +94,18 @@ class LastCalls:
             try:
                 function(argument)
             except BaseException as error:
-                report(error, f"raised by the callback of {whose}")
+                if not _is_waited_for_no_longer(error):
+                    report(error, f"raised by the callback of {whose}")
+
+
+def _is_waited_for_no_longer(error: BaseException) -> bool:
+    """Return whether a callback raised this since nobody waits for what it was to tell.
+
+    A future was cancelled that it sets, or an event loop has ended that it calls, as mostly when
+    ``asyncio.run`` is within the ``with`` block of a pool. In `multiprocessing` nothing is shown
+    then, for the callback is not called.
+    """
+    return type(error).__name__ == "InvalidStateError" or str(error) == "Event loop is closed"
 
 
 #: Those of this process.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -60,6 +62,19 @@ def test_what_one_raises_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     calls.wait(PATIENCE)
     assert got == [1]
     assert told[0].__notes__ == ["raised by the callback of call 7"]
+
+
+def test_what_nobody_waits_for_any_longer_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda args: told.append(args.exc_value))
+    loop, future = asyncio.new_event_loop(), Future[None]()
+    loop.close()
+    future.cancel()
+    calls = LastCalls()
+    calls.add(lambda error: loop.call_soon_threadsafe(print, error), KeyError(1), "call 7")
+    calls.add(future.set_exception, KeyError(2), "call 8")
+    calls.wait(PATIENCE)
+    assert told == []
 
 
 def test_none_is_left_behind_when_many_threads_add_and_wait() -> None:
