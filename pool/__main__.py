@@ -57,13 +57,19 @@ def list_actors(end: str | None, namespace: str | None, end_all: bool) -> int:
             state = "ended" if meant else "alive"
             title = options.facts.title
             rows.append((options.namespace, options.name, title, str(found.pid), state))
-    if end is not None and not ended:
-        print(f"no detached actor named {end!r}", file=sys.stderr)
-        return 1
     from pool._transport._rendezvous import strangers
 
-    if strange := strangers():
-        print(f"{strange} of another version of Python or actorpool: ask that one", file=sys.stderr)
+    missing = end is not None and not ended
+    if missing:
+        print(f"no detached actor named {end!r}", file=sys.stderr)
+    if pids := " ".join(map(str, strangers())):
+        print(
+            "there are actors of another version of Python or actorpool: that one lists them, "
+            f"`kill {pids}` ends them",
+            file=sys.stderr,
+        )
+    if missing:
+        return 1
     if rows:
         print("\n".join(_table([("NAMESPACE", "NAME", "CLASS", "PID", "STATE"), *rows])))
     return 0

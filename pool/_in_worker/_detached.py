@@ -138,7 +138,8 @@ class Detached:
             try:
                 self._introduce(channel, welcome is not None)
             except OSError:
-                return  # the program has closed the connection already
+                channel.close()  # as the program has done already
+                return
             if welcome is None:
                 self._early.append(channel)
                 return

@@ -183,9 +183,17 @@ def paths() -> list[str]:
     return [os.path.join(where, name) for name in _names(where) if name.endswith(DIALECT)]
 
 
-def strangers() -> int:
-    """Return how many sockets there are of other versions of Python, or of this package."""
-    return sum(not name.endswith(DIALECT) for name in _names(folder()))
+def strangers() -> list[int]:
+    """Return the pids of actors of other versions of Python, or of this package."""
+    where = folder()
+    pids = []
+    for name in _names(where):
+        # The kernel says who listens; what that process tells is not read.
+        found = None if name.endswith(DIALECT) else connect(os.path.join(where, name))
+        if found is not None:
+            found[0].close()
+            pids.append(found[1])
+    return pids
 
 
 def _names(where: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -135,9 +136,25 @@ def test_other_versions_are_not_found(
         with pytest.raises(ValueError, match="no actor named 'it'"):
             ray.get_actor("it", namespace="tests2")
         assert pool.__main__.main(["actors"]) == 0
-    printed = capsys.readouterr()
-    assert "it" not in printed.out
-    assert printed.err == "1 of another version of Python or actorpool: ask that one\n"
+        listed = capsys.readouterr()
+        assert pool.__main__.main(["actors", "--end", "it"]) == 1
+    told = (
+        "there are actors of another version of Python or actorpool: that one lists them, "
+        f"`kill {ray.get(kept.pid.remote())}` ends them\n"
+    )
+    assert listed == ("", told)
+    assert capsys.readouterr() == ("", f"no detached actor named 'it'\n{told}")
+
+
+def test_those_of_other_versions_that_were_killed_are_not_counted(
+    runtime: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stale = rendezvous.address("tests2", "stale", make=True) + "-another"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(stale)
+    assert pool.__main__.main(["actors"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert not os.path.exists(stale)
 
 
 def test_outlives_its_program_and_is_found_by_another(ray: Any, runtime: Path) -> None:
