@@ -168,7 +168,7 @@ class ClusterCrew:
         driver = self._driver
         if driver.failure is None:
             data, buffers = owned(blobs or (b"",))
-            driver.failure = error or driver.outcomes.error([data, *buffers])
+            driver.failure = error or driver.outcomes.refusal([data, *buffers])
         driver.handle(ev.WorkerRefused(peer.worker_id))
 
     def _send(self, peer: RemotePeer, head: Any, blobs: list[Any]) -> None:

@@ -82,7 +82,7 @@ class Arrivals:
         elif kind == REFUSED:
             peer.pid = head[1]
             if driver.failure is None:
-                driver.failure = driver.outcomes.error(blobs)
+                driver.failure = driver.outcomes.refusal(blobs)
             driver.handle(ev.WorkerRefused(peer.worker_id))
         elif kind == PART_OF:
             driver.outcomes.add_part(peer, head[1], blobs)

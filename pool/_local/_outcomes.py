@@ -112,6 +112,12 @@ class Outcomes:
         """Return the exception that a payload holds."""
         return decoded_error(blobs)
 
+    def refusal(self, blobs: list[Any]) -> BaseException:
+        """Return what an initializer has raised, with a note that says so."""
+        error = self.error(blobs)
+        _note(error, "raised by the initializer")
+        return error
+
     def annotate(self, job: Job, chunk: int, position: int, error: Any) -> None:
         """Note which item raised what, unless it could not even be sent, which has been noted."""
         where = job.describe(chunk, position)

@@ -71,8 +71,9 @@ def test_an_initializer_s_globals_are_seen(make_pool: Callable[..., Any]) -> Non
 
 def test_an_initializer_that_raises(make_pool: Callable[..., Any]) -> None:
     pool = make_pool(2, tasks.refuse, ("no licence",))
-    with pytest.raises(LookupError, match="no licence"):
+    with pytest.raises(LookupError, match="no licence") as caught:
         pool.map(tasks.square, range(4))
+    assert "raised by the initializer" in caught.value.__notes__
 
 
 def test_an_initializer_that_raises_in_a_later_worker(

@@ -236,6 +236,7 @@ def test_the_initializer_s_own_exception_reaches_every_caller(
     ):
         with pytest.raises(Broken, match="broken: raises") as caught:
             call()
+        assert caught.value.__notes__ == ["raised by the initializer"]
         # It is one error for all of them, and each shows its own way only.
         names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
         assert names.count("<lambda>") == 1, names
