@@ -65,9 +65,9 @@ def host(channel: Channel, config: dict[str, Any], layout: Any, blobs: list[Any]
         To the runtime.
     config : dict
         ``title``, ``name`` ("": none), ``key`` (the name of its reference), ``is_task``,
-        ``is_async``, ``concurrency`` (0: by the class), ``granted`` (variables by its
-        resources), ``environ``, ``gpus``, ``resources``, ``log``, ``namespace``,
-        ``reconstructed``.
+        ``is_async``, ``concurrency`` (0: by the class), ``groups`` (calls side by side, by
+        concurrency group), ``granted`` (variables by its resources), ``environ``, ``gpus``,
+        ``resources``, ``log``, ``namespace``, ``reconstructed``.
     layout, blobs
         The packets of the class and of the constructor's arguments.
     """
@@ -96,7 +96,7 @@ def _serve(host: ActorHost, concurrency: int, construct: Callable[[], bool]) -> 
 
         serve_async(host, concurrency or ASYNC_CONCURRENCY, construct)
     elif construct():
-        if concurrency > 1:
+        if concurrency > 1 or host.groups:
             from pool._in_worker._concurrent import serve_threads
 
             serve_threads(host, concurrency)
@@ -128,6 +128,8 @@ class ActorHost:
         #: Whether the actor ends in good order: it was told to end, or has left.
         self.leaves = False
         self.is_async: bool = config["is_async"]
+        #: By concurrency group: calls of it that may run at the same time.
+        self.groups: dict[str, int] = config["groups"]
         #: The page that says how many cancellations were sent; None: look at the socket.
         self.page: Any = None
         #: How many of them the page said when the socket was last read.
@@ -262,10 +264,10 @@ class ActorHost:
             self._dropped.add(head[1])
         elif head[0] == CALL:
             start = 0
-            for number, method, returns, layout, task in head[1]:
+            for number, method, returns, layout, *others in head[1]:
                 end = start + sum(layout)
                 self._calls.append(
-                    ((CALL, number, method, returns, layout, task), blobs[start:end])
+                    ((CALL, number, method, returns, layout, *others), blobs[start:end])
                 )
                 start = end
             # Each call holds its own blobs: a block is released when its call is over.
@@ -345,7 +347,7 @@ class ActorHost:
 
     def run(self, head: Any, blobs: list[Any]) -> bool:
         """Run a call and answer it; return False if the actor leaves with it."""
-        _, number, method, returns, layout, task = head
+        _, number, method, returns, layout, task, _ = head
         interrupts = self.interrupts
         context.begin(self, number)
         begun = perf_counter()

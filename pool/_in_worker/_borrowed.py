@@ -297,13 +297,15 @@ class BorrowedRuntime:
             found: ActorRef = self._answer("create", sent, parcel, context.inheriting(options))
         return found
 
-    def call(self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int) -> Any:
+    def call(
+        self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int, options: Any
+    ) -> Any:
         """Call a method of an actor."""
         parcel = pack(args, kwargs).in_full()
         if returns == protocol.STREAM:
-            return self._stream("call", actor, method, parcel)
+            return self._stream("call", actor, method, parcel, options)
         names = [new_name() for _ in range(protocol.number_of(returns))]
-        self._do("call", names, actor, method, parcel, returns, _origin(), promised=names)
+        self._do("call", names, actor, method, parcel, returns, options, _origin(), promised=names)
         return self._made(names)
 
     def _stream(self, verb: str, *args: Any) -> Any:

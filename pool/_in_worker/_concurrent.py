@@ -13,8 +13,8 @@ from pool._objects._protocol import CALL, DROP, STREAM
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
-    from concurrent.futures import ThreadPoolExecutor
+    from collections.abc import Callable, Coroutine, Mapping
+    from concurrent.futures import Future
     from typing import Any, TypeVar
 
     from pool._in_worker._actor import ActorHost
@@ -24,25 +24,55 @@ if TYPE_CHECKING:
 
 def serve_threads(host: ActorHost, concurrency: int) -> None:
     """Receive in this thread, and run calls on up to `concurrency` others."""
-    executor = threads(concurrency)
+    threads = Threads(concurrency, host.groups)
     left = False
     try:
-        left = serve_on(executor, host)
+        left = serve_on(threads, host)
     finally:
         # If one call has left, the others run to their ends, as in Ray.
-        executor.shutdown(wait=left, cancel_futures=True)
+        threads.shutdown(wait=left)
     if left:
         host.part()
 
 
-def threads(concurrency: int) -> ThreadPoolExecutor:
-    """Return an executor that runs up to `concurrency` calls at a time."""
-    from concurrent.futures import ThreadPoolExecutor
+class Threads:
+    """Threads that run calls, some for each concurrency group.
 
-    return ThreadPoolExecutor(concurrency, thread_name_prefix="actor")
+    Parameters
+    ----------
+    concurrency : int
+        Calls that may run at the same time and are in no group; 0: one.
+    groups : mapping
+        Those of each group.
+    """
+
+    def __init__(self, concurrency: int, groups: Mapping[str, int]) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._executors = {
+            group: ThreadPoolExecutor(number, thread_name_prefix="actor")
+            for group, number in {"": concurrency or 1, **groups}.items()
+        }
+
+    def submit(self, run: Callable[..., None], head: Any, blobs: list[Any]) -> Future[None]:
+        """Have a call run; raise RuntimeError after `shutdown`."""
+        return of_group(self._executors, head).submit(run, head, blobs)
+
+    def shutdown(self, wait: bool) -> None:
+        """Begin no more calls; with `wait`, return when those that run are over."""
+        for executor in self._executors.values():
+            executor.shutdown(wait=False, cancel_futures=True)
+        for executor in self._executors.values():
+            executor.shutdown(wait=wait)
 
 
-def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
+def of_group(groups: Mapping[str, T], head: Any) -> T:
+    """Return what belongs to the concurrency group of a call."""
+    # A program that takes a detached actor for one of another class may name one that is not here.
+    return groups.get(head[-1], groups[""])
+
+
+def serve_on(threads: Threads, host: ActorHost) -> bool:
     """Receive in this thread, and run calls on threads that other connections may use as well.
 
     Returns
@@ -78,7 +108,7 @@ def serve_on(executor: ThreadPoolExecutor, host: ActorHost) -> bool:
             head, blobs = message
             if head[0] == CALL:
                 try:
-                    future = executor.submit(run, head, blobs)
+                    future = threads.submit(run, head, blobs)
                 except RuntimeError:
                     return False  # the actor has left by another connection
                 dropped[head[1]] = future
@@ -106,15 +136,20 @@ def serve_async(host: ActorHost, concurrency: int, construct: Callable[[], bool]
 
     The constructor runs on the loop as well: it may make asyncio tasks, which run beside the calls.
     """
-    import asyncio
-
-    server = AsyncServer(host, asyncio.Semaphore(concurrency))
+    server = AsyncServer(host, slots(concurrency, host.groups))
 
     async def live() -> None:
         if construct():
             await server.serve()
 
     run(live(), server.leave)
+
+
+def slots(concurrency: int, groups: Mapping[str, int]) -> dict[str, asyncio.Semaphore]:
+    """Return, by concurrency group, one slot for each call that may run at the same time."""
+    import asyncio
+
+    return {name: asyncio.Semaphore(n) for name, n in {"": concurrency, **groups}.items()}
 
 
 def run(main: Coroutine[Any, Any, T], leave: Callable[[], None]) -> T:
@@ -149,8 +184,8 @@ class AsyncServer:
     Parameters
     ----------
     host : ActorHost
-    slots : asyncio.Semaphore
-        One for each call that may run; all channels to an actor share them.
+    slots : mapping
+        What the function of this name returns; all channels to an actor share them.
 
     Attributes
     ----------
@@ -158,7 +193,7 @@ class AsyncServer:
         Whether it ended because the actor leaves.
     """
 
-    def __init__(self, host: ActorHost, slots: asyncio.Semaphore) -> None:
+    def __init__(self, host: ActorHost, slots: Mapping[str, asyncio.Semaphore]) -> None:
         import asyncio
 
         self.left = False
@@ -225,11 +260,11 @@ class AsyncServer:
     async def _run(self, head: Any, blobs: list[Any]) -> None:
         import asyncio
 
-        _, number, method, returns, layout, task = head
+        _, number, method, returns, layout, task, _ = head
         host = self._host
         begun = 0.0
         try:
-            async with self._slots:
+            async with of_group(self._slots, head):
                 if self.left:
                     return  # not begun: the caller is answered by the end of the actor
                 begun = perf_counter()

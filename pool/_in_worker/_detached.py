@@ -37,9 +37,9 @@ from pool._workers._tied import tie_children
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import ThreadPoolExecutor
     from typing import Any
 
+    from pool._in_worker._concurrent import Threads
     from pool._in_worker._keeper import Life
 
 
@@ -72,7 +72,7 @@ class Detached:
         #: Hosts of the connections over which a call has ended the actor, if several run at a time.
         self._left: list[ActorHost] = []
         #: Run the calls of all connections, if several may run at a time.
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
 
     def run(
         self, first: Channel | None, listener: _socket.socket, construct: Callable[[], bool]
@@ -98,16 +98,16 @@ class Detached:
         if not construct():
             return False
         concurrency = self._config["concurrency"]
-        if concurrency > 1:
-            from pool._in_worker._concurrent import threads
+        if concurrency > 1 or self._host.groups:
+            from pool._in_worker._concurrent import Threads
 
-            self._threads = threads(concurrency)
+            self._threads = Threads(concurrency, self._host.groups)
         self._serve_programs(self._in_thread)
         if first is not None:
             self._in_thread(first)
         self._end.wait()
         if self._threads is not None:
-            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._threads.shutdown(wait=True)
             for host in self._left:
                 host.part()
         self._turn.acquire()  # for good: later calls find that the actor has ended
@@ -192,13 +192,13 @@ class Detached:
     def _run_async(self, first: Channel | None, construct: Callable[[], bool]) -> bool:
         import asyncio
 
-        from pool._in_worker._concurrent import AsyncServer, run
+        from pool._in_worker._concurrent import AsyncServer, run, slots
 
-        slots = asyncio.Semaphore(self._config["concurrency"] or ASYNC_CONCURRENCY)
+        shared = slots(self._config["concurrency"] or ASYNC_CONCURRENCY, self._host.groups)
 
         async def serve(channel: Channel) -> None:
             host = self._host.for_channel(channel)
-            server = AsyncServer(host, slots)
+            server = AsyncServer(host, shared)
             servers.add(server)
             await server.serve()
             servers.discard(server)

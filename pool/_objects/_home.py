@@ -63,9 +63,9 @@ if TYPE_CHECKING:
             """Start an actor."""
 
         def call(
-            self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int
+            self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int, options: Any
         ) -> list[ObjectRef]:
-            """Call a method of an actor."""
+            """Call a method of an actor; options None: those that the method has."""
 
         def fetch(self, refs: Sequence[ObjectRef], timeout: float | None) -> list[Any]:
             """Wait for objects and return ``(state, stored value)`` of each."""

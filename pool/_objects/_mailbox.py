@@ -13,7 +13,8 @@ which they were made, and callers take turns. A call whose arguments do not exis
 those behind it, but not those of other callers. An actor that runs calls side by side has no order
 to keep: there a call enters the queue when its arguments exist, and holds back no other. At most
 `window` calls are posted and unanswered. The others stay here, where they can be withdrawn, and
-survive a restart.
+survive a restart. All this holds for each concurrency group by itself, in a *lane* of its own:
+calls of one group never wait for those of another.
 
 Guarantees
 ----------
@@ -30,7 +31,7 @@ from collections import OrderedDict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterator, Mapping
     from typing import Any
 
 #: Calls that are posted to an actor and not answered, at most, if it runs one at a time. More are
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 WINDOW = 32
 
 STARTING, ALIVE, DEAD = "STARTING", "ALIVE", "DEAD"
+
+#: The lanes of an actor without concurrency groups that runs one call at a time.
+ONE_AT_A_TIME = {"": (1, True)}
 
 # Commands to the caller of a method.
 LAUNCH = "launch"  #: start the actor's process
@@ -58,6 +62,8 @@ class Call:
     ----------
     caller : hashable
         The calls of one caller stay in order.
+    group : str
+        The concurrency group that it runs in; "": that of the calls which are in no other.
     ready : bool
         Whether the values of all its arguments exist.
     retries : int
@@ -67,10 +73,13 @@ class Call:
         Set anew each time it is posted; 0 before.
     """
 
-    __slots__ = ("caller", "number", "ready", "retries")
+    __slots__ = ("caller", "group", "number", "ready", "retries")
 
-    def __init__(self, caller: Hashable, ready: bool = True, retries: int = 0) -> None:
+    def __init__(
+        self, caller: Hashable, ready: bool = True, retries: int = 0, group: str = ""
+    ) -> None:
         self.caller = caller
+        self.group = group
         self.ready = ready
         self.retries = retries
         self.number = 0
@@ -79,6 +88,76 @@ class Call:
         """Count that it is posted again."""
         if self.retries > 0:
             self.retries -= 1
+
+
+class _Lane:
+    """The calls of one concurrency group."""
+
+    __slots__ = ("in_order", "posted", "queues", "unready", "window")
+
+    def __init__(self) -> None:
+        self.window = WINDOW
+        self.in_order = True
+        #: How many calls are posted and not answered.
+        self.posted = 0
+        #: By caller. Ordered sets, so that a call is withdrawn from the middle as quickly. A plain
+        #: dict takes long to find its first key if others were deleted before it.
+        self.queues: dict[Hashable, OrderedDict[Any, None]] = {}
+        #: An ordered set: calls that enter a queue when their arguments exist, oldest first.
+        self.unready: dict[Any, None] = {}
+
+    def __len__(self) -> int:
+        """Return how many calls are not posted; needs no lock."""
+        # A copy: other threads may change the dict meanwhile.
+        return len(self.unready) + sum(map(len, list(self.queues.values())))
+
+    def enqueue(self, call: Any) -> None:
+        queue = self.queues.get(call.caller)
+        if queue is None:
+            queue = self.queues[call.caller] = OrderedDict()
+        queue[call] = None
+
+    def withdraw(self, call: Any) -> bool:
+        if call in self.unready:
+            del self.unready[call]
+            return True
+        queue = self.queues.get(call.caller)
+        if queue is None or call not in queue:
+            return False
+        del queue[call]
+        if not queue:
+            del self.queues[call.caller]
+        return True
+
+    def take(self) -> list[Any]:
+        """Take out the calls that are to be posted now."""
+        taken: list[Any] = []
+        if self.posted > self.window // 2:
+            return taken  # it has enough to do; many calls in one message are cheaper
+        room = self.window - self.posted
+        for caller in list(self.queues):
+            if len(taken) == room:
+                break
+            queue = self.queues[caller]
+            while queue and len(taken) < room:
+                call = next(iter(queue))
+                if not call.ready:
+                    break
+                del queue[call]
+                taken.append(call)
+            if not queue:
+                del self.queues[caller]
+            elif len(taken) == room:
+                # Others come first the next time: one that always has calls waiting must not keep
+                # them from the actor.
+                self.queues[caller] = self.queues.pop(caller)
+        self.posted += len(taken)
+        return taken
+
+    def unposted(self) -> Iterator[Any]:
+        for queue in self.queues.values():
+            yield from queue
+        yield from self.unready
 
 
 class Mailbox:
@@ -90,31 +169,28 @@ class Mailbox:
     ----------
     restarts : int
         Times that the actor may be started again; -1: always.
-    concurrency : int
-        Calls that it runs side by side. At least as many are always posted, since they may
-        wait for each other.
-    in_order : bool
-        Whether calls of one caller wait for those before them.
+    lanes : mapping, optional
+        By concurrency group ("": of the calls that are in no other): how many calls it runs side by
+        side, and whether calls of one caller wait for those before them. At least as many are
+        always posted, since they may wait for each other.
     """
 
     __slots__ = (
-        "_ended", "_in_order", "_kill_reason", "_killed", "_next", "_queues", "_stopping",
-        "_unready", "posted", "reason", "restarts", "state", "stopped", "used_restarts", "window",
+        "_ended", "_kill_reason", "_killed", "_lanes", "_next", "_stopping", "posted", "reason",
+        "restarts", "state", "stopped", "used_restarts",
     )  # fmt: skip
 
-    def __init__(self, restarts: int = 0, concurrency: int = 1, in_order: bool = True) -> None:
-        self.fit(restarts, concurrency, in_order)
+    def __init__(
+        self, restarts: int = 0, lanes: Mapping[str, tuple[int, bool]] = ONE_AT_A_TIME
+    ) -> None:
+        self._lanes: dict[str, _Lane] = {}
+        self.fit(restarts, lanes)
         self.state = STARTING
         self.used_restarts = 0
         #: Calls that are posted and not answered, by number, oldest first.
         self.posted: dict[int, Any] = {}
         #: Why the actor is dead, for the errors of its calls.
         self.reason = ""
-        #: By caller. Ordered sets, so that a call is withdrawn from the middle as quickly. A plain
-        #: dict takes long to find its first key if others were deleted before it.
-        self._queues: dict[Hashable, OrderedDict[Any, None]] = {}
-        #: An ordered set: calls that enter a queue when their arguments exist, oldest first.
-        self._unready: dict[Any, None] = {}
         self._next = 1
         #: Whether all handles are gone.
         self._stopping = False
@@ -127,17 +203,17 @@ class Mailbox:
         #: Whether its process has ended, and some of what it had sent is still to be taken in.
         self._ended = False
 
-    def fit(self, restarts: int, concurrency: int, in_order: bool) -> None:
+    def fit(self, restarts: int, lanes: Mapping[str, tuple[int, bool]]) -> None:
         """Go by these from now on; for the parameters see the class."""
         self.restarts = restarts
-        self.window = max(WINDOW, 2 * concurrency)
-        self._in_order = in_order
+        for group, (concurrency, in_order) in lanes.items():
+            lane = self._lanes.setdefault(group, _Lane())
+            lane.window = max(WINDOW, 2 * concurrency)
+            lane.in_order = in_order
 
     def __len__(self) -> int:
         """Return how many calls have no answer; needs no lock."""
-        # A copy: other threads may change the dict meanwhile.
-        queued = sum(map(len, list(self._queues.values())))
-        return len(self.posted) + len(self._unready) + queued
+        return len(self.posted) + sum(map(len, list(self._lanes.values())))
 
     # ------------------------------------------------------------------ calls
 
@@ -145,10 +221,11 @@ class Mailbox:
         """Take a new call."""
         if self.state == DEAD:
             return [(FAIL, call, self.reason, False)]
-        if not (call.ready or self._in_order):
-            self._unready[call] = None
+        lane = self._lanes[call.group]
+        if not (call.ready or lane.in_order):
+            lane.unready[call] = None
             return []
-        self._enqueue(call)
+        lane.enqueue(call)
         return self._post()
 
     def called_again(self, call: Any) -> list[tuple[Any, ...]]:
@@ -156,72 +233,46 @@ class Mailbox:
         call.use_retry()
         return self.called(call)
 
-    def _enqueue(self, call: Any) -> None:
-        queue = self._queues.get(call.caller)
-        if queue is None:
-            queue = self._queues[call.caller] = OrderedDict()
-        queue[call] = None
-
     def resolved(self, call: Any) -> list[tuple[Any, ...]]:
         """Note that the values of all arguments of a call exist."""
         call.ready = True
-        if call in self._unready:
-            del self._unready[call]
-            self._enqueue(call)
+        lane = self._lanes[call.group]
+        if call in lane.unready:
+            del lane.unready[call]
+            lane.enqueue(call)
         return self._post()
 
     def answered(self, number: int) -> tuple[Any, list[tuple[Any, ...]]]:
         """Take out the call that was answered; None in its place if it is not here any more."""
-        return self.posted.pop(number, None), self._post()
+        return self.take_out(number), self._post()
 
-    def take_out(self, number: int) -> None:
-        """Take out a posted call that could not be sent; `flush` then posts others instead."""
-        self.posted.pop(number, None)
+    def take_out(self, number: int) -> Any:
+        """Take out a posted call, as one that could not be sent: `flush` posts others instead."""
+        call = self.posted.pop(number, None)
+        if call is not None:
+            self._lanes[call.group].posted -= 1
+        return call
 
     def withdraw(self, call: Any) -> bool:
         """Take back a call unless it is posted; return whether it was taken back."""
-        if call in self._unready:
-            del self._unready[call]
-            return True
-        queue = self._queues.get(call.caller)
-        if queue is None or call not in queue:
-            return False
-        del queue[call]
-        if not queue:
-            del self._queues[call.caller]
-        return True
+        return self._lanes[call.group].withdraw(call)
 
     def flush(self) -> list[tuple[Any, ...]]:
         """Post the calls for which `withdraw` or `take_out` has made room."""
         return self._post()
 
     def _post(self) -> list[tuple[Any, ...]]:
-        if not (self._queues or self._stopping):
-            return []  # nothing to do, as after most answers
         if self.state != ALIVE or self._killed or self._ended:
             return []  # the actor is dying or dead, and `exited` has not been told yet
         commands: list[tuple[Any, ...]] = []
-        if len(self.posted) > self.window // 2:
-            return commands  # it has enough to do; many calls in one message are cheaper
-        for caller in list(self._queues):
-            if len(self.posted) == self.window:
-                break
-            queue = self._queues[caller]
-            while queue and len(self.posted) < self.window:
-                call = next(iter(queue))
-                if not call.ready:
-                    break
-                del queue[call]
+        for lane in self._lanes.values():
+            if not lane.queues:
+                continue  # nothing to do, as after most answers
+            for call in lane.take():
                 call.number = self._next
                 self._next += 1
                 self.posted[call.number] = call
                 commands.append((POST, call))
-            if not queue:
-                del self._queues[caller]
-            elif len(self.posted) == self.window:
-                # Others come first the next time: one that always has calls waiting must not keep
-                # them from the actor.
-                self._queues[caller] = self._queues.pop(caller)
         if self._is_idle:
             commands.append((IDLE,))
         return commands
@@ -231,8 +282,7 @@ class Mailbox:
         return (
             self._stopping
             and self.state == ALIVE
-            and not (self.posted or self._queues or self._unready)
-            and not (self._killed or self.stopped)
+            and not (self._killed or self.stopped or len(self))
         )
 
     # ------------------------------------------------------------------ life
@@ -269,8 +319,7 @@ class Mailbox:
         reason, self._kill_reason = self._kill_reason or reason, ""
         wanted = (
             not self._stopping
-            or self._queues
-            or self._unready
+            or any(self._lanes.values())
             or any(call.retries for call in self.posted.values())
         )
         again = (
@@ -278,15 +327,16 @@ class Mailbox:
             and not (self._killed or intended)
             and (self.restarts < 0 or self.used_restarts < self.restarts)
         )
-        posted, self.posted = list(self.posted.values()), {}
+        posted = [self.take_out(number) for number in list(self.posted)]
         if not again:
             self.state = DEAD
             self.reason = self.reason or reason
             commands: list[tuple[Any, ...]] = [
                 (FAIL, call, self.reason, False) for call in (*posted, *self._unposted())
             ]
-            self._queues.clear()
-            self._unready.clear()
+            for lane in self._lanes.values():
+                lane.queues.clear()
+                lane.unready.clear()
             return [*commands, (GONE,)]
         self.state = STARTING
         self.stopped = False
@@ -294,14 +344,14 @@ class Mailbox:
         commands = [(FAIL, call, reason, True) for call in posted if not call.retries]
         for call in reversed([call for call in posted if call.retries]):
             call.use_retry()
-            self._enqueue(call)
-            self._queues[call.caller].move_to_end(call, last=False)
+            lane = self._lanes[call.group]
+            lane.enqueue(call)
+            lane.queues[call.caller].move_to_end(call, last=False)
         return [*commands, (LAUNCH,)]
 
     def _unposted(self) -> Iterator[Any]:
-        for queue in self._queues.values():
-            yield from queue
-        yield from self._unready
+        for lane in self._lanes.values():
+            yield from lane.unposted()
 
     def released(self) -> list[tuple[Any, ...]]:
         """Note that the last handle is gone."""
@@ -338,10 +388,12 @@ class Mailbox:
 
     def check_invariants(self) -> None:
         """Raise AssertionError if the books are wrong."""
-        assert len(self.posted) <= self.window
-        assert all(self._queues.values())
+        for lane in self._lanes.values():
+            assert lane.posted <= lane.window
+            assert all(lane.queues.values())
+        assert len(self.posted) == sum(lane.posted for lane in self._lanes.values())
         if self.state != ALIVE:
             assert not self.posted
         if self.state == DEAD:
-            assert not (self._queues or self._unready)
+            assert not len(self)
             assert self.reason

@@ -111,6 +111,27 @@ def _arrived(data: Any, buffers: list[Any]) -> Kinds:
     return kinds
 
 
+class CallOptions(_Options):
+    """Options of calls of a method.
+
+    Attributes
+    ----------
+    group : str
+        The concurrency group in which they run; "": that of the calls which are in no other.
+    retries : int or None
+        Times that one is made again; None: as the actor has it.
+    retry_errors : bool or Kinds
+        Whether it is also made again if it raises: anything, or one of these classes.
+    """
+
+    __slots__ = ("group", "retries", "retry_errors")
+
+    def __init__(self) -> None:
+        self.group = ""
+        self.retries: int | None = None
+        self.retry_errors: bool | Kinds = False
+
+
 class ActorOptions(_Options):
     """Options of an actor.
 
@@ -130,7 +151,9 @@ class ActorOptions(_Options):
         Times that one of its calls is made again if its process dies; -1: always.
     concurrency : int
         Calls that may run at the same time; 0: one, or `ASYNC_CONCURRENCY` if it has async
-        methods.
+        methods. Those of a concurrency group do not count.
+    groups : dict
+        By concurrency group: calls of it that may run at the same time.
     resources : dict
         Amounts by name, held as long as it lives.
     out_of_order : bool or None
@@ -143,19 +166,23 @@ class ActorOptions(_Options):
     """
 
     __slots__ = (
-        "concurrency", "detached", "environ", "facts", "get_if_exists", "name", "namespace",
-        "out_of_order", "pending", "resources", "restarts", "task_retries",
+        "concurrency", "detached", "environ", "facts", "get_if_exists", "groups", "name",
+        "namespace", "out_of_order", "pending", "resources", "restarts", "task_retries",
     )  # fmt: skip
 
     @property
     def side_by_side(self) -> int:
-        """How many calls may run at the same time."""
+        """How many calls may run at the same time that are in no concurrency group."""
         return self.concurrency or (ASYNC_CONCURRENCY if self.facts.is_async else 1)
 
     @property
-    def in_order(self) -> bool:
-        """Whether calls of one caller wait for those before them."""
-        return not (self.side_by_side > 1 if self.out_of_order is None else self.out_of_order)
+    def lanes(self) -> dict[str, tuple[int, bool]]:
+        """The lanes of its mailbox, see `pool._objects._mailbox`."""
+        out = self.out_of_order
+        return {
+            group: (number, not (number > 1 if out is None else out))
+            for group, number in {"": self.side_by_side, **self.groups}.items()
+        }
 
     def __init__(self) -> None:
         self.name = ""
@@ -165,6 +192,7 @@ class ActorOptions(_Options):
         self.restarts = 0
         self.task_retries = 0
         self.concurrency = 0
+        self.groups: dict[str, int] = {}
         self.out_of_order: bool | None = None
         self.resources: dict[str, float] = {}
         self.pending = -1

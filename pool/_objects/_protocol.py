@@ -8,9 +8,9 @@ runtime -> actor, over the socket of its worker
     ``(HOST, config, layout)`` of `pool._transport._messages`, once: the packets of its
     class and of the constructor's arguments. ``config``: a dict of plain values, see
     `pool._in_worker._actor`.
-    ``(CALL, ((number, method, returns, layout, task), ...))``: the packets of a `Parcel`
+    ``(CALL, ((number, method, returns, layout, task, group), ...))``: the packets of a `Parcel`
     for each call. ``returns``: number of values; STREAM: it yields them. ``task``: name of the
-    call.
+    call. ``group``: its concurrency group.
     ``(DROP, number)``: cancel a call, if it can still be cancelled.
     ``(EXIT,)`` of `pool._transport._messages`.
 

@@ -247,12 +247,13 @@ class ActorFacts:
         and its `Signature`.
     is_async : bool
         Whether the class has async methods.
-    retries : dict
-        By name, for methods that have a say in it: how often a call of them is made again (None: as
-        the actor has it), and after which errors it is, see `TaskOptions`.
+    calls : dict
+        By name, for methods that have some: the `CallOptions` of their calls.
+    groups : tuple of str
+        The actor's concurrency groups.
     """
 
-    __slots__ = ("is_async", "methods", "module", "retries", "title")
+    __slots__ = ("calls", "groups", "is_async", "methods", "module", "title")
 
     def __init__(
         self,
@@ -260,16 +261,20 @@ class ActorFacts:
         module: str,
         methods: dict[str, tuple[Any, bool, Any]],
         is_async: bool,
-        retries: dict[str, tuple[int | None, Any]],
+        calls: dict[str, Any],
+        groups: tuple[str, ...],
     ) -> None:
         self.title = title
         self.module = module
         self.methods = methods
         self.is_async = is_async
-        self.retries = retries
+        self.calls = calls
+        self.groups = groups
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ActorFacts, (self.title, self.module, self.methods, self.is_async, self.retries)
+        return ActorFacts, (
+            self.title, self.module, self.methods, self.is_async, self.calls, self.groups
+        )  # fmt: skip
 
 
 #: The older name of the class in Ray.

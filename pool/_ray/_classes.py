@@ -11,7 +11,7 @@ from pool._objects._protocol import STREAM
 from pool._objects._refs import ActorFacts, ActorRef
 from pool._ray import _kinds
 from pool._ray._generators import as_returned
-from pool._ray._options import NO_EFFECT, actor_options, retries_of_method, returns_of
+from pool._ray._options import NO_EFFECT, actor_options, call_options, returns_of
 from pool._ray._other_ways import NoGraphs, OtherWays
 from pool._ray._signatures import (
     NOTHING,
@@ -25,10 +25,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pool._objects._options import CallOptions
+
 #: The attribute by which `method` marks a method.
 MARK = "__actorpool_method__"
-#: That by which it marks one whose calls may be made again.
-RETRIES = "__actorpool_retries__"
+#: That by which it marks one whose calls have options.
+CALLS = "__actorpool_calls__"
 
 #: Methods that every actor has, beside its own.
 BUILT_IN = {
@@ -40,11 +42,10 @@ BUILT_IN = {
 
 #: Options of methods that are refused, with what to do instead.
 _NOT_OF_METHODS = {
-    "concurrency_group": "give max_concurrency for the whole actor",
     "tensor_transport": "arrays travel in shared memory",
 }
-#: Options that hold for all calls of a method.
-_OF_ALL_CALLS = ("max_task_retries", "retry_exceptions")
+#: Those that are taken.
+_OF_METHODS = ("concurrency_group", "max_task_retries", "num_returns", "retry_exceptions")
 
 
 def method(*args: Any, **given: Any) -> Any:
@@ -53,6 +54,9 @@ def method(*args: Any, **given: Any) -> Any:
     Parameters
     ----------
     num_returns : int, "streaming" or "dynamic"
+    concurrency_group : str
+        One of those that the class names by ``@remote(concurrency_groups={"io": 2})``: at most two
+        calls of that group run at the same time, beside those of other groups.
     max_task_retries : int
         Times that a call is made again if its process dies and the actor is restarted, or as
         `retry_exceptions` has it; -1: always. By default that of the actor.
@@ -71,15 +75,14 @@ def method(*args: Any, **given: Any) -> Any:
         return args[0]  # used without parentheses, which Ray allows too
     if args:
         raise TypeError("use @method(num_returns=...) with options by name")
-    retries = retries_of_method(given)
-    others = {name: value for name, value in given.items() if name not in _OF_ALL_CALLS}
-    returns = _returns_of_method("method", others, None)
+    returns = _returns_of_method("method", given, None)
+    calls = call_options(given, None)
 
     def mark(function: Any) -> Any:
         if returns is not None:
             setattr(function, MARK, returns)
-        if retries is not None:
-            setattr(function, RETRIES, retries)
+        if calls is not None:
+            setattr(function, CALLS, calls)
         return function
 
     return mark
@@ -88,14 +91,13 @@ def method(*args: Any, **given: Any) -> Any:
 def _returns_of_method(title: str, given: dict[str, Any], default: Any) -> Any:
     """Return the number of values that options of a method ask for; raise for other options."""
     for name, value in given.items():
-        if name in _OF_ALL_CALLS:
-            raise ValueError(f"{title}: give {name!r} to the method itself, by @method({name}=...)")
         if name in _NOT_OF_METHODS and value is not None:
             raise ValueError(
                 f"{title}: option {name!r} is not supported here: {_NOT_OF_METHODS[name]}"
             )
-        if name not in _NOT_OF_METHODS and name not in ("num_returns", "name", *NO_EFFECT):
-            raise ValueError(f"{title}: unknown option {name!r}; there is num_returns")
+        if name not in (*_OF_METHODS, *_NOT_OF_METHODS, "name", *NO_EFFECT):
+            names = ", ".join(_OF_METHODS)
+            raise ValueError(f"{title}: unknown option {name!r}; there are {names}")
     number = given.get("num_returns")
     return default if number is None else returns_of(number)
 
@@ -153,7 +155,8 @@ class ActorClass(OtherWays):
         TypeError
             If the class does not take these arguments.
         ValueError
-            If calls are to stay in order and also to run side by side.
+            If calls are to stay in order and also to run side by side, or if a method is in a
+            concurrency group that the class does not have.
         """
         return self._start(self.__given, args, kwargs)
 
@@ -164,7 +167,7 @@ class ActorClass(OtherWays):
             raise misfit(title, problem)
         options = actor_options(given, title)
         # Anew for each actor: methods of the class may have been added or replaced.
-        options.facts = facts_of(self.__kind)
+        options.facts = facts_of(self.__kind, tuple(options.groups))
         if options.side_by_side > 1 and options.out_of_order is False:
             raise ValueError(
                 f"actor {title}: allow_out_of_order_execution=False, and it runs calls side by "
@@ -248,10 +251,10 @@ class _Configured(NoGraphs):
         return self._class._start(self._given, args, kwargs)
 
 
-def facts_of(kind: type) -> ActorFacts:
-    """Return the facts about a class that its handles have to know."""
+def facts_of(kind: type, groups: tuple[str, ...]) -> ActorFacts:
+    """Return the facts about a class, with concurrency groups, that its handles have to know."""
     methods: dict[str, tuple[Any, bool, Any]] = dict(BUILT_IN)
-    retries: dict[str, tuple[int | None, Any]] = {}
+    calls: dict[str, CallOptions] = {}
     is_async = False
     for name, function, definition in _kinds.methods_of(kind):
         if name in _OF_HANDLES:
@@ -260,9 +263,18 @@ def facts_of(kind: type) -> ActorFacts:
         is_async |= _kinds.is_async(function)
         returns = getattr(function, MARK, STREAM if yields else 1)
         methods[name] = (returns, yields, signature_of_method(definition))
-        if hasattr(function, RETRIES):
-            retries[name] = getattr(function, RETRIES)
-    return ActorFacts(title_of(kind), kind.__module__, methods, is_async, retries)
+        if hasattr(function, CALLS):
+            calls[name] = getattr(function, CALLS)
+            _check_group(calls[name], groups, f"{title_of(kind)}.{name}")
+    return ActorFacts(title_of(kind), kind.__module__, methods, is_async, calls, groups)
+
+
+def _check_group(calls: CallOptions | None, groups: tuple[str, ...], title: str) -> None:
+    if calls is not None and calls.group and calls.group not in groups:
+        raise ValueError(
+            f"{title}: there is no concurrency group {calls.group!r} among {list(groups)}; name it "
+            "where the class is made remote, by @remote(concurrency_groups={...})"
+        )
 
 
 class ActorHandle:
@@ -289,7 +301,7 @@ class ActorHandle:
             raise AttributeError(
                 f"actor class {facts.title!r} has no method {name!r}", name=name, obj=self
             )
-        found = ActorMethod(self._ref, name, known[0], known[2])
+        found = ActorMethod(self._ref, name, known[0], known[2], None)
         if not name.startswith("__"):
             # Kept as an attribute, so that the next use does not call this method.
             self.__dict__[name] = found
@@ -322,13 +334,22 @@ _OF_HANDLES = frozenset().union(*map(vars, ActorHandle.__mro__))
 class ActorMethod(OtherWays):
     """One method of an actor."""
 
-    __slots__ = ("_name", "_ref", "_returns", "_signature")
+    __slots__ = ("_calls", "_name", "_ref", "_returns", "_signature")
 
-    def __init__(self, ref: ActorRef, name: str, returns: int, signature: Signature) -> None:
+    def __init__(
+        self,
+        ref: ActorRef,
+        name: str,
+        returns: int,
+        signature: Signature,
+        calls: CallOptions | None,
+    ) -> None:
         self._ref = ref
         self._name = name
         self._returns = returns
         self._signature = signature
+        #: None: as the class has them.
+        self._calls = calls
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -362,19 +383,23 @@ class ActorMethod(OtherWays):
             problem = signature.problem(args, kwargs)
             if problem:
                 raise misfit(f"{ref.facts.title}.{self._name}", problem)
-        promised = ref._home.call(ref, self._name, args, kwargs, self._returns)
+        promised = ref._home.call(ref, self._name, args, kwargs, self._returns, self._calls)
         return as_returned(promised, self._returns)
 
     def options(self, **given: Any) -> ActorMethod:
-        """Return the same method with other options: num_returns.
+        """Return the same method with other options, those of `method`.
 
         Raises
         ------
         ValueError
-            If another option is given.
+            If another option is given, or a concurrency group that the actor does not have.
         """
-        returns = _returns_of_method(f"method {self._name}", given, self._returns)
-        return ActorMethod(self._ref, self._name, returns, self._signature)
+        title = f"method {self._name}"
+        facts = self._ref.facts
+        returns = _returns_of_method(title, given, self._returns)
+        calls = call_options(given, self._calls or facts.calls.get(self._name))
+        _check_group(calls, facts.groups, title)
+        return ActorMethod(self._ref, self._name, returns, self._signature, calls)
 
 
 method.__module__ = "pool"  # where users find it

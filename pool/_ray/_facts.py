@@ -103,7 +103,7 @@ class RuntimeContext:
         from pool._objects._refs import arrive
         from pool._ray._classes import facts_of
 
-        ref: Any = arrive("a", host.key, facts_of(host.kind))
+        ref: Any = arrive("a", host.key, facts_of(host.kind, tuple(host.groups)))
         return ActorHandle(ref)
 
     def is_canceled(self) -> bool:

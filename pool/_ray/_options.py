@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from copy import copy
 
-from pool._objects._options import ActorOptions, Kinds, TaskOptions
+from pool._objects._options import ActorOptions, CallOptions, Kinds, TaskOptions
 from pool._objects._protocol import DYNAMIC, STREAM
 from pool._ray._strategies import chooses_here
 
@@ -24,9 +25,9 @@ TASK_NAMES = frozenset(
 )  # fmt: skip
 ACTOR_NAMES = frozenset(
     {
-        "allow_out_of_order_execution", "get_if_exists", "lifetime", "max_concurrency",
-        "max_pending_calls", "max_restarts", "max_task_retries", "name", "namespace", "num_cpus",
-        "num_gpus", "resources", "runtime_env",
+        "allow_out_of_order_execution", "concurrency_groups", "get_if_exists", "lifetime",
+        "max_concurrency", "max_pending_calls", "max_restarts", "max_task_retries", "name",
+        "namespace", "num_cpus", "num_gpus", "resources", "runtime_env",
     }
 )  # fmt: skip
 
@@ -44,7 +45,6 @@ REFUSED = {
     "placement_group_bundle_index": "there is one machine",
     "placement_group_capture_child_tasks": "there is one machine",
     "scheduling_strategy": "there is one machine; 'DEFAULT', 'SPREAD' and NodeAffinity are taken",
-    "concurrency_groups": "give max_concurrency for the whole actor",
     "accelerator_type": "name it in `resources`, here and in init()",
     "object_store_memory": "objects are kept in memory as they are",
 }
@@ -95,6 +95,7 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     options.restarts = _count("max_restarts", given, -1, 0)
     options.task_retries = _count("max_task_retries", given, -1, 0)
     options.concurrency = _count("max_concurrency", given, 1, 0)
+    options.groups = _groups(given.get("concurrency_groups"))
     out_of_order = given.get("allow_out_of_order_execution")
     options.out_of_order = None if out_of_order is None else bool(out_of_order)
     options.pending = _count("max_pending_calls", given, -1, -1)
@@ -108,13 +109,27 @@ def actor_options(given: Mapping[str, Any], title: str) -> ActorOptions:
     return options
 
 
-def retries_of_method(given: Mapping[str, Any]) -> tuple[int | None, bool | Kinds] | None:
-    """Return how often calls of a method are made again, and after which errors; None: not said."""
-    retries = (
-        None if given.get("max_task_retries") is None else _count("max_task_retries", given, -1, 0)
-    )
-    kinds = _kinds(given.get("retry_exceptions"))
-    return None if retries is None and kinds is False else (retries, kinds)
+def call_options(given: Mapping[str, Any], before: CallOptions | None) -> CallOptions | None:
+    """Return options of calls of a method, changed as `given` has it; `before` if it changes none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        They name the option.
+    """
+    changes: dict[str, Any] = {}
+    if given.get("concurrency_group") is not None:
+        changes["group"] = text_of("concurrency_group", given["concurrency_group"])
+    if given.get("max_task_retries") is not None:
+        changes["retries"] = _count("max_task_retries", given, -1, 0)
+    if given.get("retry_exceptions") is not None:
+        changes["retry_errors"] = _kinds(given["retry_exceptions"])
+    if not changes:
+        return before
+    options = CallOptions() if before is None else copy(before)
+    for name, value in changes.items():
+        setattr(options, name, value)
+    return options
 
 
 def environ_of(given: Mapping[str, Any], what: str) -> dict[str, str]:
@@ -216,10 +231,25 @@ def _kinds(given: Any) -> bool | Kinds:
     return Kinds(tuple(given))
 
 
+def _groups(given: Any) -> dict[str, int]:
+    if given is not None and not isinstance(given, dict):
+        raise TypeError(f"concurrency_groups={given!r}: a dict is expected")
+    groups = {}
+    for name, number in (given or {}).items():
+        if not text_of("concurrency_groups: a name", name):
+            raise ValueError(f"concurrency_groups={given!r}: each needs a name")
+        groups[name] = _whole(f"concurrency_groups[{name!r}]", number, 1)
+    return groups
+
+
 def _count(name: str, given: Mapping[str, Any], least: int, default: int) -> int:
     number = given.get(name)
     if number is None:  # as where it is not given
         return default
+    return _whole(name, number, least)
+
+
+def _whole(name: str, number: Any, least: int) -> int:
     what = f"{name}={number!r}: a whole number from {least} on is expected"
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(what)

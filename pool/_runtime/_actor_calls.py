@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from pool._clock import perf_counter
 from pool._objects import _home
 from pool._objects import _mailbox as mail
-from pool._objects._options import retries_after
+from pool._objects._options import CallOptions, retries_after
 from pool._objects._parcels import Parcel, pack
 from pool._objects._protocol import DYNAMIC, STREAM, number_of
 from pool._objects._refs import FAILED, ActorRef, ObjectRef
@@ -30,10 +30,21 @@ class ActorCall(mail.Call, Member):
         "retry_errors", "returns", "stream", "waiting",
     )  # fmt: skip
 
-    def __init__(self, actor: Actor, caller: Hashable, method: str, parcel: Parcel) -> None:
+    def __init__(
+        self,
+        actor: Actor,
+        caller: Hashable,
+        method: str,
+        parcel: Parcel,
+        given: CallOptions | None = None,
+    ) -> None:
         options = actor.options
-        retries, self.retry_errors = options.facts.retries.get(method, (None, False))
-        super().__init__(caller, True, options.task_retries if retries is None else retries)
+        of_call = given or options.facts.calls.get(method, _DEFAULT)
+        retries = options.task_retries if of_call.retries is None else of_call.retries
+        # An actor that was found by its name may be of another class than the handle takes it for.
+        group = of_call.group if of_call.group in options.groups else ""
+        super().__init__(caller, True, retries, group)
+        self.retry_errors = of_call.retry_errors
         self.actor = actor
         self.begun = perf_counter()
         self.method = method
@@ -103,15 +114,24 @@ class ActorCall(mail.Call, Member):
 
 
 EMPTY = Parcel([])
+#: The options of calls that have none of their own.
+_DEFAULT = CallOptions()
 
 
 #: Who has made the calls of the program itself; those of a worker are its borrower's.
 _PROGRAM = 0
 
 
-def new_call(actor: Actor, method: str, args: Any, kwargs: Any, returns: int) -> ActorCall:
+def new_call(
+    actor: Actor,
+    method: str,
+    args: Any,
+    kwargs: Any,
+    returns: int,
+    options: CallOptions | None,
+) -> ActorCall:
     """Return a call of the program's that is not in the mailbox yet."""
-    return bind(ActorCall(actor, _PROGRAM, method, pack(args, kwargs)), returns)
+    return bind(ActorCall(actor, _PROGRAM, method, pack(args, kwargs), options), returns)
 
 
 def bind(call: ActorCall, returns: int) -> ActorCall:

@@ -70,7 +70,7 @@ class Actor:
         self.title = code.title
         self.options = options
         self.name = new_name()
-        self.mailbox = Mailbox(options.restarts, options.side_by_side, options.in_order)
+        self.mailbox = Mailbox(options.restarts, options.lanes)
         self.pid = 0
         self.grant: Grant | None = None
         #: The error that its creation failed with.
@@ -189,6 +189,7 @@ class Actor:
             "key": self.name,
             "is_async": self.options.facts.is_async,
             "concurrency": self.options.concurrency,
+            "groups": self.options.groups,
             "granted": runtime.grants.environ(self.options.resources, gpus),
             "environ": self.options.environ,
             "gpus": gpus,
@@ -198,8 +199,7 @@ class Actor:
             "reconstructed": self._starts > 1,
             "is_task": self.is_task,
         }
-        code = self._encoded.packet
-        layout, blobs = flatten([code, *self._parcel.packets])
+        layout, blobs = flatten([self._encoded.packet, *self._parcel.packets])
         self._send((HOST, config, layout), blobs)
 
     def _send(self, head: Any, blobs: Any = ()) -> None:
@@ -266,7 +266,7 @@ class Actor:
             except TypeError as error:
                 self._not_sent(call, error)
                 continue
-            entries.append((call.number, call.method, call.returns, layout, call.name))
+            entries.append((call.number, call.method, call.returns, layout, call.name, call.group))
             blobs += packets
         if entries:
             self._send((protocol.CALL, tuple(entries)), blobs)

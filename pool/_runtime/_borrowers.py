@@ -409,17 +409,18 @@ class Borrower:
         method: str,
         parcel: Any,
         returns: int,
+        options: Any,
         origin: Any,
     ) -> None:
-        call = bind(ActorCall(actor.record, self, method, parcel), returns)
+        call = bind(ActorCall(actor.record, self, method, parcel, options), returns)
         call.refs = self._own(names, call)
         if self._belongs(call, origin):
             actor.record.call(call)
 
     def _stream_call(
-        self, name: bytes, actor: ActorRef, method: str, parcel: Any, origin: Any
+        self, name: bytes, actor: ActorRef, method: str, parcel: Any, options: Any, origin: Any
     ) -> None:
-        call = bind(ActorCall(actor.record, self, method, parcel), protocol.STREAM)
+        call = bind(ActorCall(actor.record, self, method, parcel, options), protocol.STREAM)
         self._new_stream(name, call)
         if self._belongs(call, origin):
             actor.record.call(call)

@@ -173,7 +173,7 @@ class DetachedActor(Actor):
         options = self.options
         # The keeper counts the restarts. Here connections are tried until none is accepted.
         restarts = -1 if options.restarts else 0
-        self.mailbox.fit(restarts, options.side_by_side, options.in_order)
+        self.mailbox.fit(restarts, options.lanes)
 
     # ------------------------------------------------------------------ references
 
@@ -293,6 +293,7 @@ def _describe(actor: DetachedActor, channel: Channel) -> None:
         "is_task": False,
         "is_async": options.facts.is_async,
         "concurrency": options.concurrency,
+        "groups": options.groups,
         "environ": options.environ,
         "restarts": options.restarts,
         "settings": capture(actor.runtime.grants.given),

@@ -361,14 +361,13 @@ class Runtime(Aside):
             problem = self.grants.unschedulable(options.resources, code.title)
             if problem is not None:
                 raise problem
-        call, refs = self.tasks.call(code, args, kwargs, options)
+        promised: Any
+        call, promised = self.tasks.call(code, args, kwargs, options)
         if options.returns == STREAM:
-            call.stream = Stream(self)
-            call.stream._call = call
-            self.tasks.begin(call)
-            return call.stream
+            promised = call.stream = Stream(self)
+            promised._call = call
         self.tasks.begin(call)
-        return refs
+        return promised
 
     def new_stream(self, name: bytes) -> Stream:
         """Return a stream under the name that a borrower gave it."""
@@ -394,7 +393,9 @@ class Runtime(Aside):
         self.engine.attend()
         return found
 
-    def call(self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int) -> Any:
+    def call(
+        self, actor: ActorRef, method: str, args: Any, kwargs: Any, returns: int, options: Any
+    ) -> Any:
         """Call a method of an actor; return the references, or the stream.
 
         Raises
@@ -402,18 +403,18 @@ class Runtime(Aside):
         PendingCallsLimitExceeded, OwnerDiedError
         """
         if self.foreign:
-            return call_as_child(actor, method, args, kwargs, returns)
+            return call_as_child(actor, method, args, kwargs, returns, options)
         record: Actor = actor.record
         if (problem := record.too_many()) is not None:
             raise problem
-        call = new_call(record, method, args, kwargs, returns)
-        refs = call.refs
+        call = new_call(record, method, args, kwargs, returns, options)
+        promised: Any = call.refs
         if returns == STREAM:
-            call.stream = stream = Stream(self)
-            stream._call = call
+            promised = call.stream = Stream(self)
+            promised._call = call
         self.later(lambda: record.call(call))
         self.engine.attend()
-        return stream if returns == STREAM else refs
+        return promised
 
     def kill(self, actor: ActorRef, no_restart: bool) -> None:
         """End an actor at once."""

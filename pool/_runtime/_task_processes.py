@@ -76,7 +76,7 @@ class TaskProcesses:
         options = ActorOptions()
         options.resources = dict(call.options.resources or {})
         options.environ = call.options.environ
-        options.facts = ActorFacts(call.title, call.code.module, {}, False, {})
+        options.facts = ActorFacts(call.title, call.code.module, {}, False, {}, ())
         actor = _OneTask(runtime, call.code, pack((), {}), options)
         actor.title = call.title
         runtime.directory.alive.add(actor)

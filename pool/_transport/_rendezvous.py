@@ -28,7 +28,7 @@ _CREDENTIALS = struct.Struct("iII")
 
 #: The end of a socket's name: version of the messages, and of Python. Both sides must have the same
 #: ones to understand messages and pickles, so actors of another dialect are not found.
-DIALECT = f".3-{sys.hexversion >> 16:x}"
+DIALECT = f".4-{sys.hexversion >> 16:x}"
 
 #: Bytes that the path of a socket may have.
 _PATH_MAX = 107

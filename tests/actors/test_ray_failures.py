@@ -296,12 +296,21 @@ def test_calls_of_a_method_that_may_be_tried_again_after_errors(ray: Any) -> Non
     with pytest.raises(ValueError, match="1"):
         ray.get(four.remote().as_the_actor.remote(2, ValueError))
     assert [ray.get(ref) for ref in kind.remote().stream.remote(7)] == [5, 7]
+    often = kind.remote().any_error.options(max_task_retries=4)
+    assert ray.get(often.remote(5)) == 5
+    always = kind.remote().as_the_actor.options(max_task_retries=-1)
+    assert ray.get(always.remote(9)) == 9
+    with pytest.raises(ValueError, match="10"):
+        ray.get(always.remote(11, ValueError))
+    assert ray.get(always.options(retry_exceptions=True).remote(12, ValueError)) == 12
 
     @ray.remote
     def by_a_task(actor: Any) -> Any:
-        return pool.get(actor.any_error.remote(3))
+        value = pool.get(actor.any_error.remote(3))
+        more = actor.as_the_actor.options(max_task_retries=2, retry_exceptions=[ValueError])
+        return value, pool.get(more.remote(5, ValueError))
 
-    assert ray.get(by_a_task.remote(kind.remote())) == 3
+    assert ray.get(by_a_task.remote(kind.remote())) == (3, 5)
 
 
 def test_a_method_may_say_how_often_its_calls_survive_a_death(ray: Any, tmp_path: Path) -> None:

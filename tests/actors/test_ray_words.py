@@ -263,13 +263,11 @@ def test_environment_variables_of_all_workers(start: Any, monkeypatch: pytest.Mo
 
 
 def test_options_that_methods_do_not_have(ray: Any) -> None:
-    with pytest.raises(ValueError, match="option 'concurrency_group' is not supported here: ."):
-        pool.method(concurrency_group="io")
-    with pytest.raises(ValueError, match="option 'concurrency_group' is not supported here: ."):
-        Counter.remote().add.options(concurrency_group="io")
-    for name in ("max_task_retries", "retry_exceptions"):
-        with pytest.raises(ValueError, match=f"give '{name}' to the method itself"):
-            Counter.remote().add.options(**{name: 1})
+    for of_method in (pool.method, Counter.remote().add.options):
+        with pytest.raises(ValueError, match="option 'tensor_transport' is not supported here: ."):
+            of_method(tensor_transport="nccl")
+        with pytest.raises(TypeError, match="concurrency_group=5"):
+            of_method(concurrency_group=5)
     with pytest.raises(TypeError, match="retry_exceptions=5"):
         pool.method(retry_exceptions=5)
     with pytest.raises(ValueError, match="max_task_retries=-2"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -397,6 +398,32 @@ def ticking_actor(ray: Any) -> Any:
     return ray.get(Ticking.remote().wait.remote())
 
 
+def concurrency_groups(ray: Any) -> Any:
+    @ray.remote(concurrency_groups={"control": 1})
+    class Trainer:
+        def __init__(self) -> None:
+            self.stopped = threading.Event()
+            self.runs: list[int] = []
+
+        def train(self, run: int) -> int:
+            self.runs.append(run)
+            self.stopped.wait()
+            return run
+
+        @ray.method(concurrency_group="control")
+        def stop(self) -> None:
+            self.stopped.set()
+
+        def trained(self) -> list[int]:
+            return self.runs
+
+    trainer = Trainer.remote()
+    runs = [trainer.train.remote(run) for run in range(40)]
+    ray.get(trainer.stop.remote())
+    assert ray.get(runs) == list(range(40))
+    return ray.get(trainer.trained.options(concurrency_group="control").remote())
+
+
 _IMAGE = np.arange(400 * 300 * 3, dtype=np.float64).reshape(400, 300, 3) % 251
 
 #: Program, and what it answers.
@@ -425,4 +452,5 @@ TUTORIALS = {
     generators: ([0, 0, 2, 2, 4], 12, 4),
     queue_of_work: [n**2 for n in range(10)],
     ticking_actor: "ticked",
+    concurrency_groups: list(range(40)),
 }

@@ -23,7 +23,7 @@ from pool._transport._sockets import socket_pair
 from pool.exceptions import TaskCancelledError
 from store._codec import encode
 
-CONFIG = {"title": "It", "name": "", "key": b"", "is_task": False, "is_async": False}
+CONFIG = {"title": "It", "name": "", "key": b"", "is_task": False, "is_async": False, "groups": {}}
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def ends() -> Iterator[tuple[ActorHost, Channel]]:
 
 
 def call(number: int) -> Any:
-    return protocol.CALL, ((number, "work", 1, (), b""),)
+    return protocol.CALL, ((number, "work", 1, (), b"", ""),)
 
 
 @pytest.mark.parametrize("head", [(RETURNS, 0), (protocol.DROP, 1)])
@@ -65,7 +65,7 @@ def test_an_event_loop_ends_where_a_message_was_lost(ends: tuple[ActorHost, Chan
     host, _ = ends
 
     async def serve() -> bool:
-        server = AsyncServer(host, asyncio.Semaphore(1))
+        server = AsyncServer(host, {"": asyncio.Semaphore(1)})
 
         def lose() -> None:
             raise DescriptorsLost(None)

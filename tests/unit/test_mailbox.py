@@ -48,7 +48,7 @@ def test_call_without_arguments_holds_back_only_its_own_caller() -> None:
 
 
 def test_call_without_arguments_holds_back_nobody_where_calls_have_no_order() -> None:
-    mailbox = Mailbox(in_order=False)
+    mailbox = Mailbox(lanes={"": (1, False)})
     mailbox.started()
     waiting, behind, withdrawn = Call("a", ready=False), Call("a"), Call("a", ready=False)
     assert mailbox.called(waiting) == mailbox.called(withdrawn) == []
@@ -113,10 +113,52 @@ def test_call_is_withdrawn_without_a_look_at_the_others() -> None:
 
 
 def test_as_many_are_posted_as_may_wait_for_each_other() -> None:
-    mailbox = Mailbox(concurrency=100)
+    mailbox = Mailbox(lanes={"": (100, False)})
     mailbox.started()
     calls = [Call(number) for number in range(100)]
     assert [mailbox.called(call) for call in calls] == [[(POST, call)] for call in calls]
+
+
+def test_calls_of_one_group_do_not_wait_for_those_of_another() -> None:
+    mailbox = Mailbox(lanes={"": (1, True), "io": (WINDOW, False)})
+    mailbox.started()
+    waiting, behind = Call("a", ready=False), Call("a")
+    assert mailbox.called(waiting) == mailbox.called(behind) == []
+    others = [Call("a", group="io") for _ in range(2 * WINDOW)]
+    assert [mailbox.called(call) for call in others] == [
+        [(POST, call)] if index <= WINDOW else [] for index, call in enumerate(others)
+    ]
+    assert mailbox.resolved(waiting) == [(POST, waiting), (POST, behind)]
+    assert len(mailbox) == 2 * WINDOW + 2
+    assert mailbox.withdraw(others[-1])
+    assert mailbox.answered(behind.number) == (behind, [])
+    mailbox.take_out(others[0].number)
+    assert mailbox.flush() == [(POST, call) for call in others[WINDOW + 1 : -1]]
+    mailbox.check_invariants()
+
+
+def test_calls_of_a_group_are_made_again_and_keep_it_from_its_end() -> None:
+    mailbox = Mailbox(restarts=1, lanes={"": (1, True), "io": (1, True)})
+    mailbox.started()
+    first, second = Call("a", retries=1, group="io"), Call("a", retries=1, group="io")
+    third = Call("a", ready=False, group="io")
+    for call in (first, second, third):
+        mailbox.called(call)
+    assert kinds(mailbox.exited("killed")) == [LAUNCH]
+    mailbox.check_invariants()
+    assert mailbox.started() == [(POST, first), (POST, second)]
+    mailbox.released()
+    assert [mailbox.answered(call.number)[1] for call in (first, second)] == [[], []]
+    assert mailbox.resolved(third) == [(POST, third)]
+    assert mailbox.answered(third.number) == (third, [(IDLE,)])
+
+
+def test_what_fits_later_keeps_the_calls_that_wait() -> None:
+    mailbox = Mailbox(lanes={"": (1, True), "io": (1, True)})
+    call = Call("a", group="io")
+    mailbox.called(call)
+    mailbox.fit(0, {"": (1, True), "cpu": (2, False)})
+    assert mailbox.started() == [(POST, call)]
 
 
 def test_stops_after_the_calls_that_were_made_before() -> None:
@@ -242,7 +284,7 @@ class World:
     """An actor process and its callers, simulated."""
 
     def __init__(self, restarts: int, in_order: bool) -> None:
-        self.mailbox = Mailbox(restarts, in_order=in_order)
+        self.mailbox = Mailbox(restarts, {"": (1, in_order), "io": (1, in_order)})
         self.calls: list[Call] = []
         self.outcomes: Counter[int] = Counter()
         self.inside: list[Call] = []
@@ -257,7 +299,9 @@ class World:
             if kind == POST:
                 assert self.running and command[1].ready
                 self.inside.append(command[1])
-                self.order.setdefault(command[1].caller, []).append(self.calls.index(command[1]))
+                self.order.setdefault((command[1].caller, command[1].group), []).append(
+                    self.calls.index(command[1])
+                )
             elif kind == FAIL:
                 self.outcomes[id(command[1])] += 1
                 assert command[2]
@@ -290,7 +334,8 @@ def test_every_call_has_one_outcome(restarts: int, in_order: bool, data: st.Data
     for _ in range(data.draw(st.integers(1, 60))):
         step = data.draw(st.sampled_from("ccccrsaaawxlknhde"))
         if step == "c":
-            call = Call(data.draw(st.sampled_from("ab")), data.draw(st.booleans()))
+            group = data.draw(st.sampled_from(["", "io"]))
+            call = Call(data.draw(st.sampled_from("ab")), data.draw(st.booleans()), 0, group)
             world.calls.append(call)
             world.do(mailbox.called(call))
         elif step == "r" and (waiting := [c for c in world.calls if not c.ready]):
