@@ -987,7 +987,7 @@ def test_adapters_and_dialects_that_the_program_has_registered(
 ) -> None:
     """Without them numbers are stored as bytes, and names are unknown."""
     body = """
-    import csv, datetime, faulthandler, io, sqlite3
+    import csv, datetime, faulthandler, io, sqlite3, tracemalloc
     import numpy as np
 
     class Point:
@@ -1014,6 +1014,7 @@ def test_adapters_and_dialects_that_the_program_has_registered(
     csv.register_dialect("wide", Wide)
     csv.register_dialect("excel", delimiter=":")
     faulthandler.enable()
+    tracemalloc.start(3)
 
     def look(_):
         db = sqlite3.connect(":memory:", detect_types=sqlite3.PARSE_DECLTYPES)
@@ -1024,7 +1025,9 @@ def test_adapters_and_dialects_that_the_program_has_registered(
         text = io.StringIO()
         for name in ("wide", "excel", "unix"):
             csv.writer(text, name).writerow([1, 2])
-        return n, p.x, p.y, d, text.getvalue(), csv.field_size_limit(), faulthandler.is_enabled()
+        traces = tracemalloc.is_tracing(), tracemalloc.get_traceback_limit()
+        rest = csv.field_size_limit(), faulthandler.is_enabled(), traces
+        return n, p.x, p.y, d, text.getvalue(), *rest
 
     def nested(_):
         with Pool(1) as p:
@@ -1035,7 +1038,7 @@ def test_adapters_and_dialects_that_the_program_has_registered(
         if multiprocessing.__name__ == "pool":
             print(p.map(nested, [0]) == [look(0)])
     """
-    seen = (7, "1", "2", 9999, "'1'|'2'!1:2\r\n\"1\",\"2\"\n", 131072, True)
+    seen = (7, "1", "2", 9999, "'1'|'2'!1:2\r\n\"1\",\"2\"\n", 131072, True, (True, 3))
     more = "True\n" if library == "pool" else ""
     assert run(library, method, body, tmp_path) == f"{seen}\n{more}"
 

@@ -203,6 +203,14 @@ def _write_faulthandler(module: Any, value: bool) -> None:
     module.enable(2)
 
 
+def _read_tracemalloc(module: Any) -> Any:
+    return module.get_traceback_limit() if module.is_tracing() else None
+
+
+def _write_tracemalloc(module: Any, value: int) -> None:
+    module.start(value)
+
+
 def _read_locale(module: Any) -> Any:
     found = module.setlocale(module.LC_ALL, None)
     # An interpreter sets only the category for characters, LC_CTYPE, by the environment.
@@ -334,6 +342,7 @@ SETTINGS = (
     Setting("_socket", _read_socket, _write_socket),
     Setting("_csv", _read_csv, _write_csv),
     Setting("faulthandler", _read_faulthandler, _write_faulthandler),
+    Setting("tracemalloc", _read_tracemalloc, _write_tracemalloc),
     Setting("decimal", _read_decimal, _write_decimal),
     Setting("_locale", _read_locale, _write_locale),
     Setting("tempfile", _read_tempfile, _write_tempfile),

@@ -28,7 +28,7 @@ _BEGINNINGS = ("set", "enable", "disable", "suppress", "use", "get_config")
 #: Functions of Python's own whose effect nobody can ask for, by their modules and names.
 _OF_PYTHON = frozenset(
     {("posix", "register_at_fork"), ("_codecs", "register"), ("_codecs", "register_error")}
-    | {("faulthandler", "register"), ("_tracemalloc", "start")}
+    | {("faulthandler", "register")}
 )
 _NAMES_OF_PYTHON = frozenset(name for _, name in _OF_PYTHON)
 
