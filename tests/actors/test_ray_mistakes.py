@@ -149,7 +149,7 @@ def test_what_a_task_says_wrongly_is_its_own_error(
         for ref in home._made(names):
             with pytest.raises(KeyError, match="4711"):
                 pool.get(ref, timeout=30)
-        home._do("stream call", b"3" * 28, None, "add", None, None, promised=[b"3" * 28])
+        home._do("stream call", b"3" * 28, None, "add", None, None, None, promised=[b"3" * 28])
         with pytest.raises(AttributeError):
             pool.get(home.stream_next(b"3" * 28, 0))
         assert home.stream_next(b"3" * 28, 1) is None
