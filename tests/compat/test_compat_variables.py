@@ -579,6 +579,12 @@ def test_instances_with_items_or_slots(library: str, tmp_path: Path) -> None:
 
                 def __setattr__(self, name, value):
                     self[name] = value
+
+                def __getstate__(self):
+                    return dict(self)
+
+                def __setstate__(self, state):
+                    self.update(state)
             """
         )
     )

@@ -287,22 +287,28 @@ def is_filled(kind: type, has_name: HasName) -> bool:
 
 
 def _is_namespace(kind: Any, has_name: HasName) -> bool:
-    """Return whether instances of a class are no more than their attributes.
+    """Return whether instances of a class are no more than their attributes, and perhaps items.
 
-    Or the items of a `dict` or `list` besides. That is so for classes of the program's own that are
-    pickled as `object` says; of those of other packages only if they have items.
+    Those that are a `dict` or a `list` are, whatever they say when they are pickled; others only
+    if they are of the program's own classes, and pickled as `object` says: of those of other
+    packages nobody knows.
     """
     name = module_of(kind)
     if f"{name}.{kind.__name__}" in _NAMESPACES:
         return True
     return (
         name not in ("", "__main__")
-        and (is_of_program(name) or native_base(kind) in _WITH_ITEMS)
+        and (native_base(kind) in _WITH_ITEMS or (is_of_program(name) and _is_as_object(kind)))
         and all(base in _WITH_ITEMS or _adds_nothing(base) for base in kind.__mro__[:-1])
-        and reduced_as_object(kind)
+        and has_name(kind)
+    )
+
+
+def _is_as_object(kind: Any) -> bool:
+    return (
+        reduced_as_object(kind)
         and getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
         and not hasattr(kind, "__setstate__")
-        and has_name(kind)
     )
 
 
