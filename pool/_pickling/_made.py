@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: Calls a function while the program's modules show what imports have left in them; set where
+#: workers get the variables of these.
+as_imported: Callable[[Callable[[], object]], object] | None = None
+
+
 def make_plain(
     metaclass: Any, name: str, bases: tuple[Any, ...], space: dict[str, Any], number: str
 ) -> Any:
@@ -120,12 +125,16 @@ def _made(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
 
     Hooks of the program's own classes (``__init_subclass__``, metaclasses) have done their work
     where the class was defined. Here they would find a class without attributes, and miss globals
-    that have not arrived. Hooks of packages are run: they may have to register the class here too.
+    that have not arrived. Hooks of modules are run: they may have to register the class here too.
+    Not a second time in variables that workers have from the program, so these are not shown.
     """
     if _has_own_hooks(arguments[0], arguments[2]):
         return _make_quietly(make, arguments)
     try:
-        made = make(*arguments)
+        if as_imported is not None and _has_hooks(arguments[0], arguments[2]):
+            made = _make_as_imported(make, arguments)
+        else:
+            made = make(*arguments)
     except Exception:
         return _make_quietly(make, arguments)
     if make is not make_enum and _is_of_another_layout(made, arguments[3]):
@@ -135,6 +144,17 @@ def _made(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
 
 def _has_own_hooks(metaclass: Any, bases: tuple[Any, ...]) -> bool:
     return entry_of(metaclass) is not None or any(map(entry_of, _hook_owners(bases)))
+
+
+def _has_hooks(metaclass: Any, bases: tuple[Any, ...]) -> bool:
+    return metaclass not in (type, abc.ABCMeta) or bool(_hook_owners(bases))
+
+
+def _make_as_imported(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    made = []
+    assert as_imported is not None
+    as_imported(lambda: made.append(make(*arguments)))
+    return made[0]
 
 
 def _is_of_another_layout(made: Any, namespace: dict[str, Any]) -> bool:

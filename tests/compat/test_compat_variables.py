@@ -433,6 +433,48 @@ def test_classes_that_derive_from_one_of_a_module(library: str, tmp_path: Path) 
 
 
 @as_forks
+def test_hooks_of_modules_register_classes_once(library: str, tmp_path: Path) -> None:
+    base = """
+    class Base:
+        names = []
+
+        def __init_subclass__(cls):
+            Base.names.append(cls.__name__)
+
+    class Meta(type):
+        names = []
+
+        def __new__(meta, name, bases, space):
+            made = super().__new__(meta, name, bases, space)
+            meta.names.append(name)
+            return made
+
+    class Named(metaclass=Meta):
+        pass
+    """
+    main = """
+    import base
+
+    class One(base.Base):
+        pass
+
+    class Two(base.Named):
+        pass
+
+    def look(number):
+        return One, Two, base.Base.names, base.Meta.names
+
+    def by_base(number):
+        return One.names, type(Two).names
+
+    for task in (look, by_base):
+        with Pool(1) as p:
+            print(p.map(task, [1, 2]) == [task(1), task(2)])
+    """
+    assert run(library, tmp_path, base=base, main=main) == "True\nTrue\n"
+
+
+@as_forks
 def test_what_tasks_have_changed_stays(library: str, tmp_path: Path) -> None:
     """Though another module that has imported it by name is imported later."""
     state = """

@@ -8,6 +8,7 @@ from _thread import _count as count_threads
 from functools import partial
 from io import BytesIO
 
+from pool._pickling import _made
 from pool._unraisable import report
 from pool._workers._carried._setting import unpacked
 from pool._workers._imports import Outermost, when_each_is_imported
@@ -67,6 +68,7 @@ _due: dict[str, Sent] = {}
 
 def take_over(sent: Mapping[str, Sent]) -> None:
     """Have each module get the program's variables as soon as this process has imported it."""
+    _made.as_imported = importing
     steps = {name: partial(_note, name, sent[name]) for name in sent}
     importing(partial(when_each_is_imported, steps, importing))
 
