@@ -1031,6 +1031,39 @@ def test_objects_of_imports_that_were_changed(library: str, tmp_path: Path) -> N
 
 
 @as_forks
+def test_objects_that_are_pickled_as_names(library: str, tmp_path: Path) -> None:
+    state = """
+    import functools
+
+    class Mark:
+        def __reduce__(self):
+            return "MARK"
+
+        def show(self):
+            pass
+
+    MARK = Mark()
+    MARK.level = 2
+
+    @functools.lru_cache
+    def double(x):
+        return 2 * x
+
+    def look(x):
+        return double(x), double.__name__, double.__wrapped__(x), MARK.level
+    """
+    main = """
+    import state
+
+    state.double.cache_clear()
+    state.MARK.show()
+    with Pool(1) as p:
+        print(p.map(state.look, [1]))
+    """
+    assert run(library, tmp_path, state=state, main=main) == "[(2, 'double', 2, 2)]\n"
+
+
+@as_forks
 def test_modules_that_import_each_other(library: str, tmp_path: Path) -> None:
     first = """
     import second
