@@ -453,7 +453,7 @@ def depot() -> Depot:
     return _depot
 
 
-#: The depot when the fork began; another thread may make one meanwhile.
+#: The depot when the fork began; another thread may make one meanwhile, and fork, too.
 _forking: Depot | None = None
 #: The token for `Shield.leave` when the fork is over.
 _shielded = 0
@@ -474,9 +474,9 @@ def _before_fork() -> None:
 
 def _after_fork_in_parent() -> None:
     global _forking
-    found, _forking = _forking, None
-    if found is not None:
-        shielded = _shielded
+    found = _forking
+    if found is not None and found._lock.held_here:
+        _forking, shielded = None, _shielded
         _forks.after_fork_in_parent()
         _mappings.after_fork_in_parent()
         found._lock.release()

@@ -80,6 +80,19 @@ def test_threads_that_sweep_at_once_lose_nothing(no_pins: list[_forks.Pin]) -> N
     assert sorted(taken) == list(range(2000))
 
 
+def test_a_fork_that_began_before_there_was_a_store_does_not_end_another_ones() -> None:
+    store.put(bytes(1 << 20))
+    _depot._before_fork()
+    try:
+        other = threading.Thread(target=_depot._after_fork_in_parent)
+        other.start()
+        other.join()
+        assert _depot._forking is not None and _depot.depot()._lock.held_here
+    finally:
+        _depot._after_fork_in_parent()
+    assert _depot._forking is None and not _depot.depot()._lock.held_here
+
+
 def test_names_of_objects_differ_where_a_pid_is_used_again() -> None:
     store.put(1)
     reading, writing = os.pipe()
