@@ -97,10 +97,15 @@ def reserve(fd: int, nbytes: int) -> None:
     try:
         os.posix_fallocate(fd, 0, nbytes)
     except OSError as error:
-        from tempfile import gettempdir
+        raise _located(error, nbytes) from None
 
-        text = f"{os.strerror(error.errno or 0)}: {nbytes} bytes in {gettempdir()} (see TMPDIR)"
-        raise OSError(error.errno, text) from None
+
+def _located(error: OSError, nbytes: int) -> OSError:
+    """Return an error about a file in the temporary folder that says where that is."""
+    from tempfile import gettempdir
+
+    text = f"{os.strerror(error.errno or 0)}: {nbytes} bytes in {gettempdir()} (see TMPDIR)"
+    return OSError(error.errno, text)
 
 
 def write_all(fd: int, parts: Iterable[bytes | bytearray | memoryview]) -> int:
@@ -123,7 +128,12 @@ def write_all(fd: int, parts: Iterable[bytes | bytearray | memoryview]) -> int:
     for part in parts:
         view = memoryview(part).cast("B")
         while len(view):
-            written = os.pwrite(fd, view, offset)
+            try:
+                written = os.pwrite(fd, view, offset)
+            except OSError as error:
+                if in_memory():
+                    raise
+                raise _located(error, offset + len(view)) from None
             offset += written
             view = view[written:]
     return offset

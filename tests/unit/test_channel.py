@@ -9,9 +9,11 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -282,6 +284,23 @@ def test_file_that_cannot_be_written_is_closed(ends: Ends, monkeypatch: pytest.M
         ends[0].send((1,), [bytes(1 << 20)])
     with pytest.raises(BlockingIOError):
         ends[1].receive(DONTWAIT)
+
+
+def test_where_the_temporary_folder_is_full_the_error_says_where_it_is(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(fd: int, data: Any, offset: int) -> int:
+        if offset:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, data[: 1 << 16], offset)
+
+    write = os.pwrite
+    monkeypatch.setattr(_anonymous, "MODE", "tmpfile")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match=f"1048576 bytes in {tmp_path} .see TMPDIR") as caught:
+        ends[0].send((1,), [bytes(1 << 20)])
+    assert caught.value.errno == errno.ENOSPC
 
 
 @pytest.fixture
