@@ -161,10 +161,12 @@ class Arena:
         used = f"{(live - spilled) / 1e6:.0f} MB of at most {self.budget.nbytes / 1e6:.0f} MB"
         if spilled:
             used += f" and {spilled / 1e6:.0f} MB on disk"
+        # What is "in memory" in that mode is in the temporary folder.
+        folders = "TMPDIR and POOL_STORE_SPILL" if self.mode == "tmpfile" else "POOL_STORE_SPILL"
         return StoreFull(
             f"no room for an object of {nbytes / 1e6:.0f} MB: {used} are in use; {reason}. Let go "
-            "of arrays and references, raise POOL_STORE_MAX, or set POOL_STORE_SPILL to a folder "
-            "on a disk",
+            f"of arrays and references, raise POOL_STORE_MAX, or set {folders} to a folder on a "
+            "disk with room",
             nbytes,
         )
 
