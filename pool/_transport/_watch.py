@@ -4,7 +4,9 @@ To fall asleep and be woken costs 10 to 50 us on each side of a connection, most
 machine: more than a small call takes. So a thread whose last wait was short looks again and again
 before it sleeps. That has two bounds: `AWAKE`, and the last wait, so that a thread that waits for
 something slow, or for nothing, does so asleep. With one CPU only it is not done, for it would keep
-the other side from running. ``POOL_AWAKE=0`` in the environment turns it off.
+the other side from running; nor where others want the CPUs: they get it for milliseconds when it is
+offered to them, while a thread that sleeps is woken when its answer is there. ``POOL_AWAKE=0`` in
+the environment turns it off.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ AWAKE = 100e-6
 #: A wait that took no more seconds was short: two wake-ups and a small call.
 SHORT = 300e-6
 
+#: Seconds to wait asleep after others have had the CPU for longer than that.
+CROWDED = 1.0
+
 _yield = os.sched_yield
 #: Whether this process may stay awake; None: not known yet.
 _allowed: bool | None = None
@@ -39,13 +44,15 @@ class Watch:
         ``sleep(*patience)`` waits until something has come, and returns it.
     """
 
-    __slots__ = ("_look", "_short", "_sleep")
+    __slots__ = ("_crowded_until", "_look", "_short", "_sleep")
 
     def __init__(self, look: Callable[[], Any], sleep: Callable[..., Any]) -> None:
         self._look = look
         self._sleep = sleep
         #: Whether the last wait was short.
         self._short = False
+        #: Until when it is taken that others want the CPU.
+        self._crowded_until = 0.0
 
     def wait(self, *patience: Any) -> Any:
         """Wait until something has come, and return it.
@@ -56,16 +63,23 @@ class Watch:
             Handed on to `sleep`.
         """
         began = perf_counter()
-        if self._short and (allowed() if _allowed is None else _allowed):
+        if (
+            self._short
+            and began > self._crowded_until
+            and (allowed() if _allowed is None else _allowed)
+        ):
             look = self._look
             until = began + AWAKE
             while True:
                 found = look()
                 if found:
                     return found
-                if perf_counter() > until:
+                now = perf_counter()
+                if now > until:
                     break
                 _yield()  # lets another thread or process that wants this CPU have it
+                if perf_counter() - now > SHORT:
+                    self._crowded_until = now + CROWDED
         found = self._sleep(*patience)
         self._short = bool(found) and perf_counter() - began < SHORT
         return found

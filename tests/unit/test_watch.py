@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pool._transport import _watch
-from pool._transport._watch import AWAKE, SHORT, Watch
+from pool._transport._watch import AWAKE, CROWDED, SHORT, Watch
 
 
 class World:
@@ -15,7 +15,10 @@ class World:
         self.now = 100.0
         self.comes_at = 0.0
         self.looks = self.sleeps = 0
+        #: Seconds for which others have the CPU when it is offered to them.
+        self.taken = 0.0
         monkeypatch.setattr(_watch, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(_watch, "_yield", self.give_way)
         monkeypatch.setattr("pool._cpus.usable_cpus", lambda: cpus)
         monkeypatch.delenv("POOL_AWAKE", raising=False)
         monkeypatch.setattr(_watch, "_allowed", None)
@@ -25,6 +28,9 @@ class World:
         self.looks += 1
         self.now += 1e-6
         return "it" if self.now >= self.comes_at else ""
+
+    def give_way(self) -> None:
+        self.now += self.taken
 
     def sleep(self, patience: float = 10.0) -> str:
         self.sleeps += 1
@@ -68,6 +74,16 @@ def test_after_a_long_wait_the_next_one_is_asleep(world: World) -> None:
     world.wait(1.0)
     assert world.wait(AWAKE / 2) == (0, 1)
     assert world.wait(AWAKE / 2)[1] == 0  # it was short, after all
+
+
+def test_who_lost_the_cpu_to_others_sleeps_for_a_while(world: World) -> None:
+    world.wait(SHORT / 2)
+    world.taken = 4e-3
+    assert world.wait(AWAKE / 2) == (2, 0)  # it was there long since
+    assert [world.wait(AWAKE / 2) for _ in range(3)] == [(0, 1)] * 3
+    world.now += CROWDED
+    world.taken = 0.0
+    assert world.wait(AWAKE / 2)[1] == 0
 
 
 def test_with_one_cpu_everybody_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
