@@ -37,7 +37,7 @@ def reduce_bare(pickler: BasePickler, obj: object) -> Any:
     """Reduce an instance of a type in `_FOUND` to the module that has it, and its name there."""
     global _bare
     if _bare[0] != len(sys.modules):
-        modules = list(sys.modules.items())
+        modules = sys.modules.copy().items()
         places = {
             id(value): (module_name, name)
             for module_name, module in modules

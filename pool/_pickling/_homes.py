@@ -61,7 +61,7 @@ def home_of(name: str, value: Any) -> tuple[str, str] | None:
     """
     if not _can_be_filled(value):
         return None
-    for module_name, module in list(sys.modules.items()):
+    for module_name, module in sys.modules.copy().items():
         if (
             getattr(module, "__dict__", {}).get(name) is value
             and _is_beside(module_name)
@@ -88,7 +88,7 @@ _own: tuple[int, list[str]] = (0, [])
 def _own_modules() -> list[str]:
     global _own
     if _own[0] != len(sys.modules):
-        modules = list(sys.modules.items())
+        modules = sys.modules.copy().items()
         _own = (len(modules), [name for name, module in modules if _is_own(name, module)])
     return _own[1]
 

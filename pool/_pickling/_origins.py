@@ -349,7 +349,7 @@ def modules_by_value() -> list[str]:
     folders = {os_path.abspath(entry) for entry in map(str, sys.path)}
     return [
         name
-        for name, module in list(sys.modules.items())
+        for name, module in sys.modules.copy().items()
         if _may_be_odd(name, getattr(module, "__dict__", {}), folders) and not importable(name)
     ]
 

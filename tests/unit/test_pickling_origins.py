@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import itertools
 import sys
 import types
 import weakref
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from picklingpeer import run_main
 
-from pool._pickling import _origins
+from pool._pickling import _constants, _homes, _origins
 from pool._pickling._origins import modules_by_value
+from pool._workers._patches import _effects
+from pool._workers._variables._snapshot import Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 PLUGIN = """
 import json
@@ -518,3 +525,54 @@ def test_a_package_with_the_name_of_its_module_is_in_no_other(
     scope = _origins.scope_of(vars(package))
     assert scope is not None
     assert scope.package is None
+
+
+class Importing:
+    """Garbage whose finalizer imports a module, and leaves such garbage behind."""
+
+    _numbers = itertools.count()
+    imported: list[str] | None = None
+
+    def __init__(self) -> None:
+        self._itself = self
+
+    def __del__(self) -> None:
+        if Importing.imported is not None:
+            name = f"imported_{next(self._numbers)}"
+            sys.modules[name] = types.ModuleType(name)
+            Importing.imported.append(name)
+            Importing()
+
+
+@pytest.fixture
+def importing() -> Iterator[None]:
+    """Have garbage collected again and again, up to Python 3.11 between any two objects."""
+    before = gc.get_threshold()
+    imported = Importing.imported = []
+    Importing()
+    gc.set_threshold(100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        Importing.imported = None
+        gc.collect()
+        for name in imported:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        modules_by_value,
+        lambda: _homes.home_of("nowhere", [1]),
+        lambda: _constants.reduce_bare(None, object()),  # type: ignore[arg-type]  # not used
+        lambda: _effects._modules_of("pool"),
+        lambda: Snapshots().modules(),
+    ],
+)
+def test_modules_are_looked_through_while_finalizers_import(
+    importing: None, look: Callable[[], object]
+) -> None:
+    look()
+    assert Importing.imported

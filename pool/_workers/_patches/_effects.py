@@ -92,7 +92,7 @@ def _used_by(top: str) -> frozenset[str]:
 
 
 def _modules_of(top: str) -> Iterator[tuple[str, Any]]:
-    modules = list(sys.modules.items())
+    modules = sys.modules.copy().items()
     return (one for one in modules if one[0] == top or one[0].startswith(f"{top}."))
 
 

@@ -132,10 +132,11 @@ class Snapshots:
         seen = _look()
         if self._seen != seen:
             known_tops.clear()  # found anew, should a package have been replaced
-            # What is known of others is forgotten: it keeps alive what they have defined.
+            # What is known of others is forgotten: it keeps alive what they have defined. A copy,
+            # not a list: while that is made, Python 3.11 may run finalizers, which may import.
             self._own = {
                 name: self._own.get(name) or _Known(name, module)
-                for name, module in list(modules.items())
+                for name, module in modules.copy().items()
                 if _is_own(name)
             }
             self._object = next(filter(_is_object, list(modules)), "")
