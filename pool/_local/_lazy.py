@@ -17,7 +17,7 @@ from itertools import islice
 
 from pool._local import _events as ev
 from pool._local._jobs import Items, Source, append_each, detached, encode_chunk
-from pool._local._waiting import raise_unless_exiting
+from pool._local._waiting import raise_unless_exiting, start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,10 +201,8 @@ class Fed(Growing, Source):
 
     def start(self) -> None:
         """Start the reading thread; `engine` and `job_id` must be set."""
-        import threading
-
         try:
-            threading.Thread(target=self._run, name="actorpool-input", daemon=True).start()
+            start_thread(self._run, "actorpool-input")
         except RuntimeError as error:
             raise_unless_exiting(error)
             self._limit, self._least = None, sys.maxsize

@@ -13,6 +13,7 @@ thread that comes to wait.
 from __future__ import annotations
 
 import _thread
+import sys
 from _weakref import ref
 
 from pool._clock import monotonic
@@ -24,6 +25,7 @@ from store._interrupts import shield
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from threading import Thread
     from typing import Protocol
 
     class Steppable(Protocol):
@@ -399,10 +401,28 @@ def _started(lead: ref[Lead]) -> StandIn | None:
         return None
 
 
-def raise_unless_exiting(error: RuntimeError) -> None:
-    """Raise the error of a thread that was not started, unless this is an `atexit` function.
+def start_thread(run: Callable[[], None], name: str) -> Thread:
+    """Start a daemon thread.
 
-    In these Python 3.12 starts none.
+    Raises
+    ------
+    RuntimeError
+        If there can be none, see `raise_unless_exiting`.
+    """
+    import threading
+
+    if sys.is_finalizing():
+        # Before 3.12 a finalizer would wait here for ever: the thread is made, and never runs.
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def raise_unless_exiting(error: RuntimeError) -> None:
+    """Raise the error of a thread that was not started, unless the program is ending.
+
+    Python 3.12 starts none in `atexit` functions, and later ones.
     """
     if "shutdown" not in str(error):
         raise error
@@ -427,8 +447,7 @@ class StandIn:
         self.parked = False
         #: The thread's identifier, 0 until it runs.
         self.ident = 0
-        self._thread = threading.Thread(target=self._run, name="actorpool", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, "actorpool")
 
     def ring(self) -> None:
         """Have the thread look whether it is needed; cheap if it is awake."""

@@ -330,12 +330,26 @@ def test_output_of_the_program_is_not_written_twice(tmp_path: Path) -> None:
     assert outcome.succeeded() == "once end\n"
 
 
-def test_calls_in_an_exit_function_where_python_starts_no_thread(tmp_path: Path) -> None:
-    body = """
-        def refuse(thread):
+NO_THREADS = {
+    "refused": """
+        def start(thread):
             raise RuntimeError("can't create new thread at interpreter shutdown")
+    """,
+    # Before 3.12, in finalizers that come behind the exit functions.
+    "never run": """
+        def start(thread):
+            os.write(2, b"started a thread that never runs")
+            os._exit(1)
+        sys.is_finalizing = lambda: True
+    """,
+}
+
+
+@pytest.mark.parametrize("how", NO_THREADS)
+def test_calls_at_the_end_where_python_starts_no_thread(tmp_path: Path, how: str) -> None:
+    body = """
         def call():
-            threading.Thread.start = refuse  # as Python 3.12 does
+            threading.Thread.start = start
             say(p.apply_async(square, (3,)).get())
             say(p.map_async(square, range(3), callback=say).get())
             say(sum(p.imap(square, (n for n in range(100)))))
@@ -343,7 +357,7 @@ def test_calls_in_an_exit_function_where_python_starts_no_thread(tmp_path: Path)
         p.map(square, range(3))
         atexit.register(call)
     """
-    source = HEAD + textwrap.dedent(body)
+    source = HEAD + textwrap.dedent(NO_THREADS[how]) + textwrap.dedent(body)
     assert run_program(source, tmp_path).succeeded() == "9\n[0, 1, 4]\n[0, 1, 4]\n328350\n"
 
 
