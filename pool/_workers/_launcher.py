@@ -43,6 +43,9 @@ class Launcher:
         self.channel = channel
         self._child = child
         self._connection = connection
+        #: The channel's descriptor once this was closed, for `_servers.ending`. Asked then: garbage
+        #: collection may close the socket before it comes here. 0 before that.
+        self._ending = 0
 
     def successor(self) -> Launcher | None:
         """Return a launcher for this pool at a forkserver that has loaded more, if there is one."""
@@ -83,7 +86,8 @@ class Launcher:
             self.channel.socket.shutdown(_socket.SHUT_WR)
         except OSError:
             pass  # the forkserver is gone, and the workers with it
-        _servers.ending.add(self.channel.fileno())
+        self._ending = self.channel.fileno()
+        _servers.ending.add(self._ending)
         if self._child is not None:
             _servers.leave(self._child)
         _servers.reap()
@@ -107,7 +111,7 @@ class Launcher:
         self._let_go()
 
     def _let_go(self, _ending: set[int] = _servers.ending) -> None:
-        _ending.discard(self.channel.fileno())
+        _ending.discard(self._ending)
         self.channel.close()
 
     def forked(self) -> None:
