@@ -36,7 +36,7 @@ from store._children import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 #: After so many successors that were never used no other one is started.
@@ -288,10 +288,16 @@ def _start(
     wanted: frozenset[str], learned: Sequence[str], limits: dict[str, str], ahead: bool
 ) -> ForkServerProcess:
     check_not_frozen()
-    (ours, theirs), executable = socket_pair(), interpreter()
-    life, write = pipe_above_streams()
-    given = [theirs.detach(), life]
+    executable = interpreter()
+    given: list[int] = []
+    closes: list[Callable[[], object]] = []  # of what this process keeps, should this fail
     try:
+        ours, theirs = socket_pair()
+        given.append(theirs.detach())
+        closes.append(ours.close)
+        life, write = pipe_above_streams()
+        given.append(life)
+        closes.append(lambda: os.close(write))
         given.append(above_streams(_written("\n".join(learned)) if ahead else -1))
         given.append(pidfd_of_this())
         tracked = _tracking.shared()
@@ -316,8 +322,8 @@ def _start(
             setsigdef=_DEFAULT_SIGNALS,
         )
     except BaseException as error:
-        ours.close()
-        os.close(write)
+        for close in closes:
+            close()
         if isinstance(error, OSError | ValueError):
             raise _start_error(executable, error) from error
         raise

@@ -229,6 +229,36 @@ def test_results_that_were_lost_do_not_stay_in_the_worker(tmp_path: Path) -> Non
     assert run(body, tmp_path).endswith("0 10.0\n")
 
 
+def test_too_few_descriptors_for_a_forkserver(tmp_path: Path) -> None:
+    body = """
+        from pool._workers._servers import shutdown_forkservers
+        with Pool(1) as p:
+            p.map(square, [1])
+        p.join()
+        shutdown_forkservers()  # all modules are imported, and the next pool needs another one
+        limit(64)
+        held = []
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        said = set()
+        for _ in range(6):  # with so many descriptors left
+            try:
+                Pool(2)
+            except StartError as error:
+                said.add("cannot start" in str(error) and "ulimit" in str(error))
+            os.close(held.pop())
+        while held:
+            os.close(held.pop())
+        print(said)
+        with Pool(2) as p:
+            print(p.map(square, [3]))
+    """
+    assert run(body, tmp_path) == "{True}\n[9]\n"
+
+
 def test_no_descriptor_left_at_all(tmp_path: Path) -> None:
     body = """
         with Pool(1) as p:
