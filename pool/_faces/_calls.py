@@ -8,7 +8,14 @@ from pool._faces._options import Label, options, stream_label
 from pool._faces._references import has_refs, held_back_by_refs
 from pool._faces._results import AsyncResult
 from pool._local._jobs import OneCall, detached
-from pool._pickling import ATOMS, CannotSend, dumps_function, dumps_to_worker, inherits
+from pool._pickling import (
+    ATOMS,
+    CannotSend,
+    dumps_function,
+    dumps_to_worker,
+    inherits,
+    withdraw,
+)
 from pool._transport._messages import CALL, CAUGHT
 
 TYPE_CHECKING = False
@@ -39,6 +46,7 @@ def call_now(
     engine = pool._engine
     if args.__class__ is not tuple or kwds.__class__ is not dict or engine.driver.jobs:
         return NOT_NOW
+    offers: list[Any] = []
     try:
         payload = dumps_function(func, engine.asks)
         if not payload.stateless or payload.inherits > engine.inherited:
@@ -48,14 +56,16 @@ def call_now(
         elif has_refs((*args, *kwds.values())):
             return NOT_NOW
         else:
-            encoded = dumps_to_worker((args, kwds), engine.asks)
+            encoded = dumps_to_worker((args, kwds), engine.asks, offers=offers)
             if inherits(encoded) > engine.inherited:
+                withdraw(offers)
                 return NOT_NOW
             blobs = encoded.packet
     except CannotSend:
         return NOT_NOW  # `call` will meet the same error; it may have the object inherited
     loan = engine.call_now(payload, blobs, Label("apply", func))
     if loan is None:
+        withdraw(offers)
         return NOT_NOW
     try:
         if loan.failed:
@@ -225,7 +235,7 @@ def _encode(
     payload = dumps_function(func, engine.asks)
     # What the function holds may be among the arguments too: pickled together they stay one object.
     call = (args, kwds) if payload.stateless else (func, args, kwds)
-    encoded = dumps_to_worker(call, engine.asks)
+    encoded = dumps_to_worker(call, engine.asks, offers=[])
     engine = pool._engines.sharing(engine, max(payload.inherits, inherits(encoded)))
     function = engine.function(payload) if payload.stateless else None
     return engine, function, encoded.packet

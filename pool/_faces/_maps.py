@@ -11,7 +11,7 @@ from pool._faces._options import Label, count_of, options
 from pool._faces._references import has_refs, held_back_by_refs
 from pool._faces._results import MapResult
 from pool._local._jobs import Items
-from pool._pickling import CannotSend, dumps_function, dumps_to_worker, inherits
+from pool._pickling import CannotSend, dumps_function, dumps_to_worker, inherits, withdraw
 from pool._transport._messages import CAUGHT, MAP, STAR
 from store._interrupts import shield
 
@@ -250,9 +250,12 @@ def needed_by_first(items: Sequence[Any], asks: int) -> int:
     """
     if items.__class__ is range or not len(items):
         return 0
+    offers: list[Any] = []
     try:
-        return inherits(dumps_to_worker(items[0], asks))
+        return inherits(dumps_to_worker(items[0], asks, offers=offers))
     except CannotSend:
         raise
     except Exception:
         return 0  # raised by the item's own class: its chunk will fail with it
+    finally:
+        withdraw(offers)

@@ -258,7 +258,7 @@ class LocalEngine:
         job_id = self.driver.jobs.new_id()
         job = Job(job_id, function, mode, source, sink, label)
         job.timeout, job.retries, job.depth = timeout, retries, depth
-        source.inherited = self.inherited
+        source.inherited = self.inherited if self.near else None
         driver = self.driver
         driver.jobs.add(job)
         if self.claims:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _pickle
 
-from pool._pickling import ATOMS, Together, dumps_to_worker
+from pool._pickling import ATOMS, Together, dumps_to_worker, withdraw
 from pool._transport._messages import CAUGHT, EACH, INLINE, PACKED, RANGE
 
 TYPE_CHECKING = False
@@ -139,8 +139,8 @@ class Source:
         Whether there will be no more.
     chunksize : int
         Items in each chunk but the last.
-    inherited : int
-        What the workers have inherited, see `LocalEngine`.
+    inherited : int or None
+        What the workers have inherited, see `LocalEngine`; None: they are on other machines.
     captured : Captured or None
         What the function holds, if that may be among the items, too.
     """
@@ -151,7 +151,7 @@ class Source:
         self.chunks = chunks
         self.final = final
         self.chunksize = chunksize
-        self.inherited = 0
+        self.inherited: int | None = 0
         self.captured: Captured | None = None
 
     def encode(self, start: int, stop: int, blobs: list[Any]) -> tuple[int, Any]:
@@ -263,7 +263,7 @@ def encode_chunk(
     items: Sequence[Any],
     first: int,
     describe: Callable[[int], str],
-    inherited: int = 0,
+    inherited: int | None = 0,
     captured: Captured | None = None,
 ) -> list[Any]:
     """Pickle one chunk; what cannot be pickled becomes the failure of that chunk alone.
@@ -275,9 +275,11 @@ def encode_chunk(
     """
     try:
         met: dict[int, Any] | None = None if captured is None else {}
-        encoded = dumps_to_worker(items, inherited, met=met)
+        offers: list[Any] = []
+        encoded = dumps_to_worker(items, inherited, met, offers)
         if captured is not None and met and captured.meets(items, met):
-            encoded = dumps_to_worker(Together(captured.function, items), inherited)
+            withdraw(offers)
+            encoded = dumps_to_worker(Together(captured.function, items), inherited, offers=[])
     except BaseException as error:
         position, error = _culprit(items, error)
         return unsendable(error, describe(first + position))

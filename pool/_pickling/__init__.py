@@ -13,7 +13,7 @@ module in common (`_namespaces`). A message is a plain pickle, whatever it needs
 * What becomes of an object: `_picklers` decide, `_reach` where cloudpickle is needed; `_functions`,
   `_classes` (`_made` where they arrive), `_modules`, `_special`, `_reducers`, `_files` and
   `_typing` do it. `_shared`: arrays on memory that processes share; `_tables`: what forked workers
-  have. What is special about classes:
+  have; `_descriptors`: connections, sockets, tensors of PyTorch. What is special about classes:
   `_class_dicts`, `_slots`, `_metaclasses`, `_builtin_types`, `_numbers`. Types that only newer
   Pythons have: `_newer`.
 * What a function needs: `_origins` (can a worker import it?), `_names` and `_implicit` (which
@@ -36,6 +36,7 @@ import sys
 from store._codec import Encoded
 
 from ._captured import Captured, Together
+from ._descriptors import withdraw
 from ._encoding import CannotSend, dumps_to_parent, dumps_to_worker, loads, with_names
 from ._files import flush_files
 from ._functions import ATOMS
@@ -76,6 +77,7 @@ __all__ = [
     "start_anew",
     "tell_cloudpickle",
     "with_names",
+    "withdraw",
 ]
 
 

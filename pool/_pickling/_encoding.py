@@ -7,6 +7,7 @@ from io import BytesIO
 
 from store._codec import OUT_OF_BAND_MIN, Encoded, collector, decode, dump
 
+from ._descriptors import withdraw
 from ._functions import ATOMS
 from ._named import loading, looking_for_containers
 from ._picklers import FastPickler
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, TypeVar
 
+    from ._descriptors import Offer
     from ._named import NamedValues
 
     T = TypeVar("T")
@@ -84,7 +86,10 @@ class CannotSend(_pickle.PicklingError, TypeError):
 
 
 def dumps_to_worker(
-    obj: object, inherited: int | None = None, met: dict[int, Any] | None = None
+    obj: object,
+    inherited: int | None = None,
+    met: dict[int, Any] | None = None,
+    offers: list[Offer] | None = None,
 ) -> Encoded:
     """Pickle `obj` for a worker.
 
@@ -96,6 +101,8 @@ def dumps_to_worker(
         is below this. By default they are copied.
     met : dict, optional
         Filled with the objects that were met, by id: ``(place in the pickle, object)``.
+    offers : list, optional
+        One process will read the pickle, once; gets the descriptors that are offered to it.
 
     Returns
     -------
@@ -106,7 +113,7 @@ def dumps_to_worker(
     CannotSend
         If it cannot be pickled. Errors of the object's own reach the caller unchanged.
     """
-    return _dumps(obj, False, inherited, met)
+    return _dumps(obj, False, inherited, met, offers)
 
 
 def dumps_to_parent(obj: object) -> Encoded:
@@ -149,7 +156,11 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
 
 
 def _dumps(
-    obj: Any, up: bool, inherited: int | None = None, met: dict[int, Any] | None = None
+    obj: Any,
+    up: bool,
+    inherited: int | None = None,
+    met: dict[int, Any] | None = None,
+    offers: list[Offer] | None = None,
 ) -> Encoded:
     kind = type(obj)
     if kind in ATOMS or (
@@ -159,9 +170,9 @@ def _dumps(
         if len(data) < OUT_OF_BAND_MIN:
             return Encoded(data, [])
     try:
-        return encode_with(FastPickler, obj, up, inherited, met=met)
+        return encode_with(FastPickler, obj, up, inherited, met=met, offers=offers)
     except REFUSALS as refusal:
-        return _dumps_late(obj, up, inherited, met, refusal)
+        return _dumps_late(obj, up, inherited, met, offers, refusal)
 
 
 def _dumps_late(
@@ -169,6 +180,7 @@ def _dumps_late(
     up: bool,
     inherited: int | None,
     met: dict[int, Any] | None,
+    offers: list[Offer] | None,
     refusal: BaseException,
 ) -> Encoded:
     """Pickle an object that `FastPickler` could not, or raise an error that names the culprit."""
@@ -180,7 +192,7 @@ def _dumps_late(
         raise explain(obj, refusal, up, steps) from refusal
     try:
         return attempt_late(
-            lambda pickler_class: encode_with(pickler_class, obj, up, inherited, met=met)
+            lambda kind: encode_with(kind, obj, up, inherited, met=met, offers=offers)
         )
     except REFUSALS as refusal:
         if isinstance(refusal, RuntimeError | ValueError) and not (
@@ -199,6 +211,7 @@ def encode_with(
     throughout: bool = False,
     named: NamedValues | None = None,
     met: dict[int, Any] | None = None,
+    offers: list[Offer] | None = None,
 ) -> Encoded:
     """Pickle `obj`, preceded by what it needs; objects in `named` arrive under their names."""
     file = BytesIO()
@@ -215,7 +228,15 @@ def encode_with(
     if inherited is not None:
         sharing = pickler.sharing = Sharing(inherited, named=not throughout)
         pickler.throughout = throughout
-    dump(pickler, file, obj)
+    if offers is not None:
+        pickler.offers = []
+    try:
+        dump(pickler, file, obj)
+    except BaseException:
+        withdraw(pickler.offers or ())
+        raise
+    if offers is not None:
+        offers += pickler.offers
     if met is not None:
         met.update(pickler.memo.copy())
     data = file.getvalue()

@@ -26,6 +26,7 @@ from store._codec import WATCHED, reduce_large
 from ._builtin_types import reduce_type
 from ._class_dicts import ClassDict, dict_of
 from ._constants import constants_of, reduce_constant
+from ._descriptors import KINDS, reduce_described
 from ._functions import (
     reduce_function,
     reduce_lru,
@@ -46,7 +47,7 @@ from ._origins import (
     wrapped_in,
 )
 from ._reducers import find, find_late
-from ._shared import captured
+from ._shared import captured, is_primitive
 from ._slots import reduced_as_object
 from ._special import BY_TYPE
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from ._descriptors import Offer
     from ._identity import Entry
     from ._notes import Notes
     from ._origins import Scope
@@ -136,6 +138,9 @@ class BasePickler:
         How arrays on shared memory are sent; None: as copies.
     throughout : bool
         Whether arrays of the pickled object itself are shared too, not only globals.
+    offers : list or None
+        Collects the descriptors that are offered to the one process which will read the pickle;
+        None: several may read it, see `_descriptors`.
     deferred : list or None
         Collects attributes of classes that are set only after simple globals; None: set at once.
     later : list or None
@@ -156,6 +161,7 @@ class BasePickler:
     containers: dict[int, Any]
     sharing: Sharing | None = None
     throughout = False
+    offers: list[Offer] | None = None
     deferred: list[Any] | None = None
     later: list[Any] | None = None
     late = False
@@ -184,7 +190,7 @@ class BasePickler:
             return self.reduce_class(obj)
         registered = _registered(kind, obj)
         if registered is not None:
-            return registered(obj)
+            return self._as_registered(obj, kind, registered)
         special = _SPECIAL.get(kind)
         if special is not None:
             return special(self, obj)
@@ -194,6 +200,15 @@ class BasePickler:
         if kind.__module__ in _WATCHED:
             return self._watched(obj, kind)
         return self.reduce_other(obj, kind)
+
+    def _as_registered(self, obj: Any, kind: type, registered: Any) -> Any:
+        if (kind.__module__, kind.__qualname__) in KINDS:
+            return reduce_described(self, obj, registered)
+        if self.throughout and self.sharing is not None and is_primitive(obj):
+            reduced = self.sharing.inherit(obj)
+            if reduced is not NotImplemented:
+                return reduced
+        return registered(obj)
 
     def reduce_other(self, obj: Any, kind: type) -> Any:
         """Reduce an object of a type for which there is no reducer."""

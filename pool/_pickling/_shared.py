@@ -8,7 +8,8 @@ a forked process would have inherited, globals above all, share the memory here 
 * Memory that has a name in the file system is opened again by that name.
 * An array on other memory gets a number, under which workers that are forked later have it.
 
-So does a class that cannot be defined anew elsewhere, see `_classes.is_accounted_for`.
+So does a class that cannot be defined anew elsewhere, see `_classes.is_accounted_for`, and what
+`multiprocessing` shares by inheriting it: locks, queues, values, connections.
 
 Arguments of tasks are always copies.
 """
@@ -40,6 +41,11 @@ _DEPTH = 32
 
 #: Types of owners whose memory no other process shares.
 _PLAIN = frozenset({("array", "array"), ("builtins", "bytearray"), ("builtins", "bytes")})
+
+#: Modules of `multiprocessing` whose objects can only be inherited.
+_PRIMITIVES = frozenset(
+    f"multiprocessing.{name}" for name in ("connection", "queues", "sharedctypes", "synchronize")
+)
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -119,7 +125,9 @@ class Sharing:
         return [_identity(path) == identity for path, identity in self.names]
 
     def reduce(self, obj: Any) -> Any:
-        """Reduce an array on shared memory, or return NotImplemented."""
+        """Reduce an array on shared memory, a lock or the like, or return NotImplemented."""
+        if is_primitive(obj):
+            return self.inherit(obj)
         place = _place_of(obj)
         if place is None:
             return NotImplemented
@@ -160,8 +168,10 @@ class Reduced:
 
 def captured(pickler: BasePickler, value: Any) -> Any:
     """Return what is to be pickled for a variable that a function has captured."""
-    if pickler.sharing is None or pickler.throughout or not is_array(value):
+    if pickler.sharing is None or pickler.throughout:
         return value  # `throughout`: the pickler itself asks `sharing` for each array
+    if not (is_array(value) or is_primitive(value)):
+        return value
     reduced = pickler.sharing.reduce(value)
     return value if reduced is NotImplemented else Reduced(reduced)
 
@@ -170,6 +180,15 @@ def is_array(value: Any) -> bool:
     """Return whether `value` is an array of numpy's, or of a class made of these."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and issubclass(type(value), getattr(numpy, "ndarray", ()))
+
+
+def is_primitive(value: Any) -> bool:
+    """Return whether `value` is a lock, a queue, a value, a connection of `multiprocessing`."""
+    kind: Any = type(value)
+    if kind.__module__ in _PRIMITIVES:
+        return True
+    # A `RawValue` or `RawArray`: an ordinary object of ctypes, in memory that is shared.
+    return type(kind).__module__ == "_ctypes" and hasattr(value, "_wrapper")
 
 
 # ---------------------------------------------------------------- numbers
@@ -211,9 +230,9 @@ def upcoming() -> int:
 
 
 def number_arrays() -> None:
-    """Give numbers to the arrays on shared memory that the main module has, before a fork."""
+    """Give numbers to what the main module has that workers are to share, before a fork."""
     for value in list(vars(sys.modules["__main__"]).values()):
-        if is_array(value) and _place_of(value) is not None:
+        if is_primitive(value) or (is_array(value) and _place_of(value) is not None):
             number_of(value)
 
 

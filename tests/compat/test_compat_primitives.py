@@ -160,6 +160,7 @@ def test_condition_and_barrier(flavour: Flavour, make_pool: Callable[..., Any]) 
     assert sorted(pool.map(wait_at_barrier, range(2), 1)) == [0, 1]
 
 
+@pytest.mark.this_machine
 @pytest.mark.every_method
 def test_pipe_connections(flavour: Flavour, make_pool: Callable[..., Any]) -> None:
     ours, theirs = flavour.namespace.Pipe()
