@@ -139,8 +139,19 @@ def free(refs: Any) -> None:
     Parameters
     ----------
     refs : ObjectRef or iterable of ObjectRef
+
+    Raises
+    ------
+    TypeError
+        If something else is among them, such as a reference to the result of a task, which is freed
+        with its last reference.
     """
     for ref in [refs] if isinstance(refs, ObjectRef) else refs:
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(
+                f"free() takes what store.put() returned, not {type(ref).__module__}."
+                f"{type(ref).__qualname__}; results of tasks are freed with their last reference"
+            )
         ref._object.free()
 
 

@@ -828,6 +828,8 @@ def test_wait_and_wrong_arguments() -> None:
         store.wait(refs, 4)
     with pytest.raises(TypeError, match="not int"):
         store.get(3)
+    with pytest.raises(TypeError, match="takes what store.put.. returned, not builtins.int"):
+        store.free([refs[0], 3])
 
 
 def test_stats_are_a_table_in_notebooks() -> None:
