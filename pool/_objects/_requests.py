@@ -46,6 +46,10 @@ class Requests:
         if group is not None and group.pop(requester, None) is not None and not group:
             del self._groups[names]
 
+    def wait_for(self, name: str) -> bool:
+        """Return whether a request waits that asks for this resource."""
+        return any(name in names for names in self._groups)
+
     def take(self) -> tuple[Any, Grant] | None:
         """Grant the oldest request that can have what it asks for; None: all have to wait.
 

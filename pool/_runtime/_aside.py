@@ -89,6 +89,10 @@ class Aside:
         self.driver.calling.append(self._afterwards)
         self.driver.wake()
 
+    def tell(self, text: str) -> None:
+        """Print a message of the runtime itself soon, without the lock."""
+        self.afterwards(lambda: self.logs.tell(text))
+
     def print_later(self, name: str, pid: int, stream: int, text: str) -> None:
         """Print what a worker printed, without the lock."""
         self.logs.add(name, pid, stream, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pool._clock import monotonic
 from pool._objects._requests import Requests
 from pool._objects._resources import Grant, Resources
 from pool._workers._thread_limits import thread_limits
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pool._local._driver import Driver
+
+
+#: Seconds for which all CPUs are granted, and something waits for one, before that is told.
+CLAIMED = 10.0
 
 
 class Grants:
@@ -26,13 +31,26 @@ class Grants:
     books : Resources
     given : dict
         Environment variables that the program gives to all of them.
+    tell : callable
+        ``tell(text)`` prints a message to the program.
     """
 
-    def __init__(self, driver: Driver, books: Resources, given: dict[str, str]) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        books: Resources,
+        given: dict[str, str],
+        tell: Callable[[str], None],
+    ) -> None:
         self._driver = driver
         self.books = books
         self.given = given
+        self._tell = tell
         self._requests = Requests(books)
+        #: Since when all CPUs are granted, on the monotonic clock; None: some are free.
+        self._claimed: float | None = None
+        #: Whether a look at that is due, or will never be again.
+        self._looks = False
 
     def unschedulable(self, resources: Any, title: str) -> Exception | None:
         """Return an error if a request can never be met, else None.
@@ -95,8 +113,35 @@ class Grants:
         """Let the engine have as many workers as there are CPUs that are not granted."""
         from pool._local import _events as ev
 
-        free = self.books.amounts(free=True).get("CPU", 0.0)
-        self._driver.inbox.append(ev.ProcessesChanged(max(0, int(free))))
+        free = int(self.books.amounts(free=True).get("CPU", 0.0))
+        self._driver.inbox.append(ev.ProcessesChanged(max(0, free)))
+        if free > 0:
+            self._claimed = None
+        elif self._claimed is None:
+            self._claimed = monotonic()
+            self._look_after(CLAIMED)
+
+    def _look_after(self, seconds: float) -> None:
+        if not self._looks:
+            self._looks = True
+            self._driver.after(seconds, self._look)
+
+    def _look(self) -> None:
+        """Tell, once, that something may wait for ever; without a word it would seem to hang."""
+        self._looks = False
+        if self._claimed is None:
+            return
+        left = self._claimed + CLAIMED - monotonic()
+        if left > 0.0 or not (self._driver.scheduler.queued or self._requests.wait_for("CPU")):
+            self._look_after(left if left > 0.0 else CLAIMED)
+            return
+        self._looks = True
+        cpus = self.books.amounts().get("CPU", 0.0)
+        self._tell(
+            f"All {cpus:g} CPUs are held by actors, or by tasks that ask for several, and others "
+            f"have waited for one for {CLAIMED:g} s. An actor holds its num_cpus until it ends: "
+            "leave that out, or give init() more CPUs"
+        )
 
     def free(self, workers: Iterable[Any]) -> dict[str, float]:
         """Return how much is free by name; `workers` of the engine have a CPU each as they run."""

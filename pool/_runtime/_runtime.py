@@ -102,7 +102,7 @@ class Runtime(Aside):
         self.books = Resources(total, gpus)
         #: Whether ordinary tasks, each of which takes a CPU, can run at all.
         self.has_workers = total.get("CPU", 1) >= 1
-        self.grants = Grants(driver, self.books, environ)
+        self.grants = Grants(driver, self.books, environ, self.tell)
         self.tasks = Tasks(self)
         self.task_processes = TaskProcesses(self)
         self.processes = ActorProcesses(driver, limits, PRELOAD)

@@ -12,6 +12,7 @@ from raytasks import Counter, double, fail, hold
 
 import pool
 from pool import exceptions
+from pool._runtime import _grants
 
 
 @pool.remote
@@ -315,12 +316,19 @@ def test_a_task_that_exits_has_failed(ray: Any, tmp_path: Path, num_cpus: int) -
     assert (tmp_path / "runs").read_text() == "x"
 
 
-def test_actors_take_cpus_from_tasks(ray: Any) -> None:
+def test_actors_take_cpus_from_tasks(
+    ray: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_grants, "CLAIMED", 0.01)
     counters = [Counter.options(num_cpus=1).remote() for _ in range(2)]
     assert ray.get([c.add.remote() for c in counters]) == [1, 1]
     assert "CPU" not in ray.available_resources()
     ref = double.remote(1)
-    assert ray.wait([ref], timeout=0.05) == ([], [ref])
+    told = ""
+    while not told:
+        assert ray.wait([ref], timeout=0.05) == ([], [ref])
+        told = capsys.readouterr().err
+    assert told.startswith("All 2 CPUs are held by actors")
     del counters[0]
     assert ray.get(ref) == 2
 
