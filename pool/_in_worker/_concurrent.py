@@ -1,4 +1,4 @@
-"""Actors that run several calls side by side: on threads, or on an event loop."""
+"""Actors that run several calls side by side: on threads, or on event loops."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pool._objects._protocol import CALL, DROP, STREAM
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Future
     from typing import Any, TypeVar
 
     from pool._in_worker._actor import ActorHost
+    from pool._in_worker._lanes import Lane
 
     T = TypeVar("T")
 
@@ -136,46 +137,19 @@ def serve_async(host: ActorHost, concurrency: int, construct: Callable[[], bool]
 
     The constructor runs on the loop as well: it may make asyncio tasks, which run beside the calls.
     """
-    server = AsyncServer(host, slots(concurrency, host.groups))
+    from pool._in_worker._lanes import open_lanes, run
+
+    lanes: dict[str, Lane] = {}
+    server = AsyncServer(host, lanes)
+    lanes.update(open_lanes(concurrency, host.groups, server.leave))
 
     async def live() -> None:
-        if construct():
+        if await lanes[""].construct(construct):
             await server.serve()
 
     run(live(), server.leave)
-
-
-def slots(concurrency: int, groups: Mapping[str, int]) -> dict[str, asyncio.Semaphore]:
-    """Return, by concurrency group, one slot for each call that may run at the same time."""
-    import asyncio
-
-    return {name: asyncio.Semaphore(n) for name, n in {"": concurrency, **groups}.items()}
-
-
-def run(main: Coroutine[Any, Any, T], leave: Callable[[], None]) -> T:
-    """Run a coroutine on an event loop of its own, as `asyncio.run` does, to its end.
-
-    `SystemExit`, and what `exit_actor` raises, goes through the loop if a task of the actor's own
-    raises it, or a callback: the loop stops. Here it goes on, since what else runs has to end, too.
-
-    Parameters
-    ----------
-    main : coroutine
-    leave : callable
-        Called in that case: the actor is to end.
-    """
-    import asyncio
-
-    with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        task = loop.create_task(main)
-        while True:
-            try:
-                return loop.run_until_complete(task)
-            except SystemExit:
-                if task.done():
-                    raise
-                leave()
+    for lane in lanes.values():
+        lane.close(wait=host.leaves)
 
 
 class AsyncServer:
@@ -184,8 +158,8 @@ class AsyncServer:
     Parameters
     ----------
     host : ActorHost
-    slots : mapping
-        What the function of this name returns; all channels to an actor share them.
+    lanes : mapping
+        By concurrency group; all channels to an actor share them.
 
     Attributes
     ----------
@@ -193,21 +167,29 @@ class AsyncServer:
         Whether it ended because the actor leaves.
     """
 
-    def __init__(self, host: ActorHost, slots: Mapping[str, asyncio.Semaphore]) -> None:
+    def __init__(self, host: ActorHost, lanes: Mapping[str, Lane]) -> None:
         import asyncio
 
         self.left = False
         self._host = host
         host.alone = False
-        self._slots = slots
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._lanes = lanes
+        #: By number of the call that runs, or waits for its turn: what cancels it.
+        self._calls: dict[int, Callable[[], object]] = {}
+        #: Set whenever one of them is over.
+        self._over = asyncio.Event()
         self._end = asyncio.Event()
+        self._receiver = _thread.get_ident()
+        #: The loop that receives, in that thread; None before it does.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self) -> None:
         """Serve until the other end is closed, or the actor leaves and what runs is over."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        if self.left:
+            self._end.set()  # it was told so before
         fd = self._host.channel.fileno()
         loop.add_reader(fd, self._on_readable)
         try:
@@ -215,16 +197,27 @@ class AsyncServer:
         finally:
             loop.remove_reader(fd)
         # Of a detached actor, what a program that has ended has called is done all the same.
-        while self._tasks and (self.left or self._host.detached):
-            await asyncio.wait(list(self._tasks.values()))
+        while self._calls and (self.left or self._host.detached):
+            self._over.clear()
+            await self._over.wait()
         if self.left:
             self._host.part()
 
     def leave(self) -> None:
-        """Take no more calls: the actor leaves. Calls that run go on to their ends, as in Ray."""
+        """Take no more calls: the actor leaves. Calls that run go on to their ends, as in Ray.
+
+        Called in any thread.
+        """
+        from pool._in_worker._lanes import tell
+
         self.left = self._host.leaves = True
         self._host.give_up_name()
-        self._end.set()
+        if _thread.get_ident() == self._receiver:
+            # At once: `SystemExit` may have stopped the loop in front of a read that it was about
+            # to do, which it then does twice, unless `serve` ends first.
+            self._end.set()
+        elif self._loop is not None:
+            tell(self._loop, self._end.set)
 
     def _on_readable(self) -> None:
         self._host.end_fork()  # a fork of the actor must not read its messages
@@ -234,8 +227,6 @@ class AsyncServer:
             self._take()
 
     def _take(self) -> None:
-        import asyncio
-
         try:
             message = self._host.receive()
         except BaseException:
@@ -248,23 +239,25 @@ class AsyncServer:
         head, blobs = message
         number = head[1]
         if head[0] == CALL:
-            task = self._tasks[number] = asyncio.ensure_future(self._run(head, blobs))
-            task.add_done_callback(lambda _: self._forget(number))
-        elif head[0] == DROP and number in self._tasks:
-            self._tasks[number].cancel()
+            lane = of_group(self._lanes, head)
+            call = self._run(head, blobs, lane.slots)
+            self._calls[number] = lane.start(call, partial(self._forget, number))
+        elif head[0] == DROP and number in self._calls:
+            self._calls[number]()
 
     def _forget(self, number: int) -> None:
-        self._tasks.pop(number, None)
+        self._calls.pop(number, None)
+        self._over.set()
         tidy()
 
-    async def _run(self, head: Any, blobs: list[Any]) -> None:
+    async def _run(self, head: Any, blobs: list[Any], slots: asyncio.Semaphore) -> None:
         import asyncio
 
         _, number, method, returns, layout, task, _ = head
         host = self._host
         begun = 0.0
         try:
-            async with of_group(self._slots, head):
+            async with slots:
                 if self.left:
                     return  # not begun: the caller is answered by the end of the actor
                 begun = perf_counter()

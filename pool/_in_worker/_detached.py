@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from pool._in_worker._concurrent import Threads
     from pool._in_worker._keeper import Life
+    from pool._in_worker._lanes import Lane
 
 
 #: Seconds after which it is tried again to accept a connection, or to start a thread for it.
@@ -192,13 +193,12 @@ class Detached:
     def _run_async(self, first: Channel | None, construct: Callable[[], bool]) -> bool:
         import asyncio
 
-        from pool._in_worker._concurrent import AsyncServer, run, slots
-
-        shared = slots(self._config["concurrency"] or ASYNC_CONCURRENCY, self._host.groups)
+        from pool._in_worker._concurrent import AsyncServer
+        from pool._in_worker._lanes import open_lanes, run, tell
 
         async def serve(channel: Channel) -> None:
             host = self._host.for_channel(channel)
-            server = AsyncServer(host, shared)
+            server = AsyncServer(host, lanes)
             servers.add(server)
             await server.serve()
             servers.discard(server)
@@ -206,9 +206,11 @@ class Detached:
                 left.set()
 
         async def main() -> bool:
-            if not construct():
-                return False
             loop = asyncio.get_running_loop()
+            concurrency = self._config["concurrency"] or ASYNC_CONCURRENCY
+            lanes.update(open_lanes(concurrency, self._host.groups, lambda: tell(loop, left.set)))
+            if not await lanes[""].construct(construct):
+                return False
             served: set[Any] = set()
 
             def welcome(channel: Channel) -> None:
@@ -229,9 +231,13 @@ class Detached:
                 await asyncio.wait(served)
             return True
 
+        lanes: dict[str, Lane] = {}
         servers: set[AsyncServer] = set()
         left = asyncio.Event()
-        return run(main(), left.set)
+        there_was_one = run(main(), left.set)
+        for lane in lanes.values():
+            lane.close(wait=there_was_one)
+        return there_was_one
 
 
 def _send_output(stream: int, text: str) -> None:

@@ -45,8 +45,9 @@ class Threads:
 
     @pool.method(concurrency_group="control", num_returns=2)
     def open(self) -> tuple[bool, list[int]]:
+        log = list(self.log)
         self.opened.set()
-        return True, self.log
+        return True, log
 
     @pool.method(concurrency_group="control")
     def count(self, n: int) -> Any:
@@ -65,10 +66,10 @@ class Threads:
 
 @pool.remote(concurrency_groups={"io": 2, "control": 1}, max_concurrency=1)
 class Loop:
-    """The same on an event loop."""
+    """The same on event loops, each of which has one group."""
 
     def __init__(self) -> None:
-        self.begun, self.opened = asyncio.Event(), asyncio.Event()
+        self.begun, self.opened = threading.Event(), threading.Event()
         self.running = self.peak = 0
         self.log: list[int] = []
         self.full = asyncio.Event()
@@ -76,7 +77,7 @@ class Loop:
     async def work(self, n: int = 0) -> int:
         self.log.append(n)
         self.begun.set()
-        await self.opened.wait()
+        assert await asyncio.to_thread(self.opened.wait, 60)
         return n
 
     @pool.method(concurrency_group="io")
@@ -92,8 +93,9 @@ class Loop:
 
     @pool.method(concurrency_group="control", num_returns=2)
     async def open(self) -> tuple[bool, list[int]]:
+        log = list(self.log)
         self.opened.set()
-        return True, self.log
+        return True, log
 
     @pool.method(concurrency_group="control")
     async def count(self, n: int) -> Any:
@@ -103,7 +105,7 @@ class Loop:
 
     @pool.method(concurrency_group="control")
     async def leave(self) -> None:
-        await self.begun.wait()
+        assert await asyncio.to_thread(self.begun.wait, 60)
         self.opened.set()
         pool.actor.exit_actor()
 
@@ -122,9 +124,37 @@ def test_calls_of_one_group_do_not_wait_for_those_of_another(
     actor = kind.options(**options).remote()
     waiting = [actor.work.remote(n) for n in range(MANY)]
     assert max(ray.get([actor.read.remote() for _ in range(MANY)])) == 2
-    assert ray.get(actor.open.remote()) == [True, [0]]  # one of the others runs, and waits
+    assert ray.get(actor.open.remote()) in ([True, []], [True, [0]])  # one at most runs, and waits
     assert ray.get(waiting) == list(range(MANY))
     assert ray.get(actor.open.remote())[1] == list(range(MANY))
+    if options:
+        ray.kill(actor)
+
+
+@pytest.mark.parametrize("options", [{}, DETACHED])
+def test_a_method_that_blocks_its_event_loop_holds_up_no_other_group(
+    ray: Any, options: dict[str, Any]
+) -> None:
+    @ray.remote(concurrency_groups={"health": 1})
+    class Blocking:
+        def __init__(self) -> None:
+            self.loops = [asyncio.get_running_loop()]
+            self.asked = threading.Event()
+
+        async def work(self) -> bool:
+            self.loops.append(asyncio.get_running_loop())
+            return self.asked.wait(60)
+
+        @pool.method(concurrency_group="health")
+        async def check(self) -> list[bool]:
+            self.asked.set()
+            return [loop is asyncio.get_running_loop() for loop in self.loops]
+
+    actor = Blocking.options(**options).remote()
+    assert ray.get(actor.check.remote()) == [False]
+    working = actor.work.remote()
+    assert not any(ray.get(actor.check.remote()))
+    assert ray.get(working)
     if options:
         ray.kill(actor)
 
@@ -163,8 +193,9 @@ def test_a_call_that_waits_in_its_group_is_cancelled(ray: Any, kind: Any) -> Non
     ray.cancel(second)
     with pytest.raises(exceptions.TaskCancelledError):
         ray.get(second)
-    assert ray.get(actor.open.remote()) == [True, [1]]
+    ray.get(actor.open.remote())
     assert ray.get(first) == 1
+    assert ray.get(actor.open.remote()) == [True, [1]]
 
 
 @pytest.mark.parametrize("kind", [Threads, Loop])

@@ -14,6 +14,7 @@ import pytest
 from pool._in_worker._actor import ActorHost
 from pool._in_worker._concurrent import AsyncServer
 from pool._in_worker._detached import Detached
+from pool._in_worker._lanes import Lane
 from pool._objects import _protocol as protocol
 from pool._objects._attachments import Attachments
 from pool._objects._parcels import flatten, pack
@@ -65,7 +66,7 @@ def test_an_event_loop_ends_where_a_message_was_lost(ends: tuple[ActorHost, Chan
     host, _ = ends
 
     async def serve() -> bool:
-        server = AsyncServer(host, {"": asyncio.Semaphore(1)})
+        server = AsyncServer(host, {"": Lane(1)})
 
         def lose() -> None:
             raise DescriptorsLost(None)
@@ -76,6 +77,25 @@ def test_an_event_loop_ends_where_a_message_was_lost(ends: tuple[ActorHost, Chan
         return server._end.is_set() and not server.left
 
     assert asyncio.run(serve())
+
+
+def test_who_leaves_reads_no_more_though_the_loop_had_stopped_in_front_of_a_read(
+    ends: tuple[ActorHost, Channel],
+) -> None:
+    host, other = ends
+
+    async def serve() -> list[int]:
+        server = AsyncServer(host, {"": Lane(1)})
+        taken: list[int] = []
+        server._take = lambda: taken.append(1)  # type: ignore[method-assign]
+        serving = asyncio.ensure_future(server.serve())
+        await asyncio.sleep(0)
+        other.send(call(1), [])
+        server.leave()
+        await serving
+        return taken
+
+    assert not asyncio.run(serve())
 
 
 class Full:
