@@ -234,7 +234,8 @@ _RAY = {
 _ABSENT = ("dag", "data", "experimental", "rllib", "serve", "train", "tune", "workflow")
 
 _SUBMODULES = (
-    "actor", "cloudpickle", "dummy", "exceptions", "pool", "remote_function", "runtime_env", "util",
+    "actor", "cloudpickle", "dummy", "exceptions", "pool", "remote_function", "runtime_context",
+    "runtime_env", "util",
 )  # fmt: skip
 
 

@@ -123,6 +123,9 @@ def test_modules_that_programs_reach_through_ray() -> None:
         "assert again is once_more is cloudpickle\n"
         "twice = ray.remote(lambda x: 2 * x)\n"
         "assert isinstance(twice, ray.remote_function.RemoteFunction)\n"
+        "context = ray.runtime_context.get_runtime_context()\n"
+        "from pool.runtime_context import RuntimeContext\n"
+        "assert isinstance(context, RuntimeContext)\n"
         "loads = ray.cloudpickle.loads(ray.cloudpickle.dumps(lambda: 5))\n"
         "print(ray.get(ray.remote(loads).remote()), ray.get(twice.remote(4)))\n"
     )
