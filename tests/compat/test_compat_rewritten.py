@@ -96,3 +96,33 @@ def test_assertions_in_tasks(library: str, method: str, tmp_path: Path) -> None:
     command = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
     outcome = run_command(command, tmp_path)
     assert outcome.returncode == 0 and "4 passed" in outcome.out, outcome
+
+
+PATCHED = """
+    import pytest
+    from {library} import Pool
+
+    factor = 2
+
+    def scaled(x):
+        return x * factor
+
+    @pytest.fixture
+    def three():
+        return 3
+
+    def test_what_a_test_has_set(monkeypatch, three):
+        monkeypatch.setattr("test_factors.factor", 5)
+        with Pool(1) as p:
+            assert p.map(scaled, [three]) == [15]
+        p.join()
+"""
+
+
+@pytest.mark.parametrize("library", ["multiprocessing", "pool"])
+def test_variables_of_a_test_module_that_has_fixtures(library: str, tmp_path: Path) -> None:
+    """A fixture is what only the import of its module makes, as the module's code tells."""
+    (tmp_path / "test_factors.py").write_text(textwrap.dedent(PATCHED).format(library=library))
+    command = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
+    outcome = run_command(command, tmp_path)
+    assert outcome.returncode == 0 and "1 passed" in outcome.out, outcome
