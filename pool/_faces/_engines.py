@@ -10,6 +10,7 @@ from __future__ import annotations
 from _thread import get_ident
 from errno import ENOMEM
 
+from pool._faces._makers import note_maker
 from pool._faces._options import count_of
 from pool._faces._own_modules import restore_own_modules
 from pool._local._engines import Engines
@@ -204,6 +205,7 @@ def engines_for(
         If one of them cannot be meant.
     """
     restore_own_modules()
+    note_maker()
     local = engine == "local" and address is None and engine_options is None
     if processes is None and local:
         from pool._cpus import usable_cpus

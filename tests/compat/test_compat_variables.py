@@ -475,6 +475,40 @@ def test_hooks_of_modules_register_classes_once(library: str, tmp_path: Path) ->
 
 
 @as_forks
+def test_a_program_that_is_installed(library: str, tmp_path: Path) -> None:
+    """By `pip install .`, as in a container; its main module is a script of two lines."""
+    package = tmp_path / "site-packages" / "installed"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "config.py").write_text("limit = 1\n\nclass Model:\n    scale = 1\n")
+    cli = f"""
+        from {library} import Pool
+        from . import config
+
+        factor = 1
+
+        def scaled(x):
+            return x * factor * config.limit * config.Model.scale
+
+        def main():
+            global factor
+            factor = config.limit = config.Model.scale = 10
+            with Pool(1) as p:
+                print(p.map(scaled, [1, 2]))
+        """
+    (package / "cli.py").write_text(textwrap.dedent(cli))
+    main = """
+        import sys
+        sys.path.append("site-packages")
+        from installed.cli import main
+
+        if __name__ == "__main__":
+            sys.exit(main())
+        """
+    assert run(library, tmp_path, main=main) == "[1000, 2000]\n"
+
+
+@as_forks
 def test_what_tasks_have_changed_stays(library: str, tmp_path: Path) -> None:
     """Though another module that has imported it by name is imported later."""
     state = """

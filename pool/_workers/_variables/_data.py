@@ -329,13 +329,26 @@ _THESE = frozenset({__name__.partition(".")[0], "store"})
 #: By top-level module, what `is_of_program` has found.
 known_tops: dict[str, bool] = {}
 
+#: Installed top-level modules that are the program's own nevertheless, see `pool._faces._makers`.
+noted_tops: set[str] = set()
+
+
+def note_program(top: str) -> None:
+    """Have an installed top-level module be the program's own from now on."""
+    noted_tops.add(top)
+    known_tops.pop(top, None)
+
 
 def is_of_program(name: str) -> bool:
-    """Return whether a module does not come with Python, was not installed, and is not of ours."""
+    """Return whether a module is the program's own.
+
+    So are those that do not come with Python, were not installed and are not of ours, and those
+    that were noted.
+    """
     top = name.partition(".")[0]
     known = known_tops.get(top)
     if known is None:
-        known = top not in _THESE and not is_library(top)
+        known = top not in _THESE and (top in noted_tops or not is_library(top))
         if sys.modules.get(top) is not None:  # else no file tells, until it is imported again
             known_tops[top] = known
     return known

@@ -19,6 +19,7 @@ from ._data import (
     known_tops,
     may_be_data,
     module_of,
+    noted_tops,
     pickled,
 )
 from ._spaces import namespaces_of, spaces_in
@@ -45,7 +46,7 @@ class Snapshots:
     def __init__(self) -> None:
         #: Those that were there at the last look at `sys.modules`; and how that looked.
         self._own: dict[str, _Known] = {}
-        self._seen = 0, ""
+        self._seen = 0, "", 0
         self._object = ""
 
     def object_as_module(self) -> str:
@@ -425,11 +426,11 @@ def _has_no_name(value: Any) -> bool:
     return issubclass(kind, type) and module_of(value) == "__main__"
 
 
-def _look() -> tuple[int, str]:
-    """Return how many modules there are, and which came last."""
+def _look() -> tuple[int, str, int]:
+    """Return how many modules there are, which came last, and how many were noted."""
     while True:
         try:
-            return len(sys.modules), next(reversed(sys.modules), "")
+            return len(sys.modules), next(reversed(sys.modules), ""), len(noted_tops)
         except RuntimeError:
             continue  # another thread has just imported one
 
