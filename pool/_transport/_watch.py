@@ -4,9 +4,9 @@ To fall asleep and be woken costs 10 to 50 us on each side of a connection, most
 machine: more than a small call takes. So a thread whose last wait was short looks again and again
 before it sleeps. That has two bounds: `AWAKE`, and the last wait, so that a thread that waits for
 something slow, or for nothing, does so asleep. With one CPU only it is not done, for it would keep
-the other side from running; nor where others want the CPUs: they get it for milliseconds when it is
-offered to them, while a thread that sleeps is woken when its answer is there. ``POOL_AWAKE=0`` in
-the environment turns it off.
+the other side from running. Nor is it done where other programs want the CPUs: they have it for
+milliseconds when it is offered to them, while a thread that sleeps is woken when its answer is
+there. ``POOL_AWAKE=0`` in the environment turns it off.
 """
 
 from __future__ import annotations
@@ -25,8 +25,14 @@ AWAKE = 100e-6
 #: A wait that took no more seconds was short: two wake-ups and a small call.
 SHORT = 300e-6
 
-#: Seconds to wait asleep after others have had the CPU for longer than that.
-CROWDED = 1.0
+#: Who offers the CPU, and has it back only after so many seconds, is among others that want it. A
+#: worker of the same pool that has it has less to do before it answers.
+LOST = 2e-3
+
+#: Seconds to wait asleep after that: the first time, and at most. Each time that follows soon
+#: doubles them; a single one is mostly the machine's own doing.
+CROWDED = 4e-3
+CROWDED_MOST = 1.0
 
 _yield = os.sched_yield
 #: Whether this process may stay awake; None: not known yet.
@@ -44,15 +50,15 @@ class Watch:
         ``sleep(*patience)`` waits until something has come, and returns it.
     """
 
-    __slots__ = ("_crowded_until", "_look", "_short", "_sleep")
+    __slots__ = ("_crowded", "_crowded_until", "_look", "_short", "_sleep")
 
     def __init__(self, look: Callable[[], Any], sleep: Callable[..., Any]) -> None:
         self._look = look
         self._sleep = sleep
         #: Whether the last wait was short.
         self._short = False
-        #: Until when it is taken that others want the CPU.
-        self._crowded_until = 0.0
+        #: For how long, and until when, it is taken that others want the CPU.
+        self._crowded = self._crowded_until = 0.0
 
     def wait(self, *patience: Any) -> Any:
         """Wait until something has come, and return it.
@@ -69,20 +75,27 @@ class Watch:
             and (allowed() if _allowed is None else _allowed)
         ):
             look = self._look
-            until = began + AWAKE
+            now, until = began, began + AWAKE
             while True:
                 found = look()
                 if found:
                     return found
-                now = perf_counter()
                 if now > until:
                     break
+                before = now
                 _yield()  # lets another thread or process that wants this CPU have it
-                if perf_counter() - now > SHORT:
-                    self._crowded_until = now + CROWDED
+                now = perf_counter()
+                if now - before > LOST:
+                    self._note_crowd(before, now)
         found = self._sleep(*patience)
         self._short = bool(found) and perf_counter() - began < SHORT
         return found
+
+    def _note_crowd(self, since: float, now: float) -> None:
+        """Note that others have had the CPU for long, since it was offered to them."""
+        again = since < self._crowded_until + self._crowded
+        self._crowded = min(2 * self._crowded, CROWDED_MOST) if again else CROWDED
+        self._crowded_until = now + self._crowded
 
 
 def allowed() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pool._transport import _watch
-from pool._transport._watch import AWAKE, CROWDED, SHORT, Watch
+from pool._transport._watch import AWAKE, CROWDED, CROWDED_MOST, LOST, SHORT, Watch
 
 
 class World:
@@ -78,12 +78,43 @@ def test_after_a_long_wait_the_next_one_is_asleep(world: World) -> None:
 
 def test_who_lost_the_cpu_to_others_sleeps_for_a_while(world: World) -> None:
     world.wait(SHORT / 2)
-    world.taken = 4e-3
+    world.taken = 2 * LOST
     assert world.wait(AWAKE / 2) == (2, 0)  # it was there long since
     assert [world.wait(AWAKE / 2) for _ in range(3)] == [(0, 1)] * 3
     world.now += CROWDED
     world.taken = 0.0
     assert world.wait(AWAKE / 2)[1] == 0
+
+
+def test_who_loses_it_again_and_again_sleeps_for_longer_and_longer(world: World) -> None:
+    world.wait(SHORT / 2)
+    pauses = []
+    for _ in range(12):
+        world.taken = 2 * LOST
+        assert world.wait(AWAKE / 2)[1] == 0
+        world.taken = 0.0
+        began = world.now
+        while world.wait(AWAKE / 2) == (0, 1):
+            pass
+        pauses.append(world.now - began)
+    assert pauses[0] == pytest.approx(CROWDED, abs=AWAKE)
+    assert pauses[1] == pytest.approx(2 * CROWDED, abs=AWAKE)
+    assert pauses[-1] == pytest.approx(CROWDED_MOST, abs=AWAKE)
+    world.now += 2 * CROWDED_MOST
+    world.taken = 2 * LOST
+    world.wait(AWAKE / 2)
+    world.taken, began = 0.0, world.now
+    while world.wait(AWAKE / 2) == (0, 1):
+        pass
+    assert world.now - began == pytest.approx(CROWDED, abs=AWAKE)  # it is forgotten
+
+
+def test_who_has_the_cpu_back_soon_stays_awake(world: World) -> None:
+    """A worker of the same pool has had it."""
+    world.wait(SHORT / 2)
+    world.taken = LOST / 2
+    assert world.wait(AWAKE / 2) == (2, 0)
+    assert world.wait(AWAKE / 2) == (2, 0)
 
 
 def test_with_one_cpu_everybody_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
