@@ -109,14 +109,23 @@ class ClusterEngines(Engines):
 
 
 def _connect(name: str, address: Any, options: Mapping[str, Any]) -> Cluster:
-    if name == "ray":
-        from pool._cluster._ray import RayCluster
+    try:
+        if name == "ray":
+            from pool._cluster._ray import RayCluster
 
-        return RayCluster(address, options)
-    if name == "dask":
-        from pool._cluster._dask import DaskCluster
+            return RayCluster(address, options)
+        if name == "dask":
+            from pool._cluster._dask import DaskCluster
 
-        return DaskCluster(address, options)
+            return DaskCluster(address, options)
+    except ModuleNotFoundError as error:
+        if error.name not in ("ray", "distributed"):
+            raise
+        raise ModuleNotFoundError(
+            f"engine={name!r} needs the package {error.name!r}, which cannot be imported here; it "
+            f"comes with `pip install 'actorpool[{name}]'`",
+            name=error.name,
+        ) from error
     if name == "local":
         raise ValueError("address and engine_options are for engine='ray' and engine='dask'")
     raise ValueError(f"engine must be 'local', 'ray' or 'dask', not {name!r}")

@@ -88,10 +88,19 @@ def options(given: Mapping[str, Any]) -> Options:
     for name in given:
         if name not in NAMES:
             raise TypeError(
-                f"unexpected keyword argument {name!r}; beyond the standard's there are "
-                + ", ".join(NAMES)
+                f"unexpected keyword argument {name!r}{_meant(name)}; beyond the standard's there "
+                "are " + ", ".join(NAMES)
             )
     return Options(**given)
+
+
+def _meant(name: str) -> str:
+    """Return a question for an argument that was misspelt; empty if it resembles none."""
+    from difflib import get_close_matches
+
+    known = (*NAMES, "chunksize", "callback", "error_callback")
+    found = get_close_matches(name, known, 1, 0.75)
+    return f"; did you mean {found[0]!r}?" if found and found[0] != name else ""
 
 
 def count_of(value: Any, name: str, refusal: str) -> int:

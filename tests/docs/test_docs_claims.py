@@ -134,7 +134,9 @@ def test_notes_name_call_and_item(pool: Any) -> None:
 
 
 def test_messages_that_troubleshooting_quotes(pool: Any) -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'chunk_size'"):
+    with pytest.raises(
+        TypeError, match="unexpected keyword argument 'chunk_size'; did you mean 'chunksize'"
+    ):
         pool.map(abs, [1], chunk_size=2)
     with pytest.raises(ValueError, match="Chunksize must be 1"):
         pool.map(abs, [1], 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 import time
 from typing import Any
 
@@ -71,3 +72,34 @@ def test_waiting() -> None:
                 wait("5")
             text = "timeout must be a number of seconds or None, not '5'"
             assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("chunk_size", "; did you mean 'chunksize'?"),
+        ("time_out", "; did you mean 'timeout'?"),
+        ("return_exception", "; did you mean 'return_exceptions'?"),
+        ("workers", ""),
+        ("chunksize", ""),  # of `apply`, which has none
+    ],
+)
+def test_options_that_are_misspelt(given: str, meant: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        options({given: 1})
+    assert str(caught.value).startswith(
+        f"unexpected keyword argument {given!r}{meant}; beyond the standard's there are timeout, "
+    )
+
+
+@pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("dask", "distributed")])
+def test_engines_whose_packages_are_not_there(
+    engine: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, f"pool._cluster._{engine}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        ModuleNotFoundError, match=rf"pip install 'actorpool\[{engine}\]'"
+    ) as caught:
+        Pool(1, engine=engine)
+    assert caught.value.name == package
