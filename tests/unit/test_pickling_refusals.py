@@ -55,6 +55,7 @@ def connection() -> Iterator[sqlite3.Connection]:
     CONNECTION = sqlite3.connect(":memory:")
     yield CONNECTION
     CONNECTION.close()
+    CONNECTION = None  # pools of other tests would have to inherit it
 
 
 CONNECTION: Any = None
