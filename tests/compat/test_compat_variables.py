@@ -503,6 +503,9 @@ def test_a_program_that_is_installed(library: str, tmp_path: Path) -> None:
         from installed.cli import main
 
         if __name__ == "__main__":
+            for _ in range(2):  # of which all modules have been looked at before
+                with Pool(1) as p:
+                    p.map(abs, [1])
             sys.exit(main())
         """
     assert run(library, tmp_path, main=main) == "[1000, 2000]\n"

@@ -42,7 +42,7 @@ class NoDescriptor:
             while True:
                 self.taken.append(os.open(os.devnull, os.O_RDONLY))
         except OSError:
-            return
+            return self
 
     def __exit__(self, *exc_info):
         for fd in self.taken:
@@ -237,21 +237,14 @@ def test_too_few_descriptors_for_a_forkserver(tmp_path: Path) -> None:
         p.join()
         shutdown_forkservers()  # all modules are imported, and the next pool needs another one
         limit(64)
-        held = []
-        try:
-            while True:
-                held.append(os.open("/dev/null", os.O_RDONLY))
-        except OSError:
-            pass
         said = set()
-        for _ in range(6):  # with so many descriptors left
-            try:
-                Pool(2)
-            except StartError as error:
-                said.add("cannot start" in str(error) and "ulimit" in str(error))
-            os.close(held.pop())
-        while held:
-            os.close(held.pop())
+        with NoDescriptor() as none:
+            for _ in range(6):  # with so many descriptors left
+                try:
+                    Pool(2)
+                except StartError as error:
+                    said.add("cannot start" in str(error) and "ulimit" in str(error))
+                os.close(none.taken.pop())
         print(said)
         with Pool(2) as p:
             print(p.map(square, [3]))
@@ -265,19 +258,12 @@ def test_no_descriptor_left_at_all(tmp_path: Path) -> None:
             p.map(square, [1])
         p.join()
         limit(64)
-        held = []
-        try:
-            while True:
-                held.append(os.open("/dev/null", os.O_RDONLY))
-        except OSError:
-            pass
-        try:
-            p = Pool(2)
-            print(p.map_async(square, [3]).get(90))
-        except StartError as error:
-            print("cannot start a pool of 2 workers" in str(error), "ulimit" in str(error))
-        for fd in held:
-            os.close(fd)
+        with NoDescriptor():
+            try:
+                p = Pool(2)
+                print(p.map_async(square, [3]).get(90))
+            except StartError as error:
+                print("cannot start a pool of 2 workers" in str(error), "ulimit" in str(error))
         with Pool(2) as p:
             print(p.map(square, [3]))
     """
