@@ -73,10 +73,11 @@ def start_map(
     chosen = options(extra)
     items = _as_sequence(iterable, awaited)
     length = len(items)
-    if not length:
-        callback = error_callback = None  # as in the standard, which does not call them then
     chunksize = _chunksize(chunksize, length, pool._processes)
     label = Label(method, func)
+    if not length:
+        # As in the standard, nothing is called then; nor is the function pickled.
+        func, callback, error_callback = bool, None, None
     if chosen.single:
         chunksize = 1
     if chosen.seed is not None:

@@ -149,6 +149,12 @@ def test_iterators_without_length(make_pool: Callable[..., Any], method: str) ->
     assert run_map(make_pool(2), method, square, source) == [n * n for n in range(25)]
 
 
+@pytest.mark.every_method
+def test_a_function_that_is_not_called_need_not_be_pickled(make_pool: Callable[..., Any]) -> None:
+    unpicklable = (n for n in range(3)).__next__
+    assert make_pool(1).map(unpicklable, []) == []
+
+
 @pytest.mark.parametrize("empty", [[], (), {}, "", iter(()), range(0)], ids=type)
 def test_empty_inputs(make_pool: Callable[..., Any], empty: Any) -> None:
     pool = make_pool(1)

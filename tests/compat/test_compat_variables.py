@@ -1068,6 +1068,104 @@ def test_objects_of_imports_that_were_changed(library: str, tmp_path: Path) -> N
 
 
 @as_forks
+def test_objects_that_functions_of_their_own_module_change(library: str, tmp_path: Path) -> None:
+    """There they have no other name than that of the variable; or they belong to a class."""
+    state = """
+    import collections, random
+
+    class Scaler:
+        mean = None
+
+        def __getstate__(self):
+            return dict(vars(self))
+
+        def fit(self, items):
+            self.mean = sum(items) / len(items)
+
+    class Recent(collections.OrderedDict):
+        pass
+
+    class Model:
+        rng = random.Random(5)
+        scaler: Scaler = Scaler()
+        kept = Scaler()
+
+        @classmethod
+        def draw(cls):
+            return cls.rng.random()
+
+    rng = random.Random(1)
+    scaler: Scaler = Scaler()
+    recent = Recent()
+
+    def set_up(n):
+        rng.seed(n)
+        if n:
+            scaler.fit([1, n])
+        recent["a"] = n
+        Model.rng.seed(n)
+
+    def task(x):
+        drawn = [round(number, 6) for number in (rng.random(), Model.draw())]
+        return drawn, list(recent.items()), scaler.mean, Model.scaler.mean, Model.kept.mean
+    """
+    main = """
+    import state
+    from state import Model
+
+    state.set_up(7)
+    Model.scaler.fit([2, 4])
+    Model.kept = state.Scaler()
+    Model.kept.mean = 9
+    with Pool(1) as p:
+        print(p.apply(state.task, (1,)))
+    """
+    printed = run(library, tmp_path, state=state, main=main)
+    assert printed == "([0.323833, 0.323833], [('a', 7)], 4.0, 3.0, 9)\n"
+
+
+@as_forks
+def test_objects_that_nobody_has_changed_keep_what_they_share(library: str, tmp_path: Path) -> None:
+    """Though a function of the module calls their methods."""
+    state = """
+    class Table:
+        pass
+
+    class Tables:
+        def __init__(self, *tables):
+            self.tables = tables
+
+        def __getstate__(self):
+            return dict(vars(self))
+
+        def check(self):
+            return self.tables
+
+    table = Table()
+    tables = Tables(table)
+
+    class Base:
+        tables = Tables(table)
+
+    def check():
+        tables.check()
+        Base.tables.check()
+
+    def task(x):
+        check()
+        return tables.tables[0] is table, Base.tables.tables[0] is table
+    """
+    main = """
+    import state
+
+    state.check()
+    with Pool(1) as p:
+        print(p.apply(state.task, (1,)))
+    """
+    assert run(library, tmp_path, state=state, main=main) == "(True, True)\n"
+
+
+@as_forks
 def test_objects_that_are_pickled_as_names(library: str, tmp_path: Path) -> None:
     state = """
     import functools

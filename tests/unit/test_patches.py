@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import random
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import numpy
 import pytest
 from interrupting import interrupted_at
 
@@ -29,7 +31,7 @@ from pool._workers._variables._data import known_tops
 from pool._workers._variables._snapshot import Snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TEXT = """
@@ -152,6 +154,35 @@ def test_other_spellings() -> None:
     }
     assert found.changed == {"types_map", "json.table"}
     assert found.deleted == {"json.six", "json.ten", "json.eleven"}
+
+
+def test_what_a_module_does_with_objects_of_its_own() -> None:
+    text = textwrap.dedent(
+        """
+        rng = Random(1)
+        table: dict[str, int] = Table()
+        size = 3
+        rng.seed(2)
+        rng.limit = 3
+
+        class Model:
+            cache = Cache()
+
+        def set_up(n):
+            rng.seed(n); table["a"] = n
+            rng.gauss_next, other = None, rng.random()
+            local = Random(2)
+            local.seed(n)
+            size.x = 3
+            rng()
+            Model.cache.clear()
+        """
+    )
+    found = Mentions(text)
+    assert found.own == {"rng.seed", "rng.gauss_next", "table._"}
+    assert found.changed == {"Model.cache"}
+    assert found.assigned == set()
+    assert not Mentions(text, is_main=True).own
 
 
 @pytest.mark.parametrize(
@@ -641,6 +672,32 @@ def test_an_object_gets_all_of_the_state_of_another_one() -> None:
     assert dict(one) == {"b": 3}
     assert vars(one) == {"kept": 5}
     assert not become(one, {})
+
+
+class Derived(random.Random):
+    pass
+
+
+@pytest.mark.parametrize(
+    "make", [random.Random, Derived, numpy.random.RandomState, numpy.random.default_rng]
+)
+def test_generators_get_a_state_that_they_have_in_compiled_code(make: Callable[..., Any]) -> None:
+    one, other = make(1), make(2)
+    kept = one
+    assert become(one, other)
+    assert one is kept
+    assert one.random() == other.random() == make(2).random()
+
+
+def test_what_has_its_state_in_compiled_code_is_not_filled() -> None:
+    class Counted(int):
+        pass
+
+    class Slotted:
+        __slots__ = ("__dict__", "part")
+
+    assert not become(Counted(1), Counted(2))
+    assert not become(Slotted(), Slotted())
 
 
 def test_the_main_module_stands_in_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pool._pickling._originals import keep_original
 from pool._unraisable import report
 from pool._workers._carried import Undisturbed
-from pool._workers._carried._setting import unpacked
+from pool._workers._carried._setting import packed, unpacked
 from pool._workers._imports import Outermost, when_each_is_imported
 from pool._workers._variables._contents import CONTAINERS, fill
 
@@ -105,7 +105,7 @@ def _put(module: str, path: tuple[str, ...], name: str, how: int, data: Any) -> 
     elif how == REGISTERED:
         _register(owner, name, unpacked(data))
     elif how == STATE:
-        _give_state(owner, name, unpacked(data))
+        _give_state(owner, name, data)
     elif how == DELETED:
         if name in getattr(owner, "__dict__", {}):
             delattr(owner, name)
@@ -119,10 +119,14 @@ def _put(module: str, path: tuple[str, ...], name: str, how: int, data: Any) -> 
         setattr(owner, name, value)
 
 
-def _give_state(owner: Any, name: str, other: Any) -> None:
+def _give_state(owner: Any, name: str, data: bytes) -> None:
+    present = getattr(owner, name, None)
+    if packed(present) == data:
+        return  # with the parts that it shares with other objects, and copies would not
     from ._state import become
 
-    if not become(getattr(owner, name, None), other):
+    other = unpacked(data)
+    if not become(present, other):
         setattr(owner, name, other)
 
 

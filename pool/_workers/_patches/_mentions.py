@@ -69,6 +69,9 @@ class Mentions:
         Dotted names, and names, of what is called last, for what it returns; of code only.
     modules : set of str
         Names under which something is put into ``sys.modules``.
+    own : set of str
+        Dotted names of what functions of a module, other than the main one, call, assign or change
+        of objects that this module has made at its top: ``rng.seed``.
     stand_ins : set of str
         Names under which something may be put there by a call, or in a loop, among other words.
     imported : dict
@@ -84,8 +87,8 @@ class Mentions:
     """
 
     __slots__ = (
-        "assigned", "called", "changed", "deleted", "imported", "modules", "native", "returned",
-        "setting", "stand_ins", "unused",
+        "assigned", "called", "changed", "deleted", "imported", "modules", "native", "own",
+        "returned", "setting", "stand_ins", "unused",
     )  # fmt: skip
 
     def __init__(self, text: str, is_main: bool = False, before: Mentions | None = None) -> None:
@@ -94,6 +97,7 @@ class Mentions:
         self.changed: set[str] = set()
         self.deleted: set[str] = set()
         self.modules: set[str] = set()
+        self.own: set[str] = set()
         self.returned: set[str] = set()
         self.stand_ins: set[str] = set()
         self.imported: dict[str, str] = {}
@@ -106,8 +110,9 @@ class Mentions:
         imports = list(_imports(text)) if "import" in text else []
         self.imported.update((name, full) for name, full, _ in imports)
         classes = () if is_main or "class " not in text else _classes(text)
-        if self.imported or classes:
-            self._read(text, classes)
+        made = set() if is_main else set(_made(text))
+        if self.imported or classes or made:
+            self._read(text, classes, made)
         if is_main:
             self.unused.update(_unused(text, imports))
         if before is not None:
@@ -115,17 +120,22 @@ class Mentions:
 
     def __bool__(self) -> bool:
         found = (
-            self.assigned, self.called, self.changed, self.deleted, self.modules, self.stand_ins,
-            self.unused,
+            self.assigned, self.called, self.changed, self.deleted, self.modules, self.own,
+            self.stand_ins, self.unused,
         )  # fmt: skip
         return any(found)
 
-    def _read(self, text: str, classes: Iterable[str]) -> None:
+    def _read(self, text: str, classes: Iterable[str], made: set[str]) -> None:
         # Other names than those of imports mean no module, and nothing that comes from one; but for
-        # a module's own classes, whose methods it may replace.
+        # a module's own classes, whose methods it may replace, and the objects that it has made.
         known = _Any() if "*" in self.imported else {*self.imported, *classes}
-        for name, rest in _statements(text):
+        for name, rest, inner in _statements(text):
             first, *_ = name.split(".", 1)
+            if first in made:
+                # What its top does with them, each import does.
+                if inner and ("." in name or rest[0] == "["):
+                    self.own.add(f"{name}._" if rest[0] == "[" else name)
+                continue
             if first not in known:
                 continue
             owner, _, last = name.rpartition(".")
@@ -172,6 +182,16 @@ def _classes(text: str) -> list[str]:
     return [head.partition("(")[0].strip() for head in heads]
 
 
+def _made(text: str) -> Iterator[str]:
+    """Yield the variables that a module has from its top, where a call returns their objects."""
+    for line in text.split("\n"):
+        if "=" in line and "(" in line and line[0].isidentifier():
+            name, _, value = line.partition("=")
+            name = name.partition(":")[0].rstrip()
+            if "(" in value and name.isidentifier():
+                yield name
+
+
 def _code_of(text: str) -> str:
     """Return the text without its longer strings, and with each statement's lines joined."""
     for quotes in ('"""', "'''"):
@@ -181,14 +201,16 @@ def _code_of(text: str) -> str:
     return text.replace("\\\n", " ")
 
 
-def _statements(text: str) -> Iterator[tuple[str, str]]:
+def _statements(text: str) -> Iterator[tuple[str, str, bool]]:
     """Yield the name that a statement begins with, and the rest from ``=``, ``(`` or ``[``.
 
-    Only dotted names, but for calls. Without those that begin with ``self``.
+    And whether its line is indented. Only dotted names, but for calls. Without those that begin
+    with ``self``.
     """
     for line in text.split("\n"):
         if not ("(" in line or ("=" in line and ("." in line or "[" in line))):
             continue
+        inner = line[:1] in " \t"
         for part in line.replace(";", ":").split(":") if ":" in line or ";" in line else (line,):
             statement = part.lstrip(" \t@")  # a decorator is called as well
             if statement.startswith("self."):
@@ -198,13 +220,13 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
             if _is_name(name):
                 rest = statement[len(name) :].lstrip(" \t" + _OPERATORS)
                 if rest and ("." in name or rest[0] != "="):
-                    yield name, rest
+                    yield name, rest, inner
                 if rest[:1] == "=" and "." in rest:
-                    yield from _also_assigned(rest[1:])
+                    yield from ((target, "=", inner) for target in _also_assigned(rest[1:]))
             elif "," in name and "." in name and statement[len(head) :][:2] in ("= ", "="):
                 targets = [target.strip() for target in name.split(",")]
                 if all(map(_is_name, targets)):
-                    yield from ((target, "=") for target in targets if "." in target)
+                    yield from ((target, "=", inner) for target in targets if "." in target)
 
 
 def _is_name(text: str) -> bool:
@@ -221,7 +243,7 @@ def _deleted(text: str) -> Iterator[str]:
                     yield name
 
 
-def _also_assigned(rest: str) -> Iterator[tuple[str, str]]:
+def _also_assigned(rest: str) -> Iterator[str]:
     """Yield the other targets of an assignment, as of ``np.float = np.int = float``."""
     parts = rest.split("=")
     for part, following in zip(parts, parts[1:], strict=False):
@@ -229,7 +251,7 @@ def _also_assigned(rest: str) -> Iterator[tuple[str, str]]:
         if not following or not _is_name(name):
             return
         if "." in name:
-            yield name, "="
+            yield name
 
 
 def _imports(text: str) -> Iterator[tuple[str, str, int]]:

@@ -95,9 +95,22 @@ def _find(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | Non
         name, parts = _loaded([*full.split("."), *rest])
         value = sys.modules.get(name)
         rest = parts
-    if not rest or not _is_start(value):
+    return _along(value, rest)
+
+
+def find_own(module: str, dotted: str) -> Place | None:
+    """Return the place that a dotted name means which begins with a variable of a module."""
+    try:
+        return _along(sys.modules.get(module), dotted.split("."))
+    except Exception:
+        return None  # as above
+
+
+def _along(value: Any, path: list[str]) -> Place | None:
+    """Return the place to which attributes lead, from a module or class on."""
+    if not path or not _is_start(value):
         return None
-    *middle, last = rest
+    *middle, last = path
     place = _start(value, last)
     for part in middle:
         if place is None:

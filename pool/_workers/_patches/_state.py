@@ -10,6 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+#: An object without anything has a count and a pointer to its class.
+POINTER_NBYTES = object.__basicsize__ // 2
+
 
 def become(present: Any, other: Any) -> bool:
     """Give an object the state of another one of its class; return whether that was possible.
@@ -31,7 +34,7 @@ def become(present: Any, other: Any) -> bool:
         return True
     if any(_has_slots(base) for base in kind.__mro__) or not issubclass(kind, (dict, list, set)):
         if not _is_only_attributes(kind):
-            return False
+            return _set_state(present, other)
     if issubclass(kind, dict):
         base: Any = OrderedDict if issubclass(kind, OrderedDict) else dict
         base.clear(present)
@@ -53,8 +56,22 @@ def _has_slots(base: type) -> bool:
 
 
 def _is_only_attributes(kind: type) -> bool:
-    """Return whether all that an instance has is in its `__dict__`."""
-    return kind.__dictoffset__ != 0 and all(
-        base is object or (base.__module__ != "builtins" and not _has_slots(base))
-        for base in kind.__mro__
-    )
+    """Return whether an instance has all in its `__dict__`, and nothing in slots or in C."""
+    pointers = (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
+    if not kind.__dictoffset__ or kind.__itemsize__:
+        return False
+    return kind.__basicsize__ <= object.__basicsize__ + pointers * POINTER_NBYTES
+
+
+def _set_state(present: Any, other: Any) -> bool:
+    """Have an object's own class set its state, as when it is unpickled: generators can do that."""
+    if hasattr(present, "bit_generator"):
+        if type(present.bit_generator) is not type(other.bit_generator):
+            return False
+        present.bit_generator.state = other.bit_generator.state
+        return True
+    reduced = other.__reduce_ex__(5)
+    if type(reduced) is str or len(reduced) != 3 or not hasattr(present, "__setstate__"):
+        return False
+    present.__setstate__(reduced[2])
+    return True

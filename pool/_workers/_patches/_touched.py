@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from _thread import _local as local
 from collections import deque
+from functools import partial
 from itertools import repeat
 
 from pool._pickling._slots import reduced_as_object
@@ -28,16 +29,23 @@ from pool._workers._variables._data import (
 from pool._workers._variables._snapshot import snapshots
 
 from ._applied import PICKLED, STATE
-from ._places import find, vars_of
+from ._places import find, find_own, vars_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from ._applied import Patch
     from ._mentions import Mentions
     from ._places import Place
+
+    #: A module, the names that lead to one of its classes or none, and the name there.
+    Variable = tuple[str, tuple[str, ...], str]
+
+#: Modules of generators of random numbers, and what gives one another state.
+_OF_GENERATORS = frozenset({"random", "numpy.random._generator", "numpy.random.mtrand"})
+_SEEDS = frozenset({"seed", "setstate", "set_state", "_"})
 
 
 def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch], str]:
@@ -48,11 +56,12 @@ def touched(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patc
     """
     patches: list[Patch] = []
     lost = ""
-    for (module, variable), uses in _uses(texts).items():
+    for key, uses in _uses(texts).items():
         try:
-            patch = _patch_of(module, variable, uses)
+            patch = _patch_of(*key, uses)
         except (_IsLost, TooLarge):
-            lost = f"{module}.{variable}"
+            module, path, variable = key
+            lost = ".".join((module, *path, variable))
         except Exception:
             continue  # objects are asked what they are; the others are not to suffer for that
         else:
@@ -66,12 +75,12 @@ class _IsLost(Exception):
 
 def _uses(
     texts: Iterable[tuple[dict[str, Any], Mentions]],
-) -> dict[tuple[str, str], list[tuple[Place, bool]]]:
-    """Return what the texts say of variables of the program's own modules, by module and variable.
+) -> dict[Variable, list[tuple[Place, bool]]]:
+    """Return what the texts say of variables of the program's own modules and their classes.
 
-    Each time, the place; and whether it is assigned to.
+    Each time, the place; and whether it is sure to be assigned to.
     """
-    uses: dict[tuple[str, str], list[tuple[Place, bool]]] = {}
+    uses: dict[Variable, list[tuple[Place, bool]]] = {}
     places: dict[tuple[str, str, int], Place | None] = {}  # many modules say the same
     for names, mentions in texts:
         others = *mentions.called, *(f"{dotted}._" for dotted in mentions.changed)
@@ -82,16 +91,47 @@ def _uses(
                 continue
             key = dotted, full, id(names.get(first))
             if key not in places:
-                places[key] = _found(dotted, names, mentions)
-            place = places[key]
-            # A function of the module that is called does nothing to a variable's object.
-            if place is not None and is_of_program(place.module) and (sets or place.path):
-                variable = place.path[0] if place.path else place.name
-                uses.setdefault((place.module, variable), []).append((place, sets))
+                places[key] = _found(dotted, partial(find, names=names, mentions=mentions))
+            _note(uses, places[key], sets)
+        module: Any = names.get("__name__")
+        for dotted in mentions.own:
+            # Not for sure: a function may have a variable of its own that is called the same.
+            place = _found(dotted, partial(find_own, module))
+            if place is not None and not _is_drawn_from(place):
+                _note(uses, place, False)
     return uses
 
 
-def _patch_of(module: str, variable: str, uses: Iterable[tuple[Place, bool]]) -> Patch | None:
+def _note(uses: dict[Variable, list[tuple[Place, bool]]], place: Place | None, sets: bool) -> None:
+    if place is not None and is_of_program(place.module):
+        path, variable = _variable_at(place)
+        # A function of the module or class that is called does nothing to a variable's object.
+        if sets or len(place.path) > len(path):
+            uses.setdefault((place.module, path, variable), []).append((place, sets))
+
+
+def _variable_at(place: Place) -> tuple[tuple[str, ...], str]:
+    """Return the variable through which a place is reached: its class, if any, and its name."""
+    owner: Any = sys.modules.get(place.module)
+    for depth, part in enumerate(place.path):
+        value = vars_of(owner).get(part)
+        if not issubclass(type(value), type):
+            return place.path[:depth], part
+        owner = value
+    return place.path, place.name
+
+
+def _is_drawn_from(place: Place) -> bool:
+    """Return whether random numbers are drawn there: for that, each process has a state of its own.
+
+    A generator that nobody has seeded is seeded anew by each import.
+    """
+    return module_of(type(place.owner)) in _OF_GENERATORS and place.name not in _SEEDS
+
+
+def _patch_of(
+    module: str, path: tuple[str, ...], variable: str, uses: Iterable[tuple[Place, bool]]
+) -> Patch | None:
     """Return the state of what a variable has, if the variables do not bring it.
 
     Raises
@@ -99,37 +139,42 @@ def _patch_of(module: str, variable: str, uses: Iterable[tuple[Place, bool]]) ->
     _IsLost or TooLarge
         If workers can only inherit it.
     """
-    value = vars_of(sys.modules.get(module)).get(variable)
+    owner: Any = sys.modules.get(module)
+    for part in path:
+        owner = vars_of(owner).get(part)
+    value = vars_of(owner).get(variable)
     kind = type(value)
     if kind in ATOMS or issubclass(kind, DEFINITIONS) or (may_be_data(kind) and _is_data(value)):
         return None
+    if path and hasattr(kind, "__get__"):
+        return None  # a property or the like: part of what the class is
     if kind is local and not vars(value):
         return None  # whatever other threads have put there
     data = packed(value) if is_plain(value) and _has_all(value) else None
     if data is not None:
-        is_other = any(not place.path for place, _ in uses) and _is_of_one(value)
-        return module, (), variable, PICKLED if is_other else STATE, data
-    if any(_is_changed(place, kind, sets) for place, sets in uses):
+        is_other = any(len(place.path) == len(path) for place, _ in uses) and _is_of_one(value)
+        return module, path, variable, PICKLED if is_other else STATE, data
+    if any(_is_changed(place, len(path), kind, sets) for place, sets in uses):
         raise _IsLost
     return None
 
 
-def _is_changed(place: Place, kind: type, sets: bool) -> bool:
+def _is_changed(place: Place, depth: int, kind: type, sets: bool) -> bool:
     """Return whether what the text says is sure to have changed an object of that class."""
-    if len(place.path) == 0:
+    if len(place.path) == depth:
         return _is_foreign(kind, place.module)
     return sets or _is_container(place.owner)
 
 
-def _found(dotted: str, names: dict[str, Any], mentions: Mentions) -> Place | None:
+def _found(dotted: str, look: Callable[[str], Place | None]) -> Place | None:
     """Return the place that a name means; or one of the same variable, if that is what it has.
 
     ``state.frame.loc`` is what a property returns, which is not asked.
     """
-    place = find(dotted, names, mentions)
+    place = look(dotted)
     while place is None and dotted.count(".") > 1:
         dotted = dotted.rpartition(".")[0]
-        place = find(dotted, names, mentions)
+        place = look(dotted)
     return place
 
 
