@@ -1166,6 +1166,48 @@ def test_objects_that_nobody_has_changed_keep_what_they_share(library: str, tmp_
 
 
 @as_forks
+def test_settings_with_slots_and_a_state_of_their_own(library: str, tmp_path: Path) -> None:
+    """As pydantic's are; other modules have imported the object by name."""
+    state = """
+    class Model:
+        __slots__ = ("__dict__", "fields_set")
+
+        def __init__(self):
+            object.__setattr__(self, "fields_set", set())
+
+        def __setattr__(self, name, value):
+            self.__dict__[name] = value
+            self.fields_set.add(name)
+
+        def __getstate__(self):
+            return {"values": self.__dict__, "fields_set": self.fields_set}
+
+        def __setstate__(self, state):
+            object.__setattr__(self, "__dict__", state["values"])
+            object.__setattr__(self, "fields_set", state["fields_set"])
+
+    class Settings(Model):
+        debug = False
+
+    settings = Settings()
+    """
+    user = """
+    from state import settings
+
+    def task(x):
+        return settings.debug, settings.fields_set
+    """
+    main = """
+    import state, user
+
+    state.settings.debug = True
+    with Pool(2) as p:
+        print(p.map(user.task, range(2))[1])
+    """
+    assert run(library, tmp_path, state=state, user=user, main=main) == "(True, {'debug'})\n"
+
+
+@as_forks
 def test_objects_that_are_pickled_as_names(library: str, tmp_path: Path) -> None:
     state = """
     import functools

@@ -71,7 +71,9 @@ def _set_state(present: Any, other: Any) -> bool:
         present.bit_generator.state = other.bit_generator.state
         return True
     reduced = other.__reduce_ex__(5)
-    if type(reduced) is str or len(reduced) != 3 or not hasattr(present, "__setstate__"):
+    if type(reduced) is str or len(reduced) < 3 or not hasattr(present, "__setstate__"):
+        return False
+    if any(part is not None for part in reduced[3:]):  # `object` says that there are no items
         return False
     present.__setstate__(reduced[2])
     return True
