@@ -632,6 +632,32 @@ def test_structured_logging(library: str, method: str, tmp_path: Path) -> None:
     assert run(library, method, body, tmp_path).splitlines() == [*lines, "[(True, 1), (True, 2)]"]
 
 
+def test_context_of_structured_logging(library: str, method: str, tmp_path: Path) -> None:
+    """As it is when the pool is made, of each pool; without any configuration, too."""
+    pytest.importorskip("structlog")
+    body = """
+    import threading
+    from structlog import contextvars
+
+    def work(n):
+        return contextvars.get_contextvars()
+
+    def call():
+        with Pool(1) as p:
+            print(p.map(work, [1, 2]))
+
+    contextvars.bind_contextvars(run=1, lock=threading.Lock())
+    contextvars.unbind_contextvars("lock")
+    for run in (2, 3):
+        contextvars.bind_contextvars(run=run)
+        call()
+    contextvars.clear_contextvars()
+    call()
+    """
+    expected = "".join(f"[{context}, {context}]\n" for context in ({"run": 2}, {"run": 3}, {}))
+    assert run(library, method, body, tmp_path) == expected
+
+
 def test_odd_settings(library: str, method: str, tmp_path: Path) -> None:
     """None of them ends the pool, or keeps back the others."""
     body = """

@@ -1,4 +1,4 @@
-"""Configuration of structlog: processors, classes of loggers, where they write to."""
+"""What structlog was given: processors, classes of loggers, where they write to; its context."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def _read(module: Any) -> bytes | None:
+def _read(module: Any) -> tuple[bytes | None, list[bytes]] | None:
     # As a whole: a processor may be the object that another one refers to. If a part cannot be
     # pickled, tasks have structlog's defaults, as they would without this.
-    return packed(module.get_config()) if module.is_configured() else None
+    config = packed(module.get_config()) if module.is_configured() else None
+    bound = module.contextvars.get_contextvars().items()
+    context = [entry for entry in map(packed, bound) if entry]
+    return (config, context) if config or context else None
 
 
-def _write(module: Any, value: bytes) -> None:
-    module.configure(**unpacked(value))
+def _write(module: Any, value: tuple[bytes | None, list[bytes]]) -> None:
+    config, context = value
+    if config is not None:
+        module.configure(**unpacked(config))
+    module.contextvars.bind_contextvars(**dict(map(unpacked, context)))
 
 
 SETTINGS = {"structlog": Setting("structlog", _read, _write)}
