@@ -120,6 +120,11 @@ def results(value: Any, returns: int, title: str) -> Any:
         return sealed(dynamic(yielded(value, title)))
     if hasattr(value, "__next__"):
         return _yielded_values(value, returns, title)
+    if not hasattr(value, "__iter__") and not hasattr(value, "__getitem__"):
+        raise TypeError(
+            f"{title}() returned one {type(value).__name__}, and num_returns={returns} was asked "
+            "for: return a tuple of as many values, or leave num_returns out"
+        )
     values = list(value)
     if len(values) != returns:
         raise ValueError(

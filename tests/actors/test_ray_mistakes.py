@@ -119,6 +119,23 @@ def test_so_are_those_of_init(given: dict[str, Any]) -> None:
     assert not pool.is_initialized()
 
 
+@pytest.mark.parametrize("value", [5, None])
+def test_one_value_where_several_were_asked_for(ray: Any, goes_on: None, value: object) -> None:
+    @ray.remote(num_returns=2)
+    def single() -> object:
+        return value
+
+    @ray.remote
+    class Single:
+        def get(self) -> object:
+            return value
+
+    for refs in (single.remote(), Single.remote().get.options(num_returns=2).remote()):
+        for ref in refs:
+            with pytest.raises(TypeError, match="returned one (int|NoneType), and num_returns=2"):
+                ray.get(ref)
+
+
 def test_what_a_task_cannot_send_is_its_own_error(ray: Any, goes_on: None) -> None:
     def action() -> int:
         stuck = (n for n in ())
