@@ -7,7 +7,14 @@ so on. That is slow, but is done only for an error message.
 from __future__ import annotations
 
 import functools
-from types import FunctionType, MethodType, ModuleType
+from types import (
+    AsyncGeneratorType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 
 from ._class_dicts import NAME
 from ._encoding import REFUSALS, CannotSend, attempt, encode_with
@@ -28,6 +35,14 @@ _CONTAINERS = (list, tuple, set, frozenset, dict, FROZEN_DICT)
 REMEDY = "leave it out in __getstate__, make it in the initializer, or send what it is made from"
 #: The same for what a task has returned.
 REMEDY_UP = "leave it out in __getstate__, or return what it is made from"
+
+#: What calling a function gives that was written with `async` or `yield`.
+_ASYNC = "wrap the async function in a plain one that calls asyncio.run"
+_REMEDIES: dict[type, str] = {
+    AsyncGeneratorType: _ASYNC,
+    CoroutineType: _ASYNC,
+    GeneratorType: "make a list of what it yields",
+}
 
 
 def explain(
@@ -54,9 +69,8 @@ def explain(
         # An object that fails in yet another way when looked at: the path ends here.
         pass
     culprit = steps[-1][1]
-    return CannotSend(
-        _path(steps), type(culprit).__qualname__, f"{reason} ({REMEDY_UP if up else REMEDY})"
-    )
+    remedy = _REMEDIES.get(type(culprit), REMEDY_UP if up else REMEDY)
+    return CannotSend(_path(steps), type(culprit).__qualname__, f"{reason} ({remedy})")
 
 
 def culprit_of(obj: Any) -> tuple[Any, Any]:

@@ -55,7 +55,7 @@ class CannotSend(_pickle.PicklingError, TypeError):
     culprit_type : str
         The name of its type.
     what : str
-        What was to be sent: ``"argument 1 of f"``; may be empty.
+        What was to be sent: ``"argument 1"``; may be empty.
     reason : str
         The message of the culprit's error.
     """

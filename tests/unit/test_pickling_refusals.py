@@ -8,7 +8,7 @@ import functools
 import pickle
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from multiprocessing import sharedctypes
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -148,6 +148,31 @@ def test_primitives_of_multiprocessing(tmp_path: Any) -> None:
         tmp_path,
         preamble="from pool._pickling import *\n",
     )
+
+
+async def written_with_async() -> int:
+    return 1
+
+
+async def written_with_both() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("dumps", [dumps_to_worker, dumps_to_parent])
+def test_what_async_functions_and_generators_give_is_remedied_by_how_they_are_called(
+    dumps: Any,
+) -> None:
+    coroutine = written_with_async()
+    try:
+        with pytest.raises(CannotSend, match=r"plain one that calls asyncio\.run"):
+            dumps([coroutine])
+    finally:
+        coroutine.close()
+    with pytest.raises(CannotSend, match="plain one that calls"):
+        dumps(written_with_both())
+    with pytest.raises(CannotSend, match="make a list of what it yields") as caught:
+        dumps({"rows": (i for i in ())})
+    assert "__getstate__" not in str(caught.value)
 
 
 def test_results_too(connection: sqlite3.Connection) -> None:
