@@ -36,6 +36,9 @@ REMEDY = "leave it out in __getstate__, make it in the initializer, or send what
 #: The same for what a task has returned.
 REMEDY_UP = "leave it out in __getstate__, or return what it is made from"
 
+#: For locks and queues of multiprocessing. One made by the initializer would be another one in
+#: each worker.
+_REMEDY_SHARED = "give it to the pool in initargs, or have the task use it as a global"
 #: What calling a function gives that was written with `async` or `yield`.
 _ASYNC = "wrap the async function in a plain one that calls asyncio.run"
 _REMEDIES: dict[type, str] = {
@@ -70,6 +73,8 @@ def explain(
         pass
     culprit = steps[-1][1]
     remedy = _REMEDIES.get(type(culprit), REMEDY_UP if up else REMEDY)
+    if "through inheritance" in reason and not up:
+        remedy = _REMEDY_SHARED
     return CannotSend(_path(steps), type(culprit).__qualname__, f"{reason} ({remedy})")
 
 

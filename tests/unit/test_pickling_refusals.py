@@ -136,7 +136,7 @@ def test_primitives_of_multiprocessing(tmp_path: Any) -> None:
                     dumps_to_worker({"x": make()})
                 except CannotSend as error:
                     assert isinstance(error.__cause__, RuntimeError), error.__cause__
-                    assert "inheritance" in str(error), error
+                    assert "inheritance (give it to the pool in initargs" in str(error), error
                 else:
                     raise AssertionError(make)
         with multiprocessing.get_context("fork").Pool(1) as pool:
