@@ -175,11 +175,17 @@ def test_what_a_module_does_with_objects_of_its_own() -> None:
             local.seed(n)
             size.x = 3
             rng()
+            if n: rng.setstate(n)
+            shown = {"a": table.a(), "b": [
+                table.b(),
+                n],
+                "c": table.c(),
+            }
             Model.cache.clear()
         """
     )
     found = Mentions(text)
-    assert found.own == {"rng.seed", "rng.gauss_next", "table._"}
+    assert found.own == {"rng.seed", "rng.setstate", "rng.gauss_next", "table._"}
     assert found.changed == {"Model.cache"}
     assert found.assigned == set()
     assert not Mentions(text, is_main=True).own

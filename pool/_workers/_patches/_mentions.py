@@ -40,6 +40,9 @@ CHANGERS = frozenset(
 #: Characters before the ``=`` of an assignment like ``+=``.
 _OPERATORS = "+-*/%|&^@<>"
 
+#: Words after which a line may go on with a statement.
+_BLOCKS = frozenset({"if", "elif", "else", "for", "while", "with", "try", "except", "finally"})
+
 #: Instructions by which a name is looked up.
 _LOADS = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FAST", "LOAD_DEREF")
 
@@ -204,14 +207,18 @@ def _code_of(text: str) -> str:
 def _statements(text: str) -> Iterator[tuple[str, str, bool]]:
     """Yield the name that a statement begins with, and the rest from ``=``, ``(`` or ``[``.
 
-    And whether its line is indented. Only dotted names, but for calls. Without those that begin
-    with ``self``.
+    And whether it is a statement of an indented line, as far as that can be told. Only dotted
+    names, but for calls. Without those that begin with ``self``.
     """
     for line in text.split("\n"):
         if not ("(" in line or ("=" in line and ("." in line or "[" in line))):
             continue
-        inner = line[:1] in " \t"
-        for part in line.replace(";", ":").split(":") if ":" in line or ";" in line else (line,):
+        # Not what stands in a list of arguments, or in a dictionary.
+        inner = line[:1] in " \t" and not line.rstrip().endswith(",")
+        begins = ";" in line or line.split(None, 1)[0].rstrip(":") in _BLOCKS
+        parts = line.replace(";", ":").split(":") if ":" in line or ";" in line else (line,)
+        for number, part in enumerate(parts):
+            inner = inner and (begins or not number)
             statement = part.lstrip(" \t@")  # a decorator is called as well
             if statement.startswith("self."):
                 continue
