@@ -108,10 +108,11 @@ class Shield:
     def lower(self) -> None:
         """Restore the program's handlers, and call those whose signals came in between."""
         self.drop()
-        pending = self._pending
-        while pending:
-            # Sent anew, not called: if one handler raises, the others must still be called.
-            _signal.raise_signal(pending.pop(0))
+        if self._pending:
+            try:
+                _signal.raise_signal(self._pending.pop(0))
+            finally:
+                self.lower()  # if that handler raises, the others must still be called
 
     def drop(self) -> None:
         """Restore the program's handlers."""

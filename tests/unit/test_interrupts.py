@@ -110,12 +110,9 @@ def test_handlers_of_the_program_are_called_when_the_shield_is_lowered(seen: lis
     assert seen == []
     with pytest.raises(Late):
         shield.lower()
-    assert seen[0] == signal.SIGALRM
-    assert handlers == [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGTERM)]
-    # The other one is still due, and nothing holds it up.
-    assert shield.raised()
-    shield.lower()
+    # The other one, too: the program may never come to a shield again.
     assert seen == [signal.SIGALRM, signal.SIGTERM]
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGTERM)]
 
 
 def test_handlers_of_the_program_are_called_at_once_where_it_is_open(seen: list[int]) -> None:
