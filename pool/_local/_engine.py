@@ -260,12 +260,12 @@ class LocalEngine:
         job.timeout, job.retries, job.depth = timeout, retries, depth
         source.inherited = self.inherited if self.near else None
         driver = self.driver
-        driver.jobs.add(job)
-        if self.claims:
-            self.claims.discard(get_ident())
         key = cost_key or (0 if function is None else function.function_id, source.chunksize)
-        self.streams.seal()
         try:
+            driver.jobs.add(job)
+            if self.claims:
+                self.claims.discard(get_ident())
+            self.streams.seal()
             driver.post(
                 ev.JobSubmitted(job_id, source.chunks, source.final, key, depth, timeout, retries)
             )

@@ -263,6 +263,30 @@ def test_an_interrupt_before_the_wait_cancels_what_was_submitted(tmp_path: Path,
     assert [line for line in said.splitlines() if line != "began"] == ["interrupted", "0"]
 
 
+@pytest.mark.parametrize(
+    "call", ["map_async(square, range(8))", "apply_async(len, ([],))", "imap(square, [1])"]
+)
+def test_an_interrupt_in_the_midst_of_a_submission_leaves_no_job(tmp_path: Path, call: str) -> None:
+    body = f"""
+        from pool._local._streams import Streams
+        def interrupted(streams):
+            signal.raise_signal(signal.SIGINT)
+        p = Pool(2)
+        p.map(square, range(2), 1)
+        seal, Streams.seal = Streams.seal, interrupted
+        try:
+            p.{call}
+        except KeyboardInterrupt:
+            say("interrupted")
+        Streams.seal = seal
+        say(p.stats()["jobs"])
+        p.close()
+        p.join()  # would wait for it
+    """
+    said = run_program(HEAD + textwrap.dedent(body), tmp_path).succeeded()
+    assert said == "interrupted\n0\n"
+
+
 @pytest.mark.parametrize(("number", "timer"), [("SIGALRM", "REAL"), ("SIGVTALRM", "VIRTUAL")])
 def test_a_handler_of_the_program_that_raises_at_any_point(
     tmp_path: Path, number: str, timer: str
