@@ -163,6 +163,14 @@ class Shield:
         finally:
             self._open = before
 
+    def whole(self, action: Callable[[], object]) -> None:
+        """Call ``action()``, deferring signals until it is over, but where it opens this."""
+        token = self.enter()
+        try:
+            action()
+        finally:
+            self.leave(token)
+
     def enter(self) -> int:
         """Defer signals from here on; return a token for `leave`, which must be called."""
         if _get_ident() != _main:

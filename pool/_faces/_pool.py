@@ -408,8 +408,8 @@ class Pool(StandardPool):
     def close(self) -> None:
         """Accept no more work; workers end when what was submitted is done."""
         if self._state == RUN:
-            self._state = CLOSE
             self._engines.close(self)
+            self._state = CLOSE  # last: after an interrupt before this, it can be closed again
 
     def terminate(self) -> None:
         """End the workers at once, without completing outstanding work.
@@ -418,7 +418,7 @@ class Pool(StandardPool):
         called, in a thread of its own. This waits for it, and for the workers to be gone, but for
         no more than a second.
         """
-        self._end()
+        shield.whole(self._end)  # once begun; else `join` would wait for workers that go on
         self._engines.linger()
 
     def _end(self) -> None:

@@ -287,6 +287,30 @@ def test_an_interrupt_in_the_midst_of_a_submission_leaves_no_job(tmp_path: Path,
     assert said == "interrupted\n0\n"
 
 
+@pytest.mark.parametrize(("end", "again"), [("close", "p.close()"), ("terminate", "pass")])
+def test_a_pool_can_be_joined_after_its_end_was_interrupted(
+    tmp_path: Path, end: str, again: str
+) -> None:
+    body = f"""
+        from pool._local._engine import LocalEngine
+        def interrupted(engine):
+            signal.raise_signal(signal.SIGINT)
+            end(engine)
+        p = Pool(2)
+        p.map(square, range(2), 1)
+        end, LocalEngine.{end} = LocalEngine.{end}, interrupted
+        try:
+            p.{end}()
+        except KeyboardInterrupt:
+            say("interrupted")
+        LocalEngine.{end} = end
+        {again}
+        p.join()
+    """
+    said = run_program(HEAD + textwrap.dedent(body), tmp_path).succeeded()
+    assert said == "interrupted\n"
+
+
 @pytest.mark.parametrize(("number", "timer"), [("SIGALRM", "REAL"), ("SIGVTALRM", "VIRTUAL")])
 def test_a_handler_of_the_program_that_raises_at_any_point(
     tmp_path: Path, number: str, timer: str
