@@ -111,7 +111,8 @@ class WorkerDied(PoolError):
         self.doing = doing
         self.task = doing[len(_RUNNING) :] if doing and doing.startswith(_RUNNING) else None
         self.signal = _signal_name(exitcode)
-        self.cause, self.remedy = _explain(exitcode, self.signal)
+        unbegun = doing is not None and doing.startswith(RECEIVED)
+        self.cause, self.remedy = _NO_ROOM if unbegun else _explain(exitcode, self.signal)
         end = _describe(exitcode, self.signal) + (f" {doing}" if doing else "")
         super().__init__(f"worker {worker_id} (pid {pid}) {end}; {self.cause}; {self.remedy}")
 
@@ -270,6 +271,15 @@ class InvalidTransition(PoolError):
 
 
 _RUNNING = "while running "
+
+#: How `doing` begins if one worker after the other has ended before it began that task.
+RECEIVED = "when it, like others before, was to receive "
+
+#: The likely cause of that, and a remedy.
+_NO_ROOM = (
+    "there was no memory or no descriptor to receive it with",
+    "do not limit these in the initializer (RLIMIT_AS, RLIMIT_NOFILE), or send less with a task",
+)
 
 
 def _signal_name(exitcode: int | None) -> str | None:

@@ -155,7 +155,8 @@ class Arrivals:
             driver.outcomes.answered(peer, (DONE, running, 1, False, 0.0, 0, ONE), [data])
         driver.outcomes.last_exit = (peer, status)
         driver.outcomes.end_loan(worker_id, running)
-        driver.handle(ev.WorkerExited(worker_id, running, alone))
+        unbegun = next((number for number in peer.sent if number != running), None)
+        driver.handle(ev.WorkerExited(worker_id, running, alone, unbegun))
         if driver.aside is not None:
             driver.aside.bury(peer)
         if driver.guard is not None and driver.guard.ended(worker_id):

@@ -100,6 +100,19 @@ class Dispatch:
                 self._steal(commands)
         return commands
 
+    def gives_up(self, message: Message, unbegun: int | None) -> bool:
+        """Return whether the first chunk of a message that came back is not to be sent any more.
+
+        Parameters
+        ----------
+        message : Message
+        unbegun : int or None
+            The message with which its worker has ended, see `WorkerExited`.
+        """
+        job_id, index, _ = message.runs[0]
+        job = self._scheduler.jobs.get(job_id)
+        return message.message_id == unbegun and job is not None and job.lose(index)
+
     def _worth_prefetch(self, job: Job) -> bool:
         seconds = self._costs.seconds(job.cost_key)
         below = self._distance.prefetch_below
@@ -120,10 +133,11 @@ class Dispatch:
     def _send(self, worker: Worker, job: Job, commands: list[Command], now: float) -> None:
         """Send a worker a message of the chunks that are next, as many as are worth it."""
         key, costs = job.cost_key, self._costs
-        # A chunk with a time limit travels alone, so that no other one uses up its time.
+        # A chunk with a time limit travels alone, so that no other one uses up its time. For the
+        # others that do see `Job.lost`.
         timeout = job.timeout
         share = -(-self._queue.chunks // (DEPTH * max(1, self._scheduler.processes)))
-        limit = 1 if timeout is not None else costs.batch(key, share)
+        limit = 1 if timeout is not None or job.lost else costs.batch(key, share)
         if worker.tasks_left is not None:
             limit = min(limit, worker.tasks_left)
         limit_of = (lambda key: costs.batch(key, share)) if self.in_order and limit > 1 else None

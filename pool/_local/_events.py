@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         worker_id: int
         running: int | None = None
         alone: bool = True
+        unbegun: int | None = None
 
     class WorkerLent(NamedTuple):
         worker_id: int
@@ -161,6 +162,7 @@ if TYPE_CHECKING:
         job_id: int
         index: int  # type: ignore[assignment]  # as above
         timed_out: bool
+        begun: bool = True
 
     class DropChunk(NamedTuple):
         job_id: int
@@ -250,7 +252,10 @@ else:
     # `running` is the message of which one more chunk was under way when the worker ended; None if
     # none was. The outcomes that the worker left behind came before, as MessageAnswered. If not
     # `alone`, another event has told of what ended both, such as the end of their forkserver.
-    WorkerExited = namedtuple("WorkerExited", "worker_id running alone", defaults=(None, True))
+    # `unbegun` is a message that it had read and of which it had begun no chunk.
+    WorkerExited = namedtuple(
+        "WorkerExited", "worker_id running alone unbegun", defaults=(None, True, None)
+    )
     # The driver uses this idle worker for a single call that the scheduler does not place, and
     # returns it afterwards; LoanCancelled if the caller gives up waiting for the outcome.
     WorkerLent = namedtuple("WorkerLent", "worker_id")
@@ -288,8 +293,9 @@ else:
     Interrupt = namedtuple("Interrupt", "worker_id message_id job_id index how")
     # The outcomes of chunks start..stop of the job are those from `offset` on in the answer.
     Deliver = namedtuple("Deliver", "job_id start stop offset")
-    # The worker of the chunk ended while running it; if `timed_out`, because of its time limit.
-    FailChunk = namedtuple("FailChunk", "job_id index timed_out")
+    # The worker of the chunk ended while running it; if `timed_out`, because of its time limit. If
+    # not `begun`, several have ended when they had received it.
+    FailChunk = namedtuple("FailChunk", "job_id index timed_out begun", defaults=(True,))
     # The chunk was recalled before it had begun.
     DropChunk = namedtuple("DropChunk", "job_id index")
     # Every chunk of the job was delivered, failed or dropped.

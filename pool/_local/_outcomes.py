@@ -217,7 +217,10 @@ class Outcomes:
                 task=task,
             )
         else:
-            error = self.death(f"while running {job.describe(command.index)}")
+            from pool._errors import RECEIVED
+
+            doing = "while running " if command.begun else RECEIVED
+            error = self.death(doing + job.describe(command.index))
         self._deliver_error(job, command.index, error)
 
     def drop_chunk(self, command: ev.DropChunk) -> None:

@@ -112,7 +112,7 @@ class JobQueue:
                 break
             job = job if job.unsent else self.head()
             # A chunk with a time limit travels alone, see `Dispatch._send`.
-            if job.timeout is not None or job.depth != first.depth:
+            if job.timeout is not None or job.lost or job.depth != first.depth:
                 break
             if job.cost_key not in keys:
                 if limit_of is None:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
     from pool._local._events import JobSubmitted, Run
 
+#: Workers that may end, one after the other, when they have received a chunk and not begun it. As a
+#: rule they have no descriptor or no memory for it, which the next one may have.
+LOSSES = 3
+
 
 class Job:
     """One user call, as far as scheduling is concerned."""
@@ -22,6 +26,7 @@ class Job:
         "enqueued",
         "final",
         "job_id",
+        "lost",
         "next",
         "pending",
         "recalled",
@@ -52,6 +57,9 @@ class Job:
         self.recalled: frozenset[int] = frozenset()
         #: By index, how often a chunk has been tried; None before the first failure.
         self.attempts: dict[int, int] | None = None
+        #: By index, with how many chunks workers have ended before they began them. Once there is
+        #: any, chunks travel alone: it is not known which one of a message no worker has room for.
+        self.lost: dict[int, int] = {}
         #: Whether the job is in the `JobQueue`.
         self.enqueued = False
 
@@ -136,6 +144,11 @@ class Job:
         done = self.attempts.get(index, 0) + 1
         self.attempts[index] = done
         return done <= self.retries
+
+    def lose(self, index: int) -> bool:
+        """Count a worker that ended before it began a chunk; return whether that is enough."""
+        self.lost[index] = lost = self.lost.get(index, 0) + 1
+        return lost > LOSSES
 
 
 def _backwards(chunks: tuple[int, int]) -> int:

@@ -412,8 +412,9 @@ class Scheduler:
         self.interrupts.pardon(event.worker_id, None)
         commands: list[ev.Command] = []
         for message in reversed(worker.messages.values()):
-            if message.message_id == event.running and message.runs:
-                self._fail_running(worker, message, commands)
+            begun = message.message_id == event.running
+            if message.runs and (begun or self.dispatch.gives_up(message, event.unbegun)):
+                self._fail(message, begun, worker.timed_out, commands)
             for run in reversed(message.runs):
                 self._requeue(run, None, commands)
         if worker.timed_out or worker.condemned:
@@ -427,8 +428,8 @@ class Scheduler:
         self.staff.start_missing(commands)
         return self.dispatch.fill(commands, now)
 
-    def _fail_running(self, worker: Worker, message: Message, commands: list[ev.Command]) -> None:
-        """Fail (or retry) the chunk that was under way when its worker ended."""
+    def _fail(self, message: Message, begun: bool, late: bool, commands: list[ev.Command]) -> None:
+        """Fail (or retry) the chunk that was under way, or next, when its worker ended."""
         job_id, start, stop = message.runs[0]
         message.runs[0] = (job_id, start + 1, stop)
         if start + 1 == stop:
@@ -440,7 +441,7 @@ class Scheduler:
             self._requeue((job_id, start, start + 1), None, commands)
             return
         self.tasks_failed += 1
-        commands.append(ev.FailChunk(job_id, start, worker.timed_out))
+        commands.append(ev.FailChunk(job_id, start, late, begun))
         job.pending -= 1
         if job.final and not job.pending:
             commands.extend(self.finish(job))

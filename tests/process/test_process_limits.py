@@ -229,6 +229,33 @@ def test_results_that_were_lost_do_not_stay_in_the_worker(tmp_path: Path) -> Non
     assert run(body, tmp_path).endswith("0 10.0\n")
 
 
+@pytest.mark.parametrize("store", ["auto", "off"])
+def test_a_task_that_no_worker_has_the_room_to_receive_fails(tmp_path: Path, store: str) -> None:
+    body = f"""
+        from pool import WorkerDied
+
+        def take_all():
+            globals()["taken"] = NoDescriptor().__enter__()
+
+        os.environ["POOL_STORE"] = {store!r}
+        limit(64)
+        with Pool(2, take_all) as p:
+            for call in [
+                lambda: p.apply(len, (bytes(200_000),)),
+                lambda: p.map(len, [[bytes(200_000)], [1]], 1, return_exceptions=True)[0],
+            ]:
+                try:
+                    error = call()
+                except WorkerDied as raised:
+                    error = raised
+                print(error.cause)
+            print(p.map(square, range(4)))
+    """
+    ended = run_program(HEAD + textwrap.dedent(body), tmp_path)
+    why = "there was no memory or no descriptor to receive it with"
+    assert ended.out.splitlines() == [why, why, "[0, 1, 4, 9]"]
+
+
 def test_too_few_descriptors_for_a_forkserver(tmp_path: Path) -> None:
     body = """
         from pool._workers._servers import shutdown_forkservers

@@ -28,6 +28,7 @@ from pool._local._events import (
     WorkerUnblocked,
 )
 from pool._local._interrupts import GRACE
+from pool._local._records import LOSSES
 from pool._local._scheduler import START_ATTEMPTS
 
 # --- deaths ----------------------------------------------------------------------------
@@ -68,6 +69,35 @@ def test_message_not_begun_by_dead_worker_runs_elsewhere() -> None:
     assert only(commands, FailChunk) == []
     assert chunks_of(commands) == [(1, 0)]
     assert sent(commands)[2].message_id != send.message_id
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_chunk_that_no_worker_can_receive_fails_in_the_end(retries: int) -> None:
+    table = Table(processes=1)
+    table.learn(0, QUICK, chunks=100)
+    send, ahead = table.submit(1, chunks=3, retries=retries)
+    assert chunks_of([send]) == [(1, 0), (1, 1)]
+    table(MessagesReclaimed(send.worker_id, (ahead.message_id,)))
+    for _ in range(LOSSES + retries):
+        commands = table(WorkerExited(send.worker_id, None, True, send.message_id))
+        assert only(commands, FailChunk) == []
+        send, ahead = only(commands, Send)
+        assert chunks_of([send]) == [(1, 0)]  # alone: it may be any of them
+        table(WorkerReady(send.worker_id))
+        table(MessagesReclaimed(send.worker_id, (ahead.message_id,)))
+    commands = table(WorkerExited(send.worker_id, None, True, send.message_id))
+    assert only(commands, FailChunk) == [FailChunk(1, 0, False, False)]
+    assert chunks_of(commands) == [(1, 1), (1, 2)]
+
+
+def test_chunks_that_were_never_sent_to_workers_that_end_do_not_fail() -> None:
+    table = Table(processes=1)
+    (send,) = table.submit(1)
+    for _ in range(2 * LOSSES):
+        commands = table(WorkerExited(send.worker_id))
+        assert only(commands, FailChunk) == []
+        (send,) = only(commands, Send)
+        table(WorkerReady(send.worker_id))
 
 
 def test_last_chunk_finished_but_not_answered_before_death_does_not_fail() -> None:
