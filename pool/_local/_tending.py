@@ -8,12 +8,15 @@ stand-in, for the program may hold a lock while it submits that its callbacks wa
 
 from __future__ import annotations
 
+import sys
+
 from pool._clock import monotonic
-from pool._local._waiting import GRACE, Lead
+from pool._local._waiting import GRACE, Lead, start_thread
 from store._interrupts import shield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from pool._local._waiting import Steppable
@@ -74,7 +77,7 @@ class TendedLead(Lead):
     def glance(self) -> None:
         """Take in what has arrived, without sleeping, unless another thread drives."""
         driver = self._tended
-        if driver.held_here:
+        if driver.held_here or _in_store():
             return  # this is a finalizer or a signal handler that has interrupted the driver itself
         shielded = shield.enter()
         try:
@@ -87,6 +90,16 @@ class TendedLead(Lead):
                     self.abdicate()
         finally:
             shield.leave(shielded)
+
+    def end(self, release: Callable[[], None], waits: bool = True) -> None:
+        """Do as `Lead.end`, but not in the midst of the store's lines, where a finalizer may be.
+
+        The thread that drives may be about to wait for the store, so this one must not wait for it.
+        """
+        if waits and _in_store():
+            start_thread(lambda: super(TendedLead, self).end(release), "actorpool-end")
+        else:
+            super().end(release, waits)
 
     def _relieve(self, now: float) -> None:
         """Take the lead from the stand-in if something has arrived that it has not taken in."""
@@ -111,3 +124,9 @@ class TendedLead(Lead):
                 self._leave()
         finally:
             shield.leave(shielded)
+
+
+def _in_store() -> bool:
+    """Return whether this thread has the lock of the store's records, further up its stack."""
+    books = getattr(sys.modules.get("store._mappings"), "books", None)
+    return books is not None and bool(books.held_here)

@@ -83,6 +83,36 @@ def test_a_finalizer_may_end_a_pool_in_the_midst_of_an_import(tmp_path: Path) ->
     assert "terminated" in run_program(source, tmp_path, as_before=False).succeeded()
 
 
+def test_a_finalizer_may_end_a_pool_in_the_midst_of_the_lines_of_the_store(tmp_path: Path) -> None:
+    # Whoever drives the pool then waits for the store, with the lead and the lock of the driver.
+    source = program("""
+        import time
+        from store import _mappings, put
+        class Owner:
+            def __init__(self):
+                self.pool = Pool(2)
+                self.itself = self
+            def __del__(self):
+                self.pool.terminate()
+        owner = Owner()
+        pool = owner.pool
+        result = pool.map_async(len, [bytes(1 << 20)] * 1000, 1)
+        put(bytes(1 << 20))
+        while not pool.stats()["tasks_done"]:
+            time.sleep(0.001)
+        with _mappings.books:
+            time.sleep(0.05)
+            del owner
+            gc.collect()
+        pool.join()
+        try:
+            result.get()
+        except PoolTerminated:
+            print("ended")
+    """)
+    assert run_program(source, tmp_path).succeeded() == "ended\n"
+
+
 def test_an_endless_imap_ends_with_its_pool_when_both_are_forgotten(tmp_path: Path) -> None:
     source = program("""
         import itertools
