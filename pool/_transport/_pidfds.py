@@ -82,13 +82,17 @@ def wait_for_end(pid: int, seconds: float) -> None:
     """Wait until a process has ended, or for so long; it need not be a child, nor exist."""
     try:
         process = pidfd(pid)
+    except ProcessLookupError:
+        return
     except OSError:
-        return  # it has ended
+        process = -1  # no room for a descriptor
     if process >= 0:
-        poll = select.poll()
-        poll.register(process, select.POLLIN)
-        poll.poll(seconds * 1000)
-        os.close(process)
+        try:
+            poll = select.poll()
+            poll.register(process, select.POLLIN)
+            poll.poll(seconds * 1000)
+        finally:
+            os.close(process)
         return
     end = monotonic() + seconds
     while _runs(pid) and monotonic() < end:

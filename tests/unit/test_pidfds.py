@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -57,6 +58,40 @@ def test_one_that_does_not_end_is_waited_for_no_longer_than_that(
 ) -> None:
     _pidfds.wait_for_end(process.pid, 0.0)
     assert process.poll() is None
+
+
+def test_one_that_runs_is_waited_for_without_room_for_a_descriptor(
+    process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    def sleep(seconds: float) -> None:
+        assert process.stdin is not None
+        process.stdin.close()
+        collectable(process)
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    monkeypatch.setattr(_pidfds, "sleep", sleep)
+    _pidfds.wait_for_end(process.pid, 3600.0)
+    assert not _pidfds._runs(process.pid)
+
+
+def test_a_wait_that_is_interrupted_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def register(self, fd: int, events: int) -> None:
+            pass
+
+        def poll(self, patience: float) -> None:
+            raise KeyboardInterrupt
+
+    fd = os.open(os.devnull, os.O_RDONLY)
+    monkeypatch.setattr(os, "pidfd_open", lambda pid: fd)
+    monkeypatch.setattr(select, "poll", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _pidfds.wait_for_end(os.getpid(), 3600.0)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
 
 
 def test_one_that_has_gone_is_not_waited_for(process: subprocess.Popen[bytes]) -> None:
