@@ -63,13 +63,11 @@ class Roster:
         return sum(not (worker.blocked or worker.stopping) for worker in self)
 
     def pick_idle(self) -> Worker:
-        """Return the idle worker that was last used, of those that are ready if there are any."""
-        worker = self.idle[next(reversed(self.idle))]
-        if worker.ready:
-            return worker
-        return next(
-            (other for other in self.idle.values() if other.ready), next(iter(self.idle.values()))
-        )
+        """Return the idle worker that was last used; if none is ready, one that is starting."""
+        for worker in reversed(self.idle.values()):
+            if worker.ready:
+                return worker
+        return next(iter(self.idle.values()))  # the one that was asked for first
 
     def straggler(self) -> Worker | None:
         """Return the worker with the oldest message, of those in whose mailbox another one waits.

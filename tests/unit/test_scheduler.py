@@ -17,6 +17,7 @@ from pool._local._events import (
     MessageAnswered,
     MessagesReclaimed,
     PoolClosed,
+    ProcessesChanged,
     Reclaim,
     RestReturned,
     Send,
@@ -177,6 +178,16 @@ def test_last_used_worker_is_used_again() -> None:
     for worker_id in (2, 1, 3):
         table.answer(sends[worker_id])
     assert [send.worker_id for send in table.submit(2)] == [3]
+
+
+def test_last_used_worker_is_used_again_while_another_one_starts() -> None:
+    table = Table(processes=2)
+    table.learn(0, SLOW)
+    sends = sent(table.submit(1, chunks=2))
+    for worker_id in (1, 2):
+        table.answer(sends[worker_id])
+    assert table(ProcessesChanged(3)) == [StartWorker(3)]
+    assert [send.worker_id for send in table.submit(2)] == [2]
 
 
 # --- lazily read jobs ------------------------------------------------------------------
