@@ -109,7 +109,7 @@ class WorkerDied(PoolError):
         self.pid = pid
         self.exitcode = exitcode
         self.doing = doing
-        self.task = doing[len(_RUNNING) :] if doing and doing.startswith(_RUNNING) else None
+        self.task = doing[len(RUNNING) :] if doing and doing.startswith(RUNNING) else None
         self.signal = _signal_name(exitcode)
         unbegun = doing is not None and doing.startswith(RECEIVED)
         self.cause, self.remedy = _NO_ROOM if unbegun else _explain(exitcode, self.signal)
@@ -270,9 +270,10 @@ class InvalidTransition(PoolError):
     __module__ = "pool"
 
 
-_RUNNING = "while running "
+#: How `doing` begins if the worker has ended while it ran that task.
+RUNNING = "while running "
 
-#: How `doing` begins if one worker after the other has ended before it began that task.
+#: How it begins if one worker after the other has ended before it began that task.
 RECEIVED = "when it, like others before, was to receive "
 
 #: The likely cause of that, and a remedy.

@@ -408,8 +408,12 @@ class Pool(StandardPool):
     def close(self) -> None:
         """Accept no more work; workers end when what was submitted is done."""
         if self._state == RUN:
-            self._engines.close(self)
-            self._state = CLOSE  # last: after an interrupt before this, it can be closed again
+            # As a whole: workers of a pool that is half closed would never end.
+            shield.whole(self._close)
+
+    def _close(self) -> None:
+        self._state = CLOSE
+        self._engines.close(self)
 
     def terminate(self) -> None:
         """End the workers at once, without completing outstanding work.
@@ -418,7 +422,7 @@ class Pool(StandardPool):
         called, in a thread of its own. This waits for it, and for the workers to be gone, but for
         no more than a second.
         """
-        shield.whole(self._end)  # once begun; else `join` would wait for workers that go on
+        shield.whole(self._end)  # as above
         self._engines.linger()
 
     def _end(self) -> None:

@@ -101,17 +101,22 @@ class Dispatch:
         return commands
 
     def gives_up(self, message: Message, unbegun: int | None) -> bool:
-        """Return whether the first chunk of a message that came back is not to be sent any more.
+        """Return whether the first chunk of a message is not to be sent any more.
+
+        Each time that a worker has ended with it counts, see `Job.lose`.
 
         Parameters
         ----------
         message : Message
+            One that has come back.
         unbegun : int or None
-            The message with which its worker has ended, see `WorkerExited`.
+            The one with which its worker has ended, see `WorkerExited`.
         """
+        if message.message_id != unbegun:
+            return False
         job_id, index, _ = message.runs[0]
         job = self._scheduler.jobs.get(job_id)
-        return message.message_id == unbegun and job is not None and job.lose(index)
+        return job is not None and job.lose(index)
 
     def _worth_prefetch(self, job: Job) -> bool:
         seconds = self._costs.seconds(job.cost_key)

@@ -217,9 +217,9 @@ class Outcomes:
                 task=task,
             )
         else:
-            from pool._errors import RECEIVED
+            from pool._errors import RECEIVED, RUNNING
 
-            doing = "while running " if command.begun else RECEIVED
+            doing = RUNNING if command.begun else RECEIVED
             error = self.death(doing + job.describe(command.index))
         self._deliver_error(job, command.index, error)
 

@@ -57,9 +57,10 @@ class Job:
         self.recalled: frozenset[int] = frozenset()
         #: By index, how often a chunk has been tried; None before the first failure.
         self.attempts: dict[int, int] | None = None
-        #: By index, with how many chunks workers have ended before they began them. Once there is
-        #: any, chunks travel alone: it is not known which one of a message no worker has room for.
-        self.lost: dict[int, int] = {}
+        #: By index, how many workers have ended when they had received a chunk and not begun it;
+        #: None before the first one. From then on chunks travel alone: it is not known which one of
+        #: a message no worker has room for.
+        self.lost: dict[int, int] | None = None
         #: Whether the job is in the `JobQueue`.
         self.enqueued = False
 
@@ -147,6 +148,8 @@ class Job:
 
     def lose(self, index: int) -> bool:
         """Count a worker that ended before it began a chunk; return whether that is enough."""
+        if self.lost is None:
+            self.lost = {}
         self.lost[index] = lost = self.lost.get(index, 0) + 1
         return lost > LOSSES
 

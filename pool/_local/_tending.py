@@ -78,7 +78,7 @@ class TendedLead(Lead):
         """Take in what has arrived, without sleeping, unless another thread drives."""
         driver = self._tended
         if driver.held_here or _in_store():
-            return  # this is a finalizer or a signal handler that has interrupted the driver itself
+            return  # this is a finalizer or a signal handler that has interrupted one of them
         shielded = shield.enter()
         try:
             if self.acquire():

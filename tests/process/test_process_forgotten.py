@@ -86,8 +86,8 @@ def test_a_finalizer_may_end_a_pool_in_the_midst_of_an_import(tmp_path: Path) ->
 def test_a_finalizer_may_end_a_pool_in_the_midst_of_the_lines_of_the_store(tmp_path: Path) -> None:
     # Whoever drives the pool then waits for the store, with the lead and the lock of the driver.
     source = program("""
-        import time
-        from store import _mappings, put
+        import sys, threading, time
+        from store import _interrupts, _mappings, put
         class Owner:
             def __init__(self):
                 self.pool = Pool(2)
@@ -100,8 +100,15 @@ def test_a_finalizer_may_end_a_pool_in_the_midst_of_the_lines_of_the_store(tmp_p
         put(bytes(1 << 20))
         while not pool.stats()["tasks_done"]:
             time.sleep(0.001)
+        def is_waited_for():
+            frames = sys._current_frames()
+            del frames[threading.get_ident()]
+            return any(frame.f_code in waits for frame in frames.values())
+        Lock = _interrupts.ShieldedLock
+        waits = Lock.__enter__.__code__, Lock.acquire.__code__
         with _mappings.books:
-            time.sleep(0.05)
+            while not is_waited_for():
+                time.sleep(0.001)
             del owner
             gc.collect()
         pool.join()

@@ -27,6 +27,7 @@ from pool._workers._patches._places import called, find
 from pool._workers._patches._setters import CONTAINER, OTHER, set_by
 from pool._workers._patches._state import become
 from pool._workers._patches._texts import _drop_others, mentioned
+from pool._workers._patches._touched import touched
 from pool._workers._variables._data import known_tops
 from pool._workers._variables._snapshot import Snapshots
 
@@ -678,6 +679,32 @@ def test_an_object_gets_all_of_the_state_of_another_one() -> None:
     assert dict(one) == {"b": 3}
     assert vars(one) == {"kept": 5}
     assert not become(one, {})
+
+
+def test_neither_draws_nor_properties_are_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Field:
+        def __get__(self, instance: object, owner: object) -> int:
+            return 3
+
+    class Model:
+        field = Field()
+        rng = random.Random(1)
+
+    own = ModuleType("owndrawn")
+    own.Model = Model  # type: ignore[attr-defined]  # what its text would make
+    own.rng = random.Random(1)  # type: ignore[attr-defined]  # likewise
+    Model.__module__, Model.__qualname__ = "owndrawn", "Model"
+    monkeypatch.setitem(sys.modules, "owndrawn", own)
+    top = "class Model:\n    pass\nrng = Random(1)\n"
+
+    def sent(line: str) -> list[tuple[Any, ...]]:
+        patches, lost = touched([(vars(own), Mentions(f"{top}def f(n):\n    {line}\n"))])
+        assert lost == ""
+        return [patch[:3] for patch in patches]
+
+    assert sent("rng.shuffle(n)") == sent("Model.field.check(n)") == []
+    assert sent("rng.seed(n)") == [("owndrawn", (), "rng")]
+    assert sent("Model.rng.seed(n)") == [("owndrawn", ("Model",), "rng")]
 
 
 class Derived(random.Random):

@@ -215,10 +215,10 @@ def _statements(text: str) -> Iterator[tuple[str, str, bool]]:
             continue
         # Not what stands in a list of arguments, or in a dictionary.
         inner = line[:1] in " \t" and not line.rstrip().endswith(",")
-        begins = ";" in line or line.split(None, 1)[0].rstrip(":") in _BLOCKS
         parts = line.replace(";", ":").split(":") if ":" in line or ";" in line else (line,)
         for number, part in enumerate(parts):
-            inner = inner and (begins or not number)
+            if number == 1:
+                inner = inner and (";" in line or line.split(None, 1)[0].rstrip(":") in _BLOCKS)
             statement = part.lstrip(" \t@")  # a decorator is called as well
             if statement.startswith("self."):
                 continue

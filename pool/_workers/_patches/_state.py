@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: An object without anything has a count and a pointer to its class.
-POINTER_NBYTES = object.__basicsize__ // 2
+_POINTER_NBYTES = object.__basicsize__ // 2
 
 
 def become(present: Any, other: Any) -> bool:
@@ -60,18 +60,19 @@ def _is_only_attributes(kind: type) -> bool:
     pointers = (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
     if not kind.__dictoffset__ or kind.__itemsize__:
         return False
-    return kind.__basicsize__ <= object.__basicsize__ + pointers * POINTER_NBYTES
+    return kind.__basicsize__ <= object.__basicsize__ + pointers * _POINTER_NBYTES
 
 
 def _set_state(present: Any, other: Any) -> bool:
     """Have an object's own class set its state, as when it is unpickled: generators can do that."""
-    if hasattr(present, "bit_generator"):
+    kind = type(present)  # asked in place of the object, which may answer to any name
+    if hasattr(kind, "bit_generator"):
         if type(present.bit_generator) is not type(other.bit_generator):
             return False
         present.bit_generator.state = other.bit_generator.state
         return True
     reduced = other.__reduce_ex__(5)
-    if type(reduced) is str or len(reduced) < 3 or not hasattr(present, "__setstate__"):
+    if type(reduced) is str or len(reduced) < 3 or not hasattr(kind, "__setstate__"):
         return False
     if any(part is not None for part in reduced[3:]):  # `object` says that there are no items
         return False

@@ -1,9 +1,10 @@
 """Objects that modules of the program have made when they were imported, and that it changed since.
 
-``state.scaler.fit(data)``, ``config.options.depth = 3``, ``tables.primes[0] = 2``, or that it has
-replaced, ``config.weights = numpy.ones(3)``: a worker that imports the module makes the object
-anew, and would have it as that leaves it. What is data is sent with the module's variables; for
-other objects the text tells that something is done to them.
+``state.scaler.fit(data)``, ``config.options.depth = 3``, ``tables.primes[0] = 2``, ``rng.seed(1)``
+in a function of the module itself, or that it has replaced, ``config.weights = numpy.ones(3)``: a
+worker that imports the module makes the object anew, and would have it as that leaves it. What is
+data is sent with the module's variables; for other objects the text tells that something is done to
+them.
 """
 
 from __future__ import annotations
@@ -95,14 +96,15 @@ def _uses(
             _note(uses, places[key], sets)
         module: Any = names.get("__name__")
         for dotted in mentions.own:
-            # Not for sure: a function may have a variable of its own that is called the same.
             place = _found(dotted, partial(find_own, module))
+            # Not for sure, whatever is done: a function may have a variable of that name itself.
             if place is not None and not _is_drawn_from(place):
                 _note(uses, place, False)
     return uses
 
 
 def _note(uses: dict[Variable, list[tuple[Place, bool]]], place: Place | None, sets: bool) -> None:
+    """Enter a place with the variable of the program's through which it is reached, if any."""
     if place is not None and is_of_program(place.module):
         path, variable = _variable_at(place)
         # A function of the module or class that is called does nothing to a variable's object.
