@@ -408,8 +408,7 @@ class Pool(StandardPool):
     def close(self) -> None:
         """Accept no more work; workers end when what was submitted is done."""
         if self._state == RUN:
-            # As a whole: workers of a pool that is half closed would never end.
-            shield.whole(self._close)
+            shield.whole(self._close)  # workers of a pool that is half closed would never end
 
     def _close(self) -> None:
         self._state = CLOSE
@@ -419,8 +418,7 @@ class Pool(StandardPool):
         """End the workers at once, without completing outstanding work.
 
         Calls that are not done fail with `PoolTerminated`, with which their `error_callback` is
-        called, in a thread of its own. This waits for it, and for the workers to be gone, but for
-        no more than a second.
+        called, in a thread of its own. This waits for it and for the workers, a second at most.
         """
         shield.whole(self._end)  # as above
         self._engines.linger()
@@ -479,11 +477,10 @@ class Pool(StandardPool):
         Returns
         -------
         dict
-            ``processes``, ``start_method``, ``state``, ``jobs`` (outstanding calls),
-            ``queued`` (tasks not sent), ``tasks_done``, ``tasks_failed``, ``restarts``
-            (workers replaced after they died) and ``workers``: for each one
-            ``worker_id``, ``pid``, ``host`` (None: this machine), ``state``, ``tasks_done`` and
-            ``nbytes`` (memory in RAM).
+            ``processes``, ``start_method``, ``state``, ``jobs`` (outstanding calls), ``queued``
+            (tasks not sent), ``tasks_done``, ``tasks_failed``, ``restarts`` (workers replaced after
+            they died) and ``workers``: for each one ``worker_id``, ``pid``, ``host`` (None: this
+            machine), ``state``, ``tasks_done`` and ``nbytes`` (memory in RAM).
         """
         from pool._faces._stats import stats
 

@@ -682,12 +682,8 @@ def test_an_object_gets_all_of_the_state_of_another_one() -> None:
 
 
 def test_neither_draws_nor_properties_are_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Field:
-        def __get__(self, instance: object, owner: object) -> int:
-            return 3
-
     class Model:
-        field = Field()
+        field = Described(1)
         rng = random.Random(1)
 
     own = ModuleType("owndrawn")
@@ -709,6 +705,13 @@ def test_neither_draws_nor_properties_are_state(monkeypatch: pytest.MonkeyPatch)
 
 class Derived(random.Random):
     pass
+
+
+class Described(random.Random):
+    """What could be sent, but is part of its class."""
+
+    def __get__(self, instance: object, owner: object) -> int:
+        return 3
 
 
 @pytest.mark.parametrize(
