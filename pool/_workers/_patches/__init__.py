@@ -19,8 +19,9 @@ the program.
 `_places` finds the objects that they name and `_setters` the variables that a function sets,
 `_native` those that compiled code sets,
 `_effects` finds imports that are made for what they do to others, `_touched` finds changed objects
-of the program's own modules, `_registered` what was registered with functions and classes. `_taken`
-reads and packs what is there, `_applied` puts it there in workers, with `_state` into objects.
+of the program's own modules, `_registered` what was registered with functions and classes,
+`_siblings` those that a package knows together. `_taken` reads and packs what is there, `_applied`
+puts it there in workers, with `_state` into objects.
 """
 
 from __future__ import annotations
@@ -37,15 +38,19 @@ def take() -> tuple[list[Patch], str]:
 
     Of most programs there is nothing, which takes some microseconds to find out.
     """
+    from ._siblings import imported_together, to_be_inherited
     from ._texts import mentioned
 
     try:
         texts = list(mentioned())
-        if not texts and "pool._workers._patches._applied" not in sys.modules:
-            return [], ""
+        siblings = list(imported_together())
+        lost = to_be_inherited()
+        if not texts and not siblings and "pool._workers._patches._applied" not in sys.modules:
+            return [], lost
         from . import _taken
 
-        return _taken.take(texts)
+        patches, unsent = _taken.take(texts, siblings)
+        return patches, lost or unsent
     except Exception:
         # Objects of the program's are asked what they are; no pool is to fail for that.
         return [], ""

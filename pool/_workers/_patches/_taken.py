@@ -43,13 +43,17 @@ _ABSENT = object()
 _METHODS = frozenset({FunctionType, staticmethod, classmethod, property})
 
 
-def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch], str]:
+def take(
+    texts: Iterable[tuple[dict[str, Any], Mentions]], siblings: Iterable[tuple[str, str]] = ()
+) -> tuple[list[Patch], str]:
     """Return what is to be put into modules in workers.
 
     Parameters
     ----------
     texts : iterable of (dict, Mentions)
         The names of each module of the program, and what its text says.
+    siblings : iterable of (str, str)
+        Modules, and those that are to be imported with them.
 
     Returns
     -------
@@ -65,6 +69,7 @@ def take(texts: Iterable[tuple[dict[str, Any], Mentions]]) -> tuple[list[Patch],
     found += others
     others, unsent = _names_of_modules(texts)
     found += [*others, *_set_by_calls(texts), *_imports_for_effect(texts)]
+    found += [(module, (), other, IMPORT, None) for module, other in siblings]
     lost = lost or unsent or _set_natively(texts)
     for place, is_container in _places(texts).values():
         try:
