@@ -1166,6 +1166,45 @@ def test_objects_that_nobody_has_changed_keep_what_they_share(library: str, tmp_
 
 
 @as_forks
+def test_objects_that_nobody_has_changed_in_workers_that_import_them(
+    library: str, tmp_path: Path
+) -> None:
+    """They keep what they share, and are of the program's classes when they come back."""
+    state = """
+    class Table:
+        pass
+
+    class Tables:
+        def __init__(self, *tables):
+            self.tables = tables
+
+        def __getstate__(self):
+            return dict(vars(self))
+
+        def check(self):
+            return self.tables
+
+    table = Table()
+    tables = Tables(table)
+
+    def check():
+        tables.check()
+
+    def task(x):
+        return tables.tables[0] is table, tables, Table()
+    """
+    main = """
+    import state
+
+    state.check()
+    with Pool(1) as p:
+        shared, tables, table = p.apply(state.task, (1,))
+    print(shared, isinstance(tables, state.Tables), type(table) is state.Table)
+    """
+    assert run(library, tmp_path, state=state, main=main) == "True True True\n"
+
+
+@as_forks
 def test_settings_with_slots_and_a_state_of_their_own(library: str, tmp_path: Path) -> None:
     """As pydantic's are; other modules have imported the object by name."""
     state = """

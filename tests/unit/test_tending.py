@@ -7,11 +7,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 
 from pool._local._tending import TendedLead
 from pool._local._waiting import GRACE, Lead
+from store import _mappings
 
 STAND_IN = "actorpool"
 ALWAYS = float("inf")
@@ -242,6 +244,28 @@ def test_within_the_lines_of_the_driver_nobody_looks(driver: Driver, lead: Tende
     lead.glance()
     lead.attend()
     assert driver.looks == []
+
+
+def test_within_the_lines_of_the_store_nobody_looks(
+    driver: Driver, lead: TendedLead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finalizer may run there; to take in a result is to enter it with the store."""
+    with monkeypatch.context() as inside:
+        inside.setattr(_mappings, "books", SimpleNamespace(held_here=True))
+        lead.glance()
+        assert driver.looks == []
+    lead.glance()
+    assert driver.looks == [me()]
+
+
+def test_within_the_lines_of_the_store_another_thread_ends_the_lead(
+    driver: Driver, lead: TendedLead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that drives may be about to wait for the store."""
+    monkeypatch.setattr(_mappings, "books", SimpleNamespace(held_here=True))
+    ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+    lead.end(lambda: ended.put(me()))
+    assert ended.get() == "actorpool-end"
 
 
 def test_a_plain_lead_is_not_looked_after(driver: Driver) -> None:

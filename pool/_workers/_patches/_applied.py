@@ -8,7 +8,7 @@ from functools import partial
 from pool._pickling._originals import keep_original
 from pool._unraisable import report
 from pool._workers._carried import Undisturbed
-from pool._workers._carried._setting import packed, unpacked
+from pool._workers._carried._setting import unpacked
 from pool._workers._imports import Outermost, when_each_is_imported
 from pool._workers._variables._contents import CONTAINERS, fill
 
@@ -121,13 +121,27 @@ def _put(module: str, path: tuple[str, ...], name: str, how: int, data: Any) -> 
 
 def _give_state(owner: Any, name: str, data: bytes) -> None:
     present = getattr(owner, name, None)
-    if packed(present) == data:
+    if _pickled(present) == data:
         return  # with the parts that it shares with other objects, and copies would not
     from ._state import become
 
     other = unpacked(data)
     if not become(present, other):
         setattr(owner, name, other)
+
+
+def _pickled(value: Any) -> bytes:
+    """Return a pickle in which classes are names, those too of a module that is being imported.
+
+    To `packed` such a module is one that others cannot import: its classes would be sent along, and
+    would be from then on.
+    """
+    import _pickle
+
+    try:
+        return _pickle.dumps(value, 5)
+    except Exception:
+        return b""
 
 
 def _register(owner: Any, name: str, what: list[Any]) -> None:
