@@ -1068,6 +1068,80 @@ def test_objects_of_imports_that_were_changed(library: str, tmp_path: Path) -> N
 
 
 @as_forks
+def test_such_objects_in_workers_that_import_their_module(library: str, tmp_path: Path) -> None:
+    """Nothing here has the pool fork the program: all of it can be sent."""
+    state = """
+    class Scaler:
+        __slots__ = ("mean", "__dict__")
+
+        def fit(self, items):
+            self.mean = sum(items) / len(items)
+
+        def __getstate__(self):
+            return {"mean": getattr(self, "mean", None)}
+
+        def __setstate__(self, state):
+            self.mean = state["mean"]
+
+    class Options:
+        depth = 1
+
+        def __getstate__(self):
+            return dict(vars(self))
+
+    class Table(dict):
+        pass
+
+    class Names(list):
+        def __init__(self):
+            self.title = ""
+
+        def __getstate__(self):
+            return dict(vars(self))
+
+    scaler = Scaler()
+    options = Options()
+    table = Table()
+    names = Names()
+    """
+    user = """
+    from state import names, options, scaler, table
+
+    def is_fork():
+        with open("/proc/self/cmdline") as file:
+            return "-c" not in file.read().split("\\0")
+
+    def task(x):
+        return x - scaler.mean, options.depth, dict(table), list(names), names.title
+
+    def find(x):
+        return [scaler, options, names]
+    """
+    main = """
+    import state, user
+    from state import names
+
+    def set_up():
+        state.scaler.fit([1, 3])
+        state.options.depth = 3
+        state.table["a"] = 1
+        names.append("n")
+        names.title = "t"
+
+    set_up()
+    with Pool(2) as p:
+        print(p.map(user.task, range(2))[1])
+        print([type(one) is kind for one, kind in zip(
+            p.apply(user.find, (1,)), [state.Scaler, state.Options, state.Names]
+        )])
+        print(p.apply(user.is_fork))
+    """
+    assert run(library, tmp_path, state=state, user=user, main=main) == (
+        f"(-1.0, 3, {{'a': 1}}, ['n'], 't')\n[True, True, True]\n{library == 'multiprocessing'}\n"
+    )
+
+
+@as_forks
 def test_objects_that_functions_of_their_own_module_change(library: str, tmp_path: Path) -> None:
     """There they have no other name than that of the variable; or they belong to a class."""
     state = """
