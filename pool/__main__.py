@@ -72,6 +72,8 @@ def list_actors(end: str | None, namespace: str | None, end_all: bool) -> int:
         return 1
     if rows:
         print("\n".join(_table([("NAMESPACE", "NAME", "CLASS", "PID", "STATE"), *rows])))
+    elif not pids:
+        print("no detached actors", file=sys.stderr)  # what reads the table finds no line in it
     return 0
 
 

@@ -201,10 +201,12 @@ def start_method_for(context: object) -> str:
         return _chosen_method()
     method = getattr(context, "get_start_method", lambda: None)()
     if method not in METHODS:
-        raise ValueError(
-            f"cannot start workers by context {context!r} (start method {method!r}); give a "
-            f"context made by get_context with one of {', '.join(METHODS)}, or none"
-        )
+        if context in METHODS:
+            reason, remedy = "the name of a start method is no context", f"get_context({context!r})"
+        else:
+            reason = f"its start method is {method!r}"
+            remedy = f"a context made by get_context with one of {', '.join(METHODS)}, or none"
+        raise ValueError(f"cannot start workers by context {context!r}: {reason}; give {remedy}")
     return str(method)
 
 

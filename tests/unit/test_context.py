@@ -82,9 +82,12 @@ def test_method_of_a_context(method: str) -> None:
     assert _context.start_method_for(multiprocessing.get_context(method)) == method
 
 
-@pytest.mark.parametrize("context", [object(), "spawn", 3])
-def test_what_is_no_context_is_refused(context: object) -> None:
-    with pytest.raises(ValueError, match="cannot start workers by context"):
+@pytest.mark.parametrize(
+    ("context", "told"),
+    [(object(), "its start method is None"), (3, "or none"), ("spawn", r"get_context\('spawn'\)")],
+)
+def test_what_is_no_context_is_refused(context: object, told: str) -> None:
+    with pytest.raises(ValueError, match=f"cannot start workers by context .*{told}"):
         _context.start_method_for(context)
 
 
