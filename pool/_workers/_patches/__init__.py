@@ -38,18 +38,17 @@ def take() -> tuple[list[Patch], str]:
 
     Of most programs there is nothing, which takes some microseconds to find out.
     """
-    from ._siblings import imported_together, to_be_inherited
+    from ._siblings import siblings
     from ._texts import mentioned
 
     try:
         texts = list(mentioned())
-        siblings = list(imported_together())
-        lost = to_be_inherited()
-        if not texts and not siblings and "pool._workers._patches._applied" not in sys.modules:
+        pairs, lost = siblings()
+        if not texts and not pairs and "pool._workers._patches._applied" not in sys.modules:
             return [], lost
         from . import _taken
 
-        patches, unsent = _taken.take(texts, siblings)
+        patches, unsent = _taken.take(texts, pairs)
         return patches, lost or unsent
     except Exception:
         # Objects of the program's are asked what they are; no pool is to fail for that.

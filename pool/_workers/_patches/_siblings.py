@@ -27,53 +27,95 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Packages that have a hook for new classes, and do not look them up by name: pydantic and the like
-#: look at the fields, Cython and Qt make them; what Django knows is in `pool._workers._carried`.
+#: look at the fields, Qt makes them.
 _WITHOUT_ACCOUNT = frozenset(
     {"pydantic", "pydantic_settings", "pydantic_core", "typing_extensions", "zope", "django"}
     | {"attr", "attrs", "msgspec", "sklearn", "numpy", "pandas", "torch", "PyQt5", "PyQt6", "sip"}
-    | {"PySide2", "PySide6", "Shiboken", "shiboken6", "traitlets", "ctypes", "cython", "pool"}
+    | {"PySide2", "PySide6", "Shiboken", "shiboken6", "traitlets", "pool"}
 )
 
 #: Full names of classes whose objects are accounted for by name, as classes are.
 _TABLES = frozenset({"sqlalchemy.sql.schema.Table"})
 
-#: By name of a module: it, and how many names it had; packages that keep account of its classes;
-#: and those of which it has other objects.
-_known: dict[str, tuple[ModuleType, int, frozenset[str], frozenset[str]]] = {}
 
+class _Known:
+    """What is known of a module of the program.
 
-def imported_together() -> Iterator[tuple[str, str]]:
-    """Yield which modules workers are to import when they have imported which: one, the other.
-
-    With each of those that belong together it is the first one, and with that it is all of them.
+    Attributes
+    ----------
+    module : module
+    count : int
+        How many names it had.
+    defined, used : frozenset of str
+        Packages that keep account of its classes; and those of which it has other objects.
     """
+
+    __slots__ = ("count", "defined", "module", "used")
+
+    def __init__(self, name: str, module: ModuleType) -> None:
+        self.module = module
+        self.count = len(vars(module))
+        self.defined, self.used = _packages_of(name, module)
+
+
+_known: dict[str, _Known] = {}
+
+
+def siblings() -> tuple[list[tuple[str, str]], str]:
+    """Return which modules workers are to import with which, and a class that no import brings.
+
+    Returns
+    -------
+    pairs : list of (str, str)
+        A module, and one that is to be imported when that has been. With each of those that belong
+        together it is the first one, and with the first one it is all of them.
+    lost : str
+        A class that workers can only inherit; empty if there is none.
+    """
+    global _known
     modules = snapshots.modules()
-    if not modules:
-        return
-    for gone in _known.keys() - modules.keys():
-        del _known[gone]
-    for name, module in modules.items():
-        known = _known.get(name)
-        if known is None or known[0] is not module or known[1] != len(vars(module)):
-            _known[name] = module, len(vars(module)), *_packages_of(name, module)
-    packages = frozenset().union(*(defined for _, _, defined, _ in _known.values()))
-    for package in sorted(packages):
-        defining = [name for name, known in _known.items() if package in known[2]]
-        first, *others = defining
-        for name, (_, _, defined, used) in _known.items():
-            if name != first and package in defined | used:
-                yield name, first
-        yield from ((first, other) for other in others)
+    # A site of Django is set up as a whole, in an order of its own.
+    if not modules or "django.apps" in sys.modules:
+        return [], ""
+    before = _known
+    # Made anew, since other threads may go through the one that there is.
+    _known = found = {name: _looked_at(name, one, before) for name, one in modules.items()}
+    packages = frozenset[str]().union(*(known.defined for known in found.values()))
+    pairs = [pair for package in sorted(packages) for pair in _together(package, found)]
+    return pairs, _mapped_by_calls(found) or (_models_of_main() if packages else "")
 
 
-def to_be_inherited() -> str:
-    """Return the name of a class that is known to others as no import would have it, or ""."""
-    for name, known in _known.items():
-        for value in _classes_of(name, known[0]):
-            if _is_mapped_by_call(value):
-                return f"{name}.{value.__qualname__}"
+def _looked_at(name: str, module: ModuleType, before: dict[str, _Known]) -> _Known:
+    known = before.get(name)
+    if known is None or known.module is not module or known.count != len(vars(module)):
+        known = _Known(name, module)
+    return known
+
+
+def _together(package: str, found: dict[str, _Known]) -> Iterator[tuple[str, str]]:
+    """Yield such pairs of the modules of which a package keeps account."""
+    first, *others = [name for name, known in found.items() if package in known.defined]
+    for name, known in found.items():
+        if name != first and (package in known.defined or package in known.used):
+            yield name, first
+    yield from ((first, other) for other in others)
+
+
+def _mapped_by_calls(found: dict[str, _Known]) -> str:
+    """Return a class that is like ``registry.map_imperatively(kind, table)`` leaves it, or ""."""
+    for name, known in found.items():
+        for value in _classes_of(name, known.module):
+            names = type.__dict__["__dict__"].__get__(value)
+            if "_sa_class_manager" in names and "__tablename__" not in names:
+                if not hasattr(value, "_sa_registry"):
+                    return f"{name}.{value.__qualname__}"
+    return ""
+
+
+def _models_of_main() -> str:
+    """Return a class of the main module that others may find by its name, or ""."""
     main = sys.modules.get("__main__")
-    if any(known[2] for known in _known.values()) and type(main) is ModuleType:
+    if type(main) is ModuleType:
         for value in _classes_of("__main__", main):
             if is_accounted_for(value):
                 return f"__main__.{value.__qualname__}"
@@ -84,14 +126,6 @@ def _classes_of(name: str, module: ModuleType) -> Iterator[type]:
     for value in list(vars(module).values()):
         if issubclass(type(value), type) and module_of(value) == name:
             yield value
-
-
-def _is_mapped_by_call(kind: type) -> bool:
-    """Return whether it is like ``registry.map_imperatively(kind, table)`` leaves it."""
-    names = type.__dict__["__dict__"].__get__(kind)
-    return "_sa_class_manager" in names and not (
-        "__tablename__" in names or hasattr(kind, "_sa_registry")
-    )
 
 
 def _packages_of(name: str, module: ModuleType) -> tuple[frozenset[str], frozenset[str]]:
