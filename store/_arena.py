@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
+from time import monotonic
 
 from store._allocator import Allocator
-from store._budget import Budget
+from store._budget import Budget, RecentPeak
 from store._errors import StoreFull
 from store._memory import PAGE
 from store._segments import STEP, Segment
@@ -52,8 +53,8 @@ class Arena:
         self.budget = Budget()
         self.segments: dict[int, tuple[Segment, Allocator]] = {}
         self.live = self.peak = self.spilled = 0
-        #: The most that was handed out in memory at once.
-        self._peak_in_memory = 0
+        #: Of what is handed out in memory.
+        self._recent = RecentPeak()
         self._next_nbytes = FIRST_NBYTES
         # Keys must differ among all processes that ever talk to each other, and outlive
         # the reuse of process ids.
@@ -75,7 +76,7 @@ class Arena:
             found = self._fit(nbytes, on_disk=True) or self._grow(nbytes, self._folder(nbytes))
         self._count(found, 1)
         self.peak = max(self.peak, self.live)
-        self._peak_in_memory = max(self._peak_in_memory, self.live - self.spilled)
+        self._recent.note(self.live - self.spilled, monotonic())
         return found
 
     def _count(self, place: Range, sign: int) -> None:
@@ -217,7 +218,8 @@ class Arena:
         if segment.on_disk:
             segment.punch(start, end)
             return
-        excess = self._unused - self.budget.kept(self._peak_in_memory)
+        self._recent.note(self.live - self.spilled, monotonic())
+        excess = self._unused - self.budget.kept(self._recent.value)
         if excess > 0:
             # Not the whole range: the next object would have to make its pages anew.
             end = segment.last_page(start, end)

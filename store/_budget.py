@@ -13,6 +13,38 @@ RESERVE = 0.1
 #: Each time a store has grown by so many bytes, the system is asked how much memory is available.
 UNASKED_NBYTES = 16 << 20
 
+#: Seconds for which a peak counts, at least; at most three times as many.
+RECENT_S = 60.0
+
+
+class RecentPeak:
+    """The highest level of late.
+
+    Two spans of time are enough for that, however often the level changes: what was the highest in
+    the span before the last is forgotten.
+
+    Attributes
+    ----------
+    value : int
+    """
+
+    __slots__ = ("_before", "_began", "_highest", "_level", "value")
+
+    def __init__(self) -> None:
+        self.value = self._level = self._highest = self._before = 0
+        self._began = 0.0
+
+    def note(self, level: int, now: float) -> None:
+        """Take in that it is `level` from `now` (seconds) on; until then it was the one before."""
+        passed = now - self._began
+        if passed >= RECENT_S:
+            self._before = self._highest if passed < 2 * RECENT_S else self._level
+            self._highest = self._level
+            self._began = now
+        self._level = level
+        self._highest = max(self._highest, level)
+        self.value = max(self._highest, self._before)
+
 
 class Budget:
     """Decide whether more pages may be populated.
@@ -24,7 +56,7 @@ class Budget:
         machine or of the control group, whichever is less.
     """
 
-    __slots__ = ("_groups", "_keep", "_total", "_unasked", "nbytes")
+    __slots__ = ("_groups", "_keep", "_share", "_total", "_unasked", "nbytes")
 
     def __init__(self) -> None:
         machine = machine_nbytes()
@@ -35,6 +67,8 @@ class Budget:
         most = nbytes_of("POOL_STORE_MAX", self._total)
         self.nbytes = self._total // 2 if most is None else most
         self._keep = nbytes_of("POOL_STORE_KEEP", self._total)
+        # Each worker has a store; as a rule there are as many as CPUs.
+        self._share = self.nbytes // 2 // len(os.sched_getaffinity(0))
 
     def kept(self, peak: int) -> int:
         """Return how many bytes of free pages to keep for the next objects.
@@ -42,12 +76,15 @@ class Budget:
         Parameters
         ----------
         peak : int
-            The most bytes that were in use at once: a program that needed many will need them
-            again. Not considered if ``POOL_STORE_KEEP`` is set.
+            The most bytes that were in use at once of late: a program that needed many will need
+            them again. If less were kept, each round of its work would make the difference anew,
+            which takes longer than to fill it. So all of it is kept where that is no more than a
+            part of the budget. Not considered if ``POOL_STORE_KEEP`` is set.
         """
         if self._keep is not None:
             return self._keep
-        return max(min(256 << 20, self.nbytes // 4), peak // 4)
+        least = min(256 << 20, self.nbytes // 4)
+        return max(least, peak // 4, min(peak, self._share))
 
     def allows(self, resident: int, more: int) -> bool:
         """Return whether `more` bytes may become resident beside `resident`."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from store import _budget
-from store._budget import RESERVE, UNASKED_NBYTES, Budget
+from store._budget import RECENT_S, RESERVE, UNASKED_NBYTES, Budget, RecentPeak
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,7 @@ class System:
 def system(monkeypatch: pytest.MonkeyPatch) -> System:
     system = System()
     monkeypatch.setattr(_budget, "machine_nbytes", lambda: TOTAL)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 4, 5})
     for name in ("available_nbytes", "limiting_groups", "group_memory"):
         monkeypatch.setattr(_budget, name, getattr(system, name))
     for name in ("POOL_STORE_MAX", "POOL_STORE_KEEP"):
@@ -108,13 +111,55 @@ def test_a_group_whose_limit_was_lifted_counts_no_more(system: System) -> None:
 def test_free_pages_that_are_kept(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     budget = Budget()
     assert budget.kept(0) == 256 << 20
-    assert budget.kept(4 << 30) == 1 << 30
+    # All that was needed, up to the part of one of four CPUs.
+    share = TOTAL // 2 // 2 // 4
+    assert budget.kept(share) == share
+    assert budget.kept(share + 1) == share
+    assert budget.kept(8 * share) == 2 * share
     system.group = (512 << 20, 0, 0)
     assert Budget().kept(0) == 64 << 20
+    assert Budget().kept(200 << 20) == 64 << 20
     monkeypatch.setenv("POOL_STORE_KEEP", "10%")
     assert Budget().kept(4 << 30) == (512 << 20) // 10
     monkeypatch.setenv("POOL_STORE_KEEP", "0")
     assert Budget().kept(4 << 30) == 0
+
+
+def test_a_peak_is_forgotten_after_one_or_two_spans() -> None:
+    peak = RecentPeak()
+    peak.note(5, 1000.0)
+    peak.note(9, 1000.0 + 0.9 * RECENT_S)
+    peak.note(2, 1000.0 + 0.95 * RECENT_S)
+    assert peak.value == 9
+    peak.note(1, 1000.0 + 1.1 * RECENT_S)
+    assert peak.value == 9
+    peak.note(0, 1000.0 + 2.2 * RECENT_S)
+    assert peak.value == 2
+
+
+def test_a_level_counts_as_long_as_it_holds() -> None:
+    """What was let go of just now was needed of late, even if it was made long ago."""
+    peak = RecentPeak()
+    peak.note(9, 1000.0)
+    peak.note(3, 1000.0 + 1.0)
+    peak.note(0, 1000.0 + 9 * RECENT_S)
+    assert peak.value == 3
+
+
+@given(st.lists(st.tuples(st.floats(0, 1.5 * RECENT_S), st.integers(0, 9)), max_size=30))
+def test_the_peak_is_that_of_a_recent_time(steps: list[tuple[float, int]]) -> None:
+    peak = RecentPeak()
+    now = 0.0
+    level = 0
+    held: list[tuple[float, int]] = []
+    for pause, later in steps:
+        now += pause
+        held.append((now, level))
+        level = later
+        peak.note(level, now)
+        for spans, compare in ((0.99, int.__ge__), (3.01, int.__le__)):
+            since = now - spans * RECENT_S
+            assert compare(peak.value, max([level, *(was for end, was in held if end >= since)]))
 
 
 @pytest.mark.parametrize(
