@@ -131,7 +131,9 @@ class Arrivals:
             driver.epoll.unregister(fd)
             client.channel.close()
 
-    def worker_exited(self, peer: Peer, status: int, alone: bool = True) -> None:
+    def worker_exited(
+        self, peer: Peer, status: int, alone: bool = True, put_off: bool = False
+    ) -> None:
         """Take in all that a worker has left behind, and tell the scheduler that it has ended.
 
         Parameters
@@ -141,6 +143,8 @@ class Arrivals:
             As from `os.waitpid`.
         alone : bool
             See `WorkerExited`.
+        put_off : bool
+            It has never begun, and another one will be started later.
         """
         driver = self._driver
         worker_id = peer.worker_id
@@ -156,7 +160,10 @@ class Arrivals:
         driver.outcomes.last_exit = (peer, status)
         driver.outcomes.end_loan(worker_id, running)
         unbegun = next((number for number in peer.sent if number != running), None)
-        driver.handle(ev.WorkerExited(worker_id, running, alone, unbegun))
+        if put_off:
+            driver.handle(ev.StartPutOff(worker_id))
+        else:
+            driver.handle(ev.WorkerExited(worker_id, running, alone, unbegun))
         if driver.aside is not None:
             driver.aside.bury(peer)
         if driver.guard is not None and driver.guard.ended(worker_id):

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pool._local._driver import Driver
     from pool._workers._launcher import Launcher
 
+#: Seconds until workers that were put off are started again.
+PUT_OFF = 1.0
+
 
 class Crew:
     """Start, signal and bury workers. Everything here runs under the driver's lock.
@@ -76,6 +79,8 @@ class Crew:
         self.buffer = bytearray(BUFFER_NBYTES)
         #: Whether workers were asked for before.
         self._begun = False
+        #: Whether workers that were put off will be started again after a while.
+        self._due = False
         #: Whether some worker was up when the pool ended.
         self._was_up = False
         #: By worker_id, the messages for workers that wait for a page of the journal.
@@ -113,6 +118,9 @@ class Crew:
                 peer, theirs = self._peer(worker_id, slot_id)
             except OSError as error:
                 self._journal.release(slot_id)
+                if self._puts_off(worker_id):
+                    driver.handle(ev.StartPutOff(worker_id))
+                    continue
                 self._cannot_start(error, len(batch))
                 return
             peer.launcher = launcher
@@ -162,6 +170,24 @@ class Crew:
         )
         driver.crashed = True
         driver.inbox.append(ev.PoolTerminated())
+
+    def _puts_off(self, worker_id: int) -> bool:
+        """Return whether a worker that cannot be started now is to be put off.
+
+        Then the workers that are missing are started again after a while, if none has ended before.
+        """
+        driver = self._driver
+        if not driver.scheduler.staff.can_put_off(worker_id):
+            return False
+        if not self._due:
+            self._due = True
+            driver.after(PUT_OFF, self._start_again)
+        self._early_mail.pop(worker_id, None)
+        return True
+
+    def _start_again(self) -> None:
+        self._due = False
+        self._driver.inbox.append(ev.WorkersWanted())
 
     def keep_mail(self, command: ev.Send) -> None:
         """Keep a message for a worker that waits for a page of the journal, until it has one."""
@@ -299,7 +325,9 @@ class Crew:
         fd = peer.channel.fileno()
         driver.epoll.unregister(fd)
         self.by_fd.pop(fd, None)  # a signal handler may have closed everything just now
-        driver.arrivals.worker_exited(peer, status, alone)
+        # Below 0 is an error number: there was no room to fork it.
+        put_off = status < 0 and self._puts_off(worker_id)
+        driver.arrivals.worker_exited(peer, status, alone, put_off)
         # Until this told the scheduler, it may have sent the worker more; that is sent again.
         self._early_mail.pop(worker_id, None)
         self._journal.release(peer.slot_id)

@@ -399,7 +399,7 @@ class Driver(Door):
 
     def reason(self) -> BaseException:
         """Return the error that says why no job will finish any more."""
-        if self.failure is None and self.scheduler.gave_up:
+        if self.failure is None and self.scheduler.staff.gave_up:
             self.failure = self.outcomes.death("while starting (or in its initializer)")
         if self.failure is not None:
             # Every call raises it, and each would leave its frames there, with all that they hold.

@@ -184,7 +184,7 @@ class LocalEngine:
         self.lazies: weakref.WeakSet[Any] = weakref.WeakSet()
         engines.add(self)
         self.driver.initializes = initializes
-        self.driver.post(ev.PoolOpened())
+        self.driver.post(ev.WorkersWanted())
         if self.driver.crashed and self.driver.failure is not None:
             raise self.driver.failure
         if initializes:

@@ -84,6 +84,9 @@ if TYPE_CHECKING:
         alone: bool = True
         unbegun: int | None = None
 
+    class StartPutOff(NamedTuple):
+        worker_id: int
+
     class WorkerLent(NamedTuple):
         worker_id: int
 
@@ -111,7 +114,7 @@ if TYPE_CHECKING:
     class ProcessesChanged(NamedTuple):
         processes: int
 
-    class PoolOpened(NamedTuple):
+    class WorkersWanted(NamedTuple):
         pass
 
     class PoolClosed(NamedTuple):
@@ -187,6 +190,7 @@ if TYPE_CHECKING:
         | RestReturned
         | MessagesReclaimed
         | WorkerExited
+        | StartPutOff
         | WorkerLent
         | WorkerReturned
         | LoanCancelled
@@ -195,7 +199,7 @@ if TYPE_CHECKING:
         | WorkerUnblocked
         | DeadlinePassed
         | ProcessesChanged
-        | PoolOpened
+        | WorkersWanted
         | PoolClosed
         | PoolTerminated
     )
@@ -256,6 +260,8 @@ else:
     WorkerExited = namedtuple(
         "WorkerExited", "worker_id running alone unbegun", defaults=(None, True, None)
     )
+    # The system has no room for this worker now, which has not been and will not be; others go on.
+    StartPutOff = namedtuple("StartPutOff", "worker_id")
     # The driver uses this idle worker for a single call that the scheduler does not place, and
     # returns it afterwards; LoanCancelled if the caller gives up waiting for the outcome.
     WorkerLent = namedtuple("WorkerLent", "worker_id")
@@ -270,7 +276,8 @@ else:
     DeadlinePassed = namedtuple("DeadlinePassed", "")
     # From now on `processes` workers may run tasks at the same time.
     ProcessesChanged = namedtuple("ProcessesChanged", "processes")
-    PoolOpened = namedtuple("PoolOpened", "")
+    # Those that are missing: all of a new pool, or those that could not be started a while ago.
+    WorkersWanted = namedtuple("WorkersWanted", "")
     PoolClosed = namedtuple("PoolClosed", "")
     PoolTerminated = namedtuple("PoolTerminated", "")
 

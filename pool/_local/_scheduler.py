@@ -46,10 +46,6 @@ if TYPE_CHECKING:
     from pool._local._costs import Distance
 
 
-#: Workers that may die one after the other while starting before the pool is given up.
-START_ATTEMPTS = 3
-
-
 class Scheduler:
     """Assign chunks of jobs to workers.
 
@@ -88,8 +84,6 @@ class Scheduler:
         self.closing = False
         self.broken = False
         self.queue = JobQueue()
-        #: Workers that ended while starting, since one last was ready.
-        self._failed_starts = 0
         #: Jobs with a time limit.
         self._timed = 0
         self.interrupts = Interrupts()
@@ -120,7 +114,8 @@ class Scheduler:
             ev.WorkerUnblocked: self.staff.on_unblocked,
             ev.DeadlinePassed: self._on_deadline,
             ev.ProcessesChanged: self.staff.on_processes,
-            ev.PoolOpened: self.staff.on_opened,
+            ev.StartPutOff: self.staff.on_put_off,
+            ev.WorkersWanted: self.staff.on_wanted,
             ev.PoolClosed: self._on_closed,
             ev.PoolTerminated: self._on_terminated,
         }
@@ -191,11 +186,6 @@ class Scheduler:
         """Whether a worker was asked for that is not ready."""
         # Called without the lock.
         return any(not worker.ready for worker in list(self.workers.values()))
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether workers died while starting, so often that no more are started."""
-        return self._failed_starts >= START_ATTEMPTS
 
     # ------------------------------------------------------------------ jobs
 
@@ -277,7 +267,7 @@ class Scheduler:
                 self.stragglers.watch(now)  # it begins now, and nobody has looked after it so far
         worker.stuck = worker.stuck or bool(message.runs and not event.done)
         for run in reversed(message.runs):  # each goes to the head
-            self._requeue(run, worker, commands)
+            self.requeue(run, worker, commands)
         self.interrupts.pardon(worker.worker_id, event.message_id)
         self.dispatch.place(worker, commands)
         return self.dispatch.fill(commands, now)
@@ -289,7 +279,7 @@ class Scheduler:
             return []
         commands: list[ev.Command] = []
         for run in reversed(message.cut(event.kept)):
-            self._requeue(run, worker, commands)
+            self.requeue(run, worker, commands)
         return self.dispatch.fill(commands, now)
 
     def _settle(
@@ -334,12 +324,12 @@ class Scheduler:
         for index in range(start, start + count):
             at = offset + index - start
             if at in failed and job.try_again(index):
-                self._requeue((job.job_id, index, index + 1), None, commands)
+                self.requeue((job.job_id, index, index + 1), None, commands)
             else:
                 commands.append(ev.Deliver(job.job_id, index, index + 1, at))
                 job.pending -= 1
 
-    def _requeue(self, run: ev.Run, worker: Worker | None, commands: list[ev.Command]) -> None:
+    def requeue(self, run: ev.Run, worker: Worker | None, commands: list[ev.Command]) -> None:
         """Queue a run again, at the head of its job: it was certainly not begun, or is retried.
 
         Cancelled and recalled chunks of the run are dropped, which may finish the job.
@@ -368,7 +358,7 @@ class Scheduler:
             if message is not None:
                 self.interrupts.pardon(worker.worker_id, message_id)
                 for run in reversed(message.runs):
-                    self._requeue(run, worker, commands)
+                    self.requeue(run, worker, commands)
         self.dispatch.place(worker, commands)
         # A worker that had read everything by then is not asked again at once.
         return self.dispatch.fill(commands, now, steal=bool(event.message_ids))
@@ -385,7 +375,7 @@ class Scheduler:
             if message.timeout is not None:
                 # Only now: the time that a worker takes to start is not the task's.
                 message.deadline = now + message.timeout
-        self._failed_starts = 0
+        self.staff.came_up()
         return self.dispatch.fill([], now)
 
     def _on_refused(self, event: ev.WorkerRefused, now: float) -> list[ev.Command]:
@@ -416,14 +406,14 @@ class Scheduler:
             if message.runs and (begun or self.dispatch.gives_up(message, event.unbegun)):
                 self._fail(message, begun, worker.timed_out, commands)
             for run in reversed(message.runs):
-                self._requeue(run, None, commands)
+                self.requeue(run, None, commands)
         if worker.timed_out or worker.condemned:
             self.restarts += 1
         elif not worker.stopping:
             self.restarts += 1
             if event.alone and not worker.ready:
-                self._failed_starts += 1
-                if self._failed_starts >= START_ATTEMPTS and not self.broken:
+                self.staff.failed_starts += 1
+                if self.staff.gave_up and not self.broken:
                     return commands + self._break()
         self.staff.start_missing(commands)
         return self.dispatch.fill(commands, now)
@@ -438,7 +428,7 @@ class Scheduler:
         if job is None:
             return
         if job.try_again(start):
-            self._requeue((job_id, start, start + 1), None, commands)
+            self.requeue((job_id, start, start + 1), None, commands)
             return
         self.tasks_failed += 1
         commands.append(ev.FailChunk(job_id, start, late, begun))

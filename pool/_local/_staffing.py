@@ -6,6 +6,10 @@ too many, and none begins another chunk until one of them is idle. To start a su
 and perhaps an initializer, while tasks may wait often and briefly. So none is started while another
 worker is idle, and one that is not needed any more is *spare*: it is kept for the next task that
 waits. There are at most as many spare ones as workers that may run, and none when no job is left.
+
+A new pool for whose workers the system has no room is an error at once. Later that may pass: the
+program has too many files open for a moment, say. So a worker that cannot be started then is *put
+off*, as long as others go on.
 """
 
 from __future__ import annotations
@@ -16,13 +20,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pool._local._events import (
         Command,
-        PoolOpened,
         ProcessesChanged,
+        StartPutOff,
         WorkerBlocked,
+        WorkersWanted,
         WorkerUnblocked,
     )
     from pool._local._records import Worker
     from pool._local._scheduler import Scheduler
+
+#: Workers that may die one after the other while starting before the pool is given up.
+START_ATTEMPTS = 3
 
 
 class Staffing:
@@ -32,15 +40,23 @@ class Staffing:
     ----------
     scheduler : Scheduler
         Whose records this part reads and changes.
+
+    Attributes
+    ----------
+    failed_starts : int
+        Workers that ended while starting, since one last was ready.
+    owed : int
+        Substitutes that were not started because another worker was idle.
     """
 
-    __slots__ = ("_roster", "_scheduler", "owed")
+    __slots__ = ("_roster", "_scheduler", "_up", "failed_starts", "owed")
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._roster = scheduler.roster
-        #: Substitutes that were not started because another worker was idle.
-        self.owed = 0
+        #: How many workers have come up so far.
+        self._up = 0
+        self.failed_starts = self.owed = 0
 
     def on_processes(self, event: ProcessesChanged, now: float) -> list[Command]:
         """Start the workers that are missing now, and stop idle ones that are too many."""
@@ -50,11 +66,46 @@ class Staffing:
         self.start_missing(commands)
         return self._scheduler.dispatch.fill(commands, now)
 
-    def on_opened(self, event: PoolOpened, now: float) -> list[Command]:
-        """Start the workers of a new pool."""
+    def on_wanted(self, event: WorkersWanted, now: float) -> list[Command]:
+        """Start the workers of a new pool, or those that were put off."""
         commands: list[Command] = []
         self.start_missing(commands)
-        return commands
+        return self._scheduler.dispatch.fill(commands, now)
+
+    def on_put_off(self, event: StartPutOff, now: float) -> list[Command]:
+        """Strike out a worker that cannot be started now; none is started in its place as yet."""
+        worker = self._roster.remove(event.worker_id)
+        if worker is None:
+            return []
+        # What is to be interrupted there has never begun.
+        self._scheduler.interrupts.pardon(event.worker_id, None)
+        commands: list[Command] = []
+        for message in reversed(worker.messages.values()):
+            for run in reversed(message.runs):
+                self._scheduler.requeue(run, None, commands)
+        return self._scheduler.dispatch.fill(commands, now)
+
+    def can_put_off(self, worker_id: int) -> bool:
+        """Return whether the pool can do without a worker that cannot be started now.
+
+        The pool is not new, and somebody goes on, or is about to end: then the missing are started
+        again.
+        """
+        return self._up >= self._scheduler.processes and any(
+            not worker.blocked and (worker.ready or worker.stopping)
+            for worker in self._roster
+            if worker.worker_id != worker_id
+        )
+
+    def came_up(self) -> None:
+        """Note that a worker is ready."""
+        self.failed_starts = 0
+        self._up += 1
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether workers died while starting, so often that no more are started."""
+        return self.failed_starts >= START_ATTEMPTS
 
     def excess(self) -> int:
         """Return how many more workers than wanted run tasks; negative: some may begin to."""

@@ -728,3 +728,74 @@ def test_errors_of_a_start_survive_pickling() -> None:
     assert (str(error), error.errno) == ("no room", errno.EMFILE)
     assert isinstance(error, OSError)
     assert str(StartError("no room")) == "no room"
+
+
+def test_others_go_on_while_no_descriptor_is_left_for_another_worker(tmp_path: Path) -> None:
+    body = """
+        import time
+
+        def worker(_=None):
+            time.sleep(0.05)
+            return os.getpid()
+
+        filled = [os.dup(0) for _ in range(20)]
+        with Pool(2) as p:
+            before = set(p.map(worker, range(20), 1))
+            print(p.imap_unordered(square, [3]).next(30))  # all is imported
+            # Not even those that are closed can be used again.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (16, 64))
+            try:
+                p.apply(os._exit, (1,))
+            except PoolError as error:
+                print(type(error).__name__)
+            there = set(p.map(worker, range(20), 1))
+            print(len(there), there < before)
+            print(p.imap_unordered(square, [3]).next(30), p.apply(square, (4,)))
+            limit(64)
+            # As soon as there is room for it, there is a second one again.
+            while len(set(p.map(worker, range(4), 1))) < 2:
+                pass
+            print(p.stats()["restarts"])
+    """
+    assert run(body, tmp_path) == "9\nWorkerDied\n1 True\n9 16\n1\n"
+
+
+def test_others_go_on_while_a_limit_allows_no_more_processes(tmp_path: Path) -> None:
+    body = """
+        import errno, time
+        from pool._workers import _forkserver
+
+        def fork():
+            if os.path.exists("full"):
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            return forked()
+
+        def worker(_=None):
+            time.sleep(0.05)
+            return os.getpid()
+
+        # In the server that the workers are forked by, a fork of this process.
+        forked, _forkserver.fork = _forkserver.fork, fork
+        with get_context("fork").Pool(3) as p:
+            before = set(p.map(worker, range(30), 1))
+            open("full", "w").close()
+            for _ in range(2):
+                try:
+                    p.apply(os._exit, (1,))
+                except PoolError as error:
+                    print(type(error).__name__)
+            there = set(p.map(worker, range(20), 1))
+            print(len(there), there < before)
+            os.unlink("full")
+            while len(set(p.map(worker, range(6), 1))) < 3:
+                pass
+            print(p.stats()["restarts"])
+            # Nobody goes on here, and nobody will end: to wait would be for ever.
+            open("full", "w").close()
+            said = p.map(os._exit, [1] * 3, 1, return_exceptions=True)
+            try:
+                p.apply(square, (3,))
+            except StartError as error:
+                print("Resource temporarily unavailable" in str(error))
+    """
+    assert run(body, tmp_path) == "WorkerDied\nWorkerDied\n1 True\n2\nTrue\n"

@@ -11,10 +11,11 @@ from pool._local._costs import PREFETCH_BELOW
 from pool._local._events import (
     JobSubmitted,
     MessageAnswered,
-    PoolOpened,
     Send,
+    StartPutOff,
     StartWorker,
     WorkerReady,
+    WorkersWanted,
 )
 from pool._local._scheduler import Scheduler
 
@@ -36,7 +37,8 @@ class Table:
     ) -> None:
         self.scheduler = Scheduler(processes, maxtasksperchild)
         self.now = 0.0
-        started = self(PoolOpened())
+        self._put_off = False
+        started = self(WorkersWanted())
         assert started == [StartWorker(number) for number in range(1, processes + 1)]
         if ready:
             for number in range(1, processes + 1):
@@ -44,7 +46,10 @@ class Table:
 
     def __call__(self, event: Any) -> list[Any]:
         commands = self.scheduler.handle(event, self.now)
-        check_invariants(self.scheduler)
+        self._put_off = isinstance(event, StartPutOff) or (
+            self._put_off and not isinstance(event, WorkersWanted)
+        )
+        check_invariants(self.scheduler, self._put_off)
         return list(commands)
 
     def learn(self, key: Hashable, seconds: float, chunks: int = 1) -> None:

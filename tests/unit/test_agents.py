@@ -163,7 +163,7 @@ def test_labels_name_items_as_the_program_does() -> None:
 @pytest.mark.parametrize("watched", [True, False])
 def test_far_away_nothing_is_timed_here(watched: bool) -> None:
     scheduler = Scheduler(1, distance=Distance(watched=watched))
-    scheduler.handle(ev.PoolOpened(), 0.0)
+    scheduler.handle(ev.WorkersWanted(), 0.0)
     scheduler.handle(ev.WorkerReady(1), 0.0)
     scheduler.handle(ev.JobSubmitted(1, 5, True, "key", 0, 2.0), 0.0)
     assert (scheduler.next_deadline() is not None) == watched
@@ -171,14 +171,14 @@ def test_far_away_nothing_is_timed_here(watched: bool) -> None:
 
 def test_nothing_is_sent_ahead_where_it_could_not_be_given_back() -> None:
     scheduler = Scheduler(1, distance=Distance(prefetch_below=0.0))
-    scheduler.handle(ev.PoolOpened(), 0.0)
+    scheduler.handle(ev.WorkersWanted(), 0.0)
     commands = scheduler.handle(ev.JobSubmitted(1, 5, True, "key"), 0.0)
     assert [type(command) for command in commands] == [ev.Send]
 
 
 def test_what_came_back_from_behind_a_long_task_is_not_sent_there_again() -> None:
     scheduler = Scheduler(1, distance=Distance(message_work=50e-3, prefetch_below=0.2))
-    scheduler.handle(ev.PoolOpened(), 0.0)
+    scheduler.handle(ev.WorkersWanted(), 0.0)
     scheduler.handle(ev.WorkerReady(1), 0.0)
     scheduler.handle(ev.JobSubmitted(1, 50, True, "key"), 0.0)
     scheduler.handle(ev.MessageAnswered(1, 1, 1, True, 1e-3, ()), 0.0)

@@ -347,7 +347,7 @@ def test_mail_for_a_worker_that_is_just_buried_is_not_kept(pair: Pair) -> None:
     crew: Any = SimpleNamespace(peers={1: pair.peer}, by_fd={pair.peer.channel.fileno(): pair.peer})
     crew._early_mail = {}
 
-    def worker_exited(peer: Peer, status: int, alone: bool) -> None:
+    def worker_exited(peer: Peer, status: int, alone: bool, put_off: bool) -> None:
         Crew.keep_mail(crew, Send(1, 7, [(1, 0, 1)]))
 
     nothing = SimpleNamespace(unregister=id, release=id)

@@ -29,7 +29,7 @@ from pool._local._events import (
 )
 from pool._local._interrupts import GRACE
 from pool._local._records import LOSSES
-from pool._local._scheduler import START_ATTEMPTS
+from pool._local._staffing import START_ATTEMPTS
 
 # --- deaths ----------------------------------------------------------------------------
 
@@ -184,9 +184,9 @@ def test_workers_that_die_while_starting_break_the_pool_after_some_attempts() ->
         commands = table(WorkerExited(attempt))
         assert only(commands, StartWorker) == [StartWorker(attempt + 1)]
         assert chunks_of(commands) == [(1, 0)]
-        assert not table.scheduler.gave_up
+        assert not table.scheduler.staff.gave_up
     assert table(WorkerExited(START_ATTEMPTS)) == [AbortJobs((1,))]
-    assert table.scheduler.gave_up
+    assert table.scheduler.staff.gave_up
     assert not table.scheduler.workers
 
 
@@ -194,10 +194,10 @@ def test_workers_that_are_killed_along_with_another_one_do_not_count() -> None:
     table = Table(processes=5, ready=False)
     table.submit(1)
     for first in range(1, 5 * START_ATTEMPTS, 5):
-        assert not table.scheduler.gave_up
+        assert not table.scheduler.staff.gave_up
         for number in range(first, first + 5):
             table(WorkerExited(number, alone=number == first))
-    assert table.scheduler.gave_up
+    assert table.scheduler.staff.gave_up
 
 
 def test_one_worker_that_gets_ready_makes_up_for_those_that_died_starting() -> None:

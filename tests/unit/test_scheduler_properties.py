@@ -90,6 +90,8 @@ class World:
         self.parameters = (processes, maxtasksperchild)
         self.scheduler = Scheduler(processes, maxtasksperchild)
         self.now = 0.0
+        #: Whether workers were put off, and not asked for since.
+        self.missing = False
         self.log: list[tuple[Any, float, str]] = []
         self.workers: dict[int, SimWorker] = {}
         self.jobs: dict[int, SimJob] = {}
@@ -99,14 +101,14 @@ class World:
         self.next_loan = 1 << 62
         self.harvests = 0
         self.used_ids: set[int] = set()
-        self.handle(ev.PoolOpened())
+        self.handle(ev.WorkersWanted())
 
     # ------------------------------------------------------------------ the driver's part
 
     def handle(self, event: Any, answered: list[Chunk] | None = None) -> None:
         commands = self.scheduler.handle(event, self.now)
         self.log.append((event, self.now, repr(commands)))
-        check_invariants(self.scheduler)
+        check_invariants(self.scheduler, self.missing)
         for command in commands:
             if isinstance(command, ev.Deliver):
                 self.deliver(command, answered)
@@ -493,6 +495,17 @@ class World:
         self.dying = None
         del self.workers[worker.worker_id]
 
+    def put_off(self, worker: SimWorker) -> None:
+        """Find that the system has no room for this worker; ask for it again some time later."""
+        if self.scheduler.staff.can_put_off(worker.worker_id):
+            del self.workers[worker.worker_id]
+            self.missing = True
+            self.handle(ev.StartPutOff(worker.worker_id))
+
+    def want_missing(self) -> None:
+        self.missing = False
+        self.handle(ev.WorkersWanted())
+
     def refuse(self, worker: SimWorker) -> None:
         worker.state = "dead"
         worker.out.append(lambda: self.handle(ev.WorkerRefused(worker.worker_id)))
@@ -558,6 +571,8 @@ class World:
         for job_id, job in self.jobs.items():
             if job.state == "open" and not job.final:
                 self.add(job_id, 0, True)
+        if self.missing:
+            self.want_missing()
         for _ in range(100_000):
             self.drain()
             for worker in list(self.workers.values()):
@@ -657,6 +672,12 @@ def play(seed: int, events: int = 150) -> World:
             starting = [w for w in world.workers.values() if w.state == "starting"]
             if starting:
                 world.refuse(dice.choice(starting))
+        elif luck < 0.26:
+            starting = [w for w in world.workers.values() if w.state == "starting"]
+            if world.missing:
+                world.want_missing()
+            elif starting:
+                world.put_off(dice.choice(starting))
         else:
             moves = world.happenings(dice)
             if moves:
@@ -801,6 +822,18 @@ class SchedulerMachine(RuleBasedStateMachine):
     def run_short(self, pick: int) -> None:
         workers = list(self.world.workers.values())
         self.world.run_short(workers[pick % len(workers)])
+
+    @precondition(lambda self: not self.world.over and self.world.workers)
+    @rule(pick=st.integers(0, 10))
+    def put_off(self, pick: int) -> None:
+        starting = [w for w in self.world.workers.values() if w.state == "starting"]
+        if starting:
+            self.world.put_off(starting[pick % len(starting)])
+
+    @precondition(lambda self: not self.world.over and self.world.missing)
+    @rule()
+    def want_missing(self) -> None:
+        self.world.want_missing()
 
     @precondition(lambda self: not self.world.over and self.running())
     @rule(

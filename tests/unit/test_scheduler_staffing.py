@@ -20,6 +20,7 @@ from pool._local._events import (
     ProcessesChanged,
     Reclaim,
     Send,
+    StartPutOff,
     StartWorker,
     StopWorker,
     WorkerBlocked,
@@ -27,6 +28,7 @@ from pool._local._events import (
     WorkerLent,
     WorkerReady,
     WorkerReturned,
+    WorkersWanted,
     WorkerUnblocked,
 )
 from pool._local._interrupts import GRACE
@@ -408,3 +410,81 @@ def test_cancelled_loan_that_ends_in_time_is_pardoned() -> None:
     table(WorkerReturned(1, 99, True))
     assert table.scheduler.next_deadline() is None
     assert table(LoanCancelled(1, 99)) == []
+
+
+# --- workers for which there is no room -------------------------------------------------
+
+
+def test_others_go_on_while_a_worker_cannot_be_started() -> None:
+    table = Table(processes=2)
+    table.learn(0, SLOW)
+    (first,) = only(table.submit(1, chunks=1), Send)
+    assert first.worker_id == 2
+    assert table(WorkerExited(1)) == [StartWorker(3)]
+    assert table.scheduler.staff.can_put_off(3)
+    assert table(StartPutOff(3)) == []
+    assert table.submit(2, chunks=1) == []
+    commands = table.answer(first)
+    assert commands[:2] == [Deliver(1, 0, 1, 0), FinishJob(1)]
+    assert chunks_of(commands) == [(2, 0)]
+    assert table(WorkersWanted()) == [StartWorker(4)]
+    assert table(WorkersWanted()) == []
+
+
+def test_what_was_sent_to_a_worker_that_is_put_off_goes_to_others() -> None:
+    table = Table(processes=2)
+    table.learn(0, SLOW)
+    table(WorkerExited(1))
+    (first,) = only(table.submit(1, chunks=1), Send)
+    (early,) = only(table.submit(2, chunks=2), Send)
+    assert (first.worker_id, early.worker_id) == (2, 3)
+    assert table(StartPutOff(3)) == []
+    assert chunks_of(table.answer(first)) == [(2, 0)]
+
+
+def test_a_worker_is_put_off_only_if_another_one_goes_on() -> None:
+    table = Table(processes=2)
+    staff = table.scheduler.staff
+    (send,) = only(table.submit(1, chunks=1), Send)
+    other = 3 - send.worker_id
+    table(WorkerExited(other))
+    assert staff.can_put_off(3)
+    # Its task waits for another one, which only the worker that is missing could run.
+    table(WorkerBlocked(send.worker_id))
+    assert not staff.can_put_off(3)
+    table(WorkerUnblocked(send.worker_id))
+    assert staff.can_put_off(3)
+    table(WorkerExited(send.worker_id, send.message_id))
+    assert not staff.can_put_off(3), "the only other one is starting, too"
+
+
+def test_the_end_of_a_worker_is_waited_for_that_will_make_room() -> None:
+    table = Table(processes=1, maxtasksperchild=1)
+    (first,) = table.submit(1, chunks=2)
+    commands = table.answer(first)
+    assert StartWorker(2) in commands
+    assert chunks_of(commands) == [(1, 1)]
+    assert table.scheduler.staff.can_put_off(2)
+    assert table(StartPutOff(2)) == []
+    commands = table(WorkerExited(1))
+    assert commands[0] == StartWorker(3)
+    assert chunks_of(commands) == [(1, 1)]
+    assert not table.scheduler.staff.can_put_off(3)
+
+
+def test_no_worker_of_a_new_pool_is_put_off() -> None:
+    table = Table(processes=3, ready=False)
+    staff = table.scheduler.staff
+    table(WorkerReady(1))
+    table(WorkerReady(2))
+    assert not staff.can_put_off(3)
+    table(WorkerReady(3))
+    table(WorkerExited(3))
+    assert staff.can_put_off(4)
+
+
+def test_a_worker_that_has_ended_meanwhile_is_not_put_off() -> None:
+    table = Table(processes=2)
+    table(WorkerExited(2))
+    table(StartPutOff(3))
+    assert table(StartPutOff(3)) == []
